@@ -1,0 +1,102 @@
+"""Words -> text ids and back: a byte-level BPE fitted on train words, or a finished one taken as it is.
+
+The ids in windows start with BLANK, MISSING and BEGIN; a tokenizer that does not know them (any language model's) is
+shifted by three. A word is encoded with the space before it, as byte-level BPE expects inside running text.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from wanstreamer.errors import InputError
+
+BLANK_ID, MISSING_ID, BEGIN_ID = 0, 1, 2
+SPECIALS = ("<blank>", "<missing>", "<begin>")  # of our own tokenizer, at ids 0 to 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTokenizer:
+    """A tokenizer and what its own ids are shifted by in windows: 0 where it knows our special ids, else 3."""
+
+    tokenizer: Tokenizer
+    offset: int
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of text ids, BLANK, MISSING and BEGIN included."""
+        return self.tokenizer.get_vocab_size() + self.offset
+
+    def encode_word(self, word: str) -> list[int]:
+        """Ids of one word, at least one for any word that is not empty."""
+        encoding = self.tokenizer.encode(" " + word.strip(), add_special_tokens=False)
+        return [token + self.offset for token in encoding.ids]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of ids in order; BLANK, MISSING and BEGIN vanish."""
+        return self.tokenizer.decode([i - self.offset for i in ids if i >= len(SPECIALS)]).strip()
+
+
+def fit_tokenizer(words: Sequence[str], vocab_size: int) -> Tokenizer:
+    """Byte-level BPE on words; at most `vocab_size` ids, fewer where the words give fewer merges.
+
+    The byte alphabet is always whole, so every word of every language can be written. 3 + 256 ids is the least.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if vocab_size < len(SPECIALS) + 256:
+        raise InputError(f"pack.vocab_size: {vocab_size}; expected 259 or more (256 bytes and 3 special ids)")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIALS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        min_frequency=2,
+        show_progress=False,
+    )
+    # Sorted, so that the order in which sessions were found decides nothing.
+    tokenizer.train_from_iterator([" " + word.strip() for word in sorted(words)], trainer)
+    return tokenizer
+
+
+def load_tokenizer(path: Path) -> TextTokenizer:
+    """A finished tokenizer: a `tokenizer.json`, or a local Hugging Face tokenizer folder. Never the network.
+
+    Raises InputError when there is none or it cannot be read.
+    """
+    if path.is_dir() and not (path / "tokenizer.json").is_file():
+        return _wrap(_load_converted(path))
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(
+            f"{path}: no such tokenizer; give a tokenizer.json, a local tokenizer folder, or '' to fit one"
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare Exception
+        raise InputError(f"{file}: not a tokenizer.json of the tokenizers library ({error})") from error
+    return _wrap(tokenizer)
+
+
+def _load_converted(folder: Path) -> Tokenizer:
+    """Older folders hold vocab.json + merges.txt; transformers turns them into a fast tokenizer."""
+    from transformers import AutoTokenizer  # seconds to import, and rarely needed
+
+    try:
+        loaded = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: no tokenizer.json and not a Hugging Face tokenizer folder") from error
+    if not getattr(loaded, "is_fast", False):
+        raise InputError(f"{folder}: a slow tokenizer; expected one that can be saved as tokenizer.json")
+    return loaded.backend_tokenizer
+
+
+def _wrap(tokenizer: Tokenizer) -> TextTokenizer:
+    own = all(tokenizer.token_to_id(token) == i for i, token in enumerate(SPECIALS))
+    # Truncation or padding left in a saved file would cut or lengthen words.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return TextTokenizer(tokenizer=tokenizer, offset=0 if own else len(SPECIALS))

@@ -1,0 +1,39 @@
+"""Table and manifest of the pack stage: training windows and the shards that hold them."""
+
+import pyarrow as pa
+
+from schemas.fields import CONSENT, LICENCE, SESSION, SPLIT, TEXT, UNIT, Table, field
+
+WINDOW_FORMAT = 1  # of the tar members; wanstreamer.data refuses any other
+
+WINDOWS = Table(
+    name="windows",
+    stage="pack",
+    meaning="K consecutive units of one session in one role view: one training sample.",
+    key=("window_id",),
+    fields=(
+        field("window_id", TEXT, "session_id-agent-start_unit; the sample's key in its shard"),
+        SESSION,
+        SPLIT,
+        field("agent", TEXT, "participant in the agent role"),
+        field("user", TEXT, "participant in the user role"),
+        field("agent_speaker_id", TEXT, "pseudonymous person in the agent role"),
+        field("user_speaker_id", TEXT, "pseudonymous person in the user role"),
+        field("start_unit", UNIT, "first unit", unit="160 ms units"),
+        field("num_units", UNIT, "K", unit="160 ms units"),
+        field("shard", TEXT, "tar below the data folder"),
+        field("offset", pa.int64(), "first byte of the sample's members in the shard", unit="bytes"),
+        field("num_bytes", pa.int64(), "length of the sample's members in the shard", unit="bytes"),
+        field("crc32", pa.int64(), "checksum of those bytes; wanstreamer.data checks it on every read"),
+        field("agent_speech_ms", pa.int64(), "agent's speech inside the window, where attributable", unit="ms"),
+        field(
+            "user_audio_masked_units",
+            UNIT,
+            "units with user audio masked (missing, shared or bleeding)",
+            unit="160 ms units",
+        ),
+        field("agent_audio_masked_units", UNIT, "units without loss on the agent's audio", unit="160 ms units"),
+        LICENCE,
+        CONSENT,
+    ),
+)
