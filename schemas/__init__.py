@@ -1,0 +1,14 @@
+"""What lies on disk, in stage order: the one source of truth for every table. Depends on pyarrow alone."""
+
+from schemas.annotate import EVENTS, IPUS, SPEECH, TURNS, UNITS, WORDS
+from schemas.fields import SCHEMA_VERSION, Table
+from schemas.ingest import REJECTIONS, SESSIONS, TRACKS
+from schemas.latents import LATENTS
+from schemas.windows import WINDOW_FORMAT, WINDOWS
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (SESSIONS, TRACKS, SPEECH, WORDS, IPUS, TURNS, EVENTS, UNITS, LATENTS, WINDOWS, REJECTIONS)
+}
+
+__all__ = ["SCHEMA_VERSION", "TABLES", "WINDOW_FORMAT", "Table"]

@@ -1,0 +1,95 @@
+"""Tables of the ingest stage: what was recorded, and what became of it."""
+
+import pyarrow as pa
+
+from schemas.fields import (
+    CONSENT,
+    LICENCE,
+    MS,
+    PARTICIPANT,
+    SESSION,
+    SPANS,
+    SPEAKER,
+    SPLIT,
+    TEXT,
+    UNIT,
+    Table,
+    field,
+)
+
+SESSIONS = Table(
+    name="sessions",
+    stage="ingest",
+    meaning="One recorded conversation on one clock.",
+    key=("session_id",),
+    fields=(
+        SESSION,
+        SPLIT,
+        field("layout", TEXT, "per_participant, split_screen, mixed or audio_only"),
+        field("language", TEXT, "BCP 47 tag from the manifest", nullable=True),
+        LICENCE,
+        field("num_participants", pa.int16(), "tracks in the session"),
+        field("num_units", UNIT, "length shared by all tracks", unit="160 ms units"),
+        field("duration_ms", MS, "num_units x 160", unit="ms"),
+        field("source_sha256", TEXT, "content of all source files of the session"),
+    ),
+)
+
+TRACKS = Table(
+    name="tracks",
+    stage="ingest",
+    meaning="One participant's media: constant 25 fps video and mono audio, same start, same length, whole units.",
+    key=("session_id", "participant"),
+    fields=(
+        SESSION,
+        PARTICIPANT,
+        SPEAKER,
+        SPLIT,
+        LICENCE,
+        CONSENT,
+        field("language", TEXT, "BCP 47 tag from the manifest", nullable=True),
+        field("num_units", UNIT, "length", unit="160 ms units"),
+        field("video_path", TEXT, "H.264, closed GOP of one unit, below the data folder; null: no video", nullable=True),
+        field("video_sha256", TEXT, "content of the video file", nullable=True),
+        field("width", pa.int32(), "video width", unit="pixels", nullable=True),
+        field("height", pa.int32(), "video height", unit="pixels", nullable=True),
+        field("audio_path", TEXT, "16-bit mono WAV below the data folder; null: no audio", nullable=True),
+        field("audio_sha256", TEXT, "content of the audio file", nullable=True),
+        field("rate_hz", pa.int32(), "audio sample rate", unit="Hz", nullable=True),
+        field("words_path", TEXT, "copied word sidecar below the data folder; null: no words", nullable=True),
+        field("words_sha256", TEXT, "content of the word sidecar", nullable=True),
+        field(
+            "mixed",
+            SPANS,
+            "where this audio holds several participants at once: overlaps of an RTTM, or all of a shared mix",
+            unit="ms",
+        ),
+        field(
+            "attributed",
+            pa.bool_(),
+            "whether speech in the audio is known to be this participant's (false: shared mix without RTTM)",
+        ),
+        field(
+            "bleed_db",
+            pa.float32(),
+            "level of the loudest other participant's voice in this audio relative to their own track; "
+            "null: below what can be measured, or one track",
+            unit="dB",
+            nullable=True,
+        ),
+    ),
+)
+
+REJECTIONS = Table(
+    name="rejections",
+    stage="all",
+    meaning="Whatever a stage could not use.",
+    key=("stage", "key", "reason", "detail"),
+    fields=(
+        field("stage", TEXT, "the stage that turned it away"),
+        field("key", TEXT, "session_id, session_id/participant, or a finer key"),
+        field("reason", TEXT, "a countable word"),
+        field("detail", TEXT, "figures and paths; never transcript text"),
+        field("count", pa.int64(), "how often this was turned away"),
+    ),
+)

@@ -1,0 +1,25 @@
+"""Table of the encode stage: where each track's latents lie."""
+
+import pyarrow as pa
+
+from schemas.fields import PARTICIPANT, SESSION, TEXT, UNIT, Table, field
+
+LATENTS = Table(
+    name="latents",
+    stage="encode",
+    meaning="Causal VAE latents of one track: float16 npy members of one tar per session.",
+    key=("session_id", "participant"),
+    fields=(
+        SESSION,
+        PARTICIPANT,
+        field("num_units", UNIT, "length", unit="160 ms units"),
+        field("shard", TEXT, "tar below the data folder"),
+        field("audio_member", TEXT, "npy (num_units, 4, audio channels) float16; null: no audio", nullable=True),
+        field("video_member", TEXT, "npy (num_units, video channels, height, width) float16; null: no video",
+              nullable=True),
+        field("audio_codec", TEXT, "sha256 of the audio VAE's weights", nullable=True),
+        field("video_codec", TEXT, "sha256 of the video VAE's weights", nullable=True),
+        field("audio_std", pa.float32(), "standard deviation of the normalised audio latents; about 1", nullable=True),
+        field("video_std", pa.float32(), "standard deviation of the normalised video latents; about 1", nullable=True),
+    ),
+)

@@ -1,0 +1,138 @@
+"""The runner: every key comes back, equal bytes for any number of workers, resume redoes only what changed."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipelines import stage
+from pipelines.stage import Job, Rejected, Result, run_keys
+from wanstreamer.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("ray_once")
+FIGURES = {"source": "silero", "confidence": 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    length_ms: int = 100
+
+
+def speak(job: Job, data: Path, scratch: Path) -> Result:
+    """A speech row and a bulk file per key; leaves a mark per call, so that tests can count the work done."""
+    marks = data / "marks"
+    marks.mkdir(exist_ok=True)
+    with (marks / job.key).open("a") as file:
+        file.write("x")
+    if job.spec.get("bad"):
+        raise Rejected("unreadable", "0 bytes")
+    if job.spec.get("bug"):
+        raise ZeroDivisionError("a bug")
+    if job.spec.get("mistake"):
+        raise InputError("weights/: no such folder")
+    (scratch / "x.bin").write_bytes(job.key.encode() * 10)
+    row = {"session_id": job.key, "participant": "a", "start_ms": 0, "end_ms": 100, **FIGURES}
+    return Result(
+        tables={"speech": [row]},
+        files={f"bulk/{job.key}.bin": scratch / "x.bin"},
+        rejections=[(f"{job.key}/a", "short", "")] * 2,
+    )
+
+
+def run(data: Path, jobs: list[Job], params: Settings | None = None, workers: int = 2) -> dict:
+    data.mkdir(exist_ok=True)
+    return run_keys(
+        data, "annotate", jobs, speak, params=params or Settings(), tables=["speech"], modules=[], workers=workers
+    )
+
+
+def jobs_of(*keys: str, **spec: bool) -> list[Job]:
+    return [Job(key=key, spec=dict(spec), inputs=(key,)) for key in keys]
+
+
+def calls(data: Path) -> dict[str, int]:
+    return {path.name: len(path.read_text()) for path in sorted((data / "marks").iterdir())}
+
+
+def contents(data: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(data)): path.read_bytes()
+        for path in sorted(data.rglob("*"))
+        if path.is_file() and "marks" not in path.parts
+    }
+
+
+def test_every_key_comes_back_as_output_or_rejection(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    counts = run(data, jobs_of("s1", "s3") + jobs_of("s2", bad=True))
+    assert counts == {"keys": 3, "done": 2, "rejected": {"short": 4, "unreadable": 1}, "rows": {"speech": 2}}
+    rejected = stage.pq.read_table(data / "tables/rejections/annotate.parquet").to_pylist()
+    assert {(row["key"], row["reason"], row["count"]) for row in rejected} == {
+        ("s1/a", "short", 2),
+        ("s2", "unreadable", 1),
+        ("s3/a", "short", 2),
+    }
+
+
+def test_one_worker_gives_the_bytes_of_two(tmp_path: Path) -> None:
+    jobs = jobs_of("s1", "s2", "s3")
+    run(tmp_path / "one", jobs, workers=1)
+    run(tmp_path / "two", jobs[::-1], workers=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_resume_redoes_only_what_changed(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    run(data, jobs_of("s1", "s2"))
+    whole = contents(data)
+    run(data, jobs_of("s1", "s2"))
+    assert calls(data) == {"s1": 1, "s2": 1}
+
+    (data / "parts/annotate/s1/part.json").unlink()  # killed before its part was written
+    (data / "parts/annotate/.s1").mkdir()
+    (data / "bulk/s2.bin").unlink()  # its bulk file is gone
+    run(data, jobs_of("s1", "s2"))
+    assert calls(data) == {"s1": 2, "s2": 2}
+    assert contents(data) == whole
+
+    run(data, jobs_of("s1", "s2"), Settings(length_ms=200))
+    assert calls(data) == {"s1": 3, "s2": 3}
+    changed = [Job(key="s1", spec={}, inputs=("new content",)), *jobs_of("s2")]
+    run(data, changed, Settings(length_ms=200))
+    assert calls(data) == {"s1": 4, "s2": 3}
+
+
+def test_a_key_that_left_the_source_leaves_the_data(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    run(data, jobs_of("s1", "s2"))
+    counts = run(data, jobs_of("s2"))
+    assert counts["rows"] == {"speech": 1}
+    assert not (data / "bulk/s1.bin").exists() and not (data / "parts/annotate/s1").exists()
+
+
+def test_a_bug_stops_the_run_and_a_mistake_is_one_line(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with pytest.raises(Exception, match="a bug"):
+        run(data, jobs_of("s1") + jobs_of("s2", bug=True))
+    with pytest.raises(InputError, match="weights/: no such folder"):
+        run(data, jobs_of("s2", mistake=True))
+    assert not (data / "tables/speech.parquet").exists()
+    assert not (data / "parts/annotate/s2/part.json").exists()
+
+
+def test_rows_must_fit_the_schema(tmp_path: Path) -> None:
+    row = {"session_id": "s", "participant": "a", "start_ms": 0, "end_ms": 100, **FIGURES}
+    with pytest.raises(ValueError, match="columns differ"):
+        stage.conform("speech", [{**row, "colour": "red"}])
+    with pytest.raises(ValueError, match="allows none"):
+        stage.conform("speech", [{**row, "end_ms": None}])
+    with pytest.raises(ValueError, match="there twice"):
+        stage.write_table(tmp_path, "speech", stage.conform("speech", [row, row]))
+
+
+def test_part_names_its_files_with_their_sizes(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    run(data, jobs_of("s1"))
+    part = json.loads((data / "parts/annotate/s1/part.json").read_text())
+    assert part["files"] == {"bulk/s1.bin": 20}

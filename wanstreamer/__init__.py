@@ -1,0 +1,1 @@
+"""WanStreamer: causal codecs, a duplex Transformer and its streaming session, in plain torch."""

@@ -1,0 +1,9 @@
+"""The one exception for a user's mistake: entry points print it as one line and exit with code 2."""
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used.
+
+    The message is one line: the file or key, the value found, what was expected, and the remedy.
+    Programming errors are never raised as this.
+    """
