@@ -27,7 +27,7 @@ class TextTokenizer:
     @property
     def vocab_size(self) -> int:
         """Number of text ids, BLANK, MISSING and BEGIN included."""
-        return self.tokenizer.get_vocab_size() + self.offset
+        return max(self.tokenizer.get_vocab().values()) + 1 + self.offset  # some vocabularies have holes
 
     def encode_word(self, word: str) -> list[int]:
         """Ids of one word, at least one for any word that is not empty."""

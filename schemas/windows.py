@@ -22,6 +22,7 @@ WINDOWS = Table(
         field("start_unit", UNIT, "first unit", unit="160 ms units"),
         field("num_units", UNIT, "K", unit="160 ms units"),
         field("shard", TEXT, "tar below the data folder"),
+        field("shard_sha256", TEXT, "content of that tar; the manifest lists it"),
         field("offset", pa.int64(), "first byte of the sample's members in the shard", unit="bytes"),
         field("num_bytes", pa.int64(), "length of the sample's members in the shard", unit="bytes"),
         field("crc32", pa.int64(), "checksum of those bytes; wanstreamer.data checks it on every read"),

@@ -15,6 +15,7 @@ Shape suffixes: B windows, K units, N=4 audio latents per unit, C channels, H an
 slots, L=4 labels. Field layout, fixed by WINDOW_FORMAT: `FIELDS`.
 """
 
+import hashlib
 import io
 import itertools
 import json
@@ -72,6 +73,7 @@ class Manifest:
     text_lead_units: int
     audio_codec: str | None  # sha256 of the VAE weights that made the latents; null: no audio in any window
     video_codec: str | None
+    index_sha256: str
     shards: tuple[dict[str, Any], ...]  # path, num_windows, num_bytes, sha256, split
     hours: dict[str, float]
 
@@ -144,6 +146,7 @@ def read_manifest(folder: Path) -> Manifest:
             text_lead_units=found["text_lead_units"],
             audio_codec=found["audio_codec"],
             video_codec=found["video_codec"],
+            index_sha256=found["index_sha256"],
             shards=tuple(found["shards"]),
             hours=found["hours"],
         )
@@ -170,7 +173,12 @@ def open_windows(folder: Path, split: str) -> Windows:
     manifest = read_manifest(folder)
     path = folder / "index.parquet"
     try:
-        rows = pq.read_table(path).to_pylist()
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != manifest.index_sha256:
+            raise InputError(
+                f"{path}: not the index its manifest names; packing was interrupted: run the pack stage again"
+            )
+        rows = pq.read_table(pa.BufferReader(content)).to_pylist()
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{path}: cannot be read ({type(error).__name__}); run the pack stage again") from error
     found = sorted((row for row in rows if row["split"] == split), key=lambda row: row["window_id"])

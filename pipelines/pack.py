@@ -1,0 +1,503 @@
+"""Latents + annotations -> windows: K units of a dyad, both role views, one tar of training samples per session.
+
+Roles begin here: each participant is the agent once and the user once. Text is given its units on the whole session,
+then everything is cut. Where the agent's own voice would be in its input (shared sound, bleed), the user's audio is
+masked; where its target is not its own voice alone, there is no loss. Shards are WebDataset tars that equal input
+makes equal byte for byte; `wanstreamer.data` reads them by byte range through the index.
+"""
+
+import io
+import sys
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+import pipelines.tokenizer
+import wanstreamer.clock
+import wanstreamer.data
+from pipelines.files import file_sha256, replace_file, write_bytes_atomic, write_json_atomic
+from pipelines.stage import Job, Rejected, Result, conform, read_rows, rows_by_session, run_keys, stage_main
+from pipelines.tokenizer import BEGIN_ID, BLANK_ID, MISSING_ID, TextTokenizer, fit_tokenizer, load_tokenizer
+from schemas import WINDOW_FORMAT
+from wanstreamer.clock import UNIT_MS, Span, unit_of_ms, units_touched
+from wanstreamer.data import FIELDS, LABELS
+from wanstreamer.errors import InputError
+
+TAR_BLOCK_BYTES = 512
+ROLES = {None: 0, "challenger": 1, "incumbent": 2}
+TOKENIZER_PATH = "models/tokenizer.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackParams:
+    """How sessions become windows."""
+
+    window_units: int = 32  # K: 5.12 s; what a tiny model learnt turn-taking from
+    stride_units: int = 16  # half a window: every unit but the session's ends is seen early and late in a window
+    text_lead_units: int = 1  # agent words enter this many units before their audio; 1 beat 0
+    text_slots: int = 2  # text ids per unit and role; what does not fit is queued into the next units
+    vocab_size: int = 512  # of the tokenizer that is fitted here
+    tokenizer: str = ""  # finished tokenizer.json or local Hugging Face folder; '' fits one on train words
+    min_talk_ms: int = 0  # windows in which both together speak less are left out; 0 keeps all, listening included
+    max_bleed_db: float = -30.0  # above it, the user's audio is masked while the agent may be speaking
+    bleed_guard_units: int = 1  # units masked on both sides of the agent's speech: echo tails, late onsets of the VAD
+
+
+def run(data: Path, params: PackParams, *, workers: int) -> dict[str, object]:
+    """Write `models/tokenizer.json`, `windows/`, `tables/windows.parquet`; return counts."""
+    _check(params)
+    data = data.resolve()
+    tables = {name: read_rows(data, name) for name in ("sessions", "tracks", "words", "units", "latents")}
+    codecs = {kind: _one_codec(tables["latents"], kind) for kind in ("audio", "video")}
+    shapes = {kind: _latent_shape(data, tables["latents"], kind) for kind in ("audio", "video")}
+    tokenizer = _make_tokenizer(data, params, tables)
+    jobs = _make_jobs(data, tables, shapes)
+    counts = run_keys(
+        data,
+        "pack",
+        jobs,
+        PackSession,
+        params=params,
+        tables=["windows"],
+        modules=[sys.modules[__name__], pipelines.tokenizer, wanstreamer.clock],
+        workers=workers,
+        setup={"params": params, "tokenizer": str(data / TOKENIZER_PATH)},
+    )
+    rows = read_rows(data, "windows")
+    if not rows:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in counts["rejected"].items()) or "no sessions"
+        raise InputError(
+            f"{data / 'tables' / 'rejections' / 'pack.parquet'}: no window could be made ({reasons}); "
+            "add dyads of at least pack.window_units units"
+        )
+    hours = _write_index(data, params, rows, shapes, codecs, tokenizer)
+    done = {row["session_id"] for row in rows}
+    return {
+        **counts,
+        "window_hours": hours,
+        "windows_by_split": dict(sorted(Counter(row["split"] for row in rows).items())),
+        "masked_units": _count_masks([job for job in jobs if job.key in done], params),
+        "vocab_size": tokenizer.vocab_size,
+    }
+
+
+def _check(params: PackParams) -> None:
+    if params.window_units < 2:
+        raise InputError(f"pack.window_units: {params.window_units}; expected 2 or more")
+    if not 1 <= params.stride_units <= params.window_units:
+        raise InputError(
+            f"pack.stride_units: {params.stride_units}; expected 1 to window_units ({params.window_units}), "
+            "so that no unit is left out"
+        )
+    if params.text_slots < 1 or params.text_lead_units < 0 or params.bleed_guard_units < 0:
+        raise InputError("pack: text_slots must be 1 or more, text_lead_units and bleed_guard_units 0 or more")
+
+
+def _one_codec(latents: Iterable[Mapping[str, Any]], kind: str) -> str | None:
+    found = {row[f"{kind}_codec"] for row in latents} - {None}
+    if len(found) > 1:
+        raise InputError(f"tables/latents.parquet: latents of {len(found)} {kind} codecs; run the encode stage again")
+    return found.pop() if found else None
+
+
+def _latent_shape(data: Path, latents: Iterable[Mapping[str, Any]], kind: str) -> list[int]:
+    """Shape of one unit's latents. A modality that no session has keeps a place of size 1, always masked."""
+    for row in latents:
+        if row[f"{kind}_member"] is not None:
+            return list(_read_member(data / row["shard"], row[f"{kind}_member"]).shape[1:])
+    return [wanstreamer.clock.AUDIO_LATENTS_PER_UNIT, 1] if kind == "audio" else [1, 1, 1]
+
+
+def _read_member(shard: Path, member: str) -> np.ndarray:
+    with tarfile.open(shard, mode="r:") as tar:
+        held = tar.extractfile(member)
+        if held is None:
+            raise ValueError(f"{shard}: {member} is not a file")
+        return np.load(io.BytesIO(held.read()), allow_pickle=False)
+
+
+def _make_tokenizer(data: Path, params: PackParams, tables: Mapping[str, list[dict[str, Any]]]) -> TextTokenizer:
+    """Fit or copy to `models/tokenizer.json`: only train tracks of people who did not refuse training are read."""
+    final = data / TOKENIZER_PATH
+    if params.tokenizer:
+        made = load_tokenizer(Path(params.tokenizer)).tokenizer
+    else:
+        usable = {_who(row) for row in tables["tracks"] if row["split"] == "train" and _may_train(row)}
+        made = fit_tokenizer([row["word"] for row in tables["words"] if _who(row) in usable], params.vocab_size)
+    write_bytes_atomic(final, made.to_str(pretty=True).encode())
+    return load_tokenizer(final)
+
+
+def _who(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["session_id"], row["participant"]
+
+
+def _may_train(track: Mapping[str, Any]) -> bool:
+    """Unknown consent means: train here, never export or show."""
+    return track["consent"] is None or "train" in track["consent"]
+
+
+def _make_jobs(data: Path, tables: Mapping[str, list[dict[str, Any]]], shapes: Mapping[str, list[int]]) -> list[Job]:
+    """A job per session, whatever it lacks: what cannot be used is rejected by name in the worker."""
+    grouped = {name: rows_by_session(tables[name]) for name in ("tracks", "words", "units", "latents")}
+    tokenizer_sha256 = file_sha256(data / TOKENIZER_PATH)
+    jobs = []
+    for session in tables["sessions"]:
+        key = session["session_id"]
+        latents = grouped["latents"].get(key, [])
+        spec = {
+            "split": session["split"],
+            "licence": session["licence"],
+            "num_units": session["num_units"],
+            "tracks": {row["participant"]: row for row in grouped["tracks"].get(key, [])},
+            "latents": {row["participant"]: row for row in latents},
+            "words": _by_participant(grouped["words"].get(key, []), ("word", "start_ms", "end_ms")),
+            "units": _by_participant(
+                grouped["units"].get(key, []),
+                ("unit", "speech_ms", "backchannel", "interruption_role", "audio_mixed"),
+            ),
+            "shapes": dict(shapes),
+        }
+        shards = sorted({row["shard"] for row in latents})
+        jobs.append(
+            Job(key=key, spec=spec, inputs=(tokenizer_sha256, *(file_sha256(data / shard) for shard in shards)))
+        )
+    return jobs
+
+
+def _by_participant(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> dict[str, list[list[Any]]]:
+    grouped: dict[str, list[list[Any]]] = {}
+    for row in rows:
+        grouped.setdefault(row["participant"], []).append([row[column] for column in columns])
+    return grouped
+
+
+class PackSession:
+    """One session -> its shard and window rows. Built once per worker process: it holds the tokenizer."""
+
+    def __init__(self, *, params: PackParams, tokenizer: str) -> None:
+        self.params = params
+        self.tokenizer = load_tokenizer(Path(tokenizer))
+
+    def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
+        params, spec = self.params, job.spec
+        _reject_unusable(spec, params)
+        rows: list[dict[str, Any]] = []
+        rejections = []
+        shard = f"windows/{job.key}.tar"
+        latents = {who: _session_latents(data, spec, who) for who in sorted(spec["tracks"])}
+        with (scratch / "windows.tar").open("wb") as file:
+            for agent, user in _views(spec):
+                view, lost = make_view(spec, agent, user, latents, self.tokenizer, params)
+                rejections += [(f"{job.key}/{agent}", f"{who}_text_past_end", f"{n} tokens") for who, n in lost.items()]
+                for start in window_starts(spec["num_units"], params.window_units, params.stride_units):
+                    window_id = f"{job.key}-{agent}-{start:06d}"
+                    sample = {name: array[start : start + params.window_units] for name, array in view.items()}
+                    talk_ms = sample["labels"][:, :2]
+                    if (talk_ms >= 0).all() and talk_ms.sum() < params.min_talk_ms:
+                        rejections.append((window_id, "little_talk", f"{talk_ms.sum()} ms"))
+                        continue
+                    content = sample_bytes(window_id, sample)
+                    place = {"offset": file.tell(), "num_bytes": len(content), "crc32": zlib.crc32(content)}
+                    file.write(content)
+                    rows.append(_window_row(job.key, spec, agent, user, start, sample) | place)
+            file.write(bytes(2 * TAR_BLOCK_BYTES))  # end of archive
+        if not rows:
+            return Result(rejections=[*rejections, (job.key, "no_windows", "every window was left out")])
+        sha256 = file_sha256(scratch / "windows.tar")
+        for row in rows:
+            row |= {"shard": shard, "shard_sha256": sha256}
+        return Result(tables={"windows": rows}, files={shard: scratch / "windows.tar"}, rejections=rejections)
+
+
+def _reject_unusable(spec: Mapping[str, Any], params: PackParams) -> None:
+    """Raise Rejected for a session of which no window can be made."""
+    tracks, latents, num_units = spec["tracks"], spec["latents"], spec["num_units"]
+    if len(tracks) != 2:
+        raise Rejected("not_a_dyad", f"{len(tracks)} tracks")
+    refused = sorted(who for who, track in tracks.items() if not _may_train(track))
+    if refused:
+        raise Rejected("no_consent_to_train", f"participant {', '.join(refused)}")
+    if set(latents) != set(tracks):
+        raise Rejected("no_latents", f"participant {', '.join(sorted(set(tracks) - set(latents)))}")
+    lengths = {num_units, *(row["num_units"] for rows in (tracks, latents) for row in rows.values())}
+    lengths |= {len(spec["units"].get(who, [])) for who in tracks}
+    if len(lengths) > 1:
+        raise Rejected("lengths_differ", f"units: {sorted(lengths)}")
+    if num_units < params.window_units:
+        raise Rejected("shorter_than_window", f"{num_units} units, a window is {params.window_units}")
+
+
+def _views(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(agent, user) of both role views."""
+    one, other = sorted(spec["tracks"])
+    yield one, other
+    yield other, one
+
+
+def _session_latents(data: Path, spec: Mapping[str, Any], who: str) -> dict[str, np.ndarray | None]:
+    row = spec["latents"][who]
+    members = {kind: row[f"{kind}_member"] for kind in ("audio", "video")}
+    return {kind: name and _read_member(data / row["shard"], name) for kind, name in members.items()}
+
+
+def window_starts(num_units: int, window_units: int, stride_units: int) -> list[int]:
+    """First units of the windows of a session; the last window ends with the session, so that no unit is lost."""
+    last = num_units - window_units
+    starts = list(range(0, last + 1, stride_units))
+    return starts if not starts or starts[-1] == last else [*starts, last]
+
+
+def allot_text(words: Iterable[tuple[int, Sequence[int]]], num_units: int, text_slots: int) -> tuple[np.ndarray, int]:
+    """Give the text ids of words their units.
+
+    Args:
+        words: (earliest unit, ids) in speaking order.
+
+    Returns:
+        int32 (num_units, text_slots): at most `text_slots` ids per unit, first slots first, what does not fit queued
+        into the next units, BLANK elsewhere; and the number of ids that fell past the session's end.
+    """
+    slots = np.full(num_units * text_slots, BLANK_ID, dtype=np.int32)
+    place = lost = 0
+    for earliest_unit, ids in words:
+        place = max(place, earliest_unit * text_slots)
+        for text_id in ids:
+            if place < len(slots):
+                slots[place] = text_id
+            else:
+                lost += 1
+            place += 1
+    return slots.reshape(num_units, text_slots), lost
+
+
+def agent_words(
+    words: Iterable[Sequence[Any]], tokenizer: TextTokenizer, lead_units: int
+) -> list[tuple[int, list[int]]]:
+    """(word, start_ms, end_ms) -> (earliest unit, ids): the unit of its start, less the lead."""
+    ordered = sorted(words, key=lambda word: word[1])
+    return [(max(0, unit_of_ms(start_ms) - lead_units), tokenizer.encode_word(word)) for word, start_ms, _ in ordered]
+
+
+def user_words(words: Iterable[Sequence[Any]], tokenizer: TextTokenizer) -> list[tuple[int, list[int]]]:
+    """(word, start_ms, end_ms) -> (earliest unit, ids): the unit after the one in which it ends, never sooner."""
+    ordered = sorted(words, key=lambda word: (word[2], word[1]))
+    return [
+        (unit_of_ms(max(end_ms, start_ms + 1) - 1) + 1, tokenizer.encode_word(word))
+        for word, start_ms, end_ms in ordered
+    ]
+
+
+def view_masks(spec: Mapping[str, Any], agent: str, user: str, params: PackParams) -> dict[str, np.ndarray]:
+    """Why a unit is masked in one role view: reason -> bool (num_units,), False everywhere where it does not occur.
+
+    `user_audio_*` masks the input, `agent_audio_*` and `agent_text_*` the loss. Design invariant 10.
+    """
+    num_units = spec["num_units"]
+    tracks, latents = spec["tracks"], spec["latents"]
+    mixed = {who: _mixed_units(spec, who) for who in (agent, user)}
+    whole = {True: np.ones(num_units, dtype=bool), False: np.zeros(num_units, dtype=bool)}
+    bleed_db = tracks[user]["bleed_db"]
+    bleeds = bleed_db is not None and bleed_db > params.max_bleed_db
+    # Speech that is nobody's for sure (null) may be the agent's.
+    speaking = np.array([row[1] is None or row[1] > 0 for row in sorted(spec["units"][agent])], dtype=bool)
+    return {
+        "user_audio_missing": whole[latents[user]["audio_member"] is None],
+        "user_audio_mixed": mixed[user],
+        "user_audio_bleed": _widen(speaking, params.bleed_guard_units) & whole[bleeds],
+        "user_video_missing": whole[latents[user]["video_member"] is None],
+        "user_text_missing": whole[tracks[user]["words_path"] is None],
+        "agent_audio_missing": whole[latents[agent]["audio_member"] is None],
+        "agent_audio_mixed": mixed[agent],
+        "agent_video_missing": whole[latents[agent]["video_member"] is None],
+        "agent_text_missing": whole[tracks[agent]["words_path"] is None],
+        "agent_text_unattributed": whole[not tracks[agent]["attributed"]],
+    }
+
+
+def _mixed_units(spec: Mapping[str, Any], who: str) -> np.ndarray:
+    """bool (num_units,): units that share a millisecond with a mixed span, or are marked so by annotate."""
+    mixed = np.array([bool(row[4]) for row in sorted(spec["units"][who])], dtype=bool)
+    for span in spec["tracks"][who]["mixed"]:
+        touched = units_touched(Span(span["start_ms"], span["end_ms"]))
+        mixed[touched.start : touched.stop] = True
+    return mixed
+
+
+def _widen(flags: np.ndarray, units: int) -> np.ndarray:
+    """Also True up to `units` units before and after a True."""
+    return np.convolve(flags, np.ones(2 * units + 1, dtype=int), mode="full")[units : units + len(flags)] > 0
+
+
+def make_view(
+    spec: Mapping[str, Any],
+    agent: str,
+    user: str,
+    latents: Mapping[str, Mapping[str, np.ndarray | None]],
+    tokenizer: TextTokenizer,
+    params: PackParams,
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """All fields of one role view over the whole session (`wanstreamer.data.FIELDS`, K = num_units).
+
+    Returns also, per role, the number of text ids past the session's end, where there are any.
+    """
+    num_units, slots = spec["num_units"], params.text_slots
+    masks = view_masks(spec, agent, user, params)
+    view: dict[str, np.ndarray] = {}
+    lost: dict[str, int] = {}
+    for role, who in (("agent", agent), ("user", user)):
+        for kind in ("audio", "video", "text"):
+            hidden = [mask for reason, mask in masks.items() if reason.startswith(f"{role}_{kind}_")]
+            view[f"{role}_{kind}_known"] = ~np.logical_or.reduce(hidden)
+        for kind in ("audio", "video"):
+            array = latents[who][kind]
+            if array is None:
+                array = np.zeros((num_units, *spec["shapes"][kind]), dtype=np.float16)
+            known = view[f"{role}_{kind}_known"]
+            view[f"{role}_{kind}"] = np.where(known.reshape(-1, *[1] * (array.ndim - 1)), array, np.float16(0))
+        words = spec["words"].get(who, [])
+        timed = (
+            agent_words(words, tokenizer, params.text_lead_units) if role == "agent" else user_words(words, tokenizer)
+        )
+        text, past_end = allot_text(timed, num_units, slots)
+        view[f"{role}_text"] = np.where(view[f"{role}_text_known"][:, None], text, np.int32(MISSING_ID))
+        if past_end:
+            lost[role] = past_end
+    view["labels"] = _labels(spec, agent, user)
+    return {name: np.ascontiguousarray(view[name].astype(dtype)) for name, (dtype, _) in FIELDS.items()}, lost
+
+
+def _labels(spec: Mapping[str, Any], agent: str, user: str) -> np.ndarray:
+    """int32 (num_units, 4), columns `LABELS`."""
+    labels = []
+    for mine, theirs in zip(sorted(spec["units"][agent]), sorted(spec["units"][user]), strict=True):
+        speech_ms = [-1 if row[1] is None else row[1] for row in (mine, theirs)]
+        labels.append([*speech_ms, int(mine[2]), ROLES[mine[3]]])
+    return np.array(labels, dtype=np.int32)
+
+
+def sample_bytes(window_id: str, sample: Mapping[str, np.ndarray]) -> bytes:
+    """Consecutive tar members `<window_id>.<field>.npy`, sorted by name; nothing in them depends on clock or user."""
+    written = []
+    for name in sorted(sample):
+        array = io.BytesIO()
+        np.save(array, sample[name], allow_pickle=False)
+        member = tarfile.TarInfo(f"{window_id}.{name}.npy")
+        member.size, member.mode = len(array.getvalue()), 0o644
+        written += [member.tobuf(tarfile.PAX_FORMAT), array.getvalue(), bytes(-member.size % TAR_BLOCK_BYTES)]
+    return b"".join(written)
+
+
+def _window_row(
+    key: str, spec: Mapping[str, Any], agent: str, user: str, start: int, sample: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    tracks = spec["tracks"]
+    consents = [tracks[who]["consent"] for who in (agent, user)]
+    both = None if None in consents else sorted(set(consents[0]) & set(consents[1]))
+    return {
+        "window_id": f"{key}-{agent}-{start:06d}",
+        "session_id": key,
+        "split": spec["split"],
+        "agent": agent,
+        "user": user,
+        "agent_speaker_id": tracks[agent]["speaker_id"],
+        "user_speaker_id": tracks[user]["speaker_id"],
+        "start_unit": start,
+        "num_units": len(sample["labels"]),
+        "agent_speech_ms": int(sample["labels"][:, 0].clip(min=0).sum()),
+        "user_audio_masked_units": int((~sample["user_audio_known"]).sum()),
+        "agent_audio_masked_units": int((~sample["agent_audio_known"]).sum()),
+        "licence": spec["licence"],
+        "consent": both,
+    }
+
+
+def _count_masks(jobs: Iterable[Job], params: PackParams) -> dict[str, int]:
+    """Masked units by reason over the packed sessions, each unit counted once per role view."""
+    counts: Counter[str] = Counter()
+    for job in jobs:
+        for agent, user in _views(job.spec):
+            for reason, mask in view_masks(job.spec, agent, user, params).items():
+                counts[reason] += int(mask.sum())
+    return dict(sorted(counts.items()))
+
+
+def _write_index(
+    data: Path,
+    params: PackParams,
+    rows: Sequence[Mapping[str, Any]],
+    shapes: Mapping[str, Sequence[int]],
+    codecs: Mapping[str, str | None],
+    tokenizer: TextTokenizer,
+) -> dict[str, float]:
+    """Write `windows/index.parquet`, then `windows/manifest.json`; the folder is readable without the tables.
+
+    Returns hours of windows per split; overlapping windows and both views count each.
+    """
+    folder = data / "windows"
+    stored = conform("windows", [{**row, "shard": Path(row["shard"]).name} for row in rows]).drop_columns(
+        "shard_sha256"
+    )
+    temporary = folder / f".index.{params.window_units}.tmp"
+    pq.write_table(stored, temporary, compression="zstd")
+    replace_file(temporary, folder / "index.parquet")
+    shards: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        entry = shards.setdefault(
+            Path(row["shard"]).name,
+            {
+                "path": Path(row["shard"]).name,
+                "split": row["split"],
+                "sha256": row["shard_sha256"],
+                "num_bytes": (data / row["shard"]).stat().st_size,
+                "num_windows": 0,
+            },
+        )
+        entry["num_windows"] += 1
+    windows = Counter(row["split"] for row in rows)
+    hours = {
+        split: round(count * params.window_units * UNIT_MS / 3_600_000, 4) for split, count in sorted(windows.items())
+    }
+    sizes = {"K": [params.window_units], "S": [params.text_slots], "L": [len(LABELS)]}
+    trailing = {"NC": list(shapes["audio"]), "CHW": list(shapes["video"])}
+
+    def shape(dimensions: str) -> list[int]:
+        rest = dimensions[1:]
+        return sizes["K"] + (trailing[rest] if rest in trailing else sizes[rest] if rest else [])
+
+    manifest = {
+        "format_version": WINDOW_FORMAT,
+        "window_units": params.window_units,
+        "fields": {name: {"dtype": dtype, "shape": shape(dims)} for name, (dtype, dims) in FIELDS.items()},
+        "vocab_size": tokenizer.vocab_size,
+        "text_slots": params.text_slots,
+        "text_lead_units": params.text_lead_units,
+        "blank_id": BLANK_ID,
+        "missing_id": MISSING_ID,
+        "begin_id": BEGIN_ID,
+        "tokenizer_sha256": file_sha256(data / TOKENIZER_PATH),
+        "audio_codec": codecs["audio"],
+        "video_codec": codecs["video"],
+        "index_sha256": file_sha256(folder / "index.parquet"),
+        "shards": [shards[name] for name in sorted(shards)],
+        "hours": hours,
+    }
+    write_json_atomic(folder / "manifest.json", manifest)
+    return hours
+
+
+def main() -> None:
+    stage_main("pack", PackParams, run)
+
+
+if __name__ == "__main__":
+    from pipelines.pack import main as imported_main  # workers must find the classes under their real name
+
+    imported_main()
