@@ -21,13 +21,11 @@ import pyarrow.parquet as pq
 
 import pipelines.tokenizer
 import wanstreamer.clock
-import wanstreamer.data
 from pipelines.files import file_sha256, replace_file, write_bytes_atomic, write_json_atomic
 from pipelines.stage import Job, Rejected, Result, conform, read_rows, rows_by_session, run_keys, stage_main
 from pipelines.tokenizer import BEGIN_ID, BLANK_ID, MISSING_ID, TextTokenizer, fit_tokenizer, load_tokenizer
-from schemas import WINDOW_FORMAT
+from schemas.windows import WINDOW_FIELDS, WINDOW_FORMAT, WINDOW_LABELS
 from wanstreamer.clock import UNIT_MS, Span, unit_of_ms, units_touched
-from wanstreamer.data import FIELDS, LABELS
 from wanstreamer.errors import InputError
 
 TAR_BLOCK_BYTES = 512
@@ -344,7 +342,7 @@ def make_view(
     tokenizer: TextTokenizer,
     params: PackParams,
 ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """All fields of one role view over the whole session (`wanstreamer.data.FIELDS`, K = num_units).
+    """All fields of one role view over the whole session (`WINDOW_FIELDS`, K = num_units).
 
     Returns also, per role, the number of text ids past the session's end, where there are any.
     """
@@ -371,11 +369,11 @@ def make_view(
         if past_end:
             lost[role] = past_end
     view["labels"] = _labels(spec, agent, user)
-    return {name: np.ascontiguousarray(view[name].astype(dtype)) for name, (dtype, _) in FIELDS.items()}, lost
+    return {name: np.ascontiguousarray(view[name].astype(dtype)) for name, (dtype, _) in WINDOW_FIELDS.items()}, lost
 
 
 def _labels(spec: Mapping[str, Any], agent: str, user: str) -> np.ndarray:
-    """int32 (num_units, 4), columns `LABELS`."""
+    """int32 (num_units, 4), columns `WINDOW_LABELS`."""
     labels = []
     for mine, theirs in zip(sorted(spec["units"][agent]), sorted(spec["units"][user]), strict=True):
         speech_ms = [-1 if row[1] is None else row[1] for row in (mine, theirs)]
@@ -465,7 +463,7 @@ def _write_index(
     hours = {
         split: round(count * params.window_units * UNIT_MS / 3_600_000, 4) for split, count in sorted(windows.items())
     }
-    sizes = {"K": [params.window_units], "S": [params.text_slots], "L": [len(LABELS)]}
+    sizes = {"K": [params.window_units], "S": [params.text_slots], "L": [len(WINDOW_LABELS)]}
     trailing = {"NC": list(shapes["audio"]), "CHW": list(shapes["video"])}
 
     def shape(dimensions: str) -> list[int]:
@@ -475,7 +473,7 @@ def _write_index(
     manifest = {
         "format_version": WINDOW_FORMAT,
         "window_units": params.window_units,
-        "fields": {name: {"dtype": dtype, "shape": shape(dims)} for name, (dtype, dims) in FIELDS.items()},
+        "fields": {name: {"dtype": dtype, "shape": shape(dims)} for name, (dtype, dims) in WINDOW_FIELDS.items()},
         "vocab_size": tokenizer.vocab_size,
         "text_slots": params.text_slots,
         "text_lead_units": params.text_lead_units,

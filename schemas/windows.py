@@ -6,6 +6,27 @@ from schemas.fields import CONSENT, LICENCE, SESSION, SPLIT, TEXT, UNIT, Table, 
 
 WINDOW_FORMAT = 1  # of the tar members; wanstreamer.data refuses any other
 
+# Member `<window_id>.<field>.npy` -> (dtype, dimensions). K units, N audio latents per unit, C channels, H x W latent
+# rows and columns, S text slots, L labels. `known` False: masked in the input, no loss; the array holds zeros there
+# (text: MISSING).
+WINDOW_FIELDS: dict[str, tuple[str, str]] = {
+    "agent_audio": ("float16", "KNC"),
+    "agent_audio_known": ("bool", "K"),
+    "agent_text": ("int32", "KS"),
+    "agent_text_known": ("bool", "K"),
+    "agent_video": ("float16", "KCHW"),
+    "agent_video_known": ("bool", "K"),
+    "labels": ("int32", "KL"),
+    "user_audio": ("float16", "KNC"),
+    "user_audio_known": ("bool", "K"),
+    "user_text": ("int32", "KS"),
+    "user_text_known": ("bool", "K"),
+    "user_video": ("float16", "KCHW"),
+    "user_video_known": ("bool", "K"),
+}
+# Speech in ms of the unit's 160, -1 not attributable; backchannel 0 or 1; role 0 none, 1 challenger, 2 incumbent.
+WINDOW_LABELS = ("agent_speech_ms", "user_speech_ms", "agent_backchannel", "agent_interruption_role")
+
 WINDOWS = Table(
     name="windows",
     stage="pack",

@@ -71,6 +71,7 @@ class Manifest:
     missing_id: int
     begin_id: int
     text_lead_units: int
+    tokenizer_sha256: str  # of the tokenizer.json that made the text ids
     audio_codec: str | None  # sha256 of the VAE weights that made the latents; null: no audio in any window
     video_codec: str | None
     index_sha256: str
@@ -144,6 +145,7 @@ def read_manifest(folder: Path) -> Manifest:
             missing_id=found["missing_id"],
             begin_id=found["begin_id"],
             text_lead_units=found["text_lead_units"],
+            tokenizer_sha256=found["tokenizer_sha256"],
             audio_codec=found["audio_codec"],
             video_codec=found["video_codec"],
             index_sha256=found["index_sha256"],
