@@ -90,7 +90,7 @@ def decode_audio(path: Path, rate_hz: int, channel: int | None) -> np.ndarray:
     """
     stream = ffmpeg.input(str(path)).audio
     if channel is not None:
-        stream = stream.filter("pan", f"mono|c0=c{channel}")
+        stream = stream.filter("pan", args=f"mono|c0=c{channel}")
     stream = stream.filter("aresample", rate_hz, **{"async": 1, "first_pts": 0})
     command = stream.output("pipe:", format="f32le", ac=1, ar=rate_hz).global_args("-v", "error", "-nostdin", "-xerror")
     with _running(command.compile(cmd=ffmpeg_path()), stdout=subprocess.PIPE) as process:
@@ -104,37 +104,31 @@ def conform_video(
     source: Path,
     target: Path,
     *,
-    start_offset_ms: int,
-    skip_ms: int,
-    num_units: int,
+    lead_ms: int,
+    num_frames: int,
     width: int,
     height: int,
     crop: tuple[int, int, int, int] | None,
     crf: int,
-) -> int:
-    """The first video stream -> `num_units` x 4 frames at constant 25 fps, H.264 without B-frames, a keyframe every unit.
+) -> None:
+    """The first video stream -> `num_frames` at constant 25 fps, H.264 without B-frames, a keyframe every unit.
 
-    Frame n shows session time `skip_ms` + 40 n ms; the file's media time 0 lies at `start_offset_ms`. Frames before the
-    first and after the last of the file repeat it. The picture is scaled to cover width x height and cut around its centre.
-    One encoder thread: x264's output depends on their number.
-
-    Returns:
-        Number of frames padded at the end because the source ended early.
+    Frame n shows track time 40 n ms; the file's media time 0 lies at track time `lead_ms` (negative: its beginning is
+    cut). Frames missing at either end repeat their neighbour. The picture is scaled to cover width x height and cut
+    around its centre. One encoder thread: x264's output depends on their number.
 
     Raises:
-        Rejected: `unreadable` when ffmpeg fails, `truncated` when the picture ends over a second before the track.
+        Rejected: `unreadable` when ffmpeg fails or delivers other than `num_frames` frames.
     """
-    lead_ms = start_offset_ms - skip_ms  # when the file's first instant comes on the track's clock
     stream = ffmpeg.input(str(source)).video
     if crop:
         x, y, crop_width, crop_height = crop
         stream = stream.filter("crop", crop_width, crop_height, x, y)
-    stream = stream.filter("setpts", f"PTS+{lead_ms / 1000}/TB")
+    stream = stream.filter("setpts", f"PTS+({lead_ms / 1000})/TB")
     # fps before scaling: dropped frames cost no scaling. start_time 0 repeats the first frame back to the start.
     stream = stream.filter("fps", fps=FRAME_RATE_HZ, start_time=0, round="near")
     stream = stream.filter("scale", width, height, force_original_aspect_ratio="increase", flags="area")
     stream = stream.filter("crop", width, height).filter("setsar", 1)
-    num_frames = num_units * FRAMES_PER_UNIT
     stream = stream.filter("tpad", stop_mode="clone", stop=num_frames)
     command = stream.output(
         str(target),
@@ -148,7 +142,6 @@ def conform_video(
         sc_threshold=0,
         bf=0,
         threads=1,
-        an=None,
         map_metadata=-1,
         fflags="+bitexact",
         **{"flags:v": "+bitexact+cgop"},
@@ -157,7 +150,10 @@ def conform_video(
         _, errors = process.communicate()
     if process.returncode or not target.is_file():
         raise Rejected("unreadable", f"{source.name}: video: {_last_line(errors)}")
-    return num_frames
+    with av.open(str(target)) as container:
+        made = container.streams.video[0].frames
+    if made != num_frames:
+        raise Rejected("unreadable", f"{source.name}: video: {made} of {num_frames} frames")
 
 
 def video_duration_ms(path: Path) -> int:
@@ -173,7 +169,8 @@ def video_duration_ms(path: Path) -> int:
             for packet in container.demux(video):
                 if packet.pts is not None and packet.time_base:
                     end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            return round(end * 1000)
+            # ffmpeg counts from the container's first instant, whatever its timestamps say.
+            return round((end - (container.start_time or 0) / av.time_base) * 1000)
     except (av.error.FFmpegError, ValueError) as error:
         raise Rejected("truncated", f"{path.name}: {type(error).__name__} while reading packets") from error
 

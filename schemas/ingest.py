@@ -29,6 +29,7 @@ SESSIONS = Table(
         field("language", TEXT, "BCP 47 tag from the manifest", nullable=True),
         LICENCE,
         field("num_participants", pa.int16(), "tracks in the session"),
+        field("origin_ms", MS, "where the tracks begin on the source's session clock; 0 of every other table", unit="ms"),
         field("num_units", UNIT, "length shared by all tracks", unit="160 ms units"),
         field("duration_ms", MS, "num_units x 160", unit="ms"),
         field("source_sha256", TEXT, "content of all source files of the session"),

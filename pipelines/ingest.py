@@ -1,0 +1,380 @@
+"""Sources -> tracks: constant 25 fps video and mono audio per participant, on one clock, in whole units.
+
+Tracks of a session begin together, at the latest start of its streams (`sessions.origin_ms` on the session's own clock),
+and end together, at the earliest end, cut to whole units. From here on time 0 is where the tracks begin.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines import bleed, media, sources
+from pipelines.files import file_sha256, write_json_atomic
+from pipelines.media import Probe, conform_video, decode_audio, gate_audio, probe, video_duration_ms, write_wav
+from pipelines.sources import SourceRow, find_sources, read_rttm
+from pipelines.stage import Job, Rejected, Result, rows_by_session, run_keys, stage_main
+from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, Span, intersect_spans, merge_spans, samples_per_unit, whole_units_in_ms
+from wanstreamer.errors import InputError
+
+TRUNCATED_MS = 1000  # a stream that ends this much before its container says has lost its end
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestParams:
+    """Where the recordings are and what tracks look like."""
+
+    source: str = ""  # folder or manifest of recordings; empty: the sample in <data>/sources
+    width: int = 64  # pixels; the tiny scale. 336 x 192 serves the larger ones
+    height: int = 48
+    rate_hz: int = 16000
+    crf: int = 16  # x264 quality of the tracks; at 64 x 48 the loss stays below the VAE's
+    split_salt: str = "wanstreamer"  # another salt deals the people out anew
+    valid_fraction: float = 0.1
+    test_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.width % 16 or self.height % 16 or min(self.width, self.height) < 16:
+            raise InputError(f"ingest.width x height {self.width} x {self.height}: expected multiples of 16 (the video VAE's step)")
+        if self.rate_hz % 25:
+            raise InputError(f"ingest.rate_hz {self.rate_hz}: expected a multiple of 25 Hz")
+        if not 0 <= self.valid_fraction + self.test_fraction < 1:
+            raise InputError("ingest.valid_fraction + test_fraction: expected less than 1, so that something is left to train on")
+
+
+def split_of(speaker_id: str, salt: str, valid_fraction: float, test_fraction: float) -> str:
+    """`train`, `valid` or `test` for a person, by a salted hash: stable when others come and go."""
+    digest = hashlib.sha256(f"{salt}:{speaker_id}".encode()).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    if place < test_fraction:
+        return "test"
+    return "valid" if place < test_fraction + valid_fraction else "train"
+
+
+def session_split(rows: Sequence[SourceRow], params: IngestParams) -> str:
+    """The split all known people of a session fall into; a session of unknown people is dealt out by its own id.
+
+    Raises Rejected `split_straddles` when its people fall into different splits.
+    """
+    names = {row.speaker_id for row in rows if row.speaker_id} or {f"session {rows[0].session_id}"}
+    shares = (params.split_salt, params.valid_fraction, params.test_fraction)
+    splits = {split_of(name, *shares) for name in names}
+    if len(splits) > 1:
+        raise Rejected("split_straddles", f"its people fall into {' and '.join(sorted(splits))}")
+    return splits.pop()
+
+
+def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
+    """Ingest every session of the source; see the module's first lines."""
+    source = Path(params.source) if params.source else data / "sources"
+    if not params.source and not source.exists():
+        raise InputError(f"{source}: no sample there; run `python -m tools.sample --data {data}` or set ingest.source")
+    root, rows = find_sources(source)
+    root = root.resolve()
+    _check_crops(root, rows)
+    nameless = sum(row.speaker_id is None for row in rows)
+    if nameless:
+        print(
+            f"ingest: warning: {nameless} of {len(rows)} streams have no speaker_id; each counts as a person of its own, "
+            "so a person recorded twice may fall into two splits",
+            file=sys.stderr,
+        )
+    digests = _Digests(data / "parts" / "ingest-digests.json")
+    jobs, rejections = [], []
+    grouped = rows_by_session([asdict(row) for row in rows])
+    for session_id, records in grouped.items():
+        session = [SourceRow(**record) for record in records]
+        try:
+            split = session_split(session, params)
+            for row in session:
+                if row.consent is not None and "train" not in row.consent:
+                    raise Rejected("no_consent", f"{row.participant} did not agree to training")
+            inputs = tuple(digests.of(root / name) for name in _files(session))
+        except Rejected as rejected:
+            rejections.append((session_id, rejected.reason, rejected.detail))
+            continue
+        jobs.append(Job(key=session_id, spec={"rows": records, "split": split}, inputs=inputs))
+    digests.save()
+    # Where the source lies and how people are dealt out do not decide a session's tracks: the job says what does.
+    looks = {name: getattr(params, name) for name in ("width", "height", "rate_hz", "crf")}
+    counts = run_keys(
+        data,
+        "ingest",
+        jobs,
+        Ingest,
+        params=looks,
+        tables=("sessions", "tracks"),
+        modules=(sys.modules[__name__], media, sources, bleed),
+        workers=workers,
+        setup={"root": str(root), **looks},
+        rejections=rejections,
+    )
+    splits = Counter(job.spec["split"] for job in jobs)
+    return {**counts, "sessions_by_split": dict(sorted(splits.items())), "streams_without_speaker_id": nameless}
+
+
+class Ingest:
+    """Conforms one session: rows of the manifest -> track files and rows of `sessions` and `tracks`."""
+
+    def __init__(self, root: str, width: int, height: int, rate_hz: int, crf: int) -> None:
+        self.root, self.width, self.height, self.rate_hz, self.crf = Path(root), width, height, rate_hz, crf
+
+    def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
+        rows = [SourceRow(**_tuples(record)) for record in job.spec["rows"]]
+        probes = [probe(self.root / row.uri) for row in rows]
+        sounds = [self._decode(row, found) for row, found in zip(rows, probes, strict=True)]
+        origin_ms = max(row.start_offset_ms for row in rows)
+        num_units = whole_units_in_ms(self._end_ms(rows, probes, sounds) - origin_ms)
+        if num_units < 1:
+            raise Rejected("too_short", "its streams share less than one unit of 160 ms")
+
+        result = Result(tables={"tracks": []})
+        tracks_audio = self._conform_audio(rows, sounds, origin_ms, num_units)
+        own = [row.audio_kind == "own" for row in rows]
+        bleed_db = bleed.loudest_bleed_db(
+            [audio if alone else None for audio, alone in zip(tracks_audio, own, strict=True)], self.rate_hz
+        )
+        for row, found, audio, level in zip(rows, probes, tracks_audio, bleed_db, strict=True):
+            result.tables["tracks"].append(
+                self._track(row, found, audio, level, rows, job, origin_ms, num_units, scratch, result)
+            )
+        first = rows[0]
+        session = {
+            "session_id": job.key,
+            "split": job.spec["split"],
+            "layout": _layout(rows, probes),
+            "language": first.language,
+            "licence": first.licence,
+            "num_participants": len(rows),
+            "origin_ms": origin_ms,
+            "num_units": num_units,
+            "duration_ms": num_units * UNIT_MS,
+            "source_sha256": hashlib.sha256(" ".join(job.inputs).encode()).hexdigest(),
+        }
+        result.tables["sessions"] = [session]
+        return result
+
+    def _decode(self, row: SourceRow, found: Probe) -> np.ndarray | None:
+        if row.audio_uri:
+            found = probe(self.root / row.audio_uri)
+        if not found.has_audio:
+            return None
+        if row.channel is not None and row.channel >= found.channels:
+            raise Rejected("no_such_channel", f"{row.participant}: channel {row.channel} of {found.channels}")
+        return decode_audio(self.root / (row.audio_uri or row.uri), self.rate_hz, row.channel)
+
+    def _end_ms(self, rows: Sequence[SourceRow], probes: Sequence[Probe], sounds: Sequence[np.ndarray | None]) -> int:
+        """Where the first stream of the session ends, on the session's clock."""
+        ends = []
+        for row, found, audio in zip(rows, probes, sounds, strict=True):
+            if not found.has_video and audio is None:
+                raise Rejected("no_streams", f"{row.participant}: neither picture nor sound")
+            lengths = []
+            if found.has_video:
+                lengths.append(video_duration_ms(self.root / row.uri))
+            if audio is not None:
+                lengths.append(len(audio) * 1000 // self.rate_hz)
+            if not row.audio_uri and min(lengths) < found.duration_ms - TRUNCATED_MS:
+                raise Rejected("truncated", f"{row.participant}: {min(lengths)} of {found.duration_ms} ms")
+            ends.append(row.start_offset_ms + min(lengths))
+        return min(ends)
+
+    def _conform_audio(
+        self, rows: Sequence[SourceRow], sounds: Sequence[np.ndarray | None], origin_ms: int, num_units: int
+    ) -> list[np.ndarray | None]:
+        num_samples = num_units * samples_per_unit(self.rate_hz)
+        tracks: list[np.ndarray | None] = []
+        for row, sound in zip(rows, sounds, strict=True):
+            if sound is None:
+                tracks.append(None)
+                continue
+            skip = (origin_ms - row.start_offset_ms) * self.rate_hz // 1000
+            audio = sound[skip : skip + num_samples]
+            audio = np.pad(audio, (0, num_samples - len(audio)))  # the last, partial millisecond
+            if row.rttm_uri:
+                audio = gate_audio(audio, self._rttm_spans(row, origin_ms).get(row.rttm_speaker or "", []), self.rate_hz)
+            tracks.append(audio)
+        return tracks
+
+    def _rttm_spans(self, row: SourceRow, origin_ms: int) -> dict[str, list[Span]]:
+        """Everybody's speech on the tracks' clock."""
+        shift = row.start_offset_ms - origin_ms
+        try:
+            found = read_rttm(self.root / str(row.rttm_uri))
+        except InputError as error:
+            raise Rejected("bad_rttm", str(error)) from error
+        if row.rttm_speaker not in found:
+            raise Rejected("bad_rttm", f"{row.rttm_uri}: no speaker {row.rttm_speaker}; it has {', '.join(found)}")
+        return {name: [Span(max(0, s + shift), max(0, e + shift)) for s, e in spans] for name, spans in found.items()}
+
+    def _mixed_spans(self, row: SourceRow, origin_ms: int, num_units: int) -> list[Span]:
+        """Where the track's sound holds more than one participant."""
+        whole = Span(0, num_units * UNIT_MS)
+        if row.audio_kind == "own":
+            return []
+        if not row.rttm_uri:
+            return [whole]
+        spans = self._rttm_spans(row, origin_ms)
+        own = merge_spans(spans[row.rttm_speaker or ""])
+        others = merge_spans(span for name, theirs in spans.items() if name != row.rttm_speaker for span in theirs)
+        return intersect_spans([whole], intersect_spans(own, others))
+
+    def _track(
+        self,
+        row: SourceRow,
+        found: Probe,
+        audio: np.ndarray | None,
+        bleed_db: float | None,
+        rows: Sequence[SourceRow],
+        job: Job,
+        origin_ms: int,
+        num_units: int,
+        scratch: Path,
+        result: Result,
+    ) -> dict[str, Any]:
+        video_path = audio_path = None
+        if found.has_video:
+            video_path = self._file(job.key, row, "mp4", scratch, result)
+            self._conform_video(row, origin_ms, num_units, result.files[video_path])
+        if audio is not None:
+            audio_path = self._file(job.key, row, "wav", scratch, result)
+            write_wav(result.files[audio_path], audio, self.rate_hz)
+        words_path = self._words(job.key, row, origin_ms, num_units, scratch, result)
+        mixed = self._mixed_spans(row, origin_ms, num_units) if audio is not None else []
+        return {
+            "session_id": job.key,
+            "participant": row.participant,
+            "speaker_id": row.speaker_id or f"{job.key}-{row.participant}",
+            "split": job.spec["split"],
+            "licence": row.licence,
+            "consent": list(row.consent) if row.consent is not None else None,
+            "language": row.language,
+            "num_units": num_units,
+            "video_path": video_path,
+            "video_sha256": file_sha256(result.files[video_path]) if video_path else None,
+            "width": self.width if video_path else None,
+            "height": self.height if video_path else None,
+            "audio_path": audio_path,
+            "audio_sha256": file_sha256(result.files[audio_path]) if audio_path else None,
+            "rate_hz": self.rate_hz if audio_path else None,
+            "words_path": words_path,
+            "words_sha256": file_sha256(result.files[words_path]) if words_path else None,
+            "mixed": [span._asdict() for span in mixed],
+            "attributed": row.audio_kind == "own" or row.rttm_uri is not None,
+            "bleed_db": bleed_db,
+        }
+
+    def _file(self, session_id: str, row: SourceRow, suffix: str, scratch: Path, result: Result) -> str:
+        name = f"tracks/{session_id}/{row.participant}.{suffix}"
+        result.files[name] = scratch / f"{row.participant}.{suffix}"
+        return name
+
+    def _conform_video(self, row: SourceRow, origin_ms: int, num_units: int, target: Path) -> None:
+        conform_video(
+            self.root / row.uri,
+            target,
+            lead_ms=row.start_offset_ms - origin_ms,
+            num_frames=num_units * FRAMES_PER_UNIT,
+            width=self.width,
+            height=self.height,
+            crop=row.crop,
+            crf=self.crf,
+        )
+
+    def _words(
+        self, session_id: str, row: SourceRow, origin_ms: int, num_units: int, scratch: Path, result: Result
+    ) -> str | None:
+        """The word sidecar, on the tracks' clock; words outside the tracks are turned away."""
+        if not row.words_uri:
+            return None
+        key, shift = f"{session_id}/{row.participant}", row.start_offset_ms - origin_ms
+        try:
+            given = json.loads((self.root / row.words_uri).read_text(encoding="utf-8"))["words"]
+            words = [
+                {"word": str(word["word"]), "start_ms": int(word["start_ms"]) + shift, "end_ms": int(word["end_ms"]) + shift}
+                for word in given
+            ]
+        except FileNotFoundError:
+            result.rejections.append((key, "missing_file", row.words_uri))
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            detail = f'{row.words_uri}: {type(error).__name__}; expected {{"words": [{{"word", "start_ms", "end_ms"}}]}}'
+            result.rejections.append((key, "bad_words", detail))
+            return None
+        inside = [word for word in words if word["start_ms"] < num_units * UNIT_MS and word["end_ms"] > 0]
+        result.rejections += [(key, "word_outside_track", "")] * (len(words) - len(inside))
+        name = self._file(session_id, row, "words.json", scratch, result)
+        write_json_atomic(result.files[name], {"words": inside})
+        return name
+
+
+def _tuples(record: dict[str, Any]) -> dict[str, Any]:
+    """A row that travelled as JSON, with its lists as tuples again."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+
+
+def _layout(rows: Sequence[SourceRow], probes: Sequence[Probe]) -> str:
+    if not any(found.has_video for found in probes):
+        return "mixed" if any(row.audio_kind == "shared" for row in rows) else "audio_only"
+    if any(row.crop for row in rows):
+        return "split_screen"
+    return "mixed" if any(row.audio_kind == "shared" for row in rows) else "per_participant"
+
+
+def _files(rows: Sequence[SourceRow]) -> list[str]:
+    named = [name for row in rows for name in (row.uri, row.audio_uri, row.words_uri, row.rttm_uri) if name]
+    return sorted(set(named))
+
+
+def _check_crops(root: Path, rows: Sequence[SourceRow]) -> None:
+    """A crop outside the frame is the manifest's mistake: said before any work. Unreadable files are left to the work."""
+    for row in rows:
+        if row.crop is None:
+            continue
+        try:
+            found = probe(root / row.uri)
+        except Rejected:
+            continue
+        x, y, width, height = row.crop
+        if x + width > found.width or y + height > found.height:
+            raise InputError(
+                f"{row.session_id}/{row.participant}: crop {x}:{y}:{width}:{height} reaches outside the "
+                f"{found.width}x{found.height} frame of {row.uri}; mend it in the manifest"
+            )
+
+
+class _Digests:
+    """sha256 of source files, remembered by size and modification time: hours of video are read once, not at each run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known: dict[str, list[Any]] = json.loads(path.read_text()) if path.is_file() else {}
+        self.used: dict[str, list[Any]] = {}
+
+    def of(self, file: Path) -> str:
+        if not file.is_file():
+            raise Rejected("missing_file", os.fspath(file))
+        state = file.stat()
+        entry = self.known.get(str(file))
+        if entry is None or entry[:2] != [state.st_size, state.st_mtime_ns]:
+            entry = [state.st_size, state.st_mtime_ns, file_sha256(file)]
+        self.used[str(file)] = entry
+        return entry[2]
+
+    def save(self) -> None:
+        write_json_atomic(self.path, self.used)
+
+
+def main() -> None:
+    stage_main("ingest", IngestParams, run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,277 @@
+"""Ingest: one clock whatever the container, layouts and manifests, people never leak, nothing lost without a reason."""
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import ffmpeg
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines import ingest, media
+from pipelines.bleed import bleed_db
+from pipelines.ingest import Ingest, IngestParams, session_split, split_of
+from pipelines.media import read_frames, read_wav, write_wav
+from pipelines.sources import SourceRow, find_sources, read_manifest, read_rttm
+from pipelines.stage import Job, Rejected, read_rows
+from wanstreamer.clock import Span, samples_per_unit
+from wanstreamer.errors import InputError
+
+RATE_HZ = 16000
+FLASHES_S = (0.6, 2.2, 4.4)  # in session time
+
+
+def make_clip(
+    path: Path, *, rate: str = "25", sound_hz: int = 48000, start_s: float = 0.0, seconds: float = 5.0, size: str = "128x96"
+) -> None:
+    """A file whose media time 0 is session time `start_s`: black, with 200 ms white flashes that beep."""
+    near = "+".join(f"between(t+{start_s},{at},{at + 0.2})" for at in FLASHES_S)
+    video = ffmpeg.input(f"color=black:s={size}:r={rate}:d={seconds}", f="lavfi")
+    video = video.filter("drawbox", t="fill", color="white", enable=near)
+    times = np.arange(round(seconds * sound_hz)) / sound_hz
+    beeping = sum((times + start_s >= at) & (times + start_s < at + 0.2) for at in FLASHES_S)
+    write_wav(path.with_suffix(".beeps"), (0.5 * np.sin(2000 * np.pi * times) * beeping).astype(np.float32), sound_hz)
+    audio = ffmpeg.input(str(path.with_suffix(".beeps")), f="wav")
+    codec = {".mp4": "aac", ".mov": "aac", ".mkv": "libopus"}[path.suffix]
+    command = ffmpeg.output(video, audio, str(path), vcodec="libx264", preset="ultrafast", acodec=codec, threads=1)
+    command.global_args("-v", "error", "-y").run(cmd=media.ffmpeg_path())
+
+
+def onsets_ms(track: Path) -> tuple[list[int], list[int]]:
+    """Times of the flashes in the frames and of the beeps in the samples."""
+    bright = read_frames(track.with_suffix(".mp4")).mean(axis=(1, 2, 3)) > 128
+    flashes = [int(i) * 40 for i in np.flatnonzero(bright[1:] & ~bright[:-1]) + 1]
+    audio, rate_hz = read_wav(track.with_suffix(".wav"))
+    loud = np.abs(audio).reshape(-1, rate_hz // 200).max(axis=1) > 0.1
+    starts = np.flatnonzero(loud[1:] & ~loud[:-1]) + 1
+    beeps = [int(starts[0]) * 5] + [int(b) * 5 for a, b in zip(starts, starts[1:], strict=False) if (b - a) * 5 > 300]
+    return flashes, beeps
+
+
+def ingest_rows(folder: Path, rows: list[dict[str, Any]], session_id: str = "s") -> tuple[Any, Path]:
+    """One session straight through the worker, files at their final places."""
+    records = [{"session_id": session_id, **row} for row in rows]
+    job = Job(key=session_id, spec={"rows": records, "split": "train"}, inputs=("x",))
+    scratch, data = folder / "scratch", folder / "data"
+    scratch.mkdir(exist_ok=True)
+    result = Ingest(root=str(folder), width=64, height=48, rate_hz=RATE_HZ, crf=16)(job, data, scratch)
+    for name, made in result.files.items():
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(made, data / name)
+    return result, data
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "sound_hz", "start_s"),
+    [("a.mp4", "25", 48000, 0.0), ("a.mkv", "30000/1001", 44100, 0.13), ("a.mov", "24", 44100, 0.4), ("a.mp4", "30", 48000, 0.25)],
+)
+def test_picture_and_sound_share_one_clock(tmp_path: Path, name: str, rate: str, sound_hz: int, start_s: float) -> None:
+    make_clip(tmp_path / name, rate=rate, sound_hz=sound_hz, start_s=start_s)
+    make_clip(tmp_path / "b.mp4")
+    rows = [
+        {"participant": "a", "uri": name, "start_offset_ms": round(start_s * 1000)},
+        {"participant": "b", "uri": "b.mp4"},
+    ]
+    result, data = ingest_rows(tmp_path, rows)
+    session = result.tables["sessions"][0]
+    num_units = session["num_units"]
+    assert session["origin_ms"] == round(start_s * 1000)
+    expected = [round(at * 1000) - session["origin_ms"] for at in FLASHES_S]
+    for participant in ("a", "b"):
+        track = data / "tracks/s" / participant
+        assert len(read_frames(track.with_suffix(".mp4"))) == 4 * num_units
+        assert len(read_wav(track.with_suffix(".wav"))[0]) == samples_per_unit(RATE_HZ) * num_units
+        flashes, beeps = onsets_ms(track)
+        # The source shows a flash up to one of its frames late, our grid rounds by half of ours; sound is exact.
+        late = np.array(flashes) - expected
+        assert late.min() >= -21 and late.max() <= 1000 / 24 + 21, (flashes, expected)
+        assert np.abs(np.array(beeps) - expected).max() <= 10, (beeps, expected)
+
+
+def test_frames_are_exact_from_any_unit(tmp_path: Path) -> None:
+    make_clip(tmp_path / "a.mp4")
+    _, data = ingest_rows(tmp_path, [{"participant": "a", "uri": "a.mp4"}])
+    track = data / "tracks/s/a.mp4"
+    whole = read_frames(track)
+    for start, stop in ((0, 4), (4, 12), (60, 64), (13, 30)):
+        assert np.array_equal(read_frames(track, start, stop), whole[start:stop])
+    assert np.array_equal(media._read_frames_pyav(track, 0, None).shape, whole.shape)
+    assert np.abs(media._read_frames_pyav(track, 0, None).astype(int) - whole).max() <= 4
+
+
+def test_a_file_cut_short_is_rejected_with_its_reason(tmp_path: Path) -> None:
+    make_clip(tmp_path / "a.mp4")
+    make_clip(tmp_path / "b.mkv")
+    for name, reason in (("a.mp4", "unreadable"), ("b.mkv", "truncated")):
+        content = (tmp_path / name).read_bytes()
+        cut = tmp_path / f"cut.{name[-3:]}"
+        cut.write_bytes(content[: len(content) // 2])
+        with pytest.raises(Rejected) as caught:
+            ingest_rows(tmp_path, [{"participant": "a", "uri": cut.name}])
+        assert caught.value.reason in (reason, "unreadable")
+
+
+def test_words_follow_the_clock_and_strays_are_counted(tmp_path: Path) -> None:
+    make_clip(tmp_path / "a.mp4")
+    make_clip(tmp_path / "b.mp4")
+    words = [{"word": "red?", "start_ms": 1000, "end_ms": 1300}, {"word": "late", "start_ms": 90000, "end_ms": 90100}]
+    (tmp_path / "a.words.json").write_text(json.dumps({"words": words}))
+    (tmp_path / "b.words.json").write_text("[]")
+    rows = [
+        {"participant": "a", "uri": "a.mp4", "words_uri": "a.words.json", "start_offset_ms": 500},
+        {"participant": "b", "uri": "b.mp4", "words_uri": "b.words.json", "start_offset_ms": 700},
+    ]
+    result, data = ingest_rows(tmp_path, rows)
+    kept = json.loads((data / "tracks/s/a.words.json").read_text())["words"]
+    assert kept == [{"word": "red?", "start_ms": 800, "end_ms": 1100}]
+    assert [(key, reason) for key, reason, _ in result.rejections] == [("s/a", "word_outside_track"), ("s/b", "bad_words")]
+    assert "late" not in str(result.rejections)
+
+
+def test_rttm_gates_a_mix_and_marks_its_overlaps(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    mix = rng.normal(0, 0.1, 4 * RATE_HZ).astype(np.float32)
+    write_wav(tmp_path / "call.wav", mix, RATE_HZ)
+    lines = ["SPEAKER call 1 0.5 1.5 <NA> <NA> anna <NA> <NA>", "SPEAKER call 1 1.6 1.4 <NA> <NA> ben <NA> <NA>"]
+    (tmp_path / "call.rttm").write_text("\n".join(lines) + "\n")
+    _, rows = find_sources(tmp_path)
+    assert [(row.participant, row.rttm_speaker, row.audio_kind) for row in rows] == [("a", "anna", "shared"), ("b", "ben", "shared")]
+    result, data = ingest_rows(tmp_path, [{k: v for k, v in vars(row).items() if k != "session_id"} for row in rows])
+    assert result.tables["sessions"][0]["layout"] == "mixed"
+    anna, ben = result.tables["tracks"]
+    assert anna["mixed"] == ben["mixed"] == [{"start_ms": 1600, "end_ms": 2000}]
+    assert anna["attributed"] and anna["bleed_db"] is None
+    audio = read_wav(data / anna["audio_path"])[0]
+    inside = slice(RATE_HZ // 2 + 200, 2 * RATE_HZ - 200)
+    assert np.abs(audio[inside] - mix[inside]).max() < 1e-3
+    assert not audio[: RATE_HZ // 2].any() and not audio[2 * RATE_HZ :].any()
+
+
+def test_shared_sound_without_rttm_is_mixed_throughout(tmp_path: Path) -> None:
+    make_clip(tmp_path / "table.mp4")
+    shared = {"uri": "table.mp4", "audio_kind": "shared"}
+    rows = [{"participant": "a", "crop": (0, 0, 64, 96), **shared}, {"participant": "b", "crop": (64, 0, 64, 96), **shared}]
+    result, _ = ingest_rows(tmp_path, rows)
+    session, tracks = result.tables["sessions"][0], result.tables["tracks"]
+    assert session["layout"] == "split_screen"
+    assert all(track["mixed"] == [{"start_ms": 0, "end_ms": session["duration_ms"]}] for track in tracks)
+    assert not any(track["attributed"] for track in tracks)
+
+
+def test_channels_and_crops_pick_their_participant(tmp_path: Path) -> None:
+    video = ffmpeg.input("color=black:s=128x96:r=25:d=2", f="lavfi").filter("drawbox", x=64, w=64, h=96, color="white", t="fill")
+    audio = ffmpeg.input("aevalsrc=0|0.5*sin(2*PI*400*t):s=48000:d=2:c=stereo", f="lavfi")
+    out = ffmpeg.output(video, audio, str(tmp_path / "split.mp4"), vcodec="libx264", acodec="aac", threads=1)
+    out.global_args("-v", "error").run(cmd=media.ffmpeg_path())
+    rows = [
+        {"participant": "a", "uri": "split.mp4", "crop": (0, 0, 64, 96), "channel": 0},
+        {"participant": "b", "uri": "split.mp4", "crop": (64, 0, 64, 96), "channel": 1},
+    ]
+    _, data = ingest_rows(tmp_path, rows)
+    assert read_frames(data / "tracks/s/a.mp4").mean() < 20 and read_frames(data / "tracks/s/b.mp4").mean() > 235
+    assert np.abs(read_wav(data / "tracks/s/a.wav")[0]).max() < 0.01 < 0.4 < np.abs(read_wav(data / "tracks/s/b.wav")[0]).max()
+
+
+@settings(max_examples=200, deadline=None)
+@given(speaker=st.text(min_size=1), others=st.lists(st.text(min_size=1), max_size=3))
+def test_people_never_leak_between_splits(speaker: str, others: list[str]) -> None:
+    params = IngestParams()
+    shares = (params.split_salt, params.valid_fraction, params.test_fraction)
+    rows = [SourceRow(session_id="s", participant=str(i), uri="x", speaker_id=name) for i, name in enumerate([speaker, *others])]
+    splits = {split_of(name, *shares) for name in [speaker, *others]}
+    if len(splits) == 1:
+        assert session_split(rows, params) == split_of(speaker, *shares)
+    else:
+        with pytest.raises(Rejected, match="split_straddles"):
+            session_split(rows, params)
+
+
+def test_splits_have_their_shares() -> None:
+    counts = {"train": 0, "valid": 0, "test": 0}
+    for index in range(2000):
+        counts[split_of(f"speaker {index}", "salt", 0.1, 0.2)] += 1
+    assert abs(counts["test"] / 2000 - 0.2) < 0.04 and abs(counts["valid"] / 2000 - 0.1) < 0.03
+
+
+@pytest.mark.parametrize("level_db", [-15.0, -20.0, -30.0])
+def test_bleed_is_measured(level_db: float) -> None:
+    rng = np.random.default_rng(1)
+    steps = np.repeat(rng.random(60) > 0.5, RATE_HZ // 2)
+    voice = rng.normal(0, 0.1, len(steps)) * steps
+    own = rng.normal(0, 0.1, len(steps)) * ~steps
+    heard = own + np.roll(voice, 40) * 10 ** (level_db / 20)
+    found = bleed_db(voice.astype(np.float32), heard.astype(np.float32), RATE_HZ)
+    assert found is not None and abs(found - level_db) < 1.5
+    assert bleed_db(voice.astype(np.float32), own.astype(np.float32), RATE_HZ) is None
+
+
+def test_mistakes_in_a_manifest_are_one_clear_line(tmp_path: Path) -> None:
+    def write(**columns: object) -> Path:
+        path = tmp_path / "manifest.csv"
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(columns))
+            writer.writeheader()
+            writer.writerow(columns)
+        return path
+
+    good = {"session_id": "s", "uri": "a.mp4"}
+    for columns, said in (
+        ({**good, "colour": "red"}, "unknown column `colour`"),
+        ({"session_id": "s"}, "no uri"),
+        ({**good, "session_id": "a.b"}, "session_id `a.b`"),
+        ({**good, "crop": "1:2:3"}, "crop `1:2:3`"),
+        ({**good, "channel": "left"}, "channel `left`"),
+        ({**good, "consent": "all"}, "consent `all`"),
+        ({**good, "audio_kind": "both"}, "audio_kind `both`"),
+    ):
+        with pytest.raises(InputError, match=said) as caught:
+            read_manifest(write(**columns))
+        assert "\n" not in str(caught.value) and "manifest.csv row 1" in str(caught.value)
+    with pytest.raises(InputError, match="no such folder"):
+        find_sources(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no recordings found"):
+        find_sources(tmp_path / "empty")
+
+
+def test_rttm_lines_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "x.rttm"
+    path.write_text("SPEAKER x 1 0.25 1.5 <NA> <NA> a <NA> <NA>\nSPEAKER x 1 1.0 1.0 <NA> <NA> a <NA> <NA>\n")
+    assert read_rttm(path) == {"a": [Span(250, 2000)]}
+    path.write_text("SPEAKER x 1 zero 1.5 <NA> <NA> a\n")
+    with pytest.raises(InputError, match="line 1"):
+        read_rttm(path)
+
+
+@pytest.mark.usefixtures("ray_once")
+def test_the_stage_counts_everything(tmp_path: Path) -> None:
+    source, data = tmp_path / "source", tmp_path / "data"
+    for session in ("one", "two"):
+        (source / session).mkdir(parents=True)
+    make_clip(source / "one/a.mp4", seconds=2)
+    make_clip(source / "one/b.mkv", seconds=2)
+    make_clip(source / "two/a.mp4", seconds=2)
+    (source / "two/b.mp4").write_bytes(b"not a film")
+    params = IngestParams(source=str(source))
+    counts = ingest.run(data, params, workers=2)
+    assert (counts["keys"], counts["done"], counts["rejected"]) == (2, 1, {"unreadable": 1})
+    assert [row["participant"] for row in read_rows(data, "tracks")] == ["a", "b"]
+    before = {path: os.stat(path).st_mtime_ns for path in (data / "tracks").rglob("*.mp4")}
+    (source / "three").mkdir()
+    shutil.copy(source / "one/a.mp4", source / "three/a.mp4")
+    counts = ingest.run(data, params, workers=2)
+    assert counts["done"] == 2
+    assert all(os.stat(path).st_mtime_ns == stamp for path, stamp in before.items()), "a finished session was done again"
+
+
+def test_a_crop_outside_the_frame_is_said_before_any_work(tmp_path: Path) -> None:
+    make_clip(tmp_path / "a.mp4", seconds=1)
+    (tmp_path / "manifest.csv").write_text("session_id,uri,crop\ns,a.mp4,100:0:64:96\n")
+    with pytest.raises(InputError, match=r"crop 100:0:64:96 reaches outside the 128x96 frame"):
+        ingest.run(tmp_path / "data", IngestParams(source=str(tmp_path)), workers=1)
+    assert not (tmp_path / "data" / "tracks").exists() and not (tmp_path / "data" / "tables").exists()
