@@ -1,0 +1,164 @@
+"""How many tokens a unit has, in which order and at which positions -> token descriptions, attention mask, RoPE angles.
+
+A unit k is `user audio, user video, user text | BEGIN, t_1 .. t_{S-1}, STATE | agent audio, agent video` (the *clean*
+tokens). While the performer denoises, a *noisy* copy of the agent's audio and video tokens stands beside them, at the
+same positions. Everything that decides who may see whom is in `visible`, so training over whole windows and cached
+streaming cannot differ. Order, positions and mask are ours; Wan-Streamer v0.1 (arXiv 2606.25041) states only that
+attention is block-causal over full history.
+
+Shape letters: N tokens, Q query tokens, K key tokens.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wanstreamer.clock import TICK_MS, UNIT_MS
+
+TICKS_PER_UNIT = UNIT_MS // TICK_MS  # RoPE's time runs in ticks
+
+# Text ids that are not words: BLANK fills unused slots, MISSING means no transcript, BEGIN opens the slots.
+BLANK, MISSING, BEGIN = range(3)
+
+# What a token is to the mask.
+USER, SLOT, CLEAN, NOISY = range(4)
+
+# Type embeddings: one per kind of token.
+KINDS = (
+    "user_audio",
+    "user_video",
+    "user_text",
+    "begin",
+    "agent_text",
+    "state",
+    "agent_audio",
+    "agent_video",
+    "noisy_audio",
+    "noisy_video",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitLayout:
+    """Tokens per stream of one unit."""
+
+    user_audio: int = 1
+    user_video: tuple[int, int] = (1, 1)  # rows, columns of video tokens
+    text_slots: int = 2  # text tokens per unit, of the user and of the agent
+    agent_audio: int = 1
+    agent_video: tuple[int, int] = (1, 1)
+
+    @property
+    def num_user(self) -> int:
+        return self.user_audio + self.user_video[0] * self.user_video[1] + self.text_slots
+
+    @property
+    def num_slots(self) -> int:
+        """BEGIN, the text tokens but the last, STATE."""
+        return self.text_slots + 1
+
+    @property
+    def num_agent(self) -> int:
+        return self.agent_audio + self.agent_video[0] * self.agent_video[1]
+
+    @property
+    def num_clean(self) -> int:
+        """Tokens a unit leaves in the history."""
+        return self.num_user + self.num_slots + self.num_agent
+
+
+class Tokens(NamedTuple):
+    """What mask, RoPE and type embedding need to know of N tokens; all int64."""
+
+    unit_N: Tensor
+    role_N: Tensor  # USER, SLOT, CLEAN or NOISY
+    order_N: Tensor  # place among the unit's clean tokens; decides causality inside the slots
+    kind_N: Tensor  # index into KINDS
+    position_N3: Tensor  # time, height, width in ticks
+
+
+def take(tokens: Tokens, start: int, stop: int) -> Tokens:
+    return Tokens(*(column[start:stop] for column in tokens))
+
+
+def join(first: Tokens, second: Tokens) -> Tokens:
+    return Tokens(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
+
+
+def clean_tokens(layout: UnitLayout, num_units: int, start_unit: int = 0) -> Tokens:
+    """Tokens of `num_units` units in history order: N = num_units * layout.num_clean."""
+    users = [*_audio("user_audio", layout.user_audio), *_video("user_video", layout.user_video)]
+    users += [("user_text", (slot,) * 3) for slot in range(layout.text_slots)]
+    slot_kinds = ["begin", *["agent_text"] * (layout.text_slots - 1), "state"]
+    slots = [(kind, (slot,) * 3) for slot, kind in enumerate(slot_kinds)]
+    agent = [*_audio("agent_audio", layout.agent_audio), *_video("agent_video", layout.agent_video)]
+    roles = [USER] * len(users) + [SLOT] * len(slots) + [CLEAN] * len(agent)
+    return _repeat([*users, *slots, *agent], roles, 0, num_units, start_unit)
+
+
+def noisy_tokens(layout: UnitLayout, num_units: int, start_unit: int = 0) -> Tokens:
+    """The noisy copies of the agent's tokens: N = num_units * layout.num_agent, at the clean ones' positions."""
+    agent = [*_audio("noisy_audio", layout.agent_audio), *_video("noisy_video", layout.agent_video)]
+    return _repeat(agent, [NOISY] * len(agent), layout.num_user + layout.num_slots, num_units, start_unit)
+
+
+def visible(query: Tokens, key: Tokens, self_lag: int) -> Tensor:
+    """Which key each query may attend to: bool (Q, K).
+
+    Users, slots and STATE of unit k see users and slots up to k (all of the unit's users; slots in order) and the
+    agent's clean tokens before k - self_lag. Clean agent tokens of k see everything clean up to k. Noisy tokens of k
+    see users and slots up to k, clean agent tokens before k, and their own unit's noisy tokens; nobody else sees those.
+    """
+    age_QK = query.unit_N[:, None] - key.unit_N[None, :]  # how many units before the query the key lies
+    query_role, key_role = query.role_N[:, None], key.role_N[None, :]
+    in_order = (age_QK > 0) | (key.order_N[None, :] <= query.order_N[:, None])
+
+    slots_QK = (age_QK >= 0) & torch.where(query_role == USER, age_QK > 0, torch.ones_like(in_order))
+    slots_QK &= in_order | (query_role != SLOT)
+    agent_delay = torch.where(query_role == CLEAN, 0, torch.where(query_role == NOISY, 1, 1 + self_lag))
+    seen = torch.where(key_role == USER, age_QK >= 0, slots_QK)
+    seen = torch.where(key_role == CLEAN, age_QK >= agent_delay, seen)
+    return torch.where(key_role == NOISY, (query_role == NOISY) & (age_QK == 0), seen)
+
+
+def rotary_angles(position_N3: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
+    """cos and sin, float32 (N, head_dim / 2), of rotary embedding over (time, height, width).
+
+    Frequencies are those of one-dimensional RoPE; pairs take the axes in turn t, h, t, w, so each axis has fast and
+    slow ones and a text token (t = h = w) turns exactly as in a language model.
+    """
+    pairs = head_dim // 2
+    axis = torch.tensor([(0, 1, 0, 2)[pair % 4] for pair in range(pairs)])
+    frequency = theta ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
+    angle = position_N3[:, axis].double() * frequency
+    return angle.cos().float(), angle.sin().float()
+
+
+def _audio(kind: str, count: int) -> Iterator[tuple[str, tuple[int, int, int]]]:
+    for index in range(count):
+        yield kind, (index * TICKS_PER_UNIT // count,) * 3
+
+
+def _video(kind: str, shape: tuple[int, int]) -> Iterator[tuple[str, tuple[int, int, int]]]:
+    for row in range(shape[0]):
+        for column in range(shape[1]):
+            yield kind, (0, row, column)
+
+
+def _repeat(
+    unit: list[tuple[str, tuple[int, int, int]]], roles: list[int], first_order: int, num_units: int, start_unit: int
+) -> Tokens:
+    units = torch.arange(start_unit, start_unit + num_units)
+    kinds = torch.tensor([KINDS.index(kind) for kind, _ in unit])
+    offsets = torch.tensor([offset for _, offset in unit])
+    position = (units * TICKS_PER_UNIT)[:, None, None] + offsets
+    return Tokens(
+        unit_N=units.repeat_interleave(len(unit)),
+        role_N=torch.tensor(roles).repeat(num_units),
+        order_N=torch.arange(first_order, first_order + len(unit)).repeat(num_units),
+        kind_N=kinds.repeat(num_units),
+        position_N3=position.reshape(-1, 3),
+    )

@@ -1,0 +1,288 @@
+"""Windows -> a trained duplex model: text cross-entropy plus joint flow matching, resumable to the exact step.
+
+Every step draws its randomness from the seed and its own number, and one file holds weights, optimiser and history, so
+a run that was killed and continued ends with the same bytes as one that was not.
+
+Loss: `L = w_text CE + w_audio FM_audio + w_video FM_video` (Wan-Streamer v0.1, arXiv 2606.25041; the weights are ours).
+"""
+
+import copy
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wanstreamer.checkpoint import load_tensors, save_tensors
+from wanstreamer.flow import add_noise, draw_tau, velocity_weight
+from wanstreamer.model import DuplexModel, shifted
+from wanstreamer.sequence import MISSING
+
+if TYPE_CHECKING:
+    from wanstreamer.data import Batch
+
+PARTS = ("text", "audio", "video")
+Row = dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One run; equal values, data and thread count give equal bytes."""
+
+    steps: int
+    batch_size: int = 4  # windows
+    learning_rate: float = 2e-3  # peak, after warm-up; falls to zero along a cosine
+    warmup_steps: int = 100
+    weight_decay: float = 0.05  # of matrices
+    grad_clip: float = 1.0
+    ema_decay: float = 0.998  # of the averaged weights, which are what is saved and validated
+    text_weight: float = 4.0
+    audio_weight: float = 1.0
+    video_weight: float = 1.0
+    user_text_drop: float = 0.5  # share of samples that train without the user's words; evaluation uses none
+    prior_batches: int = 32  # from which the prior of a unit given the one before it is fitted
+    log_every: int = 100  # steps between rows of history and validations
+    checkpoint_s: float = 30.0  # wall-clock seconds between states for resuming; changes no result
+    seed: int = 0
+    threads: int = 2  # of torch; part of the result, as sums change with it
+
+
+def duplex_loss(
+    model: DuplexModel,
+    batch: "Batch",
+    generator: torch.Generator,
+    *,
+    config: TrainConfig | None = None,
+    user_text_drop: float | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The training loss of one batch and its unweighted parts `text`, `audio`, `video` (scalars).
+
+    Text that is MISSING and agent latents that are unknown carry no loss. `user_text_drop` overrides the config's share
+    of windows in which the user's words are replaced by MISSING.
+    """
+    config = config or TrainConfig(steps=0)
+    share = config.user_text_drop if user_text_drop is None else user_text_drop
+    batch = drop_user_text(batch, share, generator)
+    tau_BK = draw_tau(*batch.agent_text_BKS.shape[:2], generator)
+    output = model(batch, add_noise(batch, tau_BK, generator))
+    spoken_BKS = batch.agent_text_known_BK[..., None] & (batch.agent_text_BKS != MISSING)
+    targets = torch.where(spoken_BKS, batch.agent_text_BKS, -100).flatten()
+    text = functional.cross_entropy(output.text_logits_BKSV.flatten(0, 2), targets, ignore_index=-100, reduction="sum")
+    weight_BK = velocity_weight(tau_BK)
+    audio_BK = (output.audio_x0_BKNC - batch.agent_audio_BKNC).square().mean((2, 3)) * weight_BK
+    video_BK = (output.video_x0_BKCHW - batch.agent_video_BKCHW).square().mean((2, 3, 4)) * weight_BK
+    parts = {
+        "text": text / spoken_BKS.sum().clamp(min=1),
+        "audio": _mean_where(audio_BK, batch.agent_audio_known_BK),
+        "video": _mean_where(video_BK, batch.agent_video_known_BK),
+    }
+    return sum(_weights(config)[name] * part for name, part in parts.items()), parts
+
+
+def drop_user_text(batch: "Batch", share: float, generator: torch.Generator) -> "Batch":
+    """The batch with the user's words replaced by MISSING in at least `share` of its windows, chosen at random."""
+    num_windows = len(batch.user_text_BKS)
+    dropped = torch.randperm(num_windows, generator=generator)[: math.ceil(share * num_windows)]
+    known_BK = batch.user_text_known_BK.clone()
+    known_BK[dropped] = False
+    return dataclasses.replace(batch, user_text_known_BK=known_BK)
+
+
+@torch.no_grad()
+def fit_prior(model: DuplexModel, batches: Sequence["Batch"]) -> None:
+    """Least-squares gain and residual standard deviation of each latent given the unit before, set in the model."""
+    audio, video, audio_before, video_before = [], [], [], []
+    for batch in batches:
+        previous = shifted(batch)
+        both = batch.agent_audio_known_BK & previous.audio_known_BK
+        audio.append(batch.agent_audio_BKNC[both])
+        audio_before.append(previous.audio_BKNC[both][:, -1:])
+        both = batch.agent_video_known_BK & previous.video_known_BK
+        video.append(batch.agent_video_BKCHW[both])
+        video_before.append(previous.video_BKCHW[both])
+    for x, before, gain, log_std in (
+        (torch.cat(audio), torch.cat(audio_before), model.audio_gain_NC, model.audio_log_std_NC),
+        (torch.cat(video), torch.cat(video_before), model.video_gain_CHW, model.video_log_std_CHW),
+    ):
+        if len(x) < 2:
+            continue  # this stream is nowhere known; it is not trained either
+        gain.copy_((x * before).mean(0) / before.square().mean(0).expand_as(gain).clamp(min=1e-6))
+        log_std.copy_((x - gain * before).square().mean(0).clamp(min=1e-4).log() / 2)
+
+
+def train(
+    model: DuplexModel,
+    config: TrainConfig,
+    *,
+    batches: Callable[[int], Iterator["Batch"]],
+    valid: Sequence["Batch"],
+    state_path: Path,
+    fingerprint: str,
+    on_step: Callable[[int, Row], None] = lambda step, parts: None,
+) -> tuple[DuplexModel, list[Row]]:
+    """Train from `state_path` if it holds a state with this fingerprint, else from the start.
+
+    Args:
+        model: Initialised as the seed says; its weights are changed.
+        batches: Start step -> endless batches from there; batch n must not depend on the start.
+        valid: Batches of the validation curve.
+        state_path: Where states for resuming go; the caller removes it once the result is safe.
+        fingerprint: Of everything the result depends on.
+        on_step: Called with the step just done and its loss parts.
+
+    Returns:
+        The averaged weights in eval mode, and the history: a row every `log_every` steps and at the end.
+    """
+    with _determinism(config.threads):
+        averaged = copy.deepcopy(model).eval()
+        optimizer = _optimizer(model, config)
+        step, history, sums = _resume(state_path, fingerprint, model, averaged, optimizer)
+        source = batches(step)
+        if step == 0:
+            fit_prior(model, list(islice(batches(0), config.prior_batches)))
+            averaged.load_state_dict(model.state_dict())
+        saved_s = time.monotonic()
+        while step < config.steps:
+            parts, norms = _step(model, optimizer, next(source), step, config)
+            _average(averaged, model, min(config.ema_decay, (1 + step) / (10 + step)))
+            step += 1
+            for name, value in (parts | norms).items():
+                total, count = sums.get(name, (0.0, 0))
+                sums[name] = (total + value, count + 1)
+            if step % config.log_every == 0 or step == config.steps:
+                row = {"step": step} | {name: total / count for name, (total, count) in sums.items()}
+                history.append(
+                    row | {f"valid_{name}": value for name, value in evaluate(averaged, valid, config).items()}
+                )
+                sums = {}
+            if time.monotonic() - saved_s > config.checkpoint_s:
+                _save_state(state_path, fingerprint, model, averaged, optimizer, (step, history, sums))
+                saved_s = time.monotonic()
+            on_step(step, parts)
+    return averaged, history
+
+
+@torch.no_grad()
+def evaluate(model: DuplexModel, batches: Sequence["Batch"], config: TrainConfig) -> Row:
+    """Mean loss and parts with fixed noise and without the user's words."""
+    generator = torch.Generator().manual_seed(config.seed)
+    total: Row = {}
+    for batch in batches:
+        loss, parts = duplex_loss(model, batch, generator, config=config, user_text_drop=1.0)
+        for name, value in {"loss": loss, **parts}.items():
+            total[name] = total.get(name, 0.0) + float(value) / len(batches)
+    return total
+
+
+def _step(
+    model: DuplexModel, optimizer: torch.optim.Optimizer, batch: "Batch", step: int, config: TrainConfig
+) -> tuple[Row, Row]:
+    seed = config.seed * 1_000_003 + step
+    torch.manual_seed(seed)  # dropout; the caller restores the global generator
+    model.train()
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * _schedule(step, config)
+    loss, parts = duplex_loss(model, batch, torch.Generator().manual_seed(seed), config=config)
+    norms = _modality_norms(model, parts, config) if (step + 1) % config.log_every == 0 else {}
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norms["grad_norm"] = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip).item()
+    optimizer.step()
+    return {"loss": loss.item()} | {name: part.item() for name, part in parts.items()}, norms
+
+
+def _modality_norms(model: DuplexModel, parts: dict[str, Tensor], config: TrainConfig) -> Row:
+    """What each weighted part alone asks of the shared blocks: a few audio tokens beside many video ones can drown."""
+    shared = list(model.blocks.parameters())
+    norms = {}
+    for name, weight in _weights(config).items():
+        if parts[name].requires_grad:
+            gradients = torch.autograd.grad(weight * parts[name], shared, retain_graph=True)
+            norms[f"grad_{name}"] = float(torch.stack([g.norm() for g in gradients]).norm())
+    return norms
+
+
+def _weights(config: TrainConfig) -> dict[str, float]:
+    return dict(zip(PARTS, (config.text_weight, config.audio_weight, config.video_weight), strict=True))
+
+
+def _schedule(step: int, config: TrainConfig) -> float:
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    return 0.5 + 0.5 * math.cos(math.pi * (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps))
+
+
+def _optimizer(model: DuplexModel, config: TrainConfig) -> torch.optim.AdamW:
+    matrices = [
+        p for name, p in model.named_parameters() if p.dim() == 2 and "embedding" not in name and "_NC" not in name
+    ]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in chosen]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
+
+
+@torch.no_grad()
+def _average(averaged: DuplexModel, model: DuplexModel, decay: float) -> None:
+    torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
+
+
+def _mean_where(x_BK: Tensor, known_BK: Tensor) -> Tensor:
+    return (x_BK * known_BK).sum() / known_BK.sum().clamp(min=1)
+
+
+@contextmanager
+def _determinism(threads: int) -> Iterator[None]:
+    """Fixed thread count, deterministic kernels, and the global generator left as it was."""
+    before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(before)
+        torch.use_deterministic_algorithms(strict)
+
+
+def _save_state(
+    path: Path,
+    fingerprint: str,
+    model: DuplexModel,
+    averaged: DuplexModel,
+    optimizer: torch.optim.Optimizer,
+    progress: tuple[int, list[Row], dict[str, tuple[float, int]]],
+) -> None:
+    tensors = {f"model.{name}": p for name, p in model.named_parameters()}
+    tensors |= {f"averaged.{name}": p for name, p in averaged.named_parameters()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
+    step, history, sums = progress
+    save_tensors(path, tensors, {"fingerprint": fingerprint, "step": step, "history": history, "sums": sums})
+
+
+def _resume(
+    path: Path, fingerprint: str, model: DuplexModel, averaged: DuplexModel, optimizer: torch.optim.Optimizer
+) -> tuple[int, list[Row], dict[str, tuple[float, int]]]:
+    if not path.is_file():
+        return 0, [], {}
+    tensors, meta = load_tensors(path)
+    if meta["fingerprint"] != fingerprint:
+        return 0, [], {}
+    for prefix, target in (("model.", model), ("averaged.", averaged)):
+        target.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return meta["step"], meta["history"], {name: (total, count) for name, (total, count) in meta["sums"].items()}
