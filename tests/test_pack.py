@@ -293,6 +293,7 @@ def test_tokenizer_reads_words_of_train_tracks_only(tmp_path, in_process):
     assert len(load_tokenizer(tmp_path / "seen/models/tokenizer.json").encode_word("zanzibar")) == 1
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path):
     """Invariant 2."""
     sessions = {f"s{i}": ("train", 16 + i, talkers()) for i in range(4)}
