@@ -1,0 +1,81 @@
+"""Speech intervals and timed words of one session -> IPUs, turns, floor and events. Pure functions of intervals.
+
+`annotate_session` is the whole of it; it serves the annotate stage, exchange files and model output alike.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipelines.turns.lexical import Word
+from pipelines.turns.rules import FloorChange, Ipu, Turn, TurnParams, floor_at, make_ipus, mark_candidates, settle
+from pipelines.turns.transitions import (
+    Event,
+    backchannel_events,
+    interruptions_open,
+    speaking_stretches,
+    state_events,
+    transition_events,
+)
+from wanstreamer.clock import Span
+
+RULE_VERSION = "turns-1"  # changes whenever equal intervals may give another row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """What the rules say about one session; every list in order of participant (or onset) and time."""
+
+    ipus: dict[str, list[Ipu]]
+    turns: list[Turn]
+    floor: list[FloorChange]
+    events: list[Event]
+
+
+def annotate_session(
+    speech: Mapping[str, Iterable[Span]],
+    words: Mapping[str, Sequence[Word] | None],
+    params: TurnParams,
+    *,
+    lexical: bool = True,
+) -> Annotation:
+    """Apply the turn rules to one session.
+
+    Args:
+        speech: Voice activity per participant, in ms, half-open; overlapping or unordered spans are merged.
+        words: Timed words per participant; None or absent: no transcript.
+        params: Thresholds.
+        lexical: Whether the transcript is in the language of the cue words (English).
+
+    Returns:
+        IPUs per participant, turns by onset, floor changes by time, events by onset.
+
+    Example:
+        >>> found = annotate_session({"a": [Span(0, 900)], "b": [Span(1100, 2600)]}, {}, TurnParams())
+        >>> [(e.participant, e.label, e.fto_ms) for e in found.events if e.kind == "transition"]
+        [('a', 'initiation', None), ('b', 'smooth_shift', 200)]
+    """
+    ipus = mark_candidates(make_ipus(speech, words, params), params, lexical=lexical)
+    turns, floor, backchannels = settle(ipus, params)
+    events = [
+        *backchannel_events(backchannels, ipus),
+        *state_events(ipus, params),
+        *transition_events(turns, floor, ipus, params),
+    ]
+    events.sort(key=lambda event: (event.start_ms, event.end_ms, event.kind, event.participant))
+    return Annotation(ipus=ipus, turns=turns, floor=floor, events=events)
+
+
+__all__ = [
+    "RULE_VERSION",
+    "Annotation",
+    "Event",
+    "FloorChange",
+    "Ipu",
+    "Turn",
+    "TurnParams",
+    "Word",
+    "annotate_session",
+    "floor_at",
+    "interruptions_open",
+    "speaking_stretches",
+]

@@ -1,0 +1,122 @@
+"""Words -> what their form says: is this a backchannel's wording, does it end a phrase, does it ask for an answer.
+
+English only; for other languages the rules fall back on timing. Where a transcript carries punctuation it decides;
+where it carries none (CTM, many corpora) the form of the last clause does. No model, so that a label can be explained.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Word:
+    """One timed word as written, with its punctuation; times in ms on the session clock, half-open."""
+
+    start_ms: int
+    end_ms: int
+    text: str
+
+
+# NaturalTurn (Cooney & Reece 2025, doi 10.1038/s41598-025-24381-1; first published with CANDOR, doi
+# 10.1126/sciadv.adf3197), with "ok" and "i see" added, and the spellings of "mhm", "uh-huh" and "yes" other corpora use.
+CUES = frozenset(
+    "a ah alright awesome cool dope e exactly god gotcha huh hmm mhm mm mmm nice oh okay really right sick sucks sure uh "
+    "um wow yeah yep yes yup "
+    "ok hm mhmm mm-hmm mm-hm mmhm mmhmm uh-huh uhuh uhhuh aha ooh aye yea".split()
+)
+CUE_PHRASES = (("i", "see"), ("got", "it"), ("mm", "hmm"), ("uh", "huh"))
+NOT_FIRST = frozenset("and but i i'm it it's like so that that's we we're well you you're".split())
+
+FILLERS = frozenset("uh um uhm erm er eh ehm em mm".split())
+# A phrase does not end on these; only asked of transcripts without punctuation.
+DANGLING = frozenset(
+    "a an the and or but so because if of to in on at for from with by as than that which who whose my your his her its "
+    "our their this these is are was were am be been has have had do does did will would can could should may might "
+    "must i we they he she you're i'm it's that's there's we're i've you've very just about into onto like".split()
+)
+_AUXILIARY = frozenset(
+    "is are was were am do does did have has had can could will would should shall may might must isn't aren't wasn't "
+    "don't doesn't didn't haven't hasn't can't couldn't won't wouldn't shouldn't".split()
+)
+_SUBJECT = frozenset("i you he she it we they there that this these those the your my anyone anything".split())
+_WH = frozenset("what what's where where's which who who's whose when why how how's".split())
+# What may stand before a question without being part of it.
+_LEAD_IN = CUES | FILLERS | frozenset("and but so now well then no like i mean sorry wait hang on".split())
+_TAGS = frozenset("okay ok right yeah alright yes no huh".split())
+_CLAUSE_WORDS = 12  # a question longer than this is found by its lead-in only
+_TERMINAL = re.compile(r"[.?!。？！]$")
+_CUT_OFF = re.compile(r"(-|–|—|\.\.\.|…)$")
+_QUOTES = "\"'“”’)]}»"
+
+
+def normal_form(text: str) -> str:
+    """Lower case, outer punctuation removed: `"Mm-hmm,"` -> `mm-hmm`."""
+    return text.lower().replace("’", "'").strip(" \t\"“”‘'()[]{}<>.,;:?!…。？！，、-–—*")
+
+
+def has_punctuation(words: Sequence[Word]) -> bool:
+    """Whether a transcript marks phrase ends at all."""
+    return any(_TERMINAL.search(word.text.rstrip(_QUOTES)) for word in words)
+
+
+def is_backchannel_wording(words: Sequence[Word], *, max_words: int, min_cue_share: float) -> bool:
+    """All words cues; or few words, enough of them cues, and a first word that does not open a sentence."""
+    tokens = [token for token in (normal_form(word.text) for word in words) if token]
+    if not tokens:
+        return False
+    is_cue = [token in CUES for token in tokens]
+    opens = tokens[0] in NOT_FIRST
+    for phrase in CUE_PHRASES:
+        for i in range(len(tokens) - len(phrase) + 1):
+            if tuple(tokens[i : i + len(phrase)]) == phrase:
+                is_cue[i : i + len(phrase)] = [True] * len(phrase)
+                opens = opens and i != 0
+    if all(is_cue):
+        return True
+    return len(tokens) <= max_words and sum(is_cue) >= min_cue_share * len(tokens) and not opens
+
+
+def ends_phrase(words: Sequence[Word], *, punctuated: bool) -> bool:
+    """Whether the last of `words` completes a phrase: no cut-off, no filler, and punctuation where there is any."""
+    last = words[-1].text.rstrip(_QUOTES)
+    token = normal_form(last)
+    if _CUT_OFF.search(last) or (token in FILLERS and not last.endswith(("?", "!"))):
+        return False
+    if punctuated:
+        return bool(_TERMINAL.search(last))
+    return token not in DANGLING
+
+
+def asks(words: Sequence[Word], *, punctuated: bool) -> bool:
+    """Whether these words, said in one breath, end in a question, a check or a tag that wants an answer."""
+    if not words:
+        return False
+    if punctuated:
+        return words[-1].text.rstrip(_QUOTES).endswith(("?", "？"))
+    tokens = [token for token in (normal_form(word.text) for word in words) if token]
+    while tokens and tokens[-1] in FILLERS:
+        tokens.pop()
+    if not tokens:
+        return False
+    if len(tokens) > 3 and tokens[-1] in _TAGS:
+        return True
+    if _is_tag(tokens[-2:]) and len(tokens) > 2:
+        return True
+    start = 0
+    while start < len(tokens) - 1 and tokens[start] in _LEAD_IN:
+        start += 1
+    clause = tokens[start:] if len(tokens) - start <= _CLAUSE_WORDS else tokens[-_CLAUSE_WORDS:]
+    if tokens[start] in _WH or _inverts(tokens[start : start + 2]):
+        return len(tokens) - start <= 2 * _CLAUSE_WORDS
+    return any(clause[i] in ("have", "do", "are", "can", "did") and clause[i + 1] == "you" for i in range(len(clause) - 1))
+
+
+def _inverts(pair: Sequence[str]) -> bool:
+    """Auxiliary before subject: "have you", "is it", "do I"."""
+    return len(pair) == 2 and pair[0] in _AUXILIARY and pair[1] in _SUBJECT
+
+
+def _is_tag(pair: Sequence[str]) -> bool:
+    """ "isn't it", "don't you", "do you": an auxiliary and a pronoun at the very end."""
+    return _inverts(pair) and pair[1] in {"i", "you", "he", "she", "it", "we", "they", "there"}

@@ -1,0 +1,391 @@
+"""Speech intervals and timed words of one session -> IPUs, turns, the floor, backchannels: steps 2 to 6 of the rules.
+
+The order matters and no step looks ahead: IPUs, backchannel candidates (by form alone), turns without the candidates,
+the floor those turns give, then the candidates during and after which another keeps the floor are backchannels and the
+rest join or make turns. That last step can only add turns, so it is repeated until nothing changes.
+
+All times are integer milliseconds on the session clock, half-open. Every result depends on the intervals alone:
+moving the clock or renaming the participants moves or renames the result.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from pipelines.turns.lexical import Word, asks, ends_phrase, has_punctuation, is_backchannel_wording
+from wanstreamer.clock import Span, merge_spans
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnParams:
+    """Thresholds of the turn rules. Published values unless marked ours."""
+
+    ipu_gap_ms: int = 200  # own silences up to this are inside an IPU (dGSLM, TurnBench; Heldner & Edlund: 180)
+    short_ipu_ms: int = 100  # IPUs under this are flagged, never dropped (ours)
+    backchannel_cluster_gap_ms: int = 1000  # own silence that ends a cluster of short utterances (VAP)
+    backchannel_max_ms: int = 1000  # longest acoustic backchannel cluster (VAP)
+    backchannel_max_words: int = 3  # longest mixed wording; cue words alone may be more (NaturalTurn)
+    backchannel_min_cue_share: float = 0.5  # of the words, cue words (NaturalTurn)
+    answer_window_ms: int = 1000  # a question still waits for its answer this long after the asker went on (ours)
+    answer_lead_ms: int = 200  # an answer may begin this much before the question's end (ours)
+    turn_pause_ms: int = 1500  # an own pause from here on ends the turn (NaturalTurn)
+    floor_silence_ms: int = 3000  # mutual silence from here on leaves the floor to nobody (ours)
+    simultaneous_ms: int = 200  # onsets, or ends, this close count as at once (planning time; scikit-talk's buffer)
+    latch_ms: int = 40  # a floor change with at most this much gap or overlap is a latch (one tick; ours)
+    terminal_overlap_ms: int = 1000  # a complete turn overlapped by no more than this is not interrupted (ours)
+    timing_complete_ms: int = 300  # without words, a turn overlapped by less than this counts as complete (ours)
+    fto_min_prior_ms: int = 200  # a transfer counts when the prior turn began this long before (scikit-talk)
+    fto_window_ms: int = 10_000  # and the offset is within this (scikit-talk)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ipu:
+    """Speech of one participant with own short silences joined."""
+
+    participant: str
+    start_ms: int
+    end_ms: int
+    words: tuple[Word, ...] | None = None  # None: no transcript
+    candidate: str = "none"  # lexical, acoustic or none
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """IPUs of one participant joined over own pauses in which nobody else takes a turn."""
+
+    participant: str
+    start_ms: int
+    end_ms: int
+    ipus: tuple[Ipu, ...]
+    is_primary: bool = True  # False: wholly inside another's turn
+    complete: bool | None = None  # ends a phrase; None: no words to tell
+    asks: bool = False  # ends in a question
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FloorChange:
+    """From `start_ms` on the floor is `owner`'s, or nobody's."""
+
+    start_ms: int
+    owner: str | None
+
+
+Ipus = Mapping[str, Sequence[Ipu]]  # per participant, in order, disjoint
+
+
+def make_ipus(
+    speech: Mapping[str, Iterable[Span]], words: Mapping[str, Sequence[Word] | None], params: TurnParams
+) -> dict[str, list[Ipu]]:
+    """Join own silences up to `ipu_gap_ms` and give each IPU the words that lie in it.
+
+    A word goes to the IPU it shares most time with, else to the nearest one within `ipu_gap_ms`, else to none.
+    """
+    found: dict[str, list[Ipu]] = {}
+    for participant in sorted(speech):
+        spans = merge_spans((Span(*span) for span in speech[participant]), params.ipu_gap_ms)
+        told = words.get(participant)
+        shares = _share_words(spans, told, params.ipu_gap_ms) if told is not None else [None] * len(spans)
+        found[participant] = [
+            Ipu(participant=participant, start_ms=span.start_ms, end_ms=span.end_ms, words=share)
+            for span, share in zip(spans, shares, strict=True)
+        ]
+    return found
+
+
+def _share_words(spans: Sequence[Span], words: Sequence[Word], reach_ms: int) -> list[tuple[Word, ...] | None]:
+    shares: list[list[Word]] = [[] for _ in spans]
+    ends = [span.end_ms for span in spans]
+    for word in sorted(words, key=lambda word: (word.start_ms, word.end_ms)):
+        best, best_ms = -1, -reach_ms - 1
+        for i in range(max(0, bisect_left(ends, word.start_ms) - 1), len(spans)):
+            shared = min(word.end_ms, ends[i]) - max(word.start_ms, spans[i].start_ms)  # negative: the distance
+            if shared > best_ms:
+                best, best_ms = i, shared
+            if spans[i].start_ms >= word.end_ms:
+                break
+        if best >= 0:
+            shares[best].append(word)
+    return [tuple(share) for share in shares]
+
+
+def mark_candidates(ipus: Ipus, params: TurnParams, *, lexical: bool) -> dict[str, list[Ipu]]:
+    """Which IPUs have the form of a backchannel: by wording where there are words, else by length and isolation.
+
+    `lexical` says whether the cue words are of the session's language; if not, timing decides although there are words.
+    """
+    punctuated = {p: has_punctuation([w for ipu in own for w in ipu.words or ()]) for p, own in ipus.items()}
+    questions = {p: _question_ends(own, punctuated[p], params) for p, own in ipus.items()} if lexical else {}
+    marked: dict[str, list[Ipu]] = {}
+    for participant, own in ipus.items():
+        isolated = _acoustic(own, _union(ipus, without=participant), params)
+        asked = sorted(end for p, ends in questions.items() if p != participant for end in ends)
+        others_words = sorted(w.end_ms for p, them in ipus.items() if p != participant for i in them for w in i.words or ())
+        marked[participant] = []
+        heard_until = None  # onset of own last IPU that was no candidate: questions before it have been answered
+        for ipu, alone in zip(own, isolated, strict=True):
+            if _is_answer(ipu, asked, others_words, heard_until, params):
+                kind = "none"
+            elif lexical and ipu.words:
+                wording = is_backchannel_wording(
+                    ipu.words, max_words=params.backchannel_max_words, min_cue_share=params.backchannel_min_cue_share
+                )
+                kind = "lexical" if wording else "none"
+            else:
+                kind = "acoustic" if alone else "none"
+            if kind == "none":
+                heard_until = ipu.start_ms + params.answer_lead_ms
+            marked[participant].append(replace(ipu, candidate=kind))
+    return marked
+
+
+def _acoustic(own: Sequence[Ipu], others: Sequence[Span], params: TurnParams) -> list[bool]:
+    """VAP's rule: a short cluster of IPUs, silence of one's own around it, the other active or last active."""
+    starts = [span.start_ms for span in others]
+    flags: list[bool] = []
+    cluster: list[Ipu] = []
+    before_end: int | None = None
+    for i, ipu in enumerate(own):
+        cluster.append(ipu)
+        if i + 1 < len(own) and own[i + 1].start_ms - ipu.end_ms < params.backchannel_cluster_gap_ms:
+            continue
+        at = bisect_left(starts, ipu.end_ms) - 1  # the last of the others to have begun before the cluster's end
+        heard = at >= 0 and (before_end is None or others[at].end_ms > before_end)
+        short = ipu.end_ms - cluster[0].start_ms <= params.backchannel_max_ms
+        flags += [heard and short] * len(cluster)
+        before_end, cluster = ipu.end_ms, []
+    return flags
+
+
+def _question_ends(own: Sequence[Ipu], punctuated: bool, params: TurnParams) -> list[int]:
+    """When this participant's questions end: at a question mark, or where a breath group of question form ends."""
+    if punctuated:
+        return [w.end_ms for ipu in own for w in ipu.words or () if asks((w,), punctuated=True)]
+    ends: list[int] = []
+    for ipu in own:
+        if ipu.words and asks(ipu.words, punctuated=False):
+            ends.append(ipu.end_ms)
+    return ends
+
+
+def _is_answer(
+    ipu: Ipu, asked: Sequence[int], others_words: Sequence[int], heard_until: int | None, params: TurnParams
+) -> bool:
+    """Whether a question of another waits for this participant when the IPU begins."""
+    latest_ms = ipu.start_ms + params.answer_lead_ms
+    at = bisect_right(asked, latest_ms) - 1
+    if at < 0 or (heard_until is not None and asked[at] <= heard_until):
+        return False
+    went_on = bisect_right(others_words, latest_ms) > bisect_right(others_words, asked[at])
+    return not went_on or ipu.start_ms - asked[at] <= params.answer_window_ms
+
+
+def make_turns(ipus: Ipus, promoted: frozenset[Ipu], params: TurnParams) -> list[Turn]:
+    """Join IPUs over own pauses under `turn_pause_ms` in which nobody else says more than a candidate.
+
+    A candidate is left out, unless it is `promoted` or is joined so to a longer turn of its own participant.
+    """
+    turns: list[Turn] = []
+    punctuated = {p: has_punctuation([w for ipu in own for w in ipu.words or ()]) for p, own in ipus.items()}
+    for participant, own in ipus.items():
+        blocking = merge_spans(
+            Span(ipu.start_ms, ipu.end_ms)
+            for other, them in ipus.items()
+            if other != participant
+            for ipu in them
+            if ipu.candidate == "none" or ipu in promoted
+        )
+        ends = [span.end_ms for span in blocking]
+        group: list[Ipu] = []
+        for ipu, following in zip(own, [*own[1:], None], strict=True):
+            group.append(ipu)
+            if following is not None and following.start_ms - ipu.end_ms < params.turn_pause_ms:
+                at = bisect_right(ends, ipu.end_ms)
+                if at == len(blocking) or blocking[at].start_ms >= following.start_ms:
+                    continue
+            if any(member.candidate == "none" or member in promoted for member in group):
+                turns.append(_turn(group, punctuated[participant]))
+            group = []
+    return _mark_primary(turns)
+
+
+def _turn(group: Sequence[Ipu], punctuated: bool) -> Turn:
+    words = group[-1].words
+    return Turn(
+        participant=group[0].participant,
+        start_ms=group[0].start_ms,
+        end_ms=group[-1].end_ms,
+        ipus=tuple(group),
+        complete=ends_phrase(words, punctuated=punctuated) if words else None,
+        asks=asks(words, punctuated=punctuated) if words else False,
+    )
+
+
+def _mark_primary(turns: Sequence[Turn]) -> list[Turn]:
+    """In order of onset. Turns with the very same span contain each other and stay primary, both."""
+    by_participant: dict[str, list[Turn]] = {}
+    for turn in sorted(turns, key=lambda turn: turn.start_ms):
+        by_participant.setdefault(turn.participant, []).append(turn)
+    starts = {p: [turn.start_ms for turn in own] for p, own in by_participant.items()}
+    marked: list[Turn] = []
+    for turn in turns:
+        inside = False
+        for other, theirs in by_participant.items():
+            at = bisect_right(starts[other], turn.start_ms) - 1
+            if other != turn.participant and at >= 0:
+                longer = theirs[at].end_ms - theirs[at].start_ms > turn.end_ms - turn.start_ms
+                inside = inside or (theirs[at].end_ms >= turn.end_ms and longer)
+        marked.append(replace(turn, is_primary=not inside))
+    return sorted(marked, key=lambda turn: (turn.start_ms, turn.end_ms, turn.participant))
+
+
+def simultaneous_groups(turns: Sequence[Turn], speech: Sequence[Span], params: TurnParams) -> list[list[Turn]]:
+    """Turns of different participants that begin within `simultaneous_ms` of each other out of mutual silence.
+
+    `turns` in order of onset; `speech` is everybody's speech, merged.
+    """
+    after_silence = {span.start_ms for span in speech}
+    groups: list[list[Turn]] = []
+    i = 0
+    while i < len(turns):
+        j = i + 1
+        if turns[i].start_ms in after_silence:
+            while j < len(turns) and turns[j].start_ms - turns[i].start_ms <= params.simultaneous_ms:
+                j += 1
+        if len({turn.participant for turn in turns[i:j]}) > 1:
+            groups.append(list(turns[i:j]))
+        i = j
+    return groups
+
+
+def who_goes_on(group: Sequence[Turn], params: TurnParams) -> Turn | None:
+    """The turn of a simultaneous start that outlasts the others, or None when they stop together."""
+    last, *rest = sorted(group, key=lambda turn: turn.end_ms, reverse=True)
+    return last if last.end_ms - rest[0].end_ms > params.simultaneous_ms else None
+
+
+def incumbent_of(turn: Turn, turns_by_participant: Mapping[str, Sequence[Turn]], holder: str | None) -> Turn | None:
+    """The turn of another that is under way when `turn` begins; the floor holder's where there are several."""
+    found: list[Turn] = []
+    for other, theirs in turns_by_participant.items():
+        if other == turn.participant:
+            continue
+        at = bisect_left(theirs, turn.start_ms, key=lambda t: t.start_ms) - 1
+        if at >= 0 and theirs[at].end_ms > turn.start_ms:
+            found.append(theirs[at])
+    return max(found, key=lambda t: (t.participant == holder, t.start_ms, t.end_ms), default=None)
+
+
+def overlap_label(turn: Turn, incumbent: Turn, params: TurnParams) -> tuple[str, str | None]:
+    """(label, outcome) of a turn that begins while another's is under way."""
+    overlap_ms = incumbent.end_ms - turn.start_ms
+    if turn.is_primary:
+        complete = overlap_ms < params.timing_complete_ms if incumbent.complete is None else incumbent.complete
+        if complete and overlap_ms <= params.terminal_overlap_ms:
+            return "terminal_overlap", None
+    if abs(turn.end_ms - incumbent.end_ms) <= params.simultaneous_ms:
+        return "interruption", "both_stop"
+    return "interruption", "floor_taking" if turn.end_ms > incumbent.end_ms else "failed"
+
+
+def floor_changes(turns: Sequence[Turn], speech: Sequence[Span], params: TurnParams) -> list[FloorChange]:
+    """Who owns the floor from when: the latest primary turn's owner, nobody before the first and after long silence.
+
+    An interruption that does not make the incumbent give way leaves the floor where it was; so does a simultaneous
+    start for all but the one who goes on, and if nobody does, the floor is nobody's.
+    """
+    by_participant = group_turns(turns)
+    changes = [
+        FloorChange(start_ms=one.end_ms + params.floor_silence_ms, owner=None)
+        for one, two in pairwise(speech)
+        if two.start_ms - one.end_ms >= params.floor_silence_ms
+    ]
+    if speech:
+        changes.append(FloorChange(start_ms=speech[-1].end_ms + params.floor_silence_ms, owner=None))
+    at_once: set[Turn] = set()
+    for group in simultaneous_groups(turns, speech, params):
+        at_once.update(group)
+        winner = who_goes_on(group, params)
+        start = winner.start_ms if winner else group[0].start_ms
+        changes.append(FloorChange(start_ms=start, owner=winner.participant if winner else None))
+    for turn in turns:
+        if not turn.is_primary or turn in at_once:
+            continue
+        incumbent = incumbent_of(turn, by_participant, None)
+        if incumbent and overlap_label(turn, incumbent, params)[1] == "both_stop":
+            continue
+        changes.append(FloorChange(start_ms=turn.start_ms, owner=turn.participant))
+    # At one instant a turn's onset comes after the silence it ends.
+    return sorted(changes, key=lambda change: (change.start_ms, change.owner is not None, change.owner or ""))
+
+
+def floor_at(changes: Sequence[FloorChange], ms: int) -> str | None:
+    """The floor's owner at the instant `ms`."""
+    at = bisect_right(changes, ms, key=lambda change: change.start_ms) - 1
+    return changes[at].owner if at >= 0 else None
+
+
+def settle(
+    ipus: Ipus, params: TurnParams
+) -> tuple[list[Turn], list[FloorChange], list[tuple[Ipu, str]]]:
+    """Turns, the floor, and the confirmed backchannels with the floor's holder, from IPUs with their candidates."""
+    speech = _union(ipus)
+    promoted: frozenset[Ipu] = frozenset()
+    while True:
+        turns = make_turns(ipus, promoted, params)
+        changes = floor_changes(turns, speech, params)
+        in_turns = {ipu for turn in turns for ipu in turn.ipus}
+        open_ones = sorted(
+            (ipu for own in ipus.values() for ipu in own if ipu not in in_turns),
+            key=lambda ipu: (ipu.start_ms, ipu.end_ms, ipu.participant),
+        )
+        confirmed, refused = _confirm(open_ones, turns, changes)
+        if not refused:
+            return turns, changes, confirmed
+        promoted |= frozenset(refused)
+
+
+def _confirm(
+    candidates: Sequence[Ipu], turns: Sequence[Turn], changes: Sequence[FloorChange]
+) -> tuple[list[tuple[Ipu, str]], list[Ipu]]:
+    """Split candidates, in order of onset, into backchannels (with the holder) and those that take a turn."""
+    primary = [turn for turn in turns if turn.is_primary]
+    by_participant = group_turns(primary)
+    confirmed: list[tuple[Ipu, str]] = []
+    refused: list[Ipu] = []
+    taken: Ipu | None = None  # the latest refused candidate: a turn that the floor does not know of yet
+    for ipu in candidates:
+        at = bisect_right(changes, ipu.start_ms, key=lambda change: change.start_ms) - 1
+        holder = changes[at].owner if at >= 0 else None
+        if taken is not None and (at < 0 or taken.start_ms > changes[at].start_ms):
+            holder = taken.participant
+        if holder in (None, ipu.participant) or not _keeps_floor(holder, ipu, primary, by_participant):
+            refused.append(ipu)
+            taken = ipu
+        else:
+            confirmed.append((ipu, holder))
+    return confirmed, refused
+
+
+def _keeps_floor(
+    holder: str, ipu: Ipu, primary: Sequence[Turn], by_participant: Mapping[str, Sequence[Turn]]
+) -> bool:
+    """Whether another speaks on past the IPU, or the next turn after it begins is another's. A session's end keeps."""
+    theirs = by_participant.get(holder, ())
+    at = bisect_right(theirs, ipu.start_ms, key=lambda turn: turn.start_ms) - 1
+    if at >= 0 and theirs[at].end_ms > ipu.end_ms:
+        return True
+    following = bisect_right(primary, ipu.start_ms, key=lambda turn: turn.start_ms)
+    return following == len(primary) or primary[following].participant != ipu.participant
+
+
+def group_turns(turns: Iterable[Turn]) -> dict[str, list[Turn]]:
+    """Turns per participant, in order of onset."""
+    grouped: dict[str, list[Turn]] = {}
+    for turn in sorted(turns, key=lambda turn: turn.start_ms):
+        grouped.setdefault(turn.participant, []).append(turn)
+    return grouped
+
+
+def _union(ipus: Ipus, without: str | None = None) -> list[Span]:
+    return merge_spans(Span(i.start_ms, i.end_ms) for p, own in ipus.items() if p != without for i in own)
