@@ -22,7 +22,7 @@ Params = TypeVar("Params")
 # Section -> (module, dataclass). `run` is read by the command line alone: nothing in it may change an output.
 SECTIONS: dict[str, tuple[str, str]] = {
     "run": ("pipelines.stage", "RunParams"),
-    "sample": ("tools.sample", "SampleParams"),
+    "sample": ("tools.sample.corpus", "SampleParams"),
     "ingest": ("pipelines.ingest", "IngestParams"),
     "annotate": ("pipelines.annotate", "AnnotateParams"),
     "vae": ("pipelines.vae", "VaeParams"),

@@ -164,11 +164,12 @@ class _Worker:
 def _map_ray(jobs: Sequence[Job], worker: _Worker, workers: int) -> Iterator[dict[str, str]]:
     """Outcomes in the order the jobs finish. An exception in a worker is a bug and stops the run."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray  # seconds to import: only when there is work
+    import ray.data
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in ("ray", "ray.data"):  # after the import, which sets levels of its own
+        logging.getLogger(name).setLevel(logging.ERROR)
     started = not ray.is_initialized()
     if started:
         threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}

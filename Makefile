@@ -1,0 +1,50 @@
+# Everything a person runs: make setup | repro | test | check | bench. PYTHON names the interpreter for the environment.
+PYTHON ?= python3
+BIN := .venv/bin
+# Where torch is the CPU build, nothing may draw in CUDA packages.
+INSTALL = $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt \
+	$$($(BIN)/python -c "import torch; print('' if torch.version.cuda else '--override cpu-overrides.txt')")
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export RAY_USAGE_STATS_ENABLED = 0
+export PYANNOTE_METRICS_ENABLED = 0
+export HF_HUB_OFFLINE = 1
+
+.PHONY: help setup repro test check format bench clean
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
+
+setup: .venv/.core  ## make .venv with the pinned core and the sample extra
+
+.venv/.core: pyproject.toml constraints.txt cpu-overrides.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check $$(grep -E '^(torch|uv)==' constraints.txt)
+	$(INSTALL) -e '.[sample]'
+	touch $@
+
+.venv/.dev: .venv/.core
+	$(INSTALL) -e '.[sample,asr,dev]'
+	touch $@
+
+repro: .venv/.core  ## rebuild what is out of date, from sources to the evaluated model
+	python -m pipelines.params
+	dvc repro -q evaluate
+	python -m tools.summary
+
+test: .venv/.dev  ## the whole suite
+	pytest
+
+check: .venv/.dev  ## format, lint with the import rules, types, fast tests
+	ruff format --check .
+	ruff check .
+	mypy wanstreamer pipelines schemas tools
+	pytest -m "not slow"
+
+format: .venv/.dev  ## format and mend what the linter can
+	ruff format .
+	ruff check --fix .
+
+bench: .venv/.core  ## latency of the streaming session
+	python -m tools.bench stream
+
+clean:  ## remove all outputs (not the environment)
+	rm -rf data

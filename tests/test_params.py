@@ -1,0 +1,83 @@
+"""A user's mistake gets one clear line that names the place and the remedy, exit code 2, and nothing half-written."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.params import SECTIONS, build_params, read_sections, section_class
+from wanstreamer.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    depth: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    width: int = 64
+    share: float = 0.5
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_overrides_reach_nested_values(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("vae: {width: 32}\n")
+    sections = read_sections(path, ["vae.inner.depth=8", "vae.share=0.25"])
+    assert build_params(Outer, sections["vae"], "vae") == Outer(width=32, share=0.25, inner=Inner(depth=8))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"widht": 3}, "widht: unknown key; did you mean `width`"),
+        ({"inner": {"dpeth": 3}}, "inner.dpeth: unknown key; did you mean `depth`"),
+        ({"width": "wide"}, "width: .*integer.*'wide'"),
+    ],
+)
+def test_wrong_values_name_their_key(values: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        build_params(Outer, values, "params.yaml: vae")
+    assert "\n" not in str(caught.value)
+
+
+def test_params_yaml_holds_what_the_stages_know() -> None:
+    sections = read_sections(ROOT / "params.yaml")
+    assert set(sections) == set(SECTIONS)
+    for section, values in sections.items():
+        build_params(section_class(section), values, section)
+
+
+def command(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--set", "ingest.source=no/such/folder"], "no/such/folder: no such folder"),
+        (["--set", "ingest.source={empty}"], "no recordings found"),
+        (["--set", "ingest.source={manifest}"], "unknown column `colour`"),
+        (["--set", "ingest.widht=32"], "ingest.widht: unknown key; did you mean `width`"),
+        (["--set", "ingset.width=32"], "unknown section; did you mean `ingest`"),
+        (["--set", "width"], "expected section.key=value"),
+        (["--params", "{params}"], "anotate: unknown section; did you mean `annotate`"),
+        (["--params", "nowhere.yaml"], "nowhere.yaml: no such parameter file"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], said: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "manifest.csv").write_text("session_id,uri,colour\ns,a.mp4,red\n")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"anotate": {}}))
+    places = {"empty": tmp_path / "empty", "manifest": tmp_path / "manifest.csv", "params": tmp_path / "params.yaml"}
+    filled = [argument.format(**places) for argument in arguments]
+    done = command("pipelines.ingest", "--data", str(tmp_path / "data"), *filled)
+    assert done.returncode == 2
+    assert said in done.stderr and done.stderr.count("\n") == 1 and done.stderr.startswith("error: ")
+    assert not (tmp_path / "data").exists()

@@ -1,0 +1,48 @@
+"""metrics/*.json + timings -> one table on the terminal: what the last `make repro` made."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.params import SECTIONS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.summary", description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
+    args = parser.parse_args()
+    Console().print(summary_table(args.data))
+
+
+def summary_table(data: Path) -> Table:
+    """One row per stage that has run: what it made and how long that took."""
+    table = Table(title="WanStreamer: what was made", title_justify="left")
+    table.add_column("stage")
+    table.add_column("made")
+    table.add_column("turned away")
+    table.add_column("time", justify="right")
+    for stage in SECTIONS:
+        path = data.resolve().parent / "metrics" / f"{stage}.json"
+        if not path.is_file():
+            continue
+        metrics = json.loads(path.read_text())
+        timings = data / "timings" / f"{stage}.json"
+        wall_s = json.loads(timings.read_text())["wall_s"] if timings.is_file() else None
+        rejected = ", ".join(f"{count} {reason}" for reason, count in metrics.get("rejected", {}).items())
+        table.add_row(stage, made(stage, metrics), rejected or "-", "-" if wall_s is None else f"{wall_s:.0f} s")
+    return table
+
+
+def made(stage: str, metrics: dict[str, Any]) -> str:
+    """The figures of a stage a person wants to see first."""
+    parts = [f"{count} {name}" for name, count in metrics.get("rows", {}).items()]
+    parts += [f"{name} {value}" for name, value in metrics.items() if isinstance(value, int | float) and name != "keys"]
+    return ", ".join(parts)
+
+
+if __name__ == "__main__":
+    main()
