@@ -1,0 +1,88 @@
+"""Causal audio and video VAEs: media of one stream -> latents, 160 ms at a time or all at once, and back.
+
+Both have `encode(x, state) -> (latent, state)` and `decode(latent, state) -> (x, state)`; `state=None` starts a stream,
+and a state is a flat dictionary of tensors. Streamed equals offline for any division into whole latents. Weights are
+safetensors with the configuration as JSON inside; normalisation travels with them.
+"""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors
+
+from wanstreamer.checkpoint import load_tensors, save_tensors
+from wanstreamer.errors import InputError
+from wanstreamer.vae.audio import AudioVAE, AudioVAEConfig
+from wanstreamer.vae.causal import State
+from wanstreamer.vae.video import VideoVAE, VideoVAEConfig
+
+Codec = TypeVar("Codec", AudioVAE, VideoVAE)
+
+
+def save(model: AudioVAE | VideoVAE, path: Path, meta: dict[str, Any] | None = None) -> None:
+    """Write the weights, the configuration and JSON-able `meta` as safetensors, atomically; equal content, equal bytes."""
+    kind = "audio" if isinstance(model, AudioVAE) else "video"
+    described = {"codec": kind, "config": dataclasses.asdict(model.config), **(meta or {})}
+    save_tensors(path, model.state_dict(), described)
+
+
+def load_audio_vae(path: Path) -> AudioVAE:
+    """Raises InputError when the file is missing, damaged or not an audio codec."""
+    tensors, meta = load_tensors(path)
+    model = AudioVAE(AudioVAEConfig(**_config(path, meta, "audio", AudioVAEConfig)))
+    return _fill(model, tensors, path)
+
+
+def load_video_vae(path: Path) -> VideoVAE:
+    """Raises InputError when the file is missing, damaged or not a video codec."""
+    tensors, meta = load_tensors(path)
+    model = VideoVAE(VideoVAEConfig(**_config(path, meta, "video", VideoVAEConfig)))
+    return _fill(model, tensors, path)
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """What `save` wrote beside the weights; empty when there is no such file or it is not one of ours."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {})["json"])
+    except (FileNotFoundError, safetensors.SafetensorError, KeyError, ValueError):
+        return {}
+
+
+def fingerprint(path: Path) -> str:
+    """sha256 of the weights file: the name under which latents remember their codec."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _config(path: Path, meta: dict[str, Any], kind: str, cls: type) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(cls)}
+    found = meta.get("config", {})
+    if meta.get("codec") != kind or set(found) != names:
+        raise InputError(f"{path}: holds a {meta.get('codec', 'foreign')} model, expected the {kind} codec of this version")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+
+
+def _fill(model: Codec, tensors: dict[str, Any], path: Path) -> Codec:
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(f"{path}: weights do not fit their own configuration; train the codec again") from error
+    return model.eval().requires_grad_(False)
+
+
+__all__ = [
+    "AudioVAE",
+    "AudioVAEConfig",
+    "State",
+    "VideoVAE",
+    "VideoVAEConfig",
+    "fingerprint",
+    "load_audio_vae",
+    "load_video_vae",
+    "read_meta",
+    "save",
+]

@@ -1,0 +1,102 @@
+"""Streaming pieces: convolutions that see only the past, and the explicit state that carries it.
+
+In: one piece of a stream and the state that the previous piece returned. Out: the piece's result and the next state.
+Every layer that looks back asks a `Carry` for its own past by name, so a whole codec's state is one flat dictionary of
+tensors: it can be written as safetensors, moved between processes, or dropped to start again. Nothing is kept on modules.
+
+Shape suffixes: B batch, T time, C channels, K units, H and W height and width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+State = dict[str, Tensor]
+
+
+class Carry:
+    """The stream state during one call: reads the incoming one, collects the outgoing one.
+
+    `state=None` is the start of a stream: every past is zeros.
+    """
+
+    def __init__(self, state: State | None):
+        self._past = state
+        self.state: State = {}
+
+    def extend(self, key: str, x: Tensor, length: int, *, dim: int = 1) -> Tensor:
+        """`x` with the `length` steps before it prepended along `dim`; the last `length` steps become the next past."""
+        if length == 0:
+            return x
+        shape = list(x.shape)
+        shape[dim] = length
+        past = x.new_zeros(shape) if self._past is None else self._past[key]
+        if list(past.shape) != shape:
+            raise ValueError(f"state {key} has shape {list(past.shape)}, this stream needs {shape}")
+        extended = torch.cat([past, x], dim=dim)
+        self.state[key] = extended.narrow(dim, extended.shape[dim] - length, length).contiguous()
+        return extended
+
+
+class CausalConvNeXt(nn.Module):
+    """ConvNeXt block over time (arXiv 2201.03545) with a past-only depthwise kernel.
+
+    (B, T, C) -> (B, T, C). The branch ends in zeros at the start of training, so that a new network is its linear skip.
+    """
+
+    def __init__(self, key: str, channels: int, *, kernel: int = 7, expand: int = 3):
+        super().__init__()
+        self.key, self.past = key, kernel - 1
+        self.mix = nn.Conv1d(channels, channels, kernel, groups=channels)
+        self.norm = nn.LayerNorm(channels)
+        self.up = nn.Linear(channels, expand * channels)
+        self.down = nn.Linear(expand * channels, channels)
+        nn.init.zeros_(self.down.weight)
+        nn.init.zeros_(self.down.bias)
+
+    def forward(self, x_BTC: Tensor, carry: Carry) -> Tensor:
+        past_BTC = carry.extend(self.key, x_BTC, self.past)
+        mixed_BTC = self.mix(past_BTC.transpose(1, 2)).transpose(1, 2)
+        return x_BTC + self.down(F.gelu(self.up(self.norm(mixed_BTC)), approximate="tanh"))
+
+
+class UnitBlock(nn.Module):
+    """Residual block over the frame of a unit that also sees the same place in the unit before.
+
+    (B, K, C, H, W) -> (B, K, C, H, W). Two 3x3 convolutions inside the unit; the past enters between them through a
+    1x1 convolution of unit k-1. The branch ends in zeros at the start of training.
+    """
+
+    def __init__(self, key: str, channels: int):
+        super().__init__()
+        self.key = key
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.past = nn.Conv2d(channels, channels, 1, bias=False)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, x_BKCHW: Tensor, carry: Carry) -> Tensor:
+        batch, units = x_BKCHW.shape[:2]
+        active_BKCHW = F.silu(x_BKCHW)
+        before_BKCHW = carry.extend(self.key, active_BKCHW, 1)[:, :units]
+        hidden = self.first(active_BKCHW.flatten(0, 1)) + self.past(before_BKCHW.flatten(0, 1))
+        return x_BKCHW + self.second(F.silu(hidden)).unflatten(0, (batch, units))
+
+
+def principal_components(rows_NP: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (P), the `count` leading principal directions (count, P) and their standard deviations (count) of the rows.
+
+    Subspace iteration from a fixed start: the full eigendecomposition of 3072 x 3072 takes 15 s, this one a second.
+    """
+    mean_P = rows_NP.mean(0)
+    centred_NP = rows_NP - mean_P
+    covariance_PP = centred_NP.T @ centred_NP / len(rows_NP)
+    size = covariance_PP.shape[0]
+    start = torch.randn(size, min(size, 2 * count + 16), generator=torch.Generator().manual_seed(0))
+    basis = torch.linalg.qr(start.to(rows_NP.dtype)).Q
+    for _ in range(12):
+        basis = torch.linalg.qr(covariance_PP @ basis).Q
+    value, vector = torch.linalg.eigh(basis.T @ covariance_PP @ basis)
+    leading_CP = (basis @ vector[:, -count:]).flip(1).T
+    return mean_P, leading_CP, value[-count:].flip(0).clamp_min(1e-8).sqrt()
