@@ -1,0 +1,106 @@
+"""The whole DAG, as `dvc repro` runs it, on two sessions of 10 s: every stage leaves what the next one and a reader need."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from schemas import TABLES
+
+ROOT = Path(__file__).parents[1]
+SMALL = {
+    "run": {"workers": 2},
+    "sample": {"sessions": 2, "seconds": 10},
+    "ingest": {"source": "data/sources"},
+    "vae": {"video_steps": 6, "audio_steps": 6},
+    "pack": {"window_units": 16, "stride_units": 16},
+    "duplex": {"steps": 6},
+    "evaluate": {},
+}
+
+
+def make_workspace(folder: Path, **changes: dict) -> Path:
+    """A project of its own around the same code: `dvc.yaml`, small params, no outputs."""
+    folder.mkdir()
+    for name in ("pipelines", "schemas", "tools", "wanstreamer"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for section, values in [*SMALL.items(), *changes.items()]:
+        params[section] = {**(params.get(section) or {}), **values}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    dvc(folder, "init", "--no-scm", "-q")
+    dvc(folder, "config", "core.analytics", "false")
+    return folder
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": "."}
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=folder, capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def digests(workspace: Path) -> dict[str, str]:
+    """sha256 of every hashed output; state, timings and pictures are none."""
+    found = {}
+    for path in sorted([*(workspace / "data").rglob("*"), *(workspace / "metrics").rglob("*")]):
+        inside = path.relative_to(workspace).parts
+        if path.is_file() and inside[1] not in ("parts", "timings", "reports") and path.suffix != ".duckdb":
+            found["/".join(inside)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = make_workspace(tmp_path_factory.mktemp("project") / "small")
+    dvc(folder, "repro", "evaluate")
+    yield folder
+
+
+@pytest.mark.slow
+def test_every_stage_leaves_its_outputs(workspace: Path) -> None:
+    data = workspace / "data"
+    for table in TABLES.values():
+        if table.name == "rejections":
+            continue
+        made = pq.read_table(data / f"tables/{table.name}.parquet")
+        assert made.schema.equals(table.schema, check_metadata=True), table.name
+        assert made.num_rows or table.name == "events", table.name
+    sessions = pq.read_table(data / "tables/sessions.parquet").to_pylist()
+    assert {row["split"] for row in sessions} == {"train", "test"}
+    windows = pq.read_table(data / "tables/windows.parquet").to_pylist()
+    assert {(row["agent"], row["user"]) for row in windows} == {("a", "b"), ("b", "a")}
+    assert json.loads((workspace / "metrics/evaluate.json").read_text())
+    assert (data / "models/duplex/model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_a_parameter_redoes_its_stage_and_what_follows(workspace: Path) -> None:
+    params = yaml.safe_load((workspace / "params.yaml").read_text())
+    assert "didn't change" in dvc(workspace, "repro", "evaluate") or "up to date" in dvc(workspace, "repro", "evaluate")
+    params["annotate"]["ipu_gap_ms"] = 180
+    (workspace / "params.yaml").write_text(yaml.safe_dump(params))
+    planned = dvc(workspace, "repro", "--dry", "evaluate")
+    rerun = {line.split("'")[1] for line in planned.splitlines() if line.startswith("Running stage")}
+    params["annotate"]["ipu_gap_ms"] = 200
+    (workspace / "params.yaml").write_text(yaml.safe_dump(params))
+    assert "annotate" in rerun and not rerun & {"sample", "ingest", "vae", "encode"}
+
+
+@pytest.mark.slow
+def test_one_worker_and_a_clean_start_give_the_same_bytes(workspace: Path) -> None:
+    again = make_workspace(workspace.parent / "again", run={"workers": 1})
+    dvc(again, "repro", "--force", "evaluate")
+    one, two = digests(workspace), digests(again)
+    assert sorted(one) == sorted(two)
+    assert [name for name in one if one[name] != two[name]] == []
