@@ -1,0 +1,169 @@
+"""Training: what carries loss, exact resume, determinism, and that it learns."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.duplex_fixtures import CONFIG, random_batch, random_model
+from wanstreamer.data import Batch
+from wanstreamer.model import DuplexModel, save_model
+from wanstreamer.sequence import MISSING
+from wanstreamer.train.duplex import Row, TrainConfig, drop_user_text, duplex_loss, fit_prior, train
+
+TINY = TrainConfig(steps=14, batch_size=2, warmup_steps=3, prior_batches=2, log_every=4, checkpoint_s=0.0, threads=1)
+
+
+def batches(start_step: int) -> Iterator[Batch]:
+    step = start_step
+    while True:
+        yield random_batch(units=5, seed=step % 6)
+        step += 1
+
+
+def fresh(dropout: float = 0.1) -> DuplexModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return DuplexModel(dataclasses.replace(CONFIG, dropout=dropout))
+
+
+def run(
+    folder: Path,
+    *,
+    config: TrainConfig = TINY,
+    on_step: Callable[[int, Row], None] = lambda step, parts: None,
+    fingerprint: str = "f",
+) -> tuple[bytes, list[Row]]:
+    model, history = train(
+        fresh(),
+        config,
+        batches=batches,
+        valid=[random_batch(units=5, seed=99)],
+        state_path=folder / "state.safetensors",
+        fingerprint=fingerprint,
+        on_step=on_step,
+    )
+    save_model(model, folder / "model.safetensors")
+    return (folder / "model.safetensors").read_bytes(), history
+
+
+class KilledError(Exception):
+    pass
+
+
+def kill_at(stop: int) -> Callable[[int, Row], None]:
+    def on_step(step: int, parts: Row) -> None:
+        if step == stop:
+            raise KilledError
+
+    return on_step
+
+
+@pytest.mark.parametrize("stops", [[1], [4], [6, 9], [13]])
+def test_a_killed_run_ends_with_the_bytes_of_an_unbroken_one(tmp_path: Path, stops: list[int]) -> None:
+    (tmp_path / "whole").mkdir()
+    whole, history = run(tmp_path / "whole", config=dataclasses.replace(TINY, checkpoint_s=1e9))
+    steps: list[int] = []
+    for stop in stops:
+        with pytest.raises(KilledError):
+            run(tmp_path, on_step=kill_at(stop))
+        torch.rand(3)  # whatever happens to the global generator between runs
+    again, resumed = run(tmp_path, on_step=lambda step, parts: steps.append(step))
+    assert steps[0] == stops[-1] + 1  # nothing is done twice
+    assert again == whole
+    assert resumed == history
+
+
+def test_a_state_of_another_run_is_not_continued(tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        run(tmp_path, on_step=kill_at(6))
+    steps: list[int] = []
+    run(tmp_path, fingerprint="other", on_step=lambda step, parts: steps.append(step))
+    assert steps[0] == 1
+
+
+def test_training_leaves_the_global_generator_and_settings_alone(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    before, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    run(tmp_path, config=dataclasses.replace(TINY, steps=2))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.get_num_threads() == threads and not torch.are_deterministic_algorithms_enabled()
+
+
+def test_history_has_a_row_per_log_with_every_curve(tmp_path: Path) -> None:
+    _, history = run(tmp_path)
+    assert [row["step"] for row in history] == [4, 8, 12, 14]
+    wanted = {"loss", "text", "audio", "video", "grad_text", "grad_audio", "grad_video", "grad_norm", "valid_loss"}
+    assert all(wanted <= set(row) for row in history[:-1])
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    config = dataclasses.replace(TINY, steps=150, log_every=50, checkpoint_s=1e9, learning_rate=5e-3)
+    _, history = run(tmp_path, config=config)
+    assert history[-1]["text"] < 0.5 * history[0]["text"]
+    assert history[-1]["audio"] < 0.97 * history[0]["audio"]
+    assert history[-1]["video"] < 0.97 * history[0]["video"]
+
+
+def loss_parts(batch: Batch, seed: int = 0) -> dict[str, float]:
+    _, parts = duplex_loss(random_model(), batch, torch.Generator().manual_seed(seed), user_text_drop=0.0)
+    return {name: value.item() for name, value in parts.items()}
+
+
+@pytest.mark.parametrize("stream", ["audio", "video", "text"])
+def test_unknown_agent_units_carry_no_loss(stream: str) -> None:
+    batch = random_batch()
+    known = torch.ones(2, 7, dtype=torch.bool)
+    known[0, 3:] = False
+    batch = dataclasses.replace(batch, **{f"agent_{stream}_known_BK": known})
+    field = next(f.name for f in dataclasses.fields(batch) if f.name.startswith(f"agent_{stream}_BK"))
+    other = getattr(batch, field).clone()
+    other[0, 3:] = 7
+    assert loss_parts(batch)[stream] == loss_parts(dataclasses.replace(batch, **{field: other}))[stream]
+
+
+def test_nothing_known_is_no_loss_and_no_nan() -> None:
+    batch, none = random_batch(), torch.zeros(2, 7, dtype=torch.bool)
+    batch = dataclasses.replace(
+        batch, **{f"{party}_{s}_known_BK": none for party in ("user", "agent") for s in ("audio", "video", "text")}
+    )
+    model = random_model().train()
+    loss, parts = duplex_loss(model, batch, torch.Generator().manual_seed(0))
+    assert {name: float(value) for name, value in parts.items()} == {"text": 0.0, "audio": 0.0, "video": 0.0}
+    loss.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_missing_text_carries_no_loss_even_where_the_unit_is_known() -> None:
+    batch = random_batch()
+    text = batch.agent_text_BKS.clone()
+    text[:, 2:] = MISSING
+    short = dataclasses.replace(batch, agent_text_BKS=text)
+    model = random_model()
+    _, parts = duplex_loss(model, short, torch.Generator().manual_seed(0), user_text_drop=0.0)
+    logits = model(short).text_logits_BKSV[:, :2].log_softmax(-1)
+    expected = -logits.gather(-1, text[:, :2, :, None]).mean()
+    torch.testing.assert_close(parts["text"], expected)
+
+
+@pytest.mark.parametrize(("share", "dropped"), [(0.0, 0), (0.5, 3), (1.0, 5)])
+def test_user_text_is_dropped_whole_in_at_least_the_share(share: float, dropped: int) -> None:
+    batch = random_batch(windows=5)
+    known_BK = drop_user_text(batch, share, torch.Generator().manual_seed(0)).user_text_known_BK
+    assert (known_BK.all(1) | ~known_BK.any(1)).all()
+    assert int((~known_BK.any(1)).sum()) == dropped
+    assert batch.user_text_known_BK.all()
+
+
+def test_prior_is_fitted_to_neighbouring_units() -> None:
+    generator = torch.Generator().manual_seed(0)
+    video = [torch.randn(64, *CONFIG.video_shape, generator=generator)]
+    for _ in range(19):
+        video.append(0.8 * video[-1] + 0.6 * torch.randn(64, *CONFIG.video_shape, generator=generator))
+    batch = dataclasses.replace(random_batch(windows=64, units=20), agent_video_BKCHW=torch.stack(video, dim=1))
+    model = fresh()
+    fit_prior(model, [batch])
+    torch.testing.assert_close(model.video_gain_CHW, torch.full(CONFIG.video_shape, 0.8), atol=0.1, rtol=0)
+    torch.testing.assert_close(model.video_log_std_CHW.exp(), torch.full(CONFIG.video_shape, 0.6), atol=0.05, rtol=0)

@@ -1,0 +1,215 @@
+"""A live session: one 160 ms unit of the user's frames and samples in, one unit of the agent's out.
+
+    session = load_session(Path("data"))
+    state = session.start(seed=0)
+    unit, state = session.step(state, frames, samples)   # uint8 (4, H, W, 3), float32 (2560,)
+
+One process: encode, think, perform, commit, decode follow one another (self_lag 0).
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, samples_per_unit
+from wanstreamer.errors import InputError
+from wanstreamer.model import DuplexModel, load_model
+from wanstreamer.sequence import BEGIN, BLANK
+from wanstreamer.streaming.performer import Schedule, perform
+from wanstreamer.streaming.state import StreamState, new_state
+from wanstreamer.streaming.thinker import commit, think
+from wanstreamer.vae import AudioVAE, VideoVAE, load_audio_vae, load_video_vae
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+PARTS = ("encode", "think", "perform", "decode")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionConfig:
+    steps: int = 6  # solver steps; fewer are faster and shrink the variance of what is generated
+    text_temperature: float = 0.7  # 0 takes the likeliest token and loses backchannels
+    max_units: int = 3750  # of history: ten minutes; memory for it is reserved at the start
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.max_units < 1:
+            raise InputError(f"steps {self.steps}, max_units {self.max_units}: expected 1 or more of each")
+        if not self.text_temperature >= 0:
+            raise InputError(f"text_temperature {self.text_temperature}: expected 0 (likeliest token) or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentUnit:
+    """160 ms of the agent."""
+
+    frames: NDArray[np.uint8]  # (4, H, W, 3) RGB
+    samples: NDArray[np.float32]  # (samples per unit,), in [-1, 1]
+    text_tokens: list[int]  # one per slot; most are BLANK
+    text: str
+    part_ms: dict[str, float]  # wall-clock ms spent in each of PARTS
+
+
+class Session:
+    """Weights and settings of the agent. All that changes during a conversation is in the StreamState."""
+
+    def __init__(
+        self,
+        model: DuplexModel,
+        audio_vae: AudioVAE,
+        video_vae: VideoVAE,
+        tokenizer: "Tokenizer | None" = None,
+        config: SessionConfig | None = None,
+    ) -> None:
+        self.model, self.audio_vae, self.video_vae = model.eval(), audio_vae.eval(), video_vae.eval()
+        self.tokenizer = tokenizer
+        self.config = config or SessionConfig()
+        self.schedule = Schedule(model, self.config.steps)
+        self.num_samples = samples_per_unit(audio_vae.config.rate_hz)
+        self.frame_shape = (FRAMES_PER_UNIT, video_vae.config.height, video_vae.config.width, 3)
+
+    def start(self, *, seed: int) -> StreamState:
+        return new_state(self.model, max_units=self.config.max_units, seed=seed)
+
+    @torch.inference_mode()
+    def step(
+        self,
+        state: StreamState,
+        frames: NDArray[np.uint8] | None,
+        samples: NDArray[np.float32] | None,
+        text_tokens: Sequence[int] | None = None,
+    ) -> tuple[AgentUnit, StreamState]:
+        """One unit. A stream that is None is missing in this unit; when it comes back it starts anew.
+
+        Returns:
+            The agent's unit and the state after it. The state given is used up: its cache has been written on.
+
+        Raises:
+            InputError: Wrong shape or type of the media, or a history beyond `max_units`.
+        """
+        if state.unit >= state.cache.capacity_units:
+            seconds = state.cache.capacity_units * UNIT_MS / 1000
+            raise InputError(
+                f"session: the history of {state.cache.capacity_units} units ({seconds:.0f} s) is full; start a new "
+                "session, or give this one a larger max_units"
+            )
+        self._check(frames, samples, text_tokens)
+        part_ms: dict[str, float] = {}
+        codecs = state.codecs
+        with _timed(part_ms, "encode"):
+            video_CHW = audio_NC = None
+            if frames is None:
+                codecs["video_encoder"] = None
+            else:
+                video, codecs["video_encoder"] = self.video_vae.encode(to_video(frames), codecs["video_encoder"])
+                video_CHW = video[0, 0]
+            if samples is None:
+                codecs["audio_encoder"] = None
+            else:
+                audio, codecs["audio_encoder"] = self.audio_vae.encode(
+                    torch.from_numpy(samples)[None], codecs["audio_encoder"]
+                )
+                audio_NC = audio[0]
+        with _timed(part_ms, "think"):
+            tokens, _ = think(
+                self.model, state, audio_NC, video_CHW, text_tokens, temperature=self.config.text_temperature
+            )
+        with _timed(part_ms, "perform"):
+            audio_NC, video_CHW = perform(self.model, state, self.schedule)
+            commit(self.model, state, audio_NC, video_CHW)
+        with _timed(part_ms, "decode"):
+            video, codecs["video_decoder"] = self.video_vae.decode(video_CHW[None, None], codecs["video_decoder"])
+            audio, codecs["audio_decoder"] = self.audio_vae.decode(audio_NC[None], codecs["audio_decoder"])
+            said = AgentUnit(
+                frames=to_frames(video),
+                samples=audio[0].clamp(-1, 1).numpy(),
+                text_tokens=tokens,
+                text=self._words(tokens),
+                part_ms=part_ms,
+            )
+        return said, state
+
+    def _check(
+        self,
+        frames: NDArray[np.uint8] | None,
+        samples: NDArray[np.float32] | None,
+        text_tokens: Sequence[int] | None,
+    ) -> None:
+        for name, array, shape, dtype in (
+            ("frames", frames, self.frame_shape, np.uint8),
+            ("samples", samples, (self.num_samples,), np.float32),
+        ):
+            if array is not None and (array.shape != shape or array.dtype != dtype):
+                raise InputError(
+                    f"session: {name} are {array.dtype} {list(array.shape)}, expected {np.dtype(dtype)} {list(shape)} "
+                    "per unit; resize or resample first"
+                )
+        slots = self.model.config.text_slots
+        if text_tokens is not None and len(text_tokens) != slots:
+            raise InputError(
+                f"session: {len(text_tokens)} text tokens, expected {slots} per unit; fill up with BLANK (0)"
+            )
+
+    def _words(self, tokens: Sequence[int]) -> str:
+        """Text of a unit's tokens, to be joined as it is: pieces of one word may lie in neighbouring units."""
+        if self.tokenizer is None:
+            return ""
+        # A language model's own tokenizer knows none of our three special ids: windows hold its ids shifted by them.
+        shift = 0 if self.tokenizer.token_to_id("<blank>") == BLANK else BEGIN + 1
+        return self.tokenizer.decode([token - shift for token in tokens if token > BEGIN])
+
+
+def load_session(data: Path, config: SessionConfig | None = None) -> Session:
+    """A session from the models of a data folder.
+
+    Raises InputError when one is missing, or when the duplex model was trained on latents of other codecs.
+    """
+    from tokenizers import Tokenizer
+
+    path = data / "models" / "duplex" / "model.safetensors"
+    model = load_model(path)
+    others = {
+        "audio_codec": data / "models" / "vae" / "audio.safetensors",
+        "video_codec": data / "models" / "vae" / "video.safetensors",
+        "tokenizer": data / "models" / "tokenizer.json",
+    }
+    for name, other in others.items():
+        expected = getattr(model.config, name)
+        if not other.is_file():
+            raise InputError(f"{other}: no such file, {path} was trained with it; run the stages before duplex")
+        if expected and hashlib.sha256(other.read_bytes()).hexdigest() != expected:
+            raise InputError(f"{other}: not the {name} that {path} was trained with; run the duplex stage again")
+    return Session(
+        model,
+        load_audio_vae(others["audio_codec"]),
+        load_video_vae(others["video_codec"]),
+        Tokenizer.from_file(str(others["tokenizer"])),
+        config,
+    )
+
+
+def to_video(frames: NDArray[np.uint8]) -> Tensor:
+    """uint8 (T, H, W, 3) -> float32 (1, T, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(frames).permute(0, 3, 1, 2)[None].float() / 127.5 - 1
+
+
+def to_frames(video_BTCHW: Tensor) -> NDArray[np.uint8]:
+    """The inverse of `to_video`, for one stream; values beyond the range are cut off."""
+    pixels = ((video_BTCHW[0] + 1) * 127.5).round().clamp(0, 255)
+    return pixels.permute(0, 2, 3, 1).to(torch.uint8).contiguous().numpy()
+
+
+@contextmanager
+def _timed(part_ms: dict[str, float], part: str) -> Iterator[None]:
+    began_s = time.perf_counter()
+    yield
+    part_ms[part] = (time.perf_counter() - began_s) * 1000

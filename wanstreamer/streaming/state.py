@@ -1,0 +1,85 @@
+"""What one live conversation carries from unit to unit, and the same as named tensors that can be stored or sent.
+
+Everything that decides the next unit is here: history cache, encoder and codec states, the agent's last latents and the
+random generator. Continuing from stored tensors gives exactly what continuing in memory gives.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wanstreamer.model import DuplexModel, KVCache, Previous
+from wanstreamer.perception import State
+
+CODECS = ("audio_encoder", "video_encoder", "audio_decoder", "video_decoder")
+
+
+@dataclass(kw_only=True)
+class StreamState:
+    """State after `unit` units. The cache's buffers are written in place by the next step; the rest is replaced."""
+
+    unit: int
+    cache: KVCache
+    hearing: State | None  # perception encoders' pasts; None: start of stream
+    seeing: State | None
+    previous: Previous  # the agent's clean latents of the last unit
+    codecs: dict[str, dict[str, Tensor] | None]  # by name in CODECS; None: start of stream
+    generator: torch.Generator  # of sampled text and flow noise
+
+
+def new_state(model: DuplexModel, *, max_units: int, seed: int) -> StreamState:
+    """The start of a conversation; memory for `max_units` of history is reserved now."""
+    config = model.config
+    absent_BK = torch.zeros(1, 1, dtype=torch.bool)
+    return StreamState(
+        unit=0,
+        cache=model.new_cache(1, max_units),
+        hearing=None,
+        seeing=None,
+        previous=Previous(
+            torch.zeros(1, 1, *config.audio_shape), torch.zeros(1, 1, *config.video_shape), absent_BK, absent_BK
+        ),
+        codecs=dict.fromkeys(CODECS),
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def state_to_tensors(state: StreamState) -> dict[str, Tensor]:
+    """Copies; of the cache only what is valid. Between steps only: the cache then ends with a whole unit."""
+    used = state.cache.length
+    tensors = {
+        "unit": torch.tensor(state.unit),
+        "generator": state.generator.get_state(),
+        "cache.keys": state.cache.key_LBHND[:, :, :, :used].clone(),
+        "cache.values": state.cache.value_LBHND[:, :, :, :used].clone(),
+    }
+    tensors |= {f"previous.{name}": value.clone() for name, value in state.previous._asdict().items()}
+    for name, pasts in (("hearing", state.hearing), ("seeing", state.seeing)):
+        tensors |= {f"{name}.{index}": past.clone() for index, past in enumerate(pasts or ())}
+    for codec, held in state.codecs.items():
+        tensors |= {f"{codec}.{name}": value.clone() for name, value in (held or {}).items()}
+    return tensors
+
+
+def state_from_tensors(model: DuplexModel, tensors: dict[str, Tensor], *, max_units: int) -> StreamState:
+    """The inverse of `state_to_tensors`, for the same model. Raises ValueError when the history exceeds `max_units`."""
+    state = new_state(model, max_units=max_units, seed=0)
+    state.unit = int(tensors["unit"])
+    state.generator.set_state(tensors["generator"])
+    if state.unit > max_units:
+        raise ValueError(f"stored history of {state.unit} units does not fit into {max_units}")
+    used = state.unit * model.layout.num_clean
+    state.cache.key_LBHND[:, :, :, :used] = tensors["cache.keys"]
+    state.cache.value_LBHND[:, :, :, :used] = tensors["cache.values"]
+    state.cache.length = used
+    state.previous = Previous(**{name: tensors[f"previous.{name}"].clone() for name in Previous._fields})
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(f"{prefix}."): v.clone() for k, v in tensors.items() if k.startswith(f"{prefix}.")}
+
+    for name in ("hearing", "seeing"):
+        pasts = part(name)
+        setattr(state, name, tuple(pasts[str(index)] for index in range(len(pasts))) or None)
+    state.codecs = {codec: part(codec) or None for codec in CODECS}
+    return state
