@@ -1,0 +1,170 @@
+"""A dialogue and frame times -> how a head, its eyes and its mouth move in each frame.
+
+What the face does follows from what is said. The mouth opens with the energy of the own voice, and spreads with its
+brightness. Whoever speaks looks away at the start of a turn and back towards its end, and blinks at boundaries (Kendon
+1967); whoever listens looks at the partner, bobs a few frames behind the partner's energy, and nods with
+backchannels and, silently, now and then when the partner pauses. The rest is slow idle motion and blinking.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tools.sample.script import Dialogue, Utterance, other
+from tools.sample.voice import RATE_HZ
+
+STEP_MS = 10  # everything is made on this grid and then read off at the frame times
+LISTENING_LAG_MS = 160  # four frames behind the partner's voice
+NOD_HZ = 2.6
+NOD_MS = 800
+BLINK_MS = 170
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motion:
+    """Per frame, float32 (F,). Angles are in units of the half head height: how far the nose moves."""
+
+    yaw: np.ndarray  # positive: to the right of the picture
+    pitch: np.ndarray  # positive: down
+    roll: np.ndarray  # radians
+    gaze_x: np.ndarray  # -1 to 1
+    gaze_y: np.ndarray
+    lid: np.ndarray  # 0 open, 1 closed
+    mouth_open: np.ndarray  # 0 to 1
+    mouth_wide: np.ndarray  # -1 round, 1 spread
+    brow: np.ndarray  # 0 at rest, 1 raised
+
+
+def make_motion(
+    dialogue: Dialogue, participant: str, voices: dict[str, np.ndarray], frame_ms: np.ndarray, rng: np.random.Generator
+) -> Motion:
+    """Motion of `participant` at the session times `frame_ms` (F,); `voices` are both clean voices at RATE_HZ."""
+    num_steps = dialogue.duration_ms // STEP_MS + 200  # files go on a little after the session
+    time_ms = np.arange(num_steps) * STEP_MS
+    own, bright = _energy(voices[participant], num_steps)
+    theirs, _ = _energy(voices[other(participant)], num_steps)
+    speaking = _smooth((own > 0.05).astype(float), 300)
+
+    nods = np.zeros(num_steps)
+    for utterance in dialogue.of(participant, "backchannel"):
+        _add_nod(nods, utterance.start_ms - 120, float(rng.uniform(0.15, 0.22)))
+    for utterance in dialogue.of(other(participant), "turn"):
+        for (start_ms, clip), (next_ms, _) in zip(utterance.clips, utterance.clips[1:], strict=False):
+            if rng.random() < 0.4 and not _speaks(
+                dialogue, participant, start_ms + clip.duration_ms - 300, next_ms + 300
+            ):
+                _add_nod(nods, start_ms + clip.duration_ms - int(rng.integers(0, 200)), float(rng.uniform(0.09, 0.15)))
+
+    bob = _smooth(np.pad(theirs, (LISTENING_LAG_MS // STEP_MS, 0))[:num_steps], 120) * (1 - speaking)
+    beat = _smooth(own, 160)
+    away_x, away_y = _aversion(dialogue.of(participant, "turn", "attempt"), num_steps, rng)
+    side = 0.18 if participant == "a" else -0.18  # where the partner is on the screen
+    gaze_x = side + away_x + _jumps(num_steps, 0.06, rng)
+    gaze_y = away_y + _jumps(num_steps, 0.05, rng)
+    lean = rng.uniform(-1, 1)
+    steps = {
+        "yaw": 0.5 * side + 0.16 * _smooth(away_x, 200) + 0.05 * _drift(num_steps, 0.25, rng) + 0.03 * beat * lean,
+        "pitch": nods + 0.07 * bob + 0.05 * (beat - 0.3 * speaking) + 0.06 * _smooth(away_y, 200)
+        + 0.025 * _drift(num_steps, 0.3, rng),
+        "roll": 0.035 * _drift(num_steps, 0.2, rng) + 0.02 * lean * speaking,
+        "gaze_x": _smooth(gaze_x, 40),
+        "gaze_y": _smooth(gaze_y, 40),
+        "lid": _blinks(dialogue.of(participant, "turn"), num_steps, rng),
+        "mouth_open": own,
+        "mouth_wide": bright,
+        "brow": _brows(dialogue.of(participant, "turn"), num_steps) + 0.25 * beat,
+    }  # fmt: skip
+    return Motion(**{name: np.interp(frame_ms, time_ms, values).astype(np.float32) for name, values in steps.items()})
+
+
+def _energy(samples: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Loudness 0 to 1 and brightness -1 to 1 of a clean voice on the grid."""
+    hop = RATE_HZ * STEP_MS / 1000
+    edges = np.minimum((np.arange(num_steps + 1) * hop).astype(int), len(samples))
+    squares = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
+    steep = np.concatenate([[0.0, 0.0], np.cumsum(np.diff(samples.astype(np.float64)) ** 2)])
+    counts = np.maximum(1, np.diff(edges))
+    power = np.diff(squares[edges]) / counts
+    # Three steps wide: one pitch period of a low voice would show as flutter of the lips otherwise.
+    power, slope = _smooth(power, 40), _smooth(np.diff(steep[edges]) / counts, 40)
+    loud = np.quantile(power[power > 1e-7], 0.9) if (power > 1e-7).any() else 1.0
+    level = np.clip((power / loud) ** 0.35, 0, 1.15) * (power > 1e-6)
+    frequency = np.sqrt(slope / np.maximum(power, 1e-9))  # grows with the share of high frequencies
+    bright = np.clip((frequency - 0.22) / 0.18, -1, 1) * (level > 0.1)
+    return _smooth(np.minimum(level, 1.0), 50), _smooth(bright, 80)
+
+
+def _smooth(values: np.ndarray, width_ms: int) -> np.ndarray:
+    width = max(1, width_ms // STEP_MS)
+    kernel = np.hanning(width + 2)[1:-1]
+    return np.convolve(values, kernel / kernel.sum(), mode="same")
+
+
+def _add_nod(pitch: np.ndarray, start_ms: int, size: float) -> None:
+    """A damped bow and two rebounds."""
+    first = max(0, start_ms // STEP_MS)
+    time_s = np.arange(NOD_MS // STEP_MS) * STEP_MS / 1000
+    nod = size * np.sin(np.pi * NOD_HZ * time_s) ** 2 * np.exp(-1.6 * time_s)
+    pitch[first : first + len(nod)] += nod[: max(0, len(pitch) - first)]
+
+
+def _speaks(dialogue: Dialogue, participant: str, start_ms: int, end_ms: int) -> bool:
+    return any(span.start_ms < end_ms and span.end_ms > start_ms for span in dialogue.speech(participant))
+
+
+def _aversion(turns: list[Utterance], num_steps: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Gaze away from the partner: at the start of most turns, again in the middle of long ones, back at the end."""
+    away_x, away_y = np.zeros(num_steps), np.zeros(num_steps)
+    for turn in turns:
+        at_ms = turn.start_ms - 150
+        while at_ms < turn.end_ms - 700:
+            until_ms = min(at_ms + int(rng.integers(500, 1300)), turn.end_ms - 400)
+            span = slice(max(0, at_ms // STEP_MS), max(0, until_ms // STEP_MS))
+            away_x[span] = rng.choice((-1, 1)) * rng.uniform(0.4, 0.8)
+            away_y[span] = rng.uniform(-0.6, 0.3)
+            at_ms = until_ms + int(rng.integers(900, 2500))
+    return away_x, away_y
+
+
+def _jumps(num_steps: int, size: float, rng: np.random.Generator) -> np.ndarray:
+    """Small saccades every second or so."""
+    values = np.zeros(num_steps)
+    at = 0
+    while at < num_steps:
+        length = int(rng.integers(40, 180))
+        values[at : at + length] = size * rng.standard_normal()
+        at += length
+    return values
+
+
+def _drift(num_steps: int, base_hz: float, rng: np.random.Generator) -> np.ndarray:
+    """Slow swaying, about -1 to 1: three sines with no common period."""
+    time_s = np.arange(num_steps) * STEP_MS / 1000
+    return sum(
+        weight * np.sin(2 * np.pi * base_hz * factor * time_s + rng.uniform(0, 2 * np.pi))
+        for weight, factor in ((0.6, rng.uniform(0.5, 0.8)), (0.4, rng.uniform(1.1, 1.5)), (0.2, rng.uniform(2.2, 3.0)))
+    )
+
+
+def _blinks(turns: list[Utterance], num_steps: int, rng: np.random.Generator) -> np.ndarray:
+    starts_ms = [turn.end_ms + int(rng.integers(-100, 200)) for turn in turns if rng.random() < 0.5]
+    at_ms = float(rng.uniform(500, 3000))
+    while at_ms < num_steps * STEP_MS:
+        starts_ms.append(int(at_ms))
+        at_ms += float(rng.gamma(4.0, 900.0)) + 400
+    lid = np.zeros(num_steps)
+    shape = np.sin(np.pi * (np.arange(BLINK_MS // STEP_MS) + 0.5) / (BLINK_MS // STEP_MS)) ** 0.6
+    for start_ms in starts_ms:
+        first = max(0, start_ms // STEP_MS)
+        piece = lid[first : first + len(shape)]
+        np.maximum(piece, shape[: len(piece)], out=piece)
+    return lid
+
+
+def _brows(turns: list[Utterance], num_steps: int) -> np.ndarray:
+    """Raised through the second half of a question."""
+    brow = np.zeros(num_steps)
+    for turn in turns:
+        if turn.asks:
+            brow[(turn.start_ms + turn.end_ms) // 2 // STEP_MS : (turn.end_ms + 300) // STEP_MS] = 0.7
+    return _smooth(brow, 200)

@@ -1,0 +1,534 @@
+"""Two voices and a seed -> one conversation: who says what, from which millisecond to which, and what happened there.
+
+A conversation is built forwards on the session clock. Every phrase is spoken first (voice.py) and trimmed by its own
+energy, so that all times are those of sound that is really there; only the silences and overlaps between phrases are
+drawn:
+
+- gaps: log-normal, median 380 ms; terminal overlaps: log-normal, median 410 ms: the medians of the CANDOR corpus
+  (Reece et al. 2023, Science Advances 9). Two in five floor changes overlap (Heldner & Edlund 2010, Journal of
+  Phonetics 38: about 40 %); answers overlap less and are mostly on the far side of zero (Stivers et al. 2009, PNAS
+  106: median answer offset near 100 ms, mode at 0 to 200 ms in every language).
+- the time to give way, 200 to 1500 ms with a median of 500 ms; pauses inside a turn, median 500 ms; and how often
+  each thing happens: ours.
+
+Speech that is broken off is really cut, inside a word, which is then marked with a trailing "-".
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from tools.sample import grammar
+from tools.sample.voice import RATE_HZ, Voice, VoiceSpec
+from wanstreamer.clock import Span, merge_spans
+
+HOP_MS = 10
+VOICED_DB = -32.0  # below the loud parts of the same phrase; espeak's pauses are digital silence
+CLOSURE_MS = 120  # silences up to this are stops inside words, not pauses
+FADE_MS = 12  # a cut without it clicks
+END_MARGIN_MS = 250  # the recording goes on a little after the last word
+
+GAP_MEDIAN_MS = 380
+OVERLAP_MEDIAN_MS = 410
+OVERLAP_SHARE = 0.45  # drawn; some do not fit between short turns, two in five remain
+SIMULTANEOUS_MS = 150
+LAPSE_MS = (3100, 4200)  # mutual silence before an initiation (3000 and more, TURNS)
+OWN_PAUSE_MS = (1600, 2400)  # silence before the same speaker's next turn (1500 and more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    text: str
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Clip:
+    """One phrase, trimmed: starts and ends with sound. Times are from its first sample."""
+
+    samples: np.ndarray  # (T,) float32 at RATE_HZ
+    words: tuple[Word, ...]
+    speech: tuple[Span, ...]
+
+    @property
+    def duration_ms(self) -> int:
+        return self.speech[-1].end_ms
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Utterance:
+    """Phrases of one participant that belong together, on the session clock."""
+
+    participant: str
+    role: str  # turn, attempt (broken off without getting the floor), backchannel
+    clips: tuple[tuple[int, Clip], ...]  # (start_ms, phrase)
+    about: str = ""  # the thing talked about
+    asks: bool = False
+
+    @property
+    def start_ms(self) -> int:
+        return self.clips[0][0]
+
+    @property
+    def end_ms(self) -> int:
+        start_ms, clip = self.clips[-1]
+        return start_ms + clip.duration_ms
+
+    @property
+    def words(self) -> list[Word]:
+        return [
+            Word(text=word.text, start_ms=start_ms + word.start_ms, end_ms=start_ms + word.end_ms)
+            for start_ms, clip in self.clips for word in clip.words
+        ]  # fmt: skip
+
+    @property
+    def speech(self) -> list[Span]:
+        return [
+            Span(start_ms + span.start_ms, start_ms + span.end_ms)
+            for start_ms, clip in self.clips
+            for span in clip.speech
+        ]
+
+    @property
+    def text(self) -> str:
+        return " ".join(word.text for word in self.words)
+
+    @property
+    def is_broken(self) -> bool:
+        return self.words[-1].text.endswith("-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transition:
+    """What happened at an onset (the labels of step 9 of the turn rules)."""
+
+    participant: str
+    start_ms: int
+    label: str
+    holder: str  # who has the floor afterwards; "none" when both stop
+    outcome: str | None = None  # of an interruption: floor_taking or failed
+    yield_ms: int | None = None  # onset of the challenger to the last sound of whoever gives way
+    yielder: str | None = None
+    fto_ms: int | None = None  # at floor changes: onset minus the end of the previous turn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    participant: str
+    start_ms: int
+    end_ms: int
+    text: str
+    fact: str
+    question: str
+    question_end_ms: int
+    is_short: bool  # at most three words
+
+
+@dataclass(kw_only=True)
+class Dialogue:
+    """A whole conversation; utterances in the order in which they were planned."""
+
+    duration_ms: int
+    utterances: list[Utterance] = field(default_factory=list)
+    transitions: list[Transition] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+
+    def of(self, participant: str, *roles: str) -> list[Utterance]:
+        found = [u for u in self.utterances if u.participant == participant and (not roles or u.role in roles)]
+        return sorted(found, key=lambda u: u.start_ms)
+
+    def speech(self, participant: str) -> list[Span]:
+        return merge_spans([span for u in self.of(participant) for span in u.speech])
+
+    def words(self, participant: str) -> list[Word]:
+        return sorted((word for u in self.of(participant) for word in u.words), key=lambda word: word.start_ms)
+
+    def samples(self, participant: str) -> np.ndarray:
+        """Everything the participant says, (duration,) float32 at RATE_HZ."""
+        track = np.zeros(samples_of_ms(self.duration_ms), dtype=np.float32)
+        for utterance in self.of(participant):
+            for start_ms, clip in utterance.clips:
+                first = samples_of_ms(start_ms)
+                track[first : first + len(clip.samples)] += clip.samples
+        return track
+
+
+def samples_of_ms(ms: int) -> int:
+    return round(ms * RATE_HZ / 1000)
+
+
+def other(participant: str) -> str:
+    return "b" if participant == "a" else "a"
+
+
+def voiced_spans(samples: np.ndarray) -> list[Span]:
+    """Where a phrase sounds, in ms, to 10 ms; silences of stop consonants are closed."""
+    hop = RATE_HZ * HOP_MS // 1000
+    frames = np.zeros((-(-len(samples) // hop), hop), dtype=np.float32)
+    frames.reshape(-1)[: len(samples)] = samples
+    power = (frames**2).mean(axis=1)
+    threshold = np.quantile(power, 0.95) * 10 ** (VOICED_DB / 10)
+    # The hop is 220 samples, a little under 10 ms: positions are in samples until here.
+    loud = np.flatnonzero(power > threshold).tolist()
+    on = [Span(i * hop * 1000 // RATE_HZ, -(-(i + 1) * hop * 1000 // RATE_HZ)) for i in loud]
+    return merge_spans(on, CLOSURE_MS)
+
+
+def speak(voice: Voice, spec: VoiceSpec, text: str, *, ending: str, rate_factor: float, spoken: str = "") -> Clip:
+    """One phrase. `text` is what goes into the transcript; `ending` ("." "?" ",") shapes the voice's melody;
+    `spoken` replaces the text for the ear where its spelling would mislead espeak."""
+    bare = (spoken or text).rstrip(".?")
+    samples, starts_ms = voice.say(bare + ending, spec, rate_factor)
+    voiced = voiced_spans(samples)
+    first_ms, last_ms = voiced[0].start_ms, voiced[-1].end_ms
+    tokens = text.split()
+    if len(starts_ms) != len(tokens):  # phonemes, or words espeak joins ("uh huh" for uh-huh)
+        starts_ms = [first_ms + (last_ms - first_ms) * i // len(tokens) for i in range(len(tokens))]
+    starts_ms = [max(0, min(start_ms, last_ms - 20) - first_ms) for start_ms in starts_ms]
+    ends_ms = [*starts_ms[1:], last_ms - first_ms]
+    return Clip(
+        samples=samples[samples_of_ms(first_ms) : samples_of_ms(last_ms)],
+        words=tuple(
+            Word(text=token, start_ms=start_ms, end_ms=max(start_ms + 1, end_ms))
+            for token, start_ms, end_ms in zip(tokens, starts_ms, ends_ms, strict=True)
+        ),
+        speech=tuple(Span(span.start_ms - first_ms, span.end_ms - first_ms) for span in voiced),
+    )
+
+
+def cut_points_ms(clip: Clip) -> list[int]:
+    """Instants at which the phrase can be broken off: in sound, inside a word of at least 140 ms, and not near the
+    phrase's end, where the listener would not miss anything."""
+    points = []
+    for word in clip.words[:-1]:
+        if word.end_ms - word.start_ms < 140 or word.end_ms > clip.duration_ms - 200:
+            continue
+        points += [
+            t for t in range(word.start_ms + 70, word.end_ms - 50, HOP_MS)
+            if any(span.start_ms + 30 <= t <= span.end_ms - 10 for span in clip.speech)
+        ]  # fmt: skip
+    return points
+
+
+def cut(clip: Clip, at_ms: int) -> Clip:
+    """The phrase broken off at `at_ms`, one of `cut_points_ms`."""
+    samples = clip.samples[: samples_of_ms(at_ms)].copy()
+    fade = samples_of_ms(FADE_MS)
+    samples[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
+    words = [word for word in clip.words if word.start_ms < at_ms]
+    words[-1] = replace(words[-1], text=words[-1].text.rstrip(".?,") + "-", end_ms=at_ms)
+    speech = [Span(span.start_ms, min(span.end_ms, at_ms)) for span in clip.speech if span.start_ms < at_ms]
+    return Clip(samples=samples, words=tuple(words), speech=tuple(speech))
+
+
+class Writer:
+    """Holds the dialogue that is being written, and where on the clock it stands."""
+
+    def __init__(
+        self, voice: Voice, specs: dict[str, VoiceSpec], rng: np.random.Generator, *, first_ms: int, duration_ms: int
+    ) -> None:
+        self.voice, self.specs, self.rng = voice, specs, rng
+        self.last_ms = duration_ms - END_MARGIN_MS
+        self.dialogue = Dialogue(duration_ms=duration_ms)
+        self.holder = ""  # nobody has spoken yet
+        self.end_ms = first_ms  # of the holder's last turn
+        self.topic = grammar.thing(rng)
+
+    # Chance
+
+    def draw_ms(self, median: float, sigma: float, low: int, high: int) -> int:
+        """Log-normal, drawn again outside [low, high] so that no mass piles up at the limits."""
+        while True:
+            value = round(float(median * np.exp(sigma * self.rng.standard_normal())))
+            if low <= value <= high:
+                return value
+
+    def between_ms(self, low: int, high: int) -> int:
+        return int(self.rng.integers(low, high + 1))
+
+    def chance(self, share: float) -> bool:
+        return float(self.rng.random()) < share
+
+    # Speaking
+
+    def say(self, participant: str, text: str, ending: str | None = None) -> Clip:
+        ending = ending or (text[-1] if text[-1] in ".?" else ",")
+        factor = float(self.rng.uniform(0.93, 1.07))
+        return speak(self.voice, self.specs[participant], text, ending=ending, rate_factor=factor)
+
+    def say_backchannel(self, participant: str) -> Clip:
+        text = grammar.backchannel(self.rng)
+        ending = "?" if text.endswith("really") else "."
+        return speak(
+            self.voice, self.specs[participant], text + ending, ending=ending, rate_factor=1.0,
+            spoken=grammar.BACKCHANNELS[text],
+        )  # fmt: skip
+
+    def offset_ms(self, clip: Clip, overlap_share: float) -> int:
+        """Floor transfer offset for a turn that begins with `clip`: negative when it overlaps the turn before."""
+        if self.chance(overlap_share):
+            overlap_ms = self.draw_ms(OVERLAP_MEDIAN_MS, 0.5, 60, 950)
+            last = self.dialogue.utterances[-1]
+            for utterance in self.dialogue.utterances:
+                if utterance.role == "turn" and utterance.end_ms == self.end_ms:
+                    last = utterance
+            # Both turns must outlast the overlap, or it would lie inside one of them.
+            if overlap_ms <= min(last.clips[-1][1].duration_ms, clip.duration_ms) - 250 and not last.is_broken:
+                return -overlap_ms
+        return self.draw_ms(GAP_MEDIAN_MS, 0.7, 30, 2000)
+
+    def topic_next(self) -> grammar.Thing:
+        if self.chance(0.45):
+            self.topic = grammar.thing(self.rng)
+        return self.topic
+
+    # Turns
+
+    def lay_out(self, clips: Sequence[Clip], pauses_ms: Sequence[int], start_ms: int) -> tuple[tuple[int, Clip], ...]:
+        laid = []
+        for clip, pause_ms in zip(clips, [*pauses_ms, 0], strict=True):
+            laid.append((start_ms, clip))
+            start_ms += clip.duration_ms + pause_ms
+        return tuple(laid)
+
+    def commit(self, *utterances: Utterance) -> bool:
+        """Adds the utterances unless one does not fit into the session."""
+        if max(u.end_ms for u in utterances) > self.last_ms:
+            return False
+        self.dialogue.utterances += utterances
+        return True
+
+    def hold_floor(self, turn: Utterance) -> None:
+        self.holder, self.end_ms = turn.participant, turn.end_ms
+
+    def onset(self, speaker: str, start_ms: int, label: str, **facts: object) -> None:
+        """Records a transition, unless it is the session's first onset, which follows nothing."""
+        if self.holder:
+            self.dialogue.transitions.append(
+                Transition(participant=speaker, start_ms=start_ms, label=label, **({"holder": speaker} | facts))  # type: ignore[arg-type]
+            )
+
+    def begin(
+        self, speaker: str, first: Clip, label: str = "", *, overlap_share: float = OVERLAP_SHARE
+    ) -> tuple[int, str, int | None]:
+        """(start, label, offset) of a turn that begins now: by default a shift drawn from the distributions."""
+        if not self.holder:
+            return self.end_ms, "first", None
+        if label == "initiation":
+            start_ms = self.end_ms + self.between_ms(*LAPSE_MS)
+        elif label == "hold":
+            start_ms = self.end_ms + self.between_ms(*OWN_PAUSE_MS)
+        else:
+            start_ms = self.end_ms + self.offset_ms(first, overlap_share)
+            label = "smooth_shift" if start_ms >= self.end_ms else "terminal_overlap"
+        return start_ms, label, None if speaker == self.holder else start_ms - self.end_ms
+
+    def tell(self, speaker: str, *, label: str = "", num_sentences: int | None = None) -> bool:
+        """A turn of one or more sentences, with pauses and the listener's backchannels."""
+        about = self.topic_next()
+        sentences = num_sentences or int(self.rng.choice([1, 2, 3], p=[0.35, 0.45, 0.2]))
+        phrases: list[str] = []
+        for _ in range(sentences):
+            sentence = grammar.statement(self.rng, about)
+            phrases += sentence if self.chance(0.6) else [" ".join(sentence)]
+        clips = [self.say(speaker, phrase) for phrase in phrases]
+        start_ms, label, offset_ms = self.begin(speaker, clips[0], label)
+        pauses_ms = [self.draw_ms(500, 0.45, 230, 1300) for _ in clips[1:]]
+        heard, pauses_ms = self.plan_backchannels(other(speaker), clips, pauses_ms, start_ms)
+        turn = Utterance(
+            participant=speaker, role="turn", clips=self.lay_out(clips, pauses_ms, start_ms), about=about.name
+        )
+        if not self.commit(turn, *heard):
+            return False
+        self.onset(speaker, start_ms, label, fto_ms=offset_ms)
+        self.hold_floor(turn)
+        return True
+
+    def plan_backchannels(
+        self, listener: str, clips: list[Clip], pauses_ms: list[int], start_ms: int
+    ) -> tuple[list[Utterance], list[int]]:
+        """Backchannels of the listener during a turn; a pause that takes one is as long as it needs to be.
+
+        Every other phrase or so gets one, never within a second of the listener's own speech. A third of all lie
+        in the speaker's pauses; the rest are spoken over the phrases, towards their ends, where listeners respond
+        (Heldner & Edlund 2010 find most of them in overlap).
+        """
+        own_ms = max([u.end_ms for u in self.dialogue.of(listener)], default=-(10**6))
+        turn_ms = sum(clip.duration_ms for clip in clips) + sum(pauses_ms)
+        last_ms = start_ms + turn_ms - 700  # after it the listener prepares to speak
+        pauses_ms, heard, at_ms = list(pauses_ms), [], start_ms
+        for i, clip in enumerate(clips):
+            clip_end_ms = at_ms + clip.duration_ms
+            is_pause = i < len(pauses_ms) and self.chance(0.3)
+            if self.chance(0.6 if is_pause else 0.85):
+                sound = self.say_backchannel(listener)
+                if is_pause:
+                    before_ms, after_ms = self.between_ms(60, 240), self.between_ms(80, 280)
+                    onset_ms = clip_end_ms + before_ms
+                    fits = sound.duration_ms <= 850
+                else:
+                    onset_ms = clip_end_ms - sound.duration_ms - self.between_ms(40, 500)
+                    fits = onset_ms >= at_ms + 300
+                if fits and onset_ms >= own_ms + 1000 and onset_ms + sound.duration_ms <= last_ms:
+                    heard.append(Utterance(participant=listener, role="backchannel", clips=((onset_ms, sound),)))
+                    own_ms = onset_ms + sound.duration_ms
+                    if is_pause:
+                        longer_ms = before_ms + sound.duration_ms + after_ms - pauses_ms[i]
+                        pauses_ms[i] += longer_ms
+                        last_ms += longer_ms
+            at_ms = clip_end_ms + (pauses_ms[i] if i < len(pauses_ms) else 0)
+        return heard, pauses_ms
+
+    def ask(self, speaker: str, *, label: str = "") -> bool:
+        """A question and its answer; the one who answers may go on."""
+        about, replier = self.topic_next(), other(speaker)
+        question = grammar.question(self.rng, about)
+        asked = self.say(speaker, question.text)
+        start_ms, label, offset_ms = self.begin(speaker, asked, label)
+        turn = Utterance(
+            participant=speaker, role="turn", clips=((start_ms, asked),), about=about.name, asks=True
+        )  # fmt: skip
+        is_short = self.chance(0.7)
+        options = question.short_answers if is_short else question.long_answers
+        text = options[int(self.rng.integers(len(options)))]
+        clips = [self.say(replier, text)]
+        if self.chance(0.35):
+            clips += [self.say(replier, phrase) for phrase in grammar.statement(self.rng, about)]
+        if self.chance(0.15) and clips[0].duration_ms > 600:
+            reply_ms = turn.end_ms - self.draw_ms(150, 0.5, 60, 300)
+        else:
+            reply_ms = turn.end_ms + self.draw_ms(GAP_MEDIAN_MS, 0.7, 30, 1500)
+        pauses_ms = [self.draw_ms(500, 0.45, 230, 1300) for _ in clips[1:]]
+        reply = Utterance(
+            participant=replier, role="turn", clips=self.lay_out(clips, pauses_ms, reply_ms), about=about.name
+        )
+        if not self.commit(turn, reply):
+            return False
+        self.onset(speaker, start_ms, label, fto_ms=offset_ms)
+        self.holder = speaker  # an answer follows something even when the question came first of all
+        shift = "smooth_shift" if reply_ms >= turn.end_ms else "terminal_overlap"
+        self.onset(replier, reply_ms, shift, fto_ms=reply_ms - turn.end_ms)
+        self.hold_floor(reply)
+        self.dialogue.answers.append(
+            Answer(
+                participant=replier, start_ms=reply_ms, end_ms=reply_ms + clips[0].duration_ms, text=text,
+                fact=question.fact, question=question.text, question_end_ms=turn.end_ms,
+                is_short=len(text.split()) <= 3,
+            )
+        )  # fmt: skip
+        return True
+
+    def interrupted(self, speaker: str, *, taken: bool) -> bool:
+        """A long turn into which the other speaks: `taken`, the speaker gives way; otherwise the other does."""
+        about, challenger = self.topic_next(), other(speaker)
+        spoken = self.say(speaker, grammar.long_statement(self.rng, about))
+        start_ms, label, offset_ms = self.begin(speaker, spoken)
+        words = self.say(challenger, grammar.challenge(self.rng, grammar.thing(self.rng)))
+        yield_ms = self.draw_ms(500, 0.5, 230, 1480)
+        if taken:
+            # The onset comes from the cut: the break must fall inside a word of the speaker.
+            cuts = [t for t in cut_points_ms(spoken) if 900 + yield_ms <= t <= spoken.duration_ms - 500]
+            if not cuts:
+                return False
+            cut_ms = cuts[int(self.rng.integers(len(cuts)))]
+            onset_ms = start_ms + cut_ms - yield_ms
+            broken = cut(spoken, cut_ms)
+            yield_ms = start_ms + broken.duration_ms - onset_ms
+            turn = Utterance(participant=speaker, role="turn", clips=((start_ms, broken),), about=about.name)
+            after = Utterance(participant=challenger, role="turn", clips=((onset_ms, words),), about=about.name)
+            if after.end_ms < turn.end_ms + 500 or yield_ms < 200 or not self.commit(turn, after):
+                return False
+            outcome, holder, yielder = "floor_taking", challenger, speaker
+        else:
+            cuts = cut_points_ms(words)
+            if not cuts:
+                return False
+            broken = cut(words, min(cuts, key=lambda t: abs(t - yield_ms)))
+            yield_ms = broken.duration_ms
+            room_ms = spoken.duration_ms - 900 - yield_ms - 1000
+            if room_ms <= 0 or not 200 <= yield_ms <= 1500:
+                return False
+            onset_ms = start_ms + 900 + self.between_ms(0, room_ms)
+            turn = Utterance(participant=speaker, role="turn", clips=((start_ms, spoken),), about=about.name)
+            after = Utterance(participant=challenger, role="attempt", clips=((onset_ms, broken),), about=about.name)
+            if not self.commit(turn, after):
+                return False
+            outcome, holder, yielder = "failed", speaker, challenger
+        self.onset(speaker, start_ms, label, fto_ms=offset_ms)
+        self.holder = speaker
+        self.onset(
+            challenger, onset_ms, "interruption", holder=holder, outcome=outcome, yield_ms=yield_ms, yielder=yielder,
+            fto_ms=onset_ms - turn.end_ms if taken else None,
+        )  # fmt: skip
+        self.hold_floor(after if taken else turn)
+        return True
+
+    def collide(self) -> bool:
+        """Both begin at once after a silence; one stops, or both do and one begins again."""
+        about = self.topic_next()
+        early = "a" if self.chance(0.5) else "b"
+        late = other(early)
+        start_ms = {early: self.end_ms + self.draw_ms(700, 0.35, 400, 1500)}
+        start_ms[late] = start_ms[early] + self.between_ms(0, SIMULTANEOUS_MS)
+        clips = {p: self.say(p, grammar.long_statement(self.rng, about)) for p in (early, late)}
+        both_stop = self.chance(0.3)
+        winner = early if self.chance(0.6) else late
+        stopping = (early, late) if both_stop else (other(winner),)
+        utterances = []
+        for participant in (early, late):
+            clip, role = clips[participant], "turn"
+            if participant in stopping:
+                cuts = cut_points_ms(clip)
+                if not cuts:
+                    return False
+                wanted_ms = self.draw_ms(450, 0.3, 250, 900)
+                clip, role = cut(clip, min(cuts, key=lambda t: abs(t - wanted_ms))), "attempt"
+            utterances.append(
+                Utterance(participant=participant, role=role, clips=((start_ms[participant], clip),), about=about.name)
+            )
+        if both_stop:
+            again = self.say(winner, " ".join(grammar.statement(self.rng, about)))
+            again_ms = max(u.end_ms for u in utterances) + self.draw_ms(600, 0.3, 350, 1200)
+            utterances.append(
+                Utterance(participant=winner, role="turn", clips=((again_ms, again),), about=about.name)
+            )  # fmt: skip
+        if not self.commit(*utterances):
+            return False
+        for participant in (early, late):
+            self.onset(participant, start_ms[participant], "simultaneous_start", holder="none" if both_stop else winner)
+        self.hold_floor(max((u for u in utterances if u.role == "turn"), key=lambda u: u.start_ms))
+        return True
+
+
+def write_dialogue(
+    voice: Voice, specs: dict[str, VoiceSpec], rng: np.random.Generator, *, first_ms: int, duration_ms: int
+) -> Dialogue:
+    """A conversation of participants a and b that begins at about `first_ms` and is over by `duration_ms`."""
+    writer = Writer(voice, specs, rng, first_ms=first_ms, duration_ms=duration_ms)
+    speaker = "a" if writer.chance(0.5) else "b"
+    moves = ("tell", "ask", "taken", "failed", "collide", "initiation", "hold")
+    weights = np.array([0.32, 0.29, 0.125, 0.11, 0.045, 0.055, 0.055])
+    if duration_ms < 20_000:  # a lapse would take most of a short session
+        weights[5:] = 0
+        weights /= weights.sum()
+    misses = 0
+    while misses < 12:
+        nxt = other(writer.holder) if writer.holder else speaker
+        # A question comes first, so that both speak in the shortest session; near the end only short turns still fit.
+        move = str(rng.choice(moves, p=weights)) if writer.holder and misses < 6 else ("ask", "tell")[misses % 2]
+        if move == "tell":
+            done = writer.tell(nxt, num_sentences=1 if misses >= 6 else None)
+        elif move == "ask":
+            done = writer.ask(nxt)
+        elif move in ("taken", "failed"):
+            done = writer.interrupted(nxt, taken=move == "taken")
+        elif move == "collide":
+            done = writer.collide()
+        elif move == "initiation":
+            done = writer.tell(nxt if writer.chance(0.5) else writer.holder, label="initiation")
+        else:
+            done = writer.tell(writer.holder, label="hold")
+        misses = 0 if done else misses + 1
+    return writer.dialogue
