@@ -41,8 +41,13 @@ def latent(index: int, num_units: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(units.reshape(-1, *[1] * len(shape)), (num_units, *shape)))
 
 
-def write_corpus(data: Path, sessions: dict[str, tuple[str, int, dict[str, Person]]]) -> None:
-    """sessions: id -> (split, num_units, participant -> Person)."""
+def write_corpus(
+    data: Path,
+    sessions: dict[str, tuple[str, int, dict[str, Person]]],
+    latents: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] | None = None,
+    codecs: tuple[str, str] = (CODEC, CODEC),
+) -> None:
+    """sessions: id -> (split, num_units, participant -> Person); latents: (id, participant) -> audio and video."""
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("sessions", "tracks", "words", "units", "latents")}
     for number, (key, (split, num_units, people)) in enumerate(sorted(sessions.items())):
         rows["sessions"].append(
@@ -62,9 +67,11 @@ def write_corpus(data: Path, sessions: dict[str, tuple[str, int, dict[str, Perso
         with tarfile.open(data / "latents" / f"{key}.tar", "w") as tar:
             for place, (who, person) in enumerate(sorted(people.items())):
                 index = 2 * number + place
-                _add(tar, f"{who}.audio.npy", latent(index, num_units, AUDIO_SHAPE))
-                _add(tar, f"{who}.video.npy", latent(index, num_units, VIDEO_SHAPE))
-                _person_rows(rows, key, split, num_units, who, person)
+                own = (latent(index, num_units, AUDIO_SHAPE), latent(index, num_units, VIDEO_SHAPE))
+                audio, video = latents[key, who] if latents else own
+                _add(tar, f"{who}.audio.npy", audio)
+                _add(tar, f"{who}.video.npy", video)
+                _person_rows(rows, key, split, num_units, who, person, codecs)
     for name, found in rows.items():
         write_table(data, name, conform(name, [_filled(name, row) for row in found]))
 
@@ -88,7 +95,13 @@ def _add(tar: tarfile.TarFile, name: str, array: np.ndarray) -> None:
 
 
 def _person_rows(
-    rows: dict[str, list[dict[str, Any]]], key: str, split: str, num_units: int, who: str, person: Person
+    rows: dict[str, list[dict[str, Any]]],
+    key: str,
+    split: str,
+    num_units: int,
+    who: str,
+    person: Person,
+    codecs: tuple[str, str],
 ) -> None:
     ids = {"session_id": key, "participant": who}
     rows["tracks"].append(
@@ -148,8 +161,8 @@ def _person_rows(
             "shard": f"latents/{key}.tar",
             "audio_member": f"{who}.audio.npy" if person.has_audio else None,
             "video_member": f"{who}.video.npy" if person.has_video else None,
-            "audio_codec": CODEC if person.has_audio else None,
-            "video_codec": CODEC if person.has_video else None,
+            "audio_codec": codecs[0] if person.has_audio else None,
+            "video_codec": codecs[1] if person.has_video else None,
             "audio_std": 1.0 if person.has_audio else None,
             "video_std": 1.0 if person.has_video else None,
         }

@@ -24,7 +24,7 @@ import tarfile
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -112,8 +112,10 @@ class Batch:
     window_id: list[str]
 
     def to(self, device: torch.device | str) -> "Batch":
-        moved = {item.name: getattr(self, item.name) for item in fields(self)}
-        return Batch(**{name: x.to(device) if isinstance(x, torch.Tensor) else x for name, x in moved.items()})
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)
+        }
+        return replace(self, **moved)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -259,7 +261,7 @@ def load_batch(windows: Windows, indices: Sequence[int]) -> Batch:
 
 
 @lru_cache(maxsize=2)  # a batch spans two epochs at most, unless the split is smaller than a batch
-def _epoch_order(num_windows: int, seed: int, epoch: int) -> np.ndarray:
+def epoch_order(num_windows: int, seed: int, epoch: int) -> np.ndarray:
     """The order of one epoch, int64 (num_windows,): a permutation that depends on seed and epoch alone."""
     return np.random.default_rng([seed, epoch]).permutation(num_windows)
 
@@ -267,7 +269,7 @@ def _epoch_order(num_windows: int, seed: int, epoch: int) -> np.ndarray:
 def step_indices(num_windows: int, batch_size: int, seed: int, step: int) -> list[int]:
     """Which windows are in batch `step`. Epochs follow each other without a seam, so none drops its last windows."""
     places = range(step * batch_size, (step + 1) * batch_size)
-    return [int(_epoch_order(num_windows, seed, place // num_windows)[place % num_windows]) for place in places]
+    return [int(epoch_order(num_windows, seed, place // num_windows)[place % num_windows]) for place in places]
 
 
 def batches(
