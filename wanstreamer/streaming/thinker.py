@@ -24,6 +24,7 @@ def think(
     text: Sequence[int] | None,
     *,
     temperature: float,
+    given: Sequence[int] | None = None,
 ) -> tuple[list[int], Tensor]:
     """Perceive one user unit and sample the agent's text of that unit.
 
@@ -31,6 +32,7 @@ def think(
         audio_NC, video_CHW: User latents; None where the stream is missing.
         text: User text ids of the unit, one per slot; None without a transcript.
         temperature: Of the text; 0 takes the likeliest.
+        given: The agent's text ids where they are known (a recorded history); nothing is sampled then.
 
     Returns:
         The sampled ids and the logits (S, V) they were drawn from. The cache then ends with STATE.
@@ -46,9 +48,9 @@ def think(
     hidden_BND = model.extend(torch.cat([heard[:, 0], seen[:, 0], words], dim=1), cache)
     tokens: list[int] = []
     logits = []
-    for _ in range(config.text_slots):
+    for slot in range(config.text_slots):
         logits.append(model.text_head(hidden_BND[0, -1]))
-        tokens.append(_sample(logits[-1], temperature, state.generator))
+        tokens.append(_sample(logits[-1], temperature, state.generator) if given is None else given[slot])
         hidden_BND = model.extend(model.text_embedding(torch.tensor([tokens[-1:]])), cache)  # the last one is STATE
     return tokens, torch.stack(logits)
 
