@@ -44,6 +44,9 @@ _WH = frozenset("what what's where where's which who who's whose when why how ho
 # What may stand before a question without being part of it.
 _LEAD_IN = CUES | FILLERS | frozenset("and but so now well then no like i mean sorry wait hang on".split())
 _TAGS = frozenset("okay ok right yeah alright yes no huh".split())
+TAG_ALONE = frozenset("okay ok right alright yeah".split())  # "... okay?" after a pause of one's own: a check
+_POLAR = frozenset("yes yeah yep yup aye yea".split())  # answers a check; "right", "okay", "mhm" take in what was said
+_CALLS_ON = frozenset("see know".split())  # "see the mill ...", "you know where ...": wants to hear that one does
 _CLAUSE_WORDS = 12  # a question longer than this is found by its lead-in only
 _TERMINAL = re.compile(r"[.?!。？！]$")
 _CUT_OFF = re.compile(r"(-|–|—|\.\.\.|…)$")
@@ -101,15 +104,30 @@ def asks(words: Sequence[Word], *, punctuated: bool) -> bool:
         return False
     if len(tokens) > 3 and tokens[-1] in _TAGS:
         return True
-    if _is_tag(tokens[-2:]) and len(tokens) > 2:
+    if _ends_in_tag(tokens[-2:]) and len(tokens) > 2:
         return True
     start = 0
     while start < len(tokens) - 1 and tokens[start] in _LEAD_IN:
         start += 1
     clause = tokens[start:] if len(tokens) - start <= _CLAUSE_WORDS else tokens[-_CLAUSE_WORDS:]
+    opening = tokens[start + 1 : start + 2] if tokens[start] == "you" else tokens[start : start + 1]
+    if len(tokens) - start > 1 and opening and opening[0] in _CALLS_ON:
+        return True
     if tokens[start] in _WH or _inverts(tokens[start : start + 2]):
         return len(tokens) - start <= 2 * _CLAUSE_WORDS
-    return any(clause[i] in ("have", "do", "are", "can", "did") and clause[i + 1] == "you" for i in range(len(clause) - 1))
+    return any(
+        clause[i] in ("have", "do", "are", "can", "did") and clause[i + 1] == "you" for i in range(len(clause) - 1)
+    )
+
+
+def is_tag(words: Sequence[Word]) -> bool:
+    """Whether all these words can stand as a check of their own: "okay?", "right okay?"."""
+    return all(normal_form(word.text) in TAG_ALONE for word in words)
+
+
+def is_polar(words: Sequence[Word]) -> bool:
+    """Whether these words are nothing but yes."""
+    return all(normal_form(word.text) in _POLAR for word in words)
 
 
 def _inverts(pair: Sequence[str]) -> bool:
@@ -117,6 +135,6 @@ def _inverts(pair: Sequence[str]) -> bool:
     return len(pair) == 2 and pair[0] in _AUXILIARY and pair[1] in _SUBJECT
 
 
-def _is_tag(pair: Sequence[str]) -> bool:
+def _ends_in_tag(pair: Sequence[str]) -> bool:
     """ "isn't it", "don't you", "do you": an auxiliary and a pronoun at the very end."""
     return _inverts(pair) and pair[1] in {"i", "you", "he", "she", "it", "we", "they", "there"}

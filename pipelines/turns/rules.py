@@ -11,9 +11,9 @@ moving the clock or renaming the participants moves or renames the result.
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
-from pipelines.turns.lexical import Word, asks, ends_phrase, has_punctuation, is_backchannel_wording
+from pipelines.turns.lexical import Word, asks, ends_phrase, has_punctuation, is_backchannel_wording, is_polar, is_tag
 from wanstreamer.clock import Span, merge_spans
 
 
@@ -115,17 +115,23 @@ def mark_candidates(ipus: Ipus, params: TurnParams, *, lexical: bool) -> dict[st
     `lexical` says whether the cue words are of the session's language; if not, timing decides although there are words.
     """
     punctuated = {p: has_punctuation([w for ipu in own for w in ipu.words or ()]) for p, own in ipus.items()}
-    questions = {p: _question_ends(own, punctuated[p], params) for p, own in ipus.items()} if lexical else {}
+    questions = {p: _question_ends(p, ipus, punctuated[p], params) for p in ipus} if lexical else {}
     marked: dict[str, list[Ipu]] = {}
     for participant, own in ipus.items():
         isolated = _acoustic(own, _union(ipus, without=participant), params)
         asked = sorted(end for p, ends in questions.items() if p != participant for end in ends)
-        others_words = sorted(w.end_ms for p, them in ipus.items() if p != participant for i in them for w in i.words or ())
+        stops = sorted(i.end_ms for p, them in ipus.items() if p != participant and not punctuated[p] for i in them)
+        others_words = sorted(
+            w.end_ms for p, them in ipus.items() if p != participant for i in them for w in i.words or ()
+        )
         marked[participant] = []
         heard_until = None  # onset of own last IPU that was no candidate: questions before it have been answered
         for ipu, alone in zip(own, isolated, strict=True):
+            polar = lexical and bool(ipu.words) and is_polar(ipu.words or ())
             if _is_answer(ipu, asked, others_words, heard_until, params):
                 kind = "none"
+            elif polar and _follows_at_once(ipu, stops, params):
+                kind = "none"  # checks have no form of their own where nobody writes question marks; "yes" tells
             elif lexical and ipu.words:
                 wording = is_backchannel_wording(
                     ipu.words, max_words=params.backchannel_max_words, min_cue_share=params.backchannel_min_cue_share
@@ -157,13 +163,27 @@ def _acoustic(own: Sequence[Ipu], others: Sequence[Span], params: TurnParams) ->
     return flags
 
 
-def _question_ends(own: Sequence[Ipu], punctuated: bool, params: TurnParams) -> list[int]:
-    """When this participant's questions end: at a question mark, or where a breath group of question form ends."""
+def _question_ends(participant: str, ipus: Ipus, punctuated: bool, params: TurnParams) -> list[int]:
+    """When this participant's questions end: at a question mark, or where a breath group of question form ends.
+
+    Without punctuation, "okay" or "right" after one's own words, nobody else having spoken, is a check.
+    """
+    own = ipus[participant]
     if punctuated:
         return [w.end_ms for ipu in own for w in ipu.words or () if asks((w,), punctuated=True)]
+    others = _union(ipus, without=participant)
+    others_ends = [span.end_ms for span in others]
     ends: list[int] = []
-    for ipu in own:
-        if ipu.words and asks(ipu.words, punctuated=False):
+    for before, ipu in zip([None, *own], own, strict=False):
+        if not ipu.words:
+            continue
+        goes_on = before is not None and ipu.start_ms - before.end_ms < params.turn_pause_ms
+        if goes_on and is_tag(ipu.words):
+            at = bisect_right(others_ends, before.end_ms)
+            check = at == len(others) or others[at].start_ms >= ipu.start_ms
+        else:
+            check = asks(ipu.words, punctuated=False)
+        if check:
             ends.append(ipu.end_ms)
     return ends
 
@@ -178,6 +198,12 @@ def _is_answer(
         return False
     went_on = bisect_right(others_words, latest_ms) > bisect_right(others_words, asked[at])
     return not went_on or ipu.start_ms - asked[at] <= params.answer_window_ms
+
+
+def _follows_at_once(ipu: Ipu, stops: Sequence[int], params: TurnParams) -> bool:
+    """Whether another's breath group ended within `answer_window_ms` before the IPU (or just after its onset)."""
+    at = bisect_right(stops, ipu.start_ms + params.answer_lead_ms) - 1
+    return at >= 0 and ipu.start_ms - stops[at] <= params.answer_window_ms
 
 
 def make_turns(ipus: Ipus, promoted: frozenset[Ipu], params: TurnParams) -> list[Turn]:
@@ -197,7 +223,7 @@ def make_turns(ipus: Ipus, promoted: frozenset[Ipu], params: TurnParams) -> list
         )
         ends = [span.end_ms for span in blocking]
         group: list[Ipu] = []
-        for ipu, following in zip(own, [*own[1:], None], strict=True):
+        for ipu, following in zip_longest(own, own[1:]):
             group.append(ipu)
             if following is not None and following.start_ms - ipu.end_ms < params.turn_pause_ms:
                 at = bisect_right(ends, ipu.end_ms)
@@ -325,9 +351,7 @@ def floor_at(changes: Sequence[FloorChange], ms: int) -> str | None:
     return changes[at].owner if at >= 0 else None
 
 
-def settle(
-    ipus: Ipus, params: TurnParams
-) -> tuple[list[Turn], list[FloorChange], list[tuple[Ipu, str]]]:
+def settle(ipus: Ipus, params: TurnParams) -> tuple[list[Turn], list[FloorChange], list[tuple[Ipu, str]]]:
     """Turns, the floor, and the confirmed backchannels with the floor's holder, from IPUs with their candidates."""
     speech = _union(ipus)
     promoted: frozenset[Ipu] = frozenset()
@@ -339,14 +363,14 @@ def settle(
             (ipu for own in ipus.values() for ipu in own if ipu not in in_turns),
             key=lambda ipu: (ipu.start_ms, ipu.end_ms, ipu.participant),
         )
-        confirmed, refused = _confirm(open_ones, turns, changes)
+        confirmed, refused = _confirm(open_ones, turns, changes, params)
         if not refused:
             return turns, changes, confirmed
         promoted |= frozenset(refused)
 
 
 def _confirm(
-    candidates: Sequence[Ipu], turns: Sequence[Turn], changes: Sequence[FloorChange]
+    candidates: Sequence[Ipu], turns: Sequence[Turn], changes: Sequence[FloorChange], params: TurnParams
 ) -> tuple[list[tuple[Ipu, str]], list[Ipu]]:
     """Split candidates, in order of onset, into backchannels (with the holder) and those that take a turn."""
     primary = [turn for turn in turns if turn.is_primary]
@@ -359,7 +383,7 @@ def _confirm(
         holder = changes[at].owner if at >= 0 else None
         if taken is not None and (at < 0 or taken.start_ms > changes[at].start_ms):
             holder = taken.participant
-        if holder in (None, ipu.participant) or not _keeps_floor(holder, ipu, primary, by_participant):
+        if holder in (None, ipu.participant) or not _keeps_floor(holder, ipu, primary, by_participant, params):
             refused.append(ipu)
             taken = ipu
         else:
@@ -368,9 +392,16 @@ def _confirm(
 
 
 def _keeps_floor(
-    holder: str, ipu: Ipu, primary: Sequence[Turn], by_participant: Mapping[str, Sequence[Turn]]
+    holder: str, ipu: Ipu, primary: Sequence[Turn], by_participant: Mapping[str, Sequence[Turn]], params: TurnParams
 ) -> bool:
-    """Whether another speaks on past the IPU, or the next turn after it begins is another's. A session's end keeps."""
+    """Whether another speaks on past the IPU, or the next turn after it begins is another's. A session's end keeps.
+
+    Not if the IPU's own participant takes a turn before the cluster's silence is over: then it has led up to that turn.
+    """
+    own = by_participant.get(ipu.participant, ())
+    at = bisect_right(own, ipu.start_ms, key=lambda turn: turn.start_ms)
+    if at < len(own) and own[at].start_ms - ipu.end_ms < params.backchannel_cluster_gap_ms:
+        return False
     theirs = by_participant.get(holder, ())
     at = bisect_right(theirs, ipu.start_ms, key=lambda turn: turn.start_ms) - 1
     if at >= 0 and theirs[at].end_ms > ipu.end_ms:
