@@ -116,7 +116,7 @@ def test_breaking_off_in_mid_phrase_gives_up_the_floor() -> None:
 
 
 def test_without_words_a_short_overlap_counts_as_complete_with_less_confidence() -> None:
-    said = dict(a=[(0, 3250, "So we went to the sea and")], b=[(3000, 6000, "No wait, that was before.")])
+    said = {"a": [(0, 3250, "So we went to the sea and")], "b": [(3000, 6000, "No wait, that was before.")]}
     sure, unsure = only(talk(**said), "interruption"), only(talk(False, **said), "terminal_overlap")
     assert unsure.confidence < sure.confidence
     assert (unsure.source, sure.source) == ("timing", "words")
@@ -183,7 +183,7 @@ def test_yes_after_a_question_is_an_answer_with_words() -> None:
 
 
 def test_yes_after_a_question_is_a_doubtful_backchannel_without_words() -> None:
-    said = dict(a=[(0, 1500, "Is it red?"), (2500, 5000, "Then it must be mine.")], b=[(1750, 2100, "Yes.")])
+    said = {"a": [(0, 1500, "Is it red?"), (2500, 5000, "Then it must be mine.")], "b": [(1750, 2100, "Yes.")]}
     doubtful = only(talk(False, **said), "acoustic")
     inside = only(talk(False, a=[(0, 5000, "x")], b=[(1750, 2100, "y")]), "acoustic")
     assert doubtful.confidence < inside.confidence
@@ -204,7 +204,7 @@ def test_without_punctuation_the_form_of_the_clause_makes_the_question() -> None
 
 
 def test_other_languages_fall_back_on_timing() -> None:
-    said = dict(a=[(0, 6000, "Wir sind mit dem Boot auf die Insel gefahren.")], b=[(2000, 2300, "Ja.")])
+    said = {"a": [(0, 6000, "Wir sind mit dem Boot auf die Insel gefahren.")], "b": [(2000, 2300, "Ja.")]}
     assert backchannels(talk(lexical=False, **said)) == [("b", 2000, "acoustic")]
     assert backchannels(talk(**said)) == []
 

@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Word:
     """One timed word as written, with its punctuation; times in ms on the session clock, half-open."""
@@ -19,34 +23,34 @@ class Word:
 
 
 # NaturalTurn (Cooney & Reece 2025, doi 10.1038/s41598-025-24381-1; first published with CANDOR, doi
-# 10.1126/sciadv.adf3197), with "ok" and "i see" added, and the spellings of "mhm", "uh-huh" and "yes" other corpora use.
-CUES = frozenset(
-    "a ah alright awesome cool dope e exactly god gotcha huh hmm mhm mm mmm nice oh okay really right sick sucks sure uh "
-    "um wow yeah yep yes yup "
-    "ok hm mhmm mm-hmm mm-hm mmhm mmhmm uh-huh uhuh uhhuh aha ooh aye yea".split()
+# 10.1126/sciadv.adf3197), with "ok" and "i see" added, and how other corpora spell "mhm", "uh-huh" and "yes".
+CUES = _words(
+    "a ah alright awesome cool dope e exactly god gotcha huh hmm mhm mm mmm nice oh okay really right sick sucks sure "
+    "uh um wow yeah yep yes yup "
+    "ok hm mhmm mm-hmm mm-hm mmhm mmhmm uh-huh uhuh uhhuh aha ooh aye yea"
 )
 CUE_PHRASES = (("i", "see"), ("got", "it"), ("mm", "hmm"), ("uh", "huh"))
-NOT_FIRST = frozenset("and but i i'm it it's like so that that's we we're well you you're".split())
+NOT_FIRST = _words("and but i i'm it it's like so that that's we we're well you you're")
 
-FILLERS = frozenset("uh um uhm erm er eh ehm em mm".split())
+FILLERS = _words("uh um uhm erm er eh ehm em mm")
 # A phrase does not end on these; only asked of transcripts without punctuation.
-DANGLING = frozenset(
-    "a an the and or but so because if of to in on at for from with by as than that which who whose my your his her its "
-    "our their this these is are was were am be been has have had do does did will would can could should may might "
-    "must i we they he she you're i'm it's that's there's we're i've you've very just about into onto like".split()
+DANGLING = _words(
+    "a an the and or but so because if of to in on at for from with by as than that which who whose my your his her "
+    "its our their this these is are was were am be been has have had do does did will would can could should may "
+    "might must i we they he she you're i'm it's that's there's we're i've you've very just about into onto like"
 )
-_AUXILIARY = frozenset(
+_AUXILIARY = _words(
     "is are was were am do does did have has had can could will would should shall may might must isn't aren't wasn't "
-    "don't doesn't didn't haven't hasn't can't couldn't won't wouldn't shouldn't".split()
+    "don't doesn't didn't haven't hasn't can't couldn't won't wouldn't shouldn't"
 )
-_SUBJECT = frozenset("i you he she it we they there that this these those the your my anyone anything".split())
-_WH = frozenset("what what's where where's which who who's whose when why how how's".split())
+_SUBJECT = _words("i you he she it we they there that this these those the your my anyone anything")
+_WH = _words("what what's where where's which who who's whose when why how how's")
 # What may stand before a question without being part of it.
-_LEAD_IN = CUES | FILLERS | frozenset("and but so now well then no like i mean sorry wait hang on".split())
-_TAGS = frozenset("okay ok right yeah alright yes no huh".split())
-TAG_ALONE = frozenset("okay ok right alright yeah".split())  # "... okay?" after a pause of one's own: a check
-_POLAR = frozenset("yes yeah yep yup aye yea".split())  # answers a check; "right", "okay", "mhm" take in what was said
-_CALLS_ON = frozenset("see know".split())  # "see the mill ...", "you know where ...": wants to hear that one does
+_LEAD_IN = CUES | FILLERS | _words("and but so now well then no like i mean sorry wait hang on")
+_TAGS = _words("okay ok right yeah alright yes no huh")
+TAG_ALONE = _words("okay ok right alright yeah")  # "... okay?" after a pause of one's own: a check
+_POLAR = _words("yes yeah yep yup aye yea")  # answers a check; "right", "okay", "mhm" take in what was said
+_CALLS_ON = _words("see know")  # "see the mill ...", "you know where ...": wants to hear that one does
 _CLAUSE_WORDS = 12  # a question longer than this is found by its lead-in only
 _TERMINAL = re.compile(r"[.?!。？！]$")
 _CUT_OFF = re.compile(r"(-|–|—|\.\.\.|…)$")

@@ -177,8 +177,7 @@ def _question_ends(participant: str, ipus: Ipus, punctuated: bool, params: TurnP
     for before, ipu in zip([None, *own], own, strict=False):
         if not ipu.words:
             continue
-        goes_on = before is not None and ipu.start_ms - before.end_ms < params.turn_pause_ms
-        if goes_on and is_tag(ipu.words):
+        if before is not None and ipu.start_ms - before.end_ms < params.turn_pause_ms and is_tag(ipu.words):
             at = bisect_right(others_ends, before.end_ms)
             check = at == len(others) or others[at].start_ms >= ipu.start_ms
         else:

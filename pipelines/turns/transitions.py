@@ -1,7 +1,7 @@
 """IPUs, turns and the floor -> two-party states and floor transitions: steps 7 to 9 of the rules, and the event rows.
 
 States look at speech alone (Heldner & Edlund 2010, doi 10.1016/j.wocn.2010.08.002: who speaks alone before and after a
-silence or an overlap). Transitions look at turns: each onset of a turn gets exactly one label, the first rule that fits.
+silence or an overlap). Transitions look at turns: each onset of a turn gets one label, the first that fits.
 """
 
 from bisect import bisect_left

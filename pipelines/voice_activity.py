@@ -1,0 +1,263 @@
+"""One session's audio tracks -> who speaks when: silero-vad per track, edges refined by energy, others' bleed removed.
+
+Silero decides in frames of 32 ms and answers late at both edges; turn-taking is about tens of milliseconds, so each edge
+is moved to where the energy crosses a level between the local background and the speech. A voice that reaches a track
+from another participant's microphone is speech to any detector: a stretch stays the track's own unless the other track
+is much louder there and carries the same waveform.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from wanstreamer.clock import Span, intersect_spans, merge_spans
+
+RATE_HZ = 16_000  # what silero is fed; ingest delivers it
+FRAME_SAMPLES = 512  # silero's frame: 32 ms
+ENERGY_MS = 10  # resolution of refined edges
+SILENT_DB = -100.0  # level of digital silence
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceParams:
+    """Thresholds of voice activity and of the crosstalk guard."""
+
+    vad_threshold: float = 0.5  # speech probability that opens an interval (silero's default)
+    vad_off_threshold: float = 0.35  # and the one under which it closes (silero's default: 0.15 lower)
+    vad_min_speech_ms: int = 60  # shorter detections are clicks; a short "mm" is about 150
+    vad_min_silence_ms: int = 60  # shorter dips do not close an interval (IPUs join up to 200 anyway)
+    edge_reach_ms: int = 160  # an edge moves outwards by at most this (silero's onset and release lag)
+    edge_depth_ms: int = 96  # and inwards by at most this
+    edge_level: float = 0.35  # where between background (0) and speech (1), in dB, an edge lies
+    edge_min_rise_db: float = 6.0  # with less between background and speech the detector's edge stays
+    crosstalk_db: float = 15.0  # another track this much louder makes a stretch suspect
+    crosstalk_correlation: float = 0.4  # and this much the same waveform makes it bleed
+    crosstalk_lag_ms: int = 40  # longest way between two microphones, with drift between clocks
+    crosstalk_min_ms: int = 60  # shorter suspect stretches are left alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bleed:
+    """Another participant's voice in this track, at `level_db` relative to their own track."""
+
+    span: Span
+    other: str
+    level_db: float
+    correlation: float
+
+
+class SpeechModel(Protocol):
+    """silero-vad's streaming model: probabilities of one frame at a time, with a state that `reset_states` clears."""
+
+    def __call__(self, frame_BT: Any, rate_hz: int) -> Any: ...
+
+    def reset_states(self) -> None: ...
+
+
+def load_speech_model() -> SpeechModel:
+    """Silero from the weights in its wheel; needs no network. Sets this process to one torch thread."""
+    import torch
+    from silero_vad import load_silero_vad
+
+    torch.set_num_threads(1)
+    return load_silero_vad()
+
+
+def speech_probabilities(audio_T: np.ndarray, model: SpeechModel) -> np.ndarray:
+    """Speech probability per 32 ms frame: float32 (num_samples,) at 16 kHz -> float32 (num_frames,).
+
+    The last frame is filled up with silence.
+    """
+    import torch
+
+    num_frames = -(-len(audio_T) // FRAME_SAMPLES)
+    padded_T = np.zeros(num_frames * FRAME_SAMPLES, np.float32)
+    padded_T[: len(audio_T)] = audio_T
+    model.reset_states()
+    with torch.inference_mode():
+        frames = torch.from_numpy(padded_T).view(num_frames, 1, FRAME_SAMPLES)
+        return np.array([float(model(frame_BT, RATE_HZ)) for frame_BT in frames], np.float32)
+
+
+def detect_speech(audio_T: np.ndarray, model: SpeechModel, params: VoiceParams) -> list[Span]:
+    """Speech intervals of one track in ms from its start, disjoint and in order, with edges refined by energy."""
+    spans = probable_spans(speech_probabilities(audio_T, model), params)
+    return refine_edges(spans, energy_db(audio_T), params)
+
+
+def probable_spans(probabilities: np.ndarray, params: VoiceParams) -> list[Span]:
+    """Frames over the threshold, with hysteresis; short dips closed first, short detections dropped then."""
+    frame_ms = 1000 * FRAME_SAMPLES // RATE_HZ
+    spans: list[Span] = []
+    begin: int | None = None
+    for i, probability in enumerate([*probabilities.tolist(), 0.0]):
+        if begin is None and probability >= params.vad_threshold:
+            begin = i
+        elif begin is not None and probability < params.vad_off_threshold:
+            spans.append(Span(begin * frame_ms, i * frame_ms))
+            begin = None
+    joined = merge_spans(spans, params.vad_min_silence_ms - 1)
+    return [span for span in joined if span.duration_ms >= params.vad_min_speech_ms]
+
+
+def energy_db(audio_T: np.ndarray) -> np.ndarray:
+    """Level of each 10 ms in dB relative to full scale: float (num_samples,) -> float64 (num_samples // 160,)."""
+    step = RATE_HZ * ENERGY_MS // 1000
+    frames = audio_T[: len(audio_T) // step * step].reshape(-1, step).astype(np.float64)
+    return 10 * np.log10(np.mean(frames**2, axis=1) + 10 ** (SILENT_DB / 10))
+
+
+def refine_edges(spans: Sequence[Span], level_db: np.ndarray, params: VoiceParams) -> list[Span]:
+    """Move each edge to where the level crosses between the local background and the interval's speech level.
+
+    The background is the quietest the track gets within a second around the edge and outside the interval (its 10th
+    percentile), the speech level the interval's 90th percentile. An edge never moves into a neighbouring interval.
+    """
+    if not spans:
+        return []
+    reach, depth = params.edge_reach_ms // ENERGY_MS, params.edge_depth_ms // ENERGY_MS
+    around = 1000 // ENERGY_MS
+    refined: list[Span] = []
+    for i, span in enumerate(spans):
+        start, end = span.start_ms // ENERGY_MS, min(-(-span.end_ms // ENERGY_MS), len(level_db))
+        before = -(-spans[i - 1].end_ms // ENERGY_MS) if i else 0
+        after = spans[i + 1].start_ms // ENERGY_MS if i + 1 < len(spans) else len(level_db)
+        if start >= end:
+            continue
+        speech_db = float(np.percentile(level_db[start:end], 90))
+        crossing = _crossing_db(level_db[max(before, start - around) : start], speech_db, params)
+        new_start, new_end = start, end
+        if crossing is not None:
+            # The earliest loud frame of the run of loud frames that leads into the interval.
+            low, high = max(before, start - reach), min(end, start + depth)
+            loud = np.flatnonzero(level_db[low:high] >= crossing) + low
+            new_start = _first_of_run(loud, start) if len(loud) else high
+        crossing = _crossing_db(level_db[end : min(after, end + around)], speech_db, params)
+        if crossing is not None:
+            low, high = max(new_start + 1, end - depth), min(after, end + reach)
+            loud = np.flatnonzero(level_db[low:high] >= crossing) + low
+            new_end = _last_of_run(loud, end) + 1 if len(loud) else low
+        if new_end > new_start:
+            refined.append(Span(new_start * ENERGY_MS, new_end * ENERGY_MS))
+    return [span for span in merge_spans(refined) if span.duration_ms >= params.vad_min_speech_ms]
+
+
+_RUN_GAP = 3  # quiet frames of 10 ms that do not end a run: a stop consonant's closure
+
+
+def _crossing_db(background: np.ndarray, speech_db: float, params: VoiceParams) -> float | None:
+    """The level an edge lies at, or None where background and speech are too close to tell."""
+    if not len(background):
+        return None
+    background_db = max(float(np.percentile(background, 10)), speech_db - 60)
+    if speech_db - background_db < params.edge_min_rise_db:
+        return None
+    return background_db + params.edge_level * (speech_db - background_db)
+
+
+def _first_of_run(loud: np.ndarray, edge: int) -> int:
+    """First frame of the run of loud frames that touches or follows `edge`."""
+    at = min(int(np.searchsorted(loud, edge)), len(loud) - 1)
+    while at > 0 and loud[at] - loud[at - 1] <= _RUN_GAP:
+        at -= 1
+    return int(loud[at])
+
+
+def _last_of_run(loud: np.ndarray, edge: int) -> int:
+    """Last frame of the run of loud frames that touches or precedes `edge`."""
+    at = max(int(np.searchsorted(loud, edge)) - 1, 0)
+    while at + 1 < len(loud) and loud[at + 1] - loud[at] <= _RUN_GAP:
+        at += 1
+    return int(loud[at])
+
+
+def remove_bleed(
+    speech: Mapping[str, Sequence[Span]], audio: Mapping[str, np.ndarray], params: VoiceParams
+) -> tuple[dict[str, list[Span]], dict[str, list[Bleed]]]:
+    """Take out of each track's speech what is another participant's voice.
+
+    Args:
+        speech: Detected intervals per participant, ms, disjoint and in order.
+        audio: float32 (num_samples,) at 16 kHz per participant, equally long.
+        params: `crosstalk_*`.
+
+    Returns:
+        Own speech per participant, and what was taken out. Pieces under `vad_min_speech_ms` that are left of an
+        interval next to bleed go with it.
+    """
+    levels = {participant: energy_db(audio_T) for participant, audio_T in audio.items()}
+    own: dict[str, list[Span]] = {}
+    found: dict[str, list[Bleed]] = {}
+    for participant, spans in speech.items():
+        bleeds: list[Bleed] = []
+        for other in sorted(audio):
+            if other != participant and spans:
+                suspect = _much_louder(levels[other], levels[participant], spans, params)
+                bleeds += _same_voice(suspect, other, audio[participant], audio[other], params)
+        own[participant] = _subtract(spans, merge_spans(bleed.span for bleed in bleeds), params.vad_min_speech_ms)
+        found[participant] = sorted(bleeds, key=lambda bleed: (bleed.span, bleed.other))
+    return own, found
+
+
+def _much_louder(
+    other_db: np.ndarray, own_db: np.ndarray, spans: Sequence[Span], params: VoiceParams
+) -> list[Span]:
+    """Where `other_db` stays `crosstalk_db` over `own_db` within `spans`, dips between syllables included."""
+    hold = 6  # frames: the peak level of a syllable stands for 60 ms around it
+    windows = np.lib.stride_tricks.sliding_window_view
+    other_peak = windows(np.pad(other_db, hold, constant_values=SILENT_DB), 2 * hold + 1).max(axis=1)
+    own_peak = windows(np.pad(own_db, hold, constant_values=SILENT_DB), 2 * hold + 1).max(axis=1)
+    louder = other_peak - own_peak >= params.crosstalk_db
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], louder.astype(np.int8), [0]))))
+    runs = [Span(int(a) * ENERGY_MS, int(b) * ENERGY_MS) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    inside = intersect_spans(spans, merge_spans(runs, params.crosstalk_min_ms))
+    return [span for span in inside if span.duration_ms >= params.crosstalk_min_ms]
+
+
+def _same_voice(
+    suspects: Sequence[Span], other: str, own_T: np.ndarray, other_T: np.ndarray, params: VoiceParams
+) -> list[Bleed]:
+    """Of the suspect stretches, those whose waveform follows the other track's at some lag."""
+    lag = params.crosstalk_lag_ms * RATE_HZ // 1000
+    bleeds: list[Bleed] = []
+    for span in suspects:
+        start, end = span.start_ms * RATE_HZ // 1000, span.end_ms * RATE_HZ // 1000
+        low, high = max(0, start - lag), min(len(other_T), end + lag)
+        heard, voice = own_T[start:end].astype(np.float64), other_T[low:high].astype(np.float64)
+        correlation, gain = _best_match(heard, voice)
+        if correlation >= params.crosstalk_correlation:
+            level_db = 20 * np.log10(max(gain, 1e-6))
+            bleeds.append(Bleed(span=span, other=other, level_db=round(level_db, 1), correlation=round(correlation, 3)))
+    return bleeds
+
+
+def _best_match(heard_T: np.ndarray, voice_T: np.ndarray) -> tuple[float, float]:
+    """(|normalised correlation|, gain) of `heard_T` against the stretch of the longer `voice_T` it fits best."""
+    size = 1 << int(np.ceil(np.log2(len(voice_T) + len(heard_T))))
+    product = np.fft.rfft(voice_T, size) * np.conj(np.fft.rfft(heard_T, size))
+    num_lags = len(voice_T) - len(heard_T) + 1
+    dots = np.abs(np.fft.irfft(product, size)[:num_lags])
+    powers = np.concatenate(([0.0], np.cumsum(voice_T**2)))
+    energies = powers[len(heard_T) :][:num_lags] - powers[:num_lags]
+    heard_energy = float(np.sum(heard_T**2))
+    if heard_energy <= 0 or energies.max() <= 0:
+        return 0.0, 0.0
+    matches = dots / np.sqrt(np.maximum(energies, 1e-6 * energies.max()) * heard_energy)
+    best = int(np.argmax(matches))
+    return float(matches[best]), float(dots[best] / max(energies[best], 1e-12))
+
+
+def _subtract(spans: Sequence[Span], taken: Sequence[Span], min_ms: int) -> list[Span]:
+    """`spans` without `taken`; slivers under `min_ms` that the cut leaves are dropped."""
+    left: list[Span] = []
+    for span in spans:
+        cuts = intersect_spans([span], taken)
+        if not cuts:
+            left.append(span)
+            continue
+        edges = [span.start_ms, *(ms for cut in cuts for ms in cut), span.end_ms]
+        pieces = [Span(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+        left += [piece for piece in pieces if piece.duration_ms >= min_ms]
+    return left
