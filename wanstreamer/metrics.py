@@ -6,8 +6,8 @@ Shape suffixes: B batch, T samples or frames, C channels, H and W height and wid
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from wanstreamer.vae.mel import mel_filters
 
@@ -15,7 +15,7 @@ _LOG_MEL_FLOOR = 1e-2  # of a 1024-point Hann STFT: about -88 dB of full scale, 
 
 
 def psnr_db(made: Tensor, true: Tensor) -> float:
-    """Peak signal-to-noise ratio of pixels in [-1, 1] (peak to peak 2), in dB; made pixels are clipped to that range."""
+    """Peak signal-to-noise ratio in dB of pixels in [-1, 1] (peak to peak 2); made pixels are clipped to that range."""
     error = torch.mean((made.clamp(-1, 1) - true).double() ** 2).item()
     return 10 * math.log10(4 / max(error, 1e-12))
 
@@ -32,10 +32,10 @@ def ssim(made_BTCHW: Tensor, true_BTCHW: Tensor) -> float:
     line = torch.exp(-(offset**2) / (2 * 1.5**2))
     line = (line / line.sum()).to(true.dtype)
     window = (line[:, None] * line)[None, None]
-    mean_made, mean_true = F.conv2d(made, window), F.conv2d(true, window)
-    var_made = F.conv2d(made * made, window) - mean_made**2
-    var_true = F.conv2d(true * true, window) - mean_true**2
-    covariance = F.conv2d(made * true, window) - mean_made * mean_true
+    mean_made, mean_true = functional.conv2d(made, window), functional.conv2d(true, window)
+    var_made = functional.conv2d(made * made, window) - mean_made**2
+    var_true = functional.conv2d(true * true, window) - mean_true**2
+    covariance = functional.conv2d(made * true, window) - mean_made * mean_true
     c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
     above = (2 * mean_made * mean_true + c1) * (2 * covariance + c2)
     return torch.mean(above / ((mean_made**2 + mean_true**2 + c1) * (var_made + var_true + c2))).item()

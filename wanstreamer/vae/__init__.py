@@ -23,7 +23,7 @@ Codec = TypeVar("Codec", AudioVAE, VideoVAE)
 
 
 def save(model: AudioVAE | VideoVAE, path: Path, meta: dict[str, Any] | None = None) -> None:
-    """Write the weights, the configuration and JSON-able `meta` as safetensors, atomically; equal content, equal bytes."""
+    """Write weights, configuration and JSON-able `meta` as safetensors, atomically; equal content is equal bytes."""
     kind = "audio" if isinstance(model, AudioVAE) else "video"
     described = {"codec": kind, "config": dataclasses.asdict(model.config), **(meta or {})}
     save_tensors(path, model.state_dict(), described)
@@ -62,7 +62,9 @@ def _config(path: Path, meta: dict[str, Any], kind: str, cls: type) -> dict[str,
     names = {field.name for field in dataclasses.fields(cls)}
     found = meta.get("config", {})
     if meta.get("codec") != kind or set(found) != names:
-        raise InputError(f"{path}: holds a {meta.get('codec', 'foreign')} model, expected the {kind} codec of this version")
+        raise InputError(
+            f"{path}: holds a {meta.get('codec', 'foreign')} model, expected the {kind} codec of now; train it again"
+        )
     return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
 

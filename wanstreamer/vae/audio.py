@@ -13,11 +13,10 @@ Shape suffixes: B batch, T samples, S spectral frames, N latents (S / fold), C c
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT, samples_per_unit
-from wanstreamer.vae.causal import Carry, CausalConvNeXt, State, principal_components
+from wanstreamer.vae.causal import Carry, CausalConvNeXt, State, fill_, principal_components, zero_
 from wanstreamer.vae.mel import mel_filters
 
 _FOLD = 4  # spectral frames per latent: the hop is 10 ms
@@ -98,8 +97,7 @@ class AudioVAE(nn.Module):
         self.to_magnitude = nn.Linear(late, bins_out)
         self.to_phase = nn.Linear(late, 2 * bins_out)
         for last in (self.to_latent, self.to_magnitude):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            zero_(last)
 
         # Fixed by the configuration, hence not stored with the weights.
         self.register_buffer("analysis_window", torch.hann_window(config.window), persistent=False)
@@ -177,10 +175,8 @@ class AudioVAE(nn.Module):
         mel_BNP = self._folded_mel(self._spectra(audio_BT, Carry(None)))
         mean_P, basis_CP, std_C = principal_components(mel_BNP.flatten(0, 1), self.config.channels)
         analysis_CP = basis_CP / std_C[:, None]
-        self.skip_in.weight.copy_(analysis_CP)
-        self.skip_in.bias.copy_(-(analysis_CP @ mean_P))
-        self.skip_out.weight.copy_((basis_CP * std_C[:, None]).T)
-        self.skip_out.bias.copy_(mean_P)
+        fill_(self.skip_in, analysis_CP, -(analysis_CP @ mean_P))
+        fill_(self.skip_out, (basis_CP * std_C[:, None]).T, mean_P)
 
     def skip_parameters(self) -> list[nn.Parameter]:
         """The parameters that are already good before training, hence take a smaller learning rate."""

@@ -2,14 +2,14 @@
 
 In: one piece of a stream and the state that the previous piece returned. Out: the piece's result and the next state.
 Every layer that looks back asks a `Carry` for its own past by name, so a whole codec's state is one flat dictionary of
-tensors: it can be written as safetensors, moved between processes, or dropped to start again. Nothing is kept on modules.
+tensors: it can be written as safetensors, moved between processes, or dropped to start again. Modules keep nothing.
 
 Shape suffixes: B batch, T time, C channels, K units, H and W height and width.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 State = dict[str, Tensor]
 
@@ -51,13 +51,12 @@ class CausalConvNeXt(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.up = nn.Linear(channels, expand * channels)
         self.down = nn.Linear(expand * channels, channels)
-        nn.init.zeros_(self.down.weight)
-        nn.init.zeros_(self.down.bias)
+        zero_(self.down)
 
     def forward(self, x_BTC: Tensor, carry: Carry) -> Tensor:
         past_BTC = carry.extend(self.key, x_BTC, self.past)
         mixed_BTC = self.mix(past_BTC.transpose(1, 2)).transpose(1, 2)
-        return x_BTC + self.down(F.gelu(self.up(self.norm(mixed_BTC)), approximate="tanh"))
+        return x_BTC + self.down(functional.gelu(self.up(self.norm(mixed_BTC)), approximate="tanh"))
 
 
 class UnitBlock(nn.Module):
@@ -73,15 +72,27 @@ class UnitBlock(nn.Module):
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.past = nn.Conv2d(channels, channels, 1, bias=False)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        zero_(self.second)
 
     def forward(self, x_BKCHW: Tensor, carry: Carry) -> Tensor:
         batch, units = x_BKCHW.shape[:2]
-        active_BKCHW = F.silu(x_BKCHW)
+        active_BKCHW = functional.silu(x_BKCHW)
         before_BKCHW = carry.extend(self.key, active_BKCHW, 1)[:, :units]
         hidden = self.first(active_BKCHW.flatten(0, 1)) + self.past(before_BKCHW.flatten(0, 1))
-        return x_BKCHW + self.second(F.silu(hidden)).unflatten(0, (batch, units))
+        return x_BKCHW + self.second(functional.silu(hidden)).unflatten(0, (batch, units))
+
+
+@torch.no_grad()
+def zero_(layer: nn.Module) -> None:
+    """Set all parameters of a layer to zero, so that its branch starts as nothing."""
+    for parameter in layer.parameters():
+        parameter.zero_()
+
+
+@torch.no_grad()
+def fill_(layer: nn.Module, weight: Tensor, bias: Tensor) -> None:
+    """Set weight and bias of a linear layer or convolution."""
+    layer.load_state_dict({"weight": weight, "bias": bias})
 
 
 def principal_components(rows_NP: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:

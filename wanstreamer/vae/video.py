@@ -11,11 +11,11 @@ Shape suffixes: B batch, T frames, K = T / 4 units, C channels, H and W height a
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from wanstreamer.clock import FRAMES_PER_UNIT
-from wanstreamer.vae.causal import Carry, State, UnitBlock, principal_components
+from wanstreamer.vae.causal import Carry, State, UnitBlock, fill_, principal_components, zero_
 
 SPATIAL_FACTOR = 16
 _FOLD = 4  # pixels per side that go into channels before the first convolution
@@ -79,21 +79,20 @@ class VideoVAE(nn.Module):
         self.decode_1 = nn.ModuleList(UnitBlock(f"decode_1_{i}", w1) for i in range(b1))
         self.leave = nn.Conv2d(w1, pixels, 3, padding=1)
         for last in (self.to_latent, self.leave):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias) if last.bias is not None else None
+            zero_(last)
 
         # Statistics of the posterior means on the training tracks; encode and decode speak normalised latents.
         self.register_buffer("latent_mean_C", torch.zeros(config.channels))
         self.register_buffer("latent_std_C", torch.ones(config.channels))
 
     def encode(self, video_BTCHW: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Frames (B, 4 K, 3, H, W) in [-1, 1] -> normalised posterior means (B, K, channels, H/16, W/16), next state."""
+        """Frames (B, 4 K, 3, H, W) in [-1, 1] -> normalised posterior means (B, K, C, H/16, W/16), next state."""
         carry = Carry(state)
         mean_BKCHW = self.posterior_mean(video_BTCHW, carry)
         return (mean_BKCHW - self.latent_mean_C[:, None, None]) / self.latent_std_C[:, None, None], carry.state
 
     def decode(self, latent_BKCHW: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Normalised latents (B, K, channels, H/16, W/16) -> frames (B, 4 K, 3, H, W), nominally [-1, 1], next state."""
+        """Normalised latents (B, K, C, H/16, W/16) -> frames (B, 4 K, 3, H, W), nominally [-1, 1], next state."""
         carry = Carry(state)
         mean_BKCHW = latent_BKCHW * self.latent_std_C[:, None, None] + self.latent_mean_C[:, None, None]
         return self.reconstruct(mean_BKCHW, carry), carry.state
@@ -110,14 +109,14 @@ class VideoVAE(nn.Module):
         units = frames // FRAMES_PER_UNIT
         folded = video_BTCHW.reshape(batch * units, FRAMES_PER_UNIT * 3, height, width)
 
-        x = self.enter(F.pixel_unshuffle(folded, _FOLD)).unflatten(0, (batch, units))
+        x = self.enter(functional.pixel_unshuffle(folded, _FOLD)).unflatten(0, (batch, units))
         x = _run(self.encode_1, x, carry)
-        x = self.shrink_1(F.pixel_unshuffle(x.flatten(0, 1), 2)).unflatten(0, (batch, units))
+        x = self.shrink_1(functional.pixel_unshuffle(x.flatten(0, 1), 2)).unflatten(0, (batch, units))
         x = _run(self.encode_2, x, carry)
-        x = self.shrink_2(F.pixel_unshuffle(x.flatten(0, 1), 2)).unflatten(0, (batch, units))
+        x = self.shrink_2(functional.pixel_unshuffle(x.flatten(0, 1), 2)).unflatten(0, (batch, units))
         x = _run(self.encode_3, x, carry)
-        learned = self.to_latent(F.silu(x.flatten(0, 1)))
-        return (learned + self.skip_in(F.pixel_unshuffle(folded, SPATIAL_FACTOR))).unflatten(0, (batch, units))
+        learned = self.to_latent(functional.silu(x.flatten(0, 1)))
+        return (learned + self.skip_in(functional.pixel_unshuffle(folded, SPATIAL_FACTOR))).unflatten(0, (batch, units))
 
     def reconstruct(self, mean_BKCHW: Tensor, carry: Carry) -> Tensor:
         """Frames from latents before normalisation."""
@@ -125,12 +124,12 @@ class VideoVAE(nn.Module):
         latent = mean_BKCHW.flatten(0, 1)
         x = self.from_latent(latent).unflatten(0, (batch, units))
         x = _run(self.decode_3, x, carry)
-        x = F.pixel_shuffle(self.grow_2(x.flatten(0, 1)), 2).unflatten(0, (batch, units))
+        x = functional.pixel_shuffle(self.grow_2(x.flatten(0, 1)), 2).unflatten(0, (batch, units))
         x = _run(self.decode_2, x, carry)
-        x = F.pixel_shuffle(self.grow_1(x.flatten(0, 1)), 2).unflatten(0, (batch, units))
+        x = functional.pixel_shuffle(self.grow_1(x.flatten(0, 1)), 2).unflatten(0, (batch, units))
         x = _run(self.decode_1, x, carry)
-        learned = F.pixel_shuffle(self.leave(F.silu(x.flatten(0, 1))), _FOLD)
-        video = learned + F.pixel_shuffle(self.skip_out(latent), SPATIAL_FACTOR)
+        learned = functional.pixel_shuffle(self.leave(functional.silu(x.flatten(0, 1))), _FOLD)
+        video = learned + functional.pixel_shuffle(self.skip_out(latent), SPATIAL_FACTOR)
         return video.reshape(batch, units * FRAMES_PER_UNIT, 3, *video.shape[-2:])
 
     @torch.no_grad()
@@ -141,13 +140,11 @@ class VideoVAE(nn.Module):
         """
         height, width = video_BTCHW.shape[-2:]
         folded = video_BTCHW.reshape(-1, FRAMES_PER_UNIT * 3, height, width)
-        patches_NP = F.pixel_unshuffle(folded, SPATIAL_FACTOR).permute(0, 2, 3, 1).flatten(0, 2)
+        patches_NP = functional.pixel_unshuffle(folded, SPATIAL_FACTOR).permute(0, 2, 3, 1).flatten(0, 2)
         mean_P, basis_CP, std_C = principal_components(patches_NP, self.config.channels)
         analysis_CP = basis_CP / std_C[:, None]
-        self.skip_in.weight.copy_(analysis_CP[:, :, None, None])
-        self.skip_in.bias.copy_(-(analysis_CP @ mean_P))
-        self.skip_out.weight.copy_((basis_CP * std_C[:, None]).T[:, :, None, None])
-        self.skip_out.bias.copy_(mean_P)
+        fill_(self.skip_in, analysis_CP[:, :, None, None], -(analysis_CP @ mean_P))
+        fill_(self.skip_out, (basis_CP * std_C[:, None]).T[:, :, None, None], mean_P)
 
     def skip_parameters(self) -> list[nn.Parameter]:
         """The parameters that are already good before training, hence take a smaller learning rate."""
