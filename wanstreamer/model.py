@@ -228,7 +228,7 @@ class DuplexModel(nn.Module):
         self,
         x_BND: Tensor,
         tokens: Tokens,
-        mask_NN: Tensor,
+        mask_NN: Tensor | None,
         modulation: list[Tensor] | None = None,
         history: "list[KeysValues] | KVCache | None" = None,
     ) -> tuple[Tensor, list[KeysValues]]:
@@ -236,7 +236,7 @@ class DuplexModel(nn.Module):
 
         Nobody sees a noisy token but its own unit's, so a pass over clean tokens comes first and noisy ones attend to
         its keys and values, `history`. A cache is a history in fixed buffers: what is new is written behind its
-        valid part. The mask's columns are the history, then the tokens themselves.
+        valid part. The mask's columns are the history, then the tokens themselves; None: all is visible.
 
         Returns:
             The last block's output (B, N, D) and each layer's keys and values, history included.
@@ -362,11 +362,9 @@ class DuplexModel(nn.Module):
 
         The noisy keys and values go to the scratch behind the valid part, where the clean ones will be written.
         """
-        query = noisy_tokens(self.layout, 1, unit)
-        keys = join(take(cache.tokens, 0, cache.length), query)
         x_BND = self.embed_noisy(noisy, previous).flatten(1, 2)
-        mask = visible(query, keys, self.config.self_lag)
-        x_BND, _ = self.trunk(x_BND, query, mask, modulation, cache)
+        # Once STATE is the last token, `visible` lets noisy tokens see all there is: no mask, whatever the self_lag.
+        x_BND, _ = self.trunk(x_BND, noisy_tokens(self.layout, 1, unit), None, modulation, cache)
         return self.flow_head(x_BND[:, None], noisy, previous)
 
 
@@ -388,7 +386,7 @@ class Block(nn.Module):
         self,
         x_BND: Tensor,
         rotary: tuple[Tensor, Tensor],
-        mask_NN: Tensor,
+        mask_NN: Tensor | None,
         modulation_BN6D: Tensor | None,
         before: KeysValues | Slot | None,
     ) -> tuple[Tensor, KeysValues]:
@@ -404,7 +402,7 @@ class Block(nn.Module):
         return x_BND + self._drop(_modulate(h_BND, gate2, None)), keys_values
 
     def _attend(
-        self, h_BND: Tensor, rotary: tuple[Tensor, Tensor], mask_NN: Tensor, before: KeysValues | Slot | None
+        self, h_BND: Tensor, rotary: tuple[Tensor, Tensor], mask_NN: Tensor | None, before: KeysValues | Slot | None
     ) -> tuple[Tensor, KeysValues]:
         config = self.config
         heads, kv_heads = config.num_heads, config.num_kv_heads

@@ -71,7 +71,7 @@ def duplex_loss(
     config = config or TrainConfig(steps=0)
     share = config.user_text_drop if user_text_drop is None else user_text_drop
     batch = drop_user_text(batch, share, generator)
-    tau_BK = draw_tau(*batch.agent_text_BKS.shape[:2], generator)
+    tau_BK = draw_tau(batch.agent_text_BKS.shape[0], batch.agent_text_BKS.shape[1], generator)
     output = model(batch, add_noise(batch, tau_BK, generator))
     spoken_BKS = batch.agent_text_known_BK[..., None] & (batch.agent_text_BKS != MISSING)
     targets = torch.where(spoken_BKS, batch.agent_text_BKS, -100).flatten()
@@ -84,7 +84,8 @@ def duplex_loss(
         "audio": _mean_where(audio_BK, batch.agent_audio_known_BK),
         "video": _mean_where(video_BK, batch.agent_video_known_BK),
     }
-    return sum(_weights(config)[name] * part for name, part in parts.items()), parts
+    weights = _weights(config)
+    return torch.stack([weights[name] * parts[name] for name in PARTS]).sum(), parts
 
 
 def drop_user_text(batch: "Batch", share: float, generator: torch.Generator) -> "Batch":
