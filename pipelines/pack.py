@@ -57,6 +57,8 @@ def run(data: Path, params: PackParams, *, workers: int) -> dict[str, object]:
     shapes = {kind: _latent_shape(data, tables["latents"], kind) for kind in ("audio", "video")}
     tokenizer = _make_tokenizer(data, params, tables)
     jobs = _make_jobs(data, tables, shapes)
+    # Written last and removed first: shards of two runs are never read under one manifest.
+    (data / "windows" / "manifest.json").unlink(missing_ok=True)
     counts = run_keys(
         data,
         "pack",

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import pack, stage
-from pipelines.pack import PackParams, allot_text, view_masks, window_starts
+from pipelines.pack import PackParams, PackSession, allot_text, view_masks, window_starts
 from pipelines.stage import read_rows
 from pipelines.tokenizer import BLANK_ID, MISSING_ID, fit_tokenizer, load_tokenizer
 from tests.small_corpus import AUDIO_SHAPE, VIDEO_SHAPE, Person, latent, write_corpus
@@ -277,6 +277,28 @@ def test_no_window_at_all_is_the_users_to_know(tmp_path, in_process):
     with pytest.raises(InputError, match="no window could be made .1 not_a_dyad"):
         pack_all(tmp_path / "data")
     assert not (tmp_path / "data/windows/manifest.json").exists()
+
+
+def test_a_killed_run_leaves_no_manifest_over_foreign_shards(tmp_path, in_process, monkeypatch):
+    """Invariant 3: what a reader can open is whole."""
+    write_corpus(tmp_path / "data", {f"s{i}": ("train", 16, talkers()) for i in range(3)})
+    pack_all(tmp_path / "data")
+    whole = digests(tmp_path / "data/windows")
+    packed = PackSession.__call__
+
+    def killed(self, job, data, scratch):
+        if job.key == "s1":
+            raise KeyboardInterrupt
+        return packed(self, job, data, scratch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PackSession, "__call__", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pack_all(tmp_path / "data", PackParams(window_units=8, stride_units=8))
+    with pytest.raises(InputError, match="no window manifest; run the pack stage"):
+        read_manifest(tmp_path / "data/windows")
+    pack_all(tmp_path / "data")
+    assert digests(tmp_path / "data/windows") == whole
 
 
 def test_tokenizer_reads_words_of_train_tracks_only(tmp_path, in_process):
