@@ -1,7 +1,6 @@
 """`python -m tools.sample --sessions N --seed S`: the sample stage, with short names for what is changed most."""
 
 import argparse
-import sys
 
 from tools.sample.corpus import main as stage
 
@@ -21,4 +20,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -181,7 +181,8 @@ def _recording(
         streams.append(
             Stream(
                 participant="ab"[place], speaker=speaker, container=container, audio_codec=codec, frame_rate=frame_rate,
-                rate_hz=rate_hz, start_offset_ms=start_ms, tail_ms=tail_ms, level_db=round(float(rng.uniform(-25, -20)), 1),
+                rate_hz=rate_hz, start_offset_ms=start_ms, tail_ms=tail_ms,
+                level_db=round(float(rng.uniform(-25, -20)), 1),
                 noise_db=round(noise_db, 1), bleed_db=round(float(rng.uniform(-40, -25)), 1) if has_bleed else None,
             )
         )  # fmt: skip

@@ -50,7 +50,7 @@ class SampleParams:
             raise InputError(
                 f"sample.width x height {self.width} x {self.height}: expected even numbers of at least 48"
             )
-        if not (0 < self.valid_fraction and 0 < self.test_fraction and self.valid_fraction + self.test_fraction < 1):
+        if min(self.valid_fraction, self.test_fraction) <= 0 or self.valid_fraction + self.test_fraction >= 1:
             raise InputError(
                 "sample.valid_fraction and test_fraction: expected positive shares with less than 1 together"
             )

@@ -10,6 +10,7 @@ A point of the face at depth z moves by z times (yaw, pitch): features slide ove
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -19,6 +20,15 @@ from tools.sample.motion import Motion
 SHIFT = 4  # OpenCV takes fixed-point coordinates: sixteenths of a pixel keep slow motion smooth
 Colour = tuple[int, int, int]  # blue, green, red
 Points = np.ndarray  # (n, 2) at rest, or (F, n, 2)
+
+
+class Add(Protocol):
+    """Takes one shape of the drawing, see `_strokes`."""
+
+    def __call__(
+        self, points: Points, colour: Colour, *, depth: float | None = None, thickness: int = 0, follow: float = 1.0
+    ) -> None: ...
+
 
 SKINS = (
     (199, 219, 245),
@@ -107,7 +117,8 @@ def make_look(face_seed: int, session_seed: list[int], *, may_have_beard: bool) 
     hairs = HAIRS if tone < 4 else HAIRS[:3]
     styles = HAIR_STYLES[:2] + HAIR_STYLES[5:] if may_have_beard else HAIR_STYLES[1:6]
     return Look(
-        skin=any_of(person, SKINS[tone : tone + 1], 8), hair=any_of(person, hairs, 8), iris=any_of(person, IRISES if tone < 4 else IRISES[3:], 10),
+        skin=any_of(person, SKINS[tone : tone + 1], 8), hair=any_of(person, hairs, 8),
+        iris=any_of(person, IRISES if tone < 4 else IRISES[3:], 10),
         cloth=any_of(person, CLOTHES, 25), wall=any_of(place, WALLS, 20),
         hair_style=styles[int(person.integers(len(styles)))], has_glasses=bool(person.random() < 0.3),
         beard=float(person.uniform(0.35, 0.8)) if may_have_beard and person.random() < 0.45 else 0.0,
@@ -296,15 +307,15 @@ def _nose(look: Look, nose_y: float) -> Points:
     )
 
 
-def _add_mouth(add: "_Add", look: Look, motion: Motion, line: int) -> None:
+def _add_mouth(add: Add, look: Look, motion: Motion, line: int) -> None:
     opening, wide = motion.mouth_open[:, None], motion.mouth_wide[:, None]
     half = look.mouth_width * (1 + 0.16 * wide - 0.14 * opening)
     middle = look.mouth_y + 0.04 * opening
     u = np.linspace(-1, 1, 15)[None]
     arch = 1 - u**2
     corner = -0.03 * np.abs(u) ** 3  # the corners lie a little higher: a friendly face at rest
-    upper = middle + corner - (0.055 * opening) * arch
-    lower = middle + corner + (0.165 * opening) * arch
+    upper = middle + corner - (0.065 * opening) * arch
+    lower = middle + corner + (0.19 * opening) * arch
     bow = arch * (1 - 0.25 * np.exp(-((u / 0.18) ** 2)))
     x = half * u
     lips = _closed(x * 1.06, upper - look.lip * bow, lower + look.lip * 1.25 * arch)
@@ -317,7 +328,7 @@ def _add_mouth(add: "_Add", look: Look, motion: Motion, line: int) -> None:
     add(np.stack([x, (upper + lower) / 2], axis=-1), _shade(red, 0.5), thickness=line)
 
 
-def _add_eye(add: "_Add", look: Look, motion: Motion, side: int, line: int) -> None:
+def _add_eye(add: Add, look: Look, motion: Motion, side: int, line: int) -> None:
     size = look.eye_size
     x0, y0 = side * look.eye_x, look.eye_y
     u = np.linspace(-1, 1, 11)[None]
@@ -341,20 +352,11 @@ def _add_eye(add: "_Add", look: Look, motion: Motion, side: int, line: int) -> N
     add(np.stack([x, edge], axis=-1), (45, 38, 42), thickness=line + 1)
     brow_y = y0 - look.brow_y - 0.07 * motion.brow[:, None]
     brow_x = np.broadcast_to(x0 + size * 1.45 * u, x.shape)
-    arc = brow_y + 0.05 * (u - 0.25 * side) ** 2
+    arc = brow_y + 0.05 * (u + 0.12 * side) ** 2
     add(
         _closed(brow_x, arc - look.brow_weight * (1 - 0.5 * u**2), arc + look.brow_weight * 0.6),
         _shade(look.hair, 0.75),
     )
-
-
-class _Add:
-    """Type of the function that takes a shape (see `_strokes`)."""
-
-    def __call__(
-        self, points: Points, colour: Colour, *, depth: float | None = None, thickness: int = 0, follow: float = 1.0
-    ) -> None:
-        raise NotImplementedError
 
 
 def _closed(x: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> Points:

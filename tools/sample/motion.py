@@ -140,10 +140,11 @@ def _jumps(num_steps: int, size: float, rng: np.random.Generator) -> np.ndarray:
 def _drift(num_steps: int, base_hz: float, rng: np.random.Generator) -> np.ndarray:
     """Slow swaying, about -1 to 1: three sines with no common period."""
     time_s = np.arange(num_steps) * STEP_MS / 1000
-    return sum(
+    waves = [
         weight * np.sin(2 * np.pi * base_hz * factor * time_s + rng.uniform(0, 2 * np.pi))
         for weight, factor in ((0.6, rng.uniform(0.5, 0.8)), (0.4, rng.uniform(1.1, 1.5)), (0.2, rng.uniform(2.2, 3.0)))
-    )
+    ]
+    return np.sum(waves, axis=0)
 
 
 def _blinks(turns: list[Utterance], num_steps: int, rng: np.random.Generator) -> np.ndarray:

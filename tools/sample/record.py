@@ -19,7 +19,7 @@ from tools.sample.voice import RATE_HZ
 
 BLEED_DELAY_MS = 12  # from the other's loudspeaker to this microphone
 PEAK = 0.97  # full scale is never reached
-X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "20", "-pix_fmt", "yuv420p", "-threads", "1")
+X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "24", "-pix_fmt", "yuv420p", "-threads", "1")
 EXACT = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact", "-map_metadata", "-1")
 AUDIO_BITRATE = {"aac": "96k", "libopus": "64k"}
 
@@ -109,7 +109,7 @@ def encode(
         assert child.stdin is not None
         try:
             for frame in frames or ():
-                child.stdin.write(cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420))
+                child.stdin.write(cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420).data)
             child.stdin.close()
         except BrokenPipeError:
             pass  # ffmpeg has ended; its log says why

@@ -8,7 +8,7 @@ drawn:
   (Reece et al. 2023, Science Advances 9). Two in five floor changes overlap (Heldner & Edlund 2010, Journal of
   Phonetics 38: about 40 %); answers overlap less and are mostly on the far side of zero (Stivers et al. 2009, PNAS
   106: median answer offset near 100 ms, mode at 0 to 200 ms in every language).
-- the time to give way, 200 to 1500 ms with a median of 500 ms; pauses inside a turn, median 500 ms; and how often
+- the time to give way, 200 to 1500 ms with a median of 500 ms; pauses inside a turn, median 550 ms; and how often
   each thing happens: ours.
 
 Speech that is broken off is really cut, inside a word, which is then marked with a trailing "-".
@@ -30,8 +30,10 @@ FADE_MS = 12  # a cut without it clicks
 END_MARGIN_MS = 250  # the recording goes on a little after the last word
 
 GAP_MEDIAN_MS = 380
+PAUSE_MEDIAN_MS = 550
 OVERLAP_MEDIAN_MS = 410
-OVERLAP_SHARE = 0.45  # drawn; some do not fit between short turns, two in five remain
+OVERLAP_SHARE = 0.55  # drawn where both turns are long enough, which leaves two in five of all but answers
+ANSWER_OVERLAP_SHARE = 0.3
 SIMULTANEOUS_MS = 150
 LAPSE_MS = (3100, 4200)  # mutual silence before an initiation (3000 and more, TURNS)
 OWN_PAUSE_MS = (1600, 2400)  # silence before the same speaker's next turn (1500 and more)
@@ -234,6 +236,7 @@ class Writer:
         self.dialogue = Dialogue(duration_ms=duration_ms)
         self.holder = ""  # nobody has spoken yet
         self.end_ms = first_ms  # of the holder's last turn
+        self.last_clip: Clip  # its last phrase
         self.topic = grammar.thing(rng)
 
     # Chance
@@ -266,17 +269,14 @@ class Writer:
             spoken=grammar.BACKCHANNELS[text],
         )  # fmt: skip
 
-    def offset_ms(self, clip: Clip, overlap_share: float) -> int:
-        """Floor transfer offset for a turn that begins with `clip`: negative when it overlaps the turn before."""
-        if self.chance(overlap_share):
-            overlap_ms = self.draw_ms(OVERLAP_MEDIAN_MS, 0.5, 60, 950)
-            last = self.dialogue.utterances[-1]
-            for utterance in self.dialogue.utterances:
-                if utterance.role == "turn" and utterance.end_ms == self.end_ms:
-                    last = utterance
-            # Both turns must outlast the overlap, or it would lie inside one of them.
-            if overlap_ms <= min(last.clips[-1][1].duration_ms, clip.duration_ms) - 250 and not last.is_broken:
-                return -overlap_ms
+    def offset_ms(self, before: Clip, after: Clip, overlap_share: float) -> int:
+        """Floor transfer offset between two turns that end and begin with these phrases; negative: they overlap.
+
+        Both must outlast an overlap, or it would lie inside one of them.
+        """
+        room_ms = min(before.duration_ms, after.duration_ms) - 250
+        if room_ms >= 1.7 * OVERLAP_MEDIAN_MS and self.chance(overlap_share):
+            return -self.draw_ms(OVERLAP_MEDIAN_MS, 0.5, 60, min(room_ms, 950))
         return self.draw_ms(GAP_MEDIAN_MS, 0.7, 30, 2000)
 
     def topic_next(self) -> grammar.Thing:
@@ -301,7 +301,7 @@ class Writer:
         return True
 
     def hold_floor(self, turn: Utterance) -> None:
-        self.holder, self.end_ms = turn.participant, turn.end_ms
+        self.holder, self.end_ms, self.last_clip = turn.participant, turn.end_ms, turn.clips[-1][1]
 
     def onset(self, speaker: str, start_ms: int, label: str, **facts: object) -> None:
         """Records a transition, unless it is the session's first onset, which follows nothing."""
@@ -321,21 +321,21 @@ class Writer:
         elif label == "hold":
             start_ms = self.end_ms + self.between_ms(*OWN_PAUSE_MS)
         else:
-            start_ms = self.end_ms + self.offset_ms(first, overlap_share)
+            start_ms = self.end_ms + self.offset_ms(self.last_clip, first, overlap_share)
             label = "smooth_shift" if start_ms >= self.end_ms else "terminal_overlap"
         return start_ms, label, None if speaker == self.holder else start_ms - self.end_ms
 
     def tell(self, speaker: str, *, label: str = "", num_sentences: int | None = None) -> bool:
         """A turn of one or more sentences, with pauses and the listener's backchannels."""
         about = self.topic_next()
-        sentences = num_sentences or int(self.rng.choice([1, 2, 3], p=[0.35, 0.45, 0.2]))
+        sentences = num_sentences or int(self.rng.choice([1, 2, 3], p=[0.25, 0.45, 0.3]))
         phrases: list[str] = []
         for _ in range(sentences):
             sentence = grammar.statement(self.rng, about)
             phrases += sentence if self.chance(0.6) else [" ".join(sentence)]
         clips = [self.say(speaker, phrase) for phrase in phrases]
         start_ms, label, offset_ms = self.begin(speaker, clips[0], label)
-        pauses_ms = [self.draw_ms(500, 0.45, 230, 1300) for _ in clips[1:]]
+        pauses_ms = [self.draw_ms(PAUSE_MEDIAN_MS, 0.45, 230, 1300) for _ in clips[1:]]
         heard, pauses_ms = self.plan_backchannels(other(speaker), clips, pauses_ms, start_ms)
         turn = Utterance(
             participant=speaker, role="turn", clips=self.lay_out(clips, pauses_ms, start_ms), about=about.name
@@ -361,15 +361,15 @@ class Writer:
         pauses_ms, heard, at_ms = list(pauses_ms), [], start_ms
         for i, clip in enumerate(clips):
             clip_end_ms = at_ms + clip.duration_ms
-            is_pause = i < len(pauses_ms) and self.chance(0.3)
-            if self.chance(0.6 if is_pause else 0.85):
+            is_pause = i < len(pauses_ms) and self.chance(0.24)
+            if self.chance(0.85 if is_pause else 0.95):
                 sound = self.say_backchannel(listener)
                 if is_pause:
                     before_ms, after_ms = self.between_ms(60, 240), self.between_ms(80, 280)
                     onset_ms = clip_end_ms + before_ms
                     fits = sound.duration_ms <= 850
                 else:
-                    onset_ms = clip_end_ms - sound.duration_ms - self.between_ms(40, 500)
+                    onset_ms = clip_end_ms - sound.duration_ms - self.between_ms(40, 450)
                     fits = onset_ms >= at_ms + 300
                 if fits and onset_ms >= own_ms + 1000 and onset_ms + sound.duration_ms <= last_ms:
                     heard.append(Utterance(participant=listener, role="backchannel", clips=((onset_ms, sound),)))
@@ -396,11 +396,8 @@ class Writer:
         clips = [self.say(replier, text)]
         if self.chance(0.35):
             clips += [self.say(replier, phrase) for phrase in grammar.statement(self.rng, about)]
-        if self.chance(0.15) and clips[0].duration_ms > 600:
-            reply_ms = turn.end_ms - self.draw_ms(150, 0.5, 60, 300)
-        else:
-            reply_ms = turn.end_ms + self.draw_ms(GAP_MEDIAN_MS, 0.7, 30, 1500)
-        pauses_ms = [self.draw_ms(500, 0.45, 230, 1300) for _ in clips[1:]]
+        reply_ms = turn.end_ms + self.offset_ms(asked, clips[0], ANSWER_OVERLAP_SHARE)
+        pauses_ms = [self.draw_ms(PAUSE_MEDIAN_MS, 0.45, 230, 1300) for _ in clips[1:]]
         reply = Utterance(
             participant=replier, role="turn", clips=self.lay_out(clips, pauses_ms, reply_ms), about=about.name
         )
@@ -426,7 +423,7 @@ class Writer:
         spoken = self.say(speaker, grammar.long_statement(self.rng, about))
         start_ms, label, offset_ms = self.begin(speaker, spoken)
         words = self.say(challenger, grammar.challenge(self.rng, grammar.thing(self.rng)))
-        yield_ms = self.draw_ms(500, 0.5, 230, 1480)
+        yield_ms = self.draw_ms(520, 0.6, 230, 1480)
         if taken:
             # The onset comes from the cut: the break must fall inside a word of the speaker.
             cuts = [t for t in cut_points_ms(spoken) if 900 + yield_ms <= t <= spoken.duration_ms - 500]

@@ -21,7 +21,8 @@ TABLES: dict[str, dict[str, pa.DataType]] = {
         "session_id": TEXT, "split": TEXT, "layout": TEXT, "truncated": FLAG, "origin_ms": MS, "duration_ms": MS,
     },
     "tracks": {
-        "session_id": TEXT, "participant": TEXT, "speaker_id": TEXT, "voice": TEXT, "container": TEXT, "audio_codec": TEXT,
+        "session_id": TEXT, "participant": TEXT, "speaker_id": TEXT, "voice": TEXT,
+        "container": TEXT, "audio_codec": TEXT,
         "frame_rate": TEXT, "rate_hz": MS, "start_offset_ms": MS, "noise_db": REAL, "bleed_db": REAL,
     },
     "speech": SPAN,  # where the clean voice sounds; silences up to 120 ms closed
@@ -83,8 +84,8 @@ def dialogue_rows(session_id: str, dialogue: Dialogue) -> Rows:
         rows["transitions"].append(
             {
                 "session_id": session_id, "participant": t.participant, "start_ms": t.start_ms, "label": t.label,
-                "outcome": t.outcome, "holder": t.holder, "yielder": t.yielder, "yield_ms": t.yield_ms, "fto_ms": t.fto_ms,
-                "other": other(t.participant),
+                "outcome": t.outcome, "holder": t.holder, "yielder": t.yielder, "yield_ms": t.yield_ms,
+                "fto_ms": t.fto_ms, "other": other(t.participant),
             }
         )  # fmt: skip
     for a in dialogue.answers:

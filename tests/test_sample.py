@@ -1,0 +1,359 @@
+"""The sample: what its truth says is really there, it is the same every time, and it is varied where it should be."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.ingest import split_of
+from pipelines.media import probe
+from pipelines.sources import COLUMNS, find_sources
+from pipelines.stage import Rejected
+from tools.sample import corpus, grammar
+from tools.sample.cast import plan, split_counts
+from tools.sample.corpus import SampleParams, run
+from tools.sample.face import draw_frames, make_look
+from tools.sample.motion import Motion, make_motion
+from tools.sample.script import Dialogue, other, samples_of_ms, write_dialogue
+from tools.sample.session import make_session
+from tools.sample.voice import RATE_HZ, Voice, VoiceSpec
+from wanstreamer.errors import InputError
+
+SMALL = SampleParams(sessions=2, seconds=10, width=128, height=96)
+SHARES = {"salt": "wanstreamer", "valid_fraction": 0.1, "test_fraction": 0.2}
+VOICES = {
+    "a": VoiceSpec(name="en-us+f2", rate_wpm=165, pitch=55, range=50),
+    "b": VoiceSpec(name="en-us+m3", rate_wpm=180, pitch=40, range=50),
+}
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = tmp_path_factory.mktemp("sample") / "data"
+    run(data, SMALL, workers=2)
+    return data
+
+
+@pytest.fixture(scope="module")
+def dialogues() -> list[Dialogue]:
+    made = []
+    for index in range(8):
+        with Voice(seed=index) as voice:
+            rng = np.random.default_rng([7, index])
+            made.append(write_dialogue(voice, VOICES, rng, first_ms=500, duration_ms=45_000))
+    return made
+
+
+def rows(data: Path, table: str, **where: str) -> list[dict]:
+    found = pq.read_table(data / "truth" / f"{table}.parquet").to_pylist()
+    return [row for row in found if all(row[key] == value for key, value in where.items())]
+
+
+def decode(path: Path) -> tuple[np.ndarray, int]:
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        frames = []
+        resampler = av.AudioResampler("fltp", "mono")
+        for frame in container.decode(stream):
+            frames += [part.to_ndarray() for part in resampler.resample(frame)]
+        return np.concatenate(frames, axis=1)[0], stream.rate
+
+
+def digests(data: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(data)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(data.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_sound_is_where_the_truth_says(sample: Path) -> None:
+    for track in rows(sample, "tracks"):
+        who = {"session_id": track["session_id"], "participant": track["participant"]}
+        path = sample / "sources" / who["session_id"] / f"{who['participant']}.{track['container']}"
+        sound, rate_hz = decode(path)
+        assert rate_hz == track["rate_hz"]
+        time_ms = np.arange(len(sound)) * 1000 / rate_hz + track["start_offset_ms"]
+        inside, near = np.zeros(len(sound), bool), np.zeros(len(sound), bool)
+        for span in rows(sample, "speech", **who):
+            inside |= (time_ms >= span["start_ms"]) & (time_ms < span["end_ms"])
+            near |= (time_ms >= span["start_ms"] - 50) & (time_ms < span["end_ms"] + 50)
+        assert inside.any()
+        measured_db = 10 * np.log10(np.mean(sound[inside] ** 2) / np.mean(sound[~near] ** 2))
+        # Bleed adds to what is heard outside.
+        floor_db = track["noise_db"] if track["bleed_db"] is None else min(track["noise_db"], -track["bleed_db"]) - 3
+        assert floor_db - 3 <= measured_db <= track["noise_db"] + 3
+        assert np.abs(sound).max() < 0.99
+
+
+def test_speech_intervals_begin_and_end_with_sound(dialogues: list[Dialogue]) -> None:
+    for participant in "ab":
+        track = dialogues[0].samples(participant)
+        silent = np.ones(len(track), bool)
+        for span in dialogues[0].speech(participant):
+            first, last = samples_of_ms(span.start_ms), samples_of_ms(span.end_ms)
+            silent[first:last] = False
+            loud = np.sqrt(np.mean(track[first:last] ** 2))
+            for edge in (track[first : first + RATE_HZ // 50], track[last - RATE_HZ // 50 : last]):
+                assert np.sqrt(np.mean(edge**2)) > 0.005 * loud
+        assert np.mean(track[silent] ** 2) < 1e-3 * np.mean(track[~silent] ** 2)
+
+
+def test_words_are_in_order_inside_their_turns(dialogues: list[Dialogue]) -> None:
+    for dialogue in dialogues:
+        for utterance in dialogue.utterances:
+            words = utterance.words
+            assert words[0].start_ms >= utterance.start_ms and words[-1].end_ms <= utterance.end_ms
+            for word, following in zip(words, words[1:], strict=False):
+                assert word.start_ms < word.end_ms <= following.start_ms
+            assert words[-1].text[-1] in ".?-"
+
+
+def test_nobody_talks_over_themselves(dialogues: list[Dialogue]) -> None:
+    for dialogue in dialogues:
+        for participant in "ab":
+            own = dialogue.of(participant)
+            assert all(one.end_ms <= two.start_ms for one, two in zip(own, own[1:], strict=False))
+            assert own[-1].end_ms < dialogue.duration_ms
+
+
+def test_sidecars_are_on_the_clock_of_their_file(sample: Path) -> None:
+    _, streams = find_sources(sample / "sources")
+    for stream in streams:
+        assert stream.words_uri
+        told = json.loads((sample / "sources" / stream.words_uri).read_text())["words"]
+        known = rows(sample, "words", session_id=stream.session_id, participant=stream.participant)
+        assert [word["word"] for word in told] == [word["word"] for word in known]
+        assert [w["start_ms"] + stream.start_offset_ms for w in told] == [w["start_ms"] for w in known]
+        assert all(word["start_ms"] >= 0 for word in told)
+
+
+def test_answers_are_true_and_a_fifth_of_short_utterances(dialogues: list[Dialogue]) -> None:
+    facts = {word for thing in grammar.WORLD for word in (thing.colour, thing.number, thing.owner)}
+    short = sum(len(u.words) <= 3 for dialogue in dialogues for u in dialogue.utterances)
+    answers = [answer for dialogue in dialogues for answer in dialogue.answers]
+    assert sum(answer.is_short for answer in answers) >= short / 5
+    for answer in answers:
+        asked = {word.rstrip("?s") for word in answer.question.split()}
+            thing = next(t for t in grammar.WORLD if t.name in asked)
+        said = set(answer.text.rstrip(".").split())
+        if answer.fact in ("colour", "number", "owner"):
+            assert said & facts <= {thing.colour, thing.number, thing.owner}
+            assert getattr(thing, answer.fact) in said
+        elif answer.fact == "yes_no":
+            assert ("yes" in said) == (thing.colour in asked)
+
+
+def test_interruptions_cut_a_word_and_yield_in_time(dialogues: list[Dialogue]) -> None:
+    outcomes: Counter[str] = Counter()
+    for dialogue in dialogues:
+        for transition in (t for t in dialogue.transitions if t.label == "interruption"):
+            assert transition.outcome and transition.yielder
+            outcomes[transition.outcome] += 1
+            broken = next(
+                u
+                for u in dialogue.of(transition.yielder)
+                if u.start_ms <= transition.start_ms + transition.yield_ms <= u.end_ms
+            )
+            assert 200 <= transition.yield_ms <= 1500
+            assert broken.end_ms == transition.start_ms + transition.yield_ms
+            assert broken.is_broken
+            track = dialogue.samples(transition.yielder)
+            end = samples_of_ms(broken.end_ms)
+            assert np.abs(track[end - RATE_HZ // 10 : end]).max() > 0.01
+            assert np.abs(track[end + 1 : end + RATE_HZ // 10]).max() == 0
+            # The other speaks on past the break.
+            assert any(s.start_ms <= broken.end_ms < s.end_ms for s in dialogue.speech(other(transition.yielder)))
+    assert min(outcomes["floor_taking"], outcomes["failed"]) >= 2
+
+
+def test_transitions_have_the_offsets_their_labels_demand(dialogues: list[Dialogue]) -> None:
+    gaps, overlaps = [], []
+    for dialogue in dialogues:
+        for t in dialogue.transitions:
+            before = [s.end_ms for p in "ab" for s in dialogue.speech(p) if s.start_ms < t.start_ms]
+            if t.label == "smooth_shift":
+                gaps.append(t.fto_ms)
+            elif t.label == "terminal_overlap":
+                overlaps.append(-t.fto_ms)
+            elif t.label == "initiation":
+                assert t.start_ms - max(before) >= 3000
+            elif t.label == "hold":
+                assert 1500 <= t.start_ms - max(before) < 3000
+    assert min(gaps) >= 0 and min(overlaps) > 0 and max(overlaps) <= 1000
+    assert 250 <= np.median(gaps) <= 520
+    assert 270 <= np.median(overlaps) <= 560
+
+
+def test_backchannels_leave_the_floor_where_it_is(dialogues: list[Dialogue]) -> None:
+    in_pause = total = 0
+    for dialogue in dialogues:
+        for participant in "ab":
+            for said in dialogue.of(participant, "backchannel"):
+                total += 1
+                turns = dialogue.of(other(participant), "turn")
+                assert any(turn.start_ms < said.start_ms and said.end_ms < turn.end_ms for turn in turns)
+                theirs = dialogue.speech(other(participant))
+                in_pause += not any(s.start_ms < said.end_ms and s.end_ms > said.start_ms for s in theirs)
+    assert total >= 12
+    assert 0.15 <= in_pause / total <= 0.55
+
+
+def test_same_bytes_again_and_with_one_worker(sample: Path, tmp_path: Path) -> None:
+    known = digests(sample)
+    run(tmp_path / "data", SMALL, workers=1)
+    assert digests(tmp_path / "data") == known
+    assert {name.split("/")[0] for name in known} == {"sources", "truth"}
+
+
+def test_a_run_that_fails_leaves_the_old_sample(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = digests(sample)
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(corpus, "_record", fail)
+    with pytest.raises(OSError, match="disk full"):
+        run(sample, replace(SMALL, seed=1), workers=1)
+    assert {name: digest for name, digest in digests(sample).items() if not name.startswith(".")} == known
+
+
+def test_manifest_is_what_ingest_reads(sample: Path) -> None:
+    head = (sample / "sources" / "manifest.csv").read_text().splitlines()[0].split(",")
+    assert set(head) == set(COLUMNS)
+    root, streams = find_sources(sample / "sources")
+    assert [(s.session_id, s.participant) for s in streams] == [(f"talk-000{i}", p) for i in (0, 1) for p in "ab"]
+    for stream in streams:
+        assert stream.consent == ("train", "share", "show") and stream.licence and stream.language == "en"
+        assert probe(root / stream.uri).has_audio
+    assert len({Path(stream.uri).suffix for stream in streams}) >= 2
+    assert len({track["frame_rate"] for track in rows(sample, "tracks")}) >= 2
+
+
+def test_frames_last_as_long_as_the_sound(sample: Path) -> None:
+    for track in rows(sample, "tracks"):
+        path = sample / "sources" / track["session_id"] / f"{track['participant']}.{track['container']}"
+        sound, rate_hz = decode(path)
+        with av.open(str(path)) as container:
+            num_frames = sum(1 for _ in container.decode(video=0))
+        assert abs(num_frames / Fraction(track["frame_rate"]) - len(sound) / rate_hz) < 0.1
+
+
+def test_people_meet_in_their_group_and_split() -> None:
+    recordings = plan(24, seed=0, seconds=45, **SHARES)
+    good = [recording for recording in recordings if not recording.is_truncated]
+    assert Counter(recording.split for recording in good) == {"train": 16, "valid": 2, "test": 6}
+    people = {}
+    for recording in recordings:
+        for stream in recording.streams:
+            assert split_of(stream.speaker.speaker_id, *SHARES.values()) == recording.split
+            people[stream.speaker.speaker_id] = stream.speaker
+    assert len(people) >= 12
+    assert len({speaker.voice.name for speaker in people.values()}) == len(people)
+
+
+def test_recordings_vary_and_train_has_plain_ones() -> None:
+    recordings = plan(24, seed=0, seconds=45, **SHARES)
+    streams = [stream for recording in recordings for stream in recording.streams]
+    assert {"mp4", "mkv", "mov"} <= {stream.container for stream in streams}
+    assert {"24", "25", "30000/1001", "30"} <= {stream.frame_rate for stream in streams}
+    assert {stream.rate_hz for stream in streams} == {44100, 48000}
+    assert all(10 <= stream.noise_db <= 40 for stream in streams)
+    bleeds = [stream.bleed_db for stream in streams if stream.bleed_db is not None]
+    assert bleeds and all(-40 <= bleed_db <= -25 for bleed_db in bleeds)
+    assert len({stream.start_offset_ms for stream in streams}) > 20
+    train = Counter(recording.layout for recording in recordings if recording.split == "train")
+    assert train == {"per_participant": 15, "split_screen": 1, "audio_only": 1}  # one of the 15 is truncated
+    assert [recording.is_truncated for recording in recordings] == [False] * 24 + [True]
+
+
+def test_split_counts_stay_sensible() -> None:
+    for number in range(2, 200):
+        counts = split_counts(number)
+        assert sum(counts.values()) == number
+        assert counts["test"] >= 1 and counts["train"] >= number / 2 - 0.5
+
+
+def test_special_layouts_are_recorded(tmp_path: Path) -> None:
+    recordings = {r.layout if not r.is_truncated else "truncated": r for r in plan(24, seed=0, seconds=8, **SHARES)}
+    size = {"seed": 0, "width": 64, "height": 48}
+    streams, _, _ = make_session(recordings["split_screen"], tmp_path, **size)
+    assert [row["crop"] for row in streams] == ["0:0:64:48", "64:0:64:48"]
+    assert [row["channel"] for row in streams] == [0, 1]
+    assert streams[0]["uri"] == streams[1]["uri"]
+    found = probe(tmp_path / streams[0]["uri"])
+    assert (found.width, found.height, found.channels) == (128, 48, 2)
+    streams, _, _ = make_session(recordings["audio_only"], tmp_path, **size)
+    assert all(not probe(tmp_path / row["uri"]).has_video for row in streams)
+    streams, truth, _ = make_session(recordings["truncated"], tmp_path, **size)
+    assert not truth.get("turns")
+    with pytest.raises(Rejected):
+        probe(tmp_path / streams[0]["uri"])
+    assert probe(tmp_path / streams[1]["uri"]).has_video
+    # espeak-ng is GPL: it must never be loaded into this process.
+    assert "espeakng_loader" not in sys.modules
+    maps = Path("/proc/self/maps")
+    assert not maps.is_file() or "espeak" not in maps.read_text()
+
+
+def test_faces_speak_and_listen(dialogues: list[Dialogue]) -> None:
+    dialogue = dialogues[0]
+    voices = {participant: dialogue.samples(participant) for participant in "ab"}
+    frame_ms = np.arange(45 * 25) * 40.0
+    for participant in "ab":
+        motion = make_motion(dialogue, participant, voices, frame_ms, np.random.default_rng(0))
+        speaking = np.array([any(s.start_ms <= t < s.end_ms for s in dialogue.speech(participant)) for t in frame_ms])
+        assert motion.mouth_open[speaking].mean() > 0.35
+        assert motion.mouth_open[~speaking].mean() < 0.05
+        listening = np.array(
+            [any(s.start_ms <= t < s.end_ms for s in dialogue.speech(other(participant))) for t in frame_ms]
+        )
+        assert motion.pitch[listening & ~speaking].mean() > motion.pitch[~listening & ~speaking].mean()
+        for said in dialogue.of(participant, "backchannel"):
+            nod = motion.pitch[(frame_ms > said.start_ms - 150) & (frame_ms < said.start_ms + 500)]
+            assert nod.max() - nod.min() > 0.08
+        assert (motion.lid > 0.8).any()
+
+
+def test_an_open_mouth_can_be_seen_at_64_by_48() -> None:
+    still = {name: np.zeros(2, dtype=np.float32) for name in Motion.__dataclass_fields__}
+    motion = Motion(**still | {"mouth_open": np.array([0.0, 1.0], dtype=np.float32)})
+    for seed in range(6):
+        look = make_look(seed, [0, seed], may_have_beard=seed % 2 == 1)
+        shut, opened = (
+            frame.reshape(48, 5, 64, 5, 3).mean(axis=(1, 3)) for frame in draw_frames(look, motion, 320, 240)
+        )
+        changed = np.abs(shut - opened).max(axis=-1)[: round(48 * (look.centre_y + 0.85 * look.scale))] > 25
+        assert changed.any(axis=0).sum() >= 6
+        assert changed.any(axis=1).sum() >= 4
+
+
+def test_the_user_is_told_what_is_wrong(tmp_path: Path) -> None:
+    for wrong in ({"sessions": 0}, {"seconds": 2}, {"width": 33}, {"test_fraction": 1.0}, {"seed": -1}):
+        with pytest.raises(InputError, match="expected"):
+            SampleParams(**wrong)
+    (tmp_path / "params.yaml").write_text("sample: {}\n")
+    command = [
+        sys.executable,
+        "-m",
+        "tools.sample",
+        "--data",
+        str(tmp_path / "data"),
+        "--params",
+        str(tmp_path / "params.yaml"),
+    ]
+    done = subprocess.run(
+        [*command, "--sessions", "none"], capture_output=True, text=True, cwd=Path(__file__).parents[1]
+    )
+    assert done.returncode == 2
+    assert "sample.sessions" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
