@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-FRAME_S = 1.0  # window of the spectra: longer than any room's early response
+FRAME_S = 0.5  # window of the spectra: longer than a room's early response
 NEAR_S = 0.1  # |lag| within which bleed arrives, both clocks being one
-FAR_S = (0.15, 0.45)  # |lag| that nothing can arrive at: the noise floor
-MIN_PEAK = 6.0  # a peak this many times the floor's standard deviation is bleed
-TAP_FLOOR = 3.0  # taps below this many standard deviations do not count towards the level
+FAR_S = (0.12, 0.24)  # |lag| that nothing can arrive at: what chance makes of two voices
+LOUDER_DB = 6.0  # frames in which the voice is this much louder than what is heard tell the direction of the bleed
+MIN_FRAMES = 20  # about 2.5 s of them
+MIN_PEAK = 3.0  # bleed stands out this many times over the highest tap that chance made
 
 
 def loudest_bleed_db(tracks: Sequence[np.ndarray | None], rate_hz: int) -> list[float | None]:
@@ -39,26 +40,30 @@ def loudest_bleed_db(tracks: Sequence[np.ndarray | None], rate_hz: int) -> list[
 def bleed_db(voice_T: np.ndarray, heard_T: np.ndarray, rate_hz: int) -> float | None:
     """Level in dB at which `voice_T` is heard in `heard_T` (0: as loud), or None below what can be told from chance."""
     size = 1 << round(np.log2(FRAME_S * rate_hz))
-    if len(voice_T) < 4 * size:
-        return None
     window = np.hanning(size)
     cross = np.zeros(size // 2 + 1, complex)
     power = np.zeros(size // 2 + 1)
-    for start in range(0, len(voice_T) - size + 1, size // 2):
-        voice = np.fft.rfft(window * voice_T[start : start + size])
-        heard = np.fft.rfft(window * heard_T[start : start + size])
+    num_frames = 0
+    for start in range(0, len(voice_T) - size + 1, size // 4):
+        voice_F, heard_F = window * voice_T[start : start + size], window * heard_T[start : start + size]
+        # Where the other is louder, their track's bleed of this voice would look like bleed the other way round.
+        if np.sum(voice_F**2) < 10 ** (LOUDER_DB / 10) * np.sum(heard_F**2) or not voice_F.any():
+            continue
+        voice, heard = np.fft.rfft(voice_F), np.fft.rfft(heard_F)
         cross += np.conj(voice) * heard
         power += np.abs(voice) ** 2
-    if power.max() <= 0:
+        num_frames += 1
+    if num_frames < MIN_FRAMES:
         return None
     # Where the voice has next to no power the quotient is noise: weigh those frequencies down.
-    response = np.fft.irfft(cross * power / (power**2 + (1e-3 * power.max()) ** 2))
+    weight = power**2 / (power**2 + (1e-3 * power.max()) ** 2)
+    response = np.fft.irfft(cross / np.maximum(power, 1e-12 * power.max()) * weight)
     lags = np.minimum(np.arange(size), size - np.arange(size)) / rate_hz
-    floor = response[(lags >= FAR_S[0]) & (lags < FAR_S[1])].std()
+    chance = np.abs(response[(lags >= FAR_S[0]) & (lags < FAR_S[1])]).max()
     near = response[lags < NEAR_S]
-    if floor <= 0 or np.abs(near).max() < MIN_PEAK * floor:
+    if np.abs(near).max() < MIN_PEAK * chance:
         return None
-    taps = near[np.abs(near) >= TAP_FLOOR * floor]
-    # The weighting acts as a filter on the response; its own response at lag zero is the unit of level.
-    unit = np.fft.irfft(power**2 / (power**2 + (1e-3 * power.max()) ** 2))
+    taps = near[np.abs(near) > chance]
+    # The weighting is a filter on the response; its own response to a unit path is the unit of level.
+    unit = np.fft.irfft(weight)
     return round(float(10 * np.log10(np.sum(taps**2) / np.sum(unit**2))), 1)
