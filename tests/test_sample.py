@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -19,7 +20,7 @@ from pipelines.media import probe
 from pipelines.sources import COLUMNS, find_sources
 from pipelines.stage import Rejected
 from tools.sample import corpus, grammar
-from tools.sample.cast import plan, split_counts
+from tools.sample.cast import Recording, plan, split_counts
 from tools.sample.corpus import SampleParams, run
 from tools.sample.face import draw_frames, make_look
 from tools.sample.motion import Motion, make_motion
@@ -29,7 +30,6 @@ from tools.sample.voice import RATE_HZ, Voice, VoiceSpec
 from wanstreamer.errors import InputError
 
 SMALL = SampleParams(sessions=2, seconds=10, width=128, height=96)
-SHARES = {"salt": "wanstreamer", "valid_fraction": 0.1, "test_fraction": 0.2}
 VOICES = {
     "a": VoiceSpec(name="en-us+f2", rate_wpm=165, pitch=55, range=50),
     "b": VoiceSpec(name="en-us+m3", rate_wpm=180, pitch=40, range=50),
@@ -53,7 +53,11 @@ def dialogues() -> list[Dialogue]:
     return made
 
 
-def rows(data: Path, table: str, **where: str) -> list[dict]:
+def plan_of(num_sessions: int, seconds: int) -> list[Recording]:
+    return plan(num_sessions, seed=0, seconds=seconds, salt="wanstreamer", valid_fraction=0.1, test_fraction=0.2)
+
+
+def rows(data: Path, table: str, **where: str) -> list[dict[str, Any]]:
     found = pq.read_table(data / "truth" / f"{table}.parquet").to_pylist()
     return [row for row in found if all(row[key] == value for key, value in where.items())]
 
@@ -144,7 +148,7 @@ def test_answers_are_true_and_a_fifth_of_short_utterances(dialogues: list[Dialog
     assert sum(answer.is_short for answer in answers) >= short / 5
     for answer in answers:
         asked = {word.rstrip("?s") for word in answer.question.split()}
-            thing = next(t for t in grammar.WORLD if t.name in asked)
+        thing = next(t for t in grammar.WORLD if t.name in asked)
         said = set(answer.text.rstrip(".").split())
         if answer.fact in ("colour", "number", "owner"):
             assert said & facts <= {thing.colour, thing.number, thing.owner}
@@ -157,7 +161,7 @@ def test_interruptions_cut_a_word_and_yield_in_time(dialogues: list[Dialogue]) -
     outcomes: Counter[str] = Counter()
     for dialogue in dialogues:
         for transition in (t for t in dialogue.transitions if t.label == "interruption"):
-            assert transition.outcome and transition.yielder
+            assert transition.outcome and transition.yielder and transition.yield_ms
             outcomes[transition.outcome] += 1
             broken = next(
                 u
@@ -177,13 +181,16 @@ def test_interruptions_cut_a_word_and_yield_in_time(dialogues: list[Dialogue]) -
 
 
 def test_transitions_have_the_offsets_their_labels_demand(dialogues: list[Dialogue]) -> None:
-    gaps, overlaps = [], []
+    gaps: list[int] = []
+    overlaps: list[int] = []
     for dialogue in dialogues:
         for t in dialogue.transitions:
             before = [s.end_ms for p in "ab" for s in dialogue.speech(p) if s.start_ms < t.start_ms]
             if t.label == "smooth_shift":
+                assert t.fto_ms is not None
                 gaps.append(t.fto_ms)
             elif t.label == "terminal_overlap":
+                assert t.fto_ms is not None
                 overlaps.append(-t.fto_ms)
             elif t.label == "initiation":
                 assert t.start_ms - max(before) >= 3000
@@ -249,20 +256,23 @@ def test_frames_last_as_long_as_the_sound(sample: Path) -> None:
 
 
 def test_people_meet_in_their_group_and_split() -> None:
-    recordings = plan(24, seed=0, seconds=45, **SHARES)
+    recordings = plan_of(24, 45)
     good = [recording for recording in recordings if not recording.is_truncated]
     assert Counter(recording.split for recording in good) == {"train": 16, "valid": 2, "test": 6}
     people = {}
     for recording in recordings:
         for stream in recording.streams:
-            assert split_of(stream.speaker.speaker_id, *SHARES.values()) == recording.split
+            assert (
+                split_of(stream.speaker.speaker_id, SMALL.split_salt, SMALL.valid_fraction, SMALL.test_fraction)
+                == recording.split
+            )
             people[stream.speaker.speaker_id] = stream.speaker
     assert len(people) >= 12
     assert len({speaker.voice.name for speaker in people.values()}) == len(people)
 
 
 def test_recordings_vary_and_train_has_plain_ones() -> None:
-    recordings = plan(24, seed=0, seconds=45, **SHARES)
+    recordings = plan_of(24, 45)
     streams = [stream for recording in recordings for stream in recording.streams]
     assert {"mp4", "mkv", "mov"} <= {stream.container for stream in streams}
     assert {"24", "25", "30000/1001", "30"} <= {stream.frame_rate for stream in streams}
@@ -284,8 +294,8 @@ def test_split_counts_stay_sensible() -> None:
 
 
 def test_special_layouts_are_recorded(tmp_path: Path) -> None:
-    recordings = {r.layout if not r.is_truncated else "truncated": r for r in plan(24, seed=0, seconds=8, **SHARES)}
-    size = {"seed": 0, "width": 64, "height": 48}
+    recordings = {r.layout if not r.is_truncated else "truncated": r for r in plan_of(24, 8)}
+    size: dict[str, int] = {"seed": 0, "width": 64, "height": 48}
     streams, _, _ = make_session(recordings["split_screen"], tmp_path, **size)
     assert [row["crop"] for row in streams] == ["0:0:64:48", "64:0:64:48"]
     assert [row["channel"] for row in streams] == [0, 1]
