@@ -1,11 +1,12 @@
 """One session's audio tracks -> who speaks when: silero-vad per track, edges refined by energy, others' bleed removed.
 
-Silero decides in frames of 32 ms and answers late at both edges; turn-taking is about tens of milliseconds, so each edge
-is moved to where the energy crosses a level between the local background and the speech. A voice that reaches a track
-from another participant's microphone is speech to any detector: a stretch stays the track's own unless the other track
-is much louder there and carries the same waveform.
+Silero decides in frames of 32 ms and answers late at both edges; turn-taking is about tens of milliseconds, so each
+edge is moved to where the energy crosses a level between the local background and the speech. A voice that reaches a
+track from another participant's microphone is speech to any detector: a stretch stays the track's own unless the other
+track is much louder there and carries the same waveform.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -65,6 +66,26 @@ def load_speech_model() -> SpeechModel:
     return load_silero_vad()
 
 
+def resample(audio_T: np.ndarray, rate_hz: int) -> np.ndarray:
+    """float32 (num_samples,) at any rate to the detector's 16 kHz, by a windowed sinc; unchanged at 16 kHz."""
+    if rate_hz == RATE_HZ:
+        return audio_T
+    import torch
+
+    common = math.gcd(rate_hz, RATE_HZ)
+    up, down = RATE_HZ // common, rate_hz // common
+    cutoff = 0.95 * min(1.0, up / down)  # of the input's Nyquist frequency
+    half = math.ceil(16 / cutoff)
+    taps = torch.arange(-half, half + down, dtype=torch.float64)
+    # Output sample j of each group of `up` lies at input position j * down / up.
+    distance = taps[None] - torch.arange(up, dtype=torch.float64)[:, None] * down / up
+    window = torch.cos(torch.clamp(distance / half, -1, 1) * (math.pi / 2)) ** 2
+    kernel = (cutoff * torch.sinc(cutoff * distance) * window).float()
+    padded = torch.nn.functional.pad(torch.from_numpy(audio_T)[None, None], (half, half + down))
+    groups_1UG = torch.nn.functional.conv1d(padded, kernel[:, None], stride=down)
+    return groups_1UG[0].T.reshape(-1)[: len(audio_T) * up // down].numpy()
+
+
 def speech_probabilities(audio_T: np.ndarray, model: SpeechModel) -> np.ndarray:
     """Speech probability per 32 ms frame: float32 (num_samples,) at 16 kHz -> float32 (num_frames,).
 
@@ -79,12 +100,6 @@ def speech_probabilities(audio_T: np.ndarray, model: SpeechModel) -> np.ndarray:
     with torch.inference_mode():
         frames = torch.from_numpy(padded_T).view(num_frames, 1, FRAME_SAMPLES)
         return np.array([float(model(frame_BT, RATE_HZ)) for frame_BT in frames], np.float32)
-
-
-def detect_speech(audio_T: np.ndarray, model: SpeechModel, params: VoiceParams) -> list[Span]:
-    """Speech intervals of one track in ms from its start, disjoint and in order, with edges refined by energy."""
-    spans = probable_spans(speech_probabilities(audio_T, model), params)
-    return refine_edges(spans, energy_db(audio_T), params)
 
 
 def probable_spans(probabilities: np.ndarray, params: VoiceParams) -> list[Span]:
@@ -201,9 +216,7 @@ def remove_bleed(
     return own, found
 
 
-def _much_louder(
-    other_db: np.ndarray, own_db: np.ndarray, spans: Sequence[Span], params: VoiceParams
-) -> list[Span]:
+def _much_louder(other_db: np.ndarray, own_db: np.ndarray, spans: Sequence[Span], params: VoiceParams) -> list[Span]:
     """Where `other_db` stays `crosstalk_db` over `own_db` within `spans`, dips between syllables included."""
     hold = 6  # frames: the peak level of a syllable stands for 60 ms around it
     windows = np.lib.stride_tricks.sliding_window_view

@@ -21,7 +21,7 @@ SPEECH = Table(
     stage="annotate",
     meaning="Voice activity of one participant.",
     key=("session_id", "participant", "start_ms"),
-    fields=(SESSION, PARTICIPANT, START_MS, END_MS, field("source", TEXT, "silero or rttm"), CONFIDENCE),
+    fields=(SESSION, PARTICIPANT, START_MS, END_MS, field("source", TEXT, "the detector: silero"), CONFIDENCE),
 )
 
 WORDS = Table(
@@ -69,7 +69,7 @@ TURNS = Table(
         START_MS,
         END_MS,
         field("is_primary", pa.bool_(), "false: wholly inside a turn of the other"),
-        field("complete", pa.bool_(), "ends a phrase; without words, from timing alone", nullable=True),
+        field("complete", pa.bool_(), "ends a phrase; null: no words to tell", nullable=True),
         field("num_ipus", pa.int32(), "IPUs joined"),
         field("num_words", pa.int32(), "words; null without a transcript", nullable=True),
         RULE_VERSION,
@@ -86,15 +86,31 @@ EVENTS = Table(
         PARTICIPANT,
         START_MS,
         END_MS,
-        field("kind", TEXT, "backchannel, state, transition or non_speech"),
-        field("label", TEXT, "state: pause, gap, latch, overlap_within, overlap_between, boundary_ambiguous; "
-              "transition: simultaneous_start, initiation, hold, smooth_shift, pause_interruption, terminal_overlap, "
-              "interruption; backchannel: lexical or acoustic; non_speech: bleed, noise"),
-        field("outcome", TEXT, "of an interruption: floor_taking, failed, both_stop", nullable=True),
-        field("other", TEXT, "the other participant it concerns", nullable=True),
+        field("kind", TEXT, "backchannel (one row per IPU), state, transition (at a turn's onset) or non_speech"),
+        field(
+            "label",
+            TEXT,
+            "state: pause, gap, latch, overlap_within, overlap_between, boundary_ambiguous; "
+            "transition: simultaneous_start, initiation, hold, smooth_shift, pause_interruption, terminal_overlap, "
+            "interruption; backchannel: lexical or acoustic; non_speech: bleed",
+        ),
+        field(
+            "outcome",
+            TEXT,
+            "of an interruption: floor_taking, failed, both_stop; "
+            "of a simultaneous start: goes_on, gives_way, both_stop",
+            nullable=True,
+        ),
+        field(
+            "other",
+            TEXT,
+            "backchannel: who holds the floor; transition: whose turn it met or follows; "
+            "state: who speaks after or along; bleed: whose voice",
+            nullable=True,
+        ),
         field("yield_ms", MS, "incumbent's offset minus challenger's onset", unit="ms", nullable=True),
         field("fto_ms", MS, "floor transfer offset; negative is overlap", unit="ms", nullable=True),
-        field("source", TEXT, "words or timing: what decided"),
+        field("source", TEXT, "what decided: words, timing or audio"),
         CONFIDENCE,
         RULE_VERSION,
     ),
@@ -109,14 +125,25 @@ UNITS = Table(
         SESSION,
         PARTICIPANT,
         field("unit", UNIT, "index on the session clock", unit="160 ms"),
-        field("speech_ms", pa.int16(), "own speech in the unit, 0 to 160; null: not attributable", unit="ms", nullable=True),
+        field(
+            "speech_ms",
+            pa.int16(),
+            "own speech in the unit, 0 to 160; null: not attributable",
+            unit="ms",
+            nullable=True,
+        ),
         field("holds_floor", pa.bool_(), "owns the floor at the unit's end"),
         field("turn_begins", pa.bool_(), "a primary turn begins in the unit"),
         field("turn_ends", pa.bool_(), "a primary turn ends in the unit"),
         field("interruption_role", TEXT, "challenger or incumbent while an interruption is open", nullable=True),
         field("backchannel", pa.bool_(), "a backchannel of this participant touches the unit"),
-        field("silence_ms", MS, "time since own speech last ended, at the unit's end; null before any", unit="ms",
-              nullable=True),
+        field(
+            "silence_ms",
+            MS,
+            "time since own speech last ended, at the unit's end; null before any",
+            unit="ms",
+            nullable=True,
+        ),
         field("audio_mixed", pa.bool_(), "the track's audio holds several participants here"),
     ),
 )

@@ -1,0 +1,306 @@
+"""Tracks + word sidecars -> speech, words, IPUs, turns, events and unit labels: who spoke when, and what happened.
+
+Per session: voice activity of each track (pipelines.voice_activity), words checked and put in order, then the turn
+rules (pipelines.turns), then the labels of every 160 ms unit that trainer and evaluator share. Speech in a shared mix
+is nobody's: such a track gets no speech, its units none to learn from, and the session goes on.
+"""
+
+import json
+import sys
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from pipelines import media, turns, voice_activity
+from pipelines.media import read_wav
+from pipelines.stage import Job, Rejected, Result, read_rows, rows_by_session, run_keys, stage_main
+from pipelines.turns import RULE_VERSION, Annotation, TurnParams, Word, annotate_session, lexical, rules, transitions
+from pipelines.voice_activity import (
+    Bleed,
+    VoiceParams,
+    load_speech_model,
+    probable_spans,
+    refine_edges,
+    remove_bleed,
+    resample,
+    speech_probabilities,
+)
+from wanstreamer import clock
+from wanstreamer.clock import UNIT_MS, Span, covered_ms, unit_of_ms, unit_span, units_touched
+
+TABLES = ("speech", "words", "ipus", "turns", "events", "units")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotateParams(VoiceParams, TurnParams):
+    """Every threshold of the stage: those of voice activity and those of the turn rules."""
+
+
+def run(data: Path, params: AnnotateParams, *, workers: int) -> dict[str, Any]:
+    """Annotate every session of the tracks table; returns counts, of events by label too."""
+    tracks = rows_by_session(read_rows(data, "tracks"))
+    jobs = [_job(row["session_id"], tracks.get(row["session_id"], [])) for row in read_rows(data, "sessions")]
+    counts = run_keys(
+        data,
+        "annotate",
+        jobs,
+        Annotator,
+        params=params,
+        tables=TABLES,
+        modules=(sys.modules[__name__], turns, lexical, rules, transitions, voice_activity, media, clock),
+        workers=workers,
+        setup={"params": params},
+    )
+    events = pq.read_table(data / "tables" / "events.parquet", columns=["kind", "label", "outcome"]).to_pylist()
+    labels = Counter(".".join(filter(None, (row["kind"], row["label"], row["outcome"]))) for row in events)
+    return counts | {"events": dict(sorted(labels.items()))}
+
+
+def _job(session_id: str, tracks: Sequence[Row]) -> Job:
+    needed = ("participant", "num_units", "audio_path", "words_path", "language", "attributed", "mixed")
+    digests = tuple(str(row[name]) for row in tracks for name in ("audio_sha256", "words_sha256"))
+    return Job(
+        key=session_id, spec={"tracks": [{name: row[name] for name in needed} for row in tracks]}, inputs=digests
+    )
+
+
+class Annotator:
+    """Holds the speech detector; annotates one session per call."""
+
+    def __init__(self, params: AnnotateParams) -> None:
+        self.params = params
+        self.model = load_speech_model()
+
+    def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
+        tracks: list[Row] = job.spec["tracks"]
+        if not tracks:
+            raise Rejected("no_tracks")
+        result = Result()
+        audio: dict[str, np.ndarray] = {}
+        words: dict[str, list[Word] | None] = {}
+        for track in tracks:
+            key, who = f"{job.key}/{track['participant']}", track["participant"]
+            if track["audio_path"] is None:
+                result.rejections.append((key, "no_audio", ""))
+            elif not track["attributed"]:
+                result.rejections.append((key, "speech_unattributed", "shared sound without diarization"))
+            else:
+                audio[who] = resample(*read_wav(data / track["audio_path"]))
+            words[who], rejected = _read_words(data, track)
+            result.rejections += [(key, reason, "") for reason in rejected]
+        speech, certainty, bleeds = self._speech(audio)
+        english = all((track["language"] or "en").lower().split("-")[0] == "en" for track in tracks)
+        found = annotate_session(
+            {track["participant"]: speech.get(track["participant"], []) for track in tracks},
+            words,
+            self.params,
+            lexical=english,
+        )
+        result.tables = {
+            "speech": speech_rows(job.key, speech, certainty),
+            "words": word_rows(job.key, words),
+            "ipus": ipu_rows(job.key, found, self.params),
+            "turns": turn_rows(job.key, found),
+            "events": event_rows(job.key, found, bleeds),
+            "units": [row for track in tracks for row in unit_rows(job.key, track, speech, found)],
+        }
+        return result
+
+    def _speech(
+        self, audio: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, list[Span]], dict[str, np.ndarray], dict[str, list[Bleed]]]:
+        """(own speech, speech probability per frame, bleed taken out) per participant."""
+        certainty = {who: speech_probabilities(audio_T, self.model) for who, audio_T in audio.items()}
+        heard = {
+            who: refine_edges(
+                probable_spans(certainty[who], self.params), voice_activity.energy_db(audio_T), self.params
+            )
+            for who, audio_T in audio.items()
+        }
+        own, bleeds = remove_bleed(heard, audio, self.params)
+        return own, certainty, bleeds
+
+
+def _read_words(data: Path, track: Row) -> tuple[list[Word] | None, list[str]]:
+    """The words of a track's sidecar, in order and inside the session, and a reason for each one turned away.
+
+    None without a sidecar, or with one that cannot be read. A word that reaches over an end of the session is cut.
+    """
+    if track["words_path"] is None:
+        return None, []
+    try:
+        listed = json.loads((data / track["words_path"]).read_text(encoding="utf-8"))["words"]
+        listed = list(listed)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, ["words_unreadable"]
+    duration_ms = track["num_units"] * UNIT_MS
+    words: list[Word] = []
+    rejected: list[str] = []
+    for entry in listed:
+        try:
+            text, start_ms, end_ms = str(entry["word"]).strip(), round(entry["start_ms"]), round(entry["end_ms"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            rejected.append("word_malformed")
+            continue
+        if not text:
+            rejected.append("word_malformed")
+        elif end_ms <= start_ms:
+            rejected.append("word_without_duration")
+        elif start_ms >= duration_ms or end_ms <= 0:
+            rejected.append("word_outside_session")
+        else:
+            words.append(Word(start_ms=max(0, start_ms), end_ms=min(end_ms, duration_ms), text=text))
+    return sorted(words, key=lambda word: (word.start_ms, word.end_ms)), rejected
+
+
+def speech_rows(
+    session_id: str, speech: Mapping[str, Sequence[Span]], certainty: Mapping[str, np.ndarray]
+) -> list[Row]:
+    """`confidence` is the detector's mean probability over the interval."""
+    frame_ms = 1000 * voice_activity.FRAME_SAMPLES // voice_activity.RATE_HZ
+    rows: list[Row] = []
+    for who, spans in speech.items():
+        for span in spans:
+            frames = certainty[who][span.start_ms // frame_ms : -(-span.end_ms // frame_ms)]
+            confidence = round(float(frames.mean()), 3)
+            rows.append(_interval(session_id, who, span) | {"source": "silero", "confidence": confidence})
+    return rows
+
+
+def word_rows(session_id: str, words: Mapping[str, Sequence[Word] | None]) -> list[Row]:
+    return [
+        _interval(session_id, who, Span(word.start_ms, word.end_ms))
+        | {"index": index, "word": word.text, "source": "sidecar", "confidence": 1.0}
+        for who, told in words.items()
+        for index, word in enumerate(told or ())
+    ]
+
+
+def ipu_rows(session_id: str, found: Annotation, params: TurnParams) -> list[Row]:
+    return [
+        _interval(session_id, who, Span(ipu.start_ms, ipu.end_ms))
+        | {
+            "short": ipu.end_ms - ipu.start_ms < params.short_ipu_ms,
+            "text": None if ipu.words is None else " ".join(word.text for word in ipu.words),
+            "candidate": ipu.candidate,
+            "rule_version": RULE_VERSION,
+        }
+        for who, own in found.ipus.items()
+        for ipu in own
+    ]
+
+
+def turn_rows(session_id: str, found: Annotation) -> list[Row]:
+    rows: list[Row] = []
+    for turn in found.turns:
+        words = [ipu.words for ipu in turn.ipus]
+        rows.append(
+            _interval(session_id, turn.participant, Span(turn.start_ms, turn.end_ms))
+            | {
+                "is_primary": turn.is_primary,
+                "complete": turn.complete,
+                "num_ipus": len(turn.ipus),
+                "num_words": None if None in words else sum(len(told or ()) for told in words),
+                "rule_version": RULE_VERSION,
+            }
+        )
+    return rows
+
+
+def event_rows(session_id: str, found: Annotation, bleeds: Mapping[str, Sequence[Bleed]]) -> list[Row]:
+    """The rules' events, and the bleed that was taken out of speech."""
+    rows = [
+        _interval(session_id, event.participant, Span(event.start_ms, event.end_ms))
+        | {
+            "kind": event.kind,
+            "label": event.label,
+            "outcome": event.outcome,
+            "other": event.other,
+            "yield_ms": event.yield_ms,
+            "fto_ms": event.fto_ms,
+            "source": event.source,
+            "confidence": event.confidence,
+            "rule_version": RULE_VERSION,
+        }
+        for event in found.events
+    ]
+    empty = {"outcome": None, "yield_ms": None, "fto_ms": None, "source": "audio", "rule_version": RULE_VERSION}
+    loudest: dict[tuple[str, Span], Bleed] = {}  # with three or more, one stretch may hold several others
+    for who, heard in bleeds.items():
+        for bleed in heard:
+            known = loudest.get((who, bleed.span))
+            loudest[who, bleed.span] = bleed if known is None or bleed.level_db > known.level_db else known
+    for (who, span), bleed in loudest.items():
+        about = {"kind": "non_speech", "label": "bleed", "other": bleed.other, "confidence": bleed.correlation}
+        rows.append(_interval(session_id, who, span) | empty | about)
+    return rows
+
+
+def unit_rows(session_id: str, track: Row, speech: Mapping[str, Sequence[Span]], found: Annotation) -> list[Row]:
+    """A row per unit of the track. Without speech that is known to be the participant's, `speech_ms` is null."""
+    who, num_units = track["participant"], track["num_units"]
+    own = list(speech[who]) if who in speech else None
+    primary = [turn for turn in found.turns if turn.participant == who and turn.is_primary]
+    begins = {unit_of_ms(turn.start_ms) for turn in primary}
+    ends = {unit_of_ms(turn.end_ms - 1) for turn in primary}
+    backchannel = _touched(
+        Span(event.start_ms, event.end_ms)
+        for event in found.events
+        if event.kind == "backchannel" and event.participant == who
+    )
+    roles: dict[int, str] = {}
+    for span, role in transitions.interruptions_open(found.events).get(who, ()):
+        roles |= dict.fromkeys(units_touched(span), role)
+    mixed = _touched(Span(span["start_ms"], span["end_ms"]) for span in track["mixed"])
+    stops = [span.end_ms for span in own or ()]
+    rows: list[Row] = []
+    for unit in range(num_units):
+        span = unit_span(unit)
+        spoken_ms = silence_ms = None
+        if own is not None:
+            near = own[bisect_right(stops, span.start_ms) : bisect_left(own, Span(span.end_ms, 0))]
+            spoken_ms = covered_ms(span, near)
+            before = bisect_right(stops, span.end_ms)
+            if near and near[-1].end_ms > span.end_ms:
+                silence_ms = 0
+            elif before:
+                silence_ms = span.end_ms - stops[before - 1]
+        rows.append(
+            {
+                "session_id": session_id,
+                "participant": who,
+                "unit": unit,
+                "speech_ms": spoken_ms,
+                "holds_floor": turns.floor_at(found.floor, span.end_ms - 1) == who,
+                "turn_begins": unit in begins,
+                "turn_ends": unit in ends,
+                "interruption_role": roles.get(unit),
+                "backchannel": unit in backchannel,
+                "silence_ms": silence_ms,
+                "audio_mixed": unit in mixed,
+            }
+        )
+    return rows
+
+
+def _touched(spans: Any) -> set[int]:
+    return {unit for span in spans for unit in units_touched(span)}
+
+
+def _interval(session_id: str, participant: str, span: Span) -> Row:
+    return {"session_id": session_id, "participant": participant, "start_ms": span.start_ms, "end_ms": span.end_ms}
+
+
+def main() -> None:
+    stage_main("annotate", AnnotateParams, run)
+
+
+if __name__ == "__main__":
+    main()
