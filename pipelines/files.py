@@ -12,7 +12,7 @@ def replace_file(finished: Path, final: Path) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
     with finished.open("rb") as file:
         os.fsync(file.fileno())
-    os.replace(finished, final)
+    finished.replace(final)
     folder = os.open(final.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

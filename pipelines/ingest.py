@@ -1,7 +1,7 @@
 """Sources -> tracks: constant 25 fps video and mono audio per participant, on one clock, in whole units.
 
-Tracks of a session begin together, at the latest start of its streams (`sessions.origin_ms` on the session's own clock),
-and end together, at the earliest end, cut to whole units. From here on time 0 is where the tracks begin.
+Tracks of a session begin together, at the latest start of its streams (`sessions.origin_ms` on the session's own
+clock), and end together, at the earliest end, cut to whole units. From here on time 0 is where the tracks begin.
 """
 
 import hashlib
@@ -21,7 +21,15 @@ from pipelines.files import file_sha256, write_json_atomic
 from pipelines.media import Probe, conform_video, decode_audio, gate_audio, probe, video_duration_ms, write_wav
 from pipelines.sources import SourceRow, find_sources, read_rttm
 from pipelines.stage import Job, Rejected, Result, rows_by_session, run_keys, stage_main
-from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, Span, intersect_spans, merge_spans, samples_per_unit, whole_units_in_ms
+from wanstreamer.clock import (
+    FRAMES_PER_UNIT,
+    UNIT_MS,
+    Span,
+    intersect_spans,
+    merge_spans,
+    samples_per_unit,
+    whole_units_in_ms,
+)
 from wanstreamer.errors import InputError
 
 TRUNCATED_MS = 1000  # a stream that ends this much before its container says has lost its end
@@ -42,11 +50,15 @@ class IngestParams:
 
     def __post_init__(self) -> None:
         if self.width % 16 or self.height % 16 or min(self.width, self.height) < 16:
-            raise InputError(f"ingest.width x height {self.width} x {self.height}: expected multiples of 16 (the video VAE's step)")
+            raise InputError(
+                f"ingest.width x height {self.width} x {self.height}: expected multiples of 16 (the video VAE's step)"
+            )
         if self.rate_hz % 25:
             raise InputError(f"ingest.rate_hz {self.rate_hz}: expected a multiple of 25 Hz")
         if not 0 <= self.valid_fraction + self.test_fraction < 1:
-            raise InputError("ingest.valid_fraction + test_fraction: expected less than 1, so that something is left to train on")
+            raise InputError(
+                "ingest.valid_fraction + test_fraction: expected less than 1, so that something is left to train on"
+            )
 
 
 def split_of(speaker_id: str, salt: str, valid_fraction: float, test_fraction: float) -> str:
@@ -82,8 +94,8 @@ def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
     nameless = sum(row.speaker_id is None for row in rows)
     if nameless:
         print(
-            f"ingest: warning: {nameless} of {len(rows)} streams have no speaker_id; each counts as a person of its own, "
-            "so a person recorded twice may fall into two splits",
+            f"ingest: warning: {nameless} of {len(rows)} streams have no speaker_id; each counts as a person of its "
+            "own, so a person recorded twice may fall into two splits",
             file=sys.stderr,
         )
     digests = _Digests(data / "parts" / "ingest-digests.json")
@@ -199,7 +211,9 @@ class Ingest:
             audio = sound[skip : skip + num_samples]
             audio = np.pad(audio, (0, num_samples - len(audio)))  # the last, partial millisecond
             if row.rttm_uri:
-                audio = gate_audio(audio, self._rttm_spans(row, origin_ms).get(row.rttm_speaker or "", []), self.rate_hz)
+                audio = gate_audio(
+                    audio, self._rttm_spans(row, origin_ms).get(row.rttm_speaker or "", []), self.rate_hz
+                )
             tracks.append(audio)
         return tracks
 
@@ -297,15 +311,21 @@ class Ingest:
         key, shift = f"{session_id}/{row.participant}", row.start_offset_ms - origin_ms
         try:
             given = json.loads((self.root / row.words_uri).read_text(encoding="utf-8"))["words"]
-            words = [
-                {"word": str(word["word"]), "start_ms": int(word["start_ms"]) + shift, "end_ms": int(word["end_ms"]) + shift}
+            words: list[dict[str, Any]] = [
+                {
+                    "word": str(word["word"]),
+                    "start_ms": int(word["start_ms"]) + shift,
+                    "end_ms": int(word["end_ms"]) + shift,
+                }
                 for word in given
             ]
         except FileNotFoundError:
             result.rejections.append((key, "missing_file", row.words_uri))
             return None
         except (ValueError, KeyError, TypeError) as error:
-            detail = f'{row.words_uri}: {type(error).__name__}; expected {{"words": [{{"word", "start_ms", "end_ms"}}]}}'
+            detail = (
+                f'{row.words_uri}: {type(error).__name__}; expected {{"words": [{{"word", "start_ms", "end_ms"}}]}}'
+            )
             result.rejections.append((key, "bad_words", detail))
             return None
         inside = [word for word in words if word["start_ms"] < num_units * UNIT_MS and word["end_ms"] > 0]
@@ -334,7 +354,10 @@ def _files(rows: Sequence[SourceRow]) -> list[str]:
 
 
 def _check_crops(root: Path, rows: Sequence[SourceRow]) -> None:
-    """A crop outside the frame is the manifest's mistake: said before any work. Unreadable files are left to the work."""
+    """A crop outside the frame is the manifest's mistake: said before any work.
+
+    Unreadable files are left to the work.
+    """
     for row in rows:
         if row.crop is None:
             continue
@@ -351,7 +374,7 @@ def _check_crops(root: Path, rows: Sequence[SourceRow]) -> None:
 
 
 class _Digests:
-    """sha256 of source files, remembered by size and modification time: hours of video are read once, not at each run."""
+    """sha256 of source files, remembered by size and modification time: hours of video are not read at each run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,10 +1,10 @@
 """Media files <-> arrays and tracks: the only code that touches ffmpeg, decord and PyAV.
 
-Sources are probed with PyAV (the ffmpeg of imageio-ffmpeg has no ffprobe) and conformed with ffmpeg. Our own tracks are
-read with decord, frame-exact on their closed GOPs of one unit without B-frames; PyAV stands in where decord has no wheel.
+Sources are probed with PyAV (the ffmpeg of imageio-ffmpeg has no ffprobe) and conformed with ffmpeg. Our own
+tracks are read with decord, frame-exact on their closed GOPs of one unit without B-frames; PyAV stands in where decord
+has no wheel.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -58,7 +58,7 @@ def probe(path: Path) -> Probe:
             ]
             if container.duration:
                 ends.append(container.duration / av.time_base)
-            width, height = _displayed_size(video) if video is not None else (0, 0)
+            width, height = _displayed_size(container, video) if video is not None else (0, 0)
             return Probe(
                 duration_ms=round(1000 * max(ends, default=0)),
                 has_video=video is not None,
@@ -71,12 +71,12 @@ def probe(path: Path) -> Probe:
         raise Rejected("unreadable", f"{path.name}: {type(error).__name__}, {path.stat().st_size} bytes") from error
 
 
-def _displayed_size(video: "av.VideoStream") -> tuple[int, int]:
+def _displayed_size(container: "av.container.InputContainer", video: "av.VideoStream") -> tuple[int, int]:
     width, height = video.codec_context.width, video.codec_context.height
     aspect = video.sample_aspect_ratio
     if aspect:
         width = round(width * aspect)
-    frame = next(iter(video.container.decode(video)), None)
+    frame = next(iter(container.decode(video)), None)
     rotation = getattr(frame, "rotation", 0) or 0 if frame is not None else 0
     return (height, width) if rotation % 180 else (width, height)
 
@@ -84,8 +84,8 @@ def _displayed_size(video: "av.VideoStream") -> tuple[int, int]:
 def decode_audio(path: Path, rate_hz: int, channel: int | None) -> np.ndarray:
     """The first audio stream as mono float32 (num_samples,) at `rate_hz`, from media time 0.
 
-    `channel` picks one source channel; None averages all. Media time is kept: late-starting audio is padded, gaps in the
-    timestamps are filled with silence (aresample async), so sample n is at n / rate_hz of the file's clock.
+    `channel` picks one source channel; None averages all. Media time is kept: late-starting audio is padded, gaps in
+    the timestamps are filled with silence (aresample async), so sample n is at n / rate_hz of the file's clock.
     Raises Rejected `unreadable` when ffmpeg fails or finds nothing.
     """
     stream = ffmpeg.input(str(path)).audio
@@ -258,7 +258,10 @@ def _read_frames_pyav(path: Path, start: int, stop: int | None) -> np.ndarray:
 def write_video(
     path: Path, frames_THWC: np.ndarray, audio_T: np.ndarray | None = None, rate_hz: int = 16000, *, crf: int = 18
 ) -> None:
-    """uint8 RGB frames at 25 fps (even width and height) and float32 audio -> an mp4 people can play; equal bytes each time."""
+    """uint8 RGB frames at 25 fps (even width and height) and float32 audio -> an mp4 that plays anywhere.
+
+    Equal input gives equal bytes.
+    """
     num_frames, height, width, _ = frames_THWC.shape
     video = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", r=FRAME_RATE_HZ)
     streams, options = [video], {}
@@ -288,14 +291,16 @@ def write_video(
             _, errors = process.communicate(np.ascontiguousarray(frames_THWC).tobytes())
         if process.returncode:
             raise RuntimeError(f"ffmpeg could not write {path}: {_last_line(errors)}")
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         sound.unlink(missing_ok=True)
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def _running(command: list[str], *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL) -> "Iterator[subprocess.Popen[bytes]]":
+def _running(
+    command: list[str], *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL
+) -> "Iterator[subprocess.Popen[bytes]]":
     """A child that ends with its parent: killed on any way out of the block, and by the kernel when a worker dies."""
     process = subprocess.Popen(
         command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, preexec_fn=_die_with_parent if _HAS_PRCTL else None

@@ -68,12 +68,14 @@ def find_sources(source: Path) -> tuple[Path, list[SourceRow]]:
         root, rows = source, read_manifest(named) if named else rows_of_folder(source)
     if not rows:
         raise InputError(
-            f"{source}: no recordings found; expected SESSION/PARTICIPANT.mp4, SESSION.wav + SESSION.rttm, or a manifest.csv"
+            f"{source}: no recordings found; expected SESSION/PARTICIPANT.mp4, SESSION.wav + .rttm, or manifest.csv"
         )
     rows = sorted(rows, key=lambda row: (row.session_id, row.participant))
     for one, two in zip(rows, rows[1:], strict=False):
         if (one.session_id, one.participant) == (two.session_id, two.participant):
-            raise InputError(f"{source}: session {one.session_id} has participant {one.participant} twice; give each its own")
+            raise InputError(
+                f"{source}: session {one.session_id} has participant {one.participant} twice; give each its own"
+            )
     return root, rows
 
 
@@ -94,8 +96,11 @@ def read_manifest(path: Path) -> list[SourceRow]:
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: not a readable {path.suffix[1:]} file ({type(error).__name__}); write it again") from error
-    rows, places = [], {}
+        raise InputError(
+            f"{path}: not a readable {path.suffix[1:]} file ({type(error).__name__}); write it again"
+        ) from error
+    rows: list[SourceRow] = []
+    places: dict[str, int] = {}
     for number, record in enumerate(records, start=1):
         where = f"{path} row {number}"
         for column in record:
@@ -220,7 +225,9 @@ def read_rttm(path: Path) -> dict[str, list[Span]]:
         try:
             start_ms, duration_ms, speaker = seconds_to_ms(float(fields[3])), seconds_to_ms(float(fields[4])), fields[7]
         except (IndexError, ValueError) as error:
-            raise InputError(f"{path} line {number}: not RTTM; expected SPEAKER file 1 start duration <NA> <NA> name") from error
+            raise InputError(
+                f"{path} line {number}: not RTTM; expected SPEAKER file 1 start duration <NA> <NA> name"
+            ) from error
         spans.setdefault(speaker, []).append(Span(start_ms, start_ms + duration_ms))
     ordered = sorted(spans, key=lambda speaker: (min(spans[speaker]), speaker))
     return {speaker: merge_spans(spans[speaker]) for speaker in ordered}

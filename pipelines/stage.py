@@ -44,7 +44,10 @@ class RunParams:
 
 
 class Rejected(Exception):
-    """This key cannot be used. `reason` is a countable word; `detail` holds figures and paths, never transcript text."""
+    """This key cannot be used.
+
+    `reason` is a countable word; `detail` holds figures and paths, never transcript text.
+    """
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)
@@ -135,7 +138,14 @@ class _Worker:
     """Runs in the worker processes: one job in, its part on disk, a short outcome out."""
 
     def __init__(
-        self, *, data: Path, home: Path, work: Any, setup: dict[str, Any], prints: dict[str, str], tables: tuple[str, ...]
+        self,
+        *,
+        data: Path,
+        home: Path,
+        work: Any,
+        setup: dict[str, Any],
+        prints: dict[str, str],
+        tables: tuple[str, ...],
     ) -> None:
         self.data, self.home, self.work, self.setup = data, home, work, setup
         self.prints, self.tables = prints, tables
@@ -172,12 +182,12 @@ def _map_ray(jobs: Sequence[Job], worker: _Worker, workers: int) -> Iterator[dic
         logging.getLogger(name).setLevel(logging.ERROR)
     started = not ray.is_initialized()
     if started:
-        threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         ray.init(
             num_cpus=workers,
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             runtime_env={"env_vars": threads},
         )
     try:
@@ -189,8 +199,9 @@ def _map_ray(jobs: Sequence[Job], worker: _Worker, workers: int) -> Iterator[dic
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
         if isinstance(worker.work, type):
             held = ray.put(worker)
+            actor: Any = _Actor  # a class, where the stubs of map expect a function
             pool = ray.data.ActorPoolStrategy(size=min(workers, len(rows)))
-            mapped = dataset.map(_Actor, fn_constructor_args=(held,), compute=pool, num_cpus=1)
+            mapped = dataset.map(actor, fn_constructor_args=(held,), compute=pool, num_cpus=1)
         else:
             mapped = dataset.map(worker.__call__, compute=ray.data.TaskPoolStrategy(size=workers), num_cpus=1)
         yield from mapped.iter_rows()
@@ -252,9 +263,14 @@ def _write_part(
         sizes[name] = finished.stat().st_size
         replace_file(finished, data / name)
     shutil.rmtree(scratch / "made")
-    part = {"fingerprint": fingerprint, "files": sizes, "rejections": result.rejections, "tables": sorted(result.tables)}
+    part = {
+        "fingerprint": fingerprint,
+        "files": sizes,
+        "rejections": result.rejections,
+        "tables": sorted(result.tables),
+    }
     write_json_atomic(scratch / "part.json", part)
-    os.replace(scratch, folder)
+    scratch.replace(folder)
 
 
 def _remove_part(data: Path, folder: Path, keep: frozenset[str] = frozenset()) -> None:
@@ -327,7 +343,9 @@ def _merge(
         made = pa.concat_tables(pieces) if pieces else conform(table, [])
         write_table(data, table, made)
         counts[table] = made.num_rows
-    late = [(str(key), str(reason), str(detail)) for part in parts.values() for key, reason, detail in part["rejections"]]
+    late = [
+        (str(key), str(reason), str(detail)) for part in parts.values() for key, reason, detail in part["rejections"]
+    ]
     rejected = write_rejections(data, stage, [*early, *late])
     done = sum(bool(part["tables"]) for part in parts.values())
     return {"keys": len(keys), "done": done, "rejected": rejected, "rows": counts}
@@ -338,7 +356,9 @@ def read_rows(data: Path, table: str) -> list[dict[str, Any]]:
     path = data / "tables" / f"{table}.parquet"
     if not path.is_file():
         stage = TABLES[table].stage
-        raise InputError(f"{path}: not there yet; run the {stage} stage first (python -m pipelines.{stage} --data {data})")
+        raise InputError(
+            f"{path}: not there yet; run the {stage} stage first (python -m pipelines.{stage} --data {data})"
+        )
     return pq.read_table(path).to_pylist()
 
 
@@ -353,7 +373,14 @@ def rows_by_session(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, 
 def progress(total: int, label: str) -> Iterator[Callable[..., None]]:
     """Yield `advance(n=1)`: a bar on a terminal, a line about every ten seconds elsewhere."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True)
     columns = (
@@ -385,9 +412,15 @@ def stage_main(
     doc = (inspect.getmodule(run).__doc__ or "").strip().splitlines()[0]  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(prog=f"python -m {inspect.getmodule(run).__name__}", description=doc)  # type: ignore[union-attr]
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameter file (default: params.yaml)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one parameter; may be repeated"
+        "--params", type=Path, default=Path("params.yaml"), help="parameter file (default: params.yaml)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override one parameter; may be repeated",
     )
     parser.add_argument("--workers", type=int, help="worker processes (default: run.workers, else one per core)")
     args = parser.parse_args(arguments)

@@ -29,7 +29,9 @@ SESSIONS = Table(
         field("language", TEXT, "BCP 47 tag from the manifest", nullable=True),
         LICENCE,
         field("num_participants", pa.int16(), "tracks in the session"),
-        field("origin_ms", MS, "where the tracks begin on the source's session clock; 0 of every other table", unit="ms"),
+        field(
+            "origin_ms", MS, "where the tracks begin on the source's session clock; 0 of every other table", unit="ms"
+        ),
         field("num_units", UNIT, "length shared by all tracks", unit="160 ms units"),
         field("duration_ms", MS, "num_units x 160", unit="ms"),
         field("source_sha256", TEXT, "content of all source files of the session"),
@@ -50,7 +52,9 @@ TRACKS = Table(
         CONSENT,
         field("language", TEXT, "BCP 47 tag from the manifest", nullable=True),
         field("num_units", UNIT, "length", unit="160 ms units"),
-        field("video_path", TEXT, "H.264, closed GOP of one unit, below the data folder; null: no video", nullable=True),
+        field(
+            "video_path", TEXT, "H.264, closed GOP of one unit, below the data folder; null: no video", nullable=True
+        ),
         field("video_sha256", TEXT, "content of the video file", nullable=True),
         field("width", pa.int32(), "video width", unit="pixels", nullable=True),
         field("height", pa.int32(), "video height", unit="pixels", nullable=True),

@@ -37,7 +37,9 @@ def test_a_union_covers_the_same_instants(spans: list[Span]) -> None:
 def test_an_intersection_holds_what_both_hold(one: list[Span], two: list[Span]) -> None:
     shared = intersect_spans(merge_spans(one), merge_spans(two))
     assert instants(shared) == instants(one) & instants(two)
-    assert sum(span.duration_ms for span in shared) == sum(covered_ms(span, merge_spans(two)) for span in merge_spans(one))
+    assert sum(span.duration_ms for span in shared) == sum(
+        covered_ms(span, merge_spans(two)) for span in merge_spans(one)
+    )
 
 
 @given(TIMES, st.integers(1, 2000))

@@ -1,4 +1,4 @@
-"""The whole DAG, as `dvc repro` runs it, on two sessions of 10 s: every stage leaves what the next one and a reader need."""
+"""The whole DAG, as `dvc repro` runs it, on two sessions of 10 s: every stage leaves what the next one needs."""
 
 import hashlib
 import json
@@ -44,7 +44,12 @@ def make_workspace(folder: Path, **changes: dict) -> Path:
 def dvc(folder: Path, *arguments: str) -> str:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": "."}
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments], cwd=folder, capture_output=True, text=True, check=False, env=environment
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout

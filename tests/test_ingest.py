@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,13 @@ FLASHES_S = (0.6, 2.2, 4.4)  # in session time
 
 
 def make_clip(
-    path: Path, *, rate: str = "25", sound_hz: int = 48000, start_s: float = 0.0, seconds: float = 5.0, size: str = "128x96"
+    path: Path,
+    *,
+    rate: str = "25",
+    sound_hz: int = 48000,
+    start_s: float = 0.0,
+    seconds: float = 5.0,
+    size: str = "128x96",
 ) -> None:
     """A file whose media time 0 is session time `start_s`: black, with 200 ms white flashes that beep."""
     near = "+".join(f"between(t+{start_s},{at},{at + 0.2})" for at in FLASHES_S)
@@ -68,7 +73,12 @@ def ingest_rows(folder: Path, rows: list[dict[str, Any]], session_id: str = "s")
 
 @pytest.mark.parametrize(
     ("name", "rate", "sound_hz", "start_s"),
-    [("a.mp4", "25", 48000, 0.0), ("a.mkv", "30000/1001", 44100, 0.13), ("a.mov", "24", 44100, 0.4), ("a.mp4", "30", 48000, 0.25)],
+    [
+        ("a.mp4", "25", 48000, 0.0),
+        ("a.mkv", "30000/1001", 44100, 0.13),
+        ("a.mov", "24", 44100, 0.4),
+        ("a.mp4", "30", 48000, 0.25),
+    ],
 )
 def test_picture_and_sound_share_one_clock(tmp_path: Path, name: str, rate: str, sound_hz: int, start_s: float) -> None:
     make_clip(tmp_path / name, rate=rate, sound_hz=sound_hz, start_s=start_s)
@@ -129,7 +139,10 @@ def test_words_follow_the_clock_and_strays_are_counted(tmp_path: Path) -> None:
     result, data = ingest_rows(tmp_path, rows)
     kept = json.loads((data / "tracks/s/a.words.json").read_text())["words"]
     assert kept == [{"word": "red?", "start_ms": 800, "end_ms": 1100}]
-    assert [(key, reason) for key, reason, _ in result.rejections] == [("s/a", "word_outside_track"), ("s/b", "bad_words")]
+    assert [(key, reason) for key, reason, _ in result.rejections] == [
+        ("s/a", "word_outside_track"),
+        ("s/b", "bad_words"),
+    ]
     assert "late" not in str(result.rejections)
 
 
@@ -140,7 +153,10 @@ def test_rttm_gates_a_mix_and_marks_its_overlaps(tmp_path: Path) -> None:
     lines = ["SPEAKER call 1 0.5 1.5 <NA> <NA> anna <NA> <NA>", "SPEAKER call 1 1.6 1.4 <NA> <NA> ben <NA> <NA>"]
     (tmp_path / "call.rttm").write_text("\n".join(lines) + "\n")
     _, rows = find_sources(tmp_path)
-    assert [(row.participant, row.rttm_speaker, row.audio_kind) for row in rows] == [("a", "anna", "shared"), ("b", "ben", "shared")]
+    assert [(row.participant, row.rttm_speaker, row.audio_kind) for row in rows] == [
+        ("a", "anna", "shared"),
+        ("b", "ben", "shared"),
+    ]
     result, data = ingest_rows(tmp_path, [{k: v for k, v in vars(row).items() if k != "session_id"} for row in rows])
     assert result.tables["sessions"][0]["layout"] == "mixed"
     anna, ben = result.tables["tracks"]
@@ -155,7 +171,10 @@ def test_rttm_gates_a_mix_and_marks_its_overlaps(tmp_path: Path) -> None:
 def test_shared_sound_without_rttm_is_mixed_throughout(tmp_path: Path) -> None:
     make_clip(tmp_path / "table.mp4")
     shared = {"uri": "table.mp4", "audio_kind": "shared"}
-    rows = [{"participant": "a", "crop": (0, 0, 64, 96), **shared}, {"participant": "b", "crop": (64, 0, 64, 96), **shared}]
+    rows = [
+        {"participant": "a", "crop": (0, 0, 64, 96), **shared},
+        {"participant": "b", "crop": (64, 0, 64, 96), **shared},
+    ]
     result, _ = ingest_rows(tmp_path, rows)
     session, tracks = result.tables["sessions"][0], result.tables["tracks"]
     assert session["layout"] == "split_screen"
@@ -164,7 +183,9 @@ def test_shared_sound_without_rttm_is_mixed_throughout(tmp_path: Path) -> None:
 
 
 def test_channels_and_crops_pick_their_participant(tmp_path: Path) -> None:
-    video = ffmpeg.input("color=black:s=128x96:r=25:d=2", f="lavfi").filter("drawbox", x=64, w=64, h=96, color="white", t="fill")
+    video = ffmpeg.input("color=black:s=128x96:r=25:d=2", f="lavfi").filter(
+        "drawbox", x=64, w=64, h=96, color="white", t="fill"
+    )
     audio = ffmpeg.input("aevalsrc=0|0.5*sin(2*PI*400*t):s=48000:d=2:c=stereo", f="lavfi")
     out = ffmpeg.output(video, audio, str(tmp_path / "split.mp4"), vcodec="libx264", acodec="aac", threads=1)
     out.global_args("-v", "error").run(cmd=media.ffmpeg_path())
@@ -174,7 +195,12 @@ def test_channels_and_crops_pick_their_participant(tmp_path: Path) -> None:
     ]
     _, data = ingest_rows(tmp_path, rows)
     assert read_frames(data / "tracks/s/a.mp4").mean() < 20 and read_frames(data / "tracks/s/b.mp4").mean() > 235
-    assert np.abs(read_wav(data / "tracks/s/a.wav")[0]).max() < 0.01 < 0.4 < np.abs(read_wav(data / "tracks/s/b.wav")[0]).max()
+    assert (
+        np.abs(read_wav(data / "tracks/s/a.wav")[0]).max()
+        < 0.01
+        < 0.4
+        < np.abs(read_wav(data / "tracks/s/b.wav")[0]).max()
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -182,7 +208,10 @@ def test_channels_and_crops_pick_their_participant(tmp_path: Path) -> None:
 def test_people_never_leak_between_splits(speaker: str, others: list[str]) -> None:
     params = IngestParams()
     shares = (params.split_salt, params.valid_fraction, params.test_fraction)
-    rows = [SourceRow(session_id="s", participant=str(i), uri="x", speaker_id=name) for i, name in enumerate([speaker, *others])]
+    rows = [
+        SourceRow(session_id="s", participant=str(i), uri="x", speaker_id=name)
+        for i, name in enumerate([speaker, *others])
+    ]
     splits = {split_of(name, *shares) for name in [speaker, *others]}
     if len(splits) == 1:
         assert session_split(rows, params) == split_of(speaker, *shares)
@@ -261,12 +290,12 @@ def test_the_stage_counts_everything(tmp_path: Path) -> None:
     counts = ingest.run(data, params, workers=2)
     assert (counts["keys"], counts["done"], counts["rejected"]) == (2, 1, {"unreadable": 1})
     assert [row["participant"] for row in read_rows(data, "tracks")] == ["a", "b"]
-    before = {path: os.stat(path).st_mtime_ns for path in (data / "tracks").rglob("*.mp4")}
+    before = {path: path.stat().st_mtime_ns for path in (data / "tracks").rglob("*.mp4")}
     (source / "three").mkdir()
     shutil.copy(source / "one/a.mp4", source / "three/a.mp4")
     counts = ingest.run(data, params, workers=2)
     assert counts["done"] == 2
-    assert all(os.stat(path).st_mtime_ns == stamp for path, stamp in before.items()), "a finished session was done again"
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items()), "a finished session was done again"
 
 
 def test_a_crop_outside_the_frame_is_said_before_any_work(tmp_path: Path) -> None:

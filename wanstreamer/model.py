@@ -200,6 +200,7 @@ class DuplexModel(nn.Module):
         depth_scale = (2 * self.config.num_layers) ** -0.5
         with torch.no_grad():
             for block in self.blocks:
+                assert isinstance(block, Block)
                 block.attention_out.weight.mul_(depth_scale)
                 block.feed_out.weight.mul_(depth_scale)
 
