@@ -203,7 +203,9 @@ def _map_ray(jobs: Sequence[Job], worker: _Worker, workers: int) -> Iterator[dic
             pool = ray.data.ActorPoolStrategy(size=min(workers, len(rows)))
             mapped = dataset.map(actor, fn_constructor_args=(held,), compute=pool, num_cpus=1)
         else:
-            mapped = dataset.map(worker.__call__, compute=ray.data.TaskPoolStrategy(size=workers), num_cpus=1)
+            mapped = dataset.map(
+                worker.__call__, compute=ray.data.TaskPoolStrategy(size=min(workers, len(rows))), num_cpus=1
+            )
         yield from mapped.iter_rows()
     finally:
         if started:
