@@ -125,9 +125,9 @@ def run_keys(
     if len(pending) < len(jobs):
         print(f"{stage}: {len(jobs) - len(pending)} of {len(jobs)} keys are up to date", file=sys.stderr)
     if pending:
-        worker = _Worker(data=data, home=home, work=work, setup=dict(setup or {}), prints=prints, tables=tuple(tables))
+        worker = _Worker(data=data, home=home, work=work, setup=dict(setup or {}), tables=tuple(tables))
         with progress(len(pending), stage) as advance:
-            for outcome in _map_ray(pending, worker, workers):
+            for outcome in _map_ray([(job, prints[job.key]) for job in pending], worker, workers):
                 if outcome["error"]:
                     raise InputError(outcome["error"])
                 advance()
@@ -144,11 +144,10 @@ class _Worker:
         home: Path,
         work: Any,
         setup: dict[str, Any],
-        prints: dict[str, str],
         tables: tuple[str, ...],
     ) -> None:
         self.data, self.home, self.work, self.setup = data, home, work, setup
-        self.prints, self.tables = prints, tables
+        self.tables = tables
         self.built: Work | None = None
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
@@ -167,11 +166,11 @@ class _Worker:
         except InputError as error:
             shutil.rmtree(scratch)
             return {"key": job.key, "error": str(error)}
-        _write_part(self.data, self.home / job.key, scratch, result, self.prints[job.key], self.tables)
+        _write_part(self.data, self.home / job.key, scratch, result, row["fingerprint"], self.tables)
         return {"key": job.key, "error": ""}
 
 
-def _map_ray(jobs: Sequence[Job], worker: _Worker, workers: int) -> Iterator[dict[str, str]]:
+def _map_ray(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int) -> Iterator[dict[str, str]]:
     """Outcomes in the order the jobs finish. An exception in a worker is a bug and stops the run."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -194,14 +193,13 @@ def _map_ray(jobs: Sequence[Job], worker: _Worker, workers: int) -> Iterator[dic
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        rows = [{"job": json.dumps(asdict(job))} for job in jobs]
+        rows = [{"job": json.dumps(asdict(job)), "fingerprint": fingerprint} for job, fingerprint in jobs]
         # One row a block: a task is a session, and finished sessions come back one by one.
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
         if isinstance(worker.work, type):
-            held = ray.put(worker)
             actor: Any = _Actor  # a class, where the stubs of map expect a function
             pool = ray.data.ActorPoolStrategy(size=min(workers, len(rows)))
-            mapped = dataset.map(actor, fn_constructor_args=(held,), compute=pool, num_cpus=1)
+            mapped = dataset.map(actor, fn_constructor_args=(worker,), compute=pool, num_cpus=1)
         else:
             mapped = dataset.map(
                 worker.__call__, compute=ray.data.TaskPoolStrategy(size=min(workers, len(rows))), num_cpus=1
@@ -215,10 +213,8 @@ def _map_ray(jobs: Sequence[Job], worker: _Worker, workers: int) -> Iterator[dic
 class _Actor:
     """One per worker process, so that weights load once."""
 
-    def __init__(self, worker: Any) -> None:
-        import ray
-
-        self.worker = ray.get(worker) if isinstance(worker, ray.ObjectRef) else worker
+    def __init__(self, worker: _Worker) -> None:
+        self.worker = worker
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         return self.worker(row)
