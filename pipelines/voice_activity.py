@@ -25,13 +25,13 @@ SILENT_DB = -100.0  # level of digital silence
 class VoiceParams:
     """Thresholds of voice activity and of the crosstalk guard."""
 
-    vad_threshold: float = 0.5  # speech probability that opens an interval (silero's default)
-    vad_off_threshold: float = 0.35  # and the one under which it closes (silero's default: 0.15 lower)
+    vad_threshold: float = 0.4  # speech probability that opens an interval (silero: 0.5; short "yeah"s reach less)
+    vad_off_threshold: float = 0.25  # and the one under which it closes (0.15 lower, as silero does)
     vad_min_speech_ms: int = 60  # shorter detections are clicks; a short "mm" is about 150
     vad_min_silence_ms: int = 60  # shorter dips do not close an interval (IPUs join up to 200 anyway)
     edge_reach_ms: int = 160  # an edge moves outwards by at most this (silero's onset and release lag)
-    edge_depth_ms: int = 96  # and inwards by at most this
-    edge_level: float = 0.35  # where between background (0) and speech (1), in dB, an edge lies
+    edge_depth_ms: int = 160  # and inwards by at most this
+    edge_level: float = 0.3  # where between background (0) and speech (1), in dB, an edge lies
     edge_min_rise_db: float = 6.0  # with less between background and speech the detector's edge stays
     crosstalk_db: float = 15.0  # another track this much louder makes a stretch suspect
     crosstalk_correlation: float = 0.4  # and this much the same waveform makes it bleed

@@ -265,7 +265,7 @@ def test_states_that_border_on_a_simultaneous_edge_are_ambiguous() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("Mhm.", True), ("Yeah, right", True), ("I see.", True), ("oh okay yeah right sure", True), ("Oh, nice one", True),
-     ("And yeah", False), ("So, yeah", False), ("Blue.", False), ("we took it", False), ("yeah it was far", False)],
+     ("And yeah", False), ("So, yeah", False), ("for a-", False), ("Blue.", False), ("we took it", False), ("yeah it was far", False)],
 )  # fmt: skip
 def test_wording_of_backchannels(text: str, expected: bool) -> None:
     words = spread(0, 1000, text)

@@ -69,10 +69,11 @@ def has_punctuation(words: Sequence[Word]) -> bool:
 
 def is_backchannel_wording(words: Sequence[Word], *, max_words: int, min_cue_share: float) -> bool:
     """All words cues; or few words, enough of them cues, and a first word that does not open a sentence."""
-    tokens = [token for token in (normal_form(word.text) for word in words) if token]
+    said = [(normal_form(word.text), bool(_CUT_OFF.search(word.text.rstrip(_QUOTES)))) for word in words]
+    tokens = [token for token, _ in said if token]
     if not tokens:
         return False
-    is_cue = [token in CUES for token in tokens]
+    is_cue = [token in CUES and not cut_off for token, cut_off in said if token]  # "a-" is no "a"
     opens = tokens[0] in NOT_FIRST
     for phrase in CUE_PHRASES:
         for i in range(len(tokens) - len(phrase) + 1):

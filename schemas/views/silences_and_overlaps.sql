@@ -1,0 +1,6 @@
+-- Each silence and overlap between two stretches of lone speech: who spoke before, who after, how long.
+SELECT session_id, start_ms, label, participant AS before, coalesce(other, participant) AS after_or_along,
+    end_ms - start_ms AS duration_ms
+FROM events
+WHERE kind = 'state'
+ORDER BY session_id, start_ms

@@ -1,0 +1,205 @@
+"""SQL over the tables of a data folder, through DuckDB views: `python -m tools.query "FROM session_summary"`.
+
+`<data>/wanstreamer.duckdb` holds views only: one per table that is there, `rejections` over all stages, and those of
+schemas/views. They read the Parquet files by absolute path, so answers follow the files and the current folder does not
+matter. The file is made again whenever a table appears or goes, a view changes or the folder has moved.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pipelines.errors import exit_on_input_error
+from schemas import TABLES
+from wanstreamer.errors import InputError
+
+VIEWS = Path(__file__).resolve().parent.parent / "schemas" / "views"
+DATABASE = "wanstreamer.duckdb"
+
+
+def table_files(data: Path) -> dict[str, str]:
+    """Table name -> what its view reads: one Parquet file, or all of a folder. Tables without a file are left out."""
+    home = data.resolve() / "tables"
+    found = {name: str(home / f"{name}.parquet") for name in TABLES if (home / f"{name}.parquet").is_file()}
+    if any((home / "rejections").glob("*.parquet")):
+        found["rejections"] = str(home / "rejections" / "*.parquet")
+    return found
+
+
+def view_statements(data: Path) -> dict[str, str]:
+    """View name -> its SELECT, for everything that can be made from the tables that are there."""
+    statements = {name: f"SELECT * FROM read_parquet({_quoted(path)})" for name, path in table_files(data).items()}
+    for path in sorted(VIEWS.glob("*.sql")):
+        if _needs(path) <= set(statements):
+            statements[path.stem] = path.read_text(encoding="utf-8").strip()
+    return statements
+
+
+def _needs(path: Path) -> set[str]:
+    """The tables a view reads."""
+    text = re.sub(r"--.*", "", path.read_text(encoding="utf-8"))
+    return {name for name in re.findall(r"\b(?:FROM|JOIN)\s+(\w+)", text) if name in TABLES}
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def build(data: Path) -> Path:
+    """Write the database of views; the old one stays until the new one is whole. Returns its path."""
+    statements = _checked(data)
+    final = data.resolve() / DATABASE
+    temporary = final.with_name(f".{DATABASE}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        with duckdb.connect(str(temporary)) as connection:
+            for name, select in statements.items():
+                connection.execute(f"CREATE VIEW {name} AS {select}").fetchall()
+            connection.execute(f"CREATE VIEW built_from AS SELECT '{_digest(statements)}' AS digest").fetchall()
+        temporary.replace(final)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return final
+
+
+def _checked(data: Path) -> dict[str, str]:
+    if not data.is_dir():
+        raise InputError(f"{data}: no such data folder; pass --data DIR")
+    statements = view_statements(data)
+    if not statements:
+        raise InputError(f"{data}: holds no tables; run the pipeline first (make repro) or pass --data DIR")
+    return statements
+
+
+def _digest(statements: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(statements, sort_keys=True).encode()).hexdigest()
+
+
+def connect(data: Path) -> duckdb.DuckDBPyConnection:
+    """The database of views, read only; made first where it is missing or out of date."""
+    final = data.resolve() / DATABASE
+    if not _is_current(final, _digest(_checked(data))):
+        build(data)
+    try:
+        return duckdb.connect(str(final), read_only=True)
+    except duckdb.IOException as error:
+        raise InputError(f"{final}: another program holds it open for writing; close that and try again") from error
+
+
+def _is_current(path: Path, digest: str) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            return connection.execute("SELECT digest FROM built_from").fetchall() == [(digest,)]
+    except duckdb.Error:
+        return False
+
+
+def query(data: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Column names and rows of one SQL statement. Raises InputError with one line for SQL that cannot run."""
+    with connect(data) as connection:
+        try:
+            answer = connection.execute(sql)
+            rows = answer.fetchall()
+            return [column[0] for column in answer.description or ()], rows
+        except duckdb.Error as error:
+            raise InputError(_explained(data, str(error))) from error
+
+
+def _explained(data: Path, message: str) -> str:
+    missing = re.search(r"Table with name (\w+) does not exist", message)
+    if missing:
+        name = missing[1].lower()
+        view = VIEWS / f"{name}.sql"
+        lacking = sorted(_needs(view) - set(table_files(data))) if view.is_file() else [name] if name in TABLES else []
+        if lacking:
+            stages = ", ".join(dict.fromkeys(TABLES[table].stage for table in lacking))
+            return f"{name}: needs {', '.join(lacking)}, not there yet in {data / 'tables'}; run {stages} first"
+    first, *rest = [line.strip() for line in message.splitlines() if line.strip()]
+    hint = next((line for line in rest if line.startswith(("Did you mean", "Candidate"))), "")
+    return f"SQL: {first} {hint}".strip() + " (--tables lists tables and columns)"
+
+
+def describe() -> str:
+    """The tables and their columns, from the Arrow metadata, and the views with their first comment."""
+    lines: list[str] = []
+    for table in TABLES.values():
+        lines += ["", f"{table.name} ({table.stage}): {table.meaning}", f"  key: {', '.join(table.key)}"]
+        for column in table.schema:
+            about = {key.decode(): value.decode() for key, value in (column.metadata or {}).items()}
+            unit = f" [{about['unit']}]" if about.get("unit") else ""
+            null = ", may be null" if column.nullable else ""
+            lines.append(f"  {column.name}: {column.type}{null}{unit} - {about['meaning']}")
+    lines += ["", "views"]
+    lines += [f"  {path.stem}: {path.read_text().splitlines()[0].lstrip('- ')}" for path in sorted(VIEWS.glob("*.sql"))]
+    return "\n".join(lines).strip()
+
+
+def print_rows(names: Sequence[str], rows: Sequence[tuple[Any, ...]], form: str) -> None:
+    """`table` for people, `json` (a list of objects) and `csv` for programs."""
+    if form == "json":
+        print(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=1, default=str))
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(rows)
+    else:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE)
+        for i, name in enumerate(names):
+            numeric = any(isinstance(row[i], int | float) for row in rows)
+            table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*("" if value is None else _shown(value) for value in row))
+        console = Console()
+        # A file or pipe has no width of its own: nothing is folded there.
+        Console(width=None if console.is_terminal else 10_000, markup=False).print(table)
+        print(f"{len(rows)} row{'' if len(rows) == 1 else 's'}", file=sys.stderr)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.query", description="SQL over the tables of a data folder.")
+    parser.add_argument("sql", nargs="?", help='for example "FROM session_summary"')
+    parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
+    parser.add_argument("--build", action="store_true", help=f"only make <data>/{DATABASE}")
+    parser.add_argument("--tables", action="store_true", help="print what tables, columns and views mean")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_const", const="json", dest="form", default="table")
+    form.add_argument("--csv", action="store_const", const="csv", dest="form")
+    args = parser.parse_args(arguments)
+    with exit_on_input_error():
+        if args.tables:
+            print(describe())
+        elif args.build:
+            path = build(args.data)
+            absent = sorted(set(TABLES) - set(table_files(args.data)))
+            print(f"{path}: {len(view_statements(args.data))} views" + _note(absent))
+        elif not args.sql:
+            raise InputError('no SQL given; for example: python -m tools.query "FROM session_summary"')
+        else:
+            print_rows(*query(args.data, args.sql), args.form)
+
+
+def _note(absent: Sequence[str]) -> str:
+    return f"; left out, not there yet: {', '.join(absent)}" if absent else ""
+
+
+if __name__ == "__main__":
+    main()
