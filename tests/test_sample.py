@@ -22,9 +22,12 @@ from pipelines.stage import Rejected
 from tools.sample import corpus, grammar
 from tools.sample.cast import Recording, plan, split_counts
 from tools.sample.corpus import SampleParams, run
-from tools.sample.face import draw_frames, make_look
+from tools.sample.dialogue import Dialogue, other
+from tools.sample.face import draw_frames
+from tools.sample.look import make_look
 from tools.sample.motion import Motion, make_motion
-from tools.sample.script import Dialogue, other, samples_of_ms, write_dialogue
+from tools.sample.phrases import samples_of_ms
+from tools.sample.script import write_dialogue
 from tools.sample.session import make_session
 from tools.sample.voice import RATE_HZ, Voice, VoiceSpec
 from wanstreamer.errors import InputError

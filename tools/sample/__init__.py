@@ -7,8 +7,11 @@ gives every stage something to work on without a download, and tests something t
     cast.py      who meets whom, with which face, voice, containers, rates and offsets
     grammar.py   what is said: a fixed small world, statements, questions with their answers
     script.py    when it is said: turns, gaps, overlaps, interruptions, backchannels
+    dialogue.py  the conversation that comes of it
+    phrases.py   one phrase: trimmed, its words timed, broken off
     voice.py     text -> samples and word times, espeak-ng in a child process
     motion.py    what a face does while its owner speaks and listens
+    look.py      who it belongs to, and where they sit
     face.py      drawing it
     record.py    mix, noise, bleed, encode
     truth.py     the tables no stage may read

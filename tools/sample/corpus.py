@@ -130,10 +130,9 @@ def summarise(recordings: list[Recording], rows: Rows, speech_ms: float) -> dict
     overlaps = [-row["fto_ms"] for row in rows["transitions"] if row["label"] == "terminal_overlap"]
     yields = [row["yield_ms"] for row in rows["transitions"] if row["yield_ms"] is not None]
     backchannels = rows["backchannels"]
-    short = sum(len(row["text"].split()) <= 3 for row in [*rows["turns"], *backchannels])
-    # A short answer that begins a longer turn is no short utterance of its own, but still stands apart by its pause.
-    answers = sum(row["is_short"] for row in rows["answers"])
-    continued = answers - len(_short_turns(rows) & {_place(row) for row in rows["answers"] if row["is_short"]})
+    short_answers = {_place(row) for row in rows["answers"] if row["is_short"]}
+    # A short answer counts when its speaker goes on too: the pause after it sets it apart.
+    short = short_answers | {_place(row) for row in [*rows["turns"], *backchannels] if len(row["text"].split()) <= 3}
     return {
         "keys": len(recordings),
         "done": len(recordings),
@@ -151,18 +150,14 @@ def summarise(recordings: list[Recording], rows: Rows, speech_ms: float) -> dict
         "backchannels": len(backchannels),
         "backchannels_in_pause": sum(row["in_pause"] for row in backchannels),
         "questions": len(rows["answers"]),
-        "short_answers": answers,
-        "short_answer_share": round(answers / (short + continued), 4) if short + continued else None,
+        "short_answers": len(short_answers),
+        "short_answer_share": round(len(short_answers) / len(short), 4) if short else None,
         "rows": {name: len(some) for name, some in sorted(rows.items())},
     }
 
 
 def _place(row: dict[str, Any]) -> tuple[str, str, int]:
     return row["session_id"], row["participant"], row["start_ms"]
-
-
-def _short_turns(rows: Rows) -> set[tuple[str, str, int]]:
-    return {_place(row) for row in rows["turns"] if len(row["text"].split()) <= 3}
 
 
 def main(arguments: list[str] | None = None) -> None:

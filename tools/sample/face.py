@@ -1,24 +1,21 @@
-"""A seed and motion -> frames of a talking face, drawn with OpenCV.
+"""A look and motion -> frames of a talking face, drawn with OpenCV.
 
-The identity (skin, hair, shape of head, eyes, nose and mouth, glasses, beard, clothes) comes from the speaker's seed;
-background, light and framing from the session, as when people are recorded twice. The head fills most of the frame and
-the mouth a sixth of its width, so that lips can still be read at 64 x 48.
+The head fills most of the frame and the mouth a sixth of its width, so that lips can still be read at 64 x 48.
 
 Coordinates of the drawing: origin in the middle of the head, x right, y down, 1 = half the height of the head.
 A point of the face at depth z moves by z times (yaw, pitch): features slide over the outline as on a turning head.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 import cv2
 import numpy as np
 
+from tools.sample.look import CLOTHES, Colour, Look, mix, shade
 from tools.sample.motion import Motion
 
 SHIFT = 4  # OpenCV takes fixed-point coordinates: sixteenths of a pixel keep slow motion smooth
-Colour = tuple[int, int, int]  # blue, green, red
 Points = np.ndarray  # (n, 2) at rest, or (F, n, 2)
 
 
@@ -28,110 +25,6 @@ class Add(Protocol):
     def __call__(
         self, points: Points, colour: Colour, *, depth: float | None = None, thickness: int = 0, follow: float = 1.0
     ) -> None: ...
-
-
-SKINS = (
-    (199, 219, 245),
-    (172, 202, 236),
-    (143, 178, 222),
-    (120, 158, 210),
-    (92, 130, 186),
-    (66, 98, 150),
-    (48, 72, 112),
-)
-HAIRS = (
-    (28, 26, 30),
-    (35, 48, 68),
-    (45, 70, 105),
-    (80, 130, 175),
-    (120, 180, 215),
-    (50, 75, 150),
-    (165, 165, 170),
-    (90, 95, 100),
-)
-IRISES = ((110, 70, 40), (150, 110, 60), (60, 100, 60), (40, 65, 95), (35, 45, 60))
-CLOTHES = (
-    (150, 70, 50),
-    (60, 60, 160),
-    (70, 120, 60),
-    (50, 50, 55),
-    (190, 185, 180),
-    (130, 60, 120),
-    (60, 150, 200),
-    (140, 130, 50),
-)
-WALLS = (
-    (205, 195, 180),
-    (190, 205, 205),
-    (215, 215, 205),
-    (150, 165, 160),
-    (175, 160, 185),
-    (140, 120, 110),
-    (120, 140, 170),
-    (225, 220, 225),
-)
-HAIR_STYLES = ("short", "parted", "long", "bob", "bun", "curly", "bald")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """One person in one session."""
-
-    skin: Colour
-    hair: Colour
-    iris: Colour
-    cloth: Colour
-    wall: Colour
-    hair_style: str
-    has_glasses: bool
-    beard: float  # 0 none, else how strongly it covers the skin
-    head_width: float  # half width over half height
-    jaw: float  # taper below the cheeks
-    fringe_y: float  # hairline
-    eye_x: float
-    eye_y: float
-    eye_size: float
-    brow_y: float
-    brow_weight: float
-    nose_length: float
-    nose_width: float
-    mouth_y: float
-    mouth_width: float
-    lip: float  # thickness
-    light_side: int  # -1 or 1: where the light comes from
-    decor: int  # which background
-    scale: float  # half head height over frame height
-    centre_x: float  # of the head, share of the frame
-    centre_y: float
-
-
-def make_look(face_seed: int, session_seed: list[int], *, may_have_beard: bool) -> Look:
-    """The person of `face_seed` as recorded in the session of `session_seed`."""
-    person, place = np.random.default_rng(face_seed), np.random.default_rng(session_seed)
-
-    def any_of(rng: np.random.Generator, options: tuple[Colour, ...], spread: int) -> Colour:
-        base = options[int(rng.integers(len(options)))]
-        return _colour(np.array(base) + rng.integers(-spread, spread + 1, size=3))
-
-    tone = int(person.integers(len(SKINS)))
-    hairs = HAIRS if tone < 4 else HAIRS[:3]
-    styles = HAIR_STYLES[:2] + HAIR_STYLES[5:] if may_have_beard else HAIR_STYLES[1:6]
-    return Look(
-        skin=any_of(person, SKINS[tone : tone + 1], 8), hair=any_of(person, hairs, 8),
-        iris=any_of(person, IRISES if tone < 4 else IRISES[3:], 10),
-        cloth=any_of(person, CLOTHES, 25), wall=any_of(place, WALLS, 20),
-        hair_style=styles[int(person.integers(len(styles)))], has_glasses=bool(person.random() < 0.3),
-        beard=float(person.uniform(0.35, 0.8)) if may_have_beard and person.random() < 0.45 else 0.0,
-        head_width=float(person.uniform(0.70, 0.82)), jaw=float(person.uniform(0.12, 0.32)),
-        fringe_y=float(person.uniform(-0.68, -0.48)), eye_x=float(person.uniform(0.29, 0.35)),
-        eye_y=float(person.uniform(-0.16, -0.08)), eye_size=float(person.uniform(0.115, 0.145)),
-        brow_y=float(person.uniform(0.20, 0.27)), brow_weight=float(person.uniform(0.03, 0.06)),
-        nose_length=float(person.uniform(0.25, 0.34)), nose_width=float(person.uniform(0.09, 0.14)),
-        mouth_y=float(person.uniform(0.53, 0.60)), mouth_width=float(person.uniform(0.25, 0.31)),
-        lip=float(person.uniform(0.045, 0.075)), light_side=int(place.choice((-1, 1))), decor=int(place.integers(4)),
-        scale=float(place.uniform(0.40, 0.45)), centre_x=0.5 + float(place.uniform(-0.04, 0.04)),
-        centre_y=0.49 + float(place.uniform(-0.02, 0.02)),
-    )  # fmt: skip
 
 
 def draw_frames(look: Look, motion: Motion, width: int, height: int) -> Iterator[np.ndarray]:
@@ -154,7 +47,7 @@ def _strokes(look: Look, motion: Motion, width: int, height: int) -> list[tuple[
     (0 filled, negative a closed line)."""
     size = look.scale * height
     line = max(1, round(height / 120))
-    dark = _shade(look.skin, 0.72)
+    dark = shade(look.skin, 0.72)
     opening = motion.mouth_open
     strokes: list[tuple[np.ndarray, Colour, int]] = []
 
@@ -179,17 +72,17 @@ def _strokes(look: Look, motion: Motion, width: int, height: int) -> list[tuple[
 
     head = _head(look, opening)
     if look.hair_style in ("long", "bob", "curly", "bun"):
-        add(_back_hair(look), _shade(look.hair, 0.8), depth=-0.4)
+        add(_back_hair(look), shade(look.hair, 0.8), depth=-0.4)
     add(_neck(look), dark, depth=0.0, follow=0.35)
     add(_shoulders(look), look.cloth, depth=0.0, follow=0.12)
-    add(_collar(look), _shade(look.cloth, 0.7), depth=0.0, follow=0.12)
+    add(_collar(look), shade(look.cloth, 0.7), depth=0.0, follow=0.12)
     for side in (-1, 1):
         if look.hair_style not in ("long", "bob"):
-            add(_ellipse(side * look.head_width * 1.0, 0.02, 0.1, 0.2), _shade(look.skin, 0.88), depth=-0.1)
+            add(_ellipse(side * look.head_width * 1.0, 0.02, 0.1, 0.2), shade(look.skin, 0.88), depth=-0.1)
     add(head, look.skin, depth=0.0)
-    add(_far_cheek(look, head), _shade(look.skin, 0.86), depth=0.0)
+    add(_far_cheek(look, head), shade(look.skin, 0.86), depth=0.0)
     if look.beard:
-        add(_beard(look, opening), _mix(look.skin, look.hair, look.beard), depth=0.05)
+        add(_beard(look, opening), mix(look.skin, look.hair, look.beard), depth=0.05)
     _add_mouth(add, look, motion, line)
     nose_y = look.eye_y + 0.12 + look.nose_length
     add(_nose(look, nose_y), dark, depth=1.15, thickness=line + 1)
@@ -319,13 +212,13 @@ def _add_mouth(add: Add, look: Look, motion: Motion, line: int) -> None:
     bow = arch * (1 - 0.25 * np.exp(-((u / 0.18) ** 2)))
     x = half * u
     lips = _closed(x * 1.06, upper - look.lip * bow, lower + look.lip * 1.25 * arch)
-    red = _mix(look.skin, (80, 70, 175), 0.55)
+    red = mix(look.skin, (80, 70, 175), 0.55)
     add(lips, red)
     add(_closed(x, upper, lower), (35, 22, 48))
     teeth = np.minimum(0.075 * opening, 0.05) * arch**0.5
     add(_closed(x * 0.8, upper, upper + teeth), (228, 232, 236))
     add(_closed(x * 0.6, lower - 0.055 * opening * arch, lower), (90, 80, 170))
-    add(np.stack([x, (upper + lower) / 2], axis=-1), _shade(red, 0.5), thickness=line)
+    add(np.stack([x, (upper + lower) / 2], axis=-1), shade(red, 0.5), thickness=line)
 
 
 def _add_eye(add: Add, look: Look, motion: Motion, side: int, line: int) -> None:
@@ -345,7 +238,7 @@ def _add_eye(add: Add, look: Look, motion: Motion, side: int, line: int) -> None
     add(centre + ring * size * 0.62, look.iris)
     add(centre + ring * size * 0.3, (18, 14, 14))
     # The lids cover what lies outside the aperture: the iris above all.
-    eyelid = _shade(look.skin, 0.93)
+    eyelid = shade(look.skin, 0.93)
     shut = np.maximum(lid, 0.25 * np.clip(gaze_y, 0, 1))
     edge = top + (bottom - top) * shut
     add(_closed(x, np.broadcast_to(top - size * 0.4, x.shape), edge), eyelid)
@@ -355,7 +248,7 @@ def _add_eye(add: Add, look: Look, motion: Motion, side: int, line: int) -> None
     arc = brow_y + 0.05 * (u + 0.12 * side) ** 2
     add(
         _closed(brow_x, arc - look.brow_weight * (1 - 0.5 * u**2), arc + look.brow_weight * 0.6),
-        _shade(look.hair, 0.75),
+        shade(look.hair, 0.75),
     )
 
 
@@ -378,9 +271,9 @@ def _background(look: Look, width: int, height: int) -> np.ndarray:
     at = lambda x, y: (round(x * width), round(y * height))  # noqa: E731
     if look.decor == 0:
         cv2.rectangle(wall, at(0.02, 0.05), at(0.2, 0.6), (235, 225, 205), -1, cv2.LINE_AA)
-        cv2.rectangle(wall, at(0.02, 0.05), at(0.2, 0.6), _shade(look.wall, 0.6), 3, cv2.LINE_AA)
+        cv2.rectangle(wall, at(0.02, 0.05), at(0.2, 0.6), shade(look.wall, 0.6), 3, cv2.LINE_AA)
     elif look.decor == 1:
-        cv2.rectangle(wall, at(0.78, 0.22), at(1.0, 0.27), _shade(look.wall, 0.55), -1)
+        cv2.rectangle(wall, at(0.78, 0.22), at(1.0, 0.27), shade(look.wall, 0.55), -1)
         for i in range(5):
             cv2.rectangle(wall, at(0.79 + 0.04 * i, 0.07 + 0.02 * (i % 3)), at(0.82 + 0.04 * i, 0.22), CLOTHES[i], -1)
     elif look.decor == 2:
@@ -398,18 +291,5 @@ def _background(look: Look, width: int, height: int) -> np.ndarray:
             )
     else:
         cv2.rectangle(wall, at(0.8, 0.12), at(0.97, 0.42), (60, 80, 110), -1)
-        cv2.rectangle(wall, at(0.82, 0.15), at(0.95, 0.39), _mix(look.wall, (200, 140, 80), 0.5), -1)
+        cv2.rectangle(wall, at(0.82, 0.15), at(0.95, 0.39), mix(look.wall, (200, 140, 80), 0.5), -1)
     return wall
-
-
-def _colour(values: np.ndarray) -> Colour:
-    blue, green, red = (int(value) for value in np.clip(np.round(values), 0, 255))
-    return blue, green, red
-
-
-def _shade(colour: Colour, factor: float) -> Colour:
-    return _colour(np.array(colour) * factor)
-
-
-def _mix(one: Colour, other: Colour, share: float) -> Colour:
-    return _colour(np.array(one) * (1 - share) + np.array(other) * share)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tools.sample.script import Dialogue, Utterance, other
+from tools.sample.dialogue import Dialogue, Utterance, other
 from tools.sample.voice import RATE_HZ
 
 STEP_MS = 10  # everything is made on this grid and then read off at the frame times

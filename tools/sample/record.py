@@ -14,7 +14,7 @@ import imageio_ffmpeg
 import numpy as np
 
 from tools.sample.cast import Stream
-from tools.sample.script import samples_of_ms
+from tools.sample.phrases import samples_of_ms
 from tools.sample.voice import RATE_HZ
 
 BLEED_DELAY_MS = 12  # from the other's loudspeaker to this microphone

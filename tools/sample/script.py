@@ -5,9 +5,9 @@ energy, so that all times are those of sound that is really there; only the sile
 drawn:
 
 - gaps: log-normal, median 380 ms; terminal overlaps: log-normal, median 410 ms: the medians of the CANDOR corpus
-  (Reece et al. 2023, Science Advances 9). Two in five floor changes overlap (Heldner & Edlund 2010, Journal of
-  Phonetics 38: about 40 %); answers overlap less and are mostly on the far side of zero (Stivers et al. 2009, PNAS
-  106: median answer offset near 100 ms, mode at 0 to 200 ms in every language).
+  (Reece et al. 2023, Science Advances 9). About a third of the floor changes overlap, interruptions included, not
+  quite the 40 % of Heldner & Edlund (2010, Journal of Phonetics 38), because short turns leave no room; answers
+  overlap less often and mostly follow the question (Stivers et al. 2009, PNAS 106).
 - the time to give way, 200 to 1500 ms with a median of 500 ms; pauses inside a turn, median 550 ms; and how often
   each thing happens: ours.
 
@@ -15,214 +15,25 @@ Speech that is broken off is really cut, inside a word, which is then marked wit
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tools.sample import grammar
-from tools.sample.voice import RATE_HZ, Voice, VoiceSpec
-from wanstreamer.clock import Span, merge_spans
+from tools.sample.dialogue import Answer, Dialogue, Transition, Utterance, other
+from tools.sample.phrases import Clip, cut, cut_points_ms, speak
+from tools.sample.voice import Voice, VoiceSpec
 
-HOP_MS = 10
-VOICED_DB = -32.0  # below the loud parts of the same phrase; espeak's pauses are digital silence
-CLOSURE_MS = 120  # silences up to this are stops inside words, not pauses
-FADE_MS = 12  # a cut without it clicks
 END_MARGIN_MS = 250  # the recording goes on a little after the last word
-
 GAP_MEDIAN_MS = 380
 PAUSE_MEDIAN_MS = 550
 OVERLAP_MEDIAN_MS = 410
-OVERLAP_SHARE = 0.55  # drawn where both turns are long enough, which leaves two in five of all but answers
+OVERLAP_SHARE = 0.7  # where both turns are long enough, which is one shift in two
 ANSWER_OVERLAP_SHARE = 0.3
 SIMULTANEOUS_MS = 150
-LAPSE_MS = (3100, 4200)  # mutual silence before an initiation (3000 and more, TURNS)
+LAPSE_MS = (3100, 4200)  # mutual silence before an initiation (3000 and more in the turn rules)
 OWN_PAUSE_MS = (1600, 2400)  # silence before the same speaker's next turn (1500 and more)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Word:
-    text: str
-    start_ms: int
-    end_ms: int
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Clip:
-    """One phrase, trimmed: starts and ends with sound. Times are from its first sample."""
-
-    samples: np.ndarray  # (T,) float32 at RATE_HZ
-    words: tuple[Word, ...]
-    speech: tuple[Span, ...]
-
-    @property
-    def duration_ms(self) -> int:
-        return self.speech[-1].end_ms
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Utterance:
-    """Phrases of one participant that belong together, on the session clock."""
-
-    participant: str
-    role: str  # turn, attempt (broken off without getting the floor), backchannel
-    clips: tuple[tuple[int, Clip], ...]  # (start_ms, phrase)
-    about: str = ""  # the thing talked about
-    asks: bool = False
-
-    @property
-    def start_ms(self) -> int:
-        return self.clips[0][0]
-
-    @property
-    def end_ms(self) -> int:
-        start_ms, clip = self.clips[-1]
-        return start_ms + clip.duration_ms
-
-    @property
-    def words(self) -> list[Word]:
-        return [
-            Word(text=word.text, start_ms=start_ms + word.start_ms, end_ms=start_ms + word.end_ms)
-            for start_ms, clip in self.clips for word in clip.words
-        ]  # fmt: skip
-
-    @property
-    def speech(self) -> list[Span]:
-        return [
-            Span(start_ms + span.start_ms, start_ms + span.end_ms)
-            for start_ms, clip in self.clips
-            for span in clip.speech
-        ]
-
-    @property
-    def text(self) -> str:
-        return " ".join(word.text for word in self.words)
-
-    @property
-    def is_broken(self) -> bool:
-        return self.words[-1].text.endswith("-")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Transition:
-    """What happened at an onset (the labels of step 9 of the turn rules)."""
-
-    participant: str
-    start_ms: int
-    label: str
-    holder: str  # who has the floor afterwards; "none" when both stop
-    outcome: str | None = None  # of an interruption: floor_taking or failed
-    yield_ms: int | None = None  # onset of the challenger to the last sound of whoever gives way
-    yielder: str | None = None
-    fto_ms: int | None = None  # at floor changes: onset minus the end of the previous turn
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    participant: str
-    start_ms: int
-    end_ms: int
-    text: str
-    fact: str
-    question: str
-    question_end_ms: int
-    is_short: bool  # at most three words
-
-
-@dataclass(kw_only=True)
-class Dialogue:
-    """A whole conversation; utterances in the order in which they were planned."""
-
-    duration_ms: int
-    utterances: list[Utterance] = field(default_factory=list)
-    transitions: list[Transition] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
-
-    def of(self, participant: str, *roles: str) -> list[Utterance]:
-        found = [u for u in self.utterances if u.participant == participant and (not roles or u.role in roles)]
-        return sorted(found, key=lambda u: u.start_ms)
-
-    def speech(self, participant: str) -> list[Span]:
-        return merge_spans([span for u in self.of(participant) for span in u.speech])
-
-    def words(self, participant: str) -> list[Word]:
-        return sorted((word for u in self.of(participant) for word in u.words), key=lambda word: word.start_ms)
-
-    def samples(self, participant: str) -> np.ndarray:
-        """Everything the participant says, (duration,) float32 at RATE_HZ."""
-        track = np.zeros(samples_of_ms(self.duration_ms), dtype=np.float32)
-        for utterance in self.of(participant):
-            for start_ms, clip in utterance.clips:
-                first = samples_of_ms(start_ms)
-                track[first : first + len(clip.samples)] += clip.samples
-        return track
-
-
-def samples_of_ms(ms: int) -> int:
-    return round(ms * RATE_HZ / 1000)
-
-
-def other(participant: str) -> str:
-    return "b" if participant == "a" else "a"
-
-
-def voiced_spans(samples: np.ndarray) -> list[Span]:
-    """Where a phrase sounds, in ms, to 10 ms; silences of stop consonants are closed."""
-    hop = RATE_HZ * HOP_MS // 1000
-    frames = np.zeros((-(-len(samples) // hop), hop), dtype=np.float32)
-    frames.reshape(-1)[: len(samples)] = samples
-    power = (frames**2).mean(axis=1)
-    threshold = np.quantile(power, 0.95) * 10 ** (VOICED_DB / 10)
-    # The hop is 220 samples, a little under 10 ms: positions are in samples until here.
-    loud = np.flatnonzero(power > threshold).tolist()
-    on = [Span(i * hop * 1000 // RATE_HZ, -(-(i + 1) * hop * 1000 // RATE_HZ)) for i in loud]
-    return merge_spans(on, CLOSURE_MS)
-
-
-def speak(voice: Voice, spec: VoiceSpec, text: str, *, ending: str, rate_factor: float, spoken: str = "") -> Clip:
-    """One phrase. `text` is what goes into the transcript; `ending` ("." "?" ",") shapes the voice's melody;
-    `spoken` replaces the text for the ear where its spelling would mislead espeak."""
-    bare = (spoken or text).rstrip(".?")
-    samples, starts_ms = voice.say(bare + ending, spec, rate_factor)
-    voiced = voiced_spans(samples)
-    first_ms, last_ms = voiced[0].start_ms, voiced[-1].end_ms
-    tokens = text.split()
-    if len(starts_ms) != len(tokens):  # phonemes, or words espeak joins ("uh huh" for uh-huh)
-        starts_ms = [first_ms + (last_ms - first_ms) * i // len(tokens) for i in range(len(tokens))]
-    starts_ms = [max(0, min(start_ms, last_ms - 20) - first_ms) for start_ms in starts_ms]
-    ends_ms = [*starts_ms[1:], last_ms - first_ms]
-    return Clip(
-        samples=samples[samples_of_ms(first_ms) : samples_of_ms(last_ms)],
-        words=tuple(
-            Word(text=token, start_ms=start_ms, end_ms=max(start_ms + 1, end_ms))
-            for token, start_ms, end_ms in zip(tokens, starts_ms, ends_ms, strict=True)
-        ),
-        speech=tuple(Span(span.start_ms - first_ms, span.end_ms - first_ms) for span in voiced),
-    )
-
-
-def cut_points_ms(clip: Clip) -> list[int]:
-    """Instants at which the phrase can be broken off: in sound, inside a word of at least 140 ms, and not near the
-    phrase's end, where the listener would not miss anything."""
-    points = []
-    for word in clip.words[:-1]:
-        if word.end_ms - word.start_ms < 140 or word.end_ms > clip.duration_ms - 200:
-            continue
-        points += [
-            t for t in range(word.start_ms + 70, word.end_ms - 50, HOP_MS)
-            if any(span.start_ms + 30 <= t <= span.end_ms - 10 for span in clip.speech)
-        ]  # fmt: skip
-    return points
-
-
-def cut(clip: Clip, at_ms: int) -> Clip:
-    """The phrase broken off at `at_ms`, one of `cut_points_ms`."""
-    samples = clip.samples[: samples_of_ms(at_ms)].copy()
-    fade = samples_of_ms(FADE_MS)
-    samples[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
-    words = [word for word in clip.words if word.start_ms < at_ms]
-    words[-1] = replace(words[-1], text=words[-1].text.rstrip(".?,") + "-", end_ms=at_ms)
-    speech = [Span(span.start_ms, min(span.end_ms, at_ms)) for span in clip.speech if span.start_ms < at_ms]
-    return Clip(samples=samples, words=tuple(words), speech=tuple(speech))
+BEFORE_COLLISION_MS = (1560, 2400)  # one of the two spoke last: sooner, that one would only go on
+OWN_REST_MS = 1000  # between two things a participant says that are not one turn
 
 
 class Writer:
@@ -269,12 +80,19 @@ class Writer:
             spoken=grammar.BACKCHANNELS[text],
         )  # fmt: skip
 
-    def offset_ms(self, before: Clip, after: Clip, overlap_share: float) -> int:
-        """Floor transfer offset between two turns that end and begin with these phrases; negative: they overlap.
+    def last_end_ms(self, participant: str) -> int:
+        """When the participant last fell silent."""
+        return max((u.end_ms for u in self.dialogue.of(participant)), default=-(10**6))
 
-        Both must outlast an overlap, or it would lie inside one of them.
+    def offset_ms(self, speaker: str, end_ms: int, before: Clip, after: Clip, overlap_share: float) -> int:
+        """Floor transfer offset of a turn of `speaker` whose first phrase is `after`; negative: they overlap.
+
+        The turn before ends at `end_ms` with the phrase `before`. Both must outlast an overlap, or it would lie inside
+        one of them; and who has only just spoken would not begin a turn but go on with the last one.
         """
-        room_ms = min(before.duration_ms, after.duration_ms) - 250
+        room_ms = min(
+            before.duration_ms - 250, after.duration_ms - 250, end_ms - self.last_end_ms(speaker) - OWN_REST_MS
+        )
         if room_ms >= 1.7 * OVERLAP_MEDIAN_MS and self.chance(overlap_share):
             return -self.draw_ms(OVERLAP_MEDIAN_MS, 0.5, 60, min(room_ms, 950))
         return self.draw_ms(GAP_MEDIAN_MS, 0.7, 30, 2000)
@@ -321,7 +139,7 @@ class Writer:
         elif label == "hold":
             start_ms = self.end_ms + self.between_ms(*OWN_PAUSE_MS)
         else:
-            start_ms = self.end_ms + self.offset_ms(self.last_clip, first, overlap_share)
+            start_ms = self.end_ms + self.offset_ms(speaker, self.end_ms, self.last_clip, first, overlap_share)
             label = "smooth_shift" if start_ms >= self.end_ms else "terminal_overlap"
         return start_ms, label, None if speaker == self.holder else start_ms - self.end_ms
 
@@ -355,7 +173,7 @@ class Writer:
         in the speaker's pauses; the rest are spoken over the phrases, towards their ends, where listeners respond
         (Heldner & Edlund 2010 find most of them in overlap).
         """
-        own_ms = max([u.end_ms for u in self.dialogue.of(listener)], default=-(10**6))
+        own_ms = self.last_end_ms(listener)
         turn_ms = sum(clip.duration_ms for clip in clips) + sum(pauses_ms)
         last_ms = start_ms + turn_ms - 700  # after it the listener prepares to speak
         pauses_ms, heard, at_ms = list(pauses_ms), [], start_ms
@@ -371,7 +189,7 @@ class Writer:
                 else:
                     onset_ms = clip_end_ms - sound.duration_ms - self.between_ms(40, 450)
                     fits = onset_ms >= at_ms + 300
-                if fits and onset_ms >= own_ms + 1000 and onset_ms + sound.duration_ms <= last_ms:
+                if fits and onset_ms >= own_ms + OWN_REST_MS and onset_ms + sound.duration_ms <= last_ms:
                     heard.append(Utterance(participant=listener, role="backchannel", clips=((onset_ms, sound),)))
                     own_ms = onset_ms + sound.duration_ms
                     if is_pause:
@@ -396,7 +214,7 @@ class Writer:
         clips = [self.say(replier, text)]
         if self.chance(0.35):
             clips += [self.say(replier, phrase) for phrase in grammar.statement(self.rng, about)]
-        reply_ms = turn.end_ms + self.offset_ms(asked, clips[0], ANSWER_OVERLAP_SHARE)
+        reply_ms = turn.end_ms + self.offset_ms(replier, turn.end_ms, asked, clips[0], ANSWER_OVERLAP_SHARE)
         pauses_ms = [self.draw_ms(PAUSE_MEDIAN_MS, 0.45, 230, 1300) for _ in clips[1:]]
         reply = Utterance(
             participant=replier, role="turn", clips=self.lay_out(clips, pauses_ms, reply_ms), about=about.name
@@ -424,30 +242,34 @@ class Writer:
         start_ms, label, offset_ms = self.begin(speaker, spoken)
         words = self.say(challenger, grammar.challenge(self.rng, grammar.thing(self.rng)))
         yield_ms = self.draw_ms(520, 0.6, 230, 1480)
+        # Onsets lie well inside the speaker's sound, so that nobody could take them for the end of a pause.
+        first_ms = max(900, self.last_end_ms(challenger) + OWN_REST_MS - start_ms)
+        onsets = {t for span in spoken.speech for t in range(max(first_ms, span.start_ms + 100), span.end_ms - 100)}
         if taken:
             # The onset comes from the cut: the break must fall inside a word of the speaker.
-            cuts = [t for t in cut_points_ms(spoken) if 900 + yield_ms <= t <= spoken.duration_ms - 500]
+            cuts = [t for t in cut_points_ms(spoken) if t - yield_ms in onsets and t <= spoken.duration_ms - 500]
             if not cuts:
                 return False
             cut_ms = cuts[int(self.rng.integers(len(cuts)))]
             onset_ms = start_ms + cut_ms - yield_ms
-            broken = cut(spoken, cut_ms)
-            yield_ms = start_ms + broken.duration_ms - onset_ms
-            turn = Utterance(participant=speaker, role="turn", clips=((start_ms, broken),), about=about.name)
+            turn = Utterance(
+                participant=speaker, role="turn", clips=((start_ms, cut(spoken, cut_ms)),), about=about.name
+            )  # fmt: skip
             after = Utterance(participant=challenger, role="turn", clips=((onset_ms, words),), about=about.name)
-            if after.end_ms < turn.end_ms + 500 or yield_ms < 200 or not self.commit(turn, after):
+            yield_ms = turn.end_ms - onset_ms
+            if after.end_ms < turn.end_ms + 500 or not self.commit(turn, after):
                 return False
             outcome, holder, yielder = "floor_taking", challenger, speaker
         else:
-            cuts = cut_points_ms(words)
+            cuts = [t for t in cut_points_ms(words) if 200 <= t <= 1500]
             if not cuts:
                 return False
             broken = cut(words, min(cuts, key=lambda t: abs(t - yield_ms)))
             yield_ms = broken.duration_ms
-            room_ms = spoken.duration_ms - 900 - yield_ms - 1000
-            if room_ms <= 0 or not 200 <= yield_ms <= 1500:
+            room = sorted(t for t in onsets if t <= spoken.duration_ms - yield_ms - 1000)
+            if not room:
                 return False
-            onset_ms = start_ms + 900 + self.between_ms(0, room_ms)
+            onset_ms = start_ms + room[int(self.rng.integers(len(room)))]
             turn = Utterance(participant=speaker, role="turn", clips=((start_ms, spoken),), about=about.name)
             after = Utterance(participant=challenger, role="attempt", clips=((onset_ms, broken),), about=about.name)
             if not self.commit(turn, after):
@@ -467,7 +289,7 @@ class Writer:
         about = self.topic_next()
         early = "a" if self.chance(0.5) else "b"
         late = other(early)
-        start_ms = {early: self.end_ms + self.draw_ms(700, 0.35, 400, 1500)}
+        start_ms = {early: self.end_ms + self.between_ms(*BEFORE_COLLISION_MS)}
         start_ms[late] = start_ms[early] + self.between_ms(0, SIMULTANEOUS_MS)
         clips = {p: self.say(p, grammar.long_statement(self.rng, about)) for p in (early, late)}
         both_stop = self.chance(0.3)
@@ -487,7 +309,7 @@ class Writer:
             )
         if both_stop:
             again = self.say(winner, " ".join(grammar.statement(self.rng, about)))
-            again_ms = max(u.end_ms for u in utterances) + self.draw_ms(600, 0.3, 350, 1200)
+            again_ms = max(u.end_ms for u in utterances) + self.between_ms(*BEFORE_COLLISION_MS)
             utterances.append(
                 Utterance(participant=winner, role="turn", clips=((again_ms, again),), about=about.name)
             )  # fmt: skip

@@ -11,10 +11,13 @@ import numpy as np
 
 from tools.sample import truth
 from tools.sample.cast import Recording, Stream
-from tools.sample.face import draw_frames, make_look
+from tools.sample.dialogue import Dialogue
+from tools.sample.face import draw_frames
+from tools.sample.look import make_look
 from tools.sample.motion import make_motion
+from tools.sample.phrases import samples_of_ms
 from tools.sample.record import encode, level_voice, mix_track, rms, truncate, write_wav
-from tools.sample.script import Dialogue, samples_of_ms, write_dialogue
+from tools.sample.script import write_dialogue
 from tools.sample.voice import Voice
 
 FIRST_SPEECH_MS = 350  # after the last stream has begun: nothing is said that one of them misses

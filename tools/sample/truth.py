@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tools.sample.cast import Recording
-from tools.sample.script import Dialogue, Utterance, other
+from tools.sample.dialogue import Dialogue, Utterance, other
 
 MS, TEXT, FLAG, REAL = pa.int64(), pa.string(), pa.bool_(), pa.float64()
 WHERE = {"session_id": TEXT, "participant": TEXT, "start_ms": MS}
