@@ -20,6 +20,7 @@ from pipelines import bleed, media, sources
 from pipelines.files import file_sha256, write_json_atomic
 from pipelines.media import Probe, conform_video, decode_audio, gate_audio, probe, video_duration_ms, write_wav
 from pipelines.sources import SourceRow, find_sources, read_rttm
+from pipelines.splits import split_of
 from pipelines.stage import Job, Rejected, Result, rows_by_session, run_keys, stage_main
 from wanstreamer.clock import (
     FRAMES_PER_UNIT,
@@ -59,15 +60,6 @@ class IngestParams:
             raise InputError(
                 "ingest.valid_fraction + test_fraction: expected less than 1, so that something is left to train on"
             )
-
-
-def split_of(speaker_id: str, salt: str, valid_fraction: float, test_fraction: float) -> str:
-    """`train`, `valid` or `test` for a person, by a salted hash: stable when others come and go."""
-    digest = hashlib.sha256(f"{salt}:{speaker_id}".encode()).digest()
-    place = int.from_bytes(digest[:8], "big") / 2**64
-    if place < test_fraction:
-        return "test"
-    return "valid" if place < test_fraction + valid_fraction else "train"
 
 
 def session_split(rows: Sequence[SourceRow], params: IngestParams) -> str:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from pipelines import ingest, media
 from pipelines.bleed import bleed_db
-from pipelines.ingest import Ingest, IngestParams, session_split, split_of
+from pipelines.ingest import Ingest, IngestParams, session_split
 from pipelines.media import read_frames, read_wav, write_wav
 from pipelines.sources import SourceRow, find_sources, read_manifest, read_rttm
+from pipelines.splits import split_of
 from pipelines.stage import Job, Rejected, read_rows
 from wanstreamer.clock import Span, samples_per_unit
 from wanstreamer.errors import InputError

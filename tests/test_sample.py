@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.ingest import split_of
 from pipelines.media import probe
 from pipelines.sources import COLUMNS, find_sources
+from pipelines.splits import split_of
 from pipelines.stage import Rejected
 from tools.sample import corpus, grammar
 from tools.sample.cast import Recording, plan, split_counts

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.ingest import split_of
+from pipelines.splits import split_of
 from tools.sample.voice import VoiceSpec
 
 GROUP_SIZE = 4  # six pairs
