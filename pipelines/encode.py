@@ -23,7 +23,7 @@ from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT, FRAMES_PER_UNIT, samples_p
 from wanstreamer.errors import InputError
 from wanstreamer.vae import State, audio, causal, fingerprint, load_audio_vae, load_video_vae, mel, video
 
-_READ_UNITS = 375  # frames are read a minute at a time
+READ_UNITS = 375  # frames are read a minute at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,8 @@ def run(data: Path, params: EncodeParams, *, workers: int) -> dict[str, Any]:
     codecs = {kind: _codec_path(data, kind) for kind in kinds}
     prints = {kind: fingerprint(path) for kind, path in codecs.items()}
     grouped = rows_by_session(tracks)
-    jobs = [_job(session["session_id"], grouped.get(session["session_id"], []), prints) for session in sessions]
+    keys = [session["session_id"] for session in sessions]
+    jobs = [make_job(data, key, grouped.get(key, []), prints) for key in keys]
     return run_keys(
         data,
         "encode",
@@ -70,14 +71,19 @@ def _codec_path(data: Path, kind: str) -> Path:
     return path
 
 
-def _job(session_id: str, tracks: list[dict[str, Any]], prints: Mapping[str, str]) -> Job:
+def make_job(data: Path, session_id: str, tracks: list[dict[str, Any]], prints: Mapping[str, str]) -> Job:
+    """The work on one session. Its inputs are the content of media and codecs, and the sizes the files have now: a file
+    that was damaged after ingest and is whole again is another input."""
     tracks = sorted(tracks, key=lambda row: row["participant"])
     names = ("participant", "num_units", "audio_path", "video_path", "rate_hz", "width", "height")
-    media = [row[f"{kind}_sha256"] for row in tracks for kind in ("audio", "video") if row[f"{kind}_sha256"]]
+    media = [
+        (row[f"{kind}_sha256"], data / row[f"{kind}_path"]) for row in tracks for kind in prints if row[f"{kind}_path"]
+    ]
+    sizes = [str(path.stat().st_size if path.is_file() else None) for _, path in media]
     return Job(
         key=session_id,
         spec={"tracks": [{name: row[name] for name in names} for row in tracks]},
-        inputs=(*media, *(f"{kind}:{digest}" for kind, digest in sorted(prints.items()))),
+        inputs=(*(digest for digest, _ in media), *sizes, *(f"{kind}:{prints[kind]}" for kind in sorted(prints))),
     )
 
 
@@ -153,7 +159,7 @@ class Encoder:
         pieces: list[torch.Tensor] = []
         state: State | None = None
         # Whole pieces per read, so that pieces do not depend on how much is read at once.
-        step = max(1, _READ_UNITS // self.piece_units) * self.piece_units * FRAMES_PER_UNIT
+        step = max(1, READ_UNITS // self.piece_units) * self.piece_units * FRAMES_PER_UNIT
         num_frames = track["num_units"] * FRAMES_PER_UNIT
         for start in range(0, num_frames, step):
             stop = min(start + step, num_frames)

@@ -26,7 +26,6 @@ from wanstreamer.vae.losses import SpectralLoss, latent_pull, pixel_loss
 Codec = AudioVAE | VideoVAE
 Row = dict[str, float]
 
-_FIT_CLIPS = 256  # clips the linear skip is fitted on
 _STREAM_UNITS = 25  # units per piece where whole tracks are streamed through a codec
 
 
@@ -45,6 +44,7 @@ class CodecTrainConfig:
     pull: float = 1e-3  # weight of the latents' KL divergence
     waveform: float = 2.5  # weight of the waveform L1 (audio): sets the phases that spectra leave open
     ema_decay: float = 0.99  # of the weights that are kept
+    fit_clips: int = 256  # clips the linear skip is fitted on
     log_every: int = 20  # steps per row of the curve
     valid_every: int = 100  # steps between looks at held-out clips; a multiple of log_every
     checkpoint_s: float = 20.0  # wall time between states for resuming; does not change the result
@@ -244,7 +244,7 @@ def _vary_colours(video_TCHW: Tensor, generator: torch.Generator) -> Tensor:
 
 def _fit_batch(model: Codec, tracks: Sequence[Tensor], config: CodecTrainConfig) -> Tensor:
     """Clips for the linear skip, drawn as in training, from steps that training never reaches."""
-    rounds = range(config.steps, config.steps + max(1, _FIT_CLIPS // config.batch))
+    rounds = range(config.steps, config.steps + max(1, config.fit_clips // config.batch))
     return torch.cat([_batch(model, tracks, config, _generator(config.seed, step)) for step in rounds])
 
 
