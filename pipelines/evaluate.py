@@ -9,8 +9,8 @@ by cross-entropy on what is said and by F1 of when something is said. Every figu
     unigram         text only: shares of ids on train windows; its decision is the better of always and never
     other_user      the same model and noise, hearing and seeing the user of another held-out session
 
-on the same units: those that are known together with the unit before, after `warmup_units` of each window. The user's
-words are withheld, as they are in use. Intervals are of paired bootstraps over sessions.
+on the same units: those that are known together with the unit before, after `warmup_units` of each window, in windows
+without overlap. The user's words are withheld, as they are in use. Intervals are of paired bootstraps over sessions.
 """
 
 import csv
@@ -76,7 +76,7 @@ def run(data: Path, params: EvaluateParams, *, workers: int) -> dict[str, object
         _write_curve(curve, {}, params)
         return {"sessions": 0, "windows": 0, "skipped": "no held-out session; add speakers until some fall into test"}
     model = load_model(data / "models" / "duplex" / "model.safetensors")
-    windows = open_windows(data / "windows", "test")
+    windows = without_overlaps(open_windows(data / "windows", "test"))
     audio_path, video_path = (data / "models" / "vae" / f"{kind}.safetensors" for kind in ("audio", "video"))
     _check_codecs(windows, {"audio_codec": audio_path, "video_codec": video_path}, model)
     unigram = _fit_text(data, params, model.config.vocab_size)
@@ -123,6 +123,18 @@ def _fit_text(data: Path, params: EvaluateParams, vocab_size: int) -> Unigram:
     train = open_windows(data / "windows", "train")
     drawn = epoch_order(len(train.rows), params.seed, 0)[: params.unigram_windows]
     return fit_unigram((load_sample(train, int(index)) for index in sorted(drawn)), vocab_size)
+
+
+def without_overlaps(windows: Windows) -> Windows:
+    """The windows of each view that share no unit with the one kept before, so that no unit counts twice."""
+    ends: dict[tuple[str, str], int] = {}
+    kept = []
+    for row in windows.rows:  # sorted: within a view by first unit
+        view = row["session_id"], row["agent"]
+        if row["start_unit"] >= ends.get(view, 0):
+            kept.append(row)
+            ends[view] = row["start_unit"] + row["num_units"]
+    return dataclasses.replace(windows, rows=kept)
 
 
 def tally_windows(

@@ -193,11 +193,11 @@ def render_sheet(path: Path, heard: Clip, ran: Clip, truth: Clip, given_units: i
         rows.append(np.concatenate(cells, axis=1))
     width = rows[0].shape[1]
     split = round(width * given_units * FRAMES_PER_UNIT / frames)
-    rows += [_loudness_plot(clip.samples, width, split) for _, clip in clips]
+    rows += [_loudness_plot(f"{name}: loudness", clip.samples, width, split) for name, clip in clips]
     Image.fromarray(np.concatenate(rows)).save(path)
 
 
-def _loudness_plot(samples: np.ndarray, width: int, split: int) -> np.ndarray:
+def _loudness_plot(text: str, samples: np.ndarray, width: int, split: int) -> np.ndarray:
     """Level in dB below full scale, -60 to 0 from bottom to top, uint8 (PLOT_ROWS, width, 3)."""
     edges = np.linspace(0, len(samples), width + 1).astype(int)
     power = np.array([np.mean(samples[a : max(b, a + 1)] ** 2) for a, b in zip(edges, edges[1:], strict=False)])
@@ -206,7 +206,9 @@ def _loudness_plot(samples: np.ndarray, width: int, split: int) -> np.ndarray:
     rows = np.arange(PLOT_ROWS)[::-1, None]
     plot[rows < (level * (PLOT_ROWS - 2))[None, :]] = (60, 90, 160)
     plot[:, split] = (220, 30, 30)
-    return plot
+    labelled = Image.fromarray(plot)
+    ImageDraw.Draw(labelled).text((3, 2), text, fill="black")
+    return np.asarray(labelled)
 
 
 def _captioned(frames: np.ndarray, text: str, scale: int = SCALE) -> np.ndarray:

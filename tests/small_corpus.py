@@ -4,14 +4,17 @@ Latents carry their own address (session, participant, unit), so that a test can
 """
 
 import io
+import json
 import tarfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
+from pipelines import stage
 from pipelines.stage import conform, write_table
 from schemas import TABLES
 from wanstreamer.clock import UNIT_MS
@@ -33,6 +36,17 @@ class Person:
     has_video: bool = True
     speaker_id: str = ""
     consent: list[str] | None = None
+
+
+def keep_in_process(patch: pytest.MonkeyPatch) -> None:
+    """Let jobs run here, through the same worker: a cluster takes seconds to start."""
+
+    def run_here(jobs, worker, workers):
+        del workers
+        for job, fingerprint in jobs:
+            yield worker({"job": json.dumps(asdict(job)), "fingerprint": fingerprint})
+
+    patch.setattr(stage, "_map_ray", run_here)
 
 
 def latent(index: int, num_units: int, shape: tuple[int, ...]) -> np.ndarray:

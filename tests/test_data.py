@@ -5,7 +5,6 @@ import json
 import shutil
 import tarfile
 import zlib
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -16,11 +15,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import pack, stage
+from pipelines import pack
 from pipelines.files import file_sha256
 from pipelines.pack import PackParams
 from schemas import windows as schema
-from tests.small_corpus import Person, write_corpus
+from tests.small_corpus import Person, keep_in_process, write_corpus
 from wanstreamer import data
 from wanstreamer.data import Batch, batches, batches_once, load_sample, open_windows, read_manifest, step_indices
 from wanstreamer.errors import InputError
@@ -33,12 +32,8 @@ def packed(tmp_path_factory) -> Path:
     people = {"a": Person(words=[("red", 330, 470)], speech_units={2}), "b": Person()}
     write_corpus(folder, {"s0": ("train", 20, people), "s1": ("train", 15, people), "s2": ("test", 12, people)})
 
-    def run_here(jobs, worker, workers):
-        del workers
-        return (worker({"job": json.dumps(asdict(job))}) for job in jobs)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "_map_ray", run_here)
+        keep_in_process(patch)
         pack.run(folder, PackParams(window_units=8, stride_units=4), workers=1)
     return folder / "windows"
 

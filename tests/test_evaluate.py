@@ -1,7 +1,7 @@
 """evaluate: what counts, what a baseline is, when an interval says "better"; the whole stage on tiny random models."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from pipelines.media import read_frames, write_video, write_wav
 from pipelines.pack import PackParams
 from pipelines.scoring import Sums, compare, f1_sums, fit_unigram, session_sums
 from pipelines.tokenizer import BLANK_ID, MISSING_ID
-from tests.small_corpus import Person, write_corpus
+from tests.small_corpus import Person, keep_in_process, write_corpus
 from wanstreamer import vae
 from wanstreamer.data import load_batch, open_windows
 from wanstreamer.errors import InputError
@@ -115,6 +115,19 @@ def test_other_users_come_from_another_session_and_are_strangers_where_possible(
     assert evaluate.other_users(rows[: sizes[0]]) is None
 
 
+def test_no_unit_counts_twice(folder):
+    windows = open_windows(folder / "windows", "test")
+    rows = [
+        {"session_id": "s", "agent": agent, "start_unit": start, "num_units": 10}
+        for agent in "ab"
+        for start in (0, 5, 10, 15, 19, 20)
+    ]
+    kept = evaluate.without_overlaps(replace(windows, rows=rows)).rows
+    assert [(row["agent"], row["start_unit"]) for row in kept] == [
+        (who, start) for who in "ab" for start in (0, 10, 20)
+    ]
+
+
 def test_units_count_when_known_with_their_predecessor_after_the_warm_up():
     known = torch.tensor([[True, True, True, False, True, True]])
     assert evaluate._counted(known, 2).tolist() == [[False, False, True, False, False, True]]
@@ -150,12 +163,8 @@ def folder(tmp_path_factory) -> Path:
             )
     write_corpus(data, people, latents, codecs=(file_sha256(paths["audio"]), file_sha256(paths["video"])))
 
-    def run_here(jobs, worker, workers):
-        del workers
-        return (worker({"job": json.dumps(asdict(job))}) for job in jobs)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "_map_ray", run_here)
+        keep_in_process(patch)
         pack.run(data, PackParams(window_units=10, stride_units=10), workers=1)
     _save_random_model(data)
     return data

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import pack, stage
+from pipelines import pack
 from pipelines.pack import PackParams, PackSession, allot_text, view_masks, window_starts
 from pipelines.stage import read_rows
 from pipelines.tokenizer import BLANK_ID, MISSING_ID, fit_tokenizer, load_tokenizer
-from tests.small_corpus import AUDIO_SHAPE, VIDEO_SHAPE, Person, latent, write_corpus
+from tests.small_corpus import AUDIO_SHAPE, VIDEO_SHAPE, Person, keep_in_process, latent, write_corpus
 from wanstreamer.data import LABELS, load_sample, open_windows, read_manifest
 from wanstreamer.errors import InputError
 
@@ -24,13 +23,7 @@ PARAMS = PackParams(window_units=8, stride_units=4)
 
 @pytest.fixture
 def in_process(monkeypatch):
-    """Jobs run here, through the same worker: a cluster takes seconds to start."""
-
-    def run_here(jobs, worker, workers):
-        del workers
-        return (worker({"job": json.dumps(asdict(job))}) for job in jobs)
-
-    monkeypatch.setattr(stage, "_map_ray", run_here)
+    keep_in_process(monkeypatch)
 
 
 def talkers(**changes: object) -> dict[str, Person]:
