@@ -1,0 +1,328 @@
+"""Tracks to annotations: spoken test sessions with known times, bleed, shared sound, and careless word sidecars."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines.annotate import TABLES, AnnotateParams, Annotator, run
+from pipelines.media import write_wav
+from pipelines.stage import Job, Rejected, Result, conform, read_rows, write_table
+from pipelines.voice_activity import (
+    RATE_HZ,
+    VoiceParams,
+    energy_db,
+    probable_spans,
+    refine_edges,
+    remove_bleed,
+    resample,
+)
+from schemas import TABLES as SCHEMAS
+from wanstreamer.clock import UNIT_MS, Span
+
+PARAMS = AnnotateParams()
+NUM_UNITS = 75  # 12 s
+LINES = {
+    "a": [(800, "So we went down to the sea and took the boat to the island."), (8200, "Yes, it was a long way.")],
+    "b": [(2300, "Mhm."), (5700, "Was it far?")],
+}
+Row = dict[str, Any]
+Placed = dict[str, list[tuple[Span, str]]]
+
+
+@pytest.fixture(scope="session")
+def spoken() -> tuple[dict[str, np.ndarray], Placed]:
+    """float32 (samples,) at 16 kHz per participant, low noise under it, and where what was said."""
+    pytest.importorskip("espeakng_loader")
+    from tools.sample.voice import RATE_HZ as SPOKEN_HZ
+    from tools.sample.voice import Voice, VoiceSpec
+
+    audio: dict[str, np.ndarray] = {}
+    placed: Placed = {}
+    noise = np.random.default_rng(0)
+    with Voice(0) as voice:
+        for who, name in (("a", "en-us+f3"), ("b", "en-us+m3")):
+            spec = VoiceSpec(name=name, rate_wpm=170, pitch=50, range=50)
+            track = noise.normal(0, 1e-4, NUM_UNITS * UNIT_MS * RATE_HZ // 1000).astype(np.float32)
+            placed[who] = []
+            for start_ms, text in LINES[who]:
+                said, _ = voice.say(text, spec)
+                said = resample(said, SPOKEN_HZ)
+                loud = np.flatnonzero(energy_db(said) > -50)
+                begin = start_ms * RATE_HZ // 1000 - int(loud[0]) * 160
+                track[begin : begin + len(said)] += said
+                placed[who].append((Span(start_ms, start_ms + 10 * int(loud[-1] + 1 - loud[0])), text))
+            audio[who] = track
+    return audio, placed
+
+
+@pytest.fixture(scope="session")
+def annotator() -> Annotator:
+    return Annotator(PARAMS)
+
+
+def track_row(who: str, **more: Any) -> Row:
+    return {
+        "participant": who, "num_units": NUM_UNITS, "audio_path": f"tracks/s1/{who}.wav", "words_path": None,
+        "language": "en", "attributed": True, "mixed": [],
+    } | more  # fmt: skip
+
+
+def words_of(placed: Placed, who: str) -> list[Row]:
+    words: list[Row] = []
+    for span, text in placed[who]:
+        parts = text.split()
+        step = span.duration_ms / len(parts)
+        words += [
+            {"word": part, "start_ms": span.start_ms + int(i * step), "end_ms": span.start_ms + int((i + 1) * step)}
+            for i, part in enumerate(parts)
+        ]
+    return words
+
+
+Annotate = Callable[..., Result]
+
+
+@pytest.fixture
+def annotate(tmp_path: Path, annotator: Annotator) -> Annotate:
+    def call(audio: dict[str, np.ndarray], words: dict[str, Any] | None = None, **changes: Row) -> Result:
+        (tmp_path / "tracks/s1").mkdir(parents=True, exist_ok=True)
+        tracks = []
+        for who, audio_T in audio.items():
+            write_wav(tmp_path / f"tracks/s1/{who}.wav", audio_T, RATE_HZ)
+            tracks.append(track_row(who, **changes.get(who, {})))
+            if words and who in words:
+                path = tmp_path / f"tracks/s1/{who}.words.json"
+                path.write_text(words[who] if isinstance(words[who], str) else json.dumps({"words": words[who]}))
+                tracks[-1]["words_path"] = f"tracks/s1/{who}.words.json"
+        result = annotator(Job(key="s1", spec={"tracks": tracks}, inputs=()), tmp_path, tmp_path)
+        for table in TABLES:
+            conform(table, result.tables[table])
+        return result
+
+    return call
+
+
+def spans(rows: list[Row], who: str) -> list[Span]:
+    return [Span(row["start_ms"], row["end_ms"]) for row in rows if row["participant"] == who]
+
+
+def test_a_spoken_session(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
+    audio, placed = spoken
+    found = annotate(audio, {who: words_of(placed, who) for who in placed})
+    assert found.rejections == []
+    for who, own in placed.items():
+        ipus = spans(found.tables["ipus"], who)
+        assert len(ipus) == len(own)
+        for ipu, (span, text) in zip(ipus, own, strict=True):
+            assert abs(ipu.start_ms - span.start_ms) <= 50, (ipu, span)
+            assert abs(ipu.end_ms - span.end_ms) <= 100, (ipu, span)
+            assert text in [row["text"] for row in found.tables["ipus"]]
+    events = [(e["participant"], e["label"]) for e in found.tables["events"] if e["kind"] != "state"]
+    assert events == [("a", "initiation"), ("b", "lexical"), ("b", "smooth_shift"), ("a", "smooth_shift")]
+
+
+def test_the_detector_keeps_no_state_between_tracks(
+    annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]
+) -> None:
+    audio, _ = spoken
+    first = annotate(audio).tables
+    annotate({"a": audio["b"], "b": audio["a"]})
+    assert annotate(audio).tables == first
+
+
+def test_unit_labels_agree_with_the_intervals(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
+    audio, placed = spoken
+    mixed = [{"start_ms": 6000, "end_ms": 6401}]
+    tables = annotate(audio, {who: words_of(placed, who) for who in placed}, b={"mixed": mixed}).tables
+    units = {who: [row for row in tables["units"] if row["participant"] == who] for who in "ab"}
+    for who, rows in units.items():
+        speech = spans(tables["speech"], who)
+        assert [row["unit"] for row in rows] == list(range(NUM_UNITS))
+        assert sum(row["speech_ms"] for row in rows) == sum(span.duration_ms for span in speech)
+        turns = [row for row in tables["turns"] if row["participant"] == who and row["is_primary"]]
+        assert [row["unit"] for row in rows if row["turn_begins"]] == [turn["start_ms"] // UNIT_MS for turn in turns]
+        assert [row["unit"] for row in rows if row["turn_ends"]] == [(turn["end_ms"] - 1) // UNIT_MS for turn in turns]
+        for row in rows:
+            end_ms = (row["unit"] + 1) * UNIT_MS
+            before = [span for span in speech if span.start_ms < end_ms]
+            expected = max(0, end_ms - before[-1].end_ms) if before else None
+            assert row["silence_ms"] == expected
+    assert not any(one["holds_floor"] and two["holds_floor"] for one, two in zip(units["a"], units["b"], strict=True))
+    assert [row["unit"] for row in units["b"] if row["audio_mixed"]] == [37, 38, 39, 40]
+    assert not any(row["audio_mixed"] for row in units["a"])
+    (backchannel,) = [e for e in tables["events"] if e["kind"] == "backchannel"]
+    touched = range(backchannel["start_ms"] // UNIT_MS, (backchannel["end_ms"] - 1) // UNIT_MS + 1)
+    assert [row["unit"] for row in units["b"] if row["backchannel"]] == list(touched)
+
+
+def test_interruption_roles_cover_the_time_both_speak(
+    annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]
+) -> None:
+    audio, placed = spoken
+    onset_ms = placed["a"][0][0].start_ms + 1800
+    asked, text = placed["b"][1]
+    early = np.roll(audio["b"], (onset_ms - asked.start_ms) * RATE_HZ // 1000)
+    early[: (onset_ms - 400) * RATE_HZ // 1000] = 0
+    said = {**placed, "b": [(Span(onset_ms, onset_ms + asked.duration_ms), text)]}
+    tables = annotate({"a": audio["a"], "b": early}, {who: words_of(said, who) for who in said}).tables
+    (event,) = [e for e in tables["events"] if e["label"] == "interruption"]
+    assert (event["participant"], event["outcome"]) == ("b", "failed")
+    touched = list(range(event["start_ms"] // UNIT_MS, (event["end_ms"] - 1) // UNIT_MS + 1))
+    for who, role in (("b", "challenger"), ("a", "incumbent")):
+        roles = {row["unit"]: row["interruption_role"] for row in tables["units"] if row["participant"] == who}
+        assert [unit for unit, known in roles.items() if known == role] == touched
+        assert set(roles.values()) == {None, role}
+
+
+def test_bleed_is_nobodys_speech_and_an_event(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
+    audio, placed = spoken
+    delayed = np.roll(audio["a"], 100)  # 6 ms of air
+    leaky = {"a": audio["a"], "b": audio["b"] + 10 ** (-25 / 20) * delayed}
+    clean, bled = annotate(audio), annotate(leaky)
+    assert spans(bled.tables["speech"], "a") == spans(clean.tables["speech"], "a")
+    own, kept = spans(clean.tables["ipus"], "b"), spans(bled.tables["ipus"], "b")
+    assert len(own) == len(kept)
+    for one, two in zip(own, kept, strict=True):
+        assert abs(one.start_ms - two.start_ms) <= 100 and abs(one.end_ms - two.end_ms) <= 100
+    bleeds = [e for e in bled.tables["events"] if e["kind"] == "non_speech"]
+    assert bleeds and {(e["participant"], e["label"], e["other"]) for e in bleeds} == {("b", "bleed", "a")}
+    assert not [e for e in clean.tables["events"] if e["kind"] == "non_speech"]
+
+
+def test_a_soft_voice_beside_a_loud_one_is_no_bleed(spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
+    audio, placed = spoken
+    span = placed["b"][0][0]
+    own, bleeds = remove_bleed({"b": [span], "a": []}, {"a": audio["a"], "b": 0.1 * audio["b"]}, VoiceParams())
+    assert (own["b"], bleeds["b"]) == ([span], [])
+
+
+def test_shared_sound_is_attributed_to_nobody(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
+    audio, placed = spoken
+    mix = audio["a"] + audio["b"]
+    found = annotate(
+        {"a": mix, "b": mix}, {"a": words_of(placed, "a")}, a={"attributed": False}, b={"attributed": False}
+    )
+    assert sorted((key, reason) for key, reason, _ in found.rejections) == [
+        ("s1/a", "speech_unattributed"), ("s1/b", "speech_unattributed")
+    ]  # fmt: skip
+    assert found.tables["speech"] == found.tables["turns"] == found.tables["events"] == []
+    assert len(found.tables["units"]) == 2 * NUM_UNITS
+    assert {row["speech_ms"] for row in found.tables["units"]} == {None}
+    assert found.tables["words"]
+
+
+def test_a_track_without_audio(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
+    found = annotate(spoken[0], b={"audio_path": None})
+    assert found.rejections == [("s1/b", "no_audio", "")]
+    assert {row["speech_ms"] for row in found.tables["units"] if row["participant"] == "b"} == {None}
+    assert spans(found.tables["speech"], "a") and not spans(found.tables["speech"], "b")
+
+
+def test_a_session_without_tracks_is_rejected(annotator: Annotator, tmp_path: Path) -> None:
+    with pytest.raises(Rejected) as turned_away:
+        annotator(Job(key="s1", spec={"tracks": []}, inputs=()), tmp_path, tmp_path)
+    assert turned_away.value.reason == "no_tracks"
+
+
+def test_careless_word_sidecars(annotate: Annotate) -> None:
+    silence = {"a": np.zeros(NUM_UNITS * UNIT_MS * 16, np.float32)}
+    listed: list[Any] = [
+        {"word": "late", "start_ms": 900, "end_ms": 1000},
+        {"word": "early", "start_ms": 100.4, "end_ms": 200},
+        {"word": "empty", "start_ms": 300, "end_ms": 300},
+        {"word": "backwards", "start_ms": 500, "end_ms": 400},
+        {"word": "outside", "start_ms": 12_000, "end_ms": 12_100},
+        {"word": "before", "start_ms": -300, "end_ms": 0},
+        {"word": "cut", "start_ms": 11_900, "end_ms": 12_500},
+        {"word": " ", "start_ms": 1, "end_ms": 2},
+        {"word": "untimed"},
+        {"word": "nan", "start_ms": float("nan"), "end_ms": 10},
+        "plain",
+    ]
+    found = annotate(silence, {"a": listed})
+    rows = [(row["index"], row["word"], row["start_ms"], row["end_ms"]) for row in found.tables["words"]]
+    assert rows == [(0, "early", 100, 200), (1, "late", 900, 1000), (2, "cut", 11_900, 12_000)]
+    reasons = [reason for _, reason, _ in found.rejections]
+    assert sorted(reasons) == ["word_malformed"] * 4 + ["word_outside_session"] * 2 + ["word_without_duration"] * 2
+    assert len(rows) + len(reasons) == len(listed)
+    assert not any(entry in str(found.rejections) for entry in ("early", "backwards", "plain"))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"words": 3}', '{"text": []}'])
+def test_an_unreadable_sidecar_is_one_rejection(annotate: Annotate, content: str) -> None:
+    silence = {"a": np.zeros(NUM_UNITS * UNIT_MS * 16, np.float32)}
+    assert annotate(silence, {"a": content}).rejections == [("s1/a", "words_unreadable", "")]
+
+
+def test_probabilities_to_spans_with_hysteresis() -> None:
+    probabilities = np.array([0, 0.9, 0.3, 0.9, 0.1, 0.9, 0.1, 0.1, 0.1, 0.9, 0, 0], np.float32)
+    # 0.3 keeps it open, one frame of 0.1 is a dip of 32 ms, the last frame alone is a click.
+    assert probable_spans(probabilities, VoiceParams()) == [Span(32, 192)]
+    assert probable_spans(np.array([0.9, 0.9, 0.9], np.float32), VoiceParams()) == [Span(0, 96)]
+
+
+def test_edges_move_to_where_the_energy_rises_and_falls() -> None:
+    level_db = np.full(300, -60.0)
+    level_db[100:200] = -20
+    assert refine_edges([Span(1088, 2112)], level_db, VoiceParams()) == [Span(1000, 2000)]
+    assert refine_edges([Span(960, 1920)], level_db, VoiceParams()) == [Span(1000, 2000)]
+    flat = np.full(300, -20.0)  # nothing to tell background from speech: the detector's edges stay
+    assert refine_edges([Span(960, 1920)], flat, VoiceParams()) == [Span(960, 1920)]
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 22_050, 24_000, 48_000])
+def test_resampling_keeps_time_and_level(rate_hz: int) -> None:
+    tone = np.sin(2 * np.pi * 440 * np.arange(rate_hz) / rate_hz).astype(np.float32)
+    expected = np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ)
+    made = resample(tone, rate_hz)
+    assert len(made) == RATE_HZ
+    assert np.abs(made - expected)[500:-500].max() < 5e-3
+
+
+def blank_row(table: str, **known: Any) -> Row:
+    import pyarrow as pa
+
+    row: Row = {}
+    for column in SCHEMAS[table].fields:
+        kind = column.type
+        empty = (
+            []
+            if pa.types.is_list(kind)
+            else ""
+            if pa.types.is_string(kind)
+            else False
+            if pa.types.is_boolean(kind)
+            else 0
+        )
+        row[column.name] = known.get(column.name, None if column.nullable else empty)
+    return row
+
+
+@pytest.mark.slow
+def test_the_stage_gives_the_same_bytes_for_any_number_of_workers(
+    tmp_path: Path, spoken: tuple[dict[str, np.ndarray], Placed]
+) -> None:
+    audio, placed = spoken
+    written: list[list[bytes]] = []
+    for workers in (1, 2):
+        data = tmp_path / f"with_{workers}" / "data"
+        sessions, tracks = [], []
+        for session in ("s1", "s2"):
+            (data / "tracks" / session).mkdir(parents=True)
+            sessions.append(blank_row("sessions", session_id=session, num_participants=2, num_units=NUM_UNITS))
+            for who in "ab":
+                name = f"tracks/{session}/{who}"
+                write_wav(data / f"{name}.wav", audio[who if session == "s1" else "ba"["ab".index(who)]], RATE_HZ)
+                known = track_row(who, session_id=session, audio_path=f"{name}.wav", audio_sha256=name, rate_hz=RATE_HZ)
+                tracks.append(blank_row("tracks", **known))
+        write_table(data, "sessions", conform("sessions", sessions))
+        write_table(data, "tracks", conform("tracks", tracks))
+        counts = run(data, PARAMS, workers=workers)
+        assert counts["done"] == 2 and counts["rejected"] == {}
+        assert sum(counts["events"].values()) == counts["rows"]["events"] == len(read_rows(data, "events"))
+        written.append([(data / f"tables/{table}.parquet").read_bytes() for table in TABLES])
+    assert written[0] == written[1]
