@@ -44,9 +44,9 @@ class TrainConfig:
     weight_decay: float = 0.05  # of matrices
     grad_clip: float = 1.0
     ema_decay: float = 0.998  # of the averaged weights, which are what is saved and validated
-    text_weight: float = 4.0
-    audio_weight: float = 1.0
-    video_weight: float = 1.0
+    text_weight: float = 1.0
+    audio_weight: float = 3.0
+    video_weight: float = 2.0
     user_text_drop: float = 0.5  # share of samples that train without the user's words; evaluation uses none
     prior_batches: int = 32  # from which the prior of a unit given the one before it is fitted
     log_every: int = 100  # steps between rows of history and validations
@@ -76,9 +76,11 @@ def duplex_loss(
     spoken_BKS = batch.agent_text_known_BK[..., None] & (batch.agent_text_BKS != MISSING)
     targets = torch.where(spoken_BKS, batch.agent_text_BKS, -100).flatten()
     text = functional.cross_entropy(output.text_logits_BKSV.flatten(0, 2), targets, ignore_index=-100, reduction="sum")
-    weight_BK = velocity_weight(tau_BK)
-    audio_BK = (output.audio_x0_BKNC - batch.agent_audio_BKNC).square().mean((2, 3)) * weight_BK
-    video_BK = (output.video_x0_BKCHW - batch.agent_video_BKCHW).square().mean((2, 3, 4)) * weight_BK
+    previous = shifted(batch)
+    audio_BK = (output.audio_x0_BKNC - batch.agent_audio_BKNC).square().mean((2, 3))
+    video_BK = (output.video_x0_BKCHW - batch.agent_video_BKCHW).square().mean((2, 3, 4))
+    audio_BK = audio_BK * _flow_weight(tau_BK, model.audio_log_std_NC, previous.audio_known_BK)
+    video_BK = video_BK * _flow_weight(tau_BK, model.video_log_std_CHW, previous.video_known_BK)
     parts = {
         "text": text / spoken_BKS.sum().clamp(min=1),
         "audio": _mean_where(audio_BK, batch.agent_audio_known_BK),
@@ -234,6 +236,17 @@ def _optimizer(model: DuplexModel, config: TrainConfig) -> torch.optim.AdamW:
 @torch.no_grad()
 def _average(averaged: DuplexModel, model: DuplexModel, decay: float) -> None:
     torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
+
+
+def _flow_weight(tau_BK: Tensor, log_std: Tensor, known_BK: Tensor) -> Tensor:
+    """The velocity's weight in units of what the linear estimate leaves open at this tau.
+
+    A nearly still picture leaves little: without the units its velocity is learnt at small tau only, and drowns beside
+    audio. This is the weight of Karras et al. 2022 (1 / c_out^2) with the stream's mean prior variance.
+    """
+    variance_BK = torch.where(known_BK, log_std.detach().mul(2).exp().mean(), 1.0)
+    left_open_BK = variance_BK / ((1 - tau_BK).square() * variance_BK + tau_BK.square())
+    return velocity_weight(tau_BK) / left_open_BK
 
 
 def _mean_where(x_BK: Tensor, known_BK: Tensor) -> Tensor:
