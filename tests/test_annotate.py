@@ -20,7 +20,7 @@ from pipelines.voice_activity import (
     remove_bleed,
     resample,
 )
-from schemas import TABLES as SCHEMAS
+from tests.blank_rows import blank_row
 from wanstreamer.clock import UNIT_MS, Span
 
 PARAMS = AnnotateParams()
@@ -281,25 +281,6 @@ def test_resampling_keeps_time_and_level(rate_hz: int) -> None:
     made = resample(tone, rate_hz)
     assert len(made) == RATE_HZ
     assert np.abs(made - expected)[500:-500].max() < 5e-3
-
-
-def blank_row(table: str, **known: Any) -> Row:
-    import pyarrow as pa
-
-    row: Row = {}
-    for column in SCHEMAS[table].fields:
-        kind = column.type
-        empty = (
-            []
-            if pa.types.is_list(kind)
-            else ""
-            if pa.types.is_string(kind)
-            else False
-            if pa.types.is_boolean(kind)
-            else 0
-        )
-        row[column.name] = known.get(column.name, None if column.nullable else empty)
-    return row
 
 
 @pytest.mark.slow

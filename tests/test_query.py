@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 import pytest
 
 from pipelines.stage import conform, write_rejections, write_table
 from schemas import TABLES
+from tests.blank_rows import blank_row
 from tools import query
 from wanstreamer.clock import Span
 
 ROOT = Path(__file__).resolve().parent.parent
-RULES = {"rule_version": "turns-1"}
+RULES: dict[str, Any] = {"rule_version": "turns-1"}
 TALK_TIME = "SELECT session_id, participant, speaker_id, speech_s, share_of_speech FROM talk_time"
 OFFSETS = """SELECT label, count(*) AS n, median(fto_ms) AS median_ms,
     quantile_cont(fto_ms, [0.25, 0.75]) AS quartiles_ms
@@ -35,16 +35,6 @@ def interval(participant: str, start_ms: int, end_ms: int, **more: Any) -> dict[
 def event(participant: str, start_ms: int, end_ms: int, kind: str, label: str, **more: Any) -> dict[str, Any]:
     empty = {"outcome": None, "other": None, "yield_ms": None, "fto_ms": None, "source": "words", "confidence": 0.8}
     return interval(participant, start_ms, end_ms, kind=kind, label=label, **empty | RULES | more)
-
-
-def blank_row(table: str, **known: Any) -> dict[str, Any]:
-    """A row with only `known` filled in: nulls where they may be, else an empty value."""
-    row: dict[str, Any] = {}
-    for column in TABLES[table].fields:
-        lists, text, truth = (test(column.type) for test in (pa.types.is_list, pa.types.is_string, pa.types.is_boolean))
-        empty: Any = [] if lists else "" if text else False if truth else 0
-        row[column.name] = known.get(column.name, None if column.nullable else empty)
-    return row
 
 
 @pytest.fixture
@@ -70,7 +60,8 @@ def data(tmp_path: Path) -> Path:
         "events": [
             event("a", 0, 0, "transition", "initiation"),
             event("b", 2300, 2300, "transition", "smooth_shift", other="a", fto_ms=300),
-            event("a", 6000, 6500, "transition", "interruption", other="b", outcome="floor_taking", yield_ms=500, fto_ms=-500),
+            event("a", 6000, 6500, "transition", "interruption", other="b", outcome="floor_taking",
+                  yield_ms=500, fto_ms=-500),
             event("b", 7000, 7300, "backchannel", "lexical", other="a"),
             event("b", 7600, 8000, "backchannel", "lexical", other="a"),
             event("a", 2000, 2300, "state", "gap", other="b"),

@@ -116,8 +116,8 @@ def test_breaking_off_in_mid_phrase_gives_up_the_floor() -> None:
 
 
 def test_without_words_a_short_overlap_counts_as_complete_with_less_confidence() -> None:
-    said = {"a": [(0, 3250, "So we went to the sea and")], "b": [(3000, 6000, "No wait, that was before.")]}
-    sure, unsure = only(talk(**said), "interruption"), only(talk(False, **said), "terminal_overlap")
+    a, b = [(0, 3250, "So we went to the sea and")], [(3000, 6000, "No wait, that was before.")]
+    sure, unsure = only(talk(a=a, b=b), "interruption"), only(talk(False, a=a, b=b), "terminal_overlap")
     assert unsure.confidence < sure.confidence
     assert (unsure.source, sure.source) == ("timing", "words")
 
@@ -183,8 +183,8 @@ def test_yes_after_a_question_is_an_answer_with_words() -> None:
 
 
 def test_yes_after_a_question_is_a_doubtful_backchannel_without_words() -> None:
-    said = {"a": [(0, 1500, "Is it red?"), (2500, 5000, "Then it must be mine.")], "b": [(1750, 2100, "Yes.")]}
-    doubtful = only(talk(False, **said), "acoustic")
+    a, b = [(0, 1500, "Is it red?"), (2500, 5000, "Then it must be mine.")], [(1750, 2100, "Yes.")]
+    doubtful = only(talk(False, a=a, b=b), "acoustic")
     inside = only(talk(False, a=[(0, 5000, "x")], b=[(1750, 2100, "y")]), "acoustic")
     assert doubtful.confidence < inside.confidence
     assert doubtful.source == "timing"
@@ -204,9 +204,9 @@ def test_without_punctuation_the_form_of_the_clause_makes_the_question() -> None
 
 
 def test_other_languages_fall_back_on_timing() -> None:
-    said = {"a": [(0, 6000, "Wir sind mit dem Boot auf die Insel gefahren.")], "b": [(2000, 2300, "Ja.")]}
-    assert backchannels(talk(lexical=False, **said)) == [("b", 2000, "acoustic")]
-    assert backchannels(talk(**said)) == []
+    a, b = [(0, 6000, "Wir sind mit dem Boot auf die Insel gefahren.")], [(2000, 2300, "Ja.")]
+    assert backchannels(talk(lexical=False, a=a, b=b)) == [("b", 2000, "acoustic")]
+    assert backchannels(talk(a=a, b=b)) == []
 
 
 def test_short_ipus_are_kept() -> None:
@@ -265,7 +265,8 @@ def test_states_that_border_on_a_simultaneous_edge_are_ambiguous() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("Mhm.", True), ("Yeah, right", True), ("I see.", True), ("oh okay yeah right sure", True), ("Oh, nice one", True),
-     ("And yeah", False), ("So, yeah", False), ("for a-", False), ("Blue.", False), ("we took it", False), ("yeah it was far", False)],
+     ("And yeah", False), ("So, yeah", False), ("for a-", False),
+     ("Blue.", False), ("we took it", False), ("yeah it was far", False)],
 )  # fmt: skip
 def test_wording_of_backchannels(text: str, expected: bool) -> None:
     words = spread(0, 1000, text)
