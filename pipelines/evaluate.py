@@ -80,7 +80,10 @@ def run(data: Path, params: EvaluateParams, *, workers: int) -> dict[str, object
     audio_path, video_path = (data / "models" / "vae" / f"{kind}.safetensors" for kind in ("audio", "video"))
     _check_codecs(windows, {"audio_codec": audio_path, "video_codec": video_path}, model)
     unigram = _fit_text(data, params, model.config.vocab_size)
-    tally = tally_windows(data, model, windows, load_audio_vae(audio_path), load_video_vae(video_path), unigram, params)
+    # A corpus without a stream has no codec of it; its figures are then null.
+    audio_vae = load_audio_vae(audio_path) if windows.manifest.audio_codec else None
+    video_vae = load_video_vae(video_path) if windows.manifest.video_codec else None
+    tally = tally_windows(data, model, windows, audio_vae, video_vae, unigram, params)
     figures = summarize(tally, [row["session_id"] for row in windows.rows], params)
     _write_curve(curve, figures, params)
     reports = None
@@ -113,9 +116,11 @@ def _check_codecs(windows: Windows, codecs: Mapping[str, Path], model: DuplexMod
                 f"{trained[:12]}; run the duplex stage again"
             )
     for name, path in codecs.items():
+        if not made[name]:
+            continue
         if not path.is_file():
             raise InputError(f"{path}: no such file; run the vae stage first")
-        if made[name] and file_sha256(path) != made[name]:
+        if file_sha256(path) != made[name]:
             raise InputError(f"{path}: not the {name} of the windows; run encode and pack again")
 
 
@@ -141,14 +146,14 @@ def tally_windows(
     data: Path,
     model: DuplexModel,
     windows: Windows,
-    audio_vae: AudioVAE,
-    video_vae: VideoVAE,
+    audio_vae: AudioVAE | None,
+    video_vae: VideoVAE | None,
     unigram: Unigram,
     params: EvaluateParams,
 ) -> Tally:
     """Errors of model and baselines on every window."""
     tally: Tally = defaultdict(list)
-    silence_NC = silence_latent(audio_vae)
+    silence_NC = silence_latent(audio_vae) if audio_vae else torch.zeros(1)
     video_paths = {(row["session_id"], row["participant"]): row["video_path"] for row in read_rows(data, "tracks")}
     partners = other_users(windows.rows)
     starts = range(0, len(windows.rows), params.batch_size)
@@ -212,13 +217,13 @@ def silence_latent(audio_vae: AudioVAE) -> Tensor:
 
 
 def still_latents(
-    data: Path, paths: Sequence[str | None], start_units: Sequence[int], video_vae: VideoVAE, batch: Batch
+    data: Path, paths: Sequence[str | None], start_units: Sequence[int], video_vae: VideoVAE | None, batch: Batch
 ) -> Tensor:
     """Latents of each window's first frame held, like `agent_video_BKCHW`; zeros where there is no video."""
     still_BKCHW = torch.zeros_like(batch.agent_video_BKCHW)
     num_units = still_BKCHW.shape[1]
     for row, (path, start) in enumerate(zip(paths, start_units, strict=True)):
-        if path is None:
+        if path is None or video_vae is None:
             continue
         first = start * FRAMES_PER_UNIT
         frame = torch.from_numpy(read_frames(data / path, first, first + 1)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -25,7 +25,7 @@ from pipelines.files import file_sha256, replace_file, write_bytes_atomic, write
 from pipelines.stage import Job, Rejected, Result, conform, read_rows, rows_by_session, run_keys, stage_main
 from pipelines.tokenizer import BEGIN_ID, BLANK_ID, MISSING_ID, TextTokenizer, fit_tokenizer, load_tokenizer
 from schemas.windows import WINDOW_FIELDS, WINDOW_FORMAT, WINDOW_LABELS
-from wanstreamer.clock import UNIT_MS, Span, unit_of_ms, units_touched
+from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT, UNIT_MS, Span, unit_of_ms, units_touched
 from wanstreamer.errors import InputError
 
 TAR_BLOCK_BYTES = 512
@@ -108,11 +108,21 @@ def _one_codec(latents: Iterable[Mapping[str, Any]], kind: str) -> str | None:
 
 
 def _latent_shape(data: Path, latents: Iterable[Mapping[str, Any]], kind: str) -> list[int]:
-    """Shape of one unit's latents. A modality that no session has keeps a place of size 1, always masked."""
+    """Shape of one unit's latents: as the latents are, else as the codec at hand would make them.
+
+    A modality with neither keeps a place of size 1, always masked.
+    """
     for row in latents:
         if row[f"{kind}_member"] is not None:
             return list(_read_member(data / row["shard"], row[f"{kind}_member"]).shape[1:])
-    return [wanstreamer.clock.AUDIO_LATENTS_PER_UNIT, 1] if kind == "audio" else [1, 1, 1]
+    weights = data / "models" / "vae" / f"{kind}.safetensors"
+    if not weights.is_file():
+        return [AUDIO_LATENTS_PER_UNIT, 1] if kind == "audio" else [1, 1, 1]
+    from wanstreamer.vae import load_audio_vae, load_video_vae  # torch: seconds, and rarely needed
+
+    if kind == "audio":
+        return [AUDIO_LATENTS_PER_UNIT, load_audio_vae(weights).config.channels]
+    return list(load_video_vae(weights).config.latent_shape)
 
 
 def _read_member(shard: Path, member: str) -> np.ndarray:

@@ -257,6 +257,28 @@ def test_a_speaker_who_knows_the_words_beats_the_text_baselines(folder, monkeypa
         assert all(found[figure][name]["beats"] for name in baselines if name != "other_user")
 
 
+def test_a_corpus_without_pictures_has_no_figures_of_them(folder):
+    windows = open_windows(folder / "windows", "test")
+    model = load_model(folder / "models/duplex/model.safetensors")
+    deaf = replace(windows, manifest=replace(windows.manifest, video_codec=None))
+    model.config = replace(model.config, video_codec="")
+    evaluate._check_codecs(deaf, {"video_codec": folder / "none"}, model)
+    audio_vae = vae.load_audio_vae(folder / "models/vae/audio.safetensors")
+    unigram = evaluate._fit_text(folder, PARAMS, model.config.vocab_size)
+
+    def blind(windows, indices):
+        batch = load_batch(windows, indices)
+        return replace(batch, agent_video_known_BK=torch.zeros_like(batch.agent_video_known_BK))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "load_batch", blind)
+        found = evaluate.tally_windows(folder, model, deaf, audio_vae, None, unigram, PARAMS)
+    figures = evaluate.summarize(found, [row["session_id"] for row in windows.rows], PARAMS)
+    assert figures["video"]["tau_1"]["model"] is None and figures["audio"]["tau_1"]["model"] > 0
+    assert figures["comparisons"]["made"] == 2 * 3 + 9
+    json.dumps(figures, allow_nan=False)
+
+
 def test_evaluation_withholds_the_users_words(folder):
     batch = evaluate.without_user_text(load_batch(open_windows(folder / "windows", "test"), [0, 1]))
     assert not batch.user_text_known_BK.any() and (batch.user_text_BKS == MISSING_ID).all()
