@@ -28,10 +28,10 @@ def rms(samples: np.ndarray) -> float:
     return float(np.sqrt(np.mean(samples.astype(np.float64) ** 2))) if len(samples) else 0.0
 
 
-def level_voice(voice: np.ndarray, speech_rms: float, level_db: float) -> np.ndarray:
-    """The voice with its speech (whose RMS is given) at `level_db` below full scale, or as loud as fits under PEAK."""
-    gain = 10 ** (level_db / 20) / max(speech_rms, 1e-6)
-    return (voice * min(gain, 0.8 / max(float(np.abs(voice).max()), 1e-6))).astype(np.float32)
+def voice_gain(voice: np.ndarray, speech_rms: float, level_db: float) -> float:
+    """Factor that brings speech of this RMS to `level_db` below full scale, or as loud as leaves room under PEAK."""
+    peak = float(np.abs(voice).max())
+    return min(10 ** (level_db / 20) / speech_rms, 0.8 / peak) if peak else 1.0
 
 
 def mix_track(

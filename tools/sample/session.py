@@ -16,7 +16,7 @@ from tools.sample.face import draw_frames
 from tools.sample.look import make_look
 from tools.sample.motion import make_motion
 from tools.sample.phrases import samples_of_ms
-from tools.sample.record import encode, level_voice, mix_track, rms, truncate, write_wav
+from tools.sample.record import encode, mix_track, rms, truncate, voice_gain, write_wav
 from tools.sample.script import write_dialogue
 from tools.sample.voice import Voice
 
@@ -87,12 +87,9 @@ def _sounds(recording: Recording, dialogue: Dialogue, rng: np.random.Generator) 
         samples = dialogue.samples(stream.participant)
         spans = dialogue.speech(stream.participant)
         speech = [samples[samples_of_ms(span.start_ms) : samples_of_ms(span.end_ms)] for span in spans]
-        loud = rms(np.concatenate(speech)) if speech else 0.0
-        voices[stream.participant] = level_voice(samples, loud, stream.level_db)
-        quiet = float(np.abs(samples).max()) or 1.0
-        loudness[stream.participant] = loud * float(np.abs(voices[stream.participant]).max()) / quiet or 10 ** (
-            stream.level_db / 20
-        )
+        loud = rms(np.concatenate(speech)) if speech else 10 ** (stream.level_db / 20)
+        gain = voice_gain(samples, loud, stream.level_db)
+        voices[stream.participant], loudness[stream.participant] = samples * np.float32(gain), loud * gain
     first, second = recording.streams
     sounds = {}
     for stream, partner in ((first, second), (second, first)):
