@@ -50,6 +50,7 @@ _LEAD_IN = CUES | FILLERS | _words("and but so now well then no like i mean sorr
 _TAGS = _words("okay ok right yeah alright yes no huh")
 TAG_ALONE = _words("okay ok right alright yeah")  # "... okay?" after a pause of one's own: a check
 _POLAR = _words("yes yeah yep yup aye yea")  # answers a check; "right", "okay", "mhm" take in what was said
+_BEFORE_A_SIDE = _words("the my your our their his her its to on hand far bottom top up")  # "to the right" is no tag
 _CALLS_ON = _words("see know")  # "see the mill ...", "you know where ...": wants to hear that one does
 _CLAUSE_WORDS = 12  # a question longer than this is found by its lead-in only
 _TERMINAL = re.compile(r"[.?!。？！]$")
@@ -107,7 +108,7 @@ def asks(words: Sequence[Word], *, punctuated: bool) -> bool:
         tokens.pop()
     if not tokens:
         return False
-    if len(tokens) > 3 and tokens[-1] in _TAGS:
+    if len(tokens) > 3 and tokens[-1] in _TAGS and not (tokens[-1] == "right" and tokens[-2] in _BEFORE_A_SIDE):
         return True
     if _ends_in_tag(tokens[-2:]) and len(tokens) > 2:
         return True
