@@ -9,7 +9,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 export PYANNOTE_METRICS_ENABLED = 0
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup repro test check format bench clean
+.PHONY: help setup repro windows test check format bench clean
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
@@ -27,8 +27,17 @@ setup: .venv/.core  ## make .venv with the pinned core and the sample extra
 
 repro: .venv/.core  ## rebuild what is out of date, from sources to the evaluated model
 	python -m pipelines.params
-	dvc repro -q evaluate
+	dvc repro evaluate
 	python -m tools.summary
+
+SOURCE ?=
+OUT ?= mine
+WEIGHTS ?= data/models
+windows: .venv/.core  ## SOURCE=recordings OUT=folder: your recordings to training windows, with the codecs and tokenizer of WEIGHTS
+	@test -n "$(SOURCE)" || { echo "error: name your recordings: make windows SOURCE=folder-or-manifest" >&2; exit 2; }
+	for stage in ingest annotate vae encode pack; do python -m pipelines.$$stage --data "$(OUT)/data" \
+	  --set ingest.source="$(SOURCE)" --set vae.weights="$(WEIGHTS)/vae" --set pack.tokenizer="$(WEIGHTS)/tokenizer.json" \
+	  || exit $$?; done
 
 test: .venv/.dev  ## the whole suite
 	pytest

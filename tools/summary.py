@@ -39,8 +39,23 @@ def summary_table(data: Path) -> Table:
 
 def made(stage: str, metrics: dict[str, Any]) -> str:
     """The figures of a stage a person wants to see first."""
+    if stage == "vae":
+        video, audio = metrics.get("video"), metrics.get("audio")
+        said = [f"video PSNR {video['unseen']['psnr_db']:.1f} dB"] if video else []
+        said += [f"audio log-mel L1 {audio['unseen']['log_mel_l1']:.2f}"] if audio else []
+        return f"{', '.join(said)} on unseen people"
+    if stage == "duplex":
+        return (
+            f"{metrics['parameters']:,} weights, {metrics['steps']} steps, loss on valid {metrics['valid']['loss']:.3f}"
+        )
+    if stage == "evaluate":
+        compared = metrics.get("comparisons")
+        if not compared:
+            return str(metrics.get("skipped", ""))
+        beaten = f"{compared['beaten']} of {compared['made']} baselines"
+        return f"model beats {beaten} on {metrics['sessions']} held-out sessions"
     parts = [f"{count} {name}" for name, count in metrics.get("rows", {}).items()]
-    parts += [f"{name} {value}" for name, value in metrics.items() if isinstance(value, int | float) and name != "keys"]
+    parts += [f"{count} {split}" for split, count in metrics.get("windows_by_split", {}).items()]
     return ", ".join(parts)
 
 
