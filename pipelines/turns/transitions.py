@@ -90,7 +90,7 @@ def state_events(ipus: Ipus, params: TurnParams) -> list[Event]:
         after = stretches[i + 1].speaking if i + 1 < len(stretches) else frozenset()
         if len(stretch.speaking) == 1:
             (alone,) = stretch.speaking
-            if len(before) == 1 and before != stretch.speaking:
+            if len(before) == 1:
                 (left,) = before
                 events.append(_state(left, stretch.start_ms, stretch.start_ms, "latch", alone))
             alone_last = alone
