@@ -118,6 +118,7 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
         encoder(job, data, tmp_path)
 
 
+@pytest.mark.slow
 def test_stage_counts_resumes_and_gives_equal_bytes_for_any_workers(tmp_path: Path, ray_once: None) -> None:
     made: list[dict[str, bytes]] = []
     for workers in (1, 2):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,6 +52,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("vae") / "data"
     write_tracks(data, SESSIONS)
     return data
+
+
+@pytest.fixture(scope="module")
+def trained(corpus: Path) -> dict[str, Any]:
+    """The metrics of the stage, run on the corpus with two workers."""
+    return stage.run(corpus, TINY, workers=2)
 
 
 @pytest.mark.parametrize("held_out", [0, 2])
@@ -116,9 +123,9 @@ def test_training_improves_on_the_linear_codec_and_latents_are_normalised(tmp_pa
 
 
 def test_stage_gives_equal_bytes_for_one_and_two_workers_and_does_not_train_twice(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    corpus: Path, trained: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    metrics = stage.run(corpus, TINY, workers=2)
+    metrics = trained
     made = weights(corpus)
     assert sorted(made) == ["audio.safetensors", "video.safetensors"]
     assert metrics["tracks"] == {"train": 4, "held_out": 2, "without_audio": 0, "without_video": 0}
@@ -132,7 +139,7 @@ def test_stage_gives_equal_bytes_for_one_and_two_workers_and_does_not_train_twic
     assert all(float(row["loss"]) > 0 and float(row["valid_psnr_db"]) for row in curve)
     assert (corpus / "reports" / "vae_video.png").is_file()
     assert (corpus / "reports" / "vae_audio_unseen0_decoded.wav").is_file()
-    assert not list((corpus / "parts" / "vae").iterdir())
+    assert not list((corpus / "parts" / "vae").glob("*"))
 
     other = tmp_path / "data"
     write_tracks(other, SESSIONS)
@@ -147,8 +154,8 @@ def test_stage_gives_equal_bytes_for_one_and_two_workers_and_does_not_train_twic
     assert weights(other) == made
 
 
+@pytest.mark.usefixtures("trained")
 def test_held_out_people_do_not_touch_the_weights(corpus: Path, tmp_path: Path) -> None:
-    stage.run(corpus, TINY, workers=2)
     data = tmp_path / "data"
     write_tracks(data, {**{k: SESSIONS[k] for k in ("one", "two")}, "near": ("valid", "av", 16)})
     metrics = stage.run(data, TINY, workers=2)
@@ -156,8 +163,7 @@ def test_held_out_people_do_not_touch_the_weights(corpus: Path, tmp_path: Path) 
     assert weights(data) == weights(corpus)
 
 
-def test_finished_weights_are_copied_and_measured(corpus: Path, tmp_path: Path) -> None:
-    trained = stage.run(corpus, TINY, workers=2)
+def test_finished_weights_are_copied_and_measured(corpus: Path, trained: dict[str, Any], tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_tracks(data, SESSIONS)
     given = VaeParams(weights=str(corpus / "models" / "vae"))
