@@ -2,8 +2,9 @@
 
 What the face does follows from what is said. The mouth opens with the energy of the own voice, and spreads with its
 brightness. Whoever speaks looks away at the start of a turn and back towards its end, and blinks at boundaries (Kendon
-1967); whoever listens looks at the partner, bobs a few frames behind the partner's energy, and nods with
-backchannels and, silently, now and then when the partner pauses. The rest is slow idle motion and blinking.
+1967). Whoever listens looks at the partner, bobs and raises the brows a few frames behind the partner's energy (so
+plainly that it survives 64 x 48 pixels), and nods with backchannels and, silently, now and then when they pause.
+The rest is slow idle motion and blinking.
 """
 
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def make_motion(
     lean = rng.uniform(-1, 1)
     steps = {
         "yaw": 0.5 * side + 0.16 * _smooth(away_x, 200) + 0.05 * _drift(num_steps, 0.25, rng) + 0.03 * beat * lean,
-        "pitch": nods + 0.07 * bob + 0.05 * (beat - 0.3 * speaking) + 0.06 * _smooth(away_y, 200)
+        "pitch": nods + 0.13 * bob + 0.05 * (beat - 0.3 * speaking) + 0.06 * _smooth(away_y, 200)
         + 0.025 * _drift(num_steps, 0.3, rng),
         "roll": 0.035 * _drift(num_steps, 0.2, rng) + 0.02 * lean * speaking,
         "gaze_x": _smooth(gaze_x, 40),
@@ -72,7 +73,7 @@ def make_motion(
         "lid": _blinks(dialogue.of(participant, "turn"), num_steps, rng),
         "mouth_open": own,
         "mouth_wide": bright,
-        "brow": _brows(dialogue.of(participant, "turn"), num_steps) + 0.25 * beat,
+        "brow": _brows(dialogue.of(participant, "turn"), num_steps) + 0.25 * beat + 0.35 * bob,
     }  # fmt: skip
     return Motion(**{name: np.interp(frame_ms, time_ms, values).astype(np.float32) for name, values in steps.items()})
 
