@@ -56,10 +56,10 @@ class CodecParams:
 @dataclass(frozen=True, kw_only=True)
 class VaeParams:
     audio: CodecParams = field(
-        default_factory=lambda: CodecParams(channels=16, steps=420, clip_units=8)  # 1.28 s: several syllables
+        default_factory=lambda: CodecParams(channels=16, steps=300, clip_units=8)  # 1.28 s: several syllables
     )
     video: CodecParams = field(
-        default_factory=lambda: CodecParams(channels=32, steps=340)  # 32 channels: 1.4 dB over 16
+        default_factory=lambda: CodecParams(channels=32, steps=200)  # 32 channels: 1.4 dB over 16
     )
     seed: int = 0  # of weights, clips, augmentation and noise
     max_train_minutes: int = 60  # of tracks held in memory, evenly from all; 64x48 video takes 14 MB a minute

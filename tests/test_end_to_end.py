@@ -19,7 +19,7 @@ SMALL = {
     "run": {"workers": 2},
     "sample": {"sessions": 2, "seconds": 10},
     "ingest": {"source": "data/sources"},
-    "vae": {"video_steps": 6, "audio_steps": 6},
+    "vae": {"video": {"channels": 32, "steps": 6}, "audio": {"channels": 16, "steps": 6, "clip_units": 8}},
     "pack": {"window_units": 16, "stride_units": 16},
     "duplex": {"steps": 6},
     "evaluate": {},
