@@ -8,6 +8,7 @@ the same fingerprint is not made again; a part of a vanished key goes, with its 
 import argparse
 import ast
 import hashlib
+import importlib
 import inspect
 import json
 import logging
@@ -125,7 +126,7 @@ def run_keys(
     if len(pending) < len(jobs):
         print(f"{stage}: {len(jobs) - len(pending)} of {len(jobs)} keys are up to date", file=sys.stderr)
     if pending:
-        worker = _Worker(data=data, home=home, work=work, setup=dict(setup or {}), tables=tuple(tables))
+        worker = _Worker(data=data, home=home, work=_by_name(work), setup=dict(setup or {}), tables=tuple(tables))
         with progress(len(pending), stage) as advance:
             for outcome in _map_ray([(job, prints[job.key]) for job in pending], worker, workers):
                 if outcome["error"]:
@@ -173,6 +174,7 @@ class _Worker:
 def _map_ray(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int) -> Iterator[dict[str, str]]:
     """Outcomes in the order the jobs finish. An exception in a worker is a bug and stops the run."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of Ray itself: what our workers raise is shown anyway
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray  # seconds to import: only when there is work
     import ray.data
@@ -218,6 +220,15 @@ class _Actor:
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         return self.worker(row)
+
+
+def _by_name(work: Any) -> Any:
+    """The same function or class, from its module instead of `__main__`: workers then import it, where they would else
+    receive a copy of the whole module."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if work.__module__ != "__main__" or spec is None:
+        return work
+    return getattr(importlib.import_module(spec.name), work.__qualname__)
 
 
 def _recipe(stage: str, params: object, tables: Sequence[str], modules: Sequence[ModuleType]) -> str:
