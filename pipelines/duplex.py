@@ -30,7 +30,7 @@ from wanstreamer.sequence import BEGIN, BLANK, MISSING
 from wanstreamer.train.duplex import Row, TrainConfig, train
 
 # The files whose code decides the result: a state made by other code is not continued.
-CODE = ("checkpoint", "data", "flow", "model", "perception", "sequence", "train/duplex")
+CODE = ("checkpoint", "data", "flow", "model", "perception", "prior", "sequence", "train/duplex")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,9 @@ class DuplexParams:
     learning_rate: float = 2e-3  # peak
     warmup_steps: int = 100
     weight_decay: float = 0.05
-    dropout: float = 0.1
+    dropout: float = 0.2  # of what a block adds
+    token_dropout: float = 0.1  # share of clean tokens that lose their content
+    identity_jitter: float = 1.0  # how far faces are moved towards other faces
     ema_decay: float = 0.998  # of the averaged weights, which are what is saved
     text_weight: float = 1.0  # loss weights; the paper gives none. Text alone asks most of the shared blocks
     audio_weight: float = 3.0
@@ -135,6 +137,7 @@ def model_config(manifest: Manifest, tokenizer: Path, params: DuplexParams) -> M
         num_kv_heads=params.num_heads,
         d_ff=params.d_ff,
         dropout=params.dropout,
+        token_dropout=params.token_dropout,
         audio_codec=manifest.audio_codec or "",
         video_codec=manifest.video_codec or "",
         tokenizer=file_sha256(tokenizer),
@@ -150,7 +153,7 @@ def _check(params: DuplexParams) -> None:
     for name in ("steps", "batch_size", "threads", "log_every", "valid_windows", "num_layers", "num_heads"):
         if getattr(params, name) < 1:
             raise InputError(f"duplex.{name}: {getattr(params, name)}; expected 1 or more")
-    for name in ("user_text_drop", "dropout", "ema_decay"):
+    for name in ("user_text_drop", "dropout", "token_dropout", "ema_decay"):
         if not 0 <= getattr(params, name) <= 1:
             raise InputError(f"duplex.{name}: {getattr(params, name)}; expected a share between 0 and 1")
 

@@ -27,8 +27,8 @@ def random_model(config: ModelConfig = CONFIG, seed: int = 0) -> DuplexModel:
         torch.manual_seed(seed)
         model = DuplexModel(config)
         with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(0.15 * torch.randn_like(parameter))
+            for weight in model.state_dict().values():  # the prior's statistics too
+                weight.add_(0.15 * torch.randn_like(weight))
     return model.eval()
 
 

@@ -131,7 +131,7 @@ def test_nothing_known_is_no_loss_and_no_nan() -> None:
     )
     model = random_model().train()
     loss, parts = duplex_loss(model, batch, torch.Generator().manual_seed(0))
-    assert {name: float(value) for name, value in parts.items()} == {"text": 0.0, "audio": 0.0, "video": 0.0}
+    assert {name: value.item() for name, value in parts.items()} == {"text": 0.0, "audio": 0.0, "video": 0.0}
     loss.backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
@@ -157,13 +157,17 @@ def test_user_text_is_dropped_whole_in_at_least_the_share(share: float, dropped:
     assert batch.user_text_known_BK.all()
 
 
-def test_prior_is_fitted_to_neighbouring_units() -> None:
+def test_prior_is_fitted_to_the_unit_before_and_the_mean() -> None:
+    """People sit at a place of their own and move about it: the prior knows both."""
     generator = torch.Generator().manual_seed(0)
-    video = [torch.randn(64, *CONFIG.video_shape, generator=generator)]
-    for _ in range(19):
-        video.append(0.8 * video[-1] + 0.6 * torch.randn(64, *CONFIG.video_shape, generator=generator))
-    batch = dataclasses.replace(random_batch(windows=64, units=20), agent_video_BKCHW=torch.stack(video, dim=1))
+    place = 3 * torch.randn(256, *CONFIG.video_shape, generator=generator)
+    moved = [torch.randn(256, *CONFIG.video_shape, generator=generator)]
+    for _ in range(39):
+        moved.append(0.6 * moved[-1] + 0.8 * torch.randn(256, *CONFIG.video_shape, generator=generator))
+    video = place[:, None] + torch.stack(moved, dim=1)
+    batch = dataclasses.replace(random_batch(windows=256, units=40), agent_video_BKCHW=video)
     model = fresh()
     fit_prior(model, [batch])
-    torch.testing.assert_close(model.video_gain_CHW, torch.full(CONFIG.video_shape, 0.8), atol=0.1, rtol=0)
-    torch.testing.assert_close(model.video_log_std_CHW.exp(), torch.full(CONFIG.video_shape, 0.6), atol=0.05, rtol=0)
+    assert model.video_last_gain.mean() == pytest.approx(0.65, abs=0.07)
+    assert (model.video_last_gain + model.video_mean_gain).mean() == pytest.approx(1, abs=0.02)
+    assert model.video_std.mean() == pytest.approx(0.83, abs=0.03)

@@ -16,11 +16,11 @@ from wanstreamer.model import (
     DuplexModel,
     Output,
     load_model,
-    precondition,
     save_model,
     text_logits,
 )
 from wanstreamer.perception import pack_video, unpack_video
+from wanstreamer.prior import precondition
 
 PACKED_CONFIG = dataclasses.replace(
     CONFIG,

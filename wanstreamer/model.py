@@ -6,9 +6,7 @@ and mask.
 
 What is stated by Wan-Streamer v0.1 (arXiv 2606.25041): one Transformer, discrete text, audio and video latents denoised
 jointly under one flow time, clean history. Ours: RMSNorm, QK-norm, SwiGLU, adaptive norm on noisy tokens only (clean
-tokens pass an ordinary language-model block), and preconditioning: the network adds to a linear estimate of the clean
-latent from the noisy one and the previous unit's (Karras et al. 2022, arXiv 2206.00364, table 1, extended by a mean).
-A talking face is mostly what it was 160 ms ago, and its still detail does not fit through one token.
+tokens pass an ordinary language-model block), and `prior`: the network adds to a linear estimate of the clean latents.
 
 Shape letters: B batch, K units, N tokens or audio latents of a unit, M noisy tokens, C channels, H W latent rows and
 columns, S text slots, V vocabulary, D model width, P tokens of a unit.
@@ -27,6 +25,7 @@ from wanstreamer.checkpoint import load_tensors, save_tensors
 from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT
 from wanstreamer.errors import InputError
 from wanstreamer.perception import AudioPerception, VideoPerception, pack_audio, pack_video, unpack_video
+from wanstreamer.prior import Past, Preconditioned, past_of, precondition
 from wanstreamer.sequence import (
     BEGIN,
     KINDS,
@@ -69,7 +68,8 @@ class ModelConfig:
     d_ff: int = 352
     d_perception: int = 96  # width of the causal encoder of user latents
     rope_theta: float = 10000.0
-    dropout: float = 0.1
+    dropout: float = 0.2  # of what a block adds
+    token_dropout: float = 0.1  # share of clean tokens that lose their content in training
     self_lag: int = 0  # units by which the language path trails the agent's own latents; 0 is the paper's equation
     audio_codec: str = ""  # sha256 of the audio VAE whose latents the model speaks; empty: none
     video_codec: str = ""
@@ -102,15 +102,6 @@ class Noisy(NamedTuple):
     audio_BKNC: Tensor
     video_BKCHW: Tensor
     tau_BK: Tensor
-
-
-class Previous(NamedTuple):
-    """The agent's clean latents one unit earlier; zeros where `known` is False (no such unit, or not recorded)."""
-
-    audio_BKNC: Tensor
-    video_BKCHW: Tensor
-    audio_known_BK: Tensor
-    video_known_BK: Tensor
 
 
 class KeysValues(NamedTuple):
@@ -154,6 +145,13 @@ class KVCache:
 class DuplexModel(nn.Module):
     """See the module docstring. `tiny` has about a million weights."""
 
+    audio_last_gain: Tensor  # (N, C)
+    audio_mean_gain: Tensor
+    audio_std: Tensor
+    video_last_gain: Tensor  # (C, H, W)
+    video_mean_gain: Tensor
+    video_std: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
@@ -176,11 +174,12 @@ class DuplexModel(nn.Module):
         self.flow_time = FlowTime(config)
         self.text_norm, self.flow_norm = nn.RMSNorm(d, eps=1e-6), nn.RMSNorm(d, eps=1e-6)
         self.audio_out, self.video_out = nn.Linear(d, audio_dim), nn.Linear(d, video_dim)
-        # Prior of y_k given y_{k-1}: mean gain * previous, standard deviation exp(log_std); fitted before training.
-        self.audio_gain_NC = nn.Parameter(torch.zeros(config.audio_shape))
-        self.audio_log_std_NC = nn.Parameter(torch.zeros(config.audio_shape))
-        self.video_gain_CHW = nn.Parameter(torch.zeros(config.video_shape))
-        self.video_log_std_CHW = nn.Parameter(torch.zeros(config.video_shape))
+        # Prior of a unit: mean `last_gain * last + mean_gain * mean`, standard deviation `std`. Statistics of the train
+        # split, not weights: trained, they fit its people and leave the others.
+        for kind, shape in (("audio", config.audio_shape), ("video", config.video_shape)):
+            self.register_buffer(f"{kind}_last_gain", torch.zeros(shape))
+            self.register_buffer(f"{kind}_mean_gain", torch.zeros(shape))
+            self.register_buffer(f"{kind}_std", torch.ones(shape))
         self._initialise()
 
     def _initialise(self) -> None:
@@ -218,12 +217,12 @@ class DuplexModel(nn.Module):
         logits = self.text_head(clean_BKPD[:, :, self.layout.num_user : self.layout.num_user + self.config.text_slots])
         if noisy is None:
             return Output(logits, None, None)
-        previous = shifted(batch)
-        noisy_BMD = self.embed_noisy(noisy, previous).flatten(1, 2)
+        past = past_of(batch)
+        noisy_BMD = self.embed_noisy(noisy, past).flatten(1, 2)
         query = noisy_tokens(self.layout, num_units)
         mask_NN = visible(query, join(tokens, query), self.config.self_lag)
         noisy_BMD, _ = self.trunk(noisy_BMD, query, mask_NN, self.flow_time(noisy.tau_BK), history)
-        return Output(logits, *self.flow_head(noisy_BMD.unflatten(1, (num_units, -1)), noisy, previous))
+        return Output(logits, *self.flow_head(noisy_BMD.unflatten(1, (num_units, -1)), noisy, past))
 
     def trunk(
         self,
@@ -272,7 +271,11 @@ class DuplexModel(nn.Module):
                 batch.agent_video_known_BK,
             ),
         ]
-        return torch.cat(parts, dim=2) + self.kind_embedding(clean_tokens(self.layout, 1).kind_N)
+        content_BKPD = torch.cat(parts, dim=2)
+        if self.training:
+            kept_BKP = torch.rand(content_BKPD.shape[:-1]) >= self.config.token_dropout
+            content_BKPD = content_BKPD * kept_BKP[..., None]
+        return content_BKPD + self.kind_embedding(clean_tokens(self.layout, 1).kind_N)
 
     def agent_content(
         self, audio_BKNC: Tensor, video_BKCHW: Tensor, audio_known_BK: Tensor, video_known_BK: Tensor
@@ -283,19 +286,19 @@ class DuplexModel(nn.Module):
         audio = torch.where(audio_known_BK[..., None, None], audio, self.missing_audio)
         return audio, torch.where(video_known_BK[..., None, None], video, self.missing_video)
 
-    def embed_noisy(self, noisy: Noisy, previous: Previous) -> Tensor:
+    def embed_noisy(self, noisy: Noisy, past: Past) -> Tensor:
         """Noisy tokens (B, K, num_agent, D) from the innovations: what the noisy latents say beyond the prior."""
-        audio, video = self._preconditioning(noisy, previous)
+        audio, video = self._preconditioning(noisy, past)
         contents = [
             self.noisy_audio_in(pack_audio(audio.innovation, self.config.agent_audio_tokens)),
             self.noisy_video_in(pack_video(video.innovation, self.config.agent_video_tokens)),
         ]
         return torch.cat(contents, dim=2) + self.kind_embedding(noisy_tokens(self.layout, 1).kind_N)
 
-    def flow_head(self, x_BKPD: Tensor, noisy: Noisy, previous: Previous) -> tuple[Tensor, Tensor]:
+    def flow_head(self, x_BKPD: Tensor, noisy: Noisy, past: Past) -> tuple[Tensor, Tensor]:
         """Trunk outputs at the noisy tokens -> estimated clean latents (B, K, N, C) and (B, K, C, H, W)."""
         h_BKPD = self.flow_norm(x_BKPD)
-        audio, video = self._preconditioning(noisy, previous)
+        audio, video = self._preconditioning(noisy, past)
         split = self.config.agent_audio_tokens
         audio_BKNC = self.audio_out(h_BKPD[:, :, :split]).reshape(noisy.audio_BKNC.shape)
         video_BKCHW = unpack_video(
@@ -310,21 +313,22 @@ class DuplexModel(nn.Module):
         never[[MISSING, BEGIN]] = True
         return logits.masked_fill(never, float("-inf"))
 
-    def _preconditioning(self, noisy: Noisy, previous: Previous) -> tuple["Preconditioned", "Preconditioned"]:
-        # Of the previous unit's audio only the last latent matters: it is the direct neighbour.
-        last_BK1C = previous.audio_BKNC[:, :, -1:]
+    def _preconditioning(self, noisy: Noisy, past: Past) -> tuple[Preconditioned, Preconditioned]:
+        known = past.audio_known_BK[..., None, None]
+        last, mean = past.audio_last_BKC[:, :, None], past.audio_mean_BKC[:, :, None]
         audio = precondition(
             noisy.audio_BKNC,
             noisy.tau_BK[..., None, None],
-            torch.where(previous.audio_known_BK[..., None, None], last_BK1C * self.audio_gain_NC, 0.0),
-            torch.where(previous.audio_known_BK[..., None, None], self.audio_log_std_NC.exp(), 1.0),
+            torch.where(known, last * self.audio_last_gain + mean * self.audio_mean_gain, 0.0),
+            torch.where(known, self.audio_std, 1.0),
         )
-        known = previous.video_known_BK[..., None, None, None]
+        known = past.video_known_BK[..., None, None, None]
+        last, mean = past.video_last_BKCHW, past.video_mean_BKCHW
         video = precondition(
             noisy.video_BKCHW,
             noisy.tau_BK[..., None, None, None],
-            torch.where(known, previous.video_BKCHW * self.video_gain_CHW, 0.0),
-            torch.where(known, self.video_log_std_CHW.exp(), 1.0),
+            torch.where(known, last * self.video_last_gain + mean * self.video_mean_gain, 0.0),
+            torch.where(known, self.video_std, 1.0),
         )
         return audio, video
 
@@ -357,16 +361,16 @@ class DuplexModel(nn.Module):
         return x_BND
 
     def denoise(
-        self, noisy: Noisy, previous: Previous, modulation: list[Tensor], unit: int, cache: KVCache
+        self, noisy: Noisy, past: Past, modulation: list[Tensor], unit: int, cache: KVCache
     ) -> tuple[Tensor, Tensor]:
         """One performer pass for one unit (K = 1) whose users and slots are in the cache; leaves the cache as it was.
 
         The noisy keys and values go to the scratch behind the valid part, where the clean ones will be written.
         """
-        x_BND = self.embed_noisy(noisy, previous).flatten(1, 2)
+        x_BND = self.embed_noisy(noisy, past).flatten(1, 2)
         # Once STATE is the last token, `visible` lets noisy tokens see all there is: no mask, whatever the self_lag.
         x_BND, _ = self.trunk(x_BND, noisy_tokens(self.layout, 1, unit), None, modulation, cache)
-        return self.flow_head(x_BND[:, None], noisy, previous)
+        return self.flow_head(x_BND[:, None], noisy, past)
 
 
 class Block(nn.Module):
@@ -424,7 +428,11 @@ class Block(nn.Module):
         return self.attention_out(attended_BHND.transpose(1, 2).flatten(2)), KeysValues(k_BHND, v_BHND)
 
     def _drop(self, x_BND: Tensor) -> Tensor:
-        return functional.dropout(x_BND, self.config.dropout, self.training)
+        """Dropout with one mask for all tokens of a window: as good here, and a tenth of the step's time less."""
+        if not self.training:
+            return x_BND
+        mask_B1D = functional.dropout(torch.ones(len(x_BND), 1, x_BND.shape[2]), self.config.dropout)
+        return x_BND * mask_B1D
 
 
 class FlowTime(nn.Module):
@@ -446,41 +454,6 @@ class FlowTime(nn.Module):
         h = functional.silu(self.hidden(torch.cat([angle.cos(), angle.sin()], dim=-1)))
         base = self.out(h).unflatten(-1, (6, -1)).repeat_interleave(self.num_agent, dim=1)
         return [base + layer for layer in self.layers]
-
-
-class Preconditioned(NamedTuple):
-    innovation: Tensor  # network input: about unit variance at every tau
-    estimate: Tensor  # best linear estimate of the clean latent
-    scale: Tensor  # of the network's output: the standard deviation of what the estimate leaves open
-
-
-def precondition(z: Tensor, tau: Tensor, mean: Tensor, std: Tensor) -> Preconditioned:
-    """Linear-Gaussian estimate of z_0 from z = (1 - tau) z_0 + tau eps under the prior z_0 ~ N(mean, std^2).
-
-    With mean 0 and std 1 this is EDM's preconditioning for the straight path; at tau = 1 the estimate is the mean.
-    """
-    keep = 1 - tau
-    variance = (keep * std).square() + tau.square()
-    residual = z - keep * mean
-    return Preconditioned(
-        innovation=residual * variance.rsqrt(),
-        estimate=mean + keep * std.square() / variance * residual,
-        scale=std * tau * variance.rsqrt(),
-    )
-
-
-def shifted(batch: "Batch") -> Previous:
-    """Each unit's predecessor in the window; the first unit has none."""
-
-    def shift(x: Tensor) -> Tensor:
-        return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], dim=1)
-
-    return Previous(
-        shift(batch.agent_audio_BKNC),
-        shift(batch.agent_video_BKCHW),
-        shift(batch.agent_audio_known_BK),
-        shift(batch.agent_video_known_BK),
-    )
 
 
 @torch.no_grad()

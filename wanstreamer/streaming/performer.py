@@ -24,7 +24,7 @@ def perform(model: DuplexModel, state: StreamState, schedule: Schedule) -> tuple
 
     def estimate(step: int, audio_BKNC: Tensor, video_BKCHW: Tensor) -> tuple[Tensor, Tensor]:
         noisy = Noisy(audio_BKNC, video_BKCHW, schedule.tau_BK[step])
-        return model.denoise(noisy, state.previous, schedule.modulation[step], state.unit, state.cache)
+        return model.denoise(noisy, state.past, schedule.modulation[step], state.unit, state.cache)
 
     noise = (
         torch.randn(1, 1, *model.config.audio_shape, generator=state.generator),

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wanstreamer.model import DuplexModel, KVCache, Previous
+from wanstreamer.model import DuplexModel, KVCache
 from wanstreamer.perception import State
+from wanstreamer.prior import Past
 
 CODECS = ("audio_encoder", "video_encoder", "audio_decoder", "video_decoder")
 
@@ -23,7 +24,7 @@ class StreamState:
     cache: KVCache
     hearing: State | None  # perception encoders' pasts; None: start of stream
     seeing: State | None
-    previous: Previous  # the agent's clean latents of the last unit
+    past: Past  # the agent's last clean latents and their mean so far
     codecs: dict[str, dict[str, Tensor] | None]  # by name in CODECS; None: start of stream
     generator: torch.Generator  # of sampled text and flow noise
 
@@ -32,14 +33,13 @@ def new_state(model: DuplexModel, *, max_units: int, seed: int) -> StreamState:
     """The start of a conversation; memory for `max_units` of history is reserved now."""
     config = model.config
     absent_BK = torch.zeros(1, 1, dtype=torch.bool)
+    audio_BKC, video_BKCHW = torch.zeros(1, 1, config.audio_channels), torch.zeros(1, 1, *config.video_shape)
     return StreamState(
         unit=0,
         cache=model.new_cache(1, max_units),
         hearing=None,
         seeing=None,
-        previous=Previous(
-            torch.zeros(1, 1, *config.audio_shape), torch.zeros(1, 1, *config.video_shape), absent_BK, absent_BK
-        ),
+        past=Past(audio_BKC, audio_BKC, absent_BK, video_BKCHW, video_BKCHW, absent_BK),
         codecs=dict.fromkeys(CODECS),
         generator=torch.Generator().manual_seed(seed),
     )
@@ -54,7 +54,7 @@ def state_to_tensors(state: StreamState) -> dict[str, Tensor]:
         "cache.keys": state.cache.key_LBHND[:, :, :, :used].clone(),
         "cache.values": state.cache.value_LBHND[:, :, :, :used].clone(),
     }
-    tensors |= {f"previous.{name}": value.clone() for name, value in state.previous._asdict().items()}
+    tensors |= {f"past.{name}": value.clone() for name, value in state.past._asdict().items()}
     for name, pasts in (("hearing", state.hearing), ("seeing", state.seeing)):
         tensors |= {f"{name}.{index}": past.clone() for index, past in enumerate(pasts or ())}
     for codec, held in state.codecs.items():
@@ -73,7 +73,7 @@ def state_from_tensors(model: DuplexModel, tensors: dict[str, Tensor], *, max_un
     state.cache.key_LBHND[:, :, :, :used] = tensors["cache.keys"]
     state.cache.value_LBHND[:, :, :, :used] = tensors["cache.values"]
     state.cache.length = used
-    state.previous = Previous(**{name: tensors[f"previous.{name}"].clone() for name in Previous._fields})
+    state.past = Past(**{name: tensors[f"past.{name}"].clone() for name in Past._fields})
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(f"{prefix}."): v.clone() for k, v in tensors.items() if k.startswith(f"{prefix}.")}

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from wanstreamer.model import DuplexModel, Previous
+from wanstreamer.model import DuplexModel
+from wanstreamer.prior import past_after
 from wanstreamer.sequence import BEGIN, MISSING
 from wanstreamer.streaming.state import StreamState
 
@@ -62,7 +63,7 @@ def commit(model: DuplexModel, state: StreamState, audio_NC: Tensor, video_CHW: 
     audio_B1NC, video_B1CHW = audio_NC[None, None], video_CHW[None, None]
     contents = model.agent_content(audio_B1NC, video_B1CHW, known, known)
     model.extend(torch.cat(contents, dim=2)[:, 0], state.cache)
-    state.previous = Previous(audio_B1NC, video_B1CHW, known, known)
+    state.past = past_after(state.past, state.unit, audio_B1NC, video_B1CHW)
     state.unit += 1
 
 

@@ -23,7 +23,8 @@ from torch.nn import functional
 
 from wanstreamer.checkpoint import load_tensors, save_tensors
 from wanstreamer.flow import add_noise, draw_tau, velocity_weight
-from wanstreamer.model import DuplexModel, shifted
+from wanstreamer.model import DuplexModel
+from wanstreamer.prior import past_of
 from wanstreamer.sequence import MISSING
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class TrainConfig:
     text_weight: float = 1.0
     audio_weight: float = 3.0
     video_weight: float = 2.0
+    identity_jitter: float = 1.0  # how far faces are moved towards others; without, the few people are learnt by heart
     user_text_drop: float = 0.5  # share of samples that train without the user's words; evaluation uses none
     prior_batches: int = 32  # from which the prior of a unit given the one before it is fitted
     log_every: int = 100  # steps between rows of history and validations
@@ -76,11 +78,11 @@ def duplex_loss(
     spoken_BKS = batch.agent_text_known_BK[..., None] & (batch.agent_text_BKS != MISSING)
     targets = torch.where(spoken_BKS, batch.agent_text_BKS, -100).flatten()
     text = functional.cross_entropy(output.text_logits_BKSV.flatten(0, 2), targets, ignore_index=-100, reduction="sum")
-    previous = shifted(batch)
+    past = past_of(batch)
     audio_BK = (output.audio_x0_BKNC - batch.agent_audio_BKNC).square().mean((2, 3))
     video_BK = (output.video_x0_BKCHW - batch.agent_video_BKCHW).square().mean((2, 3, 4))
-    audio_BK = audio_BK * _flow_weight(tau_BK, model.audio_log_std_NC, previous.audio_known_BK)
-    video_BK = video_BK * _flow_weight(tau_BK, model.video_log_std_CHW, previous.video_known_BK)
+    audio_BK = audio_BK * _flow_weight(tau_BK, model.audio_std, past.audio_known_BK)
+    video_BK = video_BK * _flow_weight(tau_BK, model.video_std, past.video_known_BK)
     parts = {
         "text": text / spoken_BKS.sum().clamp(min=1),
         "audio": _mean_where(audio_BK, batch.agent_audio_known_BK),
@@ -99,26 +101,60 @@ def drop_user_text(batch: "Batch", share: float, generator: torch.Generator) -> 
     return dataclasses.replace(batch, user_text_known_BK=known_BK)
 
 
+def move_identities(batch: "Batch", amount: float, generator: torch.Generator) -> "Batch":
+    """Both parties' video latents shifted, whole windows at a time, by random differences between two windows' faces.
+
+    A face's motion hardly depends on whose face it is, and there are few people to learn it from. The difference is of
+    other windows, so a window's own future is not in it.
+    """
+    num_windows = len(batch.window_id)
+    if num_windows < 3:
+        return batch
+    moved = {}
+    for party in ("user", "agent"):
+        video_BKCHW, known_BK = getattr(batch, f"{party}_video_BKCHW"), getattr(batch, f"{party}_video_known_BK")
+        weight_BK111 = known_BK.float()[..., None, None, None]
+        face_B1CHW = (video_BKCHW * weight_BK111).sum(1, keepdim=True) / weight_BK111.sum(1, keepdim=True).clamp(min=1)
+        start = int(
+            torch.randint(1, num_windows - 1, (), generator=generator)
+        )  # neither roll brings a window to itself
+        share = amount * torch.rand(num_windows, 1, 1, 1, 1, generator=generator)
+        shift = share * (face_B1CHW.roll(start + 1, 0) - face_B1CHW.roll(start, 0))
+        moved[f"{party}_video_BKCHW"] = video_BKCHW + shift * weight_BK111
+    return dataclasses.replace(batch, **moved)
+
+
 @torch.no_grad()
 def fit_prior(model: DuplexModel, batches: Sequence["Batch"]) -> None:
-    """Least-squares gain and residual standard deviation of each latent given the unit before, set in the model."""
-    audio, video, audio_before, video_before = [], [], [], []
-    for batch in batches:
-        previous = shifted(batch)
-        both = batch.agent_audio_known_BK & previous.audio_known_BK
-        audio.append(batch.agent_audio_BKNC[both])
-        audio_before.append(previous.audio_BKNC[both][:, -1:])
-        both = batch.agent_video_known_BK & previous.video_known_BK
-        video.append(batch.agent_video_BKCHW[both])
-        video_before.append(previous.video_BKCHW[both])
-    for x, before, gain, log_std in (
-        (torch.cat(audio), torch.cat(audio_before), model.audio_gain_NC, model.audio_log_std_NC),
-        (torch.cat(video), torch.cat(video_before), model.video_gain_CHW, model.video_log_std_CHW),
-    ):
-        if len(x) < 2:
-            continue  # this stream is nowhere known; it is not trained either
-        gain.copy_((x * before).mean(0) / before.square().mean(0).expand_as(gain).clamp(min=1e-6))
-        log_std.copy_((x - gain * before).square().mean(0).clamp(min=1e-4).log() / 2)
+    """Least-squares gains and residual deviation of each latent, given the one before the unit and the mean so far."""
+    pasts = [past_of(batch) for batch in batches]
+    known = [past.audio_known_BK & batch.agent_audio_known_BK for past, batch in zip(pasts, batches, strict=True)]
+    audio = torch.cat([batch.agent_audio_BKNC[on] for batch, on in zip(batches, known, strict=True)])
+    last = torch.cat([past.audio_last_BKC[on] for past, on in zip(pasts, known, strict=True)])
+    mean = torch.cat([past.audio_mean_BKC[on] for past, on in zip(pasts, known, strict=True)])
+    fitted = _regress(audio, last[:, None].expand_as(audio), mean[:, None].expand_as(audio))
+    for buffer, value in zip((model.audio_last_gain, model.audio_mean_gain, model.audio_std), fitted, strict=False):
+        buffer.copy_(value)
+    known = [past.video_known_BK & batch.agent_video_known_BK for past, batch in zip(pasts, batches, strict=True)]
+    video = torch.cat([batch.agent_video_BKCHW[on] for batch, on in zip(batches, known, strict=True)])
+    last = torch.cat([past.video_last_BKCHW[on] for past, on in zip(pasts, known, strict=True)])
+    mean = torch.cat([past.video_mean_BKCHW[on] for past, on in zip(pasts, known, strict=True)])
+    fitted = _regress(video, last, mean)
+    for buffer, value in zip((model.video_last_gain, model.video_mean_gain, model.video_std), fitted, strict=False):
+        buffer.copy_(value)
+
+
+def _regress(target: Tensor, one: Tensor, two: Tensor) -> tuple[Tensor, ...]:
+    """Per element over the first dimension: gains of `one` and `two`, residual deviation; nothing for no examples."""
+    if len(target) < 2:
+        return ()  # this stream is nowhere known; it is not trained either
+    features = torch.stack([one, two], dim=-1).double()
+    gram = torch.einsum("n...f,n...g->...fg", features, features) / len(target)
+    gram += 1e-4 * torch.eye(2, dtype=torch.float64)  # in a window's second unit the two are the same
+    moment = torch.einsum("n...f,n...->...f", features, target.double()) / len(target)
+    gains = torch.linalg.solve(gram, moment)
+    residual = target - torch.einsum("n...f,...f->n...", features, gains)
+    return gains[..., 0], gains[..., 1], residual.square().mean(0).clamp(min=1e-4).sqrt()
 
 
 def train(
@@ -193,7 +229,9 @@ def _step(
     model.train()
     for group in optimizer.param_groups:
         group["lr"] = config.learning_rate * _schedule(step, config)
-    loss, parts = duplex_loss(model, batch, torch.Generator().manual_seed(seed), config=config)
+    generator = torch.Generator().manual_seed(seed)
+    batch = move_identities(batch, config.identity_jitter, generator)
+    loss, parts = duplex_loss(model, batch, generator, config=config)
     norms = _modality_norms(model, parts, config) if (step + 1) % config.log_every == 0 else {}
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -224,9 +262,7 @@ def _schedule(step: int, config: TrainConfig) -> float:
 
 
 def _optimizer(model: DuplexModel, config: TrainConfig) -> torch.optim.AdamW:
-    matrices = [
-        p for name, p in model.named_parameters() if p.dim() == 2 and "embedding" not in name and "_NC" not in name
-    ]
+    matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "embedding" not in name]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -238,13 +274,13 @@ def _average(averaged: DuplexModel, model: DuplexModel, decay: float) -> None:
     torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
 
 
-def _flow_weight(tau_BK: Tensor, log_std: Tensor, known_BK: Tensor) -> Tensor:
+def _flow_weight(tau_BK: Tensor, std: Tensor, known_BK: Tensor) -> Tensor:
     """The velocity's weight in units of what the linear estimate leaves open at this tau.
 
     A nearly still picture leaves little: without the units its velocity is learnt at small tau only, and drowns beside
     audio. This is the weight of Karras et al. 2022 (1 / c_out^2) with the stream's mean prior variance.
     """
-    variance_BK = torch.where(known_BK, log_std.detach().mul(2).exp().mean(), 1.0)
+    variance_BK = torch.where(known_BK, std.square().mean(), 1.0)
     left_open_BK = variance_BK / ((1 - tau_BK).square() * variance_BK + tau_BK.square())
     return velocity_weight(tau_BK) / left_open_BK
 
@@ -275,8 +311,8 @@ def _save_state(
     optimizer: torch.optim.Optimizer,
     progress: tuple[int, list[Row], dict[str, tuple[float, int]]],
 ) -> None:
-    tensors = {f"model.{name}": p for name, p in model.named_parameters()}
-    tensors |= {f"averaged.{name}": p for name, p in averaged.named_parameters()}
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"averaged.{name}": value for name, value in averaged.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
     step, history, sums = progress
