@@ -150,7 +150,17 @@ def _train_config(params: DuplexParams) -> TrainConfig:
 
 
 def _check(params: DuplexParams) -> None:
-    for name in ("steps", "batch_size", "threads", "log_every", "valid_windows", "num_layers", "num_heads"):
+    for name in (
+        "steps",
+        "batch_size",
+        "threads",
+        "log_every",
+        "valid_windows",
+        "d_model",
+        "num_layers",
+        "num_heads",
+        "d_ff",
+    ):
         if getattr(params, name) < 1:
             raise InputError(f"duplex.{name}: {getattr(params, name)}; expected 1 or more")
     for name in ("user_text_drop", "dropout", "token_dropout", "ema_decay"):

@@ -11,7 +11,7 @@ from tests.duplex_fixtures import CONFIG, random_batch, random_model
 from wanstreamer.data import Batch
 from wanstreamer.model import DuplexModel, save_model
 from wanstreamer.sequence import MISSING
-from wanstreamer.train.duplex import Row, TrainConfig, drop_user_text, duplex_loss, fit_prior, train
+from wanstreamer.train.duplex import Row, TrainConfig, drop_user_text, duplex_loss, fit_prior, move_identities, train
 
 TINY = TrainConfig(steps=14, batch_size=2, warmup_steps=3, prior_batches=2, log_every=4, checkpoint_s=0.0, threads=1)
 
@@ -171,3 +171,17 @@ def test_prior_is_fitted_to_the_unit_before_and_the_mean() -> None:
     assert model.video_last_gain.mean() == pytest.approx(0.65, abs=0.07)
     assert (model.video_last_gain + model.video_mean_gain).mean() == pytest.approx(1, abs=0.02)
     assert model.video_std.mean() == pytest.approx(0.83, abs=0.03)
+
+
+def test_moved_identities_shift_whole_windows_by_other_windows_faces() -> None:
+    batch = random_batch(windows=4)
+    moved = move_identities(batch, 1.0, torch.Generator().manual_seed(0))
+    for name in ("user_video_BKCHW", "agent_video_BKCHW"):
+        shift = getattr(moved, name) - getattr(batch, name)
+        torch.testing.assert_close(shift, shift[:, :1].expand_as(shift), atol=1e-5, rtol=0)  # motion stays as it was
+        assert (shift.abs().amax((1, 2, 3, 4)) > 0.01).all()
+        own = getattr(batch, name).clone()
+        own[0] += 1  # a window's own face is not in its shift
+        again = move_identities(dataclasses.replace(batch, **{name: own}), 1.0, torch.Generator().manual_seed(0))
+        torch.testing.assert_close((getattr(again, name) - own)[0], shift[0], atol=1e-5, rtol=0)
+    assert torch.equal(moved.agent_audio_BKNC, batch.agent_audio_BKNC)
