@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -147,17 +148,18 @@ def _print(found: dict[str, object]) -> None:
     weights = "trained weights" if found["trained"] else "random weights: nothing is trained yet"
     media = "recorded media" if found["recorded_media"] else "random media"
     table = Table(
-        title=f"ms per {UNIT_MS} ms unit, p50 / p95; {weights}, {media}, {found['threads']} thread(s), "
+        box=SIMPLE_HEAD,
+        title=f"ms per {UNIT_MS} ms unit, p50/p95; {weights}, {media}, {found['threads']} thread(s), "
         f"{found['solver_steps']} solver steps",
         title_justify="left",
     )
-    table.add_column("history", justify="right")
+    table.add_column("history", justify="right", no_wrap=True)
     for name in COLUMNS:
-        table.add_column(name, justify="right")
-    table.add_column("max", justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("max", justify="right", no_wrap=True)
     at: dict[str, Figures] = found["at"]  # type: ignore[assignment]
     for seconds, row in at.items():
-        cells = [f"{row[name]['p50_ms']:.1f} / {row[name]['p95_ms']:.1f}" for name in COLUMNS]
+        cells = [f"{row[name]['p50_ms']:.1f}/{row[name]['p95_ms']:.1f}" for name in COLUMNS]
         table.add_row(f"{seconds} s", *cells, f"{row['unit']['max_ms']:.1f}")
     console.print(table)
     console.print(f"{found[f'units_over_{UNIT_MS}_ms']} of {found['units']} units took longer than {UNIT_MS} ms")
