@@ -69,6 +69,7 @@ class VideoVAE(nn.Module):
         self.encode_2 = nn.ModuleList(UnitBlock(f"encode_2_{i}", w2) for i in range(b2))
         self.shrink_2 = nn.Conv2d(4 * w2, w3, 1)
         self.encode_3 = nn.ModuleList(UnitBlock(f"encode_3_{i}", w3) for i in range(b3))
+        self.encode_norm = nn.GroupNorm(1, w3)
         self.to_latent = nn.Conv2d(w3, config.channels, 1)
 
         self.from_latent = nn.Conv2d(config.channels, w3, 1)
@@ -77,6 +78,7 @@ class VideoVAE(nn.Module):
         self.decode_2 = nn.ModuleList(UnitBlock(f"decode_2_{i}", w2) for i in range(b2))
         self.grow_1 = nn.Conv2d(w2, 4 * w1, 1)
         self.decode_1 = nn.ModuleList(UnitBlock(f"decode_1_{i}", w1) for i in range(b1))
+        self.decode_norm = nn.GroupNorm(1, w1)
         self.leave = nn.Conv2d(w1, pixels, 3, padding=1)
         for last in (self.to_latent, self.leave):
             zero_(last)
@@ -115,7 +117,7 @@ class VideoVAE(nn.Module):
         x = _run(self.encode_2, x, carry)
         x = self.shrink_2(functional.pixel_unshuffle(x.flatten(0, 1), 2)).unflatten(0, (batch, units))
         x = _run(self.encode_3, x, carry)
-        learned = self.to_latent(functional.silu(x.flatten(0, 1)))
+        learned = self.to_latent(functional.silu(self.encode_norm(x.flatten(0, 1))))
         return (learned + self.skip_in(functional.pixel_unshuffle(folded, SPATIAL_FACTOR))).unflatten(0, (batch, units))
 
     def reconstruct(self, mean_BKCHW: Tensor, carry: Carry) -> Tensor:
@@ -128,7 +130,7 @@ class VideoVAE(nn.Module):
         x = _run(self.decode_2, x, carry)
         x = functional.pixel_shuffle(self.grow_1(x.flatten(0, 1)), 2).unflatten(0, (batch, units))
         x = _run(self.decode_1, x, carry)
-        learned = functional.pixel_shuffle(self.leave(functional.silu(x.flatten(0, 1))), _FOLD)
+        learned = functional.pixel_shuffle(self.leave(functional.silu(self.decode_norm(x.flatten(0, 1)))), _FOLD)
         video = learned + functional.pixel_shuffle(self.skip_out(latent), SPATIAL_FACTOR)
         return video.reshape(batch, units * FRAMES_PER_UNIT, 3, *video.shape[-2:])
 
