@@ -117,7 +117,7 @@ class VideoVAE(nn.Module):
         x = _run(self.encode_2, x, carry)
         x = self.shrink_2(functional.pixel_unshuffle(x.flatten(0, 1), 2)).unflatten(0, (batch, units))
         x = _run(self.encode_3, x, carry)
-        learned = self.to_latent(functional.silu(self.encode_norm(x.flatten(0, 1))))
+        learned = self.to_latent(self.encode_norm(x.flatten(0, 1)))
         return (learned + self.skip_in(functional.pixel_unshuffle(folded, SPATIAL_FACTOR))).unflatten(0, (batch, units))
 
     def reconstruct(self, mean_BKCHW: Tensor, carry: Carry) -> Tensor:
