@@ -17,7 +17,7 @@ setup: .venv/.core  ## make .venv with the pinned core and the sample extra
 
 .venv/.core: pyproject.toml constraints.txt cpu-overrides.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check $$(grep -E '^(torch|uv)==' constraints.txt)
+	$(BIN)/python -m pip install -q --disable-pip-version-check $$(grep -E '^(numpy|torch|uv)==' constraints.txt)
 	$(INSTALL) -e '.[sample]'
 	touch $@
 
