@@ -185,3 +185,16 @@ def test_moved_identities_shift_whole_windows_by_other_windows_faces() -> None:
         again = move_identities(dataclasses.replace(batch, **{name: own}), 1.0, torch.Generator().manual_seed(0))
         torch.testing.assert_close((getattr(again, name) - own)[0], shift[0], atol=1e-5, rtol=0)
     assert torch.equal(moved.agent_audio_BKNC, batch.agent_audio_BKNC)
+
+
+def test_prior_never_runs_away_when_it_is_left_alone() -> None:
+    """Latents that only ever grew must not keep growing for ever."""
+    growth = 1.05 ** torch.arange(20.0)[None, :, None, None, None]
+    video = torch.randn(64, 1, *CONFIG.video_shape, generator=torch.Generator().manual_seed(0)) * growth
+    model = fresh()
+    fit_prior(model, [dataclasses.replace(random_batch(windows=64, units=20), agent_video_BKCHW=video)])
+    x = mean = video[:, -1]
+    for unit in range(20, 400):
+        x = model.video_last_gain * x + model.video_mean_gain * mean
+        mean = mean + (x - mean) / (unit + 1)
+    assert x.abs().max() <= 1.01 * video[:, -1].abs().max()

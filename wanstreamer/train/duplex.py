@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from wanstreamer.data import Batch
 
 PARTS = ("text", "audio", "video")
+# Of the latent just before, in the prior. Some still elements fit best above 1: alone for a minute, they run away. The
+# clip costs a held-out error of 0.03 %.
+MAX_LAST_GAIN = 0.95
 Row = dict[str, float]
 
 
@@ -152,9 +155,11 @@ def _regress(target: Tensor, one: Tensor, two: Tensor) -> tuple[Tensor, ...]:
     gram = torch.einsum("n...f,n...g->...fg", features, features) / len(target)
     gram += 1e-4 * torch.eye(2, dtype=torch.float64)  # in a window's second unit the two are the same
     moment = torch.einsum("n...f,n...->...f", features, target.double()) / len(target)
-    gains = torch.linalg.solve(gram, moment)
-    residual = target - torch.einsum("n...f,...f->n...", features, gains)
-    return gains[..., 0], gains[..., 1], residual.square().mean(0).clamp(min=1e-4).sqrt()
+    first = torch.linalg.solve(gram, moment)[..., 0].clamp(0, MAX_LAST_GAIN)
+    second = (moment[..., 1] - first * gram[..., 0, 1]) / gram[..., 1, 1]  # the best one beside the first
+    second = torch.minimum(second, 1 - first)
+    residual = target - first * one - second * two
+    return first, second, residual.square().mean(0).clamp(min=1e-4).sqrt()
 
 
 def train(
