@@ -20,7 +20,7 @@ from wanstreamer.model import (
     text_logits,
 )
 from wanstreamer.perception import pack_video, unpack_video
-from wanstreamer.prior import precondition
+from wanstreamer.prior import Gaussian, precondition
 
 PACKED_CONFIG = dataclasses.replace(
     CONFIG,
@@ -161,7 +161,7 @@ def test_precondition_is_the_best_linear_estimate() -> None:
     mean, std, tau = torch.tensor(0.7), torch.tensor(0.3), torch.tensor(0.6)
     clean = mean + std * torch.randn(200_000, generator=generator)
     z = (1 - tau) * clean + tau * torch.randn(200_000, generator=generator)
-    given = precondition(z, tau, mean, std)
+    given = precondition(z, tau, Gaussian(mean, std))
     assert given.innovation.std() == pytest.approx(1, abs=0.01)
     error = clean - given.estimate
     assert error.std() == pytest.approx(float(given.scale), abs=0.01)
@@ -171,7 +171,7 @@ def test_precondition_is_the_best_linear_estimate() -> None:
 @pytest.mark.parametrize(("tau", "expected"), [(0.0, "z"), (1.0, "mean")])
 def test_precondition_at_the_ends(tau: float, expected: str) -> None:
     z, mean, std = torch.randn(10), torch.randn(10), torch.rand(10) + 0.1
-    given = precondition(z, torch.tensor(tau), mean, std)
+    given = precondition(z, torch.tensor(tau), Gaussian(mean, std))
     torch.testing.assert_close(given.estimate, z if expected == "z" else mean)
     torch.testing.assert_close(given.scale, torch.zeros(10) if expected == "z" else std)
 
@@ -181,7 +181,7 @@ def test_untrained_model_returns_the_linear_estimate() -> None:
     output = run(model, batch)
     tau = torch.tensor(0.8)
     noisy = add_noise(batch, torch.full((2, UNITS), 0.8), torch.Generator().manual_seed(1))
-    expected = precondition(noisy.audio_BKNC, tau, torch.tensor(0.0), torch.tensor(1.0)).estimate
+    expected = precondition(noisy.audio_BKNC, tau, Gaussian(torch.tensor(0.0), torch.tensor(1.0))).estimate
     torch.testing.assert_close(output.audio_x0_BKNC, expected)
 
 

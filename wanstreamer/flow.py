@@ -8,6 +8,7 @@ ours.
 Shape letters as in `model`: B batch, K units, N audio latents, C channels, H W rows and columns.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,13 @@ import torch
 from torch import Tensor
 
 from wanstreamer.model import DuplexModel, Noisy
+from wanstreamer.prior import Gaussian
 
 if TYPE_CHECKING:
     from wanstreamer.data import Batch
 
 TAU_CLIP = 0.1  # below it the weight 1 / tau^2 grows no further: nearly clean latents would drown everything
+MIDDLE_STD = 0.4  # between the deviations that the priors of video (0.2) and audio (0.9) leave
 
 Latents = tuple[Tensor, Tensor]  # audio and video
 
@@ -68,19 +71,45 @@ def denoise_at(model: DuplexModel, batch: "Batch", tau: float, generator: torch.
 
 
 def solver_taus(steps: int) -> list[float]:
-    """Flow times from 1 to 0, steps + 1 of them, evenly spaced."""
-    return [1 - step / steps for step in range(steps)] + [0.0]
+    """Flow times from 1 to 0, steps + 1 of them: equal turns of the angle `solve` runs along, for a middle prior."""
+    inner = [MIDDLE_STD * math.tan(math.pi / 2 * (1 - step / steps)) for step in range(1, steps)]
+    return [1.0, *(ratio / (1 + ratio) for ratio in inner), 0.0]
 
 
-def solve(estimate: Callable[[int, Tensor, Tensor], Latents], noise: Latents, taus: Sequence[float]) -> Latents:
-    """Euler steps of the velocity field from tau = 1 to 0.
+def solve(
+    estimate: Callable[[int, Tensor, Tensor], Latents],
+    noise: Latents,
+    taus: Sequence[float],
+    priors: tuple[Gaussian, Gaussian],
+) -> Latents:
+    """Follow the velocity field from tau = 1 to 0 in `len(taus) - 1` evaluations.
 
-    `estimate(step, audio, video)` returns the clean latents estimated at taus[step]. A step along
-    v = (z - z_0) / tau to the next tau is z_0 + (next / tau) (z - z_0).
+    With the prior N(mean, std^2) taken out, z = (1 - tau) mean + radius n, and the field is dn/dangle = -drift with
+    angle = atan2(tau, (1 - tau) std): where the network adds nothing to the prior the drift is zero, and any number of
+    steps is exact. Euler steps in tau shrink it: six leave 0.63 of a deviation of 0.2. Two-step Adams-Bashforth.
+
+    Args:
+        estimate: `estimate(step, audio, video)` returns the clean latents estimated at taus[step].
+        noise: Standard normal, the latents at tau = 1.
+        priors: Of audio and video, as `DuplexModel.prior` gives them.
     """
-    audio, video = noise
+    latents = list(noise)
+    drifts: list[list[Tensor]] = [[], []]
+    angles = [[torch.atan2(torch.tensor(tau), (1 - tau) * prior.std) for tau in taus] for prior in priors]
     for step, (tau, after) in enumerate(zip(taus, taus[1:], strict=False)):
-        clean_audio, clean_video = estimate(step, audio, video)
-        audio = torch.lerp(clean_audio, audio, after / tau)
-        video = torch.lerp(clean_video, video, after / tau)
-    return audio, video
+        estimated = estimate(step, *latents)
+        for stream, prior in enumerate(priors):
+            angle = angles[stream]
+            n = (latents[stream] - (1 - tau) * prior.mean) / _radius(tau, prior.std)
+            drift = ((estimated[stream] - prior.mean) / prior.std - angle[step].cos() * n) / angle[step].sin()
+            turn = angle[step] - angle[step + 1]
+            ahead = drift
+            if step:
+                ahead = drift + (drift - drifts[stream][-1]) * turn / (2 * (angle[step - 1] - angle[step]))
+            drifts[stream].append(drift)
+            latents[stream] = (1 - after) * prior.mean + _radius(after, prior.std) * (n + turn * ahead)
+    return latents[0], latents[1]
+
+
+def _radius(tau: float, std: Tensor) -> Tensor:
+    return (((1 - tau) * std).square() + tau**2).sqrt()

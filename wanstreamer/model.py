@@ -25,7 +25,7 @@ from wanstreamer.checkpoint import load_tensors, save_tensors
 from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT
 from wanstreamer.errors import InputError
 from wanstreamer.perception import AudioPerception, VideoPerception, pack_audio, pack_video, unpack_video
-from wanstreamer.prior import Past, Preconditioned, past_of, precondition
+from wanstreamer.prior import Gaussian, Past, Preconditioned, past_of, precondition
 from wanstreamer.sequence import (
     BEGIN,
     KINDS,
@@ -313,24 +313,31 @@ class DuplexModel(nn.Module):
         never[[MISSING, BEGIN]] = True
         return logits.masked_fill(never, float("-inf"))
 
-    def _preconditioning(self, noisy: Noisy, past: Past) -> tuple[Preconditioned, Preconditioned]:
+    def prior(self, past: Past) -> tuple[Gaussian, Gaussian]:
+        """What the agent's audio (B, K, N, C) and video (B, K, C, H, W) are expected to be from the latents before."""
         known = past.audio_known_BK[..., None, None]
         last, mean = past.audio_last_BKC[:, :, None], past.audio_mean_BKC[:, :, None]
-        audio = precondition(
-            noisy.audio_BKNC,
-            noisy.tau_BK[..., None, None],
+        audio = Gaussian(
             torch.where(known, last * self.audio_last_gain + mean * self.audio_mean_gain, 0.0),
             torch.where(known, self.audio_std, 1.0),
         )
         known = past.video_known_BK[..., None, None, None]
-        last, mean = past.video_last_BKCHW, past.video_mean_BKCHW
-        video = precondition(
-            noisy.video_BKCHW,
-            noisy.tau_BK[..., None, None, None],
-            torch.where(known, last * self.video_last_gain + mean * self.video_mean_gain, 0.0),
+        video = Gaussian(
+            torch.where(
+                known,
+                past.video_last_BKCHW * self.video_last_gain + past.video_mean_BKCHW * self.video_mean_gain,
+                0.0,
+            ),
             torch.where(known, self.video_std, 1.0),
         )
         return audio, video
+
+    def _preconditioning(self, noisy: Noisy, past: Past) -> tuple[Preconditioned, Preconditioned]:
+        audio, video = self.prior(past)
+        return (
+            precondition(noisy.audio_BKNC, noisy.tau_BK[..., None, None], audio),
+            precondition(noisy.video_BKCHW, noisy.tau_BK[..., None, None, None], video),
+        )
 
     def new_cache(self, batch_size: int, max_units: int) -> KVCache:
         """An empty history of at most `max_units` units, allocated once."""

@@ -30,24 +30,31 @@ class Past(NamedTuple):
     video_known_BK: Tensor
 
 
+class Gaussian(NamedTuple):
+    """Independent normal distributions, one per number of a unit's latents."""
+
+    mean: Tensor
+    std: Tensor
+
+
 class Preconditioned(NamedTuple):
     innovation: Tensor  # network input: about unit variance at every tau
     estimate: Tensor  # best linear estimate of the clean latent
     scale: Tensor  # of the network's output: the standard deviation of what the estimate leaves open
 
 
-def precondition(z: Tensor, tau: Tensor, mean: Tensor, std: Tensor) -> Preconditioned:
-    """Linear-Gaussian estimate of z_0 from z = (1 - tau) z_0 + tau eps under the prior z_0 ~ N(mean, std^2).
+def precondition(z: Tensor, tau: Tensor, prior: Gaussian) -> Preconditioned:
+    """Linear estimate of z_0 from z = (1 - tau) z_0 + tau eps under the prior, and what network in- and output take.
 
     With mean 0 and std 1 this is EDM's preconditioning for the straight path; at tau = 1 the estimate is the mean.
     """
     keep = 1 - tau
-    variance = (keep * std).square() + tau.square()
-    residual = z - keep * mean
+    variance = (keep * prior.std).square() + tau.square()
+    residual = z - keep * prior.mean
     return Preconditioned(
         innovation=residual * variance.rsqrt(),
-        estimate=mean + keep * std.square() / variance * residual,
-        scale=std * tau * variance.rsqrt(),
+        estimate=prior.mean + keep * prior.std.square() / variance * residual,
+        scale=prior.std * tau * variance.rsqrt(),
     )
 
 

@@ -30,5 +30,5 @@ def perform(model: DuplexModel, state: StreamState, schedule: Schedule) -> tuple
         torch.randn(1, 1, *model.config.audio_shape, generator=state.generator),
         torch.randn(1, 1, *model.config.video_shape, generator=state.generator),
     )
-    audio_BKNC, video_BKCHW = solve(estimate, noise, schedule.taus)
+    audio_BKNC, video_BKCHW = solve(estimate, noise, schedule.taus, model.prior(state.past))
     return audio_BKNC[0, 0], video_BKCHW[0, 0]
