@@ -35,7 +35,7 @@ OUT ?= mine
 WEIGHTS ?= data/models
 windows: .venv/.core  ## SOURCE=recordings OUT=folder: your recordings to training windows, with the codecs and tokenizer of WEIGHTS
 	@test -n "$(SOURCE)" || { echo "error: name your recordings: make windows SOURCE=folder-or-manifest" >&2; exit 2; }
-	for stage in ingest annotate vae encode pack; do python -m pipelines.$$stage --data "$(OUT)/data" \
+	@for stage in ingest annotate vae encode pack; do python -m pipelines.$$stage --data "$(OUT)/data" \
 	  --set ingest.source="$(SOURCE)" --set vae.weights="$(WEIGHTS)/vae" --set pack.tokenizer="$(WEIGHTS)/tokenizer.json" \
 	  || exit $$?; done
 

@@ -88,9 +88,11 @@ def run(data: Path, params: VaeParams, *, workers: int) -> dict[str, Any]:
         InputError: No train tracks, tracks of several picture sizes or sample rates, or `weights` that do not fit.
     """
     rows = read_rows(data, "tracks")
-    if not any(row["split"] == "train" for row in rows):
+    if not params.weights and not any(row["split"] == "train" for row in rows):
         table = data / "tables" / "tracks.parquet"
-        raise InputError(f"{table}: no track is in the train split; add sessions and run ingest again")
+        raise InputError(
+            f"{table}: no track is in the train split; add sessions, or set vae.weights to finished codecs"
+        )
     (data / "models" / "vae").mkdir(parents=True, exist_ok=True)
     tasks = []
     for kind in KINDS:
@@ -134,7 +136,7 @@ def _plan(data: Path, params: VaeParams, kind: str, rows: Sequence[Mapping[str, 
     """What to do for one codec; None when the train split has no such medium."""
     having = [dict(row) for row in rows if row[f"{kind}_path"] is not None and row["num_units"] > 0]
     train = _within([row for row in having if row["split"] == "train"], params.max_train_minutes)
-    if not train:
+    if not (having if params.weights else train):
         return None
     others = [row | {"units": row["num_units"]} for row in having if row["split"] != "train"]
     held_out = _evenly(others, EVALUATED_TRACKS)
@@ -307,7 +309,7 @@ def make_codec(task: _Task, on_steps: Any) -> dict[str, Any]:
     with _timed(timings, "read_s"):
         train = _read_tracks(task, task.train, rejections)
         held_out = _read_tracks(task, task.held_out, rejections)
-    if not train:
+    if not train and not task.finished:
         raise InputError(f"{task.data}/tracks: no readable {task.kind} in the train split; run ingest again")
     path = weights_path(task.data, task.kind)
     state_path = task.data / "parts" / "vae" / f"{task.kind}.safetensors"
@@ -346,7 +348,8 @@ def make_codec(task: _Task, on_steps: Any) -> dict[str, Any]:
             "steps": 0 if task.finished and not vae.read_meta(path).get("training") else task.training.steps,
         }
     _report(task, loaded, train, held_out)
-    timings |= _unit_times(loaded, train[0][1])
+    for _, media in [*train, *held_out][:1]:
+        timings |= _unit_times(loaded, media)
     return {"metrics": metrics, "timings": {k: round(v, 4) for k, v in timings.items()}, "rejections": rejections}
 
 

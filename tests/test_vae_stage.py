@@ -179,6 +179,14 @@ def test_finished_weights_are_copied_and_measured(corpus: Path, trained: dict[st
         stage.run(data, VaeParams(weights=str(small_video_path.parent)), workers=2)
 
 
+def test_finished_weights_need_no_train_split(corpus: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_tracks(data, {"only": ("test", "a", 12)})
+    metrics = stage.run(data, VaeParams(weights=str(corpus / "models" / "vae")), workers=1)
+    assert weights(data)["audio.safetensors"] == weights(corpus)["audio.safetensors"]
+    assert metrics["audio"]["seen"] == {} and metrics["audio"]["unseen"]
+
+
 def test_audio_alone_and_damaged_tracks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "data"
     write_tracks(data, {"one": ("train", "a", 12), "two": ("train", "a", 8)})
