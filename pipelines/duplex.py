@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import wanstreamer
 from pipelines.files import file_sha256, write_bytes_atomic, write_json_atomic
 from pipelines.stage import stage_main
-from wanstreamer.data import Manifest, batches, batches_once, open_windows, read_manifest
+from wanstreamer.data import Batch, Manifest, batches, batches_once, open_windows, read_manifest
 from wanstreamer.errors import InputError
 from wanstreamer.model import DuplexModel, ModelConfig, save_model
 from wanstreamer.sequence import BEGIN, BLANK, MISSING
@@ -75,9 +75,11 @@ def run(data: Path, params: DuplexParams, *, workers: int) -> dict[str, object]:
     model = DuplexModel(config)
     training = _train_config(params)
     num_train = len(open_windows(windows, "train").rows)
-    held_out = open_windows(windows, "valid")
-    stride = -(-len(held_out.rows) // params.valid_windows)
-    held_out = dataclasses.replace(held_out, rows=held_out.rows[::stride])
+    valid: list[Batch] = []  # a corpus of few people may have no valid split; the curve is then empty
+    if "valid" in {shard["split"] for shard in manifest.shards}:
+        held_out = open_windows(windows, "valid")
+        stride = -(-len(held_out.rows) // params.valid_windows)
+        valid = list(batches_once(dataclasses.replace(held_out, rows=held_out.rows[::stride]), params.batch_size))
     state_path = home / "state.safetensors"
     began_s = time.monotonic()
     done: list[int] = []
@@ -91,7 +93,7 @@ def run(data: Path, params: DuplexParams, *, workers: int) -> dict[str, object]:
             model,
             training,
             batches=lambda start: batches(windows, "train", params.batch_size, params.seed, start),
-            valid=list(batches_once(held_out, params.batch_size)),
+            valid=valid,
             state_path=state_path,
             fingerprint=_fingerprint(windows, config, training),
             on_step=on_step,
@@ -107,9 +109,9 @@ def run(data: Path, params: DuplexParams, *, workers: int) -> dict[str, object]:
         "steps": params.steps,
         "parameters": sum(p.numel() for p in trained.parameters()),
         "train_windows": num_train,
-        "valid_windows": len(held_out.rows),
+        "valid_windows": sum(len(batch.window_id) for batch in valid),
         "train": {name: final[name] for name in ("loss", "text", "audio", "video")},
-        "valid": {name: final[f"valid_{name}"] for name in ("loss", "text", "audio", "video")},
+        "valid": {name: final.get(f"valid_{name}") for name in ("loss", "text", "audio", "video")},
     }
 
 
