@@ -45,9 +45,9 @@ def made(stage: str, metrics: dict[str, Any]) -> str:
         said += [f"audio log-mel L1 {audio['unseen']['log_mel_l1']:.2f}"] if audio else []
         return f"{', '.join(said)} on unseen people"
     if stage == "duplex":
-        return (
-            f"{metrics['parameters']:,} weights, {metrics['steps']} steps, loss on valid {metrics['valid']['loss']:.3f}"
-        )
+        split = "train" if metrics["valid"]["loss"] is None else "valid"
+        loss = metrics[split]["loss"]
+        return f"{metrics['parameters']:,} weights, {metrics['steps']} steps, loss on {split} {loss:.3f}"
     if stage == "evaluate":
         compared = metrics.get("comparisons")
         if not compared:
