@@ -9,7 +9,13 @@ SCHEMA_VERSION = 1
 MS = pa.int64()
 UNIT = pa.int32()
 TEXT = pa.string()
-SPANS = pa.list_(pa.struct([pa.field("start_ms", MS, nullable=False), pa.field("end_ms", MS, nullable=False)]))
+# The child of a list is called `element`, as Parquet calls it: what is declared is what is read back.
+SPANS = pa.list_(
+    pa.field(
+        "element",
+        pa.struct([pa.field("start_ms", MS, nullable=False), pa.field("end_ms", MS, nullable=False)]),
+    )
+)
 
 
 def field(name: str, kind: pa.DataType, meaning: str, *, unit: str = "", nullable: bool = False) -> pa.Field:
@@ -40,7 +46,10 @@ SPEAKER = field("speaker_id", TEXT, "pseudonymous person across sessions")
 SPLIT = field("split", TEXT, "train, valid or test; no speaker is in two of them")
 LICENCE = field("licence", TEXT, "licence of the source, as the manifest names it", nullable=True)
 CONSENT = field(
-    "consent", pa.list_(pa.string()), "what the person agreed to: train, share, show; null when unknown", nullable=True
+    "consent",
+    pa.list_(pa.field("element", pa.string())),
+    "what the person agreed to: train, share, show; null when unknown",
+    nullable=True,
 )
 START_MS = field("start_ms", MS, "start on the session clock, inclusive", unit="ms")
 END_MS = field("end_ms", MS, "end on the session clock, exclusive", unit="ms")
