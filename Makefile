@@ -27,7 +27,7 @@ setup: .venv/.core  ## make .venv with the pinned core and the sample extra
 
 repro: .venv/.core  ## rebuild what is out of date, from sources to the evaluated model
 	python -m pipelines.params
-	dvc repro evaluate
+	python -m pipelines.local_ray dvc repro evaluate
 	python -m tools.summary
 
 SOURCE ?=
@@ -35,9 +35,9 @@ OUT ?= mine
 WEIGHTS ?= data/models
 windows: .venv/.core  ## SOURCE=recordings OUT=folder: your recordings to training windows, with the codecs and tokenizer of WEIGHTS
 	@test -n "$(SOURCE)" || { echo "error: name your recordings: make windows SOURCE=folder-or-manifest" >&2; exit 2; }
-	@for stage in ingest annotate vae encode pack; do python -m pipelines.$$stage --data "$(OUT)/data" \
-	  --set ingest.source="$(SOURCE)" --set vae.weights="$(WEIGHTS)/vae" --set pack.tokenizer="$(WEIGHTS)/tokenizer.json" \
-	  || exit $$?; done
+	@python -m pipelines.local_ray sh -ec 'for stage in ingest annotate vae encode pack; do \
+	  python -m pipelines.$$stage --data "$(OUT)/data" --set ingest.source="$(SOURCE)" \
+	  --set vae.weights="$(WEIGHTS)/vae" --set pack.tokenizer="$(WEIGHTS)/tokenizer.json"; done'
 
 test: .venv/.dev  ## the whole suite
 	pytest

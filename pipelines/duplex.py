@@ -50,6 +50,7 @@ class DuplexParams:
     audio_weight: float = 3.0
     video_weight: float = 2.0
     user_text_drop: float = 0.5  # share of windows without the user's words; live use has none
+    agent_text_drop: float = 0.25  # and without the agent's: sound and face then follow from the conversation alone
     d_model: int = 128
     num_layers: int = 4
     num_heads: int = 4  # of 32 dimensions
@@ -165,7 +166,7 @@ def _check(params: DuplexParams) -> None:
     ):
         if getattr(params, name) < 1:
             raise InputError(f"duplex.{name}: {getattr(params, name)}; expected 1 or more")
-    for name in ("user_text_drop", "dropout", "token_dropout", "ema_decay"):
+    for name in ("user_text_drop", "agent_text_drop", "dropout", "token_dropout", "ema_decay"):
         if not 0 <= getattr(params, name) <= 1:
             raise InputError(f"duplex.{name}: {getattr(params, name)}; expected a share between 0 and 1")
 

@@ -10,7 +10,9 @@ by cross-entropy on what is said and by F1 of when something is said. Every figu
     other_user      the same model and noise, hearing and seeing the user of another held-out session
 
 on the same units: those that are known together with the unit before, after `warmup_units` of each window, in windows
-without overlap. The user's words are withheld, as they are in use. Intervals are of paired bootstraps over sessions.
+without overlap. The user's words are withheld, as they are in use. For audio and video the agent's are too: they are
+its answer to the user already, and would tell `other_user` what it cannot hear. `with_words` is the model that reads
+them, for what they are worth. Intervals are of paired bootstraps over sessions.
 """
 
 import csv
@@ -40,7 +42,7 @@ from wanstreamer.flow import denoise_at
 from wanstreamer.model import DuplexModel, load_model, text_logits
 from wanstreamer.vae import AudioVAE, VideoVAE, load_audio_vae, load_video_vae
 
-MODEL = "model"
+MODEL, WITH_WORDS = "model", "with_words"
 ERROR_BASELINES = ("copy_previous", "silence_still", "other_user")
 TEXT_BASELINES: dict[str, tuple[str, ...]] = {
     "cross_entropy": ("copy_previous", "unigram", "other_user"),  # silence gives what is said no probability
@@ -55,7 +57,8 @@ Tally = dict[str, list[tuple[np.ndarray, np.ndarray]]]
 class EvaluateParams:
     """What is measured and drawn; nothing here changes the model."""
 
-    taus: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)  # flow times, in (0, 1]
+    # Flow times, in (0, 1]. At 0.25 the noisy unit shows nearly all that a partner's stream could tell of it.
+    taus: tuple[float, ...] = (0.5, 0.75, 1.0)
     warmup_units: int = 4  # of each window, counted for nobody: without history all guess
     batch_size: int = 8  # windows; fixed, as sums in float32 depend on it
     resamples: int = 2000
@@ -67,13 +70,13 @@ class EvaluateParams:
 
 
 def run(data: Path, params: EvaluateParams, *, workers: int) -> dict[str, object]:
-    """Write `reports/`, `plots/evaluate_flow.csv`; return the figures. One process: float sums depend on the order."""
+    """Write `reports/`, `plots/evaluate_*.csv`; return the figures. One process: float sums depend on the order."""
     del workers
     _check(params)
     torch.set_num_threads(1)
-    curve = data.resolve().parent / "plots" / "evaluate_flow.csv"
+    plots = data.resolve().parent / "plots"
     if "test" not in {shard["split"] for shard in read_manifest(data / "windows").shards}:
-        _write_curve(curve, {}, params)
+        _write_curves(plots, {}, params)
         return {"sessions": 0, "windows": 0, "skipped": "no held-out session; add speakers until some fall into test"}
     model = load_model(data / "models" / "duplex" / "model.safetensors")
     windows = without_overlaps(open_windows(data / "windows", "test"))
@@ -85,7 +88,7 @@ def run(data: Path, params: EvaluateParams, *, workers: int) -> dict[str, object
     video_vae = load_video_vae(video_path) if windows.manifest.video_codec else None
     tally = tally_windows(data, model, windows, audio_vae, video_vae, unigram, params)
     figures = summarize(tally, [row["session_id"] for row in windows.rows], params)
-    _write_curve(curve, figures, params)
+    _write_curves(plots, figures, params)
     reports = None
     if params.reports:
         render = RenderParams(given_units=params.given_units, free_units=params.free_units, seed=params.seed)
@@ -160,25 +163,28 @@ def tally_windows(
     with progress(len(starts), "evaluate") as advance, torch.inference_mode():
         for number, start in enumerate(starts):
             indices = list(islice(range(len(windows.rows)), start, start + params.batch_size))
-            batch = without_user_text(load_batch(windows, indices))
+            batch = without_text(load_batch(windows, indices), "user")
             batches = {MODEL: batch}
             if partners:
                 batches["other_user"] = with_user_of(batch, load_batch(windows, [partners[i] for i in indices]))
+            wordless = {who: without_text(given, "agent") for who, given in batches.items()}
             rows = [windows.rows[i] for i in indices]
             paths = [video_paths[row["session_id"], row["agent"]] for row in rows]
             still_BKCHW = still_latents(data, paths, [row["start_unit"] for row in rows], video_vae, batch)
-            _tally_latents(tally, model, batches, silence_NC, still_BKCHW, params, number)
+            _tally_latents(tally, model, wordless | {WITH_WORDS: batch}, silence_NC, still_BKCHW, params, number)
             _tally_text(tally, model, batches, unigram, params)
             advance()
     return tally
 
 
-def without_user_text(batch: Batch) -> Batch:
-    return dataclasses.replace(
-        batch,
-        user_text_BKS=torch.full_like(batch.user_text_BKS, MISSING_ID),
-        user_text_known_BK=torch.zeros_like(batch.user_text_known_BK),
-    )
+def without_text(batch: Batch, party: str) -> Batch:
+    """The batch without the words of `party` (user or agent)."""
+    text, known = f"{party}_text_BKS", f"{party}_text_known_BK"
+    hidden: dict[str, Any] = {
+        text: torch.full_like(getattr(batch, text), MISSING_ID),
+        known: torch.zeros_like(getattr(batch, known)),
+    }
+    return dataclasses.replace(batch, **hidden)
 
 
 def with_user_of(batch: Batch, other: Batch) -> Batch:
@@ -255,7 +261,7 @@ def _tally_latents(
 
     for place, tau in enumerate(params.taus):
         for who, given in batches.items():
-            # Equal noise for model and other_user: their difference is the user alone.
+            # Equal noise for all: the difference to other_user is the user alone.
             seed = (params.seed * 1_000_003 + number) * len(params.taus) + place
             guessed = denoise_at(model, given, tau, torch.Generator().manual_seed(seed))
             for stream, guess, truth in zip(("audio", "video"), guessed, (audio, video), strict=True):
@@ -335,6 +341,8 @@ def summarize(tally: Tally, sessions: Sequence[str], params: EvaluateParams) -> 
                 found[name] = against
                 if np.isfinite(model.value):
                     verdicts.append(against["beats"])
+        if f"{prefix}/{WITH_WORDS}" in sums:
+            found[WITH_WORDS] = rounded(sums[f"{prefix}/{WITH_WORDS}"].value)
         return found
 
     for stream in ("audio", "video"):
@@ -363,17 +371,17 @@ def _count(sums: Sums) -> int:
     return int(sums.under.sum())
 
 
-def _write_curve(path: Path, figures: Mapping[str, Any], params: EvaluateParams) -> None:
-    """Squared error over flow time: a line per stream and tau, a column per predictor."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["stream", "tau", MODEL, *ERROR_BASELINES])
-    for stream in figures and ("audio", "video"):
-        for tau in params.taus:
+def _write_curves(plots: Path, figures: Mapping[str, Any], params: EvaluateParams) -> None:
+    """Squared error over flow time: a file per stream, a column per predictor."""
+    for stream in ("audio", "video"):
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["tau", MODEL, *ERROR_BASELINES])
+        for tau in params.taus if figures else ():
             found = figures[stream][_tau_name(tau)]
             values = [found[name]["value"] if name in found else None for name in ERROR_BASELINES]
-            writer.writerow([stream, tau, found[MODEL], *values])
-    write_bytes_atomic(path, text.getvalue().encode())
+            writer.writerow([tau, found[MODEL], *values])
+        write_bytes_atomic(plots / f"evaluate_{stream}.csv", text.getvalue().encode())
 
 
 def main() -> None:

@@ -1,9 +1,8 @@
 """Latents + annotations -> windows: K units of a dyad, both role views, one tar of training samples per session.
 
-Roles begin here: each participant is the agent once and the user once. Text is given its units on the whole session,
-then everything is cut. Where the agent's own voice would be in its input (shared sound, bleed), the user's audio is
-masked; where its target is not its own voice alone, there is no loss. Shards are WebDataset tars that equal input
-makes equal byte for byte; `wanstreamer.data` reads them by byte range through the index.
+Each participant is the agent once and the user once (`role_views`); that is made for the whole session, then cut.
+Shards are WebDataset tars that equal input makes equal byte for byte; `wanstreamer.data` reads them by byte range
+through the index.
 """
 
 import io
@@ -11,7 +10,7 @@ import sys
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,18 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+import pipelines.role_views
 import pipelines.tokenizer
 import wanstreamer.clock
 from pipelines.files import file_sha256, replace_file, write_bytes_atomic, write_json_atomic
+from pipelines.role_views import make_view, role_pairs, view_masks
 from pipelines.stage import Job, Rejected, Result, conform, read_rows, rows_by_session, run_keys, stage_main
 from pipelines.tokenizer import BEGIN_ID, BLANK_ID, MISSING_ID, TextTokenizer, fit_tokenizer, load_tokenizer
 from schemas.windows import WINDOW_FIELDS, WINDOW_FORMAT, WINDOW_LABELS
-from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT, UNIT_MS, Span, unit_of_ms, units_touched
+from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT, UNIT_MS
 from wanstreamer.errors import InputError
 
 TAR_BLOCK_BYTES = 512
-ROLES = {None: 0, "challenger": 1, "incumbent": 2}
 TOKENIZER_PATH = "models/tokenizer.json"
 
 
@@ -66,7 +66,7 @@ def run(data: Path, params: PackParams, *, workers: int) -> dict[str, object]:
         PackSession,
         params=params,
         tables=["windows"],
-        modules=[sys.modules[__name__], pipelines.tokenizer, wanstreamer.clock],
+        modules=[sys.modules[__name__], pipelines.role_views, pipelines.tokenizer, wanstreamer.clock],
         workers=workers,
         setup={"params": params, "tokenizer": str(data / TOKENIZER_PATH)},
     )
@@ -204,7 +204,7 @@ class PackSession:
         shard = f"windows/{job.key}.tar"
         latents = {who: _session_latents(data, spec, who) for who in sorted(spec["tracks"])}
         with (scratch / "windows.tar").open("wb") as file:
-            for agent, user in _views(spec):
+            for agent, user in role_pairs(spec):
                 view, lost = make_view(spec, agent, user, latents, self.tokenizer, params)
                 rejections += [(f"{job.key}/{agent}", f"{who}_text_past_end", f"{n} tokens") for who, n in lost.items()]
                 for start in window_starts(spec["num_units"], params.window_units, params.stride_units):
@@ -245,13 +245,6 @@ def _reject_unusable(spec: Mapping[str, Any], params: PackParams) -> None:
         raise Rejected("shorter_than_window", f"{num_units} units, a window is {params.window_units}")
 
 
-def _views(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(agent, user) of both role views."""
-    one, other = sorted(spec["tracks"])
-    yield one, other
-    yield other, one
-
-
 def _session_latents(data: Path, spec: Mapping[str, Any], who: str) -> dict[str, np.ndarray | None]:
     row = spec["latents"][who]
     members = {kind: row[f"{kind}_member"] for kind in ("audio", "video")}
@@ -263,134 +256,6 @@ def window_starts(num_units: int, window_units: int, stride_units: int) -> list[
     last = num_units - window_units
     starts = list(range(0, last + 1, stride_units))
     return starts if not starts or starts[-1] == last else [*starts, last]
-
-
-def allot_text(words: Iterable[tuple[int, Sequence[int]]], num_units: int, text_slots: int) -> tuple[np.ndarray, int]:
-    """Give the text ids of words their units.
-
-    Args:
-        words: (earliest unit, ids) in speaking order.
-
-    Returns:
-        int32 (num_units, text_slots): at most `text_slots` ids per unit, first slots first, what does not fit queued
-        into the next units, BLANK elsewhere; and the number of ids that fell past the session's end.
-    """
-    slots = np.full(num_units * text_slots, BLANK_ID, dtype=np.int32)
-    place = lost = 0
-    for earliest_unit, ids in words:
-        place = max(place, earliest_unit * text_slots)
-        for text_id in ids:
-            if place < len(slots):
-                slots[place] = text_id
-            else:
-                lost += 1
-            place += 1
-    return slots.reshape(num_units, text_slots), lost
-
-
-def agent_words(
-    words: Iterable[Sequence[Any]], tokenizer: TextTokenizer, lead_units: int
-) -> list[tuple[int, list[int]]]:
-    """(word, start_ms, end_ms) -> (earliest unit, ids): the unit of its start, less the lead."""
-    ordered = sorted(words, key=lambda word: word[1])
-    return [(max(0, unit_of_ms(start_ms) - lead_units), tokenizer.encode_word(word)) for word, start_ms, _ in ordered]
-
-
-def user_words(words: Iterable[Sequence[Any]], tokenizer: TextTokenizer) -> list[tuple[int, list[int]]]:
-    """(word, start_ms, end_ms) -> (earliest unit, ids): the unit after the one in which it ends, never sooner."""
-    ordered = sorted(words, key=lambda word: (word[2], word[1]))
-    return [
-        (unit_of_ms(max(end_ms, start_ms + 1) - 1) + 1, tokenizer.encode_word(word))
-        for word, start_ms, end_ms in ordered
-    ]
-
-
-def view_masks(spec: Mapping[str, Any], agent: str, user: str, params: PackParams) -> dict[str, np.ndarray]:
-    """Why a unit is masked in one role view: reason -> bool (num_units,), False everywhere where it does not occur.
-
-    `user_audio_*` masks the input, `agent_audio_*` and `agent_text_*` the loss. Design invariant 10.
-    """
-    num_units = spec["num_units"]
-    tracks, latents = spec["tracks"], spec["latents"]
-    mixed = {who: _mixed_units(spec, who) for who in (agent, user)}
-    whole = {True: np.ones(num_units, dtype=bool), False: np.zeros(num_units, dtype=bool)}
-    bleed_db = tracks[user]["bleed_db"]
-    bleeds = bleed_db is not None and bleed_db > params.max_bleed_db
-    # Speech that is nobody's for sure (null) may be the agent's.
-    speaking = np.array([row[1] is None or row[1] > 0 for row in sorted(spec["units"][agent])], dtype=bool)
-    return {
-        "user_audio_missing": whole[latents[user]["audio_member"] is None],
-        "user_audio_mixed": mixed[user],
-        "user_audio_bleed": _widen(speaking, params.bleed_guard_units) & whole[bleeds],
-        "user_video_missing": whole[latents[user]["video_member"] is None],
-        "user_text_missing": whole[tracks[user]["words_path"] is None],
-        "agent_audio_missing": whole[latents[agent]["audio_member"] is None],
-        "agent_audio_mixed": mixed[agent],
-        "agent_video_missing": whole[latents[agent]["video_member"] is None],
-        "agent_text_missing": whole[tracks[agent]["words_path"] is None],
-        "agent_text_unattributed": whole[not tracks[agent]["attributed"]],
-    }
-
-
-def _mixed_units(spec: Mapping[str, Any], who: str) -> np.ndarray:
-    """bool (num_units,): units that share a millisecond with a mixed span, or are marked so by annotate."""
-    mixed = np.array([bool(row[4]) for row in sorted(spec["units"][who])], dtype=bool)
-    for span in spec["tracks"][who]["mixed"]:
-        touched = units_touched(Span(span["start_ms"], span["end_ms"]))
-        mixed[touched.start : touched.stop] = True
-    return mixed
-
-
-def _widen(flags: np.ndarray, units: int) -> np.ndarray:
-    """Also True up to `units` units before and after a True."""
-    return np.convolve(flags, np.ones(2 * units + 1, dtype=int), mode="full")[units : units + len(flags)] > 0
-
-
-def make_view(
-    spec: Mapping[str, Any],
-    agent: str,
-    user: str,
-    latents: Mapping[str, Mapping[str, np.ndarray | None]],
-    tokenizer: TextTokenizer,
-    params: PackParams,
-) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """All fields of one role view over the whole session (`WINDOW_FIELDS`, K = num_units).
-
-    Returns also, per role, the number of text ids past the session's end, where there are any.
-    """
-    num_units, slots = spec["num_units"], params.text_slots
-    masks = view_masks(spec, agent, user, params)
-    view: dict[str, np.ndarray] = {}
-    lost: dict[str, int] = {}
-    for role, who in (("agent", agent), ("user", user)):
-        for kind in ("audio", "video", "text"):
-            hidden = [mask for reason, mask in masks.items() if reason.startswith(f"{role}_{kind}_")]
-            view[f"{role}_{kind}_known"] = ~np.logical_or.reduce(hidden)
-        for kind in ("audio", "video"):
-            array = latents[who][kind]
-            if array is None:
-                array = np.zeros((num_units, *spec["shapes"][kind]), dtype=np.float16)
-            known = view[f"{role}_{kind}_known"]
-            view[f"{role}_{kind}"] = np.where(known.reshape(-1, *[1] * (array.ndim - 1)), array, np.float16(0))
-        words = spec["words"].get(who, [])
-        timed = (
-            agent_words(words, tokenizer, params.text_lead_units) if role == "agent" else user_words(words, tokenizer)
-        )
-        text, past_end = allot_text(timed, num_units, slots)
-        view[f"{role}_text"] = np.where(view[f"{role}_text_known"][:, None], text, np.int32(MISSING_ID))
-        if past_end:
-            lost[role] = past_end
-    view["labels"] = _labels(spec, agent, user)
-    return {name: np.ascontiguousarray(view[name].astype(dtype)) for name, (dtype, _) in WINDOW_FIELDS.items()}, lost
-
-
-def _labels(spec: Mapping[str, Any], agent: str, user: str) -> np.ndarray:
-    """int32 (num_units, 4), columns `WINDOW_LABELS`."""
-    labels = []
-    for mine, theirs in zip(sorted(spec["units"][agent]), sorted(spec["units"][user]), strict=True):
-        speech_ms = [-1 if row[1] is None else row[1] for row in (mine, theirs)]
-        labels.append([*speech_ms, int(mine[2]), ROLES[mine[3]]])
-    return np.array(labels, dtype=np.int32)
 
 
 def sample_bytes(window_id: str, sample: Mapping[str, np.ndarray]) -> bytes:
@@ -433,7 +298,7 @@ def _count_masks(jobs: Iterable[Job], params: PackParams) -> dict[str, int]:
     """Masked units by reason over the packed sessions, each unit counted once per role view."""
     counts: Counter[str] = Counter()
     for job in jobs:
-        for agent, user in _views(job.spec):
+        for agent, user in role_pairs(job.spec):
             for reason, mask in view_masks(job.spec, agent, user, params).items():
                 counts[reason] += int(mask.sum())
     return dict(sorted(counts.items()))

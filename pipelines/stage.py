@@ -1,6 +1,6 @@
 """Jobs, one per session -> per-session parts on disk -> tables: run in parallel, resumed, counted, never half-written.
 
-The only place that touches Ray. A job's part (`parts/<stage>/<key>/`) holds its rows, rejections and the names of the
+A job's part (`parts/<stage>/<key>/`) holds its rows, rejections and the names of the
 bulk files it wrote; `part.json` comes last and carries the fingerprint of code, params and input content. A part with
 the same fingerprint is not made again; a part of a vanished key goes, with its files.
 """
@@ -11,7 +11,6 @@ import hashlib
 import importlib
 import inspect
 import json
-import logging
 import os
 import shutil
 import sys
@@ -29,6 +28,7 @@ import pyarrow.parquet as pq
 
 from pipelines.errors import exit_on_input_error
 from pipelines.files import replace_file, write_json_atomic
+from pipelines.local_ray import ray_session
 from pipelines.params import build_params, read_sections
 from schemas import SCHEMA_VERSION, TABLES
 from wanstreamer.errors import InputError
@@ -173,43 +173,23 @@ class _Worker:
 
 def _map_ray(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int) -> Iterator[dict[str, str]]:
     """Outcomes in the order the jobs finish. An exception in a worker is a bug and stops the run."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of Ray itself: what our workers raise is shown anyway
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray  # seconds to import: only when there is work
-    import ray.data
+    with ray_session(workers) as size:
+        import ray.data
 
-    for name in ("ray", "ray.data"):  # after the import, which sets levels of its own
-        logging.getLogger(name).setLevel(logging.ERROR)
-    started = not ray.is_initialized()
-    if started:
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        ray.init(
-            num_cpus=workers,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": threads},
-        )
-    try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         rows = [{"job": json.dumps(asdict(job)), "fingerprint": fingerprint} for job, fingerprint in jobs]
         # One row a block: a task is a session, and finished sessions come back one by one.
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+        size = min(size, len(rows))
         if isinstance(worker.work, type):
             actor: Any = _Actor  # a class, where the stubs of map expect a function
-            pool = ray.data.ActorPoolStrategy(size=min(workers, len(rows)))
+            pool = ray.data.ActorPoolStrategy(size=size)
             mapped = dataset.map(actor, fn_constructor_args=(worker,), compute=pool, num_cpus=1)
         else:
-            mapped = dataset.map(
-                worker.__call__, compute=ray.data.TaskPoolStrategy(size=min(workers, len(rows))), num_cpus=1
-            )
+            mapped = dataset.map(worker.__call__, compute=ray.data.TaskPoolStrategy(size=size), num_cpus=1)
         yield from mapped.iter_rows()
-    finally:
-        if started:
-            ray.shutdown()
 
 
 class _Actor:

@@ -4,19 +4,17 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import logging
 from collections.abc import Iterator
 
 import pytest
 
+from pipelines.local_ray import shared_ray
 
-@pytest.fixture(scope="session", autouse=False)
+
+@pytest.fixture(scope="session")
 def ray_once() -> Iterator[None]:
-    """Ray takes seconds to start: once for all tests that ask for it (run_keys uses a running one)."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    import ray
-
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+    """Ray takes seconds to start: once for all tests that ask for it and the processes they start."""
+    with shared_ray(2) as variables, pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield

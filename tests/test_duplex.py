@@ -11,7 +11,7 @@ from tests.duplex_fixtures import CONFIG, random_batch, random_model
 from wanstreamer.data import Batch
 from wanstreamer.model import DuplexModel, save_model
 from wanstreamer.sequence import MISSING
-from wanstreamer.train.duplex import Row, TrainConfig, drop_user_text, duplex_loss, fit_prior, move_identities, train
+from wanstreamer.train.duplex import Row, TrainConfig, drop_text, duplex_loss, fit_prior, move_identities, train
 
 TINY = TrainConfig(steps=14, batch_size=2, warmup_steps=3, prior_batches=2, log_every=4, checkpoint_s=0.0, threads=1)
 
@@ -108,7 +108,7 @@ def test_it_learns(tmp_path: Path) -> None:
 
 
 def loss_parts(batch: Batch, seed: int = 0) -> dict[str, float]:
-    _, parts = duplex_loss(random_model(), batch, torch.Generator().manual_seed(seed), user_text_drop=0.0)
+    _, parts = duplex_loss(random_model(), batch, torch.Generator().manual_seed(seed))
     return {name: value.item() for name, value in parts.items()}
 
 
@@ -142,19 +142,23 @@ def test_missing_text_carries_no_loss_even_where_the_unit_is_known() -> None:
     text[:, 2:] = MISSING
     short = dataclasses.replace(batch, agent_text_BKS=text)
     model = random_model()
-    _, parts = duplex_loss(model, short, torch.Generator().manual_seed(0), user_text_drop=0.0)
+    _, parts = duplex_loss(model, short, torch.Generator().manual_seed(0))
     logits = model(short).text_logits_BKSV[:, :2].log_softmax(-1)
     expected = -logits.gather(-1, text[:, :2, :, None]).mean()
     torch.testing.assert_close(parts["text"], expected)
 
 
+@pytest.mark.parametrize("party", ["user", "agent"])
 @pytest.mark.parametrize(("share", "dropped"), [(0.0, 0), (0.5, 3), (1.0, 5)])
-def test_user_text_is_dropped_whole_in_at_least_the_share(share: float, dropped: int) -> None:
+def test_text_is_dropped_whole_in_at_least_the_share(party: str, share: float, dropped: int) -> None:
     batch = random_batch(windows=5)
-    known_BK = drop_user_text(batch, share, torch.Generator().manual_seed(0)).user_text_known_BK
+    thinned = drop_text(batch, party, share, torch.Generator().manual_seed(0))
+    known_BK = getattr(thinned, f"{party}_text_known_BK")
     assert (known_BK.all(1) | ~known_BK.any(1)).all()
     assert int((~known_BK.any(1)).sum()) == dropped
-    assert batch.user_text_known_BK.all()
+    assert batch.user_text_known_BK.all() and batch.agent_text_known_BK.all()
+    other = {"user": "agent", "agent": "user"}[party]
+    assert getattr(thinned, f"{other}_text_known_BK").all()
 
 
 def test_prior_is_fitted_to_the_unit_before_and_the_mean() -> None:

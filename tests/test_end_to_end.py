@@ -66,7 +66,7 @@ def digests(workspace: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def workspace(tmp_path_factory: pytest.TempPathFactory, ray_once: None) -> Iterator[Path]:
     folder = make_workspace(tmp_path_factory.mktemp("project") / "small")
     dvc(folder, "repro", "evaluate")
     yield folder

@@ -18,6 +18,7 @@ from pipelines.media import read_frames, write_video, write_wav
 from pipelines.pack import PackParams
 from pipelines.scoring import Sums, compare, f1_sums, fit_unigram, session_sums
 from pipelines.tokenizer import BLANK_ID, MISSING_ID
+from tests.duplex_fixtures import random_model
 from tests.small_corpus import Person, keep_in_process, write_corpus
 from wanstreamer import vae
 from wanstreamer.data import load_batch, open_windows
@@ -279,9 +280,33 @@ def test_a_corpus_without_pictures_has_no_figures_of_them(folder):
     json.dumps(figures, allow_nan=False)
 
 
-def test_evaluation_withholds_the_users_words(folder):
-    batch = evaluate.without_user_text(load_batch(open_windows(folder / "windows", "test"), [0, 1]))
-    assert not batch.user_text_known_BK.any() and (batch.user_text_BKS == MISSING_ID).all()
+@pytest.mark.parametrize("party", ["user", "agent"])
+def test_words_are_withheld(folder, party):
+    batch = evaluate.without_text(load_batch(open_windows(folder / "windows", "test"), [0, 1]), party)
+    assert not getattr(batch, f"{party}_text_known_BK").any()
+    assert (getattr(batch, f"{party}_text_BKS") == MISSING_ID).all()
+
+
+def test_audio_and_video_are_judged_without_the_agents_words(folder):
+    windows = evaluate.without_overlaps(open_windows(folder / "windows", "test"))
+    model = random_model(load_model(folder / "models/duplex/model.safetensors").config)
+    audio_vae = vae.load_audio_vae(folder / "models/vae/audio.safetensors")
+    video_vae = vae.load_video_vae(folder / "models/vae/video.safetensors")
+    unigram = evaluate._fit_text(folder, PARAMS, model.config.vocab_size)
+
+    def other_words(windows, indices):
+        batch = load_batch(windows, indices)
+        return replace(batch, agent_text_BKS=torch.where(batch.agent_text_BKS == BLANK_ID, 5, BLANK_ID))
+
+    found = evaluate.tally_windows(folder, model, windows, audio_vae, video_vae, unigram, PARAMS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "load_batch", other_words)
+        changed = evaluate.tally_windows(folder, model, windows, audio_vae, video_vae, unigram, PARAMS)
+    for stream in ("audio", "video"):
+        for who in ("model", "other_user", "with_words"):
+            key = f"{stream}/tau_1/{who}"
+            same = all(np.array_equal(one[0], two[0]) for one, two in zip(found[key], changed[key], strict=True))
+            assert same == (who != "with_words"), key
 
 
 def test_silence_and_still_are_what_the_codecs_make_of_them(folder):
@@ -300,14 +325,16 @@ def test_silence_and_still_are_what_the_codecs_make_of_them(folder):
 
 def test_the_stage_gives_the_same_figures_twice_and_reports_that_play(folder):
     first = evaluate.run(folder, PARAMS, workers=2)
-    curve = folder.parent / "plots" / "evaluate_flow.csv"
-    written = curve.read_text()
+    curves = [folder.parent / "plots" / f"evaluate_{stream}.csv" for stream in ("audio", "video")]
+    written = [curve.read_text() for curve in curves]
     again = evaluate.run(folder, PARAMS, workers=1)
-    assert json.dumps(first, allow_nan=False) == json.dumps(again, allow_nan=False) and curve.read_text() == written
+    assert json.dumps(first, allow_nan=False) == json.dumps(again, allow_nan=False)
+    assert [curve.read_text() for curve in curves] == written
     assert first["sessions"] == 3 and first["windows"] == 12
     assert first["comparisons"]["made"] == 2 * 2 * 3 + 3 + 2 + 4
-    assert written.splitlines()[0] == "stream,tau,model,copy_previous,silence_still,other_user"
-    assert len(written.splitlines()) == 5
+    for lines in map(str.splitlines, written):
+        assert lines[0] == "tau,model,copy_previous,silence_still,other_user"
+        assert [line.split(",")[0] for line in lines[1:]] == ["0.5", "1.0"]
     # s0 holds somebody who did not agree to be shown.
     assert first["reports"]["session"] == "s1" and first["reports"]["free_units"] == 6
     reports = folder / "reports"
@@ -352,7 +379,7 @@ def test_no_held_out_session_is_said_and_not_an_error(folder, tmp_path):
     manifest["shards"] = [shard for shard in manifest["shards"] if shard["split"] == "train"]
     (data / "windows/manifest.json").write_text(json.dumps(manifest))
     assert evaluate.run(data, PARAMS, workers=1)["sessions"] == 0
-    assert (tmp_path / "plots/evaluate_flow.csv").is_file()
+    assert (tmp_path / "plots/evaluate_audio.csv").is_file() and (tmp_path / "plots/evaluate_video.csv").is_file()
 
 
 @pytest.mark.parametrize(

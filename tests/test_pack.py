@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import pack
-from pipelines.pack import PackParams, PackSession, allot_text, view_masks, window_starts
+from pipelines.pack import PackParams, PackSession, window_starts
+from pipelines.role_views import allot_text, view_masks
 from pipelines.stage import read_rows
 from pipelines.tokenizer import BLANK_ID, MISSING_ID, fit_tokenizer, load_tokenizer
 from tests.small_corpus import AUDIO_SHAPE, VIDEO_SHAPE, Person, keep_in_process, latent, write_corpus

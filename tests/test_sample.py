@@ -294,7 +294,7 @@ def test_recordings_vary_and_train_has_plain_ones() -> None:
     assert bleeds and all(-40 <= bleed_db <= -25 for bleed_db in bleeds)
     assert len({stream.start_offset_ms for stream in streams}) > 20
     train = Counter(recording.layout for recording in recordings if recording.split == "train")
-    assert train == {"per_participant": 15, "split_screen": 1, "audio_only": 1}  # one of the 15 is truncated
+    assert train == {"per_participant": 10, "split_screen": 1, "audio_only": 6}  # one of the 10 is truncated
     assert [recording.is_truncated for recording in recordings] == [False] * 24 + [True]
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import safetensors
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from wanstreamer.errors import InputError
 
@@ -42,3 +43,36 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"{path}: no such file; train it first or pass another path") from error
     except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
         raise InputError(f"{path}: not a checkpoint of this project ({error}); write it again") from error
+
+
+def save_training(
+    path: Path, fingerprint: str, modules: Mapping[str, nn.Module], optimizer: Optimizer, progress: Mapping[str, Any]
+) -> None:
+    """Everything a killed training needs: weights of the named modules, the optimiser's state, `progress` as JSON."""
+    tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
+    save_tensors(path, tensors, {"fingerprint": fingerprint, "progress": progress})
+
+
+def resume_training(
+    path: Path, fingerprint: str, modules: Mapping[str, nn.Module], optimizer: Optimizer
+) -> dict[str, Any] | None:
+    """Restore what `save_training` wrote and return its progress; None, and nothing touched, when there is no state or
+    it has another fingerprint and so belongs to another training."""
+    if not path.is_file():
+        return None
+    tensors, meta = load_tensors(path)
+    if meta["fingerprint"] != fingerprint:
+        return None
+    for name, module in modules.items():
+        prefix = f"{name}."
+        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    progress: dict[str, Any] = meta["progress"]
+    return progress

@@ -17,7 +17,8 @@ from tools.sample.voice import VoiceSpec
 
 GROUP_SIZE = 4  # six pairs
 SESSIONS_PER_GROUP = 8  # before another group is called in; all pairs meet, some twice
-SPLIT_SCREEN_TURN, AUDIO_ONLY_TURN = 3, 5  # which train session; earlier ones are plain
+SPLIT_SCREEN_TURN = 3  # which train session; earlier ones are plain
+AUDIO_ONLY_TURN = 5  # the first train session without pictures; from there on every other one is
 
 # Variants of en-us that speak clearly; each speaker has one, until there are more speakers than variants.
 HIGH_VOICES = ("f1", "f2", "f3", "f4", "f5", "Alicia", "Andrea", "Annie", "belinda", "linda", "shelby", "steph")
@@ -114,9 +115,7 @@ def plan(
         pairs[split] = [next(meetings[turn % num_groups]) for turn in range(count)]
     recordings = []
     for index, (_, split, turn) in enumerate(order):
-        layout = "per_participant"
-        if num_sessions >= 6 and split == "train":
-            layout = {SPLIT_SCREEN_TURN: "split_screen", AUDIO_ONLY_TURN: "audio_only"}.get(turn, layout)
+        layout = _layout(turn) if num_sessions >= 6 and split == "train" else "per_participant"
         recordings.append(_recording(index, split, layout, pairs[split][turn], seed, seconds))
     if num_sessions >= 6:
         recordings.append(
@@ -125,6 +124,13 @@ def plan(
             )
         )
     return recordings
+
+
+def _layout(turn: int) -> str:
+    """Of a train session. Sound alone costs little to record and encode, and teaches words, timing and voices too."""
+    if turn == SPLIT_SCREEN_TURN:
+        return "split_screen"
+    return "audio_only" if turn >= AUDIO_ONLY_TURN and (turn - AUDIO_ONLY_TURN) % 2 == 0 else "per_participant"
 
 
 def _group(

@@ -30,7 +30,7 @@ COLUMNS = (
 class SampleParams:
     """How much is recorded, and of what size."""
 
-    sessions: int = 24  # good ones; from six on there is one more whose file is truncated
+    sessions: int = 40  # good ones; from six on there is one more whose file is truncated
     seconds: int = 45
     seed: int = 0
     width: int = 320  # pixels of one participant's picture; ingest makes it smaller

@@ -14,6 +14,7 @@ from tools.sample.cast import Recording, Stream
 from tools.sample.dialogue import Dialogue
 from tools.sample.face import draw_frames
 from tools.sample.look import make_look
+from tools.sample.loudness import with_loudness
 from tools.sample.motion import make_motion
 from tools.sample.phrases import samples_of_ms
 from tools.sample.record import encode, mix_track, rms, truncate, voice_gain, write_wav
@@ -39,6 +40,7 @@ def make_session(
             voice, {stream.participant: stream.speaker.voice for stream in recording.streams}, rng,
             first_ms=origin_ms + FIRST_SPEECH_MS + int(rng.integers(0, 500)), duration_ms=recording.seconds * 1000,
         )  # fmt: skip
+    dialogue = with_loudness(dialogue, np.random.default_rng([seed, 5, recording.index]))
     home = folder / recording.session_id
     home.mkdir(parents=True)
     sounds = _sounds(recording, dialogue, rng)

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from wanstreamer.checkpoint import load_tensors, save_tensors
+from wanstreamer.checkpoint import resume_training, save_training
 from wanstreamer.clock import FRAMES_PER_UNIT, samples_per_unit
 from wanstreamer.metrics import log_mel_l1, psnr_db, ssim
 from wanstreamer.vae import AudioVAE, VideoVAE
@@ -74,7 +74,9 @@ def train_codec(
     """
     averaged = copy.deepcopy(model)
     optimizer = _optimizer(model, config)
-    step, curve, sums = _resume(state_path, fingerprint, model, averaged, optimizer)
+    modules = {"model": model, "averaged": averaged}
+    resumed = resume_training(state_path, fingerprint, modules, optimizer) or {}
+    step, curve, sums = resumed.get("step", 0), resumed.get("curve", []), resumed.get("sums", {})
     clips = _valid_clips(model, held_out)
     spectral = SpectralLoss(model.config.rate_hz) if isinstance(model, AudioVAE) else None
     if step == 0:
@@ -103,7 +105,8 @@ def train_codec(
             curve.append(row | (_valid_row(averaged, clips) if looks else {}))
             sums = {}
         if time.monotonic() - saved_s > config.checkpoint_s and step < config.steps:
-            _save_state(state_path, fingerprint, model, averaged, optimizer, (step, curve, sums))
+            progress = {"step": step, "curve": curve, "sums": sums}
+            save_training(state_path, fingerprint, modules, optimizer, progress)
             saved_s = time.monotonic()
         on_step(step)
     fit_normalisation(averaged, tracks)
@@ -281,39 +284,3 @@ def _optimizer(model: Codec, config: CodecTrainConfig) -> torch.optim.AdamW:
 @torch.no_grad()
 def _average(averaged: Codec, model: Codec, decay: float) -> None:
     torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
-
-
-def _save_state(
-    path: Path,
-    fingerprint: str,
-    model: Codec,
-    averaged: Codec,
-    optimizer: torch.optim.Optimizer,
-    progress: tuple[int, list[Row], Row],
-) -> None:
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"averaged.{name}": value for name, value in averaged.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
-    step, curve, sums = progress
-    save_tensors(path, tensors, {"fingerprint": fingerprint, "step": step, "curve": curve, "sums": sums})
-
-
-def _resume(
-    path: Path, fingerprint: str, model: Codec, averaged: Codec, optimizer: torch.optim.Optimizer
-) -> tuple[int, list[Row], Row]:
-    """Steps done, curve and running sums of a state that belongs to this training; else the beginning."""
-    if not path.is_file():
-        return 0, [], {}
-    tensors, meta = load_tensors(path)
-    if meta["fingerprint"] != fingerprint:
-        return 0, [], {}
-    for prefix, target in (("model.", model), ("averaged.", averaged)):
-        target.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return meta["step"], meta["curve"], meta["sums"]

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wanstreamer.checkpoint import load_tensors, save_tensors
+from wanstreamer.checkpoint import resume_training, save_training
 from wanstreamer.flow import add_noise, draw_tau, velocity_weight
 from wanstreamer.model import DuplexModel
 from wanstreamer.prior import past_of
@@ -52,7 +52,8 @@ class TrainConfig:
     audio_weight: float = 3.0
     video_weight: float = 2.0
     identity_jitter: float = 1.0  # how far faces are moved towards others; without, the few people are learnt by heart
-    user_text_drop: float = 0.5  # share of samples that train without the user's words; evaluation uses none
+    user_text_drop: float = 0.5  # share of windows that train without the user's words; live use has none
+    agent_text_drop: float = 0.25  # and without the agent's: sound and face then follow from the conversation alone
     prior_batches: int = 32  # from which the prior of a unit given the one before it is fitted
     log_every: int = 100  # steps between rows of history and validations
     checkpoint_s: float = 30.0  # wall-clock seconds between states for resuming; changes no result
@@ -61,21 +62,13 @@ class TrainConfig:
 
 
 def duplex_loss(
-    model: DuplexModel,
-    batch: "Batch",
-    generator: torch.Generator,
-    *,
-    config: TrainConfig | None = None,
-    user_text_drop: float | None = None,
+    model: DuplexModel, batch: "Batch", generator: torch.Generator, *, config: TrainConfig | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The training loss of one batch and its unweighted parts `text`, `audio`, `video` (scalars).
 
-    Text that is MISSING and agent latents that are unknown carry no loss. `user_text_drop` overrides the config's share
-    of windows in which the user's words are replaced by MISSING.
+    Text that is MISSING and agent latents that are unknown carry no loss.
     """
     config = config or TrainConfig(steps=0)
-    share = config.user_text_drop if user_text_drop is None else user_text_drop
-    batch = drop_user_text(batch, share, generator)
     tau_BK = draw_tau(batch.agent_text_BKS.shape[0], batch.agent_text_BKS.shape[1], generator)
     output = model(batch, add_noise(batch, tau_BK, generator))
     spoken_BKS = batch.agent_text_known_BK[..., None] & (batch.agent_text_BKS != MISSING)
@@ -95,13 +88,14 @@ def duplex_loss(
     return torch.stack([weights[name] * parts[name] for name in PARTS]).sum(), parts
 
 
-def drop_user_text(batch: "Batch", share: float, generator: torch.Generator) -> "Batch":
-    """The batch with the user's words replaced by MISSING in at least `share` of its windows, chosen at random."""
-    num_windows = len(batch.user_text_BKS)
+def drop_text(batch: "Batch", party: str, share: float, generator: torch.Generator) -> "Batch":
+    """The batch with the words of `party` (user or agent) unknown in at least `share` of its windows, at random."""
+    name = f"{party}_text_known_BK"
+    num_windows = len(batch.window_id)
     dropped = torch.randperm(num_windows, generator=generator)[: math.ceil(share * num_windows)]
-    known_BK = batch.user_text_known_BK.clone()
+    known_BK = getattr(batch, name).clone()
     known_BK[dropped] = False
-    return dataclasses.replace(batch, user_text_known_BK=known_BK)
+    return dataclasses.replace(batch, **{name: known_BK})
 
 
 def move_identities(batch: "Batch", amount: float, generator: torch.Generator) -> "Batch":
@@ -188,7 +182,10 @@ def train(
     with _determinism(config.threads):
         averaged = copy.deepcopy(model).eval()
         optimizer = _optimizer(model, config)
-        step, history, sums = _resume(state_path, fingerprint, model, averaged, optimizer)
+        modules = {"model": model, "averaged": averaged}
+        resumed = resume_training(state_path, fingerprint, modules, optimizer) or {}
+        step, history = resumed.get("step", 0), resumed.get("history", [])
+        sums: dict[str, tuple[float, int]] = resumed.get("sums", {})
         source = batches(step)
         if step == 0:
             fit_prior(model, list(islice(batches(0), config.prior_batches)))
@@ -208,7 +205,8 @@ def train(
                 )
                 sums = {}
             if time.monotonic() - saved_s > config.checkpoint_s:
-                _save_state(state_path, fingerprint, model, averaged, optimizer, (step, history, sums))
+                progress = {"step": step, "history": history, "sums": sums}
+                save_training(state_path, fingerprint, modules, optimizer, progress)
                 saved_s = time.monotonic()
             on_step(step, parts)
     return averaged, history
@@ -220,7 +218,8 @@ def evaluate(model: DuplexModel, batches: Sequence["Batch"], config: TrainConfig
     generator = torch.Generator().manual_seed(config.seed)
     total: Row = {}
     for batch in batches:
-        loss, parts = duplex_loss(model, batch, generator, config=config, user_text_drop=1.0)
+        batch = drop_text(batch, "user", 1.0, generator)
+        loss, parts = duplex_loss(model, batch, generator, config=config)
         for name, value in {"loss": loss, **parts}.items():
             total[name] = total.get(name, 0.0) + float(value) / len(batches)
     return total
@@ -236,6 +235,8 @@ def _step(
         group["lr"] = config.learning_rate * _schedule(step, config)
     generator = torch.Generator().manual_seed(seed)
     batch = move_identities(batch, config.identity_jitter, generator)
+    batch = drop_text(batch, "user", config.user_text_drop, generator)
+    batch = drop_text(batch, "agent", config.agent_text_drop, generator)
     loss, parts = duplex_loss(model, batch, generator, config=config)
     norms = _modality_norms(model, parts, config) if (step + 1) % config.log_every == 0 else {}
     optimizer.zero_grad(set_to_none=True)
@@ -306,38 +307,3 @@ def _determinism(threads: int) -> Iterator[None]:
     finally:
         torch.set_num_threads(before)
         torch.use_deterministic_algorithms(strict)
-
-
-def _save_state(
-    path: Path,
-    fingerprint: str,
-    model: DuplexModel,
-    averaged: DuplexModel,
-    optimizer: torch.optim.Optimizer,
-    progress: tuple[int, list[Row], dict[str, tuple[float, int]]],
-) -> None:
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"averaged.{name}": value for name, value in averaged.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
-    step, history, sums = progress
-    save_tensors(path, tensors, {"fingerprint": fingerprint, "step": step, "history": history, "sums": sums})
-
-
-def _resume(
-    path: Path, fingerprint: str, model: DuplexModel, averaged: DuplexModel, optimizer: torch.optim.Optimizer
-) -> tuple[int, list[Row], dict[str, tuple[float, int]]]:
-    if not path.is_file():
-        return 0, [], {}
-    tensors, meta = load_tensors(path)
-    if meta["fingerprint"] != fingerprint:
-        return 0, [], {}
-    for prefix, target in (("model.", model), ("averaged.", averaged)):
-        target.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return meta["step"], meta["history"], {name: (total, count) for name, (total, count) in meta["sums"].items()}

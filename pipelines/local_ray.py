@@ -1,0 +1,92 @@
+"""`python -m pipelines.local_ray COMMAND ...`: one local Ray for all stages that the command runs.
+
+A stage by itself starts a Ray of its own and stops it at its end, which costs more than its work on a small corpus.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Of every worker process: sums, and so bytes, change with the number of threads.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+SHARED = "WANSTREAMER_RAY"  # address of a Ray that was started here, so with ONE_THREAD
+
+
+@contextmanager
+def ray_session(workers: int) -> Iterator[int]:
+    """A connection to Ray: the one that is there already, the cluster at RAY_ADDRESS, or a new local one.
+
+    Yields:
+        How many worker processes it has room for, at most `workers`.
+    """
+    ray = _import_ray()
+    started = not ray.is_initialized()
+    address = os.environ.get("RAY_ADDRESS")
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if started and address:
+        # A Ray of our own has the environment; asking for it again would start its workers anew.
+        given = {} if address == os.environ.get(SHARED) else {"runtime_env": {"env_vars": ONE_THREAD}}
+        ray.init(address=address, **quiet, **given)
+    elif started:
+        with _environment(ONE_THREAD):
+            ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
+    try:
+        yield max(1, min(workers, int(ray.cluster_resources().get("CPU", 1))))
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _import_ray():  # type: ignore[no-untyped-def]  # a module
+    """Seconds: only when there is work. Ray reads these variables while it is imported."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of Ray itself: what our workers raise is shown anyway
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+    import ray.data
+
+    for name in ("ray", "ray.data"):  # after the import, which sets levels of its own
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return ray
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Variables that processes started inside inherit."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def shared_ray(workers: int) -> Iterator[dict[str, str]]:
+    """Keeps a Ray running; yields the variables that lead child processes to it. Nothing new where one is named."""
+    if "RAY_ADDRESS" in os.environ:
+        yield {}
+        return
+    with ray_session(workers):
+        address = _import_ray().get_runtime_context().gcs_address
+        yield {"RAY_ADDRESS": address, SHARED: address}
+
+
+def main() -> None:
+    if len(sys.argv) < 2:
+        print("usage: python -m pipelines.local_ray COMMAND [ARGUMENT ...]", file=sys.stderr)
+        sys.exit(2)
+    with shared_ray(os.cpu_count() or 1) as variables:
+        code = subprocess.run(sys.argv[1:], env={**os.environ, **variables}, check=False).returncode
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

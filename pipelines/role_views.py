@@ -1,0 +1,155 @@
+"""One session's latents and annotations + who is the agent -> every field of a training window, over the whole session.
+
+Roles begin here: each participant is the agent once and the user once. Text is given its units; where the agent's own
+voice would be in its input (shared sound, bleed), the user's audio is masked; where its target is not its own voice
+alone, there is no loss. `pack` cuts the result into windows.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.tokenizer import BLANK_ID, MISSING_ID, TextTokenizer
+from schemas.windows import WINDOW_FIELDS
+from wanstreamer.clock import Span, unit_of_ms, units_touched
+
+if TYPE_CHECKING:
+    from pipelines.pack import PackParams
+
+ROLES = {None: 0, "challenger": 1, "incumbent": 2}
+
+
+def role_pairs(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(agent, user) of both role views."""
+    one, other = sorted(spec["tracks"])
+    yield one, other
+    yield other, one
+
+
+def allot_text(words: Iterable[tuple[int, Sequence[int]]], num_units: int, text_slots: int) -> tuple[np.ndarray, int]:
+    """Give the text ids of words their units.
+
+    Args:
+        words: (earliest unit, ids) in speaking order.
+
+    Returns:
+        int32 (num_units, text_slots): at most `text_slots` ids per unit, first slots first, what does not fit queued
+        into the next units, BLANK elsewhere; and the number of ids that fell past the session's end.
+    """
+    slots = np.full(num_units * text_slots, BLANK_ID, dtype=np.int32)
+    place = lost = 0
+    for earliest_unit, ids in words:
+        place = max(place, earliest_unit * text_slots)
+        for text_id in ids:
+            if place < len(slots):
+                slots[place] = text_id
+            else:
+                lost += 1
+            place += 1
+    return slots.reshape(num_units, text_slots), lost
+
+
+def agent_words(
+    words: Iterable[Sequence[Any]], tokenizer: TextTokenizer, lead_units: int
+) -> list[tuple[int, list[int]]]:
+    """(word, start_ms, end_ms) -> (earliest unit, ids): the unit of its start, less the lead."""
+    ordered = sorted(words, key=lambda word: word[1])
+    return [(max(0, unit_of_ms(start_ms) - lead_units), tokenizer.encode_word(word)) for word, start_ms, _ in ordered]
+
+
+def user_words(words: Iterable[Sequence[Any]], tokenizer: TextTokenizer) -> list[tuple[int, list[int]]]:
+    """(word, start_ms, end_ms) -> (earliest unit, ids): the unit after the one in which it ends, never sooner."""
+    ordered = sorted(words, key=lambda word: (word[2], word[1]))
+    return [
+        (unit_of_ms(max(end_ms, start_ms + 1) - 1) + 1, tokenizer.encode_word(word))
+        for word, start_ms, end_ms in ordered
+    ]
+
+
+def view_masks(spec: Mapping[str, Any], agent: str, user: str, params: "PackParams") -> dict[str, np.ndarray]:
+    """Why a unit is masked in one role view: reason -> bool (num_units,), False everywhere where it does not occur.
+
+    `user_audio_*` masks the input, `agent_audio_*` and `agent_text_*` the loss. Design invariant 10.
+    """
+    num_units = spec["num_units"]
+    tracks, latents = spec["tracks"], spec["latents"]
+    mixed = {who: _mixed_units(spec, who) for who in (agent, user)}
+    whole = {True: np.ones(num_units, dtype=bool), False: np.zeros(num_units, dtype=bool)}
+    bleed_db = tracks[user]["bleed_db"]
+    bleeds = bleed_db is not None and bleed_db > params.max_bleed_db
+    # Speech that is nobody's for sure (null) may be the agent's.
+    speaking = np.array([row[1] is None or row[1] > 0 for row in sorted(spec["units"][agent])], dtype=bool)
+    return {
+        "user_audio_missing": whole[latents[user]["audio_member"] is None],
+        "user_audio_mixed": mixed[user],
+        "user_audio_bleed": _widen(speaking, params.bleed_guard_units) & whole[bleeds],
+        "user_video_missing": whole[latents[user]["video_member"] is None],
+        "user_text_missing": whole[tracks[user]["words_path"] is None],
+        "agent_audio_missing": whole[latents[agent]["audio_member"] is None],
+        "agent_audio_mixed": mixed[agent],
+        "agent_video_missing": whole[latents[agent]["video_member"] is None],
+        "agent_text_missing": whole[tracks[agent]["words_path"] is None],
+        "agent_text_unattributed": whole[not tracks[agent]["attributed"]],
+    }
+
+
+def _mixed_units(spec: Mapping[str, Any], who: str) -> np.ndarray:
+    """bool (num_units,): units that share a millisecond with a mixed span, or are marked so by annotate."""
+    mixed = np.array([bool(row[4]) for row in sorted(spec["units"][who])], dtype=bool)
+    for span in spec["tracks"][who]["mixed"]:
+        touched = units_touched(Span(span["start_ms"], span["end_ms"]))
+        mixed[touched.start : touched.stop] = True
+    return mixed
+
+
+def _widen(flags: np.ndarray, units: int) -> np.ndarray:
+    """Also True up to `units` units before and after a True."""
+    return np.convolve(flags, np.ones(2 * units + 1, dtype=int), mode="full")[units : units + len(flags)] > 0
+
+
+def make_view(
+    spec: Mapping[str, Any],
+    agent: str,
+    user: str,
+    latents: Mapping[str, Mapping[str, np.ndarray | None]],
+    tokenizer: TextTokenizer,
+    params: "PackParams",
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """All fields of one role view over the whole session (`WINDOW_FIELDS`, K = num_units).
+
+    Returns also, per role, the number of text ids past the session's end, where there are any.
+    """
+    num_units, slots = spec["num_units"], params.text_slots
+    masks = view_masks(spec, agent, user, params)
+    view: dict[str, np.ndarray] = {}
+    lost: dict[str, int] = {}
+    for role, who in (("agent", agent), ("user", user)):
+        for kind in ("audio", "video", "text"):
+            hidden = [mask for reason, mask in masks.items() if reason.startswith(f"{role}_{kind}_")]
+            view[f"{role}_{kind}_known"] = ~np.logical_or.reduce(hidden)
+        for kind in ("audio", "video"):
+            array = latents[who][kind]
+            if array is None:
+                array = np.zeros((num_units, *spec["shapes"][kind]), dtype=np.float16)
+            known = view[f"{role}_{kind}_known"]
+            view[f"{role}_{kind}"] = np.where(known.reshape(-1, *[1] * (array.ndim - 1)), array, np.float16(0))
+        words = spec["words"].get(who, [])
+        timed = (
+            agent_words(words, tokenizer, params.text_lead_units) if role == "agent" else user_words(words, tokenizer)
+        )
+        text, past_end = allot_text(timed, num_units, slots)
+        view[f"{role}_text"] = np.where(view[f"{role}_text_known"][:, None], text, np.int32(MISSING_ID))
+        if past_end:
+            lost[role] = past_end
+    view["labels"] = _labels(spec, agent, user)
+    return {name: np.ascontiguousarray(view[name].astype(dtype)) for name, (dtype, _) in WINDOW_FIELDS.items()}, lost
+
+
+def _labels(spec: Mapping[str, Any], agent: str, user: str) -> np.ndarray:
+    """int32 (num_units, 4), columns `WINDOW_LABELS`."""
+    labels = []
+    for mine, theirs in zip(sorted(spec["units"][agent]), sorted(spec["units"][user]), strict=True):
+        speech_ms = [-1 if row[1] is None else row[1] for row in (mine, theirs)]
+        labels.append([*speech_ms, int(mine[2]), ROLES[mine[3]]])
+    return np.array(labels, dtype=np.int32)
