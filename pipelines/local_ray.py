@@ -29,9 +29,10 @@ def ray_session(workers: int) -> Iterator[int]:
     if started and address:
         # A Ray of our own has the environment; asking for it again would start its workers anew.
         given = {} if address == os.environ.get(SHARED) else {"runtime_env": {"env_vars": ONE_THREAD}}
-        ray.init(address=address, **quiet, **given)
+        with _no_stderr():
+            ray.init(address=address, **quiet, **given)
     elif started:
-        with _environment(ONE_THREAD):
+        with _environment(ONE_THREAD), _no_stderr():
             ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
     try:
         yield max(1, min(workers, int(ray.cluster_resources().get("CPU", 1))))
@@ -66,6 +67,19 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Drops what Ray's C++ prints at its start, whatever its log level; what goes wrong is raised."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @contextmanager

@@ -193,7 +193,7 @@ def render_sheet(path: Path, heard: Clip, ran: Clip, truth: Clip, given_units: i
         rows.append(np.concatenate(cells, axis=1))
     width = rows[0].shape[1]
     split = round(width * given_units * FRAMES_PER_UNIT / frames)
-    rows += [_loudness_plot(f"{name}: loudness", clip.samples, width, split) for name, clip in clips]
+    rows += [_loudness_plot(f"{name}: loudness (red: alone from here)", c.samples, width, split) for name, c in clips]
     Image.fromarray(np.concatenate(rows)).save(path)
 
 

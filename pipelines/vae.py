@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from pipelines.files import file_sha256, write_bytes_atomic, write_json_atomic
@@ -39,6 +39,7 @@ from wanstreamer.vae import AudioVAE, AudioVAEConfig, VideoVAE, VideoVAEConfig
 KINDS = ("audio", "video")
 EVALUATED_TRACKS = 8  # at most, of each of seen and unseen people: enough for a figure, seconds to compute
 SHOWN_TRACKS = 3  # of each of seen and unseen people, in the pictures and sounds
+CAPTION_COLUMNS = 100  # pixels beside each strip
 SHOWN_UNITS = 40  # of each shown track: 6.4 s
 
 
@@ -421,21 +422,23 @@ def _report(task: _Task, model: AudioVAE | VideoVAE, train: list[Pair], held_out
             made = codec.decode_track(model, codec.encode_track(model, beginning))
             if isinstance(model, VideoVAE):
                 pixels = ((made.permute(0, 2, 3, 1) + 1) * 127.5).round().to(torch.uint8)
-                rows += [_strip(beginning), _strip(pixels)]
+                rows += [_strip(beginning, f"{name} person {index}"), _strip(pixels, "decoded")]
                 continue
             for what, audio_T in (("truth", beginning), ("decoded", made)):
                 write_wav(reports / f"vae_audio_{name}{index}_{what}.wav", audio_T.numpy(), model.config.rate_hz)
     if rows:
-        picture = Image.fromarray(np.concatenate(rows))
         content = io.BytesIO()
-        picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.NEAREST).save(content, "PNG")
+        Image.fromarray(np.concatenate(rows)).save(content, "PNG")
         write_bytes_atomic(reports / "vae_video.png", content.getvalue())
 
 
-def _strip(frames_THWC: Tensor) -> np.ndarray:
-    """Eight frames spread over the clip, side by side."""
+def _strip(frames_THWC: Tensor, caption: str) -> np.ndarray:
+    """Eight frames spread over the clip, side by side and twice as large, beside a caption."""
     chosen = [frames_THWC[i * len(frames_THWC) // 8].numpy() for i in range(8)]
-    return np.concatenate(chosen, axis=1)
+    pictures = np.concatenate(chosen, axis=1).repeat(2, axis=0).repeat(2, axis=1)
+    margin = Image.new("RGB", (CAPTION_COLUMNS, len(pictures)), "black")
+    ImageDraw.Draw(margin).text((6, 6), caption, fill="white")
+    return np.concatenate([np.asarray(margin), pictures], axis=1)
 
 
 @torch.no_grad()

@@ -299,6 +299,27 @@ def test_the_stage_counts_everything(tmp_path: Path) -> None:
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items()), "a finished session was done again"
 
 
+@pytest.mark.usefixtures("ray_once")
+def test_sessions_turned_away_before_any_work_are_counted(tmp_path: Path) -> None:
+    params = IngestParams(source=str(tmp_path / "manifest.csv"))
+    shares = (params.split_salt, params.valid_fraction, params.test_fraction)
+    people = {split_of(f"p{i}", *shares): f"p{i}" for i in range(50)}
+    make_clip(tmp_path / "a.mp4", seconds=1)
+    with (tmp_path / "manifest.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["session_id", "participant", "speaker_id", "uri", "consent"])
+        writer.writerow(["good", "a", people["train"], "a.mp4", "train"])
+        writer.writerow(["astride", "a", people["train"], "a.mp4", "train"])
+        writer.writerow(["astride", "b", people["test"], "a.mp4", "train"])
+        writer.writerow(["gone", "a", people["train"], "nowhere.mp4", "train"])
+        writer.writerow(["private", "a", people["train"], "a.mp4", "show"])
+    counts = ingest.run(tmp_path / "data", params, workers=2)
+    assert counts["rejected"] == {"missing_file": 1, "no_consent": 1, "split_straddles": 1}
+    rejected = {row["key"]: row["reason"] for row in read_rows(tmp_path / "data", "rejections/ingest")}
+    assert rejected == {"astride": "split_straddles", "gone": "missing_file", "private": "no_consent"}
+    assert [row["session_id"] for row in read_rows(tmp_path / "data", "sessions")] == ["good"]
+
+
 def test_a_crop_outside_the_frame_is_said_before_any_work(tmp_path: Path) -> None:
     make_clip(tmp_path / "a.mp4", seconds=1)
     (tmp_path / "manifest.csv").write_text("session_id,uri,crop\ns,a.mp4,100:0:64:96\n")

@@ -1,0 +1,38 @@
+"""One Ray for several stages, on one thread per worker, and quiet."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pipelines.local_ray import ONE_THREAD, SHARED, shared_ray
+
+ROOT = Path(__file__).parents[1]
+ASK = """
+import json, os, sys
+from pipelines.local_ray import ONE_THREAD, ray_session
+with ray_session(5) as size:
+    import ray
+    told = ray.get(ray.remote(lambda: {name: os.environ.get(name) for name in ONE_THREAD}).remote())
+    print(json.dumps([size, ray.get_runtime_context().gcs_address, told]))
+"""
+
+
+def test_a_child_finds_the_shared_ray_and_its_workers_have_one_thread(ray_once: None) -> None:
+    address = os.environ["RAY_ADDRESS"]
+    assert os.environ[SHARED] == address
+    with shared_ray(2) as more:
+        assert more == {}  # there is one already
+    done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, cwd=ROOT, check=True)
+    expected = '[2, "' + address + '", ' + str(ONE_THREAD).replace("'", '"') + "]"
+    assert done.stdout.strip() == expected
+    assert done.stderr == ""
+
+
+def test_the_command_and_its_exit_code_go_through(ray_once: None) -> None:
+    command = [sys.executable, "-m", "pipelines.local_ray", sys.executable, "-c", "raise SystemExit(3)"]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 3
+    bare = subprocess.run(
+        [sys.executable, "-m", "pipelines.local_ray"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert bare.returncode == 2 and bare.stderr.startswith("usage:")
