@@ -37,18 +37,18 @@ CODE = ("checkpoint", "data", "flow", "model", "perception", "prior", "sequence"
 class DuplexParams:
     """The model's size and its training; together with windows and seed they fix the weights' bytes."""
 
-    steps: int = 1400  # about four minutes; the sample is 12 minutes of dialogue, which many more would learn by heart
+    steps: int = 1400  # four to five minutes on one core; the sample is 20 minutes of dialogue
     batch_size: int = 4  # windows; more steps beat larger batches at this size
     learning_rate: float = 2e-3  # peak
     warmup_steps: int = 100
     weight_decay: float = 0.05
-    dropout: float = 0.2  # of what a block adds
-    token_dropout: float = 0.1  # share of clean tokens that lose their content
+    dropout: float = 0.1  # of what a block adds
+    token_dropout: float = 0.05  # share of clean tokens that lose their content
     identity_jitter: float = 1.0  # how far faces are moved towards other faces
     ema_decay: float = 0.998  # of the averaged weights, which are what is saved
     text_weight: float = 1.0  # loss weights; the paper gives none. Text alone asks most of the shared blocks
     audio_weight: float = 3.0
-    video_weight: float = 2.0
+    video_weight: float = 3.0
     user_text_drop: float = 0.5  # share of windows without the user's words; live use has none
     agent_text_drop: float = 0.25  # and without the agent's: sound and face then follow from the conversation alone
     d_model: int = 128

@@ -50,7 +50,7 @@ class TrainConfig:
     ema_decay: float = 0.998  # of the averaged weights, which are what is saved and validated
     text_weight: float = 1.0
     audio_weight: float = 3.0
-    video_weight: float = 2.0
+    video_weight: float = 3.0
     identity_jitter: float = 1.0  # how far faces are moved towards others; without, the few people are learnt by heart
     user_text_drop: float = 0.5  # share of windows that train without the user's words; live use has none
     agent_text_drop: float = 0.25  # and without the agent's: sound and face then follow from the conversation alone
