@@ -16,12 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from pipelines import bleed, media, sources
+from pipelines import bleed, media, rttm, word_files
 from pipelines.files import file_sha256, write_json_atomic
+from pipelines.forgotten import is_forgotten
 from pipelines.media import Probe, conform_video, decode_audio, gate_audio, probe, video_duration_ms, write_wav
-from pipelines.sources import SourceRow, find_sources, read_rttm
+from pipelines.rttm import read_rttm
+from pipelines.source_row import SourceRow
+from pipelines.sources import find_sources
 from pipelines.splits import split_of
 from pipelines.stage import Job, Rejected, Result, rows_by_session, run_keys, stage_main
+from pipelines.word_files import BadWords, read_words
 from wanstreamer.clock import (
     FRAMES_PER_UNIT,
     UNIT_MS,
@@ -41,6 +45,7 @@ class IngestParams:
     """Where the recordings are and what tracks look like."""
 
     source: str = ""  # folder or manifest of recordings; empty: the sample in <data>/sources
+    layout: str = ""  # of a folder without a manifest: plain, stereo, seamless, candor or ami; empty: recognised
     width: int = 64  # pixels; the tiny scale. 336 x 192 serves the larger ones
     height: int = 48
     rate_hz: int = 16000
@@ -80,7 +85,7 @@ def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
     source = Path(params.source) if params.source else data / "sources"
     if not params.source and not source.exists():
         raise InputError(f"{source}: no sample there; run `python -m tools.sample --data {data}` or set ingest.source")
-    root, rows = find_sources(source)
+    root, rows = find_sources(source, params.layout)
     root = root.resolve()
     _check_crops(root, rows)
     nameless = sum(row.speaker_id is None for row in rows)
@@ -98,6 +103,8 @@ def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
         try:
             split = session_split(session, params)
             for row in session:
+                if row.speaker_id and is_forgotten(data, row.speaker_id):
+                    raise Rejected("forgotten", f"{row.participant} asked to be forgotten")
                 if row.consent is not None and "train" not in row.consent:
                     raise Rejected("no_consent", f"{row.participant} did not agree to training")
             inputs = tuple(digests.of(root / name) for name in _files(session))
@@ -115,7 +122,7 @@ def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
         Ingest,
         params=looks,
         tables=("sessions", "tracks"),
-        modules=(sys.modules[__name__], media, sources, bleed),
+        modules=(sys.modules[__name__], media, bleed, rttm, word_files),
         workers=workers,
         setup={"root": str(root), **looks},
         rejections=rejections,
@@ -302,24 +309,15 @@ class Ingest:
             return None
         key, shift = f"{session_id}/{row.participant}", row.start_offset_ms - origin_ms
         try:
-            given = json.loads((self.root / row.words_uri).read_text(encoding="utf-8"))["words"]
-            words: list[dict[str, Any]] = [
-                {
-                    "word": str(word["word"]),
-                    "start_ms": int(word["start_ms"]) + shift,
-                    "end_ms": int(word["end_ms"]) + shift,
-                }
-                for word in given
-            ]
+            given, untimed = read_words(self.root / row.words_uri, row.channel)
         except FileNotFoundError:
             result.rejections.append((key, "missing_file", row.words_uri))
             return None
-        except (ValueError, KeyError, TypeError) as error:
-            detail = (
-                f'{row.words_uri}: {type(error).__name__}; expected {{"words": [{{"word", "start_ms", "end_ms"}}]}}'
-            )
-            result.rejections.append((key, "bad_words", detail))
+        except BadWords as error:
+            result.rejections.append((key, "bad_words", f"{row.words_uri}: {error}"))
             return None
+        result.rejections += [(key, "word_without_time", "")] * untimed
+        words = [{**word, "start_ms": word["start_ms"] + shift, "end_ms": word["end_ms"] + shift} for word in given]
         inside = [word for word in words if word["start_ms"] < num_units * UNIT_MS and word["end_ms"] > 0]
         result.rejections += [(key, "word_outside_track", "")] * (len(words) - len(inside))
         name = self._file(session_id, row, "words.json", scratch, result)

@@ -16,7 +16,9 @@ from pipelines import ingest, media
 from pipelines.bleed import bleed_db
 from pipelines.ingest import Ingest, IngestParams, session_split
 from pipelines.media import read_frames, read_wav, write_wav
-from pipelines.sources import SourceRow, find_sources, read_manifest, read_rttm
+from pipelines.rttm import read_rttm
+from pipelines.source_row import SourceRow
+from pipelines.sources import find_sources, read_manifest
 from pipelines.splits import split_of
 from pipelines.stage import Job, Rejected, read_rows
 from wanstreamer.clock import Span, samples_per_unit

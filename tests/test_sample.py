@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.media import probe
-from pipelines.sources import COLUMNS, find_sources
+from pipelines.source_row import COLUMNS
+from pipelines.sources import find_sources
 from pipelines.splits import split_of
 from pipelines.stage import Rejected
 from tools.sample import corpus, grammar

@@ -455,3 +455,10 @@ def test_an_hour_takes_seconds() -> None:
     found = talk(a=said["a"], b=said["b"])
     assert time.perf_counter() - began < 5
     assert len(found.turns) > 500
+
+
+def test_two_who_begin_at_the_same_instant_are_no_backchannels_of_each_other() -> None:
+    speech = {"a": [Span(0, 500), Span(500, 1000)], "b": [Span(0, 1000)]}
+    found = annotate_session(speech, {"a": None, "b": None}, PARAMS)
+    labels = {(e.participant, e.label, e.outcome) for e in found.events if e.kind != "state"}
+    assert labels == {("a", "simultaneous_start", "both_stop"), ("b", "simultaneous_start", "both_stop")}

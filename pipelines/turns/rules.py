@@ -11,7 +11,7 @@ moving the clock or renaming the participants moves or renames the result.
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, zip_longest
+from itertools import groupby, pairwise, zip_longest
 
 from pipelines.turns.lexical import Word, asks, ends_phrase, has_punctuation, is_backchannel_wording, is_polar, is_tag
 from wanstreamer.clock import Span, merge_spans
@@ -376,17 +376,21 @@ def _confirm(
     by_participant = group_turns(primary)
     confirmed: list[tuple[Ipu, str]] = []
     refused: list[Ipu] = []
-    taken: Ipu | None = None  # the latest refused candidate: a turn that the floor does not know of yet
-    for ipu in candidates:
-        at = bisect_right(changes, ipu.start_ms, key=lambda change: change.start_ms) - 1
+    taken: list[Ipu] = []  # the latest refused candidates, of one instant: turns that the floor does not know of yet
+    for start_ms, together in groupby(candidates, key=lambda ipu: ipu.start_ms):
+        at = bisect_right(changes, start_ms, key=lambda change: change.start_ms) - 1
         holder = changes[at].owner if at >= 0 else None
-        if taken is not None and (at < 0 or taken.start_ms > changes[at].start_ms):
-            holder = taken.participant
-        if holder in (None, ipu.participant) or not _keeps_floor(holder, ipu, primary, by_participant, params):
-            refused.append(ipu)
-            taken = ipu
-        else:
-            confirmed.append((ipu, holder))
+        if taken and (at < 0 or taken[0].start_ms > changes[at].start_ms):
+            holder = taken[0].participant if len(taken) == 1 else None
+        # Who begin at the same instant cannot be answering each other: all are judged by who held the floor before.
+        now: list[Ipu] = []
+        for ipu in together:
+            if holder in (None, ipu.participant) or not _keeps_floor(holder, ipu, primary, by_participant, params):
+                now.append(ipu)
+            else:
+                confirmed.append((ipu, holder))
+        refused += now
+        taken = now or taken
     return confirmed, refused
 
 

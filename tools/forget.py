@@ -1,0 +1,236 @@
+"""`python -m tools.forget --speaker ID`: takes a person out of everything the project made, and keeps them out.
+
+A conversation holds the voices and words of both, so every session the person takes part in goes: its tracks, latents,
+windows, parts and recordings below the data folder; its rows in every table; what DVC cached of those tables; and all
+reports. `forgotten.json` keeps a digest of the id, by which ingest turns the person away from now on.
+
+Nothing here can be undone. A run that is stopped is finished by running it again. What is outside the data folder
+(your recordings) and what cannot be cut out (weights trained on the sessions) is listed.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.errors import exit_on_input_error
+from pipelines.files import file_sha256, replace_file, write_json_atomic
+from pipelines.forgotten import is_forgotten, remember
+from pipelines.ingest import IngestParams
+from pipelines.params import build_params, read_sections
+from pipelines.sources import find_sources
+from pipelines.stage import read_rows
+from wanstreamer.clock import UNIT_MS
+from wanstreamer.errors import InputError
+
+
+@dataclass(kw_only=True)
+class Report:
+    """What was done, and what is left for a person to decide."""
+
+    sessions: list[str]
+    files: int = 0
+    rows: int = 0
+    outside: list[Path] = field(default_factory=list)  # recordings that are the user's own
+    weights: list[Path] = field(default_factory=list)  # trained or fitted on a session that is gone
+
+
+def forget(data: Path, speaker_id: str, source: Path, *, cache: Path | None = None) -> Report:
+    """Remove the person; see the module's first lines. The order makes an interrupted run harmless: first nobody may
+    read the windows, then files go, then the rows that lead to them.
+
+    Raises InputError when the tables know nobody of this id and nobody of this id was forgotten before.
+    """
+    tracks = read_rows(data, "tracks")
+    found = _sources(source)
+    sessions = {row["session_id"] for row in tracks if row["speaker_id"] == speaker_id}
+    sessions |= {row.session_id for row in found[1] if row.speaker_id == speaker_id}
+    if not sessions and not is_forgotten(data, speaker_id):
+        raise InputError(f"{data}/tables/tracks.parquet: no speaker {speaker_id}; `python -m tools.query` lists them")
+    remember(data, speaker_id)
+    report = Report(sessions=sorted(sessions))
+    trained = {row["split"] for row in tracks if row["session_id"] in sessions} & {"train"}
+    report.weights = _weights(data) if trained else []
+    _cut_windows(data, sessions)
+    for session in report.sessions:
+        for part in sorted((data / "parts").glob(f"*/{session}")) + sorted((data / "parts").glob(f"*/.{session}")):
+            report.files += _remove(part)
+        for name in ("tracks", "latents", "windows"):
+            for path in (data / name / session, data / name / f"{session}.tar"):
+                report.files += _remove(path)
+    report.files += _remove(data / "reports")
+    for path in sorted((data / "parts" / "vae").glob("*.safetensors")):  # states of training, which hold nothing whole
+        report.files += _remove(path)
+    _cut_sources(data, found, sessions, report)
+    report.files += _remove(data / "wanstreamer.duckdb")
+    if cache is not None:
+        report.files += _clear_cache(cache, sessions, speaker_id)
+    tables = [path for root in (data / "truth", data / "tables") for path in sorted(root.rglob("*.parquet"))]
+    # The table that tells which sessions they are goes last.
+    for path in sorted(tables, key=lambda path: path == data / "tables" / "tracks.parquet"):
+        report.rows += _cut_table(path, sessions, speaker_id)
+    return report
+
+
+def _sources(source: Path) -> tuple[Path, list[Any]]:
+    try:
+        return find_sources(source)
+    except InputError:
+        return source, []  # the recordings are not here any more
+
+
+def _remove(path: Path) -> int:
+    """Remove a file or folder; how many files that was."""
+    if path.is_dir():
+        count = sum(one.is_file() for one in path.rglob("*"))
+        shutil.rmtree(path)
+        return count
+    existed = path.is_file()
+    path.unlink(missing_ok=True)
+    return int(existed)
+
+
+def _cut_windows(data: Path, sessions: set[str]) -> None:
+    """Index and manifest without the sessions' shards. In between the digest does not fit, and readers say so."""
+    index, manifest_path = data / "windows" / "index.parquet", data / "windows" / "manifest.json"
+    if not index.is_file() or not manifest_path.is_file():
+        return
+    kept = _without(pq.read_table(index), sessions, None)
+    temporary = index.with_name(".index.forget.tmp")
+    pq.write_table(kept, temporary, compression="zstd")
+    manifest = json.loads(manifest_path.read_text())
+    manifest["shards"] = [shard for shard in manifest["shards"] if shard["path"].removesuffix(".tar") not in sessions]
+    manifest["index_sha256"] = file_sha256(temporary)
+    windows = Counter(kept["split"].to_pylist())
+    hours_per_window = manifest["window_units"] * UNIT_MS / 3_600_000
+    manifest["hours"] = {split: round(count * hours_per_window, 4) for split, count in sorted(windows.items())}
+    write_json_atomic(manifest_path, manifest)
+    replace_file(temporary, index)
+
+
+def _cut_table(path: Path, sessions: set[str], speaker_id: str | None) -> int:
+    """Rewrite a table without the sessions' rows; how many went."""
+    table = pq.read_table(path)
+    kept = _without(table, sessions, speaker_id)
+    if len(kept) < len(table):
+        temporary = path.with_name(f".{path.name}.tmp")
+        pq.write_table(kept, temporary, compression="zstd")
+        replace_file(temporary, path)
+    return len(table) - len(kept)
+
+
+def _without(table: pa.Table, sessions: set[str], speaker_id: str | None) -> pa.Table:
+    return table.filter(pc.invert(_concerns(table, sessions, speaker_id)))
+
+
+def _concerns(table: pa.Table, sessions: set[str], speaker_id: str | None) -> pa.Array:
+    """Which rows are about one of the sessions or the person; a rejection's `key` begins with its session."""
+    about = [False] * len(table)
+    for name in {"session_id", "speaker_id", "agent_speaker_id", "user_speaker_id", "key"} & set(table.column_names):
+        for place, value in enumerate(table[name].to_pylist()):
+            if name == "session_id":
+                about[place] |= value in sessions
+            elif name == "key":
+                about[place] |= any(value == one or value.startswith((f"{one}/", f"{one}-")) for one in sessions)
+            else:
+                about[place] |= speaker_id is not None and value == speaker_id
+    return pa.array(about, pa.bool_())
+
+
+def _cut_sources(data: Path, found: tuple[Path, list[Any]], sessions: set[str], report: Report) -> None:
+    """Recordings below the data folder go, with their manifest rows and digests; others are listed."""
+    root, rows = found
+    uris = [
+        uri for row in rows if row.session_id in sessions
+        for uri in (row.uri, row.audio_uri, row.words_uri, row.rttm_uri) if uri
+    ]  # fmt: skip
+    files = sorted({(root / uri).resolve() for uri in uris})
+    inside = [path for path in files if path.is_relative_to(data.resolve())]
+    report.outside = [path for path in files if path not in inside and path.exists()]
+    for path in inside:
+        report.files += _remove(path)
+        if path.parent != root.resolve() and path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+    manifest = root / "manifest.csv"
+    if manifest.is_file() and manifest.resolve().is_relative_to(data.resolve()):
+        head, *lines = manifest.read_text(encoding="utf-8").splitlines(keepends=True)
+        place = head.strip().split(",").index("session_id")
+        kept = [line for line in lines if line.split(",")[place] not in sessions]
+        temporary = manifest.with_name(".manifest.csv.tmp")
+        temporary.write_text(head + "".join(kept), encoding="utf-8")
+        replace_file(temporary, manifest)
+    digests = data / "parts" / "ingest-digests.json"
+    if digests.is_file():
+        names = {str(path) for path in files}
+        known = json.loads(digests.read_text())
+        write_json_atomic(digests, {name: entry for name, entry in known.items() if name not in names})
+
+
+def _weights(data: Path) -> list[Path]:
+    """Everything that was fitted on train sessions."""
+    return sorted(path for path in (data / "models").rglob("*") if path.is_file())
+
+
+def _clear_cache(cache: Path, sessions: set[str], speaker_id: str) -> int:
+    """DVC's copies of tables that know the person; a copy that cannot be read as a table is searched as text."""
+    removed = 0
+    needles = [speaker_id.encode(), *(f'"{session}"'.encode() for session in sessions)]
+    for path in sorted(one for one in cache.rglob("*") if one.is_file()):
+        try:
+            table = pq.read_table(path)
+            about = True in _concerns(table, sessions, speaker_id).to_pylist()
+        except (pa.ArrowException, OSError):
+            content = path.read_bytes()
+            about = any(needle in content for needle in needles)
+        if about:
+            path.chmod(0o644)
+            removed += _remove(path)
+    return removed
+
+
+def print_report(report: Report, lines: Iterable[str] = ()) -> None:
+    print(f"forgotten: {len(report.sessions)} sessions, {report.rows} rows, {report.files} files")
+    if report.outside:
+        print("your recordings of these sessions, not touched; delete them if they must go too:")
+        print("\n".join(f"  {path}" for path in report.outside))
+    if report.weights:
+        print("trained or fitted on these sessions; run `make repro` to train without them, and delete copies:")
+        print("\n".join(f"  {path}" for path in report.weights))
+    for line in lines:
+        print(line)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.forget", description="Remove a person from every table, shard, cache and report."
+    )
+    parser.add_argument("--speaker", required=True, metavar="ID", help="speaker_id, as in the tracks table")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="names ingest.source")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="as for the stages")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    args = parser.parse_args(arguments)
+    with exit_on_input_error():
+        sections = read_sections(args.params, args.set)
+        params = build_params(IngestParams, sections.get("ingest", {}), f"{args.params}: ingest")
+        source = Path(params.source) if params.source else args.data / "sources"
+        if not args.yes:
+            if not sys.stdin.isatty():
+                raise InputError("this cannot be undone: pass --yes to go on without being asked")
+            if input(f"Remove {args.speaker} and every session they speak in from {args.data}? [y/N] ").lower() != "y":
+                sys.exit(1)
+        cache = args.data.resolve().parent / ".dvc" / "cache"
+        print_report(forget(args.data, args.speaker, source, cache=cache if cache.is_dir() else None))
+
+
+if __name__ == "__main__":
+    main()
