@@ -33,11 +33,12 @@ repro: .venv/.core  ## rebuild what is out of date, from sources to the evaluate
 SOURCE ?=
 OUT ?= mine
 WEIGHTS ?= data/models
-windows: .venv/.core  ## SOURCE=recordings OUT=folder: your recordings to training windows, with the codecs and tokenizer of WEIGHTS
+ARGS ?=
+windows: .venv/.core  ## SOURCE=recordings OUT=folder: your recordings to windows, with the codecs and tokenizer of WEIGHTS
 	@test -n "$(SOURCE)" || { echo "error: name your recordings: make windows SOURCE=folder-or-manifest" >&2; exit 2; }
 	@python -m pipelines.local_ray sh -ec 'for stage in ingest annotate vae encode pack; do \
 	  python -m pipelines.$$stage --data "$(OUT)/data" --set ingest.source="$(SOURCE)" \
-	  --set vae.weights="$(WEIGHTS)/vae" --set pack.tokenizer="$(WEIGHTS)/tokenizer.json"; done'
+	  --set vae.weights="$(WEIGHTS)/vae" --set pack.tokenizer="$(WEIGHTS)/tokenizer.json" $(ARGS); done'
 
 test: .venv/.dev  ## the whole suite
 	pytest
