@@ -6,7 +6,6 @@ clock), and end together, at the earliest end, cut to whole units. From here on 
 
 import hashlib
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -372,8 +371,7 @@ class _Digests:
         self.used: dict[str, list[Any]] = {}
 
     def of(self, file: Path) -> str:
-        if not file.is_file():
-            raise Rejected("missing_file", os.fspath(file))
+        media.check_file(file)
         state = file.stat()
         entry = self.known.get(str(file))
         if entry is None or entry[:2] != [state.st_size, state.st_mtime_ns]:

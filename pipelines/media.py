@@ -23,6 +23,8 @@ import numpy as np
 from pipelines.stage import Rejected
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT, Span
 
+# Files that name other files or addresses. A recording is none of them, and opening one could read what is not ours.
+PLAYLISTS = frozenset({"hls", "concat", "dash", "sdp", "rtsp", "imf", "webm_dash_manifest", "vapoursynth", "image2"})
 SILENCE_EDGE_MS = 10  # fade at the edges of gated audio, so that gating makes no clicks
 
 
@@ -38,17 +40,42 @@ class Probe:
     channels: int  # of the first audio stream; 0 without audio
 
 
+def _address(path: Path) -> str:
+    """A path as ffmpeg's own libraries take it, whatever its name: `-y.mp4` is no option, `http:x` no protocol."""
+    return f"file:{path}"
+
+
+def _open(path: Path) -> "av.container.InputContainer":
+    """A source, opened so that it can lead to no other file and no network."""
+    container = av.open(_address(path), options={"protocol_whitelist": "file"})
+    if PLAYLISTS & set(container.format.name.split(",")):
+        container.close()
+        raise Rejected("playlist", f"{path.name}: {container.format.name} names other files; give the recording itself")
+    return container
+
+
+def _input(path: Path):  # type: ignore[no-untyped-def]  # of ffmpeg-python
+    return ffmpeg.input(_address(path), protocol_whitelist="file,pipe")
+
+
 @cache
 def ffmpeg_path() -> str:
     return imageio_ffmpeg.get_ffmpeg_exe()
 
 
-def probe(path: Path) -> Probe:
-    """Look into a source file. Raises Rejected `unreadable` (no container, no streams) or `missing_file`."""
-    if not path.is_file():
+def check_file(path: Path) -> None:
+    """Raises Rejected `missing_file`, or `not_a_file` for what could block for ever (a FIFO, a device) or a folder."""
+    if not path.exists():
         raise Rejected("missing_file", str(path))
+    if not path.is_file():
+        raise Rejected("not_a_file", f"{path}: a folder, FIFO or device; give the recording itself")
+
+
+def probe(path: Path) -> Probe:
+    """Look into a source file. Raises Rejected `unreadable`, `playlist`, or as `check_file`."""
+    check_file(path)
     try:
-        with av.open(str(path)) as container:
+        with _open(path) as container:
             video = next((stream for stream in container.streams.video), None)
             audio = next((stream for stream in container.streams.audio), None)
             ends = [
@@ -88,7 +115,7 @@ def decode_audio(path: Path, rate_hz: int, channel: int | None) -> np.ndarray:
     the timestamps are filled with silence (aresample async), so sample n is at n / rate_hz of the file's clock.
     Raises Rejected `unreadable` when ffmpeg fails or finds nothing.
     """
-    stream = ffmpeg.input(str(path)).audio
+    stream = _input(path).audio
     if channel is not None:
         stream = stream.filter("pan", args=f"mono|c0=c{channel}")
     stream = stream.filter("aresample", rate_hz, **{"async": 1, "first_pts": 0})
@@ -120,7 +147,7 @@ def conform_video(
     Raises:
         Rejected: `unreadable` when ffmpeg fails or delivers other than `num_frames` frames.
     """
-    stream = ffmpeg.input(str(source)).video
+    stream = _input(source).video
     if crop:
         x, y, crop_width, crop_height = crop
         stream = stream.filter("crop", crop_width, crop_height, x, y)
@@ -163,7 +190,7 @@ def video_duration_ms(path: Path) -> int:
     Raises Rejected `truncated` when the container breaks off.
     """
     try:
-        with av.open(str(path)) as container:
+        with _open(path) as container:
             video = container.streams.video[0]
             end = 0.0
             for packet in container.demux(video):

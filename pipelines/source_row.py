@@ -11,7 +11,7 @@ CONSENTS = ("train", "share", "show")
 
 @dataclass(frozen=True, kw_only=True)
 class SourceRow:
-    """One participant stream. Paths are relative to the source folder (or absolute)."""
+    """One participant stream. Paths are relative to the source folder and stay inside it."""
 
     session_id: str
     participant: str

@@ -7,7 +7,7 @@ start offsets, people and consent need a manifest.
 import csv
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pipelines.source_row import COLUMNS, CONSENTS, SourceRow
 from wanstreamer.errors import InputError
 
 MANIFESTS = ("manifest.csv", "manifest.jsonl", "manifest.parquet")
+PATHS = ("uri", "audio_uri", "words_uri", "rttm_uri")
 _ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -39,6 +40,7 @@ def find_sources(source: Path, layout: str = "") -> tuple[Path, list[SourceRow]]
         raise InputError(
             f"{source}: no recordings found; expected SESSION/PARTICIPANT.mp4, SESSION.wav + .rttm, or manifest.csv"
         )
+    _check_paths(source, rows)
     rows = sorted(rows, key=lambda row: (row.session_id, row.participant))
     for one, two in zip(rows, rows[1:], strict=False):
         if (one.session_id, one.participant) == (two.session_id, two.participant):
@@ -46,6 +48,18 @@ def find_sources(source: Path, layout: str = "") -> tuple[Path, list[SourceRow]]
                 f"{source}: session {one.session_id} has participant {one.participant} twice; give each its own"
             )
     return root, rows
+
+
+def _check_paths(source: Path, rows: Sequence[SourceRow]) -> None:
+    """No row leads out of the folder its paths are relative to (symbolic links in it are the user's own)."""
+    for row in rows:
+        for column in PATHS:
+            uri = getattr(row, column)
+            if uri and (Path(uri).is_absolute() or ".." in Path(uri).parts or "\0" in uri):
+                raise InputError(
+                    f"{source}: {row.session_id}/{row.participant}: {column} `{uri}` leads out of the source folder; "
+                    "put the manifest into a folder above the recordings and name them relative to it"
+                )
 
 
 def read_manifest(path: Path) -> list[SourceRow]:

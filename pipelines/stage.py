@@ -7,13 +7,16 @@ the same fingerprint is not made again; a part of a vanished key goes, with its 
 
 import argparse
 import ast
+import errno
 import hashlib
 import importlib
 import inspect
 import json
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,6 +45,12 @@ class RunParams:
     """How a stage is run; nothing here may change an output."""
 
     workers: int = 0  # parallel worker processes; 0: one per core
+    key_timeout_s: float = 0  # a key that takes longer is rejected as `timed_out`; 0: no limit
+    max_attempts: int = 3  # a key that kills its worker this often is rejected as `worker_died`
+
+    def __post_init__(self) -> None:
+        if min(self.workers, self.key_timeout_s) < 0 or self.max_attempts < 1:
+            raise InputError("run: workers and key_timeout_s must be 0 or more, max_attempts 1 or more")
 
 
 class Rejected(Exception):
@@ -75,6 +84,13 @@ class Result:
 
 
 Work = Callable[[Job, Path, Path], Result]
+
+# How this process runs its stage; the command line sets it.
+_how = RunParams()
+ATTEMPTS = "attempts.json"  # in the scratch folder of a key that is being worked on
+TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNRESET})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+RETRY_AFTER_S = (0.5, 2.0)  # of transient errors: a mount that stutters
 
 
 def run_keys(
@@ -126,7 +142,10 @@ def run_keys(
     if len(pending) < len(jobs):
         print(f"{stage}: {len(jobs) - len(pending)} of {len(jobs)} keys are up to date", file=sys.stderr)
     if pending:
-        worker = _Worker(data=data, home=home, work=_by_name(work), setup=dict(setup or {}), tables=tuple(tables))
+        worker = _Worker(
+            data=data, home=home, work=_by_name(work), setup=dict(setup or {}), tables=tuple(tables), how=_how,
+            run_id=f"{os.getpid()}-{time.time_ns()}",
+        )  # fmt: skip
         with progress(len(pending), stage) as advance:
             for outcome in _map_ray([(job, prints[job.key]) for job in pending], worker, workers):
                 if outcome["error"]:
@@ -146,29 +165,85 @@ class _Worker:
         work: Any,
         setup: dict[str, Any],
         tables: tuple[str, ...],
+        how: RunParams,
+        run_id: str,
     ) -> None:
         self.data, self.home, self.work, self.setup = data, home, work, setup
-        self.tables = tables
+        self.tables, self.how, self.run_id = tables, how, run_id
         self.built: Work | None = None
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         loaded = json.loads(row["job"])
         job = Job(key=loaded["key"], spec=loaded["spec"], inputs=tuple(loaded["inputs"]))
         scratch = self.home / f".{job.key}"
-        shutil.rmtree(scratch, ignore_errors=True)
-        made = scratch / "made"
-        made.mkdir(parents=True)
+        attempts = self._begin(scratch)
         try:
-            if self.built is None:
-                self.built = self.work(**self.setup) if isinstance(self.work, type) else self.work
-            result = self.built(job, self.data, made)
-        except Rejected as rejected:
-            result = Result(rejections=[(job.key, rejected.reason, rejected.detail)])
+            result = self._result(job, scratch, attempts)
+            _write_part(self.data, self.home / job.key, scratch, result, row["fingerprint"], self.tables)
         except InputError as error:
             shutil.rmtree(scratch)
             return {"key": job.key, "error": str(error)}
-        _write_part(self.data, self.home / job.key, scratch, result, row["fingerprint"], self.tables)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            shutil.rmtree(scratch, ignore_errors=True)
+            return {"key": job.key, "error": f"{self.data}: no space left; free some and run the same command again"}
         return {"key": job.key, "error": ""}
+
+    def _begin(self, scratch: Path) -> int:
+        """An empty scratch folder; how often this run has begun the key, counting workers that died over it."""
+        note = scratch / ATTEMPTS
+        try:
+            before = json.loads(note.read_text())
+        except (FileNotFoundError, ValueError):
+            before = {}
+        attempts = before.get("attempts", 0) + 1 if before.get("run") == self.run_id else 1
+        shutil.rmtree(scratch, ignore_errors=True)
+        (scratch / "made").mkdir(parents=True)
+        note.write_text(json.dumps({"run": self.run_id, "attempts": attempts}))
+        return attempts
+
+    def _result(self, job: Job, scratch: Path, attempts: int) -> Result:
+        """What comes of the key; a second and third try where the file system stuttered."""
+        if attempts > self.how.max_attempts:
+            return Result(rejections=[(job.key, "worker_died", f"{attempts - 1} attempts")])
+        for wait_s in (*RETRY_AFTER_S, None):
+            try:
+                if self.built is None:
+                    self.built = self.work(**self.setup) if isinstance(self.work, type) else self.work
+                with _time_limit(self.how.key_timeout_s):
+                    return self.built(job, self.data, scratch / "made")
+            except Rejected as rejected:
+                return Result(rejections=[(job.key, rejected.reason, rejected.detail)])
+            except OSError as error:
+                if error.errno not in TRANSIENT:
+                    raise
+                if wait_s is None:
+                    detail = f"{error.strerror}, {len(RETRY_AFTER_S) + 1} attempts"
+                    return Result(rejections=[(job.key, "input_output_error", detail)])
+                time.sleep(wait_s)
+                shutil.rmtree(scratch / "made")
+                (scratch / "made").mkdir()
+        raise AssertionError("unreachable")
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raises Rejected `timed_out` inside the block once the time is over; children die as the block is left."""
+    if not seconds or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise Rejected("timed_out", f"more than {seconds:g} s (run.key_timeout_s)")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _map_ray(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int) -> Iterator[dict[str, str]]:
@@ -252,6 +327,7 @@ def _write_part(
         sizes[name] = finished.stat().st_size
         replace_file(finished, data / name)
     shutil.rmtree(scratch / "made")
+    (scratch / ATTEMPTS).unlink()
     part = {
         "fingerprint": fingerprint,
         "files": sizes,
@@ -340,6 +416,17 @@ def _merge(
     return {"keys": len(keys), "done": done, "rejected": rejected, "rows": counts}
 
 
+def forget_rejected(data: Path, stage: str, reason: str) -> int:
+    """Take away the parts of keys that were rejected for this reason (`all`: any), so that they are done again."""
+    count = 0
+    for path in sorted((data / "parts" / stage).glob("*/part.json")):
+        reasons = {rejection[1] for rejection in json.loads(path.read_text())["rejections"]}
+        if reasons and (reason == "all" or reason in reasons):
+            _remove_part(data, path.parent)
+            count += 1
+    return count
+
+
 def read_rows(data: Path, table: str) -> list[dict[str, Any]]:
     """All rows of a table. Raises InputError when the stage that writes it has not run."""
     path = data / "tables" / f"{table}.parquet"
@@ -412,6 +499,11 @@ def stage_main(
         help="override one parameter; may be repeated",
     )
     parser.add_argument("--workers", type=int, help="worker processes (default: run.workers, else one per core)")
+    parser.add_argument(
+        "--retry-rejected",
+        metavar="REASON",
+        help="work again on the keys that were rejected for this reason; `all` for any",
+    )
     args = parser.parse_args(arguments)
     with exit_on_input_error():
         sections = read_sections(args.params, args.set)
@@ -420,8 +512,17 @@ def stage_main(
         workers = args.workers or how.workers or os.cpu_count() or 1
         if workers < 1:
             raise InputError(f"--workers {workers}: expected 1 or more")
+        global _how  # noqa: PLW0603
+        _how = how
+        if args.retry_rejected:
+            count = forget_rejected(args.data, section, args.retry_rejected)
+            print(f"{section}: {count} rejected keys are tried again", file=sys.stderr)
         began_s = time.monotonic()
-        metrics = run(args.data, params, workers=workers)
+        try:
+            metrics = run(args.data, params, workers=workers)
+        except KeyboardInterrupt:
+            print(f"{section}: stopped; what is finished is kept, the same command goes on from there", file=sys.stderr)
+            sys.exit(130)
         wall_s = round(time.monotonic() - began_s, 1)
         write_json_atomic(args.data.resolve().parent / "metrics" / f"{section}.json", metrics)
         timings = args.data / "timings" / f"{section}.json"

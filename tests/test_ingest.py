@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,34 @@ def test_mistakes_in_a_manifest_are_one_clear_line(tmp_path: Path) -> None:
         find_sources(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("uri", ["/etc/passwd", "../x.mp4", "a/../../x.mp4", "a\0.mp4"])
+@pytest.mark.parametrize("column", ["uri", "audio_uri", "words_uri", "rttm_uri"])
+def test_no_path_leads_out_of_the_source(tmp_path: Path, column: str, uri: str) -> None:
+    row = {"session_id": "s", "uri": "a.mp4"} | {column: uri}
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(InputError, match=f"s/a: {column} .* leads out of the source folder"):
+        find_sources(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["-y.mp4", "concat:a|b.mp4", "http:%2f.mp4", "a b;c.mp4", "pipe:0.mp4", "%d.mp4"])
+def test_a_strange_name_is_only_a_name(tmp_path: Path, name: str) -> None:
+    make_clip(tmp_path / "plain.mp4", seconds=1)
+    (tmp_path / "plain.mp4").rename(tmp_path / name)
+    result, data = ingest_rows(tmp_path, [{"participant": "a", "uri": name}])
+    assert result.rejections == [] and len(read_frames(data / "tracks/s/a.mp4")) == 24
+
+
+@pytest.mark.parametrize("kind", ["ffconcat version 1.0\nfile plain.mp4\n", "hls", "v=0\no=- 0 0 IN IP4 127.0.0.1\n"])
+def test_a_list_of_other_files_is_no_recording(tmp_path: Path, kind: str) -> None:
+    make_clip(tmp_path / "plain.mp4", seconds=1)
+    hls = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n"
+    for name in ("list.mp4", "list.m3u8", "list.txt"):
+        (tmp_path / name).write_text(hls if kind == "hls" else kind)
+        with pytest.raises(Rejected) as caught:
+            ingest_rows(tmp_path, [{"participant": "a", "uri": name}])
+        assert caught.value.reason in ("playlist", "unreadable")
+
+
 def test_rttm_lines_are_checked(tmp_path: Path) -> None:
     path = tmp_path / "x.rttm"
     path.write_text("SPEAKER x 1 0.25 1.5 <NA> <NA> a <NA> <NA>\nSPEAKER x 1 1.0 1.0 <NA> <NA> a <NA> <NA>\n")
@@ -315,10 +344,14 @@ def test_sessions_turned_away_before_any_work_are_counted(tmp_path: Path) -> Non
         writer.writerow(["astride", "b", people["test"], "a.mp4", "train"])
         writer.writerow(["gone", "a", people["train"], "nowhere.mp4", "train"])
         writer.writerow(["private", "a", people["train"], "a.mp4", "show"])
+        writer.writerow(["endless", "a", people["train"], "fifo.mp4", "train"])
+    os.mkfifo(tmp_path / "fifo.mp4")
     counts = ingest.run(tmp_path / "data", params, workers=2)
-    assert counts["rejected"] == {"missing_file": 1, "no_consent": 1, "split_straddles": 1}
+    assert counts["rejected"] == {"missing_file": 1, "no_consent": 1, "not_a_file": 1, "split_straddles": 1}
     rejected = {row["key"]: row["reason"] for row in read_rows(tmp_path / "data", "rejections/ingest")}
-    assert rejected == {"astride": "split_straddles", "gone": "missing_file", "private": "no_consent"}
+    assert rejected == {
+        "astride": "split_straddles", "endless": "not_a_file", "gone": "missing_file", "private": "no_consent",
+    }  # fmt: skip
     assert [row["session_id"] for row in read_rows(tmp_path / "data", "sessions")] == ["good"]
 
 

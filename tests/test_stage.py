@@ -1,14 +1,18 @@
 """The runner: every key comes back, equal bytes for any number of workers, resume redoes only what changed."""
 
+import errno
 import json
+import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines import stage
-from pipelines.stage import Job, Rejected, Result, run_keys
+from pipelines.stage import Job, Rejected, Result, RunParams, forget_rejected, run_keys
 from wanstreamer.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("ray_once")
@@ -31,6 +35,14 @@ def speak(job: Job, data: Path, scratch: Path) -> Result:
         if (data / "parts/annotate/s3/part.json").exists():
             break
         time.sleep(0.05)
+    if job.spec.get("dies"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job.spec.get("hangs"):
+        time.sleep(60)
+    if job.spec.get("stutters") and calls(data)[job.key] <= job.spec["stutters"]:
+        raise OSError(errno.EIO, "Input/output error")
+    if job.spec.get("full"):
+        raise OSError(errno.ENOSPC, "No space left on device")
     if job.spec.get("bad"):
         raise Rejected("unreadable", "0 bytes")
     if job.spec.get("bug"):
@@ -53,7 +65,7 @@ def run(data: Path, jobs: list[Job], params: Settings | None = None, workers: in
     )
 
 
-def jobs_of(*keys: str, **spec: bool) -> list[Job]:
+def jobs_of(*keys: str, **spec: Any) -> list[Job]:
     return [Job(key=key, spec=dict(spec), inputs=(key,)) for key in keys]
 
 
@@ -151,3 +163,48 @@ def test_part_names_its_files_with_their_sizes(tmp_path: Path) -> None:
     run(data, jobs_of("s1"))
     part = json.loads((data / "parts/annotate/s1/part.json").read_text())
     assert part["files"] == {"bulk/s1.bin": 20}
+
+
+def limits(patch: pytest.MonkeyPatch, **changes: float) -> None:
+    patch.setattr(stage, "_how", RunParams(**changes))  # type: ignore[arg-type]
+
+
+def test_a_key_that_kills_its_worker_is_given_up_and_the_others_are_done(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    counts = run(data, jobs_of("s1", "s3") + jobs_of("s2", dies=True))
+    assert counts["done"] == 2 and counts["rejected"] == {"short": 4, "worker_died": 1}
+    assert calls(data)["s2"] == 3
+    assert not list((data / "parts/annotate").rglob("attempts.json"))
+
+
+def test_a_key_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits(monkeypatch, key_timeout_s=0.5)
+    counts = run(tmp_path / "data", jobs_of("s1") + jobs_of("s2", hangs=True))
+    assert counts["done"] == 1 and counts["rejected"] == {"short": 2, "timed_out": 1}
+
+
+def test_a_stutter_of_the_disk_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data"
+    counts = run(data, jobs_of("s1", stutters=2) + jobs_of("s2", stutters=9))
+    assert calls(data) == {"s1": 3, "s2": 3}
+    assert counts["done"] == 1 and counts["rejected"] == {"input_output_error": 1, "short": 2}
+
+
+def test_a_full_disk_stops_the_run_and_it_goes_on_later(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with pytest.raises(InputError, match="no space left; free some and run the same command again"):
+        run(data, jobs_of("s1") + jobs_of("s2", full=True))
+    assert not (data / "tables/speech.parquet").exists() and not list((data / "parts/annotate").glob(".*"))
+    assert run(data, jobs_of("s1", "s2"))["done"] == 2
+    assert calls(data)["s1"] <= 2
+
+
+def test_rejected_keys_are_tried_again_when_asked(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    jobs = jobs_of("s1") + jobs_of("s2", bad=True)
+    run(data, jobs)
+    assert forget_rejected(data, "annotate", "too_short") == 0
+    assert forget_rejected(data, "annotate", "unreadable") == 1
+    counts = run(data, jobs)
+    assert calls(data) == {"s1": 1, "s2": 2} and counts["rejected"] == {"short": 2, "unreadable": 1}
+    assert forget_rejected(data, "annotate", "all") == 2
