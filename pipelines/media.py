@@ -76,8 +76,9 @@ def probe(path: Path) -> Probe:
     check_file(path)
     try:
         with _open(path) as container:
-            video = next((stream for stream in container.streams.video), None)
-            audio = next((stream for stream in container.streams.audio), None)
+            # A stream whose codec nobody knows is no stream to us; a cover picture is no film.
+            video = next((one for one in container.streams.video if one.codec_context and not _is_cover(one)), None)
+            audio = next((one for one in container.streams.audio if one.codec_context), None)
             ends = [
                 float(stream.duration * stream.time_base)
                 for stream in (video, audio)
@@ -96,6 +97,10 @@ def probe(path: Path) -> Probe:
             )
     except (av.error.FFmpegError, ValueError) as error:
         raise Rejected("unreadable", f"{path.name}: {type(error).__name__}, {path.stat().st_size} bytes") from error
+
+
+def _is_cover(stream: "av.VideoStream") -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def _displayed_size(container: "av.container.InputContainer", video: "av.VideoStream") -> tuple[int, int]:

@@ -37,6 +37,7 @@ def make_clip(
     start_s: float = 0.0,
     seconds: float = 5.0,
     size: str = "128x96",
+    lossless: bool = False,
 ) -> None:
     """A file whose media time 0 is session time `start_s`: black, with 200 ms white flashes that beep."""
     near = "+".join(f"between(t+{start_s},{at},{at + 0.2})" for at in FLASHES_S)
@@ -47,7 +48,10 @@ def make_clip(
     write_wav(path.with_suffix(".beeps"), (0.5 * np.sin(2000 * np.pi * times) * beeping).astype(np.float32), sound_hz)
     audio = ffmpeg.input(str(path.with_suffix(".beeps")), f="wav")
     codec = {".mp4": "aac", ".mov": "aac", ".mkv": "libopus"}[path.suffix]
-    command = ffmpeg.output(video, audio, str(path), vcodec="libx264", preset="ultrafast", acodec=codec, threads=1)
+    codecs = {"vcodec": "libx264", "preset": "ultrafast", "acodec": codec}
+    if lossless:  # and without the delay of audio codecs
+        codecs = {"vcodec": "ffv1", "acodec": "pcm_s16le"}
+    command = ffmpeg.output(video, audio, str(path), threads=1, **codecs)
     command.global_args("-v", "error", "-y").run(cmd=media.ffmpeg_path())
 
 
