@@ -1,16 +1,17 @@
-"""The bench on random weights: every figure is there, and it says what it measured."""
+"""The benches on little input: every figure is there, and it says what it measured."""
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 
-from tools import bench
+from tools.bench import ingest, stream
 from wanstreamer.errors import InputError
 
 
 def test_stream_prints_every_part_at_every_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = bench.stream(tmp_path, seconds=2, threads=1, steps=2)
+    found = stream.stream(tmp_path, seconds=2, threads=1, steps=2)
     assert found["trained"] is False and found["recorded_media"] is False
     assert list(found["at"]) == ["1", "2"]  # type: ignore[call-overload]
     for row in found["at"].values():  # type: ignore[attr-defined]
@@ -20,11 +21,23 @@ def test_stream_prints_every_part_at_every_length(tmp_path: Path, capsys: pytest
         assert row["unit"]["p50_ms"] >= row["perform"]["p50_ms"]
     assert found["p95_ms_at_2s"] == found["at"]["2"]["unit"]["p95_ms"]  # type: ignore[index]
     json.dumps(found)
-    bench._print(found)
+    stream.show(found)
     said = capsys.readouterr().out
     assert "random weights: nothing is trained yet" in said and "took longer than 160 ms" in said
 
 
 def test_impossible_lengths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--seconds 0"):
-        bench.stream(tmp_path, seconds=0, threads=1, steps=2)
+        stream.stream(tmp_path, seconds=0, threads=1, steps=2)
+
+
+@pytest.mark.usefixtures("ray_once")
+def test_ingest_beside_ffmpeg(capsys: pytest.CaptureFixture[str]) -> None:
+    args = argparse.Namespace(sessions=4, seconds=1, size="96x64", rounds=1, workers=2)
+    found = ingest.run(args)
+    assert len(found["ratios"]) == 1 and found["ratio_to_ffmpeg"] == found["ratios"][0] > 0
+    assert found["video_hours_per_hour"] > 0 and found["video_hours"] == round(8 / 3600, 3)
+    ingest.show(found)
+    assert "median ratio" in capsys.readouterr().out
+    with pytest.raises(InputError, match="two sessions per worker"):
+        ingest.run(argparse.Namespace(sessions=3, seconds=1, size="96x64", rounds=1, workers=2))

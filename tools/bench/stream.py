@@ -5,11 +5,10 @@ Plays a recorded user (random media where there is none) into a live session wit
 """
 
 import argparse
-import json
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.errors import exit_on_input_error
 from pipelines.media import read_frames, read_wav
 from pipelines.stage import Rejected
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS
@@ -143,7 +141,7 @@ def _units(seconds: int) -> int:
     return seconds * 1000 // UNIT_MS
 
 
-def _print(found: dict[str, object]) -> None:
+def show(found: dict[str, object]) -> None:
     console = Console()
     weights = "trained weights" if found["trained"] else "random weights: nothing is trained yet"
     media = "recorded media" if found["recorded_media"] else "random media"
@@ -165,24 +163,14 @@ def _print(found: dict[str, object]) -> None:
     console.print(f"{found[f'units_over_{UNIT_MS}_ms']} of {found['units']} units took longer than {UNIT_MS} ms")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.bench", description=(__doc__ or "").splitlines()[0])
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def add(commands: Any) -> None:
     command = commands.add_parser("stream", help="latency of the live session", description=__doc__)
     command.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
     command.add_argument("--seconds", type=int, default=60, help="longest history (default: 60)")
     command.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
     command.add_argument("--steps", type=int, default=SessionConfig.steps, help="solver steps (default: %(default)s)")
-    command.add_argument("--json", action="store_true", help="print figures as JSON")
-    args = parser.parse_args()
-    with exit_on_input_error():
-        found = stream(args.data, seconds=args.seconds, threads=args.threads, steps=args.steps)
-    if args.json:
-        json.dump(found, sys.stdout, indent=2)
-        print()
-    else:
-        _print(found)
+    command.set_defaults(run=run, show=show)
 
 
-if __name__ == "__main__":
-    main()
+def run(args: argparse.Namespace) -> dict[str, object]:
+    return stream(args.data, seconds=args.seconds, threads=args.threads, steps=args.steps)

@@ -1,0 +1,29 @@
+"""`python -m tools.bench stream | ingest`: figures on this machine, as a table or with `--json`."""
+
+import argparse
+import json
+import sys
+
+from pipelines.errors import exit_on_input_error
+from tools.bench import ingest, stream
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in (stream, ingest):
+        module.add(commands)
+    for command in commands.choices.values():
+        command.add_argument("--json", action="store_true", help="print figures as JSON")
+    args = parser.parse_args()
+    with exit_on_input_error():
+        found = args.run(args)
+    if args.json:
+        json.dump(found, sys.stdout, indent=2)
+        print()
+    else:
+        args.show(found)
+
+
+if __name__ == "__main__":
+    main()

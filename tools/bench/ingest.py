@@ -1,0 +1,163 @@
+"""How fast recordings become tracks, beside ffmpeg alone: `python -m tools.bench ingest`.
+
+The peer does the conversions and nothing else: per participant one ffmpeg process that decodes the source once and
+writes picture and sound as ingest would, as many at a time as there are workers. Both take turns, `--rounds` times.
+Ours also probes, hashes, checks lengths, measures bleed and writes tables. Rates are of the steady state, from the first
+finished session to the last; whole times, with the start of the workers, stand beside them.
+"""
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from pipelines import ingest
+from pipelines.ingest import IngestParams
+from pipelines.local_ray import ray_session
+from pipelines.media import ffmpeg_path
+from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
+from wanstreamer.errors import InputError
+
+
+def make_recordings(folder: Path, *, sessions: int, seconds: int, size: str) -> None:
+    """Moving test pictures with noise (flat ones would decode too fast) and tones, a file per participant."""
+    for number in range(sessions):
+        home = folder / f"s{number:02d}"
+        home.mkdir(parents=True)
+        for place, participant in enumerate("ab"):
+            command = [
+                ffmpeg_path(), "-v", "error", "-y", "-f", "lavfi", "-i", f"testsrc2=s={size}:r=30:d={seconds}",
+                "-f", "lavfi", "-i", f"sine=f={200 + 17 * number + 90 * place}:r=48000:d={seconds}",
+                "-vf", "noise=alls=12:allf=t", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "26", "-g", "60",
+                "-c:a", "aac", "-shortest", str(home / f"{participant}.mp4"),
+            ]  # fmt: skip
+            subprocess.run(command, check=True)
+
+
+def run_ours(source: Path, scratch: Path, workers: int, params: IngestParams) -> tuple[list[float], float]:
+    """Seconds from the start at which each session was finished; and the whole time."""
+    data = scratch / "data"
+    began, began_s = time.time(), time.monotonic()
+    ingest.run(data, params, workers=workers)
+    wall_s = time.monotonic() - began_s
+    ends = sorted(path.stat().st_mtime - began for path in (data / "parts" / "ingest").glob("*/part.json"))
+    return ends, wall_s
+
+
+def run_ffmpeg(source: Path, scratch: Path, workers: int, params: IngestParams) -> tuple[list[float], float]:
+    """As `run_ours`, by bare ffmpeg processes."""
+    ends: list[float] = []
+    began_s = time.monotonic()
+
+    def session(home: Path) -> None:
+        for path in sorted(home.glob("*.mp4")):
+            target = scratch / home.name / path.stem
+            target.parent.mkdir(parents=True, exist_ok=True)
+            picture = (
+                f"fps={FRAME_RATE_HZ}:start_time=0:round=near,scale={params.width}:{params.height}:"
+                f"force_original_aspect_ratio=increase:flags=area,crop={params.width}:{params.height},setsar=1"
+            )
+            command = [
+                ffmpeg_path(), "-v", "error", "-y", "-nostdin", "-i", str(path),
+                "-map", "0:v:0", "-vf", picture, "-c:v", "libx264", "-preset", "veryfast", "-crf", str(params.crf),
+                "-pix_fmt", "yuv420p", "-g", str(FRAMES_PER_UNIT), "-bf", "0", "-sc_threshold", "0", "-threads", "1",
+                "-filter_threads", "1", f"{target}.mp4", "-map", "0:a:0", "-ac", "1", "-ar", str(params.rate_hz),
+                f"{target}.wav",
+            ]  # fmt: skip
+            subprocess.run(command, check=True)
+        ends.append(time.monotonic() - began_s)
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(session, sorted(path for path in source.iterdir() if path.is_dir())))
+    return sorted(ends), time.monotonic() - began_s
+
+
+def compare(
+    source: Path, *, workers: int, rounds: int, params: IngestParams, hours: float, on_round: Callable[[int], None]
+) -> dict[str, Any]:
+    """Take turns; returns what `--json` prints."""
+    steady: dict[str, list[float]] = {"ours": [], "ffmpeg": []}
+    walls: dict[str, list[float]] = {"ours": [], "ffmpeg": []}
+    with ray_session(workers):
+        for number in range(rounds):
+            on_round(number)
+            for name, work in (("ours", run_ours), ("ffmpeg", run_ffmpeg))[:: 1 if number % 2 else -1]:
+                scratch = Path(tempfile.mkdtemp(prefix="bench-ingest-"))
+                try:
+                    ends, wall_s = work(source, scratch, workers, params)
+                finally:
+                    shutil.rmtree(scratch)
+                steady[name].append((len(ends) - 1) / max(ends[-1] - ends[0], 1e-9))
+                walls[name].append(wall_s)
+    ratios = [theirs / ours for ours, theirs in zip(steady["ours"], steady["ffmpeg"], strict=True)]
+    sessions = len([path for path in source.iterdir() if path.is_dir()])
+    rate = statistics.median(steady["ours"]) * hours / sessions * 3600
+    return {
+        "workers": workers,
+        "rounds": rounds,
+        "sessions": sessions,
+        "video_hours": round(hours, 3),
+        "ratio_to_ffmpeg": round(statistics.median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "wall_s": {name: [round(one, 1) for one in values] for name, values in walls.items()},
+        "video_hours_per_hour": round(rate, 1),
+        "video_hours_per_core_hour": round(rate / workers, 1),
+    }
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser("ingest", help="ingest beside ffmpeg alone", description=__doc__)
+    command.add_argument("--sessions", type=int, default=16, help="recordings of two people (default: 16)")
+    command.add_argument("--seconds", type=int, default=60, help="length of each (default: 60)")
+    command.add_argument("--size", default="640x360", help="pixels of a picture (default: 640x360)")
+    command.add_argument("--rounds", type=int, default=5, help="rounds, in turns (default: 5)")
+    command.add_argument("--workers", type=int, default=2, help="parallel sessions (default: 2)")
+    command.set_defaults(run=run, show=show)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    if args.sessions < 2 * args.workers or min(args.seconds, args.rounds, args.workers) < 1:
+        raise InputError("bench ingest: expected at least two sessions per worker, and 1 or more of all else")
+    folder = Path(tempfile.mkdtemp(prefix="bench-recordings-"))
+    console = Console(stderr=True)
+    try:
+        hours = 2 * args.sessions * args.seconds / 3600
+        console.print(f"making {60 * hours:.0f} minutes of video at {args.size}", highlight=False)
+        make_recordings(folder, sessions=args.sessions, seconds=args.seconds, size=args.size)
+        params = IngestParams(source=str(folder))
+        return compare(
+            folder, workers=args.workers, rounds=args.rounds, params=params, hours=hours,
+            on_round=lambda number: console.print(f"round {number + 1} of {args.rounds}", highlight=False),
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(folder)
+
+
+def show(found: dict[str, Any]) -> None:
+    console = Console()
+    table = Table(
+        box=SIMPLE_HEAD, title_justify="left",
+        title=f"ingest beside ffmpeg alone: {found['sessions']} sessions, {60 * found['video_hours']:.0f} min of "
+        f"video, {found['workers']} workers",
+    )  # fmt: skip
+    for name in ("round", "ours", "ffmpeg", "ratio in the steady state"):
+        table.add_column(name, justify="right")
+    for number, (ours, theirs, ratio) in enumerate(
+        zip(found["wall_s"]["ours"], found["wall_s"]["ffmpeg"], found["ratios"], strict=True), start=1
+    ):
+        table.add_row(str(number), f"{ours:.1f} s", f"{theirs:.1f} s", f"{ratio:.3f}")
+    console.print(table)
+    console.print(
+        f"median ratio {found['ratio_to_ffmpeg']:.3f}; {found['video_hours_per_hour']:.0f} hours of video per hour, "
+        f"{found['video_hours_per_core_hour']:.0f} per core"
+    )
