@@ -2,8 +2,8 @@
 
 The peer does the conversions and nothing else: per participant one ffmpeg process that decodes the source once and
 writes picture and sound as ingest would, as many at a time as there are workers. Both take turns, `--rounds` times.
-Ours also probes, hashes, checks lengths, measures bleed and writes tables. Rates are of the steady state, from the first
-finished session to the last; whole times, with the start of the workers, stand beside them.
+Ours also probes, hashes, checks lengths, measures bleed and writes tables. Rates are of the steady state, from the
+first finished session to the last; whole times, with the start of the workers, stand beside them.
 """
 
 import argparse
