@@ -139,7 +139,7 @@ class Ingest:
     def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
         rows = [SourceRow(**_tuples(record)) for record in job.spec["rows"]]
         probes = [probe(self.root / row.uri) for row in rows]
-        sounds = [self._decode(row, found) for row, found in zip(rows, probes, strict=True)]
+        sounds = [self._decode(row, found, scratch) for row, found in zip(rows, probes, strict=True)]
         origin_ms = max(row.start_offset_ms for row in rows)
         num_units = whole_units_in_ms(self._end_ms(rows, probes, sounds) - origin_ms)
         if num_units < 1:
@@ -171,14 +171,14 @@ class Ingest:
         result.tables["sessions"] = [session]
         return result
 
-    def _decode(self, row: SourceRow, found: Probe) -> np.ndarray | None:
+    def _decode(self, row: SourceRow, found: Probe, scratch: Path) -> np.ndarray | None:
         if row.audio_uri:
             found = probe(self.root / row.audio_uri)
         if not found.has_audio:
             return None
         if row.channel is not None and row.channel >= found.channels:
             raise Rejected("no_such_channel", f"{row.participant}: channel {row.channel} of {found.channels}")
-        return decode_audio(self.root / (row.audio_uri or row.uri), self.rate_hz, row.channel)
+        return decode_audio(self.root / (row.audio_uri or row.uri), self.rate_hz, row.channel, scratch)
 
     def _end_ms(self, rows: Sequence[SourceRow], probes: Sequence[Probe], sounds: Sequence[np.ndarray | None]) -> int:
         """Where the first stream of the session ends, on the session's clock."""
@@ -207,7 +207,8 @@ class Ingest:
                 continue
             skip = (origin_ms - row.start_offset_ms) * self.rate_hz // 1000
             audio = sound[skip : skip + num_samples]
-            audio = np.pad(audio, (0, num_samples - len(audio)))  # the last, partial millisecond
+            if len(audio) < num_samples:  # the last, partial millisecond
+                audio = np.pad(audio, (0, num_samples - len(audio)))
             if row.rttm_uri:
                 audio = gate_audio(
                     audio, self._rttm_spans(row, origin_ms).get(row.rttm_speaker or "", []), self.rate_hz

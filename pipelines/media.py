@@ -5,15 +5,18 @@ tracks are read with decord, frame-exact on their closed GOPs of one unit withou
 has no wheel.
 """
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import wave
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 import av
 import ffmpeg
@@ -25,6 +28,7 @@ from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT, Span
 
 # Files that name other files or addresses. A recording is none of them, and opening one could read what is not ours.
 PLAYLISTS = frozenset({"hls", "concat", "dash", "sdp", "rtsp", "imf", "webm_dash_manifest", "vapoursynth", "image2"})
+WRITTEN_SAMPLES = 1 << 20  # at a time
 SILENCE_EDGE_MS = 10  # fade at the edges of gated audio, so that gating makes no clicks
 
 
@@ -113,8 +117,10 @@ def _displayed_size(container: "av.container.InputContainer", video: "av.VideoSt
     return (height, width) if rotation % 180 else (width, height)
 
 
-def decode_audio(path: Path, rate_hz: int, channel: int | None) -> np.ndarray:
+def decode_audio(path: Path, rate_hz: int, channel: int | None, scratch: Path | None = None) -> np.ndarray:
     """The first audio stream as mono float32 (num_samples,) at `rate_hz`, from media time 0.
+
+    The samples lie in a file of `scratch` that has no name any more: hours of them take no memory.
 
     `channel` picks one source channel; None averages all. Media time is kept: late-starting audio is padded, gaps in
     the timestamps are filled with silence (aresample async), so sample n is at n / rate_hz of the file's clock.
@@ -125,11 +131,12 @@ def decode_audio(path: Path, rate_hz: int, channel: int | None) -> np.ndarray:
         stream = stream.filter("pan", args=f"mono|c0=c{channel}")
     stream = stream.filter("aresample", rate_hz, **{"async": 1, "first_pts": 0})
     command = stream.output("pipe:", format="f32le", ac=1, ar=rate_hz).global_args("-v", "error", "-nostdin", "-xerror")
-    with _running(command.compile(cmd=ffmpeg_path()), stdout=subprocess.PIPE) as process:
-        content, errors = process.communicate()
-    if process.returncode or not content:
-        raise Rejected("unreadable", f"{path.name}: audio: {_last_line(errors)}")
-    return np.frombuffer(content, np.float32)
+    with tempfile.TemporaryFile(dir=scratch) as held:
+        with _running(command.compile(cmd=ffmpeg_path()), stdout=held) as process:
+            _, errors = process.communicate()
+        if process.returncode or not held.seek(0, os.SEEK_END):
+            raise Rejected("unreadable", f"{path.name}: audio: {_last_line(errors)}")
+        return np.memmap(held, np.float32, mode="r")
 
 
 def conform_video(
@@ -225,12 +232,13 @@ def gate_audio(audio_T: np.ndarray, spans: Sequence[Span], rate_hz: int) -> np.n
 
 def write_wav(path: Path, audio_T: np.ndarray, rate_hz: int) -> None:
     """float32 (num_samples,) in [-1, 1] -> 16-bit mono PCM; louder samples are clipped."""
-    samples = np.clip(np.round(audio_T * 32767), -32768, 32767).astype("<i2")
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(rate_hz)
-        file.writeframes(samples.tobytes())
+        for start in range(0, len(audio_T), WRITTEN_SAMPLES):
+            piece = audio_T[start : start + WRITTEN_SAMPLES]
+            file.writeframesraw(np.clip(np.round(piece * 32767), -32768, 32767).astype("<i2").tobytes())
 
 
 def read_wav(path: Path) -> tuple[np.ndarray, int]:
@@ -331,7 +339,7 @@ def write_video(
 
 @contextmanager
 def _running(
-    command: list[str], *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL
+    command: list[str], *, stdin: int = subprocess.DEVNULL, stdout: "int | IO[bytes]" = subprocess.DEVNULL
 ) -> "Iterator[subprocess.Popen[bytes]]":
     """A child that ends with its parent: killed on any way out of the block, and by the kernel when a worker dies."""
     process = subprocess.Popen(
