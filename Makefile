@@ -36,9 +36,10 @@ WEIGHTS ?= data/models
 ARGS ?=
 windows: .venv/.core  ## SOURCE=recordings OUT=folder: your recordings to windows, with the codecs and tokenizer of WEIGHTS
 	@test -n "$(SOURCE)" || { echo "error: name your recordings: make windows SOURCE=folder-or-manifest" >&2; exit 2; }
-	@python -m pipelines.local_ray sh -ec 'for stage in ingest annotate vae encode pack; do \
-	  python -m pipelines.$$stage --data "$(OUT)/data" --set ingest.source="$(SOURCE)" \
-	  --set vae.weights="$(WEIGHTS)/vae" --set pack.tokenizer="$(WEIGHTS)/tokenizer.json" $(ARGS); done'
+	@set -- --set ingest.source="$(SOURCE)" --set vae.weights="$(WEIGHTS)/vae" \
+	  --set pack.tokenizer="$(WEIGHTS)/tokenizer.json" $(ARGS); python -m pipelines.params "$$@" && \
+	python -m pipelines.local_ray sh -ec 'for stage in ingest quality annotate vae encode pack; do \
+	  python -m pipelines.$$stage --data "$(OUT)/data" "$$@"; done' windows "$$@"
 
 test: .venv/.dev  ## the whole suite
 	pytest

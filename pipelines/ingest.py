@@ -23,7 +23,7 @@ from pipelines.rttm import read_rttm
 from pipelines.source_row import SourceRow
 from pipelines.sources import find_sources
 from pipelines.splits import split_of
-from pipelines.stage import Job, Rejected, Result, rows_by_session, run_keys, stage_main
+from pipelines.stage import Job, Rejected, Result, read_rows, rows_by_session, run_keys, stage_main
 from pipelines.word_files import BadWords, read_words
 from wanstreamer.clock import (
     FRAMES_PER_UNIT,
@@ -36,6 +36,7 @@ from wanstreamer.clock import (
 )
 from wanstreamer.errors import InputError
 
+SOURCE_NOTE = "ingest-source.json"  # where the recordings were, for whoever must find them again
 TRUNCATED_MS = 1000  # a stream that ends this much before its container says has lost its end
 
 
@@ -75,7 +76,8 @@ def session_split(rows: Sequence[SourceRow], params: IngestParams) -> str:
     shares = (params.split_salt, params.valid_fraction, params.test_fraction)
     splits = {split_of(name, *shares) for name in names}
     if len(splits) > 1:
-        raise Rejected("split_straddles", f"its people fall into {' and '.join(sorted(splits))}")
+        where = " and ".join(sorted(splits))
+        raise Rejected("split_straddles", f"its people fall into {where}; see ingest.split_salt and the fractions")
     return splits.pop()
 
 
@@ -94,6 +96,7 @@ def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
             "own, so a person recorded twice may fall into two splits",
             file=sys.stderr,
         )
+    write_json_atomic(data / "parts" / SOURCE_NOTE, {"source": str(source.resolve()), "layout": params.layout})
     digests = _Digests(data / "parts" / "ingest-digests.json")
     jobs, rejections = [], []
     grouped = rows_by_session([asdict(row) for row in rows])
@@ -126,7 +129,15 @@ def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
         setup={"root": str(root), **looks},
         rejections=rejections,
     )
-    splits = Counter(job.spec["split"] for job in jobs)
+    done = read_rows(data, "sessions")
+    if not done:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in counts["rejected"].items())
+        example = read_rows(data, "rejections/ingest")[0]
+        raise InputError(
+            f"{source}: none of {counts['keys'] + len(rejections)} sessions can be used ({reasons}); "
+            f"for example {example['key']}: {example['detail']}"
+        )
+    splits = Counter(row["split"] for row in done)
     return {**counts, "sessions_by_split": dict(sorted(splits.items())), "streams_without_speaker_id": nameless}
 
 

@@ -29,9 +29,14 @@ def rows_of_folder(folder: Path, layout: str = "") -> list[SourceRow]:
 
     Raises InputError for an unknown layout, or files that do not fit it and only the user can mend.
     """
+    check_layout(layout)
+    return LAYOUTS[layout or recognise(folder)](folder)
+
+
+def check_layout(layout: str) -> None:
+    """Raises InputError for a name that is none."""
     if layout and layout not in LAYOUTS:
         raise InputError(f"ingest.layout `{layout}`: unknown; expected one of {', '.join(LAYOUTS)}, or none")
-    return LAYOUTS[layout or recognise(folder)](folder)
 
 
 def recognise(folder: Path) -> str:

@@ -56,6 +56,7 @@ def run(data: Path, params: PackParams, *, workers: int) -> dict[str, object]:
     codecs = {kind: _one_codec(tables["latents"], kind) for kind in ("audio", "video")}
     shapes = {kind: _latent_shape(data, tables["latents"], kind) for kind in ("audio", "video")}
     tokenizer = _make_tokenizer(data, params, tables)
+    tables["quality"] = read_rows(data, "quality") if (data / "tables" / "quality.parquet").is_file() else []
     jobs = _make_jobs(data, tables, shapes)
     # Written last and removed first: shards of two runs are never read under one manifest.
     (data / "windows" / "manifest.json").unlink(missing_ok=True)
@@ -156,7 +157,7 @@ def _may_train(track: Mapping[str, Any]) -> bool:
 
 def _make_jobs(data: Path, tables: Mapping[str, list[dict[str, Any]]], shapes: Mapping[str, list[int]]) -> list[Job]:
     """A job per session, whatever it lacks: what cannot be used is rejected by name in the worker."""
-    grouped = {name: rows_by_session(tables[name]) for name in ("tracks", "words", "units", "latents")}
+    grouped = {name: rows_by_session(tables[name]) for name in ("tracks", "words", "units", "latents", "quality")}
     tokenizer_sha256 = file_sha256(data / TOKENIZER_PATH)
     jobs = []
     for session in tables["sessions"]:
@@ -174,6 +175,7 @@ def _make_jobs(data: Path, tables: Mapping[str, list[dict[str, Any]]], shapes: M
                 ("unit", "speech_ms", "backchannel", "interruption_role", "audio_mixed"),
             ),
             "shapes": dict(shapes),
+            "poor": sorted(row["participant"] for row in grouped["quality"].get(key, []) if not row["usable"]),
         }
         shards = sorted({row["shard"] for row in latents})
         jobs.append(
@@ -235,6 +237,8 @@ def _reject_unusable(spec: Mapping[str, Any], params: PackParams) -> None:
     refused = sorted(who for who, track in tracks.items() if not _may_train(track))
     if refused:
         raise Rejected("no_consent_to_train", f"participant {', '.join(refused)}")
+    if spec["poor"]:
+        raise Rejected("poor_quality", f"participant {', '.join(spec['poor'])}: see rejections of the quality stage")
     if set(latents) != set(tracks):
         raise Rejected("no_latents", f"participant {', '.join(sorted(set(tracks) - set(latents)))}")
     lengths = {num_units, *(row["num_units"] for rows in (tracks, latents) for row in rows.values())}

@@ -24,6 +24,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "run": ("pipelines.stage", "RunParams"),
     "sample": ("tools.sample.corpus", "SampleParams"),
     "ingest": ("pipelines.ingest", "IngestParams"),
+    "quality": ("pipelines.quality", "QualityParams"),
     "annotate": ("pipelines.annotate", "AnnotateParams"),
     "vae": ("pipelines.vae", "VaeParams"),
     "encode": ("pipelines.encode", "EncodeParams"),
@@ -106,12 +107,18 @@ def _known(name: object, known: Mapping[str, object], where: str, what: str) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Check every section of a parameter file.")
+    parser = argparse.ArgumentParser(description="Check every section of a parameter file, and the overrides.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    args = parser.parse_args()
     with exit_on_input_error():
-        path = parser.parse_args().params
-        for section, values in read_sections(path).items():
-            build_params(section_class(section), values, f"{path}: {section}")
+        for section, values in read_sections(args.params, args.set).items():
+            where = f"{args.params}: {section}" if not args.set else f"{args.params} or --set: {section}"
+            params: object = build_params(section_class(section), values, where)
+            for name in ("weights", "tokenizer"):
+                given = getattr(params, name, "")
+                if given and not Path(given).exists():
+                    raise InputError(f"{section}.{name} {given}: no such file or folder; `make repro` makes some")
 
 
 if __name__ == "__main__":

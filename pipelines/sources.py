@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipelines.layouts import rows_of_folder
+from pipelines.layouts import check_layout, rows_of_folder
 from pipelines.source_row import COLUMNS, CONSENTS, SourceRow
 from wanstreamer.errors import InputError
 
@@ -29,6 +29,7 @@ def find_sources(source: Path, layout: str = "") -> tuple[Path, list[SourceRow]]
 
     Raises InputError for what only the user can mend: no such path, nothing in it, a manifest that is not well formed.
     """
+    check_layout(layout)
     if not source.exists():
         raise InputError(f"{source}: no such folder or manifest; set ingest.source to where the recordings are")
     if source.is_file():
@@ -86,6 +87,8 @@ def read_manifest(path: Path) -> list[SourceRow]:
     places: dict[str, int] = {}
     for number, record in enumerate(records, start=1):
         where = f"{path} row {number}"
+        if None in record:
+            raise InputError(f"{where}: more fields than the header has columns; quote fields that hold a comma")
         for column in record:
             if column not in COLUMNS:
                 raise InputError(f"{where}: unknown column `{column}`; known: {', '.join(COLUMNS)}")

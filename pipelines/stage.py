@@ -346,6 +346,8 @@ def _remove_part(data: Path, folder: Path, keep: frozenset[str] = frozenset()) -
     (folder / "part.json").unlink(missing_ok=True)
     for name in set(part["files"]) - keep:
         (data / name).unlink(missing_ok=True)
+        if not keep and (data / name).parent.is_dir() and not any((data / name).parent.iterdir()):
+            (data / name).parent.rmdir()
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -486,7 +488,9 @@ def stage_main(
 ) -> None:
     """The command line every stage shares: read params, run, write metrics and timings, print one summary."""
     doc = (inspect.getmodule(run).__doc__ or "").strip().splitlines()[0]  # type: ignore[union-attr]
-    parser = argparse.ArgumentParser(prog=f"python -m {inspect.getmodule(run).__name__}", description=doc)  # type: ignore[union-attr]
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    name = spec.name.removesuffix(".__main__") if spec else f"pipelines.{section}"
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=doc)
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
     parser.add_argument(
         "--params", type=Path, default=Path("params.yaml"), help="parameter file (default: params.yaml)"

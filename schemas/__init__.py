@@ -4,11 +4,12 @@ from schemas.annotate import EVENTS, IPUS, SPEECH, TURNS, UNITS, WORDS
 from schemas.fields import SCHEMA_VERSION, Table
 from schemas.ingest import REJECTIONS, SESSIONS, TRACKS
 from schemas.latents import LATENTS
+from schemas.quality import QUALITY
 from schemas.windows import WINDOW_FORMAT, WINDOWS
 
 TABLES: dict[str, Table] = {
     table.name: table
-    for table in (SESSIONS, TRACKS, SPEECH, WORDS, IPUS, TURNS, EVENTS, UNITS, LATENTS, WINDOWS, REJECTIONS)
+    for table in (SESSIONS, TRACKS, QUALITY, SPEECH, WORDS, IPUS, TURNS, EVENTS, UNITS, LATENTS, WINDOWS, REJECTIONS)
 }
 
 __all__ = ["SCHEMA_VERSION", "TABLES", "WINDOW_FORMAT", "Table"]

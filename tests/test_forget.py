@@ -9,6 +9,7 @@ import pytest
 
 from pipelines import pack
 from pipelines.forgotten import is_forgotten
+from pipelines.ingest import SOURCE_NOTE
 from pipelines.pack import PackParams
 from tests.small_corpus import Person, keep_in_process, write_corpus
 from tools import forget as tool
@@ -42,7 +43,12 @@ def data(tmp_path: Path) -> Path:
     (data / "models/duplex/model.safetensors").write_text("weights")
     lines = ["session_id,participant,speaker_id,uri", "s1,a,p4242anna,s1/a.mp4", "s10,a,cat,s10/a.mp4"]
     (data / "sources/manifest.csv").write_text("\n".join(lines) + "\n")
+    note(data, data / "sources")
     return data
+
+
+def note(data: Path, source: Path) -> None:
+    (data / "parts" / SOURCE_NOTE).write_text(json.dumps({"source": str(source), "layout": ""}))
 
 
 def contents(data: Path) -> dict[str, str]:
@@ -67,7 +73,7 @@ def left_of(data: Path, *names: str) -> list[str]:
 
 def test_nothing_is_left_and_the_others_stay(data: Path) -> None:
     assert left_of(data, SHE)
-    report = forget(data, SHE, data / "sources")
+    report = forget(data, SHE)
     assert report.sessions == ["s1"] and report.rows > 0 and not report.outside
     assert [path.name for path in report.weights] == ["model.safetensors", "tokenizer.json"]
     assert left_of(data, SHE) == []
@@ -84,12 +90,12 @@ def test_nothing_is_left_and_the_others_stay(data: Path) -> None:
 
 
 def test_again_changes_nothing_and_a_stranger_is_an_error(data: Path) -> None:
-    forget(data, SHE, data / "sources")
+    forget(data, SHE)
     once = contents(data)
-    assert forget(data, SHE, data / "sources").sessions == []
+    assert forget(data, SHE).sessions == []
     assert contents(data) == once
     with pytest.raises(InputError, match="no speaker dan"):
-        forget(data, "dan", data / "sources")
+        forget(data, "dan")
     assert contents(data) == once
 
 
@@ -113,8 +119,8 @@ def test_a_stopped_run_is_finished_by_the_next(data: Path, stop: int) -> None:
         for name in ("_remove", "_cut_table"):
             patch.setattr(tool, name, stopping(name))
         with pytest.raises(KeyboardInterrupt):
-            forget(data, SHE, data / "sources")
-    forget(data, SHE, data / "sources")
+            forget(data, SHE)
+    forget(data, SHE)
     assert left_of(data, SHE) == []
     assert {row["session_id"] for row in open_windows(data / "windows", "train").rows} == {"s10"}
 
@@ -122,7 +128,8 @@ def test_a_stopped_run_is_finished_by_the_next(data: Path, stop: int) -> None:
 def test_recordings_elsewhere_are_listed_and_stay(data: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     (data / "sources").rename(mine)
-    report = forget(data, SHE, mine)
+    note(data, mine)
+    report = forget(data, SHE)
     assert report.outside == [(mine / "s1/a.mp4").resolve()]
     assert (mine / "s1/a.mp4").is_file() and SHE in (mine / "manifest.csv").read_text()
 
@@ -134,7 +141,7 @@ def test_cached_copies_of_tables_go(data: Path, tmp_path: Path) -> None:
         (cache / f"{place:02d}/copy").write_bytes(path.read_bytes())
         (cache / f"{place:02d}/copy").chmod(0o444)
     (cache / "other").write_text("nothing about her")
-    forget(data, SHE, data / "sources", cache=tmp_path / ".dvc/cache")
+    forget(data, SHE, cache=tmp_path / ".dvc/cache")
     tables = [pq.read_table(path) for path in cache.glob("*/copy")]
     assert all("s1" not in table["session_id"].to_pylist() for table in tables)
     assert (cache / "other").is_file()

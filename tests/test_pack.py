@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pipelines import pack
 from pipelines.pack import PackParams, PackSession, window_starts
 from pipelines.role_views import allot_text, view_masks
-from pipelines.stage import read_rows
+from pipelines.stage import conform, read_rows, write_table
 from pipelines.tokenizer import BLANK_ID, MISSING_ID, fit_tokenizer, load_tokenizer
+from schemas import TABLES
 from tests.small_corpus import AUDIO_SHAPE, VIDEO_SHAPE, Person, keep_in_process, latent, write_corpus
 from wanstreamer.data import LABELS, load_sample, open_windows, read_manifest
 from wanstreamer.errors import InputError
@@ -231,6 +232,21 @@ def test_shared_sound_is_neither_heard_nor_learnt(tmp_path, in_process):
         assert found[key]["user_video_known"].all()
     assert counts["masked_units"]["user_audio_mixed"] == 3 + 2 * 16
     assert counts["masked_units"]["agent_text_unattributed"] == 2 * 16
+
+
+def test_a_session_of_poor_quality_gets_no_windows(tmp_path, in_process):
+    data = tmp_path / "data"
+    write_corpus(data, {"fine": ("train", 16, talkers()), "poor": ("train", 16, talkers())})
+    facts = {field.name: None for field in TABLES["quality"].fields}
+    rows = [
+        {**facts, "session_id": session, "participant": who, "usable": (session, who) != ("poor", "b")}
+        for session in ("fine", "poor")
+        for who in "ab"
+    ]
+    write_table(data, "quality", conform("quality", rows))
+    assert pack_all(data)["rejected"] == {"poor_quality": 1}
+    rejected = read_rows_rejections(data)
+    assert [(row["key"], row["detail"].split(":")[0]) for row in rejected] == [("poor", "participant b")]
 
 
 def test_every_session_reappears_as_windows_or_as_a_rejection(tmp_path, in_process):

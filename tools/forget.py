@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,8 +24,8 @@ import pyarrow.parquet as pq
 from pipelines.errors import exit_on_input_error
 from pipelines.files import file_sha256, replace_file, write_json_atomic
 from pipelines.forgotten import is_forgotten, remember
-from pipelines.ingest import IngestParams
-from pipelines.params import build_params, read_sections
+from pipelines.ingest import SOURCE_NOTE
+from pipelines.source_row import SourceRow
 from pipelines.sources import find_sources
 from pipelines.stage import read_rows
 from wanstreamer.clock import UNIT_MS
@@ -41,21 +40,23 @@ class Report:
     files: int = 0
     rows: int = 0
     outside: list[Path] = field(default_factory=list)  # recordings that are the user's own
-    weights: list[Path] = field(default_factory=list)  # trained or fitted on a session that is gone
+    weights: list[Path] = field(default_factory=list)  # models of a folder whose train sessions were among them
 
 
-def forget(data: Path, speaker_id: str, source: Path, *, cache: Path | None = None) -> Report:
+def forget(data: Path, speaker_id: str, *, cache: Path | None = None) -> Report:
     """Remove the person; see the module's first lines. The order makes an interrupted run harmless: first nobody may
     read the windows, then files go, then the rows that lead to them.
 
     Raises InputError when the tables know nobody of this id and nobody of this id was forgotten before.
     """
     tracks = read_rows(data, "tracks")
-    found = _sources(source)
+    found = _sources(data)
     sessions = {row["session_id"] for row in tracks if row["speaker_id"] == speaker_id}
     sessions |= {row.session_id for row in found[1] if row.speaker_id == speaker_id}
     if not sessions and not is_forgotten(data, speaker_id):
-        raise InputError(f"{data}/tables/tracks.parquet: no speaker {speaker_id}; `python -m tools.query` lists them")
+        raise InputError(
+            f"{data}/tables/tracks.parquet: no speaker {speaker_id}; `python -m tools.query 'FROM tracks'` lists them"
+        )
     remember(data, speaker_id)
     report = Report(sessions=sorted(sessions))
     trained = {row["split"] for row in tracks if row["session_id"] in sessions} & {"train"}
@@ -81,11 +82,16 @@ def forget(data: Path, speaker_id: str, source: Path, *, cache: Path | None = No
     return report
 
 
-def _sources(source: Path) -> tuple[Path, list[Any]]:
+def _sources(data: Path) -> tuple[Path, list[SourceRow]]:
+    """Root and rows of the recordings that were ingested; none where they are not to be found any more."""
+    note = data / "parts" / SOURCE_NOTE
+    if not note.is_file():
+        return data / "sources", []
+    known = json.loads(note.read_text())
     try:
-        return find_sources(source)
+        return find_sources(Path(known["source"]), known["layout"])
     except InputError:
-        return source, []  # the recordings are not here any more
+        return Path(known["source"]), []
 
 
 def _remove(path: Path) -> int:
@@ -146,7 +152,7 @@ def _concerns(table: pa.Table, sessions: set[str], speaker_id: str | None) -> pa
     return pa.array(about, pa.bool_())
 
 
-def _cut_sources(data: Path, found: tuple[Path, list[Any]], sessions: set[str], report: Report) -> None:
+def _cut_sources(data: Path, found: tuple[Path, list[SourceRow]], sessions: set[str], report: Report) -> None:
     """Recordings below the data folder go, with their manifest rows and digests; others are listed."""
     root, rows = found
     uris = [
@@ -203,7 +209,9 @@ def print_report(report: Report, lines: Iterable[str] = ()) -> None:
         print("your recordings of these sessions, not touched; delete them if they must go too:")
         print("\n".join(f"  {path}" for path in report.outside))
     if report.weights:
-        print("trained or fitted on these sessions; run `make repro` to train without them, and delete copies:")
+        print(
+            "models in this folder. Those that were fitted here, on these sessions, must be fitted again without them:"
+        )
         print("\n".join(f"  {path}" for path in report.weights))
     for line in lines:
         print(line)
@@ -215,21 +223,16 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--speaker", required=True, metavar="ID", help="speaker_id, as in the tracks table")
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="names ingest.source")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="as for the stages")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     args = parser.parse_args(arguments)
     with exit_on_input_error():
-        sections = read_sections(args.params, args.set)
-        params = build_params(IngestParams, sections.get("ingest", {}), f"{args.params}: ingest")
-        source = Path(params.source) if params.source else args.data / "sources"
         if not args.yes:
             if not sys.stdin.isatty():
                 raise InputError("this cannot be undone: pass --yes to go on without being asked")
             if input(f"Remove {args.speaker} and every session they speak in from {args.data}? [y/N] ").lower() != "y":
                 sys.exit(1)
         cache = args.data.resolve().parent / ".dvc" / "cache"
-        print_report(forget(args.data, args.speaker, source, cache=cache if cache.is_dir() else None))
+        print_report(forget(args.data, args.speaker, cache=cache if cache.is_dir() else None))
 
 
 if __name__ == "__main__":

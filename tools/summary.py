@@ -40,10 +40,14 @@ def summary_table(data: Path) -> Table:
 def made(stage: str, metrics: dict[str, Any]) -> str:
     """The figures of a stage a person wants to see first."""
     if stage == "vae":
-        video, audio = metrics.get("video"), metrics.get("audio")
-        said = [f"video PSNR {video['unseen']['psnr_db']:.1f} dB"] if video else []
-        said += [f"audio log-mel L1 {audio['unseen']['log_mel_l1']:.2f}"] if audio else []
-        return f"{', '.join(said)} on unseen people"
+        said = []
+        for people in ("unseen", "seen"):  # a small folder has nobody held out
+            found = {kind: metrics[kind][people] for kind in ("video", "audio") if metrics.get(kind)}
+            said += [f"video PSNR {found['video']['psnr_db']:.1f} dB on {people} people"] if found.get("video") else []
+            said += [f"audio log-mel L1 {found['audio']['log_mel_l1']:.2f} on {people}"] if found.get("audio") else []
+            if said:
+                break
+        return ", ".join(said)
     if stage == "duplex":
         split = "train" if metrics["valid"]["loss"] is None else "valid"
         loss = metrics[split]["loss"]
