@@ -14,8 +14,8 @@ import pytest
 from tests.test_ingest import make_clip
 
 ROOT = Path(__file__).parents[1]
-KILLS = int(os.environ.get("WANSTREAMER_KILLS", "3"))
-SESSIONS = 6
+KILLS = int(os.environ.get("WANSTREAMER_KILLS", "1"))
+SESSIONS = 4
 
 
 def start(source: Path, data: Path) -> "subprocess.Popen[bytes]":
