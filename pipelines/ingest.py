@@ -17,7 +17,7 @@ import numpy as np
 
 from pipelines import bleed, media, rttm, word_files
 from pipelines.files import file_sha256, write_json_atomic
-from pipelines.forgotten import is_forgotten
+from pipelines.forgotten import digest, forgotten
 from pipelines.media import Probe, conform_video, decode_audio, gate_audio, probe, video_duration_ms, write_wav
 from pipelines.rttm import read_rttm
 from pipelines.source_row import SourceRow
@@ -99,13 +99,14 @@ def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
     write_json_atomic(data / "parts" / SOURCE_NOTE, {"source": str(source.resolve()), "layout": params.layout})
     digests = _Digests(data / "parts" / "ingest-digests.json")
     jobs, rejections = [], []
+    gone = forgotten(data)
     grouped = rows_by_session([asdict(row) for row in rows])
     for session_id, records in grouped.items():
         session = [SourceRow(**record) for record in records]
         try:
             split = session_split(session, params)
             for row in session:
-                if row.speaker_id and is_forgotten(data, row.speaker_id):
+                if row.speaker_id and digest(row.speaker_id) in gone:
                     raise Rejected("forgotten", f"{row.participant} asked to be forgotten")
                 if row.consent is not None and "train" not in row.consent:
                     raise Rejected("no_consent", f"{row.participant} did not agree to training")

@@ -13,7 +13,6 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from pipelines.files import file_sha256, replace_file, write_json_atomic
 from pipelines.forgotten import is_forgotten, remember
 from pipelines.ingest import SOURCE_NOTE
 from pipelines.source_row import SourceRow
-from pipelines.sources import find_sources
+from pipelines.sources import PATHS, find_sources
 from pipelines.stage import read_rows
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
@@ -157,7 +156,7 @@ def _cut_sources(data: Path, found: tuple[Path, list[SourceRow]], sessions: set[
     root, rows = found
     uris = [
         uri for row in rows if row.session_id in sessions
-        for uri in (row.uri, row.audio_uri, row.words_uri, row.rttm_uri) if uri
+        for column in PATHS if (uri := getattr(row, column))
     ]  # fmt: skip
     files = sorted({(root / uri).resolve() for uri in uris})
     inside = [path for path in files if path.is_relative_to(data.resolve())]
@@ -203,7 +202,7 @@ def _clear_cache(cache: Path, sessions: set[str], speaker_id: str) -> int:
     return removed
 
 
-def print_report(report: Report, lines: Iterable[str] = ()) -> None:
+def print_report(report: Report) -> None:
     print(f"forgotten: {len(report.sessions)} sessions, {report.rows} rows, {report.files} files")
     if report.outside:
         print("your recordings of these sessions, not touched; delete them if they must go too:")
@@ -213,8 +212,6 @@ def print_report(report: Report, lines: Iterable[str] = ()) -> None:
             "models in this folder. Those that were fitted here, on these sessions, must be fitted again without them:"
         )
         print("\n".join(f"  {path}" for path in report.weights))
-    for line in lines:
-        print(line)
 
 
 def main(arguments: list[str] | None = None) -> None:
