@@ -59,7 +59,8 @@ def _open(path: Path) -> "av.container.InputContainer":
 
 
 def _input(path: Path):  # type: ignore[no-untyped-def]  # of ffmpeg-python
-    return ffmpeg.input(_address(path), protocol_whitelist="file,pipe")
+    # One decoder thread: sessions run in parallel, and threads of one decoder cost more than they give.
+    return ffmpeg.input(_address(path), protocol_whitelist="file,pipe", threads=1)
 
 
 @cache

@@ -260,7 +260,7 @@ def _map_ray(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int) -> 
         size = min(size, len(rows))
         if isinstance(worker.work, type):
             actor: Any = _Actor  # a class, where the stubs of map expect a function
-            pool = ray.data.ActorPoolStrategy(size=size)
+            pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
             mapped = dataset.map(actor, fn_constructor_args=(worker,), compute=pool, num_cpus=1)
         else:
             mapped = dataset.map(worker.__call__, compute=ray.data.TaskPoolStrategy(size=size), num_cpus=1)

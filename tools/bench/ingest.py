@@ -2,8 +2,8 @@
 
 The peer does the conversions and nothing else: per participant one ffmpeg process that decodes the source once and
 writes picture and sound as ingest would, as many at a time as there are workers. Both take turns, `--rounds` times.
-Ours also probes, hashes, checks lengths, measures bleed and writes tables. Rates are of the steady state, from the
-first finished session to the last; whole times, with the start of the workers, stand beside them.
+Ours also probes, hashes, checks lengths, measures bleed and writes tables. Rates are of the steady state,
+the slope of finished sessions over time; whole times, with the start of the workers, stand beside them.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -68,7 +69,7 @@ def run_ffmpeg(source: Path, scratch: Path, workers: int, params: IngestParams) 
                 f"force_original_aspect_ratio=increase:flags=area,crop={params.width}:{params.height},setsar=1"
             )
             command = [
-                ffmpeg_path(), "-v", "error", "-y", "-nostdin", "-i", str(path),
+                ffmpeg_path(), "-v", "error", "-y", "-nostdin", "-threads", "1", "-i", str(path),
                 "-map", "0:v:0", "-vf", picture, "-c:v", "libx264", "-preset", "veryfast", "-crf", str(params.crf),
                 "-pix_fmt", "yuv420p", "-g", str(FRAMES_PER_UNIT), "-bf", "0", "-sc_threshold", "0", "-threads", "1",
                 "-filter_threads", "1", f"{target}.mp4", "-map", "0:a:0", "-ac", "1", "-ar", str(params.rate_hz),
@@ -97,7 +98,7 @@ def compare(
                     ends, wall_s = work(source, scratch, workers, params)
                 finally:
                     shutil.rmtree(scratch)
-                steady[name].append((len(ends) - 1) / max(ends[-1] - ends[0], 1e-9))
+                steady[name].append(float(np.polyfit(ends, range(len(ends)), 1)[0]))
                 walls[name].append(wall_s)
     ratios = [theirs / ours for ours, theirs in zip(steady["ours"], steady["ffmpeg"], strict=True)]
     sessions = len([path for path in source.iterdir() if path.is_dir()])
