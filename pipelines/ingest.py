@@ -280,6 +280,7 @@ class Ingest:
             "split": job.spec["split"],
             "licence": row.licence,
             "consent": list(row.consent) if row.consent is not None else None,
+            "partners": list(row.partners) if row.partners is not None else None,
             "language": row.language,
             "num_units": num_units,
             "video_path": video_path,

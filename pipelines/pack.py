@@ -22,7 +22,7 @@ import pipelines.role_views
 import pipelines.tokenizer
 import wanstreamer.clock
 from pipelines.files import file_sha256, replace_file, write_bytes_atomic, write_json_atomic
-from pipelines.role_views import make_view, role_pairs, view_masks
+from pipelines.role_views import make_view, others_speak, role_pairs, view_masks
 from pipelines.stage import Job, Rejected, Result, conform, read_rows, rows_by_session, run_keys, stage_main
 from pipelines.tokenizer import BEGIN_ID, BLANK_ID, MISSING_ID, TextTokenizer, fit_tokenizer, load_tokenizer
 from schemas.windows import WINDOW_FIELDS, WINDOW_FORMAT, WINDOW_LABELS
@@ -208,9 +208,12 @@ class PackSession:
         with (scratch / "windows.tar").open("wb") as file:
             for agent, user in role_pairs(spec):
                 view, lost = make_view(spec, agent, user, latents, self.tokenizer, params)
+                starts, crowded = free_starts(others_speak(spec, agent, user), params.window_units, params.stride_units)
+                if crowded:
+                    rejections.append((f"{job.key}/{agent}-{user}", "third_speaker", f"{crowded} units"))
                 rejections += [(f"{job.key}/{agent}", f"{who}_text_past_end", f"{n} tokens") for who, n in lost.items()]
-                for start in window_starts(spec["num_units"], params.window_units, params.stride_units):
-                    window_id = f"{job.key}-{agent}-{start:06d}"
+                for start in starts:
+                    window_id = _window_id(job.key, spec, agent, user, start)
                     sample = {name: array[start : start + params.window_units] for name, array in view.items()}
                     talk_ms = sample["labels"][:, :2]
                     if (talk_ms >= 0).all() and talk_ms.sum() < params.min_talk_ms:
@@ -232,8 +235,8 @@ class PackSession:
 def _reject_unusable(spec: Mapping[str, Any], params: PackParams) -> None:
     """Raise Rejected for a session of which no window can be made."""
     tracks, latents, num_units = spec["tracks"], spec["latents"], spec["num_units"]
-    if len(tracks) != 2:
-        raise Rejected("not_a_dyad", f"{len(tracks)} tracks")
+    if not role_pairs(spec):
+        raise Rejected("not_a_dyad", f"{len(tracks)} tracks; a manifest can name who talks with whom (partners)")
     refused = sorted(who for who, track in tracks.items() if not _may_train(track))
     if refused:
         raise Rejected("no_consent_to_train", f"participant {', '.join(refused)}")
@@ -262,6 +265,17 @@ def window_starts(num_units: int, window_units: int, stride_units: int) -> list[
     return starts if not starts or starts[-1] == last else [*starts, last]
 
 
+def free_starts(blocked: np.ndarray, window_units: int, stride_units: int) -> tuple[list[int], int]:
+    """First units of the windows that hold no blocked unit, and how many units are in none of them."""
+    edges = np.flatnonzero(np.diff(np.pad(blocked, 1, constant_values=True).astype(np.int8)))
+    free = [(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
+    long = [(start, stop) for start, stop in free if stop - start >= window_units]
+    starts = [
+        start + first for start, stop in long for first in window_starts(stop - start, window_units, stride_units)
+    ]
+    return starts, len(blocked) - sum(stop - start for start, stop in long)
+
+
 def sample_bytes(window_id: str, sample: Mapping[str, np.ndarray]) -> bytes:
     """Consecutive tar members `<window_id>.<field>.npy`, sorted by name; nothing in them depends on clock or user."""
     written = []
@@ -274,6 +288,11 @@ def sample_bytes(window_id: str, sample: Mapping[str, np.ndarray]) -> bytes:
     return b"".join(written)
 
 
+def _window_id(key: str, spec: Mapping[str, Any], agent: str, user: str, start: int) -> str:
+    view = agent if len(spec["tracks"]) == 2 else f"{agent}-{user}"
+    return f"{key}-{view}-{start:06d}"
+
+
 def _window_row(
     key: str, spec: Mapping[str, Any], agent: str, user: str, start: int, sample: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
@@ -281,7 +300,7 @@ def _window_row(
     consents = [tracks[who]["consent"] for who in (agent, user)]
     both = None if None in consents else sorted(set(consents[0]) & set(consents[1]))
     return {
-        "window_id": f"{key}-{agent}-{start:06d}",
+        "window_id": _window_id(key, spec, agent, user, start),
         "session_id": key,
         "split": spec["split"],
         "agent": agent,

@@ -5,7 +5,7 @@ voice would be in its input (shared sound, bleed), the user's audio is masked; w
 alone, there is no loss. `pack` cuts the result into windows.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,11 +20,23 @@ if TYPE_CHECKING:
 ROLES = {None: 0, "challenger": 1, "incumbent": 2}
 
 
-def role_pairs(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(agent, user) of both role views."""
-    one, other = sorted(spec["tracks"])
-    yield one, other
-    yield other, one
+def role_pairs(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(agent, user) of all role views: both of a dyad, and both of every pair a manifest names among more people."""
+    tracks = spec["tracks"]
+    if len(tracks) == 2:
+        pairs = {tuple(tracks)}
+    else:
+        pairs = {(who, partner) for who, track in tracks.items() for partner in track["partners"] or ()}
+    return sorted({pair for one, other in pairs for pair in ((one, other), (other, one))})
+
+
+def others_speak(spec: Mapping[str, Any], agent: str, user: str) -> np.ndarray:
+    """bool (num_units,): somebody else speaks in the unit, or may (speech that is nobody's for sure)."""
+    speak = np.zeros(spec["num_units"], dtype=bool)
+    for who, rows in spec["units"].items():
+        if who not in (agent, user):
+            speak |= np.array([row[1] is None or row[1] > 0 for row in sorted(rows)], dtype=bool)
+    return speak
 
 
 def allot_text(words: Iterable[tuple[int, Sequence[int]]], num_units: int, text_slots: int) -> tuple[np.ndarray, int]:

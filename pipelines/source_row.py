@@ -28,6 +28,7 @@ class SourceRow:
     language: str | None = None  # BCP 47
     licence: str | None = None
     consent: tuple[str, ...] | None = None  # of train, share, show
+    partners: tuple[str, ...] | None = None  # participants this one talks with, where a session has more than two
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(SourceRow))

@@ -48,6 +48,7 @@ def find_sources(source: Path, layout: str = "") -> tuple[Path, list[SourceRow]]
             raise InputError(
                 f"{source}: session {one.session_id} has participant {one.participant} twice; give each its own"
             )
+    _check_partners(source, rows)
     return root, rows
 
 
@@ -104,7 +105,9 @@ def read_manifest(path: Path) -> list[SourceRow]:
 
 
 def _row(given: Mapping[str, Any], where: str) -> SourceRow:
-    values: dict[str, Any] = {key: str(value) for key, value in given.items() if key not in ("crop", "consent")}
+    values: dict[str, Any] = {
+        key: str(value) for key, value in given.items() if key not in ("crop", "consent", "partners")
+    }
     for key in ("session_id", "participant"):
         if not _ID.fullmatch(values[key]):
             raise InputError(f"{where}: {key} `{values[key]}`: expected letters, digits, _ and - only")
@@ -123,11 +126,22 @@ def _row(given: Mapping[str, Any], where: str) -> SourceRow:
         values["crop"] = tuple(int(part) for part in parts)
         if min(values["crop"][2:]) < 2:
             raise InputError(f"{where}: crop `{crop}`: width and height must be at least 2 pixels")
-    if "consent" in given:
-        consent = given["consent"]
-        parts = [part.strip() for part in consent.split(";")] if isinstance(consent, str) else list(consent)
-        unknown = [part for part in parts if part not in CONSENTS]
-        if unknown:
-            raise InputError(f"{where}: consent `{unknown[0]}`: expected some of {', '.join(CONSENTS)}, separated by ;")
-        values["consent"] = tuple(parts)
+    for key in ("consent", "partners"):
+        if key in given:
+            listed = given[key]
+            values[key] = tuple(part.strip() for part in (listed.split(";") if isinstance(listed, str) else listed))
+    unknown = [part for part in values.get("consent", ()) if part not in CONSENTS]
+    if unknown:
+        raise InputError(f"{where}: consent `{unknown[0]}`: expected some of {', '.join(CONSENTS)}, separated by ;")
     return SourceRow(**values)
+
+
+def _check_partners(source: Path, rows: Sequence[SourceRow]) -> None:
+    present = {(row.session_id, row.participant) for row in rows}
+    for row in rows:
+        for partner in row.partners or ():
+            if partner == row.participant or (row.session_id, partner) not in present:
+                raise InputError(
+                    f"{source}: {row.session_id}/{row.participant}: partners `{partner}`: expected other participants "
+                    "of the session, separated by ;"
+                )

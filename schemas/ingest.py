@@ -50,6 +50,12 @@ TRACKS = Table(
         SPLIT,
         LICENCE,
         CONSENT,
+        field(
+            "partners",
+            pa.list_(TEXT),
+            "participants this one talks with, from the manifest; null: not said",
+            nullable=True,
+        ),
         field("language", TEXT, "BCP 47 tag from the manifest", nullable=True),
         field("num_units", UNIT, "length", unit="160 ms units"),
         field(

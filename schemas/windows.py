@@ -33,7 +33,12 @@ WINDOWS = Table(
     meaning="K consecutive units of one session in one role view: one training sample.",
     key=("window_id",),
     fields=(
-        field("window_id", TEXT, "session_id-agent-start_unit; the sample's key in its shard"),
+        field(
+            "window_id",
+            TEXT,
+            "the sample's key in its shard: session_id-agent-start_unit; of more than two people "
+            "session_id-agent-user-start_unit",
+        ),
         SESSION,
         SPLIT,
         field("agent", TEXT, "participant in the agent role"),

@@ -36,6 +36,7 @@ class Person:
     has_video: bool = True
     speaker_id: str = ""
     consent: list[str] | None = None
+    partners: list[str] | None = None
 
 
 def keep_in_process(patch: pytest.MonkeyPatch) -> None:
@@ -125,6 +126,7 @@ def _person_rows(
             "split": split,
             "licence": "CC0-1.0",
             "consent": person.consent,
+            "partners": person.partners,
             "language": "en",
             "num_units": num_units,
             "video_path": f"tracks/{key}/{who}.mp4" if person.has_video else None,

@@ -59,6 +59,7 @@ def _track(data: Path, key: str, who: str, split: str, what: str, units: int) ->
         "split": split,
         "licence": "CC0-1.0",
         "consent": ["train", "show"],
+        "partners": None,
         "language": "en",
         "num_units": units,
         "video_path": f"tracks/{key}/{who}.mp4" if "v" in what else None,

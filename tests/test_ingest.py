@@ -269,6 +269,8 @@ def test_mistakes_in_a_manifest_are_one_clear_line(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=said) as caught:
             read_manifest(write(**columns))
         assert "\n" not in str(caught.value) and "manifest.csv row 1" in str(caught.value)
+    with pytest.raises(InputError, match="partners `b`: expected other participants"):
+        find_sources(write(**good, partners="b"))
     with pytest.raises(InputError, match="no such folder"):
         find_sources(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()

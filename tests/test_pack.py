@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import pack
-from pipelines.pack import PackParams, PackSession, window_starts
+from pipelines.pack import PackParams, PackSession, free_starts, window_starts
 from pipelines.role_views import allot_text, view_masks
 from pipelines.stage import conform, read_rows, write_table
 from pipelines.tokenizer import BLANK_ID, MISSING_ID, fit_tokenizer, load_tokenizer
@@ -272,6 +272,33 @@ def test_every_session_reappears_as_windows_or_as_a_rejection(tmp_path, in_proce
     assert counts["keys"] == 5 and counts["done"] == 1 and sum(counts["rejected"].values()) == 4
     shards = read_manifest(tmp_path / "data/windows").shards
     assert [shard["path"] for shard in shards] == ["good.tar"]
+
+
+def test_pairs_of_a_meeting_get_windows_while_nobody_else_speaks(tmp_path, in_process):
+    """b talks with a and with c, not a with c; d speaks in unit 9."""
+    people = {"a": Person(partners=["b"]), "b": Person(), "c": Person(partners=["b"]), "d": Person(speech_units={9})}
+    people["c"].speech_units = {2}
+    write_corpus(tmp_path / "data", {"meeting": ("train", 20, people)})
+    counts = pack_all(tmp_path / "data", PackParams(window_units=6, stride_units=6))
+    found = sorted(samples(tmp_path / "data"))
+    with_c = [f"meeting-{view}-{start:06d}" for view in ("b-c", "c-b") for start in (0, 3, 10, 14)]
+    with_a = [f"meeting-{view}-{start:06d}" for view in ("a-b", "b-a") for start in (3, 10, 14)]
+    assert found == sorted(with_a + with_c)
+    reasons = {row["key"]: row["detail"] for row in read_rows_rejections(tmp_path / "data")}
+    assert reasons == {
+        "meeting/a-b": "4 units", "meeting/b-a": "4 units", "meeting/b-c": "1 units", "meeting/c-b": "1 units",
+    }  # fmt: skip
+    assert counts["rejected"] == {"third_speaker": 4}
+
+
+@given(blocked=st.lists(st.booleans(), min_size=1, max_size=40), window=st.integers(2, 8), stride=st.integers(1, 8))
+def test_free_windows_cover_every_free_run_and_touch_no_blocked_unit(blocked, window, stride):
+    starts, left_out = free_starts(np.array(blocked), window, min(stride, window))
+    covered = {unit for start in starts for unit in range(start, start + window)}
+    assert not any(blocked[unit] for unit in covered) and len(blocked) - len(covered) == left_out
+    for start in range(len(blocked) - window + 1):
+        if not any(blocked[start : start + window]):
+            assert set(range(start, start + window)) <= covered
 
 
 def test_windows_with_little_talk_are_left_out_by_name(tmp_path, in_process):
