@@ -5,13 +5,20 @@ A stage by itself starts a Ray of its own and stops it at its end, which costs m
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from wanstreamer.errors import InputError
 
 # Of every worker process: sums, and so bytes, change with the number of threads.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+PACKAGES = ("pipelines", "schemas", "tools", "wanstreamer")
+CONNECT_S = 10
 SHARED = "WANSTREAMER_RAY"  # address of a Ray that was started here, so with ONE_THREAD
 
 
@@ -28,7 +35,8 @@ def ray_session(workers: int) -> Iterator[int]:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if started and address:
         # A Ray of our own has the environment; asking for it again would start its workers anew.
-        given = {} if address == os.environ.get(SHARED) else {"runtime_env": {"env_vars": ONE_THREAD}}
+        given = {} if address == os.environ.get(SHARED) else {"runtime_env": runtime_env()}
+        _check_address(address)
         with _no_stderr():
             ray.init(address=address, **quiet, **given)
     elif started:
@@ -39,6 +47,25 @@ def ray_session(workers: int) -> Iterator[int]:
     finally:
         if started:
             ray.shutdown()
+
+
+def runtime_env() -> dict[str, Any]:
+    """What a worker of a cluster needs besides the installed packages: this very code, and one thread."""
+    root = Path(__file__).parents[1]
+    return {"env_vars": ONE_THREAD, "py_modules": [str(root / name) for name in PACKAGES]}
+
+
+def _check_address(address: str) -> None:
+    """Raises InputError when nobody answers there: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if address != "auto":
+            socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--ray-address or RAY_ADDRESS {address}: no Ray answers there; give HOST:PORT as `ray start --head` "
+            "prints it, or unset it for a Ray of your own"
+        ) from error
 
 
 def _import_ray():  # type: ignore[no-untyped-def]  # a module

@@ -5,6 +5,7 @@ tracks are read with decord, frame-exact on their closed GOPs of one unit withou
 has no wheel.
 """
 
+import errno
 import os
 import signal
 import subprocess
@@ -136,7 +137,7 @@ def decode_audio(path: Path, rate_hz: int, channel: int | None, scratch: Path | 
         with _running(command.compile(cmd=ffmpeg_path()), stdout=held) as process:
             _, errors = process.communicate()
         if process.returncode or not held.seek(0, os.SEEK_END):
-            raise Rejected("unreadable", f"{path.name}: audio: {_last_line(errors)}")
+            raise Rejected("unreadable", f"{path.name}: audio: {_complaint(errors)}")
         return np.memmap(held, np.float32, mode="r")
 
 
@@ -189,7 +190,7 @@ def conform_video(
     with _running(command.compile(cmd=ffmpeg_path())) as process:
         _, errors = process.communicate()
     if process.returncode or not target.is_file():
-        raise Rejected("unreadable", f"{source.name}: video: {_last_line(errors)}")
+        raise Rejected("unreadable", f"{source.name}: video: {_complaint(errors)}")
     with av.open(str(target)) as container:
         made = container.streams.video[0].frames
     if made != num_frames:
@@ -331,7 +332,7 @@ def write_video(
         with _running(command.compile(cmd=ffmpeg_path()), stdin=subprocess.PIPE) as process:
             _, errors = process.communicate(np.ascontiguousarray(frames_THWC).tobytes())
         if process.returncode:
-            raise RuntimeError(f"ffmpeg could not write {path}: {_last_line(errors)}")
+            raise RuntimeError(f"ffmpeg could not write {path}: {_complaint(errors)}")
         temporary.replace(path)
     finally:
         sound.unlink(missing_ok=True)
@@ -364,6 +365,11 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _last_line(errors: bytes | None) -> str:
-    lines = (errors or b"").decode(errors="replace").strip().splitlines()
+def _complaint(errors: bytes | None) -> str:
+    """The last thing ffmpeg said. Raises OSError where it could not write: that is no fault of the source."""
+    text = (errors or b"").decode(errors="replace")
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        if os.strerror(number) in text:
+            raise OSError(number, os.strerror(number))
+    lines = text.strip().splitlines()
     return lines[-1][:200] if lines else "ffmpeg said nothing"

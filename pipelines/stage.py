@@ -86,7 +86,7 @@ Work = Callable[[Job, Path, Path], Result]
 
 # How this process runs its stage; the command line sets it.
 _how = RunParams()
-ATTEMPTS = "attempts.json"  # in the scratch folder of a key that is being worked on
+ATTEMPTS = "attempts.json"  # beside the scratch folders of a key that is being worked on
 TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNRESET})
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 RETRY_AFTER_S = (0.5, 2.0)  # of transient errors: a mount that stutters
@@ -169,38 +169,44 @@ class _Worker:
     ) -> None:
         self.data, self.home, self.work, self.setup = data, home, work, setup
         self.tables, self.how, self.run_id = tables, how, run_id
+        self.cwd = Path.cwd()  # what a relative path of `setup` is relative to, on a machine of its own too
         self.built: Work | None = None
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         loaded = json.loads(row["job"])
         job = Job(key=loaded["key"], spec=loaded["spec"], inputs=tuple(loaded["inputs"]))
-        scratch = self.home / f".{job.key}"
-        attempts = self._begin(scratch)
+        if _is_current(self.data, self.home / job.key, row["fingerprint"]):
+            return {"key": job.key, "error": ""}  # done by a machine that was lost before it could say so
+        os.chdir(self.cwd)
+        attempts, scratch = self._begin(self.home / f".{job.key}")
         try:
             result = self._result(job, scratch, attempts)
             _write_part(self.data, self.home / job.key, scratch, result, row["fingerprint"], self.tables)
         except InputError as error:
-            shutil.rmtree(scratch)
+            shutil.rmtree(scratch.parent)
             return {"key": job.key, "error": str(error)}
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.rmtree(scratch.parent, ignore_errors=True)
             return {"key": job.key, "error": f"{self.data}: no space left; free some and run the same command again"}
         return {"key": job.key, "error": ""}
 
-    def _begin(self, scratch: Path) -> int:
-        """An empty scratch folder; how often this run has begun the key, counting workers that died over it."""
-        note = scratch / ATTEMPTS
+    def _begin(self, home: Path) -> tuple[int, Path]:
+        """How often this run has begun the key, counting workers that died over it; an empty scratch folder.
+
+        A folder of its own: a worker on a machine that Ray gave up may still be writing into its own.
+        """
+        note = home / ATTEMPTS
         try:
             before = json.loads(note.read_text())
         except (FileNotFoundError, ValueError):
             before = {}
         attempts = before.get("attempts", 0) + 1 if before.get("run") == self.run_id else 1
-        shutil.rmtree(scratch, ignore_errors=True)
+        scratch = home / f"{attempts}-{os.getpid()}-{time.time_ns()}"
         (scratch / "made").mkdir(parents=True)
-        note.write_text(json.dumps({"run": self.run_id, "attempts": attempts}))
-        return attempts
+        write_json_atomic(note, {"run": self.run_id, "attempts": attempts})
+        return attempts, scratch
 
     def _result(self, job: Job, scratch: Path, attempts: int) -> Result:
         """What comes of the key; a second and third try where the file system stuttered."""
@@ -326,7 +332,6 @@ def _write_part(
         sizes[name] = finished.stat().st_size
         replace_file(finished, data / name)
     shutil.rmtree(scratch / "made")
-    (scratch / ATTEMPTS).unlink()
     part = {
         "fingerprint": fingerprint,
         "files": sizes,
@@ -334,7 +339,12 @@ def _write_part(
         "tables": sorted(result.tables),
     }
     write_json_atomic(scratch / "part.json", part)
-    scratch.replace(folder)
+    try:
+        scratch.replace(folder)
+    except OSError:  # another worker was given the key after all, and was quicker: its bytes are the same
+        if not _is_current(data, folder, fingerprint):
+            raise
+    shutil.rmtree(scratch.parent, ignore_errors=True)
 
 
 def _remove_part(data: Path, folder: Path, keep: frozenset[str] = frozenset()) -> None:
@@ -445,7 +455,10 @@ def stage_main(
         metavar="REASON",
         help="work again on the keys that were rejected for this reason; `all` for any",
     )
+    parser.add_argument("--ray-address", help="of a running Ray cluster (default: RAY_ADDRESS, else a Ray of its own)")
     args = parser.parse_args(arguments)
+    if args.ray_address:
+        os.environ["RAY_ADDRESS"] = args.ray_address
     with exit_on_input_error():
         sections = read_sections(args.params, args.set)
         params = build_params(cls, sections.get(section, {}), f"{args.params}: {section}")

@@ -18,9 +18,9 @@ KILLS = int(os.environ.get("WANSTREAMER_KILLS", "1"))
 SESSIONS = 4
 
 
-def start(source: Path, data: Path) -> "subprocess.Popen[bytes]":
+def start(source: Path, data: Path, stderr: int = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "pipelines.ingest", "--data", str(data), "--set", f"ingest.source={source}"]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=stderr)
 
 
 def contents(data: Path) -> dict[str, str]:
