@@ -11,13 +11,16 @@ import shutil
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -29,20 +32,60 @@ from pipelines.media import ffmpeg_path
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
 from wanstreamer.errors import InputError
 
+REPEAT_S = 60
+MEMORY_EVERY_S = 0.2
+
 
 def make_recordings(folder: Path, *, sessions: int, seconds: int, size: str) -> None:
-    """Moving test pictures with noise (flat ones would decode too fast) and tones, a file per participant."""
+    """Moving test pictures with noise (flat ones would decode too fast) and tones, a file per participant.
+
+    After its first minute a recording repeats itself.
+    """
     for number in range(sessions):
         home = folder / f"s{number:02d}"
         home.mkdir(parents=True)
         for place, participant in enumerate("ab"):
+            minute = home / f".{participant}.mp4"
+            length = min(seconds, REPEAT_S)
             command = [
-                ffmpeg_path(), "-v", "error", "-y", "-f", "lavfi", "-i", f"testsrc2=s={size}:r=30:d={seconds}",
-                "-f", "lavfi", "-i", f"sine=f={200 + 17 * number + 90 * place}:r=48000:d={seconds}",
+                ffmpeg_path(), "-v", "error", "-y", "-f", "lavfi", "-i", f"testsrc2=s={size}:r=30:d={length}",
+                "-f", "lavfi", "-i", f"sine=f={200 + 17 * number + 90 * place}:r=48000:d={length}",
                 "-vf", "noise=alls=12:allf=t", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "26", "-g", "60",
-                "-c:a", "aac", "-shortest", str(home / f"{participant}.mp4"),
+                "-c:a", "aac", "-shortest", str(minute),
             ]  # fmt: skip
             subprocess.run(command, check=True)
+            command = [
+                ffmpeg_path(), "-v", "error", "-y", "-stream_loop", str(-(-seconds // REPEAT_S) - 1), "-i", str(minute),
+                "-c", "copy", "-t", str(seconds), str(home / f"{participant}.mp4"),
+            ]  # fmt: skip
+            subprocess.run(command, check=True)
+            minute.unlink()
+
+
+@contextmanager
+def peak_memory(named: str) -> Iterator[list[float]]:
+    """Yields a list that holds, in the end, the highest memory in MB of any one process whose command line has
+    `named`, with its children; shared pages are not counted."""
+    peak, over = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(MEMORY_EVERY_S):
+            for process in psutil.process_iter(["cmdline"]):
+                if named not in " ".join(process.info["cmdline"] or ()):
+                    continue
+                try:
+                    family = [process, *process.children(recursive=True)]
+                    peak[0] = max(peak[0], sum(one.memory_full_info().uss for one in family) / 1e6)
+                except psutil.Error:
+                    continue
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        over.set()
+        thread.join()
 
 
 def run_ours(source: Path, scratch: Path, workers: int, params: IngestParams) -> tuple[list[float], float]:
@@ -89,17 +132,21 @@ def compare(
     """Take turns; returns what `--json` prints."""
     steady: dict[str, list[float]] = {"ours": [], "ffmpeg": []}
     walls: dict[str, list[float]] = {"ours": [], "ffmpeg": []}
+    peaks = {"ours": 0.0, "ffmpeg": 0.0}
+    process = {"ours": "ray::MapWorker", "ffmpeg": ffmpeg_path()}
     with ray_session(workers):
         for number in range(rounds):
             on_round(number)
             for name, work in (("ours", run_ours), ("ffmpeg", run_ffmpeg))[:: 1 if number % 2 else -1]:
                 scratch = Path(tempfile.mkdtemp(prefix="bench-ingest-"))
                 try:
-                    ends, wall_s = work(source, scratch, workers, params)
+                    with peak_memory(process[name]) as peak_mb:
+                        ends, wall_s = work(source, scratch, workers, params)
                 finally:
                     shutil.rmtree(scratch)
                 steady[name].append(float(np.polyfit(ends, range(len(ends)), 1)[0]))
                 walls[name].append(wall_s)
+                peaks[name] = max(peaks[name], peak_mb[0])
     ratios = [theirs / ours for ours, theirs in zip(steady["ours"], steady["ffmpeg"], strict=True)]
     sessions = len([path for path in source.iterdir() if path.is_dir()])
     rate = statistics.median(steady["ours"]) * hours / sessions * 3600
@@ -110,6 +157,7 @@ def compare(
         "video_hours": round(hours, 3),
         "ratio_to_ffmpeg": round(statistics.median(ratios), 3),
         "ratios": [round(ratio, 3) for ratio in ratios],
+        "peak_worker_mb": {name: round(one) for name, one in peaks.items()},
         "wall_s": {name: [round(one, 1) for one in values] for name, values in walls.items()},
         "video_hours_per_hour": round(rate, 1),
         "video_hours_per_core_hour": round(rate / workers, 1),
@@ -160,5 +208,8 @@ def show(found: dict[str, Any]) -> None:
     console.print(table)
     console.print(
         f"median ratio {found['ratio_to_ffmpeg']:.3f}; {found['video_hours_per_hour']:.0f} hours of video per hour, "
-        f"{found['video_hours_per_core_hour']:.0f} per core"
+        f"{found['video_hours_per_core_hour']:.0f} per core; "
+        f"a worker peaks at {found['peak_worker_mb']['ours']} MB with the ffmpeg it runs, ffmpeg alone at "
+        f"{found['peak_worker_mb']['ffmpeg']} MB",
+        highlight=False,
     )
