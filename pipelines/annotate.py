@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from pipelines import media, turns, voice_activity
 from pipelines.media import read_wav
-from pipelines.stage import Job, Rejected, Result, read_rows, rows_by_session, run_keys, stage_main
+from pipelines.stage import Job, Rejected, Result, run_keys, stage_main
+from pipelines.tables import read_rows, rows_by_session
 from pipelines.turns import RULE_VERSION, Annotation, TurnParams, Word, annotate_session, lexical, rules, transitions
 from pipelines.voice_activity import (
     Bleed,

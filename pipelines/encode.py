@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from pipelines.media import read_frames, read_wav
-from pipelines.stage import Job, Rejected, Result, read_rows, rows_by_session, run_keys, stage_main
+from pipelines.stage import Job, Rejected, Result, run_keys, stage_main
+from pipelines.tables import read_rows, rows_by_session
 from wanstreamer import vae
 from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT, FRAMES_PER_UNIT, samples_per_unit
 from wanstreamer.errors import InputError

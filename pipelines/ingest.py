@@ -23,7 +23,8 @@ from pipelines.rttm import read_rttm
 from pipelines.source_row import SourceRow
 from pipelines.sources import find_sources
 from pipelines.splits import split_of
-from pipelines.stage import Job, Rejected, Result, read_rows, rows_by_session, run_keys, stage_main
+from pipelines.stage import Job, Rejected, Result, run_keys, stage_main
+from pipelines.tables import read_rows, rows_by_session
 from pipelines.word_files import BadWords, read_words
 from wanstreamer.clock import (
     FRAMES_PER_UNIT,

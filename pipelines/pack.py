@@ -23,7 +23,8 @@ import pipelines.tokenizer
 import wanstreamer.clock
 from pipelines.files import file_sha256, replace_file, write_bytes_atomic, write_json_atomic
 from pipelines.role_views import make_view, role_pairs, view_masks
-from pipelines.stage import Job, Rejected, Result, conform, read_rows, rows_by_session, run_keys, stage_main
+from pipelines.stage import Job, Rejected, Result, run_keys, stage_main
+from pipelines.tables import conform, read_rows, rows_by_session
 from pipelines.tokenizer import BEGIN_ID, BLANK_ID, MISSING_ID, TextTokenizer, fit_tokenizer, load_tokenizer
 from schemas.windows import WINDOW_FIELDS, WINDOW_FORMAT, WINDOW_LABELS
 from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT, UNIT_MS

@@ -14,7 +14,8 @@ import numpy as np
 
 from pipelines import av_offset, media
 from pipelines.media import read_frames, read_wav
-from pipelines.stage import Job, Result, read_rows, rows_by_session, run_keys, stage_main
+from pipelines.stage import Job, Result, run_keys, stage_main
+from pipelines.tables import read_rows, rows_by_session
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
 from wanstreamer.errors import InputError
 

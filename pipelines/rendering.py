@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pipelines.media import read_frames, read_wav, write_video
 from pipelines.scoring import rounded
-from pipelines.stage import read_rows
+from pipelines.tables import read_rows
 from pipelines.tokenizer import load_tokenizer
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT, UNIT_MS
 from wanstreamer.data import Windows, load_sample

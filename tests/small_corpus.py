@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines import stage
-from pipelines.stage import conform, write_table
+from pipelines.tables import conform, write_table
 from schemas import TABLES
 from wanstreamer.clock import UNIT_MS
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipelines.files import file_sha256
 from pipelines.media import write_video, write_wav
-from pipelines.stage import conform, write_table
+from pipelines.tables import conform, write_table
 from wanstreamer.clock import UNIT_MS
 
 RATE_HZ, WIDTH, HEIGHT = 16000, 32, 32

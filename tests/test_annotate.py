@@ -11,7 +11,8 @@ import pytest
 
 from pipelines.annotate import TABLES, AnnotateParams, Annotator, run
 from pipelines.media import write_wav
-from pipelines.stage import Job, Rejected, Result, conform, read_rows, write_table
+from pipelines.stage import Job, Rejected, Result
+from pipelines.tables import conform, read_rows, write_table
 from pipelines.voice_activity import (
     RATE_HZ,
     VoiceParams,

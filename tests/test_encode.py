@@ -12,7 +12,8 @@ import torch
 from pipelines import encode
 from pipelines.encode import EncodeParams, Encoder
 from pipelines.media import read_frames, read_wav
-from pipelines.stage import Job, Rejected, read_rows
+from pipelines.stage import Job, Rejected
+from pipelines.tables import read_rows
 from tests.small_tracks import HEIGHT, WIDTH, write_tracks
 from tests.test_vae import small_codec
 from wanstreamer import vae

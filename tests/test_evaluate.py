@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipelines import evaluate, pack, rendering, stage
+from pipelines import evaluate, pack, rendering, tables
 from pipelines.evaluate import EvaluateParams
 from pipelines.files import file_sha256
 from pipelines.media import read_frames, write_video, write_wav
@@ -351,7 +351,7 @@ def test_the_stage_gives_the_same_figures_twice_and_reports_that_play(folder):
 def test_given_history_is_the_truth_and_leaves_the_session_where_it_should(folder):
     """With history given throughout, the rendered agent is the decoded truth, and free units follow the same state."""
     session = load_session(folder)
-    tracks = {row["participant"]: row for row in stage.read_rows(folder, "tracks") if row["session_id"] == "s1"}
+    tracks = {row["participant"]: row for row in tables.read_rows(folder, "tracks") if row["session_id"] == "s1"}
     truth, heard = (rendering.read_clip(folder, tracks[who], 8, 2560) for who in "ab")
     text = rendering.session_text(open_windows(folder / "windows", "test"), "s1", "a", 8)
     assert (text != BLANK_ID).any() and (text != MISSING_ID).all()
@@ -367,7 +367,7 @@ def test_given_history_is_the_truth_and_leaves_the_session_where_it_should(folde
 
 def test_nobody_is_shown_without_consent(folder):
     rows = open_windows(folder / "windows", "test").rows
-    tracks = stage.read_rows(folder, "tracks")
+    tracks = tables.read_rows(folder, "tracks")
     assert rendering.choose_session(rows, [{**row, "consent": None} for row in tracks]) is None
     assert rendering.choose_session(rows, [{**row, "consent": ["train"]} for row in tracks]) is None
 

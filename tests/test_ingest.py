@@ -21,7 +21,8 @@ from pipelines.rttm import read_rttm
 from pipelines.source_row import SourceRow
 from pipelines.sources import find_sources, read_manifest
 from pipelines.splits import split_of
-from pipelines.stage import Job, Rejected, read_rows
+from pipelines.stage import Job, Rejected
+from pipelines.tables import read_rows
 from wanstreamer.clock import Span, samples_per_unit
 from wanstreamer.errors import InputError
 

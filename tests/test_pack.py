@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipelines import pack
 from pipelines.pack import PackParams, PackSession, window_starts
 from pipelines.role_views import allot_text, view_masks
-from pipelines.stage import conform, read_rows, write_table
+from pipelines.tables import conform, read_rows, write_table
 from pipelines.tokenizer import BLANK_ID, MISSING_ID, fit_tokenizer, load_tokenizer
 from schemas import TABLES
 from tests.small_corpus import AUDIO_SHAPE, VIDEO_SHAPE, Person, keep_in_process, latent, write_corpus

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines.stage import conform, write_rejections, write_table
+from pipelines.tables import conform, write_rejections, write_table
 from schemas import TABLES
 from tests.blank_rows import blank_row
 from tools import query

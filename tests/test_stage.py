@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
-from pipelines import stage
+from pipelines import stage, tables
 from pipelines.stage import Job, Rejected, Result, RunParams, forget_rejected, run_keys
 from wanstreamer.errors import InputError
 
@@ -80,7 +81,7 @@ def test_every_key_comes_back_as_output_or_rejection(tmp_path: Path) -> None:
     data = tmp_path / "data"
     counts = run(data, jobs_of("s1", "s3") + jobs_of("s2", bad=True))
     assert counts == {"keys": 3, "done": 2, "rejected": {"short": 4, "unreadable": 1}, "rows": {"speech": 2}}
-    rejected = stage.pq.read_table(data / "tables/rejections/annotate.parquet").to_pylist()
+    rejected = pq.read_table(data / "tables/rejections/annotate.parquet").to_pylist()
     assert {(row["key"], row["reason"], row["count"]) for row in rejected} == {
         ("s1/a", "short", 2),
         ("s2", "unreadable", 1),
@@ -145,11 +146,11 @@ def test_a_bug_stops_the_run_and_a_mistake_is_one_line(tmp_path: Path) -> None:
 def test_rows_must_fit_the_schema(tmp_path: Path) -> None:
     row = {"session_id": "s", "participant": "a", "start_ms": 0, "end_ms": 100, **FIGURES}
     with pytest.raises(ValueError, match="columns differ"):
-        stage.conform("speech", [{**row, "colour": "red"}])
+        tables.conform("speech", [{**row, "colour": "red"}])
     with pytest.raises(ValueError, match="allows none"):
-        stage.conform("speech", [{**row, "end_ms": None}])
+        tables.conform("speech", [{**row, "end_ms": None}])
     with pytest.raises(ValueError, match="there twice"):
-        stage.write_table(tmp_path, "speech", stage.conform("speech", [row, row]))
+        tables.write_table(tmp_path, "speech", tables.conform("speech", [row, row]))
 
 
 def test_part_names_its_files_with_their_sizes(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pipelines import vae as stage
-from pipelines.stage import read_rows
+from pipelines.tables import read_rows
 from pipelines.vae import CodecParams, VaeParams
 from tests.small_tracks import HEIGHT, WIDTH, write_tracks
 from wanstreamer import vae

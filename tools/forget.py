@@ -26,7 +26,7 @@ from pipelines.forgotten import is_forgotten, remember
 from pipelines.ingest import SOURCE_NOTE
 from pipelines.source_row import SourceRow
 from pipelines.sources import PATHS, find_sources
-from pipelines.stage import read_rows
+from pipelines.tables import read_rows
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
 
