@@ -19,6 +19,7 @@ from pipelines import bleed, media, rttm, word_files
 from pipelines.files import file_sha256, write_json_atomic
 from pipelines.forgotten import digest, forgotten
 from pipelines.media import Probe, conform_video, decode_audio, gate_audio, probe, video_duration_ms, write_wav
+from pipelines.remote import fetch, folder_at, is_remote, settings, stamps, use_settings
 from pipelines.rttm import read_rttm
 from pipelines.source_row import SourceRow
 from pipelines.sources import find_sources
@@ -84,12 +85,13 @@ def session_split(rows: Sequence[SourceRow], params: IngestParams) -> str:
 
 def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
     """Ingest every session of the source; see the module's first lines."""
-    source = Path(params.source) if params.source else data / "sources"
+    source = folder_at(params.source) if params.source else data / "sources"
     if not params.source and not source.exists():
         raise InputError(f"{source}: no sample there; run `python -m tools.sample --data {data}` or set ingest.source")
     root, rows = find_sources(source, params.layout)
     root = root.resolve()
-    _check_crops(root, rows)
+    if not is_remote(root):
+        _check_crops(root, rows)
     nameless = sum(row.speaker_id is None for row in rows)
     if nameless:
         print(
@@ -99,6 +101,7 @@ def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
         )
     write_json_atomic(data / "parts" / SOURCE_NOTE, {"source": str(source.resolve()), "layout": params.layout})
     digests = _Digests(data / "parts" / "ingest-digests.json")
+    remote = stamps(root, [name for row in rows for name in _files([row])]) if is_remote(root) else None
     jobs, rejections = [], []
     gone = forgotten(data)
     grouped = rows_by_session([asdict(row) for row in rows])
@@ -111,7 +114,10 @@ def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
                     raise Rejected("forgotten", f"{row.participant} asked to be forgotten")
                 if row.consent is not None and "train" not in row.consent:
                     raise Rejected("no_consent", f"{row.participant} did not agree to training")
-            inputs = tuple(digests.of(root / name) for name in _files(session))
+            if remote is None:
+                inputs = tuple(digests.of(root / name) for name in _files(session))
+            else:
+                inputs = tuple(_there(name, remote[name]) for name in _files(session))
         except Rejected as rejected:
             rejections.append((session_id, rejected.reason, rejected.detail))
             continue
@@ -128,7 +134,7 @@ def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
         tables=("sessions", "tracks"),
         modules=(sys.modules[__name__], media, bleed, rttm, word_files),
         workers=workers,
-        setup={"root": str(root), **looks},
+        setup={"root": str(root), "reach": settings() if is_remote(root) else None, **looks},
         rejections=rejections,
     )
     done = read_rows(data, "sessions")
@@ -146,11 +152,21 @@ def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
 class Ingest:
     """Conforms one session: rows of the manifest -> track files and rows of `sessions` and `tracks`."""
 
-    def __init__(self, root: str, width: int, height: int, rate_hz: int, crf: int) -> None:
-        self.root, self.width, self.height, self.rate_hz, self.crf = Path(root), width, height, rate_hz, crf
+    def __init__(
+        self, root: str, width: int, height: int, rate_hz: int, crf: int, reach: dict[str, Any] | None = None
+    ) -> None:
+        if reach:
+            use_settings(reach)
+        self.source = folder_at(root)
+        self.root = self.source  # where the files of the session in work are
+        self.width, self.height, self.rate_hz, self.crf = width, height, rate_hz, crf
 
     def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
         rows = [SourceRow(**_tuples(record)) for record in job.spec["rows"]]
+        if is_remote(self.source):
+            self.root = scratch / "sources"  # goes with the scratch folder when the session is finished
+            _fetch(self.source, rows, job.inputs, self.root)
+            _check_crops(self.root, rows)
         probes = [probe(self.root / row.uri) for row in rows]
         sounds = [self._decode(row, found, scratch) for row, found in zip(rows, probes, strict=True)]
         origin_ms = max(row.start_offset_ms for row in rows)
@@ -355,6 +371,26 @@ def _layout(rows: Sequence[SourceRow], probes: Sequence[Probe]) -> str:
 def _files(rows: Sequence[SourceRow]) -> list[str]:
     named = [name for row in rows for name in (row.uri, row.audio_uri, row.words_uri, row.rttm_uri) if name]
     return sorted(set(named))
+
+
+def _there(name: str, stamp: str | None) -> str:
+    if stamp is None:
+        raise Rejected("missing_file", name)
+    return stamp
+
+
+def _fetch(source: Path, rows: Sequence[SourceRow], inputs: Sequence[str], folder: Path) -> None:
+    """The files of a session, as they were when the run began."""
+    names = _files(rows)
+    try:
+        found = fetch(source, names, folder)
+    except FileNotFoundError as error:
+        raise Rejected("missing_file", str(error)) from error
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise Rejected("not_a_file", "one name is a file and a folder of others; no disk can hold both") from error
+    changed = [name for name, stamp in zip(names, inputs, strict=True) if found[name] != stamp]
+    if changed:
+        raise Rejected("changed_file", f"{changed[0]} was written during the run; run again")
 
 
 def _check_crops(root: Path, rows: Sequence[SourceRow]) -> None:

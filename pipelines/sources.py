@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipelines.layouts import check_layout, rows_of_folder
+from pipelines.remote import is_remote, reachable
 from pipelines.source_row import COLUMNS, CONSENTS, SourceRow
 from wanstreamer.errors import InputError
 
@@ -30,13 +31,8 @@ def find_sources(source: Path, layout: str = "") -> tuple[Path, list[SourceRow]]
     Raises InputError for what only the user can mend: no such path, nothing in it, a manifest that is not well formed.
     """
     check_layout(layout)
-    if not source.exists():
-        raise InputError(f"{source}: no such folder or manifest; set ingest.source to where the recordings are")
-    if source.is_file():
-        root, rows = source.parent, read_manifest(source)
-    else:
-        named = next((source / name for name in MANIFESTS if (source / name).is_file()), None)
-        root, rows = source, read_manifest(named) if named else rows_of_folder(source, layout)
+    with reachable(source):
+        root, rows = _read(source, layout)
     if not rows:
         raise InputError(
             f"{source}: no recordings found; expected SESSION/PARTICIPANT.mp4, SESSION.wav + .rttm, or manifest.csv"
@@ -52,12 +48,21 @@ def find_sources(source: Path, layout: str = "") -> tuple[Path, list[SourceRow]]
     return root, rows
 
 
+def _read(source: Path, layout: str) -> tuple[Path, list[SourceRow]]:
+    if not source.exists():
+        raise InputError(f"{source}: no such folder or manifest; set ingest.source to where the recordings are")
+    if source.is_file():
+        return source.parent, read_manifest(source)
+    named = next((source / name for name in MANIFESTS if (source / name).is_file()), None)
+    return source, read_manifest(named) if named else rows_of_folder(source, layout)
+
+
 def _check_paths(source: Path, rows: Sequence[SourceRow]) -> None:
     """No row leads out of the folder its paths are relative to (symbolic links in it are the user's own)."""
     for row in rows:
         for column in PATHS:
             uri = getattr(row, column)
-            if uri and (Path(uri).is_absolute() or ".." in Path(uri).parts or "\0" in uri):
+            if uri and (Path(uri).is_absolute() or ".." in Path(uri).parts or "\0" in uri or "://" in uri):
                 raise InputError(
                     f"{source}: {row.session_id}/{row.participant}: {column} `{uri}` leads out of the source folder; "
                     "put the manifest into a folder above the recordings and name them relative to it"
@@ -75,11 +80,12 @@ def read_manifest(path: Path) -> list[SourceRow]:
         elif path.suffix == ".jsonl":
             records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         elif path.suffix == ".parquet":
-            records = pq.read_table(path).to_pylist()
+            with path.open("rb") as file:
+                records = pq.read_table(file).to_pylist()
         else:
             raise InputError(f"{path}: a manifest is .csv, .jsonl or .parquet; rename or convert it")
     except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
+        if isinstance(error, InputError) or (isinstance(error, OSError) and is_remote(path)):
             raise
         raise InputError(
             f"{path}: not a readable {path.suffix[1:]} file ({type(error).__name__}); write it again"

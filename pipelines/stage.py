@@ -2,7 +2,8 @@
 
 A job's part (`parts/<stage>/<key>/`) holds its rows, rejections and the names of the
 bulk files it wrote; `part.json` comes last and carries the fingerprint of code, params and input content. A part with
-the same fingerprint is not made again; a part of a vanished key goes, with its files.
+the same fingerprint is not made again; a part of a vanished key goes, with its files. With `run.store`,
+a part is taken from the store instead of being made, and what is made or removed here is put or removed there.
 """
 
 import argparse
@@ -32,6 +33,17 @@ from pipelines.errors import exit_on_input_error
 from pipelines.files import replace_file, write_json_atomic
 from pipelines.local_ray import ray_session
 from pipelines.params import build_params, read_sections
+from pipelines.store import (
+    Store,
+    drop_part,
+    drop_rejected,
+    is_kept,
+    keep_files,
+    keep_part,
+    kept_parts,
+    open_store,
+    take_part,
+)
 from pipelines.tables import conform, write_rejections, write_table
 from schemas import SCHEMA_VERSION, TABLES
 from wanstreamer.errors import InputError
@@ -46,6 +58,7 @@ class RunParams:
     workers: int = 0  # parallel worker processes; 0: one per core
     key_timeout_s: float = 0  # a key that takes longer is rejected as `timed_out`; 0: no limit
     max_attempts: int = 3  # a key that kills its worker this often is rejected as `worker_died`
+    store: str = ""  # s3://bucket/prefix or a folder where finished parts are kept too, and taken from; empty: none
 
     def __post_init__(self) -> None:
         if min(self.workers, self.key_timeout_s) < 0 or self.max_attempts < 1:
@@ -132,6 +145,8 @@ def run_keys(
         raise ValueError(f"{stage}: two jobs have the same key")
     recipe = _recipe(stage, params, tables, modules)
     prints = {job.key: _fingerprint(recipe, job) for job in jobs}
+    store = open_store(_how.store, data) if _how.store else None
+    kept = kept_parts(store, stage) if store else {}
     for folder in sorted(home.iterdir()):
         if folder.name.startswith("."):
             shutil.rmtree(folder)  # scratch of a run that was killed
@@ -140,17 +155,27 @@ def run_keys(
     pending = [job for job in jobs if not _is_current(data, home / job.key, prints[job.key])]
     if len(pending) < len(jobs):
         print(f"{stage}: {len(jobs) - len(pending)} of {len(jobs)} keys are up to date", file=sys.stderr)
+    if store:
+        for key in sorted(set(kept) - set(prints)):
+            drop_part(store, stage, key)
+        undone = {job.key for job in pending}
+        pending += [
+            job for job in jobs if job.key not in undone and not is_kept(store, kept.get(job.key, {}), home / job.key)
+        ]
     if pending:
         worker = _Worker(
             data=data, home=home, work=_by_name(work), setup=dict(setup or {}), tables=tuple(tables), how=_how,
-            run_id=f"{os.getpid()}-{time.time_ns()}",
+            store=store, run_id=f"{os.getpid()}-{time.time_ns()}",
         )  # fmt: skip
         with progress(len(pending), stage) as advance:
             for outcome in _map_ray([(job, prints[job.key]) for job in pending], worker, workers):
                 if outcome["error"]:
                     raise InputError(outcome["error"])
                 advance()
-    return _merge(data, home, stage, [job.key for job in jobs], tables, rejections)
+    counts = _merge(data, home, stage, [job.key for job in jobs], tables, rejections)
+    if store:
+        keep_files(store, data, [f"tables/{name}.parquet" for name in (*tables, f"rejections/{stage}")])
+    return counts
 
 
 class _Worker:
@@ -165,25 +190,25 @@ class _Worker:
         setup: dict[str, Any],
         tables: tuple[str, ...],
         how: RunParams,
+        store: Store | None,
         run_id: str,
     ) -> None:
         self.data, self.home, self.work, self.setup = data, home, work, setup
-        self.tables, self.how, self.run_id = tables, how, run_id
+        self.tables, self.how, self.store, self.run_id = tables, how, store, run_id
         self.cwd = Path.cwd()  # what a relative path of `setup` is relative to, on a machine of its own too
         self.built: Work | None = None
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         loaded = json.loads(row["job"])
         job = Job(key=loaded["key"], spec=loaded["spec"], inputs=tuple(loaded["inputs"]))
-        if _is_current(self.data, self.home / job.key, row["fingerprint"]):
+        if self.store is None and _is_current(self.data, self.home / job.key, row["fingerprint"]):
             return {"key": job.key, "error": ""}  # done by a machine that was lost before it could say so
         os.chdir(self.cwd)
         attempts, scratch = self._begin(self.home / f".{job.key}")
         try:
-            result = self._result(job, scratch, attempts)
-            _write_part(self.data, self.home / job.key, scratch, result, row["fingerprint"], self.tables)
+            self._do(job, scratch, attempts, row["fingerprint"])
         except InputError as error:
-            shutil.rmtree(scratch.parent)
+            shutil.rmtree(scratch.parent, ignore_errors=True)
             return {"key": job.key, "error": str(error)}
         except OSError as error:
             if error.errno not in FULL:
@@ -191,6 +216,32 @@ class _Worker:
             shutil.rmtree(scratch.parent, ignore_errors=True)
             return {"key": job.key, "error": f"{self.data}: no space left; free some and run the same command again"}
         return {"key": job.key, "error": ""}
+
+    def _do(self, job: Job, scratch: Path, attempts: int, fingerprint: str) -> None:
+        """The key's part: from the store or made here, then put into the store."""
+        folder = self.home / job.key
+        if self.store is not None and _is_current(self.data, folder, fingerprint):
+            shutil.rmtree(scratch.parent)  # only the store lacks it
+        elif self.store is not None and self._take(folder, scratch, fingerprint):
+            return
+        else:
+            result = self._result(job, scratch, attempts)
+            _write_part(self.data, folder, scratch, result, fingerprint, self.tables)
+        if self.store is not None:
+            keep_part(self.store, self.data, folder)
+
+    def _take(self, folder: Path, scratch: Path, fingerprint: str) -> bool:
+        """Whether the store had the part; it is here then."""
+        assert self.store is not None
+        taken = scratch / "made" / "taken"
+        part = take_part(self.store, self.home.name, folder.name, fingerprint, taken)
+        if part is None:
+            shutil.rmtree(taken, ignore_errors=True)
+            return False
+        for table in part["tables"]:
+            (taken / f"{table}.parquet").replace(scratch / f"{table}.parquet")
+        _finish_part(self.data, folder, scratch, {name: taken / "bulk" / name for name in part["files"]}, part)
+        return True
 
     def _begin(self, home: Path) -> tuple[int, Path]:
         """How often this run has begun the key, counting workers that died over it; an empty scratch folder.
@@ -325,24 +376,27 @@ def _write_part(
         raise ValueError(f"{folder.name}: rows for undeclared tables {sorted(unknown)}")
     for name, rows in result.tables.items():
         pq.write_table(conform(name, rows), scratch / f"{name}.parquet")
-    # The old part goes first: a kill between here and the end leaves no part, and the key is done again.
-    _remove_part(data, folder, keep=frozenset(result.files))
-    sizes = {}
-    for name, finished in sorted(result.files.items()):
-        sizes[name] = finished.stat().st_size
-        replace_file(finished, data / name)
-    shutil.rmtree(scratch / "made")
     part = {
         "fingerprint": fingerprint,
-        "files": sizes,
+        "files": {name: finished.stat().st_size for name, finished in result.files.items()},
         "rejections": result.rejections,
         "tables": sorted(result.tables),
     }
+    _finish_part(data, folder, scratch, result.files, part)
+
+
+def _finish_part(data: Path, folder: Path, scratch: Path, files: Mapping[str, Path], part: Mapping[str, Any]) -> None:
+    """Finished bulk files to their final names, then the scratch folder with its tables becomes the part."""
+    # The old part goes first: a kill between here and the end leaves no part, and the key is done again.
+    _remove_part(data, folder, keep=frozenset(files))
+    for name, finished in sorted(files.items()):
+        replace_file(finished, data / name)
+    shutil.rmtree(scratch / "made")
     write_json_atomic(scratch / "part.json", part)
     try:
         scratch.replace(folder)
     except OSError:  # another worker was given the key after all, and was quicker: its bytes are the same
-        if not _is_current(data, folder, fingerprint):
+        if not _is_current(data, folder, part["fingerprint"]):
             raise
     shutil.rmtree(scratch.parent, ignore_errors=True)
 
@@ -383,15 +437,15 @@ def _merge(
     return {"keys": len(keys), "done": done, "rejected": rejected, "rows": counts}
 
 
-def forget_rejected(data: Path, stage: str, reason: str) -> int:
+def forget_rejected(data: Path, stage: str, reason: str, store: Store | None = None) -> int:
     """Take away the parts of keys that were rejected for this reason (`all`: any), so that they are done again."""
-    count = 0
+    keys = drop_rejected(store, stage, reason) if store else set()  # first, or they would be taken from there again
     for path in sorted((data / "parts" / stage).glob("*/part.json")):
         reasons = {rejection[1] for rejection in json.loads(path.read_text())["rejections"]}
         if reasons and (reason == "all" or reason in reasons):
             _remove_part(data, path.parent)
-            count += 1
-    return count
+            keys.add(path.parent.name)
+    return len(keys)
 
 
 @contextmanager
@@ -468,8 +522,10 @@ def stage_main(
             raise InputError(f"--workers {workers}: expected 1 or more")
         global _how  # noqa: PLW0603
         _how = how
+        # Before the stage looks at its input: the store may know of people who asked to be forgotten.
+        store = open_store(how.store, args.data) if how.store else None
         if args.retry_rejected:
-            count = forget_rejected(args.data, section, args.retry_rejected)
+            count = forget_rejected(args.data, section, args.retry_rejected, store)
             print(f"{section}: {count} rejected keys are tried again", file=sys.stderr)
         began_s = time.monotonic()
         try:

@@ -34,7 +34,11 @@ SESSIONS = Table(
         ),
         field("num_units", UNIT, "length shared by all tracks", unit="160 ms units"),
         field("duration_ms", MS, "num_units x 160", unit="ms"),
-        field("source_sha256", TEXT, "content of all source files of the session"),
+        field(
+            "source_sha256",
+            TEXT,
+            "content of all source files of the session; of remote ones, the checksums their store tells",
+        ),
     ),
 )
 

@@ -11,7 +11,10 @@ ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PACKAGES = ("pipelines", "schemas", "tools", "wanstreamer")
 # How a stage is started, counted and shown; what decides an output is in the fingerprints of pipelines/stage.py.
-GLUE = {f"pipelines/{name}.py" for name in ("__init__", "errors", "files", "local_ray", "params", "stage", "tables")}
+GLUE = {
+    f"pipelines/{name}.py"
+    for name in ("__init__", "errors", "files", "local_ray", "params", "stage", "store", "tables")
+}
 GLUE |= {"schemas/__init__.py", "tools/__init__.py", "wanstreamer/__init__.py", "wanstreamer/errors.py"}
 
 

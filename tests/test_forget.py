@@ -130,7 +130,7 @@ def test_recordings_elsewhere_are_listed_and_stay(data: Path, tmp_path: Path) ->
     (data / "sources").rename(mine)
     note(data, mine)
     report = forget(data, SHE)
-    assert report.outside == [(mine / "s1/a.mp4").resolve()]
+    assert report.outside == [str((mine / "s1/a.mp4").resolve())]
     assert (mine / "s1/a.mp4").is_file() and SHE in (mine / "manifest.csv").read_text()
 
 

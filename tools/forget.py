@@ -1,18 +1,21 @@
 """`python -m tools.forget --speaker ID`: takes a person out of everything the project made, and keeps them out.
 
 A conversation holds the voices and words of both, so every session the person takes part in goes: its tracks, latents,
-windows, parts and recordings below the data folder; its rows in every table; what DVC cached of those tables; and all
-reports. `forgotten.json` keeps a digest of the id, by which ingest turns the person away from now on.
+windows, parts and recordings below the data folder; its rows in every table; what DVC cached of those tables; all
+reports; and the same in every store (run.store) that kept parts of this folder. `forgotten.json` keeps a digest of the
+id, by which ingest turns the person away from now on.
 
 Nothing here can be undone. A run that is stopped is finished by running it again. What is outside the data folder
-(your recordings) and what cannot be cut out (weights trained on the sessions) is listed.
+(your recordings), what could not be reached and what cannot be cut out (weights trained on the sessions) is listed.
 """
 
 import argparse
 import json
 import shutil
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,8 +27,19 @@ from pipelines.errors import exit_on_input_error
 from pipelines.files import file_sha256, replace_file, write_json_atomic
 from pipelines.forgotten import is_forgotten, remember
 from pipelines.ingest import SOURCE_NOTE
+from pipelines.remote import folder_at, is_remote
 from pipelines.source_row import SourceRow
 from pipelines.sources import PATHS, find_sources
+from pipelines.store import (
+    Store,
+    drop_part,
+    keep_files,
+    open_store,
+    sessions_of,
+    stages_of,
+    stores_of,
+    take_tables,
+)
 from pipelines.tables import read_rows
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
@@ -38,26 +52,37 @@ class Report:
     sessions: list[str]
     files: int = 0
     rows: int = 0
-    outside: list[Path] = field(default_factory=list)  # recordings that are the user's own
+    outside: list[str] = field(default_factory=list)  # recordings that are the user's own
+    unreached: list[str] = field(default_factory=list)  # recordings and stores that did not answer, and why
     weights: list[Path] = field(default_factory=list)  # models of a folder whose train sessions were among them
 
 
-def forget(data: Path, speaker_id: str, *, cache: Path | None = None) -> Report:
+def forget(data: Path, speaker_id: str, *, cache: Path | None = None, stores: Sequence[str] = ()) -> Report:
     """Remove the person; see the module's first lines. The order makes an interrupted run harmless: first nobody may
     read the windows, then files go, then the rows that lead to them.
 
+    `stores` are some more than the data folder knows of.
+
     Raises InputError when the tables know nobody of this id and nobody of this id was forgotten before.
     """
-    tracks = read_rows(data, "tracks")
-    found = _sources(data)
+    report = Report(sessions=[])
+    opened = _open_stores([*stores_of(data), *stores], data, report)
+    tracks = read_rows(data, "tracks") if not stores or (data / "tables" / "tracks.parquet").is_file() else []
+    found = _sources(data, report)
     sessions = {row["session_id"] for row in tracks if row["speaker_id"] == speaker_id}
     sessions |= {row.session_id for row in found[1] if row.speaker_id == speaker_id}
+    for store in opened:
+        sessions |= sessions_of(store, speaker_id)
     if not sessions and not is_forgotten(data, speaker_id):
+        if report.unreached:
+            raise InputError(f"no speaker {speaker_id} in {data}, and {report.unreached[0]}")
         raise InputError(
             f"{data}/tables/tracks.parquet: no speaker {speaker_id}; `python -m tools.query 'FROM tracks'` lists them"
         )
     remember(data, speaker_id)
-    report = Report(sessions=sorted(sessions))
+    report.sessions = sorted(sessions)
+    for store in opened:
+        _cut_store(store, data, sessions, speaker_id, report)
     trained = {row["split"] for row in tracks if row["session_id"] in sessions} & {"train"}
     report.weights = _weights(data) if trained else []
     _cut_windows(data, sessions)
@@ -81,15 +106,46 @@ def forget(data: Path, speaker_id: str, *, cache: Path | None = None) -> Report:
     return report
 
 
-def _sources(data: Path) -> tuple[Path, list[SourceRow]]:
+def _open_stores(uris: Sequence[str], data: Path, report: Report) -> list[Store]:
+    opened = {}
+    for uri in uris:
+        try:
+            store = open_store(uri, data)
+            opened[store.uri] = store
+        except InputError as error:
+            report.unreached.append(str(error))
+    return list(opened.values())
+
+
+def _cut_store(store: Store, data: Path, sessions: set[str], speaker_id: str, report: Report) -> None:
+    """The sessions' parts and files, then their rows; the table that tells which sessions they are goes last."""
+    try:
+        open_store(store.uri, data)  # passes on that the person is to be forgotten
+        for stage in stages_of(store):
+            for session in sorted(sessions):
+                report.files += drop_part(store, stage, session)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            for table in sorted(take_tables(store, folder), key=lambda name: name == "tables/tracks.parquet"):
+                cut = _cut_table(folder / table, sessions, speaker_id)
+                report.rows += cut
+                if cut:
+                    keep_files(store, folder, [table])
+    except InputError as error:
+        report.unreached.append(str(error))
+
+
+def _sources(data: Path, report: Report) -> tuple[Path, list[SourceRow]]:
     """Root and rows of the recordings that were ingested; none where they are not to be found any more."""
     note = data / "parts" / SOURCE_NOTE
     if not note.is_file():
         return data / "sources", []
     known = json.loads(note.read_text())
     try:
-        return find_sources(Path(known["source"]), known["layout"])
-    except InputError:
+        return find_sources(folder_at(known["source"]), known["layout"])
+    except InputError as error:
+        if is_remote(known["source"]):
+            report.unreached.append(str(error))
         return Path(known["source"]), []
 
 
@@ -158,9 +214,12 @@ def _cut_sources(data: Path, found: tuple[Path, list[SourceRow]], sessions: set[
         uri for row in rows if row.session_id in sessions
         for column in PATHS if (uri := getattr(row, column))
     ]  # fmt: skip
+    if is_remote(root):
+        report.outside = sorted({f"{root}/{uri}" for uri in uris})
+        return
     files = sorted({(root / uri).resolve() for uri in uris})
     inside = [path for path in files if path.is_relative_to(data.resolve())]
-    report.outside = [path for path in files if path not in inside and path.exists()]
+    report.outside = [str(path) for path in files if path not in inside and path.exists()]
     for path in inside:
         report.files += _remove(path)
         if path.parent != root.resolve() and path.parent.is_dir() and not any(path.parent.iterdir()):
@@ -207,6 +266,9 @@ def print_report(report: Report) -> None:
     if report.outside:
         print("your recordings of these sessions, not touched; delete them if they must go too:")
         print("\n".join(f"  {path}" for path in report.outside))
+    if report.unreached:
+        print("NOT reached, and the person may still be there; mend it and run the same command again:")
+        print("\n".join(f"  {said}" for said in report.unreached))
     if report.weights:
         print(
             "models in this folder. Those that were fitted here, on these sessions, must be fitted again without them:"
@@ -220,6 +282,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--speaker", required=True, metavar="ID", help="speaker_id, as in the tracks table")
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
+    parser.add_argument(
+        "--store", action="append", default=[], metavar="URI", help="a run.store that the data folder does not know of"
+    )
     parser.add_argument("--yes", action="store_true", help="do not ask")
     args = parser.parse_args(arguments)
     with exit_on_input_error():
@@ -229,7 +294,11 @@ def main(arguments: list[str] | None = None) -> None:
             if input(f"Remove {args.speaker} and every session they speak in from {args.data}? [y/N] ").lower() != "y":
                 sys.exit(1)
         cache = args.data.resolve().parent / ".dvc" / "cache"
-        print_report(forget(args.data, args.speaker, cache=cache if cache.is_dir() else None))
+        cache = cache if cache.is_dir() else None
+        report = forget(args.data, args.speaker, cache=cache, stores=args.store)
+        print_report(report)
+        if report.unreached:
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,192 @@
+"""Folders named by a URI, `s3://bucket/recordings`, through fsspec; what fails there is told in one line.
+
+Credentials and endpoint come from where fsspec and the store's own library look: AWS_* variables (AWS_ENDPOINT_URL for
+a store that is not Amazon's), `~/.aws`, `~/.config/fsspec`.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import fsspec
+from fsspec.config import conf
+
+from wanstreamer.errors import InputError
+
+SETTINGS = ("AWS_", "AZURE_", "FSSPEC_", "GOOGLE_")  # variables that say how to reach a store
+CHECKSUMS = ("ETag", "etag", "md5Hash")  # of S3, Azure and Google, as their fsspec classes name them
+EXTRAS = {"s3": "pip install 'wanstreamer[s3]'", "s3a": "pip install 'wanstreamer[s3]'"}
+LIBRARIES = ("aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google")  # whose exceptions are no OSErrors
+PASSING = frozenset({errno.EIO, errno.EBUSY, getattr(errno, "EREMOTEIO", errno.EIO), errno.ECONNRESET})
+MISTAKES = frozenset({errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.EMSGSIZE, getattr(errno, "EREMCHG", errno.EINVAL)})
+PARALLEL_REQUESTS = 16
+
+
+class Unreachable(OSError):
+    """The store failed in a way that may pass; its library has tried again a few times."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(errno.ETIMEDOUT, said)
+
+
+def is_remote(place: str | Path) -> bool:
+    """Whether a name or an opened folder is one of another machine."""
+    if isinstance(place, Path):
+        return False
+    return re.match(r"(?!file:|local:)[a-z][a-z0-9+.-]*://", str(place)) is not None
+
+
+def folder_at(name: str) -> Path:
+    """A local path as it is; any other folder as a `UPath`, which offers what a `Path` does.
+
+    Raises InputError for a protocol that is unknown, or whose package is not installed.
+    """
+    if not is_remote(name):
+        return Path(re.sub(r"^(file|local)://", "", name))
+    from upath import UPath
+
+    with explained(name):
+        place = UPath(name)
+        place.fs.invalidate_cache()  # what an earlier run of this process has seen
+    return cast(Path, place)
+
+
+def settings() -> dict[str, dict[str, Any]]:
+    """How this process reaches stores, for worker processes that may have begun earlier or elsewhere."""
+    return {
+        "variables": {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)},
+        "fsspec": dict(conf),
+    }
+
+
+def use_settings(given: dict[str, dict[str, Any]]) -> None:
+    """Reach stores as the process does that called `settings`."""
+    if given == settings():
+        return
+    os.environ.update(given["variables"])
+    conf.update(given["fsspec"])
+    for protocol in fsspec.available_protocols():
+        known = fsspec.registry.get(protocol)
+        if known is not None:
+            known.clear_instance_cache()
+
+
+@contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """What goes wrong with a store, as the rest of the code knows it.
+
+    Raises InputError for what only the user can mend, Unreachable for what may pass. FileNotFoundError and errors of
+    the local disk are left as they are.
+    """
+    try:
+        yield
+    except (InputError, Unreachable, FileNotFoundError):
+        raise
+    except ImportError as error:
+        protocol = uri.partition("://")[0]
+        remedy = EXTRAS.get(protocol, f"install the fsspec package for {protocol}://")
+        raise InputError(f"{uri}: {_line(error)}; {remedy}") from error
+    except PermissionError as error:
+        raise InputError(
+            f"{uri}: access denied ({_line(error)}); check the credentials and what they may do"
+        ) from error
+    except TimeoutError as error:
+        raise Unreachable(f"{uri}: no answer in time") from error
+    except OSError as error:
+        if error.errno in PASSING:
+            raise Unreachable(f"{uri}: {_line(error)}") from error
+        if error.errno in MISTAKES:
+            raise InputError(f"{uri}: refused ({_line(error)}); check the address") from error
+        raise
+    except ValueError as error:
+        if not re.match("Protocol not known|Unsupported filesystem", str(error)):
+            raise
+        raise InputError(f"{uri}: {_line(error)}; expected s3:// or another that fsspec knows") from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in LIBRARIES:
+            raise
+        name = type(error).__name__
+        if re.search("Connect|Timeout|HTTPClient|Payload|Disconnected|OSError", name):
+            raise Unreachable(f"{uri}: {_line(error)}") from error
+        remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        if "Credentials" not in name:
+            remedy = "check the address and the configuration"
+        raise InputError(f"{uri}: {_line(error)}; {remedy}") from error
+
+
+@contextmanager
+def reachable(uri: str | Path) -> Iterator[None]:
+    """As `explained`, where a store that does not answer ends the run. A local folder is none of its concern."""
+    try:
+        if is_remote(uri):
+            with explained(str(uri)):
+                yield
+        else:
+            yield
+    except Unreachable as error:
+        raise InputError(
+            f"{error.strerror}; check the network and AWS_ENDPOINT_URL, then run the same command again"
+        ) from error
+
+
+def _line(error: BaseException) -> str:
+    said = str(error.strerror) if isinstance(error, OSError) and error.strerror else str(error)
+    return re.sub(r"\s+", " ", said).strip() or type(error).__name__
+
+
+def stamp(root: Path, name: str) -> str:
+    """What changes with a remote file's content, without reading it: the store's checksum, and the size in bytes.
+
+    Raises FileNotFoundError, also for a folder.
+    """
+    place: Any = root
+    address = _address(root, name)
+    with explained(f"{root}/{name}"):
+        found = place.fs.info(address)
+        if found["type"] != "file":
+            raise FileNotFoundError(address)
+        checksum = next((found[key] for key in CHECKSUMS if found.get(key)), None) or place.fs.ukey(address)
+        return f"{checksum} {found['size']}"
+
+
+def stamps(root: Path, names: Iterable[str]) -> dict[str, str | None]:
+    """Stamps of many files of a remote folder; None for a file that is not there. Raises InputError as `reachable`."""
+
+    def look(name: str) -> str | None:
+        try:
+            return stamp(root, name)
+        except FileNotFoundError:
+            return None
+
+    wanted = sorted(set(names))
+    with reachable(root), ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
+        return dict(zip(wanted, pool.map(look, wanted), strict=True))
+
+
+def fetch(root: Path, names: Sequence[str], folder: Path) -> dict[str, str]:
+    """Copy files of a remote folder into a local one, under the same names; their stamps afterwards.
+
+    Raises FileNotFoundError, Unreachable, and InputError as `explained`.
+    """
+    place: Any = root
+    found = {}
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with explained(f"{root}/{name}"):
+            place.fs.get_file(_address(root, name), str(folder / name))
+        place.fs.invalidate_cache()
+        found[name] = stamp(root, name)
+        if found[name].rpartition(" ")[2] != str((folder / name).stat().st_size):
+            raise Unreachable(f"{root}/{name}: not all of it came")
+    return found
+
+
+def _address(root: Path, name: str) -> str:
+    """Joined as text: a name is only ever a name below the root, whatever characters are in it."""
+    place: Any = root
+    return f"{place.path.rstrip('/')}/{Path(name)}"
