@@ -207,6 +207,7 @@ def timeline(source: Source, scratch: Path) -> Timeline:
 
     Raises Rejected `truncated` when the container breaks off.
     """
+    chosen = source
     try:
         clocks, start_s = _clocks(source)
         shifts_s = _shifts_s(list(clocks.values()), start_s)
@@ -218,7 +219,7 @@ def timeline(source: Source, scratch: Path) -> Timeline:
             source = _joined(source, clocks, scratch)
     except (av.error.FFmpegError, ValueError) as error:
         raise Rejected("truncated", f"{source.path.name}: {type(error).__name__} while reading packets") from error
-    video, audio = (clocks.get(-1 if index is None else index) for index in (source.video, source.audio))
+    video, audio = (clocks.get(-1 if index is None else index) for index in (chosen.video, chosen.audio))
     audio_gaps, audio_cut_ms = _gaps(audio) if audio is not None else ((), 0)
     return Timeline(
         source=source,

@@ -1,4 +1,4 @@
-"""Pictures as cameras code them: whatever matrix, range, depth, dynamic range or field order, one look of the tracks."""
+"""Pictures as cameras code them: any matrix, range, depth, dynamic range or field order, one look of tracks."""
 
 import subprocess
 from pathlib import Path
@@ -32,7 +32,7 @@ def track(folder: Path, name: str) -> Path:
     return data / "tracks/s/a.mp4"
 
 
-def centres_YUV(path: Path) -> np.ndarray:
+def centres_yuv(path: Path) -> np.ndarray:
     """(2, 2, 3): the code values in the middle of each patch of a 64 x 48 track."""
     with av.open(str(path)) as container:
         frame = list(container.decode(video=0))[2].to_ndarray()
@@ -44,7 +44,7 @@ def centres_YUV(path: Path) -> np.ndarray:
     return np.stack(planes, axis=-1).astype(float)
 
 
-def bt601_YUV(rgb: np.ndarray) -> np.ndarray:
+def bt601_yuv(rgb: np.ndarray) -> np.ndarray:
     """ITU-R BT.601, limited range."""
     red, green, blue = np.moveaxis(rgb.astype(float) / 255, -1, 0)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
@@ -69,7 +69,7 @@ def test_matrix_range_and_depth_come_out_equal(tmp_path: Path, matrix: str, colo
         "-c:v",
         "ffv1",
     )
-    assert np.abs(centres_YUV(track(tmp_path, "x.mkv")) - bt601_YUV(PATCHES)).max() < 1.6
+    assert np.abs(centres_yuv(track(tmp_path, "x.mkv")) - bt601_yuv(PATCHES)).max() < 1.6
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,14 @@ def test_matrix_range_and_depth_come_out_equal(tmp_path: Path, matrix: str, colo
 )
 def test_what_is_not_tagged_is_taken_as_players_do(tmp_path: Path, name: str, options: list[str]) -> None:
     encode(tmp_path / name, patches(96, 128), "rgb24", "128x96", *options)
-    assert np.abs(centres_YUV(track(tmp_path, name)) - bt601_YUV(PATCHES)).max() < 2.6  # MPEG-4's own loss
+    assert np.abs(centres_yuv(track(tmp_path, name)) - bt601_yuv(PATCHES)).max() < 2.6  # MPEG-4's own loss
 
 
 def test_untagged_high_definition_is_bt709(tmp_path: Path) -> None:
     coded = "scale=out_color_matrix=bt709,format=yuv420p,setparams=colorspace=unknown"
     options = ["-vf", coded, "-c:v", "mpeg4", "-q:v", "1", "-frames:v", "8"]
     encode(tmp_path / "hd.avi", patches(960, 1280), "rgb24", "1280x960", *options)
-    assert np.abs(centres_YUV(track(tmp_path, "hd.avi")) - bt601_YUV(PATCHES)).max() < 2.6
+    assert np.abs(centres_yuv(track(tmp_path, "hd.avi")) - bt601_yuv(PATCHES)).max() < 2.6
 
 
 def pq(light_cd_m2: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ def test_hdr_keeps_grey_white_and_hue(tmp_path: Path, curve, tag: str) -> None: 
     options = ["-vf", tagged, "-c:v", "libx265", "-x265-params", "lossless=1:log-level=none"]
     encode(tmp_path / "hdr.mp4", picture * 25, "yuv420p10le", "128x96", *options)
     path = track(tmp_path, "hdr.mp4")
-    centres_YUV(path)  # its tags
+    centres_yuv(path)  # its tags
     found = read_frames(path)[2, 24, 4::8].astype(int)
     greys = found[:7].mean(axis=1)
     assert greys[0] <= 2  # black
