@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from pipelines import bleed, media, rttm, word_files
+from pipelines import bleed, languages, media, probing, rttm, word_files
 from pipelines.files import file_sha256, write_json_atomic
 from pipelines.forgotten import digest, forgotten
-from pipelines.media import Probe, conform_video, decode_audio, gate_audio, probe, video_duration_ms, write_wav
+from pipelines.media import conform_video, decode_audio, gate_audio, write_wav
+from pipelines.probing import Timeline, check_file, probe, timeline
 from pipelines.remote import fetch, folder_at, is_remote, settings, stamps, use_settings
 from pipelines.rttm import read_rttm
 from pipelines.source_row import SourceRow
@@ -132,7 +133,7 @@ def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
         Ingest,
         params=looks,
         tables=("sessions", "tracks"),
-        modules=(sys.modules[__name__], media, bleed, rttm, word_files),
+        modules=(sys.modules[__name__], probing, languages, media, bleed, rttm, word_files),
         workers=workers,
         setup={"root": str(root), "reach": settings() if is_remote(root) else None, **looks},
         rejections=rejections,
@@ -147,6 +148,15 @@ def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
         )
     splits = Counter(row["split"] for row in done)
     return {**counts, "sessions_by_split": dict(sorted(splits.items())), "streams_without_speaker_id": nameless}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recorded:
+    """What a row of the manifest leads to: its picture and its sound, each with the clock of its file."""
+
+    claimed_ms: int  # how long the container says it is; 0: it does not, or the sound lies elsewhere
+    picture: Timeline | None
+    sound: Timeline | None
 
 
 class Ingest:
@@ -167,10 +177,10 @@ class Ingest:
             self.root = scratch / "sources"  # goes with the scratch folder when the session is finished
             _fetch(self.source, rows, job.inputs, self.root)
             _check_crops(self.root, rows)
-        probes = [probe(self.root / row.uri) for row in rows]
-        sounds = [self._decode(row, found, scratch) for row, found in zip(rows, probes, strict=True)]
+        recorded = [self._look(row, scratch) for row in rows]
+        sounds = [self._decode(row, one, scratch) for row, one in zip(rows, recorded, strict=True)]
         origin_ms = max(row.start_offset_ms for row in rows)
-        num_units = whole_units_in_ms(self._end_ms(rows, probes, sounds) - origin_ms)
+        num_units = whole_units_in_ms(self._end_ms(rows, recorded, sounds) - origin_ms)
         if num_units < 1:
             raise Rejected("too_short", "its streams share less than one unit of 160 ms")
 
@@ -180,15 +190,15 @@ class Ingest:
         bleed_db = bleed.loudest_bleed_db(
             [audio if alone else None for audio, alone in zip(tracks_audio, own, strict=True)], self.rate_hz
         )
-        for row, found, audio, level in zip(rows, probes, tracks_audio, bleed_db, strict=True):
+        for row, one, audio, level in zip(rows, recorded, tracks_audio, bleed_db, strict=True):
             result.tables["tracks"].append(
-                self._track(row, found, audio, level, rows, job, origin_ms, num_units, scratch, result)
+                self._track(row, one, audio, level, job, origin_ms, num_units, scratch, result)
             )
         first = rows[0]
         session = {
             "session_id": job.key,
             "split": job.spec["split"],
-            "layout": _layout(rows, probes),
+            "layout": _layout(rows, recorded),
             "language": first.language,
             "licence": first.licence,
             "num_participants": len(rows),
@@ -200,28 +210,51 @@ class Ingest:
         result.tables["sessions"] = [session]
         return result
 
-    def _decode(self, row: SourceRow, found: Probe, scratch: Path) -> np.ndarray | None:
+    def _look(self, row: SourceRow, scratch: Path) -> "_Recorded":
+        """Find the streams of a row, and how their clocks run."""
+        found = probe(
+            self.root / row.uri,
+            language=row.language,
+            video_stream=row.video_stream,
+            audio_stream=None if row.audio_uri else row.audio_stream,
+        )
+        heard = found
         if row.audio_uri:
-            found = probe(self.root / row.audio_uri)
-        if not found.has_audio:
-            return None
-        if row.channel is not None and row.channel >= found.channels:
-            raise Rejected("no_such_channel", f"{row.participant}: channel {row.channel} of {found.channels}")
-        return decode_audio(self.root / (row.audio_uri or row.uri), self.rate_hz, row.channel, scratch)
+            heard = probe(self.root / row.audio_uri, language=row.language, audio_stream=row.audio_stream)
+        if not found.has_video and not heard.has_audio:
+            raise Rejected("no_streams", f"{row.participant}: neither picture nor sound")
+        if heard.has_audio and row.channel is not None and row.channel >= heard.channels:
+            raise Rejected("no_such_channel", f"{row.participant}: channel {row.channel} of {heard.channels}")
+        picture = timeline(found.source, scratch) if found.has_video else None
+        sound = timeline(heard.source, scratch) if heard.has_audio and (row.audio_uri or not picture) else picture
+        return _Recorded(
+            claimed_ms=0 if row.audio_uri else found.duration_ms,
+            picture=picture,
+            sound=sound if heard.has_audio else None,
+        )
 
-    def _end_ms(self, rows: Sequence[SourceRow], probes: Sequence[Probe], sounds: Sequence[np.ndarray | None]) -> int:
+    def _decode(self, row: SourceRow, one: "_Recorded", scratch: Path) -> np.ndarray | None:
+        if one.sound is None:
+            return None
+        # Where the picture has ended, so has the track: timestamps gone astray cannot fill the disk with silence.
+        end_ms = one.picture.video_end_ms if one.picture else None
+        return decode_audio(one.sound.source, self.rate_hz, row.channel, scratch, end_ms=end_ms)
+
+    def _end_ms(
+        self, rows: Sequence[SourceRow], recorded: Sequence["_Recorded"], sounds: Sequence[np.ndarray | None]
+    ) -> int:
         """Where the first stream of the session ends, on the session's clock."""
         ends = []
-        for row, found, audio in zip(rows, probes, sounds, strict=True):
-            if not found.has_video and audio is None:
-                raise Rejected("no_streams", f"{row.participant}: neither picture nor sound")
+        for row, one, audio in zip(rows, recorded, sounds, strict=True):
             lengths = []
-            if found.has_video:
-                lengths.append(video_duration_ms(self.root / row.uri))
-            if audio is not None:
+            if one.picture:
+                lengths.append(one.picture.video_end_ms or 0)
+            if one.sound and audio is not None:
                 lengths.append(len(audio) * 1000 // self.rate_hz)
-            if not row.audio_uri and min(lengths) < found.duration_ms - TRUNCATED_MS:
-                raise Rejected("truncated", f"{row.participant}: {min(lengths)} of {found.duration_ms} ms")
+                if lengths[-1] > (one.sound.audio_end_ms or 0) + TRUNCATED_MS:
+                    raise Rejected("changes_format", f"{row.participant}: sample rate or channels change on the way")
+            if min(lengths) < one.claimed_ms - TRUNCATED_MS:
+                raise Rejected("truncated", f"{row.participant}: {min(lengths)} of {one.claimed_ms} ms")
             ends.append(row.start_offset_ms + min(lengths))
         return min(ends)
 
@@ -271,10 +304,9 @@ class Ingest:
     def _track(
         self,
         row: SourceRow,
-        found: Probe,
+        one: "_Recorded",
         audio: np.ndarray | None,
         bleed_db: float | None,
-        rows: Sequence[SourceRow],
         job: Job,
         origin_ms: int,
         num_units: int,
@@ -282,9 +314,19 @@ class Ingest:
         result: Result,
     ) -> dict[str, Any]:
         video_path = audio_path = None
-        if found.has_video:
+        shift_ms = row.start_offset_ms - origin_ms
+        if one.picture:
             video_path = self._file(job.key, row, "mp4", scratch, result)
-            self._conform_video(row, origin_ms, num_units, result.files[video_path])
+            conform_video(
+                one.picture.source,
+                result.files[video_path],
+                lead_ms=shift_ms,
+                num_frames=num_units * FRAMES_PER_UNIT,
+                width=self.width,
+                height=self.height,
+                crop=row.crop,
+                crf=self.crf,
+            )
         if audio is not None:
             audio_path = self._file(job.key, row, "wav", scratch, result)
             write_wav(result.files[audio_path], audio, self.rate_hz)
@@ -312,24 +354,16 @@ class Ingest:
             "mixed": [span._asdict() for span in mixed],
             "attributed": row.audio_kind == "own" or row.rttm_uri is not None,
             "bleed_db": bleed_db,
+            "audio_filled_ms": _within_ms(one.sound.audio_gaps, shift_ms, num_units) if one.sound else None,
+            "audio_cut_ms": one.sound.audio_cut_ms if one.sound else None,
+            "video_held_ms": _within_ms(one.picture.video_holds, shift_ms, num_units) if one.picture else None,
+            "clock_joins": max(clock.joins for clock in (one.picture, one.sound) if clock),
         }
 
     def _file(self, session_id: str, row: SourceRow, suffix: str, scratch: Path, result: Result) -> str:
         name = f"tracks/{session_id}/{row.participant}.{suffix}"
         result.files[name] = scratch / f"{row.participant}.{suffix}"
         return name
-
-    def _conform_video(self, row: SourceRow, origin_ms: int, num_units: int, target: Path) -> None:
-        conform_video(
-            self.root / row.uri,
-            target,
-            lead_ms=row.start_offset_ms - origin_ms,
-            num_frames=num_units * FRAMES_PER_UNIT,
-            width=self.width,
-            height=self.height,
-            crop=row.crop,
-            crf=self.crf,
-        )
 
     def _words(
         self, session_id: str, row: SourceRow, origin_ms: int, num_units: int, scratch: Path, result: Result
@@ -360,8 +394,14 @@ def _tuples(record: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
 
 
-def _layout(rows: Sequence[SourceRow], probes: Sequence[Probe]) -> str:
-    if not any(found.has_video for found in probes):
+def _within_ms(spans: Sequence[Span], shift_ms: int, num_units: int) -> int:
+    """How much of a file's `spans` lies within the tracks."""
+    moved = [Span(start + shift_ms, end + shift_ms) for start, end in spans]
+    return sum(end - start for start, end in intersect_spans([Span(0, num_units * UNIT_MS)], moved))
+
+
+def _layout(rows: Sequence[SourceRow], recorded: Sequence[_Recorded]) -> str:
+    if not any(one.picture for one in recorded):
         return "mixed" if any(row.audio_kind == "shared" for row in rows) else "audio_only"
     if any(row.crop for row in rows):
         return "split_screen"
@@ -402,7 +442,7 @@ def _check_crops(root: Path, rows: Sequence[SourceRow]) -> None:
         if row.crop is None:
             continue
         try:
-            found = probe(root / row.uri)
+            found = probe(root / row.uri, video_stream=row.video_stream)
         except Rejected:
             continue
         x, y, width, height = row.crop
@@ -422,7 +462,7 @@ class _Digests:
         self.used: dict[str, list[Any]] = {}
 
     def of(self, file: Path) -> str:
-        media.check_file(file)
+        check_file(file)
         state = file.stat()
         entry = self.known.get(str(file))
         if entry is None or entry[:2] != [state.st_size, state.st_mtime_ns]:

@@ -1,8 +1,7 @@
 """Media files <-> arrays and tracks: the only code that touches ffmpeg, decord and PyAV.
 
-Sources are probed with PyAV (the ffmpeg of imageio-ffmpeg has no ffprobe) and conformed with ffmpeg. Our own
-tracks are read with decord, frame-exact on their closed GOPs of one unit without B-frames; PyAV stands in where decord
-has no wheel.
+Sources are looked into by probing.py and conformed here, with ffmpeg. Our own tracks are read with decord, frame-exact
+on their closed GOPs of one unit without B-frames; PyAV stands in where decord has no wheel.
 """
 
 import errno
@@ -27,41 +26,47 @@ import numpy as np
 from pipelines.stage import Rejected
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT, Span
 
-# Files that name other files or addresses. A recording is none of them, and opening one could read what is not ours.
-PLAYLISTS = frozenset({"hls", "concat", "dash", "sdp", "rtsp", "imf", "webm_dash_manifest", "vapoursynth", "image2"})
 WRITTEN_SAMPLES = 1 << 20  # at a time
 SILENCE_EDGE_MS = 10  # fade at the edges of gated audio, so that gating makes no clicks
+GAP_S = 0.018  # sound this far from its timestamp is moved there; less than a packet of any common codec (20 ms)
+# BT.2408: diffuse white of HDR lies at 203 cd/m2. It becomes 1, what is below 0.3 of it stays, what is above is bent
+# so that 1000 cd/m2 still fits.
+HDR_WHITE_CD_M2 = 203
+HDR_PEAK_CD_M2 = 1000
+HDR_KEPT = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
-    """What a source file holds."""
+class Picture:
+    """How the pixels of a source are coded."""
 
-    duration_ms: int
-    has_video: bool
-    width: int  # pixels as displayed, after rotation and pixel aspect; 0 without video
-    height: int
-    has_audio: bool
-    channels: int  # of the first audio stream; 0 without audio
+    matrix: str  # of YUV, as ffmpeg's scale names it
+    curve: str  # sdr, pq or hlg
+    wide_gamut: bool  # BT.2020 primaries
+    is_rgb: bool
 
 
-def _address(path: Path) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A media file, and what of it is taken."""
+
+    path: Path
+    video: int | None  # index among all streams of the file
+    audio: int | None
+    start_s: float  # the timestamp of the file's first instant
+    picture: Picture | None  # None without video
+    audio_weights: tuple[float, ...]  # of each channel in the mono sound
+
+
+def address(path: Path) -> str:
     """A path as ffmpeg's own libraries take it, whatever its name: `-y.mp4` is no option, `http:x` no protocol."""
     return f"file:{path}"
 
 
-def _open(path: Path) -> "av.container.InputContainer":
-    """A source, opened so that it can lead to no other file and no network."""
-    container = av.open(_address(path), options={"protocol_whitelist": "file"})
-    if PLAYLISTS & set(container.format.name.split(",")):
-        container.close()
-        raise Rejected("playlist", f"{path.name}: {container.format.name} names other files; give the recording itself")
-    return container
-
-
-def _input(path: Path):  # type: ignore[no-untyped-def]  # of ffmpeg-python
-    # One decoder thread: sessions run in parallel, and threads of one decoder cost more than they give.
-    return ffmpeg.input(_address(path), protocol_whitelist="file,pipe", threads=1)
+def _input(source: Source):  # type: ignore[no-untyped-def]  # of ffmpeg-python
+    # One decoder thread: sessions run in parallel, and threads of one decoder cost more than they give. ffmpeg's own
+    # mending of timestamps (no copyts) looks at one stream at a time, and would move sound against picture.
+    return ffmpeg.input(address(source.path), protocol_whitelist="file,pipe", threads=1, copyts=None)
 
 
 @cache
@@ -69,80 +74,35 @@ def ffmpeg_path() -> str:
     return imageio_ffmpeg.get_ffmpeg_exe()
 
 
-def check_file(path: Path) -> None:
-    """Raises Rejected `missing_file`, or `not_a_file` for what could block for ever (a FIFO, a device) or a folder."""
-    if not path.exists():
-        raise Rejected("missing_file", str(path))
-    if not path.is_file():
-        raise Rejected("not_a_file", f"{path}: a folder, FIFO or device; give the recording itself")
-
-
-def probe(path: Path) -> Probe:
-    """Look into a source file. Raises Rejected `unreadable`, `playlist`, or as `check_file`."""
-    check_file(path)
-    try:
-        with _open(path) as container:
-            # A stream whose codec nobody knows is no stream to us; a cover picture is no film.
-            video = next((one for one in container.streams.video if one.codec_context and not _is_cover(one)), None)
-            audio = next((one for one in container.streams.audio if one.codec_context), None)
-            ends = [
-                float(stream.duration * stream.time_base)
-                for stream in (video, audio)
-                if stream is not None and stream.duration and stream.time_base
-            ]
-            if container.duration:
-                ends.append(container.duration / av.time_base)
-            width, height = _displayed_size(container, video) if video is not None else (0, 0)
-            return Probe(
-                duration_ms=round(1000 * max(ends, default=0)),
-                has_video=video is not None,
-                width=width,
-                height=height,
-                has_audio=audio is not None,
-                channels=audio.codec_context.channels if audio is not None else 0,
-            )
-    except (av.error.FFmpegError, ValueError) as error:
-        raise Rejected("unreadable", f"{path.name}: {type(error).__name__}, {path.stat().st_size} bytes") from error
-
-
-def _is_cover(stream: "av.VideoStream") -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def _displayed_size(container: "av.container.InputContainer", video: "av.VideoStream") -> tuple[int, int]:
-    width, height = video.codec_context.width, video.codec_context.height
-    aspect = video.sample_aspect_ratio
-    if aspect:
-        width = round(width * aspect)
-    frame = next(iter(container.decode(video)), None)
-    rotation = getattr(frame, "rotation", 0) or 0 if frame is not None else 0
-    return (height, width) if rotation % 180 else (width, height)
-
-
-def decode_audio(path: Path, rate_hz: int, channel: int | None, scratch: Path | None = None) -> np.ndarray:
-    """The first audio stream as mono float32 (num_samples,) at `rate_hz`, from media time 0.
+def decode_audio(
+    source: Source, rate_hz: int, channel: int | None, scratch: Path | None = None, *, end_ms: int | None = None
+) -> np.ndarray:
+    """The chosen audio stream as mono float32 (num_samples,) at `rate_hz`, from media time 0 to its end or `end_ms`.
 
     The samples lie in a file of `scratch` that has no name any more: hours of them take no memory.
 
-    `channel` picks one source channel; None averages all. Media time is kept: late-starting audio is padded, gaps in
-    the timestamps are filled with silence (aresample async), so sample n is at n / rate_hz of the file's clock.
-    Raises Rejected `unreadable` when ffmpeg fails or finds nothing.
+    `channel` picks one source channel; None adds them up by `source.audio_weights`. Media time is kept: late-starting
+    audio is padded, gaps in the timestamps are filled with silence and overlaps cut (aresample async), so sample n is
+    at n / rate_hz of the file's clock. Raises Rejected `unreadable` when ffmpeg fails or finds nothing.
     """
-    stream = _input(path).audio
-    if channel is not None:
-        stream = stream.filter("pan", args=f"mono|c0=c{channel}")
-    stream = stream.filter("aresample", rate_hz, **{"async": 1, "first_pts": 0})
-    command = stream.output("pipe:", format="f32le", ac=1, ar=rate_hz).global_args("-v", "error", "-nostdin", "-xerror")
+    weights = source.audio_weights if channel is None else [float(one == channel) for one in range(channel + 1)]
+    mix = "+".join(f"{weight:.6f}*c{one}" for one, weight in enumerate(weights) if weight)
+    stream = _input(source)[str(source.audio)].filter("pan", args=f"mono|c0={mix}")
+    stream = stream.filter("asetpts", f"PTS-({source.start_s:.6f})/TB")
+    stream = stream.filter("aresample", rate_hz, **{"async": 1, "first_pts": 0, "min_hard_comp": GAP_S})
+    limit = {} if end_ms is None else {"t": end_ms / 1000}
+    command = stream.output("pipe:", format="f32le", ac=1, ar=rate_hz, **limit)
+    command = command.global_args("-v", "error", "-nostdin", "-xerror")
     with tempfile.TemporaryFile(dir=scratch) as held:
-        with _running(command.compile(cmd=ffmpeg_path()), stdout=held) as process:
+        with running(command.compile(cmd=ffmpeg_path()), stdout=held) as process:
             _, errors = process.communicate()
         if process.returncode or not held.seek(0, os.SEEK_END):
-            raise Rejected("unreadable", f"{path.name}: audio: {_complaint(errors)}")
+            raise Rejected("unreadable", f"{source.path.name}: audio: {_complaint(errors)}")
         return np.memmap(held, np.float32, mode="r")
 
 
 def conform_video(
-    source: Path,
+    source: Source,
     target: Path,
     *,
     lead_ms: int,
@@ -152,68 +112,92 @@ def conform_video(
     crop: tuple[int, int, int, int] | None,
     crf: int,
 ) -> None:
-    """The first video stream -> `num_frames` at constant 25 fps, H.264 without B-frames, a keyframe every unit.
+    """The chosen video stream -> `num_frames` at constant 25 fps, H.264 without B-frames, a keyframe every unit.
 
-    Frame n shows track time 40 n ms; the file's media time 0 lies at track time `lead_ms` (negative: its beginning is
-    cut). Frames missing at either end repeat their neighbour. The picture is scaled to cover width x height and cut
-    around its centre. One encoder thread: x264's output depends on their number.
+    Frame n shows the source frame nearest to track time 40 n ms; over a gap the frame before it stands, until 20 ms
+    before the next. The file's media time 0 lies at track time `lead_ms` (negative: its beginning is cut). Frames
+    missing at either end repeat their neighbour. The picture is scaled to cover width x height and cut around its
+    centre. Colours are BT.601, limited range, BT.709 curve and primaries, and tagged so. One encoder thread: x264's
+    output depends on their number.
 
     Raises:
         Rejected: `unreadable` when ffmpeg fails or delivers other than `num_frames` frames.
     """
-    stream = _input(source).video
-    if crop:
-        x, y, crop_width, crop_height = crop
-        stream = stream.filter("crop", crop_width, crop_height, x, y)
-    stream = stream.filter("setpts", f"PTS+({lead_ms / 1000})/TB")
-    # fps before scaling: dropped frames cost no scaling. start_time 0 repeats the first frame back to the start.
-    stream = stream.filter("fps", fps=FRAME_RATE_HZ, start_time=0, round="near")
-    stream = stream.filter("scale", width, height, force_original_aspect_ratio="increase", flags="area")
-    stream = stream.filter("crop", width, height).filter("setsar", 1)
-    stream = stream.filter("tpad", stop_mode="clone", stop=num_frames)
-    command = stream.output(
-        str(target),
-        vframes=num_frames,
-        vcodec="libx264",
-        preset="veryfast",
-        crf=crf,
-        pix_fmt="yuv420p",
-        g=FRAMES_PER_UNIT,
-        keyint_min=FRAMES_PER_UNIT,
-        sc_threshold=0,
-        bf=0,
-        threads=1,
-        map_metadata=-1,
-        fflags="+bitexact",
-        **{"flags:v": "+bitexact+cgop"},
-    ).global_args("-v", "error", "-nostdin", "-y", "-filter_threads", "1")
-    with _running(command.compile(cmd=ffmpeg_path())) as process:
+    assert source.picture is not None
+    command = (
+        _conform(_input(source)[str(source.video)], source, lead_ms, num_frames, width, height, crop)
+        .output(
+            str(target),
+            vframes=num_frames,
+            vcodec="libx264",
+            preset="veryfast",
+            crf=crf,
+            pix_fmt="yuv420p",
+            g=FRAMES_PER_UNIT,
+            keyint_min=FRAMES_PER_UNIT,
+            sc_threshold=0,
+            bf=0,
+            threads=1,
+            map_metadata=-1,
+            fflags="+bitexact",
+            **{"flags:v": "+bitexact+cgop"},
+        )
+        .global_args("-v", "error", "-nostdin", "-y", "-filter_threads", "1")
+    )
+    with running(command.compile(cmd=ffmpeg_path())) as process:
         _, errors = process.communicate()
     if process.returncode or not target.is_file():
-        raise Rejected("unreadable", f"{source.name}: video: {_complaint(errors)}")
+        raise Rejected("unreadable", f"{source.path.name}: video: {_complaint(errors)}")
     with av.open(str(target)) as container:
         made = container.streams.video[0].frames
     if made != num_frames:
-        raise Rejected("unreadable", f"{source.name}: video: {made} of {num_frames} frames")
+        raise Rejected("unreadable", f"{source.path.name}: video: {made} of {num_frames} frames")
 
 
-def video_duration_ms(path: Path) -> int:
-    """Media time at which the last frame of the first video stream ends, found by reading packets (no decoding).
+def _conform(stream, source, lead_ms, num_frames, width, height, crop):  # type: ignore[no-untyped-def]
+    """The filters of `conform_video`."""
+    picture = source.picture
+    if not picture.is_rgb:  # Frame by frame, by their flags: next to no cost where none is interlaced.
+        stream = stream.filter("bwdif", mode="send_frame", deint="interlaced")
+    if crop:
+        x, y, crop_width, crop_height = crop
+        stream = stream.filter("crop", crop_width, crop_height, x, y)
+    # Every frame begins half way from the one before it, at most half a frame of ours early; with round=up, the last
+    # that has begun at 40 n ms is the nearest. fps before scaling: dropped frames cost no scaling. start_time 0
+    # repeats the first frame back to the start.
+    half_us = 500_000 // FRAME_RATE_HZ
+    begins = f"PTS-if(isnan(PREV_INPTS),0,clip((PTS-PREV_INPTS)/2,0,{half_us}))"
+    stream = stream.filter("settb", "AVTB").filter("setpts", f"{begins}+{lead_ms * 1000 - round(source.start_s * 1e6)}")
+    stream = stream.filter("fps", fps=FRAME_RATE_HZ, start_time=0, round="up")
+    colours = {"in_color_matrix": picture.matrix, "out_color_matrix": "bt601", "out_range": "tv"}
+    if picture.curve != "sdr" or picture.wide_gamut:
+        colours = {}
+    stream = stream.filter(
+        "scale",
+        width,
+        height,
+        force_original_aspect_ratio="increase",
+        flags="area+accurate_rnd+full_chroma_int",
+        **colours,
+    )
+    stream = stream.filter("crop", width, height).filter("setsar", 1)
+    if not colours:
+        stream = _to_standard_colours(stream, picture)
+    stream = stream.filter("format", "yuv420p")
+    stream = stream.filter(
+        "setparams", colorspace="smpte170m", color_primaries="bt709", color_trc="bt709", range="limited"
+    )
+    return stream.filter("tpad", stop_mode="clone", stop=num_frames)
 
-    Containers lie about the duration of files that were cut short; their packets do not.
-    Raises Rejected `truncated` when the container breaks off.
-    """
-    try:
-        with _open(path) as container:
-            video = container.streams.video[0]
-            end = 0.0
-            for packet in container.demux(video):
-                if packet.pts is not None and packet.time_base:
-                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            # ffmpeg counts from the container's first instant, whatever its timestamps say.
-            return round((end - (container.start_time or 0) / av.time_base) * 1000)
-    except (av.error.FFmpegError, ValueError) as error:
-        raise Rejected("truncated", f"{path.name}: {type(error).__name__} while reading packets") from error
+
+def _to_standard_colours(stream, picture):  # type: ignore[no-untyped-def]
+    """HDR and wide gamut -> BT.601, limited range, after scaling, where pixels are few."""
+    if picture.curve != "sdr":
+        stream = stream.filter("zscale", transfer="linear", npl=HDR_WHITE_CD_M2).filter("format", "gbrpf32le")
+        stream = stream.filter("zscale", primaries="bt709")
+        peak = HDR_PEAK_CD_M2 / HDR_WHITE_CD_M2
+        stream = stream.filter("tonemap", "mobius", param=HDR_KEPT, peak=f"{peak:.4f}", desat=0)
+    return stream.filter("zscale", matrix="170m", primaries="bt709", transfer="bt709", range="limited")
 
 
 def gate_audio(audio_T: np.ndarray, spans: Sequence[Span], rate_hz: int) -> np.ndarray:
@@ -329,7 +313,7 @@ def write_video(
             **{"flags:v": "+bitexact"},
             **options,
         ).global_args("-v", "error", "-y")
-        with _running(command.compile(cmd=ffmpeg_path()), stdin=subprocess.PIPE) as process:
+        with running(command.compile(cmd=ffmpeg_path()), stdin=subprocess.PIPE) as process:
             _, errors = process.communicate(np.ascontiguousarray(frames_THWC).tobytes())
         if process.returncode:
             raise RuntimeError(f"ffmpeg could not write {path}: {_complaint(errors)}")
@@ -340,7 +324,7 @@ def write_video(
 
 
 @contextmanager
-def _running(
+def running(
     command: list[str], *, stdin: int = subprocess.DEVNULL, stdout: "int | IO[bytes]" = subprocess.DEVNULL
 ) -> "Iterator[subprocess.Popen[bytes]]":
     """A child that ends with its parent: killed on any way out of the block, and by the kernel when a worker dies."""

@@ -18,7 +18,9 @@ class SourceRow:
     uri: str  # the media file
     speaker_id: str | None = None  # pseudonymous person; unknown people are never recognised across sessions
     audio_uri: str | None = None  # where the sound lies, when not in `uri`
-    channel: int | None = None  # audio channel of this participant, from 0; all are averaged when not given
+    video_stream: int | None = None  # of several in the file, from 0; chosen as probing.py says when not given
+    audio_stream: int | None = None  # likewise, in the file that holds the sound; `language` chooses, too
+    channel: int | None = None  # audio channel of this participant, from 0; all are mixed when not given
     crop: tuple[int, int, int, int] | None = None  # x, y, width, height in displayed pixels
     start_offset_ms: int = 0  # session time of the file's first instant
     audio_kind: str = "own"  # own, or shared: the sound holds everybody

@@ -117,7 +117,7 @@ def _row(given: Mapping[str, Any], where: str) -> SourceRow:
     for key in ("session_id", "participant"):
         if not _ID.fullmatch(values[key]):
             raise InputError(f"{where}: {key} `{values[key]}`: expected letters, digits, _ and - only")
-    for key in ("channel", "start_offset_ms"):
+    for key in ("video_stream", "audio_stream", "channel", "start_offset_ms"):
         if key in values:
             if not values[key].isdecimal():
                 raise InputError(f"{where}: {key} `{values[key]}`: expected a whole number, 0 or more")

@@ -92,6 +92,28 @@ TRACKS = Table(
             unit="dB",
             nullable=True,
         ),
+        field(
+            "audio_filled_ms",
+            MS,
+            "of the track without sound in the source, filled with silence; null: no audio",
+            unit="ms",
+            nullable=True,
+        ),
+        field(
+            "audio_cut_ms",
+            MS,
+            "sound of the source dropped because its timestamps overlap what came before; null: no audio",
+            unit="ms",
+            nullable=True,
+        ),
+        field(
+            "video_held_ms",
+            MS,
+            "of the track under pictures that stand for over 500 ms, as the source has no fresh ones; null: no video",
+            unit="ms",
+            nullable=True,
+        ),
+        field("clock_joins", pa.int32(), "times the source's timestamps began anew and were put in line", unit="times"),
     ),
 )
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.media import probe
+from pipelines.probing import probe
 from pipelines.source_row import COLUMNS
 from pipelines.sources import find_sources
 from pipelines.splits import split_of
