@@ -7,9 +7,11 @@ clock), and end together, at the earliest end, cut to whole units. From here on 
 import hashlib
 import json
 import sys
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ import numpy as np
 from pipelines import bleed, languages, media, probing, rttm, word_files
 from pipelines.files import file_sha256, write_json_atomic
 from pipelines.forgotten import digest, forgotten
-from pipelines.media import conform_video, decode_audio, gate_audio, write_wav
+from pipelines.local_ray import spread
+from pipelines.media import conform_video, decode_audio, gate_audio, join_videos, write_wav
 from pipelines.probing import Timeline, check_file, probe, timeline
 from pipelines.remote import fetch, folder_at, is_remote, settings, stamps, use_settings
 from pipelines.rttm import read_rttm
@@ -40,6 +43,7 @@ from wanstreamer.clock import (
 from wanstreamer.errors import InputError
 
 SOURCE_NOTE = "ingest-source.json"  # where the recordings were, for whoever must find them again
+SPAN_UNITS = 1875  # 5 minutes: of longer recordings, spans are made side by side
 TRUNCATED_MS = 1000  # a stream that ends this much before its container says has lost its end
 
 
@@ -52,7 +56,7 @@ class IngestParams:
     width: int = 64  # pixels; the tiny scale. 336 x 192 serves the larger ones
     height: int = 48
     rate_hz: int = 16000
-    crf: int = 16  # x264 quality of the tracks; at 64 x 48 the loss stays below the VAE's
+    qp: int = 22  # x264 quantiser of the tracks; at 64 x 48 the loss stays below the VAE's
     split_salt: str = "wanstreamer"  # another salt deals the people out anew
     valid_fraction: float = 0.1
     test_fraction: float = 0.2
@@ -125,7 +129,7 @@ def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
         jobs.append(Job(key=session_id, spec={"rows": records, "split": split}, inputs=inputs))
     digests.save()
     # Where the source lies and how people are dealt out do not decide a session's tracks: the job says what does.
-    looks = {name: getattr(params, name) for name in ("width", "height", "rate_hz", "crf")}
+    looks = {name: getattr(params, name) for name in ("width", "height", "rate_hz", "qp")}
     counts = run_keys(
         data,
         "ingest",
@@ -135,6 +139,7 @@ def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
         tables=("sessions", "tracks"),
         modules=(sys.modules[__name__], probing, languages, media, bleed, rttm, word_files),
         workers=workers,
+        spreads=True,
         setup={"root": str(root), "reach": settings() if is_remote(root) else None, **looks},
         rejections=rejections,
     )
@@ -163,13 +168,13 @@ class Ingest:
     """Conforms one session: rows of the manifest -> track files and rows of `sessions` and `tracks`."""
 
     def __init__(
-        self, root: str, width: int, height: int, rate_hz: int, crf: int, reach: dict[str, Any] | None = None
+        self, root: str, width: int, height: int, rate_hz: int, qp: int, reach: dict[str, Any] | None = None
     ) -> None:
         if reach:
             use_settings(reach)
         self.source = folder_at(root)
         self.root = self.source  # where the files of the session in work are
-        self.width, self.height, self.rate_hz, self.crf = width, height, rate_hz, crf
+        self.width, self.height, self.rate_hz, self.qp = width, height, rate_hz, qp
 
     def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
         rows = [SourceRow(**_tuples(record)) for record in job.spec["rows"]]
@@ -190,9 +195,10 @@ class Ingest:
         bleed_db = bleed.loudest_bleed_db(
             [audio if alone else None for audio, alone in zip(tracks_audio, own, strict=True)], self.rate_hz
         )
-        for row, one, audio, level in zip(rows, recorded, tracks_audio, bleed_db, strict=True):
+        videos = self._conform_videos(rows, recorded, origin_ms, num_units, scratch)
+        for row, one, audio, video, level in zip(rows, recorded, tracks_audio, videos, bleed_db, strict=True):
             result.tables["tracks"].append(
-                self._track(row, one, audio, level, job, origin_ms, num_units, scratch, result)
+                self._track(row, one, audio, video, level, job, origin_ms, num_units, scratch, result)
             )
         first = rows[0]
         session = {
@@ -301,11 +307,56 @@ class Ingest:
         others = merge_spans(span for name, theirs in spans.items() if name != row.rttm_speaker for span in theirs)
         return intersect_spans([whole], intersect_spans(own, others))
 
+    def _conform_videos(
+        self, rows: Sequence[SourceRow], recorded: Sequence["_Recorded"], origin_ms: int, num_units: int, scratch: Path
+    ) -> list[Path | None]:
+        """A video per row that has a picture; those of long recordings in spans, side by side where cores are idle."""
+        videos: list[Path | None] = []
+        calls, pieces = [], []
+        for row, one in zip(rows, recorded, strict=True):
+            if not one.picture:
+                videos.append(None)
+                continue
+            video = scratch / f"{row.participant}.mp4"
+            videos.append(video)
+            shift_ms = row.start_offset_ms - origin_ms
+            spans = list(video_spans(one.picture, shift_ms, num_units))
+            names = [scratch / f"{row.participant}.{number}.mp4" for number in range(len(spans))]
+            for name, (first_unit, last_unit, seek_ms) in zip(names, spans, strict=True):
+                calls.append(
+                    partial(
+                        conform_video,
+                        one.picture.source,
+                        name,
+                        lead_ms=shift_ms,
+                        first_frame=first_unit * FRAMES_PER_UNIT,
+                        num_frames=(last_unit - first_unit) * FRAMES_PER_UNIT,
+                        seek_ms=seek_ms,
+                        width=self.width,
+                        height=self.height,
+                        crop=row.crop,
+                        qp=self.qp,
+                    )
+                )
+            pieces.append((video, names))
+        if len(calls) > len(pieces):
+            spread(calls)
+        else:
+            for call in calls:
+                call()
+        for video, names in pieces:
+            if len(names) == 1:
+                names[0].replace(video)
+            else:
+                join_videos(names, video)
+        return videos
+
     def _track(
         self,
         row: SourceRow,
         one: "_Recorded",
         audio: np.ndarray | None,
+        video: Path | None,
         bleed_db: float | None,
         job: Job,
         origin_ms: int,
@@ -315,18 +366,8 @@ class Ingest:
     ) -> dict[str, Any]:
         video_path = audio_path = None
         shift_ms = row.start_offset_ms - origin_ms
-        if one.picture:
+        if video is not None:
             video_path = self._file(job.key, row, "mp4", scratch, result)
-            conform_video(
-                one.picture.source,
-                result.files[video_path],
-                lead_ms=shift_ms,
-                num_frames=num_units * FRAMES_PER_UNIT,
-                width=self.width,
-                height=self.height,
-                crop=row.crop,
-                crf=self.crf,
-            )
         if audio is not None:
             audio_path = self._file(job.key, row, "wav", scratch, result)
             write_wav(result.files[audio_path], audio, self.rate_hz)
@@ -392,6 +433,25 @@ class Ingest:
 def _tuples(record: dict[str, Any]) -> dict[str, Any]:
     """A row that travelled as JSON, with its lists as tuples again."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+
+
+def video_spans(picture: Timeline, shift_ms: int, num_units: int) -> Iterator[tuple[int, int, int | None]]:
+    """First and last unit of the spans a track's video is made in, and the media time to seek to.
+
+    None: from the beginning. A span begins where fresh frames come, and is decoded from the keyframe before the last
+    one that precedes it: what is decoded from there on is what a decoder that read all would show.
+    """
+    holds = [Span(start + shift_ms, end + shift_ms) for start, end in picture.video_holds]
+    keys_ms = sorted(picture.video_keys_ms)
+    first, seek_ms = 0, None
+    for unit in range(SPAN_UNITS, num_units - SPAN_UNITS // 2, SPAN_UNITS):
+        begin_ms = unit * UNIT_MS
+        before = bisect_left(keys_ms, begin_ms - shift_ms - UNIT_MS)
+        if before < 2 or any(start - UNIT_MS <= begin_ms <= end + UNIT_MS for start, end in holds):
+            continue
+        yield first, unit, seek_ms
+        first, seek_ms = unit, keys_ms[before - 2] + 1
+    yield first, num_units, seek_ms
 
 
 def _within_ms(spans: Sequence[Span], shift_ms: int, num_units: int) -> int:

@@ -8,10 +8,10 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wanstreamer.errors import InputError
 
@@ -19,6 +19,7 @@ from wanstreamer.errors import InputError
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 PACKAGES = ("pipelines", "schemas", "tools", "wanstreamer")
 CONNECT_S = 10
+Result = TypeVar("Result")
 SHARED = "WANSTREAMER_RAY"  # address of a Ray that was started here, so with ONE_THREAD
 
 
@@ -47,6 +48,30 @@ def ray_session(workers: int) -> Iterator[int]:
     finally:
         if started:
             ray.shutdown()
+
+
+def spread(calls: Sequence[Callable[[], Result]]) -> list[Result]:
+    """What the calls return, in their order; inside a worker, made by as many workers as are free.
+
+    A task waits without holding its core; an actor would hold it, so only stages that run as tasks may spread.
+    The first exception ends all.
+    """
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return [call() for call in calls]
+    once = ray.remote(num_cpus=1)(_call)
+    handles = [once.remote(call) for call in calls]
+    try:
+        return list(ray.get(handles))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    finally:
+        for handle in handles:
+            ray.cancel(handle, force=True)
+
+
+def _call(call: Callable[[], Result]) -> Result:
+    return call()
 
 
 def runtime_env() -> dict[str, Any]:

@@ -14,6 +14,7 @@ import wave
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -63,10 +64,11 @@ def address(path: Path) -> str:
     return f"file:{path}"
 
 
-def _input(source: Source):  # type: ignore[no-untyped-def]  # of ffmpeg-python
+def _input(source: Source, seek_ms: int | None = None):  # type: ignore[no-untyped-def]  # of ffmpeg-python
     # One decoder thread: sessions run in parallel, and threads of one decoder cost more than they give. ffmpeg's own
     # mending of timestamps (no copyts) looks at one stream at a time, and would move sound against picture.
-    return ffmpeg.input(address(source.path), protocol_whitelist="file,pipe", threads=1, copyts=None)
+    seek = {} if seek_ms is None else {"ss": seek_ms / 1000, "noaccurate_seek": None}
+    return ffmpeg.input(address(source.path), protocol_whitelist="file,pipe", threads=1, copyts=None, **seek)
 
 
 @cache
@@ -106,32 +108,40 @@ def conform_video(
     target: Path,
     *,
     lead_ms: int,
+    first_frame: int = 0,
     num_frames: int,
+    seek_ms: int | None = None,
     width: int,
     height: int,
     crop: tuple[int, int, int, int] | None,
-    crf: int,
+    qp: int,
 ) -> None:
-    """The chosen video stream -> `num_frames` at constant 25 fps, H.264 without B-frames, a keyframe every unit.
+    """The chosen video stream -> frames of a track, 25 fps, H.264 without B-frames, a keyframe every unit.
+
+    `num_frames` of them from `first_frame` on; with `seek_ms`, decoding begins at the last keyframe before that media
+    time. A track's frames do not depend on the spans it is made in: nothing that x264 does with a constant quantiser
+    reaches over a keyframe.
 
     Frame n shows the source frame nearest to track time 40 n ms; over a gap the frame before it stands, until 20 ms
     before the next. The file's media time 0 lies at track time `lead_ms` (negative: its beginning is cut). Frames
-    missing at either end repeat their neighbour. The picture is scaled to cover width x height and cut around its
-    centre. Colours are BT.601, limited range, BT.709 curve and primaries, and tagged so. One encoder thread: x264's
-    output depends on their number.
+    missing at either end of the track repeat their neighbour. The picture is scaled to cover width x height and cut
+    around its centre. Colours are BT.601, limited range, BT.709 curve and primaries, and tagged so. One encoder thread:
+    x264's output depends on their number.
 
     Raises:
         Rejected: `unreadable` when ffmpeg fails or delivers other than `num_frames` frames.
     """
     assert source.picture is not None
     command = (
-        _conform(_input(source)[str(source.video)], source, lead_ms, num_frames, width, height, crop)
+        _conform(
+            _input(source, seek_ms)[str(source.video)], source, lead_ms, first_frame, num_frames, width, height, crop
+        )
         .output(
             str(target),
             vframes=num_frames,
             vcodec="libx264",
             preset="veryfast",
-            crf=crf,
+            qp=qp,
             pix_fmt="yuv420p",
             g=FRAMES_PER_UNIT,
             keyint_min=FRAMES_PER_UNIT,
@@ -154,7 +164,23 @@ def conform_video(
         raise Rejected("unreadable", f"{source.path.name}: video: {made} of {num_frames} frames")
 
 
-def _conform(stream, source, lead_ms, num_frames, width, height, crop):  # type: ignore[no-untyped-def]
+def join_videos(pieces: Sequence[Path], target: Path) -> None:
+    """Tracks of `conform_video` end to end, packet by packet."""
+    with av.open(str(target), "w", format="mp4", options={"fflags": "+bitexact"}) as joined:
+        stream, frame = None, 0
+        for piece in pieces:
+            with av.open(str(piece)) as container:
+                video = container.streams.video[0]
+                stream = stream or joined.add_stream_from_template(video)
+                for packet in container.demux(video):
+                    if packet.size:
+                        packet.pts = packet.dts = frame
+                        packet.duration, packet.time_base, packet.stream = 1, Fraction(1, FRAME_RATE_HZ), stream
+                        joined.mux(packet)
+                        frame += 1
+
+
+def _conform(stream, source, lead_ms, first_frame, num_frames, width, height, crop):  # type: ignore[no-untyped-def]
     """The filters of `conform_video`."""
     picture = source.picture
     if not picture.is_rgb:  # Frame by frame, by their flags: next to no cost where none is interlaced.
@@ -163,12 +189,13 @@ def _conform(stream, source, lead_ms, num_frames, width, height, crop):  # type:
         x, y, crop_width, crop_height = crop
         stream = stream.filter("crop", crop_width, crop_height, x, y)
     # Every frame begins half way from the one before it, at most half a frame of ours early; with round=up, the last
-    # that has begun at 40 n ms is the nearest. fps before scaling: dropped frames cost no scaling. start_time 0
-    # repeats the first frame back to the start.
+    # that has begun at 40 n ms is the nearest. fps before scaling: dropped frames cost no scaling. start_time repeats
+    # the first frame back to the start, and drops what was decoded before it.
     half_us = 500_000 // FRAME_RATE_HZ
     begins = f"PTS-if(isnan(PREV_INPTS),0,clip((PTS-PREV_INPTS)/2,0,{half_us}))"
     stream = stream.filter("settb", "AVTB").filter("setpts", f"{begins}+{lead_ms * 1000 - round(source.start_s * 1e6)}")
-    stream = stream.filter("fps", fps=FRAME_RATE_HZ, start_time=0, round="up")
+    stream = stream.filter("fps", fps=FRAME_RATE_HZ, start_time=first_frame / FRAME_RATE_HZ, round="up")
+    stream = stream.filter("setpts", f"PTS-{first_frame}")
     colours = {"in_color_matrix": picture.matrix, "out_color_matrix": "bt601", "out_range": "tv"}
     if picture.curve != "sdr" or picture.wide_gamut:
         colours = {}

@@ -5,6 +5,7 @@ read from packets. Which stream of a kind is taken: the one the manifest names; 
 are no cover picture, the first in the row's language, then the first that is flagged as default, then the first.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from wanstreamer.clock import Span
 
 # Files that name other files or addresses. A recording is none of them, and opening one could read what is not ours.
 PLAYLISTS = frozenset({"hls", "concat", "dash", "sdp", "rtsp", "imf", "webm_dash_manifest", "vapoursynth", "image2"})
+SEEKS_EXACTLY = frozenset({"mov", "matroska"})  # formats with an index of keyframes
 HELD_MS = 500  # a picture that stands longer has no fresh frames; slower than any camera, 2 Hz
 BACK_S = 0.1  # timestamps that fall back by more begin anew; interleaving and B-frames explain less
 AHEAD_S = 3600.0  # timestamps that leap ahead by more begin anew; no outage lasts so long
@@ -57,6 +59,7 @@ class Timeline:
     audio_gaps: tuple[Span, ...]  # without sound, from the first instant on; filled with silence
     audio_cut_ms: int  # sound whose time was already taken; dropped
     video_holds: tuple[Span, ...]  # over HELD_MS without a fresh frame; the one before stands
+    video_keys_ms: tuple[int, ...]  # media times that decoding can begin at; none where seeking is not exact
     joins: int  # times that timestamps began anew; what follows is put after what came before
 
 
@@ -209,7 +212,7 @@ def timeline(source: Source, scratch: Path) -> Timeline:
     """
     chosen = source
     try:
-        clocks, start_s = _clocks(source)
+        clocks, start_s, keys_ms = _clocks(source)
         shifts_s = _shifts_s(list(clocks.values()), start_s)
         if len(shifts_s) == 1:
             clocks = {index: clock.moved(shifts_s[0]) for index, clock in clocks.items()}
@@ -228,31 +231,47 @@ def timeline(source: Source, scratch: Path) -> Timeline:
         audio_gaps=audio_gaps,
         audio_cut_ms=audio_cut_ms,
         video_holds=_holds(video) if video is not None else (),
+        video_keys_ms=keys_ms if len(shifts_s) == 1 else (),
         joins=len(shifts_s) - 1,
     )
 
 
-def _packets(container: "av.container.InputContainer", source: Source) -> "Iterator[tuple[av.Packet, int, int]]":
-    """Packets of the chosen streams that have a time, with when they are decoded and shown."""
+def _packets(container: "av.container.InputContainer", source: Source) -> "Iterator[tuple[av.Packet, float, int]]":
+    """Packets of the chosen streams that have a time, with when they are decoded (nan: not said) and shown."""
     chosen = [container.streams[index] for index in (source.video, source.audio) if index is not None]
     for packet in container.demux(chosen):
         shown = packet.pts if packet.pts is not None else packet.dts
         if shown is not None and packet.time_base:
-            yield packet, packet.dts if packet.dts is not None else shown, shown
+            yield packet, packet.dts if packet.dts is not None else math.nan, shown
 
 
-def _clocks(source: Source) -> tuple[dict[int, _Clock], float]:
-    """By stream, with the timestamp of the file's first instant."""
+def _clocks(source: Source) -> tuple[dict[int, _Clock], float, tuple[int, ...]]:
+    """By stream, with the timestamp of the file's first instant, and the media times of the picture's keyframes."""
     stamps: dict[int, list[tuple[float, float, float]]] = {}
+    keys = []
     with _open(source.path) as container:
         for packet, decoded, shown in _packets(container, source):
             unit_s = float(packet.time_base)
             stamp = (decoded * unit_s, shown * unit_s, (packet.duration or 0) * unit_s)
             stamps.setdefault(packet.stream.index, []).append(stamp)
-        clocks = {index: _Clock(*np.array(found).T) for index, found in stamps.items()}
+            if packet.is_keyframe and packet.stream.index == source.video:
+                keys.append(round(1000 * (stamp[1] - source.start_s)))
+        clocks = {index: _clock(np.array(found)) for index, found in stamps.items()}
+        exact = bool(SEEKS_EXACTLY & set(container.format.name.split(",")))
         if clocks and _clock_may_restart(container):  # other programmes of a broadcast have clocks of their own
-            return clocks, min(float(clock.shown_N[clock.parts() == 0].min()) for clock in clocks.values())
-        return clocks, source.start_s
+            start_s = min(float(clock.shown_N[clock.parts() == 0].min()) for clock in clocks.values())
+            return clocks, start_s, ()
+        return clocks, source.start_s, tuple(keys) if exact else ()
+
+
+def _clock(stamps_N3: np.ndarray) -> _Clock:
+    """Columns decoded, shown, duration. Matroska does not say when the frames before the first B-frame are decoded."""
+    decoded_N, shown_N, duration_N = stamps_N3.T
+    said = np.flatnonzero(~np.isnan(decoded_N))
+    if not len(said):
+        return _Clock(shown_N, shown_N, duration_N)
+    latest = np.searchsorted(said, np.arange(len(decoded_N)), side="right") - 1
+    return _Clock(decoded_N[said[np.maximum(latest, 0)]], shown_N, duration_N)
 
 
 def _shifts_s(clocks: Sequence[_Clock], start_s: float) -> list[float]:

@@ -116,6 +116,7 @@ def run_keys(
     modules: Sequence[ModuleType],
     workers: int,
     setup: Mapping[str, Any] | None = None,
+    spreads: bool = False,
     rejections: Sequence[tuple[str, str, str]] = (),
 ) -> dict[str, Any]:
     """Run `work(job, data, scratch)` for every job whose part is missing or out of date, then write the tables.
@@ -129,6 +130,7 @@ def run_keys(
         tables: Tables this stage writes.
         modules: Modules whose code decides the result; a change of their code (not of comments) redoes the work.
         workers: Parallel worker processes.
+        spreads: The work shares a long key out over idle workers (`spread`); its class is then built for every key.
         rejections: (key, reason, detail) of keys that were turned away before they became jobs.
 
     Returns:
@@ -168,7 +170,7 @@ def run_keys(
             store=store, run_id=f"{os.getpid()}-{time.time_ns()}",
         )  # fmt: skip
         with progress(len(pending), stage) as advance:
-            for outcome in _map_ray([(job, prints[job.key]) for job in pending], worker, workers):
+            for outcome in _map_ray([(job, prints[job.key]) for job in pending], worker, workers, spreads):
                 if outcome["error"]:
                     raise InputError(outcome["error"])
                 advance()
@@ -302,7 +304,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _map_ray(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int) -> Iterator[dict[str, str]]:
+def _map_ray(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int, spreads: bool) -> Iterator[dict[str, str]]:
     """Outcomes in the order the jobs finish. An exception in a worker is a bug and stops the run."""
     with ray_session(workers) as size:
         import ray.data
@@ -314,7 +316,7 @@ def _map_ray(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int) -> 
         # One row a block: a task is a session, and finished sessions come back one by one.
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
         size = min(size, len(rows))
-        if isinstance(worker.work, type):
+        if isinstance(worker.work, type) and not spreads:
             actor: Any = _Actor  # a class, where the stubs of map expect a function
             pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
             mapped = dataset.map(actor, fn_constructor_args=(worker,), compute=pool, num_cpus=1)

@@ -73,7 +73,7 @@ def ingest_rows(folder: Path, rows: list[dict[str, Any]], session_id: str = "s")
     job = Job(key=session_id, spec={"rows": records, "split": "train"}, inputs=("x",))
     scratch, data = folder / "scratch", folder / "data"
     scratch.mkdir(exist_ok=True)
-    result = Ingest(root=str(folder), width=64, height=48, rate_hz=RATE_HZ, crf=16)(job, data, scratch)
+    result = Ingest(root=str(folder), width=64, height=48, rate_hz=RATE_HZ, qp=22)(job, data, scratch)
     for name, made in result.files.items():
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.move(made, data / name)

@@ -113,7 +113,7 @@ def run_ffmpeg(source: Path, scratch: Path, workers: int, params: IngestParams) 
             )
             command = [
                 ffmpeg_path(), "-v", "error", "-y", "-nostdin", "-threads", "1", "-i", str(path),
-                "-map", "0:v:0", "-vf", picture, "-c:v", "libx264", "-preset", "veryfast", "-crf", str(params.crf),
+                "-map", "0:v:0", "-vf", picture, "-c:v", "libx264", "-preset", "veryfast", "-qp", str(params.qp),
                 "-pix_fmt", "yuv420p", "-g", str(FRAMES_PER_UNIT), "-bf", "0", "-sc_threshold", "0", "-threads", "1",
                 "-filter_threads", "1", f"{target}.mp4", "-map", "0:a:0", "-ac", "1", "-ar", str(params.rate_hz),
                 f"{target}.wav",
