@@ -57,5 +57,5 @@ format: .venv/.dev  ## format and mend what the linter can
 bench: .venv/.core  ## latency of the streaming session
 	python -m tools.bench stream
 
-clean:  ## remove all outputs (not the environment)
-	rm -rf data
+clean:  ## remove all outputs (not the environment, nor who asked to be forgotten)
+	find data -mindepth 1 -maxdepth 1 ! -name forgotten.json -exec rm -rf {} + 2>/dev/null || true
