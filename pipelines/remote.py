@@ -51,7 +51,7 @@ def folder_at(name: str) -> Path:
     from upath import UPath
 
     with explained(name):
-        place = UPath(name)
+        place = UPath(name.rstrip("/"))
         place.fs.invalidate_cache()  # what an earlier run of this process has seen
     return cast(Path, place)
 
@@ -177,8 +177,11 @@ def fetch(root: Path, names: Sequence[str], folder: Path) -> dict[str, str]:
     found = {}
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        with explained(f"{root}/{name}"):
-            place.fs.get_file(_address(root, name), str(folder / name))
+        try:
+            with explained(f"{root}/{name}"):
+                place.fs.get_file(_address(root, name), str(folder / name))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(name) from error
         place.fs.invalidate_cache()
         found[name] = stamp(root, name)
         if found[name].rpartition(" ")[2] != str((folder / name).stat().st_size):

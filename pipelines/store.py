@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from pipelines.files import write_json_atomic
 from pipelines.forgotten import forgotten
-from pipelines.remote import CHECKSUMS, is_remote, reachable, settings, use_settings
+from pipelines.remote import CHECKSUMS, folder_at, is_remote, reachable, settings, use_settings
 from wanstreamer.errors import InputError
 
 STORES_NOTE = "parts/stores.json"  # below the data folder: where its parts were kept too, for whoever must find them
@@ -30,7 +30,7 @@ class Store:
     """Where it is, and how to reach it: goes to the workers."""
 
     uri: str
-    reach: dict[str, dict[str, Any]]
+    reach: dict[str, dict[str, Any]] = field(repr=False)  # with secrets
 
 
 def open_store(uri: str, data: Path) -> Store:
@@ -41,7 +41,7 @@ def open_store(uri: str, data: Path) -> Store:
     Raises InputError when it cannot be reached or written, or lies in the data folder.
     """
     if not is_remote(uri):
-        uri = str(Path(uri.removeprefix("file://")).resolve())
+        uri = str(folder_at(uri).resolve())
         if Path(uri).is_relative_to(data.resolve()):
             raise InputError(f"run.store {uri}: lies in the data folder {data}; name a place of its own")
     store = Store(uri=uri.rstrip("/"), reach=settings())

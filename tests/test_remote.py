@@ -12,13 +12,14 @@ from fsspec.registry import _registry, known_implementations
 from pipelines import ingest
 from pipelines.ingest import SOURCE_NOTE, IngestParams
 from pipelines.layouts import recognise, rows_of_folder
-from pipelines.remote import folder_at, is_remote
+from pipelines.remote import folder_at, is_remote, stamps
 from pipelines.sources import find_sources
 from pipelines.tables import read_rows
 from tests.s3_server import s3_server
 from tests.small_corpus import keep_in_process
 from tests.test_ingest import make_clip
 from tests.test_layouts import MAKERS
+from tools.forget import forget
 from wanstreamer.errors import InputError
 
 
@@ -96,6 +97,8 @@ def test_a_file_that_vanishes_or_changes_during_the_run_is_a_rejection(
     monkeypatch.setattr(ingest, "stamps", then_change)
     counts = ingest.run(tmp_path / "data", IngestParams(source="s3://lab/moving"), workers=1)
     assert counts["done"] == 1 and counts["rejected"] == {"changed_file": 1, "missing_file": 1}
+    rejected = {row["reason"]: row["detail"] for row in read_rows(tmp_path / "data", "rejections/ingest")}
+    assert rejected["missing_file"] == "gone/a.mp4"
 
 
 @pytest.mark.usefixtures("in_process")
@@ -127,6 +130,23 @@ def test_a_crop_outside_the_frame_stops_the_run_here_too(tmp_path: Path, s3: Any
         ingest.run(tmp_path / "data", IngestParams(source="s3://lab/crops"), workers=1)
 
 
+@pytest.mark.usefixtures("in_process")
+def test_recordings_of_a_forgotten_person_are_listed_or_said_to_be_out_of_reach(tmp_path: Path, s3: Any) -> None:
+    make_clip(tmp_path / "a.mp4", seconds=1)
+    s3.put_file(str(tmp_path / "a.mp4"), "lab/people/a.mp4")
+    lines = ["session_id,speaker_id,uri", "one,anna,a.mp4", "two,bob,a.mp4"]
+    s3.pipe_file("lab/people/manifest.csv", "\n".join(lines).encode())
+    for name in ("near", "far"):
+        ingest.run(tmp_path / name, IngestParams(source="s3://lab/people"), workers=1)
+    report = forget(tmp_path / "near", "anna")
+    assert report.outside == ["s3://lab/people/a.mp4"] and report.sessions == ["one"] and report.unreached == []
+    assert s3.exists("lab/people/a.mp4")
+    assert [row["session_id"] for row in read_rows(tmp_path / "near", "tracks")] == ["two"]
+    s3.rm("lab/people", recursive=True)
+    report = forget(tmp_path / "far", "anna")
+    assert report.sessions == ["one"] and "s3://lab/people: no such folder" in report.unreached[0]
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_corpus_in_a_bucket_has_the_rows_of_the_disk(tmp_path: Path, s3: Any, name: str) -> None:
     MAKERS[name](tmp_path)
@@ -142,6 +162,15 @@ def test_a_mixed_recording_is_read_with_its_rttm() -> None:
     files.pipe_file("/calls/call.rttm", b"SPEAKER call 1 0.5 1.5 <NA> <NA> anna <NA> <NA>\n")
     _, rows = find_sources(folder_at("memory://calls"))
     assert [(row.uri, row.rttm_speaker) for row in rows] == [("call.wav", "anna")]
+
+
+def test_a_whole_bucket_is_a_folder_and_a_slash_at_its_end_says_nothing(s3: Any) -> None:
+    s3.mkdir("calls")
+    s3.pipe_file("calls/one/a.wav", b"")
+    for uri in ("s3://calls", "s3://calls/"):
+        root, rows = find_sources(folder_at(uri))
+        assert [(row.session_id, row.uri) for row in rows] == [("one", "one/a.wav")]
+        assert list(stamps(root, ["one/a.wav", "gone"]).values()) == [None, '"d41d8cd98f00b204e9800998ecf8427e" 0']
 
 
 def test_a_file_uri_is_a_local_path(tmp_path: Path) -> None:

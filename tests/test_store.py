@@ -102,7 +102,7 @@ def test_a_part_that_is_not_whole_is_made_again(tmp_path: Path, use: Any) -> Non
     (store / "bulk/s2.bin").unlink()
     (store / "parts/annotate/s3/speech.parquet").unlink()
     part = json.loads((store / "parts/annotate/s4/part.json").read_text())
-    part["files"] = {"../../outside.bin": 20}
+    part["files"] = {"../outside.bin": 20}
     (store / "parts/annotate/s4/part.json").write_text(json.dumps(part))
     (tmp_path / "outside.bin").write_bytes(b"s4" * 10)
     shutil.rmtree(data)
@@ -153,7 +153,9 @@ def test_a_kill_at_any_write_is_repaired(tmp_path: Path, use: Any, stop: int) ->
             after(tmp_path / "first")
             assert steps == STEPS
     for path in (tmp_path / "store").rglob("part.json"):
-        assert all((tmp_path / "store" / name).is_file() for name in json.loads(path.read_text())["files"])
+        part = json.loads(path.read_text())
+        assert all((tmp_path / "store" / name).is_file() for name in part["files"])
+        assert all(path.with_name(f"{table}.parquet").is_file() for table in part["tables"])
     shutil.rmtree(tmp_path / "first")
     after(tmp_path / "second")
     assert kept(str(tmp_path / "store")) == kept(str(tmp_path / "whole"))

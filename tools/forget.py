@@ -214,9 +214,6 @@ def _cut_sources(data: Path, found: tuple[Path, list[SourceRow]], sessions: set[
         uri for row in rows if row.session_id in sessions
         for column in PATHS if (uri := getattr(row, column))
     ]  # fmt: skip
-    if is_remote(root):
-        report.outside = sorted({f"{root}/{uri}" for uri in uris})
-        return
     files = sorted({(root / uri).resolve() for uri in uris})
     inside = [path for path in files if path.is_relative_to(data.resolve())]
     report.outside = [str(path) for path in files if path not in inside and path.exists()]
