@@ -143,12 +143,10 @@ def _clock_may_restart(container: "av.container.InputContainer") -> bool:
 
 
 def _displayed_size(video: "av.VideoStream", frame: "av.VideoFrame | None") -> tuple[int, int]:
-    width, height = video.codec_context.width, video.codec_context.height
-    aspect = video.sample_aspect_ratio
-    if aspect:
-        width = round(width * aspect)
-    rotation = getattr(frame, "rotation", 0) or 0 if frame is not None else 0
-    return (height, width) if rotation % 180 else (width, height)
+    width, height, aspect = video.codec_context.width, video.codec_context.height, float(video.sample_aspect_ratio or 1)
+    if (getattr(frame, "rotation", 0) or 0) % 180:  # turned first, then stretched, as ffmpeg does
+        width, height, aspect = height, width, 1 / aspect
+    return round(width * aspect), height
 
 
 def _picture(video: "av.VideoStream", frame: "av.VideoFrame | None") -> Picture:
