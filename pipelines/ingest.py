@@ -237,7 +237,9 @@ class Ingest:
                 lengths.append(len(audio) * 1000 // self.rate_hz)
                 held_ms = min(one.sound.audio_end_ms or 0, *lengths[:-1], lengths[-1])
                 if lengths[-1] > held_ms + LONGEST_PACKET_MS:
-                    raise Rejected("changes_format", f"{row.participant}: sample rate or channels change on the way")
+                    raise Rejected(
+                        "changes_format", f"{row.participant}: sample rate or channels change, or its sound is damaged"
+                    )
             if min(lengths) < one.claimed_ms - TRUNCATED_MS:
                 raise Rejected("truncated", f"{row.participant}: {min(lengths)} of {one.claimed_ms} ms")
             ends.append(row.start_offset_ms + min(lengths))
