@@ -44,6 +44,7 @@ from wanstreamer.errors import InputError
 
 SOURCE_NOTE = "ingest-source.json"  # where the recordings were, for whoever must find them again
 SPAN_UNITS = 1875  # 5 minutes: of longer recordings, spans are made side by side
+LONGEST_PACKET_MS = 300  # sound that decodes to so much more than its packets hold was started anew on the way
 TRUNCATED_MS = 1000  # a stream that ends this much before its container says has lost its end
 
 
@@ -257,8 +258,11 @@ class Ingest:
                 lengths.append(one.picture.video_end_ms or 0)
             if one.sound and audio is not None:
                 lengths.append(len(audio) * 1000 // self.rate_hz)
-                if lengths[-1] > (one.sound.audio_end_ms or 0) + TRUNCATED_MS:
-                    raise Rejected("changes_format", f"{row.participant}: sample rate or channels change on the way")
+                held_ms = min(one.sound.audio_end_ms or 0, *lengths[:-1], lengths[-1])
+                if lengths[-1] > held_ms + LONGEST_PACKET_MS:
+                    raise Rejected(
+                        "changes_format", f"{row.participant}: sample rate or channels change, or its sound is damaged"
+                    )
             if min(lengths) < one.claimed_ms - TRUNCATED_MS:
                 raise Rejected("truncated", f"{row.participant}: {min(lengths)} of {one.claimed_ms} ms")
             ends.append(row.start_offset_ms + min(lengths))

@@ -185,9 +185,9 @@ def _conform(stream, source, lead_ms, first_frame, num_frames, width, height, cr
     picture = source.picture
     if not picture.is_rgb:  # Frame by frame, by their flags: next to no cost where none is interlaced.
         stream = stream.filter("bwdif", mode="send_frame", deint="interlaced")
-    if crop:
+    if crop:  # displayed pixels; coded ones may be wider or narrower
         x, y, crop_width, crop_height = crop
-        stream = stream.filter("crop", crop_width, crop_height, x, y)
+        stream = stream.filter("crop", f"{crop_width}/sar", crop_height, f"{x}/sar", y)
     # Every frame begins half way from the one before it, at most half a frame of ours early; with round=up, the last
     # that has begun at 40 n ms is the nearest. fps before scaling: dropped frames cost no scaling. start_time repeats
     # the first frame back to the start, and drops what was decoded before it.
@@ -199,14 +199,8 @@ def _conform(stream, source, lead_ms, first_frame, num_frames, width, height, cr
     colours = {"in_color_matrix": picture.matrix, "out_color_matrix": "bt601", "out_range": "tv"}
     if picture.curve != "sdr" or picture.wide_gamut:
         colours = {}
-    stream = stream.filter(
-        "scale",
-        width,
-        height,
-        force_original_aspect_ratio="increase",
-        flags="area+accurate_rnd+full_chroma_int",
-        **colours,
-    )
+    cover = f"max({width},round({height}*dar))", f"max({height},round({width}/dar))"
+    stream = stream.filter("scale", *cover, flags="area+accurate_rnd+full_chroma_int", **colours)
     stream = stream.filter("crop", width, height).filter("setsar", 1)
     if not colours:
         stream = _to_standard_colours(stream, picture)

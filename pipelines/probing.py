@@ -6,6 +6,7 @@ are no cover picture, the first in the row's language, then the first that is fl
 """
 
 import math
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,7 +108,7 @@ def probe(
                     video=video.index if video is not None else None,
                     audio=audio.index if audio is not None else None,
                     start_s=(container.start_time or 0) / av.time_base,
-                    picture=_picture(video, frame) if video is not None else None,
+                    picture=_picture(video.codec_context) if video is not None else None,
                     audio_weights=_weights(audio) if audio is not None else (),
                 ),
                 duration_ms=round(1000 * max(ends)),
@@ -146,24 +147,20 @@ def _clock_may_restart(container: "av.container.InputContainer") -> bool:
 
 
 def _displayed_size(video: "av.VideoStream", frame: "av.VideoFrame | None") -> tuple[int, int]:
-    width, height = video.codec_context.width, video.codec_context.height
-    aspect = video.sample_aspect_ratio
-    if aspect:
-        width = round(width * aspect)
-    rotation = getattr(frame, "rotation", 0) or 0 if frame is not None else 0
-    return (height, width) if rotation % 180 else (width, height)
+    width, height, aspect = video.codec_context.width, video.codec_context.height, float(video.sample_aspect_ratio or 1)
+    if (getattr(frame, "rotation", 0) or 0) % 180:  # turned first, then stretched, as ffmpeg does
+        width, height, aspect = height, width, 1 / aspect
+    return round(width * aspect), height
 
 
-def _picture(video: "av.VideoStream", frame: "av.VideoFrame | None") -> Picture:
-    """How the picture is coded; what a stream does not say is guessed as players do."""
-    look = frame if frame is not None else video.codec_context
-    codec = video.codec_context
+def _picture(codec: "av.VideoCodecContext") -> Picture:
+    """How the picture is coded, once a frame was; what a stream does not say is guessed as players do."""
     high_definition = codec.width >= 1280 or codec.height > 576
     return Picture(
-        matrix=_MATRICES.get(int(look.colorspace), "bt709" if high_definition else "bt601"),
-        curve=_CURVES.get(int(look.color_trc or 0), "sdr"),
-        wide_gamut=int(look.color_primaries or 0) == _WIDE,
-        is_rgb=look.format is not None and look.format.is_rgb,
+        matrix=_MATRICES.get(int(codec.colorspace), "bt709" if high_definition else "bt601"),
+        curve=_CURVES.get(int(codec.color_trc), "sdr"),
+        wide_gamut=int(codec.color_primaries) == _WIDE,
+        is_rgb=codec.format is not None and codec.format.is_rgb,
     )
 
 
@@ -290,7 +287,7 @@ def _shifts_s(clocks: Sequence[_Clock], start_s: float) -> list[float]:
 
 def _joined(source: Source, clocks: dict[int, _Clock], scratch: Path) -> Source:
     """A copy of the chosen streams on one clock. NUT holds any codec, and timestamps as exact as they were."""
-    path = scratch / f"{source.path.name}.{source.video}.{source.audio}.nut"
+    path = Path(tempfile.mkdtemp(dir=scratch)) / "joined.nut"  # participants' files may be named alike
     counts = dict.fromkeys(clocks, 0)
     with _open(source.path) as container, av.open(str(path), "w", format="nut") as target:
         streams = {index: target.add_stream_from_template(container.streams[index]) for index in clocks}

@@ -9,9 +9,11 @@ import pytest
 
 from pipelines import media
 from pipelines.media import read_frames
+from pipelines.probing import probe
 from tests.test_ingest import ingest_rows
 
 PATCHES = np.array([[(192, 128, 64), (48, 96, 192)], [(32, 160, 80), (128, 128, 128)]], np.uint8)
+LOSSLESS = ["-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv444p"]
 MATRICES = {"bt601": "smpte170m", "bt709": "bt709", "bt2020": "bt2020nc"}  # as the scale filter and as tags name them
 
 
@@ -154,3 +156,31 @@ def test_interlaced_pictures_lose_their_combs_and_no_frames(tmp_path: Path) -> N
         number = int(np.flatnonzero((fields[0::2, 0, :64] > 128).sum(axis=1) == 32)[3])
         shown = np.flatnonzero(made[number, 4] > 128)
         assert abs(shown[0] - (12 * number) % 128) <= 2, (name, number, shown)
+
+
+@pytest.mark.parametrize("turned", [0, 90, 180, 270])
+def test_crops_are_in_pixels_as_displayed(tmp_path: Path, turned: int) -> None:
+    """A square and four patches, in a picture that is coded turned and half as wide."""
+    shown = PATCHES.repeat(48, axis=0).repeat(64, axis=1)  # 96 rows of 128
+    shown[40:56, 56:72] = 255
+    coded = np.rot90(shown[:, ::2], -turned // 90)
+    height, width, _ = coded.shape
+    sar = "1/2" if turned % 180 else "2"  # as coded: the narrow side lies down with the picture
+    size = f"{width}x{height}"
+    encode(tmp_path / "coded.mp4", coded.tobytes() * 25, "rgb24", size, "-vf", f"setsar={sar}", *LOSSLESS)
+    command = [media.ffmpeg_path(), "-v", "error", "-display_rotation", str(turned)]  # counterclockwise
+    source, target = str(tmp_path / "coded.mp4"), str(tmp_path / "x.mp4")
+    subprocess.run([*command, "-i", source, "-c", "copy", target], check=True)
+    look = probe(tmp_path / "x.mp4")
+    assert (look.width, look.height) == (128, 96)
+
+    _, data = ingest_rows(tmp_path, [{"participant": "a", "uri": "x.mp4"}])
+    whole = read_frames(data / "tracks/s/a.mp4")[2].astype(int)
+    assert np.abs(whole[12::24, 16::32] - PATCHES).max() <= 6
+    white = whole.min(axis=-1) > 225
+    assert (white.any(axis=0).sum(), white.any(axis=1).sum()) == (8, 8)
+
+    crop = {"participant": "a", "crop": (64, 0, 64, 48)}
+    _, data = ingest_rows(tmp_path, [{"uri": "x.mp4", **crop}])
+    part = read_frames(data / "tracks/s/a.mp4")[2].astype(int)
+    assert np.abs(part[8:40, 12:60] - PATCHES[0, 1]).max() <= 6

@@ -25,6 +25,11 @@ INTERRUPTIONS = """SELECT session_id, challenger, incumbent, outcome, yielded_by
 FROM interruptions ORDER BY session_id, start_ms"""
 BACKCHANNELS = """SELECT words, count(*) AS n, round(avg(duration_ms)) AS mean_ms
 FROM backchannels GROUP BY words ORDER BY n DESC, words"""
+# A telephone call whose one side fell silent for 2.5 s; the other track is whole, and has no picture.
+CLOCKS = {
+    "a": {"audio_filled_ms": 2500, "audio_cut_ms": 0, "video_held_ms": 640, "clock_joins": 1},
+    "b": {"audio_filled_ms": 0},
+}
 REJECTIONS = "SELECT stage, reason, times FROM rejections_by_reason"
 
 
@@ -45,7 +50,10 @@ def data(tmp_path: Path) -> Path:
     rows = {
         "sessions": [blank_row("sessions", session_id="s1", num_participants=2, num_units=100, duration_ms=16_000)],
         "tracks": [
-            blank_row("tracks", session_id="s1", participant=p, speaker_id=f"person-{p}", num_units=100) for p in speech
+            blank_row(
+                "tracks", session_id="s1", participant=p, speaker_id=f"person-{p}", num_units=100, **CLOCKS[p]
+            )
+            for p in speech
         ],
         "speech": [interval(p, *s, source="silero", confidence=0.9) for p, own in speech.items() for s in own],
         "ipus": [
@@ -72,6 +80,10 @@ def data(tmp_path: Path) -> Path:
     write_rejections(folder, "ingest", [("s2", "unreadable", ""), ("s3", "unreadable", "x")])
     write_rejections(folder, "annotate", [("s1/a", "word_outside_session", "")] * 3)
     return folder
+
+
+def test_mended_clocks_are_listed(data: Path) -> None:
+    assert query.query(data, "SELECT * FROM clock_repairs")[1] == [("s1", "a", 2.5, 0.0, 0.64, 1)]
 
 
 def test_the_five_queries_of_the_readme(data: Path) -> None:

@@ -47,15 +47,15 @@ def taken(folder: Path, **row: Any) -> tuple[int, int]:
 TAGS = ["-metadata:s:a:0", "language=ger", "-metadata:s:a:1", "language=eng", "-metadata:s:a:2", "language=fre"]
 
 
-@pytest.mark.parametrize("name", ["x.mkv", "x.mp4", "x.ts"])
 @pytest.mark.parametrize(
-    ("row", "expected"),
+    ("name", "row", "expected"),
     [
-        ({}, (0, 0)),
-        ({"language": "en-US"}, (0, 1)),
-        ({"language": "fr"}, (0, 2)),
-        ({"language": "ja"}, (0, 0)),  # not there
-        ({"language": "fr", "audio_stream": 1, "video_stream": 1}, (1, 1)),
+        ("x.mkv", {}, (0, 0)),
+        ("x.mkv", {"language": "en-US"}, (0, 1)),
+        ("x.mp4", {"language": "fr"}, (0, 2)),
+        ("x.ts", {"language": "en"}, (0, 1)),
+        ("x.mp4", {"language": "ja"}, (0, 0)),  # not there
+        ("x.ts", {"language": "fr", "audio_stream": 1, "video_stream": 1}, (1, 1)),
     ],
 )
 def test_the_stream_is_chosen_by_number_then_by_language(
