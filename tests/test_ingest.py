@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from pipelines import ingest, media
 from pipelines.bleed import bleed_db
-from pipelines.ingest import Ingest, IngestParams, session_split
+from pipelines.conform import Conform
+from pipelines.ingest import IngestParams, session_split
 from pipelines.media import read_frames, read_wav, write_wav
 from pipelines.rttm import read_rttm
 from pipelines.source_row import SourceRow
@@ -73,7 +74,7 @@ def ingest_rows(folder: Path, rows: list[dict[str, Any]], session_id: str = "s")
     job = Job(key=session_id, spec={"rows": records, "split": "train"}, inputs=("x",))
     scratch, data = folder / "scratch", folder / "data"
     scratch.mkdir(exist_ok=True)
-    result = Ingest(root=str(folder), width=64, height=48, rate_hz=RATE_HZ, qp=22)(job, data, scratch)
+    result = Conform(root=str(folder), width=64, height=48, rate_hz=RATE_HZ, qp=22)(job, data, scratch)
     for name, made in result.files.items():
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.move(made, data / name)

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines import ingest
-from pipelines.ingest import IngestParams, video_spans
+from pipelines import conform, ingest
+from pipelines.conform import video_spans
+from pipelines.ingest import IngestParams
 from pipelines.media import Picture, Source, read_frames
 from pipelines.probing import Timeline
 from tests.test_ingest import ingest_rows
@@ -38,8 +39,8 @@ def test_spans_make_the_frames_of_the_whole(tmp_path: Path, monkeypatch: pytest.
     make_moving(tmp_path / name, *CODINGS[name])
     rows = [{"participant": "a", "uri": name, "start_offset_ms": 70}]
     tracks = {}
-    for units in (ingest.SPAN_UNITS, 30, 17):
-        monkeypatch.setattr(ingest, "SPAN_UNITS", units)
+    for units in (conform.SPAN_UNITS, 30, 17):
+        monkeypatch.setattr(conform, "SPAN_UNITS", units)
         home = tmp_path / str(units)
         home.mkdir()
         (home / name).symlink_to(tmp_path / name)
@@ -60,7 +61,7 @@ def timeline(**given: Any) -> Timeline:
 
 
 def test_spans_begin_where_decoding_and_fresh_frames_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "SPAN_UNITS", 100)  # 16 s
+    monkeypatch.setattr(conform, "SPAN_UNITS", 100)  # 16 s
     every_second = tuple(range(0, 60_000, 1000))
     found = list(video_spans(timeline(video_keys_ms=every_second), 0, 360))
     assert found == [(0, 100, None), (100, 200, 14_001), (200, 300, 30_001), (300, 360, 46_001)]
