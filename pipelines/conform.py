@@ -18,11 +18,11 @@ from pipelines import bleed
 from pipelines.files import file_sha256, write_json_atomic
 from pipelines.local_ray import spread
 from pipelines.media import conform_video, decode_audio, gate_audio, join_videos, write_wav
+from pipelines.parts import Job, Rejected, Result
 from pipelines.probing import Timeline, probe, timeline
 from pipelines.remote import fetch, folder_at, is_remote, use_settings
 from pipelines.rttm import read_rttm
 from pipelines.source_row import SourceRow
-from pipelines.stage import Job, Rejected, Result
 from pipelines.word_files import BadWords, read_words
 from wanstreamer.clock import (
     FRAMES_PER_UNIT,

@@ -31,9 +31,10 @@ from torch import Tensor
 
 from pipelines.files import file_sha256, write_bytes_atomic
 from pipelines.media import read_frames
+from pipelines.progress import progress
 from pipelines.rendering import RenderParams, render_reports
 from pipelines.scoring import Sums, Unigram, compare, f1_sums, fit_unigram, rounded, session_sums
-from pipelines.stage import progress, stage_main
+from pipelines.stage import stage_main
 from pipelines.tables import read_rows
 from pipelines.tokenizer import BLANK_ID, MISSING_ID
 from wanstreamer.clock import FRAMES_PER_UNIT, samples_per_unit

@@ -24,7 +24,7 @@ import ffmpeg
 import imageio_ffmpeg
 import numpy as np
 
-from pipelines.stage import Rejected
+from pipelines.parts import Rejected
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT, Span
 
 WRITTEN_SAMPLES = 1 << 20  # at a time

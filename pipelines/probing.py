@@ -16,7 +16,7 @@ import numpy as np
 
 from pipelines.languages import same_language
 from pipelines.media import GAP_S, Picture, Source, address
-from pipelines.stage import Rejected
+from pipelines.parts import Rejected
 from wanstreamer.clock import Span
 
 # Files that name other files or addresses. A recording is none of them, and opening one could read what is not ours.

@@ -7,9 +7,7 @@ a part is taken from the store instead of being made, and what is made or remove
 """
 
 import argparse
-import ast
 import errno
-import hashlib
 import importlib
 import inspect
 import json
@@ -21,22 +19,32 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipelines.errors import exit_on_input_error
-from pipelines.files import replace_file, write_json_atomic
+from pipelines.files import write_json_atomic
 from pipelines.local_ray import ray_session
 from pipelines.params import build_params, read_sections
+from pipelines.parts import (
+    Job,
+    Rejected,
+    Result,
+    fingerprint_of,
+    finish_part,
+    forget_rejected,
+    is_current,
+    merge_parts,
+    recipe_of,
+    remove_part,
+    write_part,
+)
+from pipelines.progress import progress
 from pipelines.store import (
     Store,
     drop_part,
-    drop_rejected,
     is_kept,
     keep_files,
     keep_part,
@@ -44,8 +52,6 @@ from pipelines.store import (
     open_store,
     take_part,
 )
-from pipelines.tables import conform, write_rejections, write_table
-from schemas import SCHEMA_VERSION, TABLES
 from wanstreamer.errors import InputError
 
 Params = TypeVar("Params")
@@ -63,36 +69,6 @@ class RunParams:
     def __post_init__(self) -> None:
         if min(self.workers, self.key_timeout_s) < 0 or self.max_attempts < 1:
             raise InputError("run: workers and key_timeout_s must be 0 or more, max_attempts 1 or more")
-
-
-class Rejected(Exception):
-    """This key cannot be used.
-
-    `reason` is a countable word; `detail` holds figures and paths, never transcript text.
-    """
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """The work on one key: all a worker needs to know, as JSON-able values."""
-
-    key: str
-    spec: dict[str, Any]
-    inputs: tuple[str, ...]  # digests of the input content
-
-
-@dataclass(kw_only=True)
-class Result:
-    """What a worker made of one key."""
-
-    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    files: dict[str, Path] = field(default_factory=dict)  # final path below the data folder -> finished file in scratch
-    rejections: list[tuple[str, str, str]] = field(default_factory=list)  # key, reason, detail
 
 
 Work = Callable[[Job, Path, Path], Result]
@@ -145,16 +121,16 @@ def run_keys(
     jobs = sorted(jobs, key=lambda job: job.key)
     if len({job.key for job in jobs}) != len(jobs):
         raise ValueError(f"{stage}: two jobs have the same key")
-    recipe = _recipe(stage, params, tables, modules)
-    prints = {job.key: _fingerprint(recipe, job) for job in jobs}
+    recipe = recipe_of(stage, params, tables, modules)
+    prints = {job.key: fingerprint_of(recipe, job) for job in jobs}
     store = open_store(_how.store, data) if _how.store else None
     kept = kept_parts(store, stage) if store else {}
     for folder in sorted(home.iterdir()):
         if folder.name.startswith("."):
             shutil.rmtree(folder)  # scratch of a run that was killed
         elif folder.name not in prints:
-            _remove_part(data, folder)
-    pending = [job for job in jobs if not _is_current(data, home / job.key, prints[job.key])]
+            remove_part(data, folder)
+    pending = [job for job in jobs if not is_current(data, home / job.key, prints[job.key])]
     if len(pending) < len(jobs):
         print(f"{stage}: {len(jobs) - len(pending)} of {len(jobs)} keys are up to date", file=sys.stderr)
     if store:
@@ -174,7 +150,7 @@ def run_keys(
                 if outcome["error"]:
                     raise InputError(outcome["error"])
                 advance()
-    counts = _merge(data, home, stage, [job.key for job in jobs], tables, rejections)
+    counts = merge_parts(data, home, stage, [job.key for job in jobs], tables, rejections)
     if store:
         keep_files(store, data, [f"tables/{name}.parquet" for name in (*tables, f"rejections/{stage}")])
     return counts
@@ -203,7 +179,7 @@ class _Worker:
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         loaded = json.loads(row["job"])
         job = Job(key=loaded["key"], spec=loaded["spec"], inputs=tuple(loaded["inputs"]))
-        if self.store is None and _is_current(self.data, self.home / job.key, row["fingerprint"]):
+        if self.store is None and is_current(self.data, self.home / job.key, row["fingerprint"]):
             return {"key": job.key, "error": ""}  # done by a machine that was lost before it could say so
         os.chdir(self.cwd)
         attempts, scratch = self._begin(self.home / f".{job.key}")
@@ -222,13 +198,13 @@ class _Worker:
     def _do(self, job: Job, scratch: Path, attempts: int, fingerprint: str) -> None:
         """The key's part: from the store or made here, then put into the store."""
         folder = self.home / job.key
-        if self.store is not None and _is_current(self.data, folder, fingerprint):
+        if self.store is not None and is_current(self.data, folder, fingerprint):
             shutil.rmtree(scratch.parent)  # only the store lacks it
         elif self.store is not None and self._take(folder, scratch, fingerprint):
             return
         else:
             result = self._result(job, scratch, attempts)
-            _write_part(self.data, folder, scratch, result, fingerprint, self.tables)
+            write_part(self.data, folder, scratch, result, fingerprint, self.tables)
         if self.store is not None:
             keep_part(self.store, self.data, folder)
 
@@ -242,7 +218,7 @@ class _Worker:
             return False
         for table in part["tables"]:
             (taken / f"{table}.parquet").replace(scratch / f"{table}.parquet")
-        _finish_part(self.data, folder, scratch, {name: taken / "bulk" / name for name in part["files"]}, part)
+        finish_part(self.data, folder, scratch, {name: taken / "bulk" / name for name in part["files"]}, part)
         return True
 
     def _begin(self, home: Path) -> tuple[int, Path]:
@@ -342,148 +318,6 @@ def _by_name(work: Any) -> Any:
     if work.__module__ != "__main__" or spec is None:
         return work
     return getattr(importlib.import_module(spec.name), work.__qualname__)
-
-
-def _recipe(stage: str, params: object, tables: Sequence[str], modules: Sequence[ModuleType]) -> str:
-    """Digest of what decides a part besides its input: code without comments, params, table layouts."""
-    code = [ast.dump(ast.parse(inspect.getsource(module))) for module in modules]
-    values = asdict(params) if is_dataclass(params) and not isinstance(params, type) else params
-    layouts = [TABLES[table].schema.to_string() for table in tables]
-    return _digest([stage, SCHEMA_VERSION, values, layouts, code])
-
-
-def _fingerprint(recipe: str, job: Job) -> str:
-    return _digest([recipe, job.key, job.spec, list(job.inputs)])
-
-
-def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _is_current(data: Path, folder: Path, fingerprint: str) -> bool:
-    try:
-        part = json.loads((folder / "part.json").read_text())
-    except FileNotFoundError:
-        return False
-    if part["fingerprint"] != fingerprint:
-        return False
-    return all((data / name).is_file() and (data / name).stat().st_size == size for name, size in part["files"].items())
-
-
-def _write_part(
-    data: Path, folder: Path, scratch: Path, result: Result, fingerprint: str, tables: Sequence[str]
-) -> None:
-    unknown = set(result.tables) - set(tables)
-    if unknown:
-        raise ValueError(f"{folder.name}: rows for undeclared tables {sorted(unknown)}")
-    for name, rows in result.tables.items():
-        pq.write_table(conform(name, rows), scratch / f"{name}.parquet")
-    part = {
-        "fingerprint": fingerprint,
-        "files": {name: finished.stat().st_size for name, finished in result.files.items()},
-        "rejections": result.rejections,
-        "tables": sorted(result.tables),
-    }
-    _finish_part(data, folder, scratch, result.files, part)
-
-
-def _finish_part(data: Path, folder: Path, scratch: Path, files: Mapping[str, Path], part: Mapping[str, Any]) -> None:
-    """Finished bulk files to their final names, then the scratch folder with its tables becomes the part."""
-    # The old part goes first: a kill between here and the end leaves no part, and the key is done again.
-    _remove_part(data, folder, keep=frozenset(files))
-    for name, finished in sorted(files.items()):
-        replace_file(finished, data / name)
-    shutil.rmtree(scratch / "made")
-    write_json_atomic(scratch / "part.json", part)
-    try:
-        scratch.replace(folder)
-    except OSError:  # another worker was given the key after all, and was quicker: its bytes are the same
-        if not _is_current(data, folder, part["fingerprint"]):
-            raise
-    shutil.rmtree(scratch.parent, ignore_errors=True)
-
-
-def _remove_part(data: Path, folder: Path, keep: frozenset[str] = frozenset()) -> None:
-    try:
-        part = json.loads((folder / "part.json").read_text())
-    except FileNotFoundError:
-        part = {"files": {}}
-    (folder / "part.json").unlink(missing_ok=True)
-    for name in set(part["files"]) - keep:
-        (data / name).unlink(missing_ok=True)
-        if not keep and (data / name).parent.is_dir() and not any((data / name).parent.iterdir()):
-            (data / name).parent.rmdir()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _merge(
-    data: Path,
-    home: Path,
-    stage: str,
-    keys: Sequence[str],
-    tables: Sequence[str],
-    early: Sequence[tuple[str, str, str]],
-) -> dict[str, Any]:
-    parts = {key: json.loads((home / key / "part.json").read_text()) for key in keys}
-    counts: dict[str, int] = {}
-    for table in tables:
-        pieces = [pq.read_table(home / key / f"{table}.parquet") for key in keys if table in parts[key]["tables"]]
-        made = pa.concat_tables(pieces) if pieces else conform(table, [])
-        write_table(data, table, made)
-        counts[table] = made.num_rows
-    late = [
-        (str(key), str(reason), str(detail)) for part in parts.values() for key, reason, detail in part["rejections"]
-    ]
-    rejected = write_rejections(data, stage, [*early, *late])
-    done = sum(bool(part["tables"]) for part in parts.values())
-    return {"keys": len(keys), "done": done, "rejected": rejected, "rows": counts}
-
-
-def forget_rejected(data: Path, stage: str, reason: str, store: Store | None = None) -> int:
-    """Take away the parts of keys that were rejected for this reason (`all`: any), so that they are done again."""
-    keys = drop_rejected(store, stage, reason) if store else set()  # first, or they would be taken from there again
-    for path in sorted((data / "parts" / stage).glob("*/part.json")):
-        reasons = {rejection[1] for rejection in json.loads(path.read_text())["rejections"]}
-        if reasons and (reason == "all" or reason in reasons):
-            _remove_part(data, path.parent)
-            keys.add(path.parent.name)
-    return len(keys)
-
-
-@contextmanager
-def progress(total: int, label: str) -> Iterator[Callable[..., None]]:
-    """Yield `advance(n=1)`: a bar on a terminal, a line about every ten seconds elsewhere."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        task = bars.add_task(label, total=total)
-        done, said_s = 0, time.monotonic()
-
-        def advance(n: int = 1) -> None:
-            nonlocal done, said_s
-            done += n
-            bars.advance(task, n)
-            if not console.is_terminal and (time.monotonic() - said_s > 10 or done >= total):
-                said_s = time.monotonic()
-                print(f"{label}: {done}/{total}", file=sys.stderr, flush=True)
-
-        yield advance
 
 
 def stage_main(

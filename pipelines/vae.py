@@ -28,7 +28,8 @@ from torch import Tensor
 
 from pipelines.files import file_sha256, write_bytes_atomic, write_json_atomic
 from pipelines.media import read_frames, read_wav, write_wav
-from pipelines.stage import Rejected, progress, stage_main
+from pipelines.progress import progress
+from pipelines.stage import Rejected, stage_main
 from pipelines.tables import read_rows, write_rejections
 from wanstreamer import vae
 from wanstreamer.clock import FRAMES_PER_UNIT, samples_per_unit

@@ -15,7 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pipelines.stage import progress, stage_main
+from pipelines.progress import progress
+from pipelines.stage import stage_main
 from tools.sample.cast import Recording, plan
 from tools.sample.truth import TABLES, Rows, write_truth
 from wanstreamer.errors import InputError

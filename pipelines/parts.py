@@ -1,0 +1,160 @@
+"""What the work on one key makes, and how it lies on disk: `parts/<stage>/<key>/`.
+
+A part holds rows, rejections and the names of the bulk files that belong to it. `part.json` comes last and carries the
+fingerprint of code, params and input content: where it lies and the files have their sizes, the part is whole.
+"""
+
+import ast
+import hashlib
+import inspect
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.files import replace_file, write_json_atomic
+from pipelines.store import Store, drop_rejected
+from pipelines.tables import conform, write_rejections, write_table
+from schemas import SCHEMA_VERSION, TABLES
+
+
+class Rejected(Exception):
+    """This key cannot be used.
+
+    `reason` is a countable word; `detail` holds figures and paths, never transcript text.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """The work on one key: all a worker needs to know, as JSON-able values."""
+
+    key: str
+    spec: dict[str, Any]
+    inputs: tuple[str, ...]  # digests of the input content
+
+
+@dataclass(kw_only=True)
+class Result:
+    """What a worker made of one key."""
+
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)  # final path below the data folder -> finished file in scratch
+    rejections: list[tuple[str, str, str]] = field(default_factory=list)  # key, reason, detail
+
+
+def recipe_of(stage: str, params: object, tables: Sequence[str], modules: Sequence[ModuleType]) -> str:
+    """Digest of what decides a part besides its input: code without comments, params, table layouts."""
+    code = [ast.dump(ast.parse(inspect.getsource(module))) for module in modules]
+    values = asdict(params) if is_dataclass(params) and not isinstance(params, type) else params
+    layouts = [TABLES[table].schema.to_string() for table in tables]
+    return _digest([stage, SCHEMA_VERSION, values, layouts, code])
+
+
+def fingerprint_of(recipe: str, job: Job) -> str:
+    return _digest([recipe, job.key, job.spec, list(job.inputs)])
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def is_current(data: Path, folder: Path, fingerprint: str) -> bool:
+    try:
+        part = json.loads((folder / "part.json").read_text())
+    except FileNotFoundError:
+        return False
+    if part["fingerprint"] != fingerprint:
+        return False
+    return all((data / name).is_file() and (data / name).stat().st_size == size for name, size in part["files"].items())
+
+
+def write_part(
+    data: Path, folder: Path, scratch: Path, result: Result, fingerprint: str, tables: Sequence[str]
+) -> None:
+    unknown = set(result.tables) - set(tables)
+    if unknown:
+        raise ValueError(f"{folder.name}: rows for undeclared tables {sorted(unknown)}")
+    for name, rows in result.tables.items():
+        pq.write_table(conform(name, rows), scratch / f"{name}.parquet")
+    part = {
+        "fingerprint": fingerprint,
+        "files": {name: finished.stat().st_size for name, finished in result.files.items()},
+        "rejections": result.rejections,
+        "tables": sorted(result.tables),
+    }
+    finish_part(data, folder, scratch, result.files, part)
+
+
+def finish_part(data: Path, folder: Path, scratch: Path, files: Mapping[str, Path], part: Mapping[str, Any]) -> None:
+    """Finished bulk files to their final names, then the scratch folder with its tables becomes the part."""
+    # The old part goes first: a kill between here and the end leaves no part, and the key is done again.
+    remove_part(data, folder, keep=frozenset(files))
+    for name, finished in sorted(files.items()):
+        replace_file(finished, data / name)
+    shutil.rmtree(scratch / "made")
+    write_json_atomic(scratch / "part.json", part)
+    try:
+        scratch.replace(folder)
+    except OSError:  # another worker was given the key after all, and was quicker: its bytes are the same
+        if not is_current(data, folder, part["fingerprint"]):
+            raise
+    shutil.rmtree(scratch.parent, ignore_errors=True)
+
+
+def remove_part(data: Path, folder: Path, keep: frozenset[str] = frozenset()) -> None:
+    try:
+        part = json.loads((folder / "part.json").read_text())
+    except FileNotFoundError:
+        part = {"files": {}}
+    (folder / "part.json").unlink(missing_ok=True)
+    for name in set(part["files"]) - keep:
+        (data / name).unlink(missing_ok=True)
+        if not keep and (data / name).parent.is_dir() and not any((data / name).parent.iterdir()):
+            (data / name).parent.rmdir()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def merge_parts(
+    data: Path,
+    home: Path,
+    stage: str,
+    keys: Sequence[str],
+    tables: Sequence[str],
+    early: Sequence[tuple[str, str, str]],
+) -> dict[str, Any]:
+    parts = {key: json.loads((home / key / "part.json").read_text()) for key in keys}
+    counts: dict[str, int] = {}
+    for table in tables:
+        pieces = [pq.read_table(home / key / f"{table}.parquet") for key in keys if table in parts[key]["tables"]]
+        made = pa.concat_tables(pieces) if pieces else conform(table, [])
+        write_table(data, table, made)
+        counts[table] = made.num_rows
+    late = [
+        (str(key), str(reason), str(detail)) for part in parts.values() for key, reason, detail in part["rejections"]
+    ]
+    rejected = write_rejections(data, stage, [*early, *late])
+    done = sum(bool(part["tables"]) for part in parts.values())
+    return {"keys": len(keys), "done": done, "rejected": rejected, "rows": counts}
+
+
+def forget_rejected(data: Path, stage: str, reason: str, store: Store | None = None) -> int:
+    """Take away the parts of keys that were rejected for this reason (`all`: any), so that they are done again."""
+    keys = drop_rejected(store, stage, reason) if store else set()  # first, or they would be taken from there again
+    for path in sorted((data / "parts" / stage).glob("*/part.json")):
+        reasons = {rejection[1] for rejection in json.loads(path.read_text())["rejections"]}
+        if reasons and (reason == "all" or reason in reasons):
+            remove_part(data, path.parent)
+            keys.add(path.parent.name)
+    return len(keys)
