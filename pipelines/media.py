@@ -6,6 +6,7 @@ has no wheel.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +31,7 @@ from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT, Span
 # Files that name other files or addresses. A recording is none of them, and opening one could read what is not ours.
 PLAYLISTS = frozenset({"hls", "concat", "dash", "sdp", "rtsp", "imf", "webm_dash_manifest", "vapoursynth", "image2"})
 WRITTEN_SAMPLES = 1 << 20  # at a time
+GATE_LUFS = -70.0  # what ffmpeg reports where nothing is louder
 SILENCE_EDGE_MS = 10  # fade at the edges of gated audio, so that gating makes no clicks
 
 
@@ -254,6 +257,34 @@ def read_wav(path: Path) -> tuple[np.ndarray, int]:
         raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
 
 
+def wav_pieces(path: Path, piece_samples: int) -> Iterator[np.ndarray]:
+    """The samples that `read_wav` gives, `piece_samples` at a time, so that hours take no memory."""
+    try:
+        with wave.open(str(path), "rb") as file:
+            if file.getnchannels() != 1 or file.getsampwidth() != 2:
+                raise Rejected("unreadable", f"{path.name}: not 16-bit mono")
+            while content := file.readframes(piece_samples):
+                yield np.frombuffer(content, "<i2").astype(np.float32) / 32768
+    except (wave.Error, EOFError, FileNotFoundError) as error:
+        raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
+
+
+def loudness_lufs(path: Path) -> float | None:
+    """Integrated loudness after EBU R128, to 0.1; None where no 400 ms are above its gate of -70 LUFS.
+
+    A mono track counts as one loudspeaker: the same sound from two of them measures 3 more.
+    """
+    stream = _input(path).audio.filter("ebur128", framelog="quiet")
+    command = stream.output("-", format="null").global_args("-v", "info", "-nostats", "-nostdin", "-hide_banner")
+    with _running(command.compile(cmd=ffmpeg_path())) as process:
+        _, errors = process.communicate()
+    found = re.search(r"Integrated loudness:\s+I:\s+(\S+) LUFS", (errors or b"").decode(errors="replace"))
+    if process.returncode or not found:
+        raise Rejected("unreadable", f"{path.name}: audio: {_last_line(errors)}")
+    loudness = float(found[1])
+    return loudness if loudness > GATE_LUFS else None
+
+
 def read_frames(path: Path, start: int = 0, stop: int | None = None) -> np.ndarray:
     """Frames [start, stop) of one of our own tracks as uint8 (T, H, W, 3) RGB. Raises Rejected `unreadable`."""
     decord = _decord()
@@ -268,6 +299,33 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> np.ndarr
         frames = [reader.next().asnumpy() for _ in range(start, stop)]
         return np.stack(frames) if frames else np.empty((0, *reader[0].shape), np.uint8)
     except (decord.DECORDError, RuntimeError) as error:
+        raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
+
+
+def frame_pieces(path: Path, num_frames: int, piece_frames: int) -> Iterator[np.ndarray]:
+    """The first `num_frames` frames as `read_frames` gives them, in pieces, so that hours take no memory."""
+    held: list[np.ndarray] = []
+    for frame in islice(_each_frame(path), num_frames):
+        held.append(frame)
+        if len(held) == piece_frames:
+            yield np.stack(held)
+            held = []
+    if held:
+        yield np.stack(held)
+
+
+def _each_frame(path: Path) -> Iterator[np.ndarray]:
+    decord = _decord()
+    try:
+        if decord is None:
+            with av.open(str(path)) as container:
+                for decoded in container.decode(container.streams.video[0]):
+                    yield decoded.to_ndarray(format="rgb24")
+            return
+        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+        for _ in range(len(reader)):
+            yield reader.next().asnumpy()
+    except (av.error.FFmpegError, IndexError, RuntimeError) as error:  # decord's errors are RuntimeErrors
         raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
 
 

@@ -84,6 +84,7 @@ class Result:
 
 
 Work = Callable[[Job, Path, Path], Result]
+Finish = Callable[[dict[str, pa.Table]], tuple[dict[str, pa.Table], list[tuple[str, str, str]]]]
 
 # How this process runs its stage; the command line sets it.
 _how = RunParams()
@@ -105,6 +106,7 @@ def run_keys(
     workers: int,
     setup: Mapping[str, Any] | None = None,
     rejections: Sequence[tuple[str, str, str]] = (),
+    finish: Finish | None = None,
 ) -> dict[str, Any]:
     """Run `work(job, data, scratch)` for every job whose part is missing or out of date, then write the tables.
 
@@ -118,6 +120,8 @@ def run_keys(
         modules: Modules whose code decides the result; a change of their code (not of comments) redoes the work.
         workers: Parallel worker processes.
         rejections: (key, reason, detail) of keys that were turned away before they became jobs.
+        finish: Decides over all keys at once, before the tables are written: tables made of the parts in, the tables
+            to write and further rejections out. Its results are in no part, so it works on every run.
 
     Returns:
         Counts: keys, done, rejected by reason, rows per table. The same for any number of workers and any resume.
@@ -151,7 +155,7 @@ def run_keys(
                 if outcome["error"]:
                     raise InputError(outcome["error"])
                 advance()
-    return _merge(data, home, stage, [job.key for job in jobs], tables, rejections)
+    return _merge(data, home, stage, [job.key for job in jobs], tables, rejections, finish)
 
 
 class _Worker:
@@ -402,20 +406,29 @@ def _merge(
     keys: Sequence[str],
     tables: Sequence[str],
     early: Sequence[tuple[str, str, str]],
+    finish: Finish | None,
 ) -> dict[str, Any]:
     parts = {key: json.loads((home / key / "part.json").read_text()) for key in keys}
+    made: Iterable[tuple[str, pa.Table]] = ((table, _merged(home, parts, table)) for table in tables)
+    last: list[tuple[str, str, str]] = []
+    if finish is not None:
+        finished, last = finish(dict(made))
+        made = finished.items()
     counts: dict[str, int] = {}
-    for table in tables:
-        pieces = [pq.read_table(home / key / f"{table}.parquet") for key in keys if table in parts[key]["tables"]]
-        made = pa.concat_tables(pieces) if pieces else conform(table, [])
-        write_table(data, table, made)
-        counts[table] = made.num_rows
+    for table, rows in made:
+        write_table(data, table, rows)
+        counts[table] = rows.num_rows
     late = [
         (str(key), str(reason), str(detail)) for part in parts.values() for key, reason, detail in part["rejections"]
     ]
-    rejected = write_rejections(data, stage, [*early, *late])
+    rejected = write_rejections(data, stage, [*early, *late, *last])
     done = sum(bool(part["tables"]) for part in parts.values())
     return {"keys": len(keys), "done": done, "rejected": rejected, "rows": counts}
+
+
+def _merged(home: Path, parts: Mapping[str, dict[str, Any]], table: str) -> pa.Table:
+    pieces = [pq.read_table(home / key / f"{table}.parquet") for key in parts if table in parts[key]["tables"]]
+    return pa.concat_tables(pieces) if pieces else conform(table, [])
 
 
 def forget_rejected(data: Path, stage: str, reason: str) -> int:
