@@ -31,6 +31,8 @@ MOVING = 0.12  # of 255: root mean square change of the patterns, below which no
 def sound_bands(audio_T: np.ndarray, rate_hz: int) -> np.ndarray:
     """Energy of 17 bands around each 40 ms but the first and the last, (N, 17) float32."""
     hop = rate_hz // RATE_HZ
+    if len(audio_T) < WINDOW * hop:
+        return np.empty((0, CURVES + 1), np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(audio_T, WINDOW * hop)[::hop]
     power = (
         np.abs(np.fft.rfft(windows * np.hanning(WINDOW * hop).astype(np.float32), axis=1)) ** 2 / (WINDOW * hop) ** 2
