@@ -105,19 +105,18 @@ def _pairs(tracks: list[Words], sessions: np.ndarray) -> list[tuple[int, int]]:
     track = np.repeat(np.arange(len(tracks), dtype=np.int32), [len(words.word) for words in tracks])
     order = np.argsort(word, kind="stable")  # among equal words, tracks stay in their order
     word, frame, track = word[order], frame[order], track[order]
-    found = []
+    pairs, offsets = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for apart in range(1, NEIGHBOURS + 1):
         place = np.flatnonzero(word[apart:] == word[:-apart])
-        first, second = track[place], track[place + apart]
-        other = sessions[first] != sessions[second]
-        offset = frame[place + apart][other] - frame[place][other]
-        found.append(np.stack([first[other], second[other], offset], axis=1))
-    shared = np.concatenate(found)
-    near = set()
+        place = place[sessions[track[place]] != sessions[track[place + apart]]]
+        pairs.append(track[place].astype(np.int64) * len(tracks) + track[place + apart])
+        offsets.append(frame[place + apart].astype(np.int64) - frame[place])
+    pair, offset = np.concatenate(pairs), np.concatenate(offsets)
+    near = []
     width = 4 * SAME_FRAMES
     for shift in (0, width // 2):  # twice, so that no offset lies at an edge both times
-        cells = shared.copy()
-        cells[:, 2] = (cells[:, 2] + shift) // width
-        cells, times = np.unique(cells, axis=0, return_counts=True)
-        near |= {(int(one), int(two)) for one, two in cells[times >= MIN_SHARED][:, :2]}
-    return sorted(near)
+        cell = (offset - offset.min(initial=0) + shift) // width
+        cells = int(cell.max(initial=0)) + 1
+        found, times = np.unique(pair * cells + cell, return_counts=True)
+        near.append(found[times >= MIN_SHARED] // cells)
+    return [(int(one) // len(tracks), int(one) % len(tracks)) for one in np.unique(np.concatenate(near))]
