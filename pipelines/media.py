@@ -303,30 +303,24 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> np.ndarr
 
 
 def frame_pieces(path: Path, num_frames: int, piece_frames: int) -> Iterator[np.ndarray]:
-    """The first `num_frames` frames as `read_frames` gives them, in pieces, so that hours take no memory."""
+    """The first `num_frames` frames as `read_frames` gives them, in pieces, so that hours take no memory.
+
+    By PyAV: while pieces are worked on, decord decodes ahead without a bound.
+    """
     held: list[np.ndarray] = []
-    for frame in islice(_each_frame(path), num_frames):
-        held.append(frame)
-        if len(held) == piece_frames:
-            yield np.stack(held)
-            held = []
+    try:
+        with av.open(str(path)) as container:
+            video = container.streams.video[0]
+            video.codec_context.thread_count = 1
+            for decoded in islice(container.decode(video), num_frames):
+                held.append(decoded.to_ndarray(format="rgb24"))
+                if len(held) == piece_frames:
+                    yield np.stack(held)
+                    held = []
+    except (av.error.FFmpegError, IndexError) as error:
+        raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
     if held:
         yield np.stack(held)
-
-
-def _each_frame(path: Path) -> Iterator[np.ndarray]:
-    decord = _decord()
-    try:
-        if decord is None:
-            with av.open(str(path)) as container:
-                for decoded in container.decode(container.streams.video[0]):
-                    yield decoded.to_ndarray(format="rgb24")
-            return
-        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
-        for _ in range(len(reader)):
-            yield reader.next().asnumpy()
-    except (av.error.FFmpegError, IndexError, RuntimeError) as error:  # decord's errors are RuntimeErrors
-        raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
 
 
 @cache

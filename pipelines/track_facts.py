@@ -25,7 +25,7 @@ DARK = 20  # of 255: what is darker throughout is black
 STILL = 0.05  # mean difference of pixels, of 255, that an encoder makes of equal frames
 CUT_CORRELATION = 0.3  # of the brightness of two frames; a head that turns keeps more
 FACE_EVERY = 13  # frames: about two looks a second
-PIECE_PIXELS = 3_000_000  # of pictures read at a time
+PIECE_PIXELS = 1_000_000  # of pictures read at a time
 PIECE_S = 40  # of sound
 
 AUDIO_FACTS = ("level_db", "peak_db", "snr_db", "clipped_share", "silent_share", "loudness_lufs")
