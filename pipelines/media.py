@@ -6,6 +6,7 @@ on their closed GOPs of one unit without B-frames; PyAV stands in where decord h
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -28,6 +30,7 @@ from pipelines.parts import Rejected
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT, Span
 
 WRITTEN_SAMPLES = 1 << 20  # at a time
+GATE_LUFS = -70.0  # what ffmpeg reports where nothing is louder
 SILENCE_EDGE_MS = 10  # fade at the edges of gated audio, so that gating makes no clicks
 GAP_S = 0.018  # sound this far from its timestamp is moved there; less than a packet of any common codec (20 ms)
 # BT.2408: diffuse white of HDR lies at 203 cd/m2. It becomes 1, what is below 0.3 of it stays, what is above is bent
@@ -260,6 +263,34 @@ def read_wav(path: Path) -> tuple[np.ndarray, int]:
         raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
 
 
+def wav_pieces(path: Path, piece_samples: int) -> Iterator[np.ndarray]:
+    """The samples that `read_wav` gives, `piece_samples` at a time, so that hours take no memory."""
+    try:
+        with wave.open(str(path), "rb") as file:
+            if file.getnchannels() != 1 or file.getsampwidth() != 2:
+                raise Rejected("unreadable", f"{path.name}: not 16-bit mono")
+            while content := file.readframes(piece_samples):
+                yield np.frombuffer(content, "<i2").astype(np.float32) / 32768
+    except (wave.Error, EOFError, FileNotFoundError) as error:
+        raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
+
+
+def loudness_lufs(path: Path) -> float | None:
+    """Integrated loudness after EBU R128, to 0.1; None where no 400 ms are above its gate of -70 LUFS.
+
+    A mono track counts as one loudspeaker: the same sound from two of them measures 3 more.
+    """
+    stream = ffmpeg.input(address(path), protocol_whitelist="file,pipe").audio.filter("ebur128", framelog="quiet")
+    command = stream.output("-", format="null").global_args("-v", "info", "-nostats", "-nostdin", "-hide_banner")
+    with running(command.compile(cmd=ffmpeg_path())) as process:
+        _, errors = process.communicate()
+    found = re.search(r"Integrated loudness:\s+I:\s+(\S+) LUFS", (errors or b"").decode(errors="replace"))
+    if process.returncode or not found:
+        raise Rejected("unreadable", f"{path.name}: audio: {_complaint(errors)}")
+    loudness = float(found[1])
+    return loudness if loudness > GATE_LUFS else None
+
+
 def read_frames(path: Path, start: int = 0, stop: int | None = None) -> np.ndarray:
     """Frames [start, stop) of one of our own tracks as uint8 (T, H, W, 3) RGB. Raises Rejected `unreadable`."""
     decord = _decord()
@@ -275,6 +306,27 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> np.ndarr
         return np.stack(frames) if frames else np.empty((0, *reader[0].shape), np.uint8)
     except (decord.DECORDError, RuntimeError) as error:
         raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
+
+
+def frame_pieces(path: Path, num_frames: int, piece_frames: int) -> Iterator[np.ndarray]:
+    """The first `num_frames` frames as `read_frames` gives them, in pieces, so that hours take no memory.
+
+    By PyAV: while pieces are worked on, decord decodes ahead without a bound.
+    """
+    held: list[np.ndarray] = []
+    try:
+        with av.open(str(path)) as container:
+            video = container.streams.video[0]
+            video.codec_context.thread_count = 1
+            for decoded in islice(container.decode(video), num_frames):
+                held.append(decoded.to_ndarray(format="rgb24"))
+                if len(held) == piece_frames:
+                    yield np.stack(held)
+                    held = []
+    except (av.error.FFmpegError, IndexError) as error:
+        raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
+    if held:
+        yield np.stack(held)
 
 
 @cache

@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +22,8 @@ from pipelines.files import replace_file, write_json_atomic
 from pipelines.store import Store, drop_rejected
 from pipelines.tables import conform, write_rejections, write_table
 from schemas import SCHEMA_VERSION, TABLES
+
+Finish = Callable[[dict[str, pa.Table]], tuple[dict[str, pa.Table], list[tuple[str, str, str]]]]
 
 
 class Rejected(Exception):
@@ -133,20 +135,29 @@ def merge_parts(
     keys: Sequence[str],
     tables: Sequence[str],
     early: Sequence[tuple[str, str, str]],
+    finish: Finish | None,
 ) -> dict[str, Any]:
     parts = {key: json.loads((home / key / "part.json").read_text()) for key in keys}
+    made: Iterable[tuple[str, pa.Table]] = ((table, _merged(home, parts, table)) for table in tables)
+    last: list[tuple[str, str, str]] = []
+    if finish is not None:
+        finished, last = finish(dict(made))
+        made = finished.items()
     counts: dict[str, int] = {}
-    for table in tables:
-        pieces = [pq.read_table(home / key / f"{table}.parquet") for key in keys if table in parts[key]["tables"]]
-        made = pa.concat_tables(pieces) if pieces else conform(table, [])
-        write_table(data, table, made)
-        counts[table] = made.num_rows
+    for table, rows in made:
+        write_table(data, table, rows)
+        counts[table] = rows.num_rows
     late = [
         (str(key), str(reason), str(detail)) for part in parts.values() for key, reason, detail in part["rejections"]
     ]
-    rejected = write_rejections(data, stage, [*early, *late])
+    rejected = write_rejections(data, stage, [*early, *late, *last])
     done = sum(bool(part["tables"]) for part in parts.values())
     return {"keys": len(keys), "done": done, "rejected": rejected, "rows": counts}
+
+
+def _merged(home: Path, parts: Mapping[str, dict[str, Any]], table: str) -> pa.Table:
+    pieces = [pq.read_table(home / key / f"{table}.parquet") for key in parts if table in parts[key]["tables"]]
+    return pa.concat_tables(pieces) if pieces else conform(table, [])
 
 
 def forget_rejected(data: Path, stage: str, reason: str, store: Store | None = None) -> int:

@@ -29,6 +29,7 @@ from pipelines.files import write_json_atomic
 from pipelines.local_ray import ray_session
 from pipelines.params import build_params, read_sections
 from pipelines.parts import (
+    Finish,
     Job,
     Rejected,
     Result,
@@ -94,6 +95,7 @@ def run_keys(
     setup: Mapping[str, Any] | None = None,
     spreads: bool = False,
     rejections: Sequence[tuple[str, str, str]] = (),
+    finish: Finish | None = None,
 ) -> dict[str, Any]:
     """Run `work(job, data, scratch)` for every job whose part is missing or out of date, then write the tables.
 
@@ -108,6 +110,8 @@ def run_keys(
         workers: Parallel worker processes.
         spreads: The work shares a long key out over idle workers (`spread`); its class is then built for every key.
         rejections: (key, reason, detail) of keys that were turned away before they became jobs.
+        finish: Decides over all keys at once, before the tables are written: tables made of the parts in, the tables
+            to write and further rejections out. Its results are in no part, so it works on every run.
 
     Returns:
         Counts: keys, done, rejected by reason, rows per table. The same for any number of workers and any resume.
@@ -150,7 +154,7 @@ def run_keys(
                 if outcome["error"]:
                     raise InputError(outcome["error"])
                 advance()
-    counts = merge_parts(data, home, stage, [job.key for job in jobs], tables, rejections)
+    counts = merge_parts(data, home, stage, [job.key for job in jobs], tables, rejections, finish)
     if store:
         keep_files(store, data, [f"tables/{name}.parquet" for name in (*tables, f"rejections/{stage}")])
     return counts

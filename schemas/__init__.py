@@ -4,12 +4,26 @@ from schemas.annotate import EVENTS, IPUS, SPEECH, TURNS, UNITS, WORDS
 from schemas.fields import SCHEMA_VERSION, Table
 from schemas.ingest import REJECTIONS, SESSIONS, TRACKS
 from schemas.latents import LATENTS
-from schemas.quality import QUALITY
+from schemas.quality import FINGERPRINTS, QUALITY
 from schemas.windows import WINDOW_FORMAT, WINDOWS
 
 TABLES: dict[str, Table] = {
     table.name: table
-    for table in (SESSIONS, TRACKS, QUALITY, SPEECH, WORDS, IPUS, TURNS, EVENTS, UNITS, LATENTS, WINDOWS, REJECTIONS)
+    for table in (
+        SESSIONS,
+        TRACKS,
+        QUALITY,
+        FINGERPRINTS,
+        SPEECH,
+        WORDS,
+        IPUS,
+        TURNS,
+        EVENTS,
+        UNITS,
+        LATENTS,
+        WINDOWS,
+        REJECTIONS,
+    )  # fmt: skip
 }
 
 __all__ = ["SCHEMA_VERSION", "TABLES", "WINDOW_FORMAT", "Table"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.av_offset import av_offset
+from pipelines import av_offset as measured
 from pipelines.media import read_frames, read_wav
 from tests.test_ingest import ingest_rows, make_clip
 from tools.sample.corpus import SampleParams, run
@@ -27,6 +27,10 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[np.ndarray, np
         _, data = ingest_rows(home, [{"participant": "a", "uri": path.name}])
         found.append((luma(data / "tracks/s/a.mp4"), read_wav(data / "tracks/s/a.wav")[0]))
     return found
+
+
+def av_offset(luma_THW: np.ndarray, frame_rate_hz: int, audio_T: np.ndarray, rate_hz: int) -> tuple[int, float] | None:
+    return measured.av_offset(measured.block_light(luma_THW), frame_rate_hz, measured.sound_energy(audio_T, rate_hz))
 
 
 def luma(path: Path) -> np.ndarray:
