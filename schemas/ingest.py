@@ -56,7 +56,7 @@ TRACKS = Table(
         CONSENT,
         field(
             "partners",
-            pa.list_(TEXT),
+            pa.list_(pa.field("element", TEXT)),
             "participants this one talks with, from the manifest; null: not said",
             nullable=True,
         ),

@@ -8,6 +8,7 @@ import numpy as np
 from pipelines.files import file_sha256
 from pipelines.media import write_video, write_wav
 from pipelines.tables import conform, write_table
+from tests.blank_rows import blank_row
 from wanstreamer.clock import UNIT_MS
 
 RATE_HZ, WIDTH, HEIGHT = 16000, 32, 32
@@ -52,26 +53,21 @@ def _track(data: Path, key: str, who: str, split: str, what: str, units: int) ->
         for index, frame in enumerate(frames):
             frame[8:24, (index * 2) % 24 : (index * 2) % 24 + 8] = 255 - colour
         write_video(video, frames, crf=10)
-    return {
-        "session_id": key,
-        "participant": who,
-        "speaker_id": f"{key}-{who}",
-        "split": split,
-        "licence": "CC0-1.0",
-        "consent": ["train", "show"],
-        "partners": None,
-        "language": "en",
-        "num_units": units,
-        "video_path": f"tracks/{key}/{who}.mp4" if "v" in what else None,
-        "video_sha256": file_sha256(video) if "v" in what else None,
-        "width": WIDTH if "v" in what else None,
-        "height": HEIGHT if "v" in what else None,
-        "audio_path": f"tracks/{key}/{who}.wav" if "a" in what else None,
-        "audio_sha256": file_sha256(audio) if "a" in what else None,
-        "rate_hz": RATE_HZ if "a" in what else None,
-        "words_path": None,
-        "words_sha256": None,
-        "mixed": [],
-        "attributed": True,
-        "bleed_db": None,
-    }
+    paths = {"video_path": f"tracks/{key}/{who}.mp4", "video_sha256": file_sha256(video)} if "v" in what else {}
+    paths |= {"audio_path": f"tracks/{key}/{who}.wav", "audio_sha256": file_sha256(audio)} if "a" in what else {}
+    return blank_row(
+        "tracks",
+        session_id=key,
+        participant=who,
+        speaker_id=f"{key}-{who}",
+        split=split,
+        licence="CC0-1.0",
+        consent=["train", "show"],
+        language="en",
+        num_units=units,
+        width=WIDTH if "v" in what else None,
+        height=HEIGHT if "v" in what else None,
+        rate_hz=RATE_HZ if "a" in what else None,
+        attributed=True,
+        **paths,
+    )
