@@ -50,7 +50,7 @@ class DuplexParams:
     audio_weight: float = 3.0
     video_weight: float = 3.0
     user_text_drop: float = 0.5  # share of windows without the user's words; live use has none
-    agent_text_drop: float = 0.25  # and without the agent's: sound and face then follow from the conversation alone
+    agent_text_drop: float = 0.5  # and without the agent's: sound and face then follow from the conversation alone
     d_model: int = 128
     num_layers: int = 4
     num_heads: int = 4  # of 32 dimensions

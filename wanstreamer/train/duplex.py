@@ -53,7 +53,7 @@ class TrainConfig:
     video_weight: float = 3.0
     identity_jitter: float = 1.0  # how far faces are moved towards others; without, the few people are learnt by heart
     user_text_drop: float = 0.5  # share of windows that train without the user's words; live use has none
-    agent_text_drop: float = 0.25  # and without the agent's: sound and face then follow from the conversation alone
+    agent_text_drop: float = 0.5  # and without the agent's: sound and face then follow from the conversation alone
     prior_batches: int = 32  # from which the prior of a unit given the one before it is fitted
     log_every: int = 100  # steps between rows of history and validations
     checkpoint_s: float = 30.0  # wall-clock seconds between states for resuming; changes no result
