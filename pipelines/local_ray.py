@@ -41,8 +41,14 @@ def ray_session(workers: int) -> Iterator[int]:
         with _no_stderr():
             ray.init(address=address, **quiet, **given)
     elif started:
-        with _environment(ONE_THREAD), _no_stderr():
-            ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
+        try:
+            with _environment(ONE_THREAD), _no_stderr():
+                ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
+        except Exception as error:  # Ray's own say too little to be caught by name
+            reason = str(error).strip().partition("\n")[0]
+            raise InputError(
+                f"Ray did not start: {reason} On a busy machine it may need a second try: run the same command again"
+            ) from error
     try:
         yield max(1, min(workers, int(ray.cluster_resources().get("CPU", 1))))
     finally:

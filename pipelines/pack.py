@@ -76,8 +76,8 @@ def run(data: Path, params: PackParams, *, workers: int) -> dict[str, object]:
     if not rows:
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts["rejected"].items()) or "no sessions"
         raise InputError(
-            f"{data / 'tables' / 'rejections' / 'pack.parquet'}: no window could be made ({reasons}); "
-            "add dyads of at least pack.window_units units"
+            f"{data / 'tables' / 'rejections' / 'pack.parquet'}: no window could be made ({reasons}); mend what the "
+            "reasons name, or add dyads of at least pack.window_units units"
         )
     hours = _write_index(data, params, rows, shapes, codecs, tokenizer)
     done = {row["session_id"] for row in rows}

@@ -110,6 +110,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Check every section of a parameter file, and the overrides.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    for name in ("--workers", "--ray-address", "--retry-rejected"):  # a stage's own, when one line of them serves both
+        parser.add_argument(name, help=argparse.SUPPRESS)
     args = parser.parse_args()
     with exit_on_input_error():
         for section, values in read_sections(args.params, args.set).items():

@@ -20,7 +20,8 @@ from wanstreamer.errors import InputError
 
 SETTINGS = ("AWS_", "AZURE_", "FSSPEC_", "GOOGLE_")  # variables that say how to reach a store
 CHECKSUMS = ("ETag", "etag", "md5Hash")  # of S3, Azure and Google, as their fsspec classes name them
-EXTRAS = {"s3": "pip install 'wanstreamer[s3]'", "s3a": "pip install 'wanstreamer[s3]'"}
+S3 = "uv pip install -e '.[s3]' -c constraints.txt"
+EXTRAS = {"s3": S3, "s3a": S3}
 LIBRARIES = ("aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google")  # whose exceptions are no OSErrors
 PASSING = frozenset({errno.EIO, errno.EBUSY, getattr(errno, "EREMOTEIO", errno.EIO), errno.ECONNRESET})
 MISTAKES = frozenset({errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.EMSGSIZE, getattr(errno, "EREMCHG", errno.EINVAL)})

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipelines.local_ray import ONE_THREAD, SHARED, shared_ray
+import pytest
+
+from pipelines.local_ray import ONE_THREAD, SHARED, ray_session, shared_ray
+from wanstreamer.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 ASK = """
@@ -36,3 +39,25 @@ def test_the_command_and_its_exit_code_go_through(ray_once: None) -> None:
         [sys.executable, "-m", "pipelines.local_ray"], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert bare.returncode == 2 and bare.stderr.startswith("usage:")
+
+
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def busy(**options: object) -> None:
+        raise Exception("The current node timed out during startup.\nmore")  # noqa: TRY002  # as Ray raises it
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", busy)
+    with (
+        pytest.raises(InputError, match="Ray did not start: The current node .* run the same command again"),
+        ray_session(1),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "host:"])
+def test_an_address_without_ray_is_one_line(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(InputError, match="no Ray answers there"), ray_session(1):
+        pass

@@ -234,5 +234,5 @@ def test_no_credentials_no_server_and_no_package_are_one_line(
         absent = {"class": "absent_package.S3", "err": "Install s3fs to access S3"}
         patch.setitem(known_implementations, "s3", absent)
         patch.delitem(_registry, "s3")
-        with pytest.raises(InputError, match=r"s3://lab/same: Install s3fs .*pip install 'wanstreamer\[s3\]'"):
+        with pytest.raises(InputError, match=r"s3://lab/same: Install s3fs .*pip install -e '\.\[s3\]'"):
             ingest.run(tmp_path, params, workers=1)

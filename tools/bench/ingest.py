@@ -33,7 +33,7 @@ from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
 from wanstreamer.errors import InputError
 
 REPEAT_S = 60
-MEMORY_EVERY_S = 0.2
+MEMORY_EVERY_S = 2.0  # reading it costs time, which the rates would show
 
 
 def make_recordings(folder: Path, *, sessions: int, seconds: int, size: str) -> None:
@@ -133,7 +133,7 @@ def compare(
     steady: dict[str, list[float]] = {"ours": [], "ffmpeg": []}
     walls: dict[str, list[float]] = {"ours": [], "ffmpeg": []}
     peaks = {"ours": 0.0, "ffmpeg": 0.0}
-    process = {"ours": "ray::MapWorker", "ffmpeg": ffmpeg_path()}
+    process = {"ours": "ray::Map(", "ffmpeg": ffmpeg_path()}
     with ray_session(workers):
         for number in range(rounds):
             on_round(number)
