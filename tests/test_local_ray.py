@@ -49,6 +49,7 @@ def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "init", busy)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with (
         pytest.raises(InputError, match="Ray did not start: The current node .* run the same command again"),
         ray_session(1),
@@ -58,6 +59,9 @@ def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "host:"])
 def test_an_address_without_ray_is_one_line(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    import ray
+
     monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with pytest.raises(InputError, match="no Ray answers there"), ray_session(1):
         pass
