@@ -80,10 +80,10 @@ class Conform:
         bleed_db = bleed.loudest_bleed_db(
             [audio if alone else None for audio, alone in zip(tracks_audio, own, strict=True)], self.rate_hz
         )
-        videos = self._conform_videos(rows, recorded, origin_ms, num_units, scratch)
-        for row, one, audio, video, level in zip(rows, recorded, tracks_audio, videos, bleed_db, strict=True):
+        self._conform_videos(rows, recorded, origin_ms, num_units, scratch)
+        for row, one, audio, level in zip(rows, recorded, tracks_audio, bleed_db, strict=True):
             result.tables["tracks"].append(
-                self._track(row, one, audio, video, level, job, origin_ms, num_units, scratch, result)
+                self._track(row, one, audio, level, job, origin_ms, num_units, scratch, result)
             )
         first = rows[0]
         session = {
@@ -197,16 +197,12 @@ class Conform:
 
     def _conform_videos(
         self, rows: Sequence[SourceRow], recorded: Sequence["_Recorded"], origin_ms: int, num_units: int, scratch: Path
-    ) -> list[Path | None]:
-        """A video per row that has a picture; those of long recordings in spans, side by side where cores are idle."""
-        videos: list[Path | None] = []
+    ) -> None:
+        """Make `PARTICIPANT.mp4` in `scratch` of every row with a picture; long ones in spans, where cores are idle."""
         calls, pieces = [], []
         for row, one in zip(rows, recorded, strict=True):
             if not one.picture:
-                videos.append(None)
                 continue
-            video = scratch / f"{row.participant}.mp4"
-            videos.append(video)
             shift_ms = row.start_offset_ms - origin_ms
             spans = list(video_spans(one.picture, shift_ms, num_units))
             names = [scratch / f"{row.participant}.{number}.mp4" for number in range(len(spans))]
@@ -226,7 +222,7 @@ class Conform:
                         qp=self.qp,
                     )
                 )
-            pieces.append((video, names))
+            pieces.append((scratch / f"{row.participant}.mp4", names))
         if len(calls) > len(pieces):
             spread(calls)
         else:
@@ -237,14 +233,12 @@ class Conform:
                 names[0].replace(video)
             else:
                 join_videos(names, video)
-        return videos
 
     def _track(
         self,
         row: SourceRow,
         one: "_Recorded",
         audio: np.ndarray | None,
-        video: Path | None,
         bleed_db: float | None,
         job: Job,
         origin_ms: int,
@@ -254,7 +248,7 @@ class Conform:
     ) -> dict[str, Any]:
         video_path = audio_path = None
         shift_ms = row.start_offset_ms - origin_ms
-        if video is not None:
+        if one.picture:
             video_path = self._file(job.key, row, "mp4", scratch, result)
         if audio is not None:
             audio_path = self._file(job.key, row, "wav", scratch, result)

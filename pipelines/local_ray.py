@@ -19,7 +19,7 @@ from wanstreamer.errors import InputError
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 PACKAGES = ("pipelines", "schemas", "tools", "wanstreamer")
 CONNECT_S = 10
-Result = TypeVar("Result")
+Made = TypeVar("Made")
 SHARED = "WANSTREAMER_RAY"  # address of a Ray that was started here, so with ONE_THREAD
 
 
@@ -56,7 +56,7 @@ def ray_session(workers: int) -> Iterator[int]:
             ray.shutdown()
 
 
-def spread(calls: Sequence[Callable[[], Result]]) -> list[Result]:
+def spread(calls: Sequence[Callable[[], Made]]) -> list[Made]:
     """What the calls return, in their order; inside a worker, made by as many workers as are free.
 
     A task waits without holding its core; an actor would hold it, so only stages that run as tasks may spread.
@@ -76,7 +76,7 @@ def spread(calls: Sequence[Callable[[], Result]]) -> list[Result]:
             ray.cancel(handle, force=True)
 
 
-def _call(call: Callable[[], Result]) -> Result:
+def _call(call: Callable[[], Made]) -> Made:
     return call()
 
 

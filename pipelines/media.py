@@ -253,26 +253,30 @@ def write_wav(path: Path, audio_T: np.ndarray, rate_hz: int) -> None:
 
 def read_wav(path: Path) -> tuple[np.ndarray, int]:
     """Our own 16-bit mono WAV -> float32 (num_samples,) in [-1, 1) and its rate. Raises Rejected `unreadable`."""
-    try:
-        with wave.open(str(path), "rb") as file:
-            if file.getnchannels() != 1 or file.getsampwidth() != 2:
-                raise Rejected("unreadable", f"{path.name}: not 16-bit mono")
-            content = file.readframes(file.getnframes())
-            return np.frombuffer(content, "<i2").astype(np.float32) / 32768, file.getframerate()
-    except (wave.Error, EOFError, FileNotFoundError) as error:
-        raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
+    with _our_wav(path) as file:
+        return _samples(file.readframes(file.getnframes())), file.getframerate()
 
 
 def wav_pieces(path: Path, piece_samples: int) -> Iterator[np.ndarray]:
     """The samples that `read_wav` gives, `piece_samples` at a time, so that hours take no memory."""
+    with _our_wav(path) as file:
+        while content := file.readframes(piece_samples):
+            yield _samples(content)
+
+
+@contextmanager
+def _our_wav(path: Path) -> Iterator[wave.Wave_read]:
     try:
         with wave.open(str(path), "rb") as file:
             if file.getnchannels() != 1 or file.getsampwidth() != 2:
                 raise Rejected("unreadable", f"{path.name}: not 16-bit mono")
-            while content := file.readframes(piece_samples):
-                yield np.frombuffer(content, "<i2").astype(np.float32) / 32768
+            yield file
     except (wave.Error, EOFError, FileNotFoundError) as error:
         raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
+
+
+def _samples(content: bytes) -> np.ndarray:
+    return np.frombuffer(content, "<i2").astype(np.float32) / 32768
 
 
 def loudness_lufs(path: Path) -> float | None:
@@ -314,17 +318,11 @@ def frame_pieces(path: Path, num_frames: int, piece_frames: int) -> Iterator[np.
     By PyAV: while pieces are worked on, decord decodes ahead without a bound.
     """
     held: list[np.ndarray] = []
-    try:
-        with av.open(str(path)) as container:
-            video = container.streams.video[0]
-            video.codec_context.thread_count = 1
-            for decoded in islice(container.decode(video), num_frames):
-                held.append(decoded.to_ndarray(format="rgb24"))
-                if len(held) == piece_frames:
-                    yield np.stack(held)
-                    held = []
-    except (av.error.FFmpegError, IndexError) as error:
-        raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
+    for frame in _decoded(path, 0, num_frames):
+        held.append(frame)
+        if len(held) == piece_frames:
+            yield np.stack(held)
+            held = []
     if held:
         yield np.stack(held)
 
@@ -341,17 +339,20 @@ def _decord():  # type: ignore[no-untyped-def]
 
 
 def _read_frames_pyav(path: Path, start: int, stop: int | None) -> np.ndarray:
+    frames = list(_decoded(path, start, stop))
+    return np.stack(frames) if frames else np.empty((0, 0, 0, 3), np.uint8)
+
+
+def _decoded(path: Path, start: int, stop: int | None) -> Iterator[np.ndarray]:
+    """Frames [start, stop) as uint8 RGB (H, W, 3), one by one, by PyAV. Raises Rejected `unreadable`."""
     try:
         with av.open(str(path)) as container:
             video = container.streams.video[0]
-            frames = [
-                frame.to_ndarray(format="rgb24")
-                for index, frame in enumerate(container.decode(video))
-                if index >= start and (stop is None or index < stop)
-            ]
+            video.codec_context.thread_count = 1
+            for frame in islice(container.decode(video), start, stop):
+                yield frame.to_ndarray(format="rgb24")
     except (av.error.FFmpegError, IndexError) as error:
         raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
-    return np.stack(frames) if frames else np.empty((0, 0, 0, 3), np.uint8)
 
 
 def write_video(
