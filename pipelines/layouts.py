@@ -7,7 +7,8 @@
     candor    CANDOR: CONVERSATION/{processed,raw}/ media, metadata.json, transcription/transcribe_output.json
     ami       AMI: MEETING/audio/MEETING.Headset-N.wav, MEETING/video/MEETING.CloseupN.avi and the NXT annotations
 
-The corpora's layouts follow their public documentation; none of them has been run on the corpus itself.
+The corpora's layouts follow their public documentation; none of them has been run on the corpus itself. Of a corpus
+that is there in part, rows name what is missing: ingest rejects those sessions as `missing_file` and takes the rest.
 """
 
 import json
@@ -21,6 +22,7 @@ from pipelines.rttm import read_rttm
 from pipelines.source_row import AUDIO_SUFFIXES, VIDEO_SUFFIXES, SourceRow, identifier
 from wanstreamer.errors import InputError
 
+SIDECARS = (".words.json", ".rttm")
 SEAMLESS = re.compile(r"V(\w+?)_S(\w+?)_I(\w+?)_P(\w+)")
 
 
@@ -98,6 +100,13 @@ def _mixed_recording(root: Path, path: Path) -> list[SourceRow]:
     ]  # fmt: skip
 
 
+def unnamed_sidecars(folder: Path, rows: Iterable[SourceRow]) -> list[str]:
+    """Words and RTTM files that belong to no recording: most likely a name mistyped."""
+    named = {name for row in rows for name in (row.words_uri, row.rttm_uri)}
+    found = (_relative(folder, path) for suffix in SIDECARS for path in _below(folder, f"*{suffix}"))
+    return sorted(name for name in found if name and name not in named)
+
+
 def stereo(folder: Path) -> list[SourceRow]:
     """Two-channel recordings of telephone calls."""
     return [
@@ -147,9 +156,7 @@ def candor(folder: Path) -> list[SourceRow]:
         words = home / "transcription" / "transcribe_output.json"
         for participant, (user, channel) in zip("ab", sorted(speakers, key=lambda one: one[1]), strict=False):
             pictures = [path for path in media if user in path.stem and path.suffix.lower() in VIDEO_SUFFIXES]
-            chosen = [*pictures[:1], *([sound] if sound else [])]
-            if not chosen:
-                raise InputError(f"{home}: no video of {user} and no sound in processed/ or raw/; download them too")
+            chosen = [*pictures[:1], *([sound] if sound else [])] or [home / "processed" / f"{user}.mp4"]
             uri, audio_uri = _picture_and_sound(folder, chosen)
             rows.append(
                 SourceRow(
@@ -177,9 +184,7 @@ def ami(folder: Path) -> list[SourceRow]:
             agent = speaker.get("nxt_agent", "")
             sound = home / "audio" / f"{name}.Headset-{speaker.get('channel')}.wav"
             picture = home / "video" / f"{name}.{speaker.get('camera')}.avi"
-            paths = [path for path in (picture, sound) if path.is_file()]
-            if not paths:
-                raise InputError(f"{sound}: not there, nor {picture.name}; download headsets or close-ups")
+            paths = [path for path in (picture, sound) if path.is_file()] or [sound]
             timed = words.get(f"{name}.{agent}.words.xml")
             uri, audio_uri = _picture_and_sound(folder, paths)
             rows.append(

@@ -5,11 +5,14 @@ A stage by itself starts a Ray of its own and stops it at its end, which costs m
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +22,7 @@ from wanstreamer.errors import InputError
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 PACKAGES = ("pipelines", "schemas", "tools", "wanstreamer")
 CONNECT_S = 10
+GRACE_S = 1.0  # the one who waits for a call is told first that time is over
 Made = TypeVar("Made")
 SHARED = "WANSTREAMER_RAY"  # address of a Ray that was started here, so with ONE_THREAD
 
@@ -60,24 +64,62 @@ def spread(calls: Sequence[Callable[[], Made]]) -> list[Made]:
     """What the calls return, in their order; inside a worker, made by as many workers as are free.
 
     A task waits without holding its core; an actor would hold it, so only stages that run as tasks may spread.
-    The first exception ends all.
+    The first exception ends all: calls not begun are dropped, and those under way have ended when this returns. None
+    is cancelled, as Ray can end the process that cancels a task just when the task ends by itself.
     """
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
         return [call() for call in calls]
     once = ray.remote(num_cpus=1)(_call)
-    handles = [once.remote(call) for call in calls]
+    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    left_s = signal.getitimer(signal.ITIMER_REAL)[0]  # of the key's time limit
+    until = time.time() + left_s + GRACE_S if left_s else None
+    made: dict[int, Made] = {}
+    waiting = list(enumerate(calls))[::-1]
+    under_way: dict[Any, int] = {}
     try:
-        return list(ray.get(handles))
+        while waiting or under_way:
+            while waiting and len(under_way) < cores:
+                place, call = waiting.pop()
+                under_way[once.remote(call, until)] = place
+            for handle in ray.wait(list(under_way))[0]:
+                place = under_way.pop(handle)
+                made[place] = ray.get(handle)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
+    except SystemError as error:  # as which Ray's C++ passes on what a signal raises
+        raise error.__cause__ or error from None
     finally:
-        for handle in handles:
-            ray.cancel(handle, force=True)
+        for handle in under_way:
+            with suppress(ray.exceptions.RayError):
+                ray.get(handle)
+    return [made[place] for place in range(len(calls))]
 
 
-def _call(call: Callable[[], Made]) -> Made:
-    return call()
+def _call(call: Callable[[], Made], until: float | None) -> Made:
+    """In a worker; broken off at `until`, a time by the clock."""
+    with time_limit(max(0.001, until - time.time()) if until else 0, TimeoutError()):
+        return call()
+
+
+@contextmanager
+def time_limit(seconds: float, error: Exception) -> Iterator[None]:
+    """Raises `error` inside the block once the time is over, 0 being no limit; in main threads only, for others there
+    is none."""
+    if not seconds or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise error
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def runtime_env() -> dict[str, Any]:

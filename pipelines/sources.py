@@ -7,13 +7,14 @@ start offsets, people and consent need a manifest.
 import csv
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipelines.layouts import check_layout, rows_of_folder
+from pipelines.layouts import check_layout, rows_of_folder, unnamed_sidecars
 from pipelines.remote import is_remote, reachable
 from pipelines.source_row import COLUMNS, CONSENTS, SourceRow
 from wanstreamer.errors import InputError
@@ -54,7 +55,17 @@ def _read(source: Path, layout: str) -> tuple[Path, list[SourceRow]]:
     if source.is_file():
         return source.parent, read_manifest(source)
     named = next((source / name for name in MANIFESTS if (source / name).is_file()), None)
-    return source, read_manifest(named) if named else rows_of_folder(source, layout)
+    if named:
+        return source, read_manifest(named)
+    rows = rows_of_folder(source, layout)
+    if strays := unnamed_sidecars(source, rows):
+        print(
+            f"ingest: warning: words or RTTM without a recording: {strays[0]}"
+            + (f" and {len(strays) - 1} more" if strays[1:] else "")
+            + "; they lie beside the recording and are named like it",
+            file=sys.stderr,
+        )
+    return source, rows
 
 
 def _check_paths(source: Path, rows: Sequence[SourceRow]) -> None:

@@ -13,12 +13,9 @@ import inspect
 import json
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +23,7 @@ from typing import Any, TypeVar
 
 from pipelines.errors import exit_on_input_error
 from pipelines.files import write_json_atomic
-from pipelines.local_ray import ray_session
+from pipelines.local_ray import ray_session, time_limit
 from pipelines.params import build_params, read_sections
 from pipelines.parts import (
     Finish,
@@ -53,6 +50,7 @@ from pipelines.store import (
     open_store,
     take_part,
 )
+from pipelines.tables import read_rows
 from wanstreamer.errors import InputError
 
 Params = TypeVar("Params")
@@ -245,11 +243,12 @@ class _Worker:
         """What comes of the key; a second and third try where the file system stuttered."""
         if attempts > self.how.max_attempts:
             return Result(rejections=[(job.key, "worker_died", f"{attempts - 1} attempts")])
+        late = Rejected("timed_out", f"more than {self.how.key_timeout_s:g} s (run.key_timeout_s)")
         for wait_s in (*RETRY_AFTER_S, None):
             try:
                 if self.built is None:
                     self.built = self.work(**self.setup) if isinstance(self.work, type) else self.work
-                with _time_limit(self.how.key_timeout_s):
+                with time_limit(self.how.key_timeout_s, late):
                     return self.built(job, self.data, scratch / "made")
             except Rejected as rejected:
                 return Result(rejections=[(job.key, rejected.reason, rejected.detail)])
@@ -263,25 +262,6 @@ class _Worker:
                 shutil.rmtree(scratch / "made")
                 (scratch / "made").mkdir()
         raise AssertionError("unreachable")
-
-
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Raises Rejected `timed_out` inside the block once the time is over; children die as the block is left."""
-    if not seconds or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: object) -> None:
-        raise Rejected("timed_out", f"more than {seconds:g} s (run.key_timeout_s)")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _map_ray(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int, spreads: bool) -> Iterator[dict[str, str]]:
@@ -366,7 +346,8 @@ def stage_main(
         store = open_store(how.store, args.data) if how.store else None
         if args.retry_rejected:
             count = forget_rejected(args.data, section, args.retry_rejected, store)
-            print(f"{section}: {count} rejected keys are tried again", file=sys.stderr)
+            hint = "" if count else _known_reasons(args.data, section)
+            print(f"{section}: {count} rejected keys are tried again{hint}", file=sys.stderr)
         began_s = time.monotonic()
         try:
             metrics = run(args.data, params, workers=workers)
@@ -379,6 +360,13 @@ def stage_main(
         known = json.loads(timings.read_text()) if timings.is_file() else {}
         write_json_atomic(timings, {**known, "wall_s": wall_s, "workers": workers})
         print(f"{section}: {_summary(metrics)} in {wall_s:.1f} s")
+
+
+def _known_reasons(data: Path, stage: str) -> str:
+    if not (data / "tables" / "rejections" / f"{stage}.parquet").is_file():
+        return ""
+    reasons = sorted({row["reason"] for row in read_rows(data, f"rejections/{stage}")})
+    return f"; reasons of the last run: {', '.join(reasons) or 'none'} (thresholds are judged at every run)"
 
 
 def _summary(metrics: Mapping[str, Any]) -> str:

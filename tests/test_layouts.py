@@ -140,17 +140,38 @@ def test_stereo_calls_have_a_party_per_channel(tmp_path: Path) -> None:
         rows_of_folder(tmp_path)
 
 
-def test_an_unknown_layout_and_a_corpus_with_holes_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"unknown; expected one of {', '.join(LAYOUTS)}"):
-        rows_of_folder(tmp_path, "colour")
-    with pytest.raises(InputError, match="no meetings.xml"):
-        rows_of_folder(tmp_path, "ami")
+def test_sidecars_without_a_recording_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    touch(tmp_path, "one/a.mp4", "one/a.words.json", "one/B.words.json", "one/b.mp4", "notes.txt")
+    find_sources(tmp_path)
+    assert "words or RTTM without a recording: one/B.words.json; they lie" in capsys.readouterr().err
+    (tmp_path / "one/B.words.json").rename(tmp_path / "one/b.words.json")
+    find_sources(tmp_path)
+    assert not capsys.readouterr().err
+
+
+def test_a_corpus_there_in_part_names_what_is_missing(tmp_path: Path) -> None:
     candor(tmp_path)
     for path in (tmp_path / "0a1b-conversation/processed").iterdir():
         path.unlink()
     (tmp_path / "0a1b-conversation/raw/user-left.mp4").unlink()
-    with pytest.raises(InputError, match="no video of user-left and no sound"):
-        rows_of_folder(tmp_path)
+    left, right = rows_of_folder(tmp_path)
+    assert left.uri == "0a1b-conversation/processed/user-left.mp4" and not (tmp_path / left.uri).exists()
+    assert (tmp_path / right.uri).is_file()
+
+
+def test_headsets_not_downloaded_are_named(tmp_path: Path) -> None:
+    ami(tmp_path)
+    (tmp_path / "ES2002a/audio/ES2002a.Headset-2.wav").unlink()
+    assert {row.uri for row in rows_of_folder(tmp_path) if not (tmp_path / row.uri).is_file()} == {
+        "ES2002a/audio/ES2002a.Headset-2.wav"
+    }
+
+
+def test_an_unknown_layout_and_a_corpus_without_its_index_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"unknown; expected one of {', '.join(LAYOUTS)}"):
+        rows_of_folder(tmp_path, "colour")
+    with pytest.raises(InputError, match="no meetings.xml"):
+        rows_of_folder(tmp_path, "ami")
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"words": [{"word": "a"}]}', "not json", '{"results": {}}', "3"])

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from pipelines.local_ray import ONE_THREAD, SHARED, ray_session, shared_ray
+from pipelines.local_ray import ONE_THREAD, SHARED, ray_session, shared_ray, spread, time_limit
 from wanstreamer.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -65,3 +67,45 @@ def test_an_address_without_ray_is_one_line(monkeypatch: pytest.MonkeyPatch, add
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with pytest.raises(InputError, match="no Ray answers there"), ray_session(1):
         pass
+
+
+def mark(folder: Path, number: int, *, seconds: float = 0.0, fails: bool = False) -> int:
+    """Leaves a file when it begins and one when it ends, however it does."""
+    (folder / f"{number}.begun").touch()
+    try:
+        time.sleep(seconds)
+        if fails:
+            raise ValueError(f"number {number}")
+        return number
+    finally:
+        (folder / f"{number}.ended").touch()
+
+
+def marks(folder: Path, suffix: str) -> set[int]:
+    return {int(path.stem) for path in folder.glob(f"*.{suffix}")}
+
+
+def test_calls_are_spread_and_their_results_keep_their_order(tmp_path: Path, ray_once: None) -> None:
+    with ray_session(2):
+        calls = [partial(mark, tmp_path, number, seconds=0.2 * (number == 0)) for number in range(5)]
+        assert spread(calls) == [0, 1, 2, 3, 4]
+    assert marks(tmp_path, "ended") == {0, 1, 2, 3, 4}
+
+
+def test_a_call_that_fails_drops_the_rest_and_leaves_nothing_running(tmp_path: Path, ray_once: None) -> None:
+    with ray_session(2):
+        calls = [partial(mark, tmp_path, number, seconds=0.5, fails=number == 1) for number in range(20)]
+        with pytest.raises(ValueError, match="number 1"):
+            spread(calls)
+        assert marks(tmp_path, "begun") == marks(tmp_path, "ended")
+        assert len(marks(tmp_path, "begun")) < 6
+
+
+def test_a_time_limit_holds_for_what_is_spread(tmp_path: Path, ray_once: None) -> None:
+    with ray_session(2):
+        spread([partial(mark, tmp_path, 9)])  # workers are up
+        began_s = time.monotonic()
+        with pytest.raises(LookupError), time_limit(0.5, LookupError()):
+            spread([partial(mark, tmp_path, number, seconds=60) for number in range(4)])
+        assert time.monotonic() - began_s < 10
+        assert marks(tmp_path, "ended") == marks(tmp_path, "begun") and len(marks(tmp_path, "begun")) == 3

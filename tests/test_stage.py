@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import stage, tables
-from pipelines.stage import Job, Rejected, Result, RunParams, forget_rejected, run_keys
+from pipelines.stage import Job, Rejected, Result, RunParams, forget_rejected, run_keys, stage_main
 from wanstreamer.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("ray_once")
@@ -203,3 +203,20 @@ def test_rejected_keys_are_tried_again_when_asked(tmp_path: Path) -> None:
     counts = run(data, jobs)
     assert calls(data) == {"s1": 1, "s2": 2} and counts["rejected"] == {"short": 2, "unreadable": 1}
     assert forget_rejected(data, "annotate", "all") == 2
+
+
+def nothing(data: Path, params: Settings, *, workers: int) -> dict[str, Any]:
+    return {}
+
+
+def test_a_reason_that_no_key_had_is_answered_with_those_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    run(data, [*jobs_of("s1", bad=True), *jobs_of("s2")])
+    (tmp_path / "params.yaml").write_text("")
+    where = ["--data", str(data), "--params", str(tmp_path / "params.yaml")]
+    stage_main("annotate", Settings, nothing, [*where, "--retry-rejected", "unreadible"])
+    assert "annotate: 0 rejected keys are tried again; reasons of the last run: short, unreadable" in (
+        capsys.readouterr().err
+    )
