@@ -233,13 +233,19 @@ def timeline(source: Source, scratch: Path) -> Timeline:
     )
 
 
-def _packets(container: "av.container.InputContainer", source: Source) -> "Iterator[tuple[av.Packet, float, int]]":
-    """Packets of the chosen streams that have a time, with when they are decoded (nan: not said) and shown."""
+def _packets(
+    container: "av.container.InputContainer", source: Source
+) -> "Iterator[tuple[av.Packet, int, float, float, int]]":
+    """Packets of the chosen streams that have a time: with their stream, the seconds of a tick of its clock, and the
+    ticks at which they are decoded (nan: not said) and shown."""
     chosen = [container.streams[index] for index in (source.video, source.audio) if index is not None]
+    ticks_s = {stream.index: float(stream.time_base or 0) for stream in chosen}
     for packet in container.demux(chosen):
-        shown = packet.pts if packet.pts is not None else packet.dts
-        if shown is not None and packet.time_base:
-            yield packet, packet.dts if packet.dts is not None else math.nan, shown
+        decoded, shown, index = packet.dts, packet.pts, packet.stream_index
+        if shown is None:
+            shown = decoded
+        if shown is not None and ticks_s[index]:
+            yield packet, index, ticks_s[index], math.nan if decoded is None else decoded, shown
 
 
 def _clocks(source: Source) -> tuple[dict[int, _Clock], float, tuple[int, ...]]:
@@ -247,11 +253,10 @@ def _clocks(source: Source) -> tuple[dict[int, _Clock], float, tuple[int, ...]]:
     stamps: dict[int, list[tuple[float, float, float]]] = {}
     keys = []
     with _open(source.path) as container:
-        for packet, decoded, shown in _packets(container, source):
-            unit_s = float(packet.time_base)
-            stamp = (decoded * unit_s, shown * unit_s, (packet.duration or 0) * unit_s)
-            stamps.setdefault(packet.stream.index, []).append(stamp)
-            if packet.is_keyframe and packet.stream.index == source.video:
+        for packet, index, tick_s, decoded, shown in _packets(container, source):
+            stamp = (decoded * tick_s, shown * tick_s, (packet.duration or 0) * tick_s)
+            stamps.setdefault(index, []).append(stamp)
+            if index == source.video and packet.is_keyframe:
                 keys.append(round(1000 * (stamp[1] - source.start_s)))
         clocks = {index: _clock(np.array(found)) for index, found in stamps.items()}
         exact = bool(SEEKS_EXACTLY & set(container.format.name.split(",")))
@@ -291,10 +296,9 @@ def _joined(source: Source, clocks: dict[int, _Clock], scratch: Path) -> Source:
     counts = dict.fromkeys(clocks, 0)
     with _open(source.path) as container, av.open(str(path), "w", format="nut") as target:
         streams = {index: target.add_stream_from_template(container.streams[index]) for index in clocks}
-        for packet, _, _ in _packets(container, source):
-            index, unit_s = packet.stream.index, float(packet.time_base)
+        for packet, index, tick_s, _, _ in _packets(container, source):
             clock, count = clocks[index], counts[index]
-            packet.pts, packet.dts = (round(float(at_N[count]) / unit_s) for at_N in (clock.shown_N, clock.decoded_N))
+            packet.pts, packet.dts = (round(float(at_N[count]) / tick_s) for at_N in (clock.shown_N, clock.decoded_N))
             packet.stream = streams[index]
             target.mux(packet)
             counts[index] += 1

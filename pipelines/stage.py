@@ -21,6 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+import pyarrow as pa
+
 from pipelines.errors import exit_on_input_error
 from pipelines.files import write_json_atomic
 from pipelines.local_ray import ray_session, time_limit
@@ -77,6 +79,7 @@ _how = RunParams()
 ATTEMPTS = "attempts.json"  # beside the scratch folders of a key that is being worked on
 TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNRESET})
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+MOST_KEYS = 8  # of a task
 RETRY_AFTER_S = (0.5, 2.0)  # of transient errors: a mount that stutters
 
 
@@ -272,10 +275,10 @@ def _map_ray(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int, spr
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
+        context.target_max_block_size = 1  # byte: finished keys come back one by one
         rows = [{"job": json.dumps(asdict(job)), "fingerprint": fingerprint} for job, fingerprint in jobs]
-        # One row a block: a task is a session, and finished sessions come back one by one.
-        dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
         size = min(size, len(rows))
+        dataset = ray.data.from_arrow([pa.Table.from_pylist(rows[part]) for part in _tasks(len(rows), size)])
         if isinstance(worker.work, type) and not spreads:
             actor: Any = _Actor  # a class, where the stubs of map expect a function
             pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
@@ -283,6 +286,16 @@ def _map_ray(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int, spr
         else:
             mapped = dataset.map(worker.__call__, compute=ray.data.TaskPoolStrategy(size=size), num_cpus=1)
         yield from mapped.iter_rows()
+
+
+def _tasks(num_keys: int, workers: int) -> Iterator[slice]:
+    """The keys of each task: several at first, as a worker waits between two tasks, and one at last, when others
+    would wait for it (guided self-scheduling; Polychronopoulos and Kuck 1987)."""
+    start = 0
+    while start < num_keys:
+        stop = start + max(1, min(MOST_KEYS, (num_keys - start) // (2 * workers)))
+        yield slice(start, stop)
+        start = stop
 
 
 class _Actor:

@@ -3,7 +3,8 @@
 The peer does the conversions and nothing else: per participant one ffmpeg process that decodes the source once and
 writes picture and sound as ingest would, as many at a time as there are workers. Both take turns, `--rounds` times.
 Ours also probes, hashes, checks lengths, measures bleed and writes tables. Rates are of the steady state,
-the slope of finished sessions over time; whole times, with the start of the workers, stand beside them.
+the slope of finished sessions over time; whole times, with the start of the stage, stand beside them. A round before
+the others warms up and reads the memory, which costs time that the rates would show.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
 from wanstreamer.errors import InputError
 
 REPEAT_S = 60
-MEMORY_EVERY_S = 2.0  # reading it costs time, which the rates would show
+MEMORY_EVERY_S = 0.5
 
 
 def make_recordings(folder: Path, *, sessions: int, seconds: int, size: str) -> None:
@@ -135,18 +136,21 @@ def compare(
     peaks = {"ours": 0.0, "ffmpeg": 0.0}
     process = {"ours": "ray::Map(", "ffmpeg": ffmpeg_path()}
     with ray_session(workers):
-        for number in range(rounds):
+        for number in range(rounds + 1):
             on_round(number)
             for name, work in (("ours", run_ours), ("ffmpeg", run_ffmpeg))[:: 1 if number % 2 else -1]:
                 scratch = Path(tempfile.mkdtemp(prefix="bench-ingest-"))
+                watch = nullcontext([0.0]) if number else peak_memory(process[name])
                 try:
-                    with peak_memory(process[name]) as peak_mb:
+                    with watch as peak_mb:
                         ends, wall_s = work(source, scratch, workers, params)
                 finally:
                     shutil.rmtree(scratch)
-                steady[name].append(float(np.polyfit(ends, range(len(ends)), 1)[0]))
-                walls[name].append(wall_s)
-                peaks[name] = max(peaks[name], peak_mb[0])
+                if number:
+                    steady[name].append(float(np.polyfit(ends, range(len(ends)), 1)[0]))
+                    walls[name].append(wall_s)
+                else:
+                    peaks[name] = peak_mb[0]
     ratios = [theirs / ours for ours, theirs in zip(steady["ours"], steady["ffmpeg"], strict=True)]
     sessions = len([path for path in source.iterdir() if path.is_dir()])
     rate = statistics.median(steady["ours"]) * hours / sessions * 3600
@@ -186,7 +190,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         params = IngestParams(source=str(folder))
         return compare(
             folder, workers=args.workers, rounds=args.rounds, params=params, hours=hours,
-            on_round=lambda number: console.print(f"round {number + 1} of {args.rounds}", highlight=False),
+            on_round=lambda number: console.print(
+                f"round {number} of {args.rounds}" if number else "warming up", highlight=False
+            ),
         )  # fmt: skip
     finally:
         shutil.rmtree(folder)
