@@ -1,4 +1,4 @@
-# Everything a person runs: make setup | repro | test | check | bench. PYTHON names the interpreter for the environment.
+# Everything a person runs: make setup | repro | test | stress | check | bench. PYTHON names the interpreter for the environment.
 PYTHON ?= python3
 BIN := .venv/bin
 # Where torch is the CPU build, nothing may draw in CUDA packages.
@@ -9,7 +9,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 export PYANNOTE_METRICS_ENABLED = 0
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup repro windows test check format bench clean
+.PHONY: help setup repro windows test stress check format bench clean
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
@@ -43,6 +43,10 @@ windows: .venv/.core  ## SOURCE=recordings OUT=folder: your recordings to window
 
 test: .venv/.dev  ## the whole suite
 	pytest
+
+stress: .venv/.dev  ## lost machines, full disks, long recordings, 20 kills: about 20 minutes
+	WANSTREAMER_DRIFT_MINUTES=60 WANSTREAMER_KILLS=20 pytest -m "stress or slow" tests/test_nodes.py \
+	  tests/test_full_disk.py tests/test_spans.py tests/test_drift.py tests/test_kill.py
 
 check: .venv/.dev  ## format, lint with the import rules, types, fast tests
 	ruff format --check .

@@ -30,6 +30,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.stress
 def test_a_disk_that_fills_stops_the_run_and_loses_nothing(tmp_path: Path, small_disk: Path, ray_once: None) -> None:
     source = tmp_path / "source"
     for number in range(SESSIONS):

@@ -19,6 +19,7 @@ SESSIONS = 8
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.stress,
     pytest.mark.skipif(sys.platform != "linux", reason="finds a node's processes in /proc"),
 ]
 

@@ -73,6 +73,7 @@ def test_spans_begin_where_decoding_and_fresh_frames_do(monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
+@pytest.mark.stress
 def test_idle_workers_take_spans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_once: None) -> None:
     """Workers read the length of a span from their own copy of the module, so the recordings are really long."""
     home = tmp_path / "source/s"
