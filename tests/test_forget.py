@@ -99,6 +99,17 @@ def test_again_changes_nothing_and_a_stranger_is_an_error(data: Path) -> None:
     assert contents(data) == once
 
 
+def test_what_would_go_is_said_before_anything_goes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(data)
+    tool.main(["--speaker", SHE, "--data", str(data), "--dry-run"])
+    assert capsys.readouterr().out == f"{SHE} speaks in 1 sessions: s1\n"
+    with pytest.raises(SystemExit) as stopped:
+        tool.main(["--speaker", SHE, "--data", str(data)])
+    said = capsys.readouterr()
+    assert stopped.value.code == 2 and "pass --yes" in said.err and "1 sessions: s1" in said.out
+    assert contents(data) == before
+
+
 @pytest.mark.parametrize("stop", range(1, 12, 2))
 def test_a_stopped_run_is_finished_by_the_next(data: Path, stop: int) -> None:
     steps = 0

@@ -57,15 +57,26 @@ class Report:
     weights: list[Path] = field(default_factory=list)  # models of a folder whose train sessions were among them
 
 
-def forget(data: Path, speaker_id: str, *, cache: Path | None = None, stores: Sequence[str] = ()) -> Report:
-    """Remove the person; see the module's first lines. The order makes an interrupted run harmless: first nobody may
-    read the windows, then files go, then the rows that lead to them.
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """Where the person is."""
 
-    `stores` are some more than the data folder knows of.
+    sessions: frozenset[str]
+    trained: bool  # some of them are of the train split
+    stores: list[Store]
+    sources: tuple[Path, list[SourceRow]]
+
+
+def forget(data: Path, speaker_id: str, *, cache: Path | None = None, stores: Sequence[str] = ()) -> Report:
+    """Remove the person; see the module's first lines. `stores` are some more than the data folder knows of.
 
     Raises InputError when the tables know nobody of this id and nobody of this id was forgotten before.
     """
     report = Report(sessions=[])
+    return _cut(data, speaker_id, _look(data, speaker_id, stores, report), cache, report)
+
+
+def _look(data: Path, speaker_id: str, stores: Sequence[str], report: Report) -> _Found:
     opened = _open_stores([*stores_of(data), *stores], data, report)
     tracks = read_rows(data, "tracks") if not stores or (data / "tables" / "tracks.parquet").is_file() else []
     found = _sources(data, report)
@@ -79,12 +90,19 @@ def forget(data: Path, speaker_id: str, *, cache: Path | None = None, stores: Se
         raise InputError(
             f"{data}/tables/tracks.parquet: no speaker {speaker_id}; `python -m tools.query 'FROM tracks'` lists them"
         )
+    trained = any(row["split"] == "train" and row["session_id"] in sessions for row in tracks)
+    return _Found(sessions=frozenset(sessions), trained=trained, stores=opened, sources=found)
+
+
+def _cut(data: Path, speaker_id: str, found: _Found, cache: Path | None, report: Report) -> Report:
+    """The order makes an interrupted run harmless: first nobody may read the windows, then files go, then the rows
+    that lead to them."""
+    sessions = set(found.sessions)
     remember(data, speaker_id)
     report.sessions = sorted(sessions)
-    for store in opened:
+    for store in found.stores:
         _cut_store(store, data, sessions, speaker_id, report)
-    trained = {row["split"] for row in tracks if row["session_id"] in sessions} & {"train"}
-    report.weights = _weights(data) if trained else []
+    report.weights = _weights(data) if found.trained else []
     _cut_windows(data, sessions)
     for session in report.sessions:
         for part in sorted((data / "parts").glob(f"*/{session}")) + sorted((data / "parts").glob(f"*/.{session}")):
@@ -95,7 +113,7 @@ def forget(data: Path, speaker_id: str, *, cache: Path | None = None, stores: Se
     report.files += _remove(data / "reports")
     for path in sorted((data / "parts" / "vae").glob("*.safetensors")):  # states of training, which hold nothing whole
         report.files += _remove(path)
-    _cut_sources(data, found, sessions, report)
+    _cut_sources(data, found.sources, sessions, report)
     report.files += _remove(data / "wanstreamer.duckdb")
     if cache is not None:
         report.files += _clear_cache(cache, sessions, speaker_id)
@@ -282,17 +300,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--store", action="append", default=[], metavar="URI", help="a run.store that the data folder does not know of"
     )
+    parser.add_argument("--dry-run", action="store_true", help="only say which sessions would go")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     args = parser.parse_args(arguments)
     with exit_on_input_error():
+        report = Report(sessions=[])
+        found = _look(args.data, args.speaker, args.store, report)
+        print(f"{args.speaker} speaks in {len(found.sessions)} sessions: {', '.join(sorted(found.sessions)) or 'none'}")
+        if args.dry_run:
+            return
         if not args.yes:
             if not sys.stdin.isatty():
                 raise InputError("this cannot be undone: pass --yes to go on without being asked")
-            if input(f"Remove {args.speaker} and every session they speak in from {args.data}? [y/N] ").lower() != "y":
+            if input(f"Remove them all, with everything made of them, from {args.data}? [y/N] ").lower() != "y":
                 sys.exit(1)
         cache = args.data.resolve().parent / ".dvc" / "cache"
-        cache = cache if cache.is_dir() else None
-        report = forget(args.data, args.speaker, cache=cache, stores=args.store)
+        _cut(args.data, args.speaker, found, cache if cache.is_dir() else None, report)
         print_report(report)
         if report.unreached:
             sys.exit(1)
