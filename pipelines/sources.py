@@ -88,6 +88,10 @@ def read_manifest(path: Path) -> list[SourceRow]:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 reader = csv.DictReader(file)
                 records = list(reader)
+                if len(reader.fieldnames or ()) == 1 and (
+                    found := re.search(r"[;\t|]", (reader.fieldnames or [""])[0])
+                ):
+                    raise InputError(f"{path}: fields are separated by {found[0]!r}; a manifest's are by commas")
         elif path.suffix == ".jsonl":
             records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         elif path.suffix == ".parquet":
@@ -98,9 +102,8 @@ def read_manifest(path: Path) -> list[SourceRow]:
     except (OSError, ValueError) as error:
         if isinstance(error, InputError) or (isinstance(error, OSError) and is_remote(path)):
             raise
-        raise InputError(
-            f"{path}: not a readable {path.suffix[1:]} file ({type(error).__name__}); write it again"
-        ) from error
+        remedy = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "write it again"
+        raise InputError(f"{path}: not a readable {path.suffix[1:]} file ({type(error).__name__}); {remedy}") from error
     rows: list[SourceRow] = []
     places: dict[str, int] = {}
     for number, record in enumerate(records, start=1):

@@ -280,6 +280,17 @@ def test_mistakes_in_a_manifest_are_one_clear_line(tmp_path: Path) -> None:
         find_sources(tmp_path / "empty")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"session_id;uri\ns;a.mp4\n", "separated by ';'"), (b"session_id\turi\ns\ta.mp4\n", r"separated by '\\t'"),
+     ("session_id,uri\ns,\u00e4.mp4\n".encode("latin-1"), "save it as UTF-8")],
+)  # fmt: skip
+def test_what_a_spreadsheet_saves_is_told_apart(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "manifest.csv").write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        find_sources(tmp_path)
+
+
 @pytest.mark.parametrize("uri", ["/etc/passwd", "../x.mp4", "a/../../x.mp4", "a\0.mp4"])
 @pytest.mark.parametrize("column", ["uri", "audio_uri", "words_uri", "rttm_uri"])
 def test_no_path_leads_out_of_the_source(tmp_path: Path, column: str, uri: str) -> None:
