@@ -21,7 +21,17 @@ from pipelines import media, turns, voice_activity
 from pipelines.media import read_wav
 from pipelines.stage import Job, Rejected, Result, run_keys, stage_main
 from pipelines.tables import read_rows, rows_by_session
-from pipelines.turns import RULE_VERSION, Annotation, TurnParams, Word, annotate_session, lexical, rules, transitions
+from pipelines.turns import (
+    RULE_VERSION,
+    Annotation,
+    TurnParams,
+    Word,
+    annotate_session,
+    candidates,
+    lexical,
+    rules,
+    transitions,
+)
 from pipelines.voice_activity import (
     Bleed,
     VoiceParams,
@@ -55,7 +65,7 @@ def run(data: Path, params: AnnotateParams, *, workers: int) -> dict[str, Any]:
         Annotator,
         params=params,
         tables=TABLES,
-        modules=(sys.modules[__name__], turns, lexical, rules, transitions, voice_activity, media, clock),
+        modules=(sys.modules[__name__], turns, candidates, lexical, rules, transitions, voice_activity, media, clock),
         workers=workers,
         setup={"params": params},
     )

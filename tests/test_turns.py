@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipelines.turns import Annotation, Event, TurnParams, Word, annotate_session, floor_at, speaking_stretches
-from pipelines.turns.lexical import asks, ends_phrase, is_backchannel_wording
+from pipelines.turns.lexical import asks, ends_phrase, is_assent, is_backchannel_wording, is_full_yes
 from wanstreamer.clock import Span
 
 PARAMS = TurnParams()
@@ -203,6 +203,47 @@ def test_without_punctuation_the_form_of_the_clause_makes_the_question() -> None
     assert backchannels(told) == [("b", 1750, "lexical")]
 
 
+GOES_ON = (2600, 6000, "then go round it to the south of the page")
+
+
+def test_who_leads_the_talk_confirms_and_does_not_backchannel() -> None:
+    listener = talk(a=[(0, 2000, "go down to the mill"), GOES_ON], b=[(2100, 2400, "uh-huh")])
+    assert backchannels(listener) == [("b", 2100, "lexical")]
+    lead = [(0, 5000, "so from there you go all the way round to the mill"), (8000, 12_000, "and then up to the north")]
+    check = [(5400, 6500, "down to the mill"), (7200, 7900, "the old mill")]
+    assert backchannels(talk(a=check, b=[*lead, (6700, 7000, "uh-huh")])) == []
+    # "Right" takes in what was heard, whoever leads; but not from who has just about all the talk.
+    assert backchannels(talk(a=check, b=[(0, 1500, "down there"), (6700, 7000, "right")])) == [("b", 6700, "lexical")]
+    assert backchannels(talk(a=check, b=[*lead, (6700, 7000, "right")])) == []
+
+
+def test_a_yes_to_what_only_the_listener_knows_is_an_answer() -> None:
+    for said in ("you've got a mill there", "see the mill on the left"):
+        assert backchannels(talk(a=[(0, 2000, said), GOES_ON], b=[(2100, 2400, "uh-huh")])) == []
+    long_ago = [(0, 900, "you've got a mill there"), (1000, 4000, "well " * 15), (4600, 8000, "then go round it")]
+    assert backchannels(talk(a=long_ago, b=[(4100, 4400, "uh-huh")])) == [("b", 4100, "lexical")]
+
+
+def test_a_yes_that_is_received_was_an_answer() -> None:
+    told = [(0, 2000, "go down to the mill"), (2600, 6000, "right then go round it to the south")]
+    assert backchannels(talk(a=told, b=[(2100, 2400, "uh-huh")])) == []
+    later = [(0, 2000, "go down to the mill"), (3600, 6000, "right then go round it to the south")]
+    assert backchannels(talk(a=later, b=[(2100, 2400, "uh-huh")])) == [("b", 2100, "lexical")]
+
+
+def test_a_full_yes_is_a_backchannel_only_in_the_midst_of_talk() -> None:
+    assert backchannels(talk(a=[(0, 2000, "go down to the mill"), GOES_ON], b=[(2100, 2400, "yes")])) == []
+    amid = talk(a=[(0, 6000, "go down to the mill then round it to the south")], b=[(2100, 2400, "yes")])
+    assert backchannels(amid) == [("b", 2100, "lexical")]
+
+
+@pytest.mark.parametrize("tag", ["okay", "now okay", "right okay"])
+def test_a_tag_after_a_pause_of_ones_own_is_a_check(tag: str) -> None:
+    asked = talk(a=[(0, 2000, "go down to the mill"), (2500, 2900, tag), (3600, 6000, "then go round")],
+                 b=[(3000, 3300, "right")])  # fmt: skip
+    assert backchannels(asked) == []
+
+
 def test_other_languages_fall_back_on_timing() -> None:
     a, b = [(0, 6000, "Wir sind mit dem Boot auf die Insel gefahren.")], [(2000, 2300, "Ja.")]
     assert backchannels(talk(lexical=False, a=a, b=b)) == [("b", 2000, "acoustic")]
@@ -290,6 +331,16 @@ def test_end_of_a_phrase(text: str, punctuated: bool, expected: bool) -> None:
 )  # fmt: skip
 def test_questions_without_punctuation(text: str, expected: bool) -> None:
     assert asks(spread(0, 1000, text), punctuated=False) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "assents", "full"),
+    [("yeah", True, False), ("Mm-hmm, yeah.", True, False), ("yes", True, True), ("yes yep", True, True),
+     ("right", False, False), ("yeah okay", False, False)],
+)  # fmt: skip
+def test_words_of_assent(text: str, assents: bool, full: bool) -> None:
+    assert is_assent(spread(0, 1000, text)) is assents
+    assert is_full_yes(spread(0, 1000, text)) is full
 
 
 def test_three_participants_the_other_is_any_other() -> None:

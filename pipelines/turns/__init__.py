@@ -6,8 +6,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipelines.turns.candidates import mark_candidates
 from pipelines.turns.lexical import Word
-from pipelines.turns.rules import FloorChange, Ipu, Turn, TurnParams, floor_at, make_ipus, mark_candidates, settle
+from pipelines.turns.rules import FloorChange, Ipu, Turn, TurnParams, floor_at, make_ipus, settle
 from pipelines.turns.transitions import (
     Event,
     backchannel_events,
@@ -18,7 +19,7 @@ from pipelines.turns.transitions import (
 )
 from wanstreamer.clock import Span
 
-RULE_VERSION = "turns-1"  # changes whenever equal intervals may give another row
+RULE_VERSION = "turns-2"  # changes whenever equal intervals may give another row
 
 
 @dataclass(frozen=True, kw_only=True)

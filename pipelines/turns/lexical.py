@@ -7,6 +7,7 @@ where it carries none (CTM, many corpora) the form of the last clause does. No m
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 def _words(text: str) -> frozenset[str]:
@@ -30,7 +31,7 @@ CUES = _words(
     "ok hm mhmm mm-hmm mm-hm mmhm mmhmm uh-huh uhuh uhhuh aha ooh aye yea"
 )
 CUE_PHRASES = (("i", "see"), ("got", "it"), ("mm", "hmm"), ("uh", "huh"))
-NOT_FIRST = _words("and but i i'm it it's like so that that's we we're well you you're")
+NOT_FIRST = _words("and but i i'm i've it it's like so that that's we we're well you you're")
 
 FILLERS = _words("uh um uhm erm er eh ehm em mm")
 # A phrase does not end on these; only asked of transcripts without punctuation.
@@ -49,9 +50,18 @@ _WH = _words("what what's where where's which who who's whose when why how how's
 _LEAD_IN = CUES | FILLERS | _words("and but so now well then no like i mean sorry wait hang on")
 _TAGS = _words("okay ok right yeah alright yes no huh")
 TAG_ALONE = _words("okay ok right alright yeah")  # "... okay?" after a pause of one's own: a check
-_POLAR = _words("yes yeah yep yup aye yea")  # answers a check; "right", "okay", "mhm" take in what was said
+# Answers a check as well as it says "go on"; "right" and "okay" take in what was said.
+_ASSENT = _words("yes yeah yep yup aye yea mm mhm mm-hm mm-hmm mhmm mmhm mmhmm uh-huh uhuh uhhuh")
 _BEFORE_A_SIDE = _words("the my your our their his her its to on hand far bottom top up")  # "to the right" is no tag
 _CALLS_ON = _words("see know")  # "see the mill ...", "you know where ...": wants to hear that one does
+_FULL_YES = _words("yes yep yup aye")
+_RECEIPTS = _words("right")
+_OF_LISTENER = frozenset(
+    {("you", verb) for verb in ("have", "got", "see", "know", "had", "can", "do")}
+    | {(verb, "you") for verb in ("have", "do", "did", "are")}
+    | {("you've", "got")}
+)
+LISTENER_WORDS = 14  # what is said so long ago is not what a "yes" is about
 _CLAUSE_WORDS = 12  # a question longer than this is found by its lead-in only
 _TERMINAL = re.compile(r"[.?!。？！]$")
 _CUT_OFF = re.compile(r"(-|–|—|\.\.\.|…)$")
@@ -127,13 +137,33 @@ def asks(words: Sequence[Word], *, punctuated: bool) -> bool:
 
 
 def is_tag(words: Sequence[Word]) -> bool:
-    """Whether all these words can stand as a check of their own: "okay?", "right okay?"."""
-    return all(normal_form(word.text) in TAG_ALONE for word in words)
+    """Whether these words can stand as a check of their own: "okay?", "right okay?", "now okay?"."""
+    *before, last = (normal_form(word.text) for word in words)
+    return last in TAG_ALONE and all(token in TAG_ALONE or token in _LEAD_IN for token in before)
 
 
-def is_polar(words: Sequence[Word]) -> bool:
-    """Whether these words are nothing but yes."""
-    return all(normal_form(word.text) in _POLAR for word in words)
+def is_assent(words: Sequence[Word]) -> bool:
+    """Whether these words begin and end with yes in one of its forms."""
+    return all(normal_form(word.text) in _ASSENT for word in (words[0], words[-1]))
+
+
+def is_full_yes(words: Sequence[Word]) -> bool:
+    """Whether these words are nothing but the "yes" of an answer; "yeah" and "mhm" serve listeners as well."""
+    return all(normal_form(word.text) in _FULL_YES for word in words)
+
+
+def receives(words: Sequence[Word]) -> bool:
+    """Whether the first of these words takes in an answer ("right, so"): a sequence's third turn."""
+    return bool(words) and normal_form(words[0].text) in _RECEIPTS
+
+
+def speaks_of_listener(words: Sequence[Word]) -> bool:
+    """Whether these words are about what the listener has, sees or does: said as a statement it still wants a yes.
+
+    Labov and Fanshel 1977: a statement about an event that the listener knows is heard as a request for confirmation.
+    """
+    tokens = [normal_form(word.text) for word in words]
+    return "see" in tokens or any(pair in _OF_LISTENER for pair in pairwise(tokens))
 
 
 def _inverts(pair: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Speech intervals and timed words of one session -> IPUs, turns, the floor, backchannels: steps 2 to 6 of the rules.
+"""Speech and timed words of one session -> IPUs, turns, the floor, backchannels: steps 2, 4, 5 and 6 of the rules.
 
 The order matters and no step looks ahead: IPUs, backchannel candidates (by form alone), turns without the candidates,
 the floor those turns give, then the candidates during and after which another keeps the floor are backchannels and the
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise, zip_longest
 
-from pipelines.turns.lexical import Word, asks, ends_phrase, has_punctuation, is_backchannel_wording, is_polar, is_tag
+from pipelines.turns.lexical import Word, asks, ends_phrase, has_punctuation
 from wanstreamer.clock import Span, merge_spans
 
 
@@ -27,6 +27,9 @@ class TurnParams:
     backchannel_max_ms: int = 1000  # longest acoustic backchannel cluster (VAP)
     backchannel_max_words: int = 3  # longest mixed wording; cue words alone may be more (NaturalTurn)
     backchannel_min_cue_share: float = 0.5  # of the words, cue words (NaturalTurn)
+    listening_window_ms: int = 5000  # before and after a backchannel: who talks there? (ours)
+    backchannel_min_listening: float = 0.4  # of the speech there, the others' (ours)
+    assent_min_listening: float = 0.75  # the same for "yeah", "uh-huh": who leads the talk confirms with them (ours)
     answer_window_ms: int = 1000  # a question still waits for its answer this long after the asker went on (ours)
     answer_lead_ms: int = 200  # an answer may begin this much before the question's end (ours)
     turn_pause_ms: int = 1500  # an own pause from here on ends the turn (NaturalTurn)
@@ -107,102 +110,6 @@ def _share_words(spans: Sequence[Span], words: Sequence[Word], reach_ms: int) ->
         if best >= 0:
             shares[best].append(word)
     return [tuple(share) for share in shares]
-
-
-def mark_candidates(ipus: Ipus, params: TurnParams, *, lexical: bool) -> dict[str, list[Ipu]]:
-    """Which IPUs have the form of a backchannel: by wording where there are words, else by length and isolation.
-
-    `lexical` says whether the cue words are of the session's language; if not, timing decides although there are words.
-    """
-    punctuated = {p: has_punctuation([w for ipu in own for w in ipu.words or ()]) for p, own in ipus.items()}
-    questions = {p: _question_ends(p, ipus, punctuated[p], params) for p in ipus} if lexical else {}
-    marked: dict[str, list[Ipu]] = {}
-    for participant, own in ipus.items():
-        isolated = _acoustic(own, _union(ipus, without=participant), params)
-        asked = sorted(end for p, ends in questions.items() if p != participant for end in ends)
-        stops = sorted(i.end_ms for p, them in ipus.items() if p != participant and not punctuated[p] for i in them)
-        others_words = sorted(
-            w.end_ms for p, them in ipus.items() if p != participant for i in them for w in i.words or ()
-        )
-        marked[participant] = []
-        heard_until = None  # onset of own last IPU that was no candidate: questions before it have been answered
-        for ipu, alone in zip(own, isolated, strict=True):
-            polar = lexical and bool(ipu.words) and is_polar(ipu.words or ())
-            if _is_answer(ipu, asked, others_words, heard_until, params):
-                kind = "none"
-            elif polar and _follows_at_once(ipu, stops, params):
-                kind = "none"  # checks have no form of their own where nobody writes question marks; "yes" tells
-            elif lexical and ipu.words:
-                wording = is_backchannel_wording(
-                    ipu.words, max_words=params.backchannel_max_words, min_cue_share=params.backchannel_min_cue_share
-                )
-                kind = "lexical" if wording else "none"
-            else:
-                kind = "acoustic" if alone else "none"
-            if kind == "none":
-                heard_until = ipu.start_ms + params.answer_lead_ms
-            marked[participant].append(replace(ipu, candidate=kind))
-    return marked
-
-
-def _acoustic(own: Sequence[Ipu], others: Sequence[Span], params: TurnParams) -> list[bool]:
-    """VAP's rule: a short cluster of IPUs, silence of one's own around it, the other active or last active."""
-    starts = [span.start_ms for span in others]
-    flags: list[bool] = []
-    cluster: list[Ipu] = []
-    before_end: int | None = None
-    for i, ipu in enumerate(own):
-        cluster.append(ipu)
-        if i + 1 < len(own) and own[i + 1].start_ms - ipu.end_ms < params.backchannel_cluster_gap_ms:
-            continue
-        at = bisect_left(starts, ipu.end_ms) - 1  # the last of the others to have begun before the cluster's end
-        heard = at >= 0 and (before_end is None or others[at].end_ms > before_end)
-        short = ipu.end_ms - cluster[0].start_ms <= params.backchannel_max_ms
-        flags += [heard and short] * len(cluster)
-        before_end, cluster = ipu.end_ms, []
-    return flags
-
-
-def _question_ends(participant: str, ipus: Ipus, punctuated: bool, params: TurnParams) -> list[int]:
-    """When this participant's questions end: at a question mark, or where a breath group of question form ends.
-
-    Without punctuation, "okay" or "right" after one's own words, nobody else having spoken, is a check.
-    """
-    own = ipus[participant]
-    if punctuated:
-        return [w.end_ms for ipu in own for w in ipu.words or () if asks((w,), punctuated=True)]
-    others = _union(ipus, without=participant)
-    others_ends = [span.end_ms for span in others]
-    ends: list[int] = []
-    for before, ipu in zip([None, *own], own, strict=False):
-        if not ipu.words:
-            continue
-        if before is not None and ipu.start_ms - before.end_ms < params.turn_pause_ms and is_tag(ipu.words):
-            at = bisect_right(others_ends, before.end_ms)
-            check = at == len(others) or others[at].start_ms >= ipu.start_ms
-        else:
-            check = asks(ipu.words, punctuated=False)
-        if check:
-            ends.append(ipu.end_ms)
-    return ends
-
-
-def _is_answer(
-    ipu: Ipu, asked: Sequence[int], others_words: Sequence[int], heard_until: int | None, params: TurnParams
-) -> bool:
-    """Whether a question of another waits for this participant when the IPU begins."""
-    latest_ms = ipu.start_ms + params.answer_lead_ms
-    at = bisect_right(asked, latest_ms) - 1
-    if at < 0 or (heard_until is not None and asked[at] <= heard_until):
-        return False
-    went_on = bisect_right(others_words, latest_ms) > bisect_right(others_words, asked[at])
-    return not went_on or ipu.start_ms - asked[at] <= params.answer_window_ms
-
-
-def _follows_at_once(ipu: Ipu, stops: Sequence[int], params: TurnParams) -> bool:
-    """Whether another's breath group ended within `answer_window_ms` before the IPU (or just after its onset)."""
-    at = bisect_right(stops, ipu.start_ms + params.answer_lead_ms) - 1
-    return at >= 0 and ipu.start_ms - stops[at] <= params.answer_window_ms
 
 
 def make_turns(ipus: Ipus, promoted: frozenset[Ipu], params: TurnParams) -> list[Turn]:
@@ -352,7 +259,7 @@ def floor_at(changes: Sequence[FloorChange], ms: int) -> str | None:
 
 def settle(ipus: Ipus, params: TurnParams) -> tuple[list[Turn], list[FloorChange], list[tuple[Ipu, str]]]:
     """Turns, the floor, and the confirmed backchannels with the floor's holder, from IPUs with their candidates."""
-    speech = _union(ipus)
+    speech = all_speech(ipus)
     promoted: frozenset[Ipu] = frozenset()
     while True:
         turns = make_turns(ipus, promoted, params)
@@ -421,5 +328,6 @@ def group_turns(turns: Iterable[Turn]) -> dict[str, list[Turn]]:
     return grouped
 
 
-def _union(ipus: Ipus, without: str | None = None) -> list[Span]:
+def all_speech(ipus: Ipus, without: str | None = None) -> list[Span]:
+    """Everybody's speech, or everybody's but one's, merged."""
     return merge_spans(Span(i.start_ms, i.end_ms) for p, own in ipus.items() if p != without for i in own)
