@@ -212,8 +212,10 @@ def test_who_leads_the_talk_confirms_and_does_not_backchannel() -> None:
     lead = [(0, 5000, "so from there you go all the way round to the mill"), (8000, 12_000, "and then up to the north")]
     check = [(5400, 6500, "down to the mill"), (7200, 7900, "the old mill")]
     assert backchannels(talk(a=check, b=[*lead, (6700, 7000, "uh-huh")])) == []
-    # "Right" takes in what was heard, whoever leads; but not from who has just about all the talk.
-    assert backchannels(talk(a=check, b=[(0, 1500, "down there"), (6700, 7000, "right")])) == [("b", 6700, "lexical")]
+    # "Right" takes in what was heard: half of the talk is enough, but not next to none.
+    half = [(3500, 5000, "so from there you go down")]
+    assert backchannels(talk(a=check, b=[*half, (6700, 7000, "right")])) == [("b", 6700, "lexical")]
+    assert backchannels(talk(a=check, b=[*half, (6700, 7000, "uh-huh")])) == []
     assert backchannels(talk(a=check, b=[*lead, (6700, 7000, "right")])) == []
 
 
