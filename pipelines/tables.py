@@ -59,15 +59,18 @@ def write_rejections(data: Path, stage: str, rejections: Iterable[tuple[str, str
     return dict(sorted(reasons.items()))
 
 
-def read_rows(data: Path, table: str) -> list[dict[str, Any]]:
-    """All rows of a table. Raises InputError when the stage that writes it has not run."""
+def read_rows(data: Path, table: str, filters: Any = None) -> list[dict[str, Any]]:
+    """All rows of a table, or those that pass pyarrow's `filters`.
+
+    Raises InputError when the stage that writes it has not run.
+    """
     path = data / "tables" / f"{table}.parquet"
     if not path.is_file():
         stage = TABLES[table].stage
         raise InputError(
             f"{path}: not there yet; run the {stage} stage first (python -m pipelines.{stage} --data {data})"
         )
-    return pq.read_table(path).to_pylist()
+    return pq.read_table(path, filters=filters).to_pylist()
 
 
 def rows_by_session(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

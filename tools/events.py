@@ -1,0 +1,86 @@
+"""CTM, RTTM and the like -> events.parquet, without any media: `python -m tools.events *.ctm --out events.parquet`.
+
+The turn rules see the words of the files and the speech: that of an RTTM, else of segments, else the words' intervals.
+The table is the one of the annotate stage (schemas/annotate.py).
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.annotate import AnnotateParams, event_rows
+from pipelines.errors import exit_on_input_error
+from pipelines.languages import same_language
+from pipelines.params import build_params, read_sections
+from pipelines.tables import conform, write_table
+from pipelines.turns import TurnParams, Word, annotate_session
+from tools.convert import read_all, report
+from tools.exchange.formats import FORMATS
+from tools.exchange.intervals import WORDS, Interval, Losses, speech_of
+from wanstreamer.clock import Span
+from wanstreamer.errors import InputError
+
+
+def annotate_intervals(
+    intervals: Iterable[Interval], params: TurnParams, *, language: str = "en"
+) -> tuple[list[dict[str, Any]], Losses]:
+    """Event rows of every session, sessions in order, and what the rules could not use."""
+    sessions: dict[str, list[Interval]] = {}
+    for one in intervals:
+        sessions.setdefault(one.session_id, []).append(one)
+    rows: list[dict[str, Any]] = []
+    losses: Losses = Counter()
+    for session_id, own in sorted(sessions.items()):
+        speech: dict[str, list[Span]] = {one.participant: [] for one in own}
+        for one in speech_of(own):
+            speech[one.participant].append(Span(one.start_ms, one.end_ms))
+        words: dict[str, list[Word]] = {}
+        for one in sorted(own, key=lambda one: (one.start_ms, one.end_ms)):
+            if one.kind != WORDS:
+                continue
+            if not one.text or one.end_ms == one.start_ms:
+                losses["words without text or duration"] += 1
+                continue
+            told = words.setdefault(one.participant, [])
+            told.append(Word(start_ms=one.start_ms, end_ms=one.end_ms, text=one.text))
+        losses["sessions of one participant: nothing to tell between people"] += len(speech) < 2
+        found = annotate_session(speech, words, params, lexical=same_language(language, "en"))
+        rows += event_rows(session_id, found, {})
+    return rows, +losses
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.events", description="Annotate files of words or speech by the turn rules."
+    )
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="FILE", help="put together by session")
+    parser.add_argument("--from", dest="source", choices=FORMATS, help="their format (default: by suffix or content)")
+    parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+    parser.add_argument("--language", default="en", help="of the words, as a tag such as en or pt-BR (default: en)")
+    parser.add_argument(
+        "--params", type=Path, default=Path("params.yaml"), help="parameter file (default: params.yaml)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one parameter"
+    )
+    args = parser.parse_args(arguments)
+    with exit_on_input_error():
+        section = read_sections(args.params, args.set).get("annotate", {})
+        params = build_params(AnnotateParams, section, f"{args.params}: annotate")
+        intervals, unread = read_all(args.inputs, args.source)
+        if not intervals:
+            raise InputError(f"{args.inputs[0]}: holds no words and no speech")
+        rows, unused = annotate_intervals(intervals, params, language=args.language)
+        write_table(args.out.parent, "events", conform("events", rows), args.out.name)
+        report(unread, "input")
+        report(unused, "events")
+        labels = Counter(f"{row['kind']}.{row['label']}" for row in rows)
+        counts = ", ".join(f"{count} {label}" for label, count in sorted(labels.items()))
+        sessions = len({one.session_id for one in intervals})
+        print(f"events: {len(rows)} in {sessions} session{'' if sessions == 1 else 's'}: {counts or 'none'}")
+
+
+if __name__ == "__main__":
+    main()

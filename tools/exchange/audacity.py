@@ -1,0 +1,68 @@
+"""Audacity's labels: `start<tab>end<tab>label` a line. Who and what stand before the text, `[words@a] red?`."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools.exchange.intervals import (
+    SEGMENTS,
+    Interval,
+    Losses,
+    Read,
+    Written,
+    ms_of,
+    not_held,
+    on_one_line,
+    possible,
+    read_text,
+    safe_names,
+)
+from wanstreamer.clock import ms_to_seconds
+from wanstreamer.errors import InputError
+
+_TIER = re.compile(r"\[([^\]@]+)@([^\]]*)\] ?(.*)")
+
+
+def write_audacity(intervals: Sequence[Interval]) -> Written:
+    losses = not_held(intervals, confidence=False)
+    names = safe_names(
+        (one.participant for one in intervals),
+        lambda name: on_one_line(name).replace("]", ")"),
+        losses,
+        "line breaks and brackets in names",
+    )
+    lines: list[str] = []
+    for one in sorted(intervals, key=lambda one: (one.start_ms, one.end_ms)):
+        label = on_one_line(one.text)
+        losses["line breaks, tabs and control characters, written as spaces"] += label != one.text
+        if one.participant or one.kind != SEGMENTS or _TIER.fullmatch(label):
+            label = f"[{one.kind}@{names[one.participant]}] {label}"
+        lines.append(f"{ms_to_seconds(one.start_ms):.6f}\t{ms_to_seconds(one.end_ms):.6f}\t{label}\n")
+    return "".join(lines), +losses
+
+
+def read_audacity(path: Path, session_id: str) -> Read:
+    """Labels without a tier of ours are segments of an unknown participant."""
+    losses, found = Losses(), []
+    for number, line in enumerate(re.split(r"\r\n|\n", read_text(path)), start=1):
+        if line.startswith("\\"):
+            losses["frequency ranges, left out"] += 1
+            continue
+        if not line:
+            continue
+        try:
+            start, end, *label = line.split("\t", maxsplit=2)
+            start_ms, end_ms = ms_of(start, losses), ms_of(end, losses)
+        except ValueError as error:
+            raise InputError(
+                f"{path} line {number}: not Audacity labels; expected start, end, label by tabs"
+            ) from error
+        text = label[0] if label else ""
+        tier = _TIER.fullmatch(text)
+        kind, participant, text = tier.groups() if tier else (SEGMENTS, "", text)
+        found.append(
+            Interval(
+                session_id=session_id, participant=participant, kind=kind, start_ms=start_ms, end_ms=end_ms, text=text
+            )
+        )
+    return possible(found, losses), +losses

@@ -1,0 +1,64 @@
+"""The tables of a data folder -> intervals: speech, words, turns, and a tier for each kind of event."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.tables import read_rows
+from tools.exchange.intervals import SPEECH, WORDS, Interval, Read, in_order
+from wanstreamer.errors import InputError
+
+TURNS = "turns"
+
+
+def read_data(data: Path, sessions: Collection[str]) -> Read:
+    """All intervals of the sessions named, or of all. Raises InputError for a session that is not there."""
+    present = {row["session_id"] for row in read_rows(data, "sessions")}
+    unknown = sorted(set(sessions) - present)
+    if unknown:
+        raise InputError(f"--session {unknown[0]}: no such session in {data}; see tools.query 'FROM sessions'")
+    wanted = sorted(set(sessions) or present)
+    losses: Counter[str] = Counter()
+    found = [_interval(row, SPEECH, "", row["confidence"]) for row in _rows(data, "speech", wanted)]
+    found += [_interval(row, WORDS, row["word"], row["confidence"]) for row in _rows(data, "words", wanted)]
+    for row in _rows(data, "turns", wanted):
+        place = "primary" if row["is_primary"] else "inside another's"
+        complete = {True: ", complete", False: ", incomplete", None: ""}[row["complete"]]
+        found.append(_interval(row, TURNS, place + complete, None))
+    for row in _rows(data, "events", wanted):
+        label = " ".join(filter(None, (row["label"], row["outcome"])))
+        found.append(_interval(row, row["kind"], label, row["confidence"]))
+        losses["other, yield_ms and fto_ms of events"] += any(
+            row[k] is not None for k in ("other", "yield_ms", "fto_ms")
+        )
+    return in_order(found), +losses
+
+
+def media_of(data: Path, session_id: str) -> list[Path]:
+    """Videos and sounds of the session's tracks, those that are there."""
+    tracks = sorted(_rows(data, "tracks", [session_id]), key=lambda row: row["participant"])
+    paths = [row[name] for name in ("video_path", "audio_path") for row in tracks]
+    return [data / path for path in paths if path is not None and (data / path).is_file()]
+
+
+def not_shared(data: Path, sessions: Collection[str]) -> list[str]:
+    """Sessions with somebody who has not agreed to `share`."""
+    rows = _rows(data, "tracks", sorted(sessions))
+    return sorted({row["session_id"] for row in rows if "share" not in (row["consent"] or ())})
+
+
+def _rows(data: Path, table: str, sessions: list[str]) -> list[dict[str, Any]]:
+    return read_rows(data, table, filters=[("session_id", "in", sessions)])
+
+
+def _interval(row: Mapping[str, Any], kind: str, text: str, confidence: float | None) -> Interval:
+    return Interval(
+        session_id=row["session_id"],
+        participant=row["participant"],
+        kind=kind,
+        start_ms=row["start_ms"],
+        end_ms=row["end_ms"],
+        text=text,
+        confidence=None if confidence is None else round(confidence, 4),  # tables hold float32
+    )

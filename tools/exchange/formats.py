@@ -1,0 +1,200 @@
+"""The formats by name: how a file is recognised, read and written, and what of a session each is given.
+
+A format with tiers is given everything. One without is given what it is for, made from the rest where it is not there:
+speech from words, segments from words joined over gaps; the tiers left out are told as a loss.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.word_files import BadWords, read_words
+from tools.exchange import audacity, eaf, json_forms, lines, subtitles, textgrid
+from tools.exchange.intervals import (
+    SEGMENTS,
+    SPEECH,
+    WORDS,
+    Interval,
+    Losses,
+    Read,
+    Written,
+    in_order,
+    read_text,
+    segments_of,
+    speech_of,
+)
+from wanstreamer.errors import InputError
+
+SEGMENT_GAP_MS = 200  # words closer than this are one segment, as one IPU is (pipelines.turns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """How one format is read and written. `holds`: the kinds it is for; empty: any tier."""
+
+    suffix: str
+    about: str
+    read: Callable[[Path, str], Read]
+    write: Callable[[Sequence[Interval]], Written] | None = None
+    holds: tuple[str, ...] = ()
+    many_sessions: bool = False
+
+
+def read_sidecar(path: Path, session_id: str) -> Read:
+    """A participant's word file as corpora bring them (pipelines.word_files): SESSION/PARTICIPANT.words.json."""
+    try:
+        words, untimed = read_words(path)
+    except BadWords as error:
+        raise InputError(f"{path}: {error}") from error
+    found = [
+        Interval(
+            session_id=path.resolve().parent.name,
+            participant=session_id,
+            kind=WORDS,
+            start_ms=word["start_ms"],
+            end_ms=word["end_ms"],
+            text=word["word"],
+        )
+        for word in words
+    ]
+    return found, +Counter({json_forms.UNTIMED: untimed})
+
+
+FORMATS: dict[str, Format] = {
+    "rttm": Format(
+        suffix=".rttm",
+        about="speech per speaker",
+        read=lines.read_rttm,
+        write=lines.write_rttm,
+        holds=(SPEECH,),
+        many_sessions=True,
+    ),
+    "ctm": Format(
+        suffix=".ctm",
+        about="words; the channel is the participant",
+        read=lines.read_ctm,
+        write=lines.write_ctm,
+        holds=(WORDS,),
+        many_sessions=True,
+    ),
+    "stm": Format(
+        suffix=".stm",
+        about="segments with their text",
+        read=lines.read_stm,
+        write=lines.write_stm,
+        holds=(SEGMENTS,),
+        many_sessions=True,
+    ),
+    "seglst": Format(
+        suffix=".seglst.json",
+        about="MeetEval's segments",
+        read=json_forms.read_seglst,
+        write=json_forms.write_seglst,
+        holds=(SEGMENTS,),
+        many_sessions=True,
+    ),
+    "textgrid": Format(suffix=".TextGrid", about="Praat", read=textgrid.read_textgrid, write=textgrid.write_textgrid),
+    "eaf": Format(suffix=".eaf", about="ELAN", read=eaf.read_eaf, write=eaf.write_eaf),
+    "srt": Format(
+        suffix=".srt", about="subtitles", read=subtitles.read_srt, write=subtitles.write_srt, holds=(SEGMENTS,)
+    ),
+    "vtt": Format(suffix=".vtt", about="WebVTT", read=subtitles.read_vtt, write=subtitles.write_vtt, holds=(SEGMENTS,)),
+    "whisperx": Format(
+        suffix=".whisperx.json",
+        about="segments with their words",
+        read=json_forms.read_whisperx,
+        write=json_forms.write_whisperx,
+        holds=(SEGMENTS, WORDS),
+    ),
+    "moshi": Format(
+        suffix=".json", about="words", read=json_forms.read_moshi, write=json_forms.write_moshi, holds=(WORDS,)
+    ),
+    "audacity": Format(suffix=".txt", about="labels", read=audacity.read_audacity, write=audacity.write_audacity),
+    "sidecar": Format(
+        suffix=".words.json", about="word files of ingest: ours, Seamless Interaction, CANDOR, AMI", read=read_sidecar
+    ),
+}
+WRITABLE = tuple(name for name, form in FORMATS.items() if form.write)
+
+
+def recognise(path: Path) -> str:
+    """The format of a file by its suffix, else by how it begins. Raises InputError when neither tells."""
+    if path.name.endswith((".words.json", ".words.xml")):
+        return "sidecar"
+    name = by_suffix(path)
+    if name and path.suffix.lower() not in (".json", ".txt"):
+        return name
+    text = read_text(path)
+    if path.suffix.lower() == ".json" or text.lstrip()[:1] in ("{", "["):
+        return _json_format(path, text)
+    if re.match(r"-?[\d.]+\t-?[\d.]+(\t|\n|\r|$)", text):
+        return "audacity"
+    marks = {'File type = "ooTextFile': "textgrid", "WEBVTT": "vtt", "SPEAKER ": "rttm"}
+    found = next((form for mark, form in marks.items() if text.startswith(mark)), None)
+    if found is None and "<ANNOTATION_DOCUMENT" in text[:1000]:
+        found = "eaf"
+    if found is None:
+        raise InputError(f"{path}: format not recognised; name it with --from ({', '.join(FORMATS)})")
+    return found
+
+
+def by_suffix(path: Path) -> str | None:
+    name = path.name.lower()
+    matching = [form for form in FORMATS if name.endswith(FORMATS[form].suffix.lower())]
+    return max(matching, key=lambda form: len(FORMATS[form].suffix), default=None)
+
+
+def _json_format(path: Path, text: str) -> str:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON") from error
+    if isinstance(content, list):
+        return "seglst"
+    marks = {"alignments": "moshi", "segments": "whisperx"}
+    marks |= dict.fromkeys(("words", "metadata:transcript", "results"), "sidecar")
+    found = next((form for mark, form in marks.items() if isinstance(content, dict) and mark in content), None)
+    if found is None:
+        raise InputError(f"{path}: JSON of none of the known formats; name it with --from ({', '.join(FORMATS)})")
+    return found
+
+
+def read_file(path: Path, form: str | None = None) -> Read:
+    """Intervals of one file. Where the format does not name the session, the file's name without suffix does."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    form = form or recognise(path)
+    suffix = FORMATS[form].suffix
+    named = path.name.removesuffix(suffix) if path.name.endswith(suffix) else path.stem.removesuffix(".words")
+    intervals, losses = FORMATS[form].read(path, named)
+    return in_order(intervals), losses
+
+
+def given_to(form: str, intervals: Sequence[Interval], tiers: Collection[str]) -> tuple[list[Interval], Losses]:
+    """What a format is given to write: the tiers asked for, else what it is for. Raises InputError for nothing."""
+    kinds = sorted({one.kind for one in intervals})
+    unknown = sorted(set(tiers) - set(kinds))
+    if unknown:
+        raise InputError(f"--tiers {' '.join(unknown)}: no such tier; there are {', '.join(kinds) or 'none'}")
+    losses: Losses = Counter()
+    holds = FORMATS[form].holds
+    if tiers or not holds:
+        chosen = [one for one in intervals if not tiers or one.kind in tiers]
+    else:
+        chosen = in_order(one for kind in holds for one in _layer(kind, intervals))
+        used = {*holds, *(one.kind for one in chosen)}
+        losses.update(f"tier {one.kind}, left out" for one in intervals if one.kind not in used)
+        if not chosen:
+            raise InputError(f"{form} holds {' and '.join(holds)}, and there are none; there are {', '.join(kinds)}")
+    return chosen, losses
+
+
+def _layer(kind: str, intervals: Iterable[Interval]) -> list[Interval]:
+    if kind == SPEECH:
+        return speech_of(intervals)
+    if kind == SEGMENTS:
+        return segments_of(intervals, SEGMENT_GAP_MS)
+    return [one for one in intervals if one.kind == kind]

@@ -1,0 +1,138 @@
+"""Praat's TextGrid, long and short: a tier per participant and kind, instants on point tiers.
+
+A TextGrid is a sequence of numbers, quoted strings (`""` is a quote) and flags; everything else is comment (Praat
+manual, "TextGrid file formats"). It has no intervals without text, as these are the gaps: such an interval gets its
+tier's kind in brackets as label, `(speech)`.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tools.exchange.intervals import (
+    Interval,
+    Losses,
+    Read,
+    Written,
+    ms_of,
+    not_held,
+    on_one_line,
+    possible,
+    read_text,
+    safe_names,
+)
+from tools.exchange.tiers import is_instant, lanes, tier_meaning, tier_name
+from wanstreamer.clock import ms_to_seconds
+from wanstreamer.errors import InputError
+
+_TOKEN = re.compile(r'"((?:[^"]|"")*)"|(?<!\S)(-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?!\S)|![^\n]*')
+
+
+def write_textgrid(intervals: Sequence[Interval]) -> Written:
+    losses = not_held(intervals, confidence=False)
+    names = safe_names((one.participant for one in intervals), on_one_line, losses, "line breaks in names")
+    losses["labels that read as none"] = sum(one.text == _unlabelled(one.kind) for one in intervals)
+    end_ms = max(1, *(one.end_ms for one in intervals)) if intervals else 1
+    tiers = lanes(intervals)
+    lines = [
+        'File type = "ooTextFile"',
+        'Object class = "TextGrid"',
+        "",
+        "xmin = 0",
+        f"xmax = {ms_to_seconds(end_ms)}",
+        "tiers? <exists>",
+        f"size = {len(tiers)}",
+        "item []:",
+    ]
+    for i, ((kind, participant, lane), own) in enumerate(tiers.items(), start=1):
+        name = tier_name(kind, names[participant], lane)
+        lines += [f"    item [{i}]:"] + _tier(name, own, end_ms)
+    return "\n".join(lines) + "\n", +losses
+
+
+def _tier(name: str, own: Sequence[Interval], end_ms: int) -> list[str]:
+    """The lines of one tier; an interval tier is filled up with empty intervals."""
+    points = is_instant(own[0])
+    lines = [
+        f'        class = "{"TextTier" if points else "IntervalTier"}"',
+        f"        name = {_quoted(name)}",
+        "        xmin = 0",
+        f"        xmax = {ms_to_seconds(end_ms)}",
+    ]
+    if points:
+        lines.append(f"        points: size = {len(own)}")
+        for i, one in enumerate(own, start=1):
+            lines += [f"        points [{i}]:", f"            number = {ms_to_seconds(one.start_ms)}"]
+            lines.append(f"            mark = {_quoted(one.text or _unlabelled(one.kind))}")
+        return lines
+    filled = list(_filled(own, end_ms))
+    lines.append(f"        intervals: size = {len(filled)}")
+    for i, (start_ms, stop_ms, label) in enumerate(filled, start=1):
+        lines += [f"        intervals [{i}]:", f"            xmin = {ms_to_seconds(start_ms)}"]
+        lines += [f"            xmax = {ms_to_seconds(stop_ms)}", f"            text = {_quoted(label)}"]
+    return lines
+
+
+def _filled(own: Sequence[Interval], end_ms: int) -> Iterator[tuple[int, int, str]]:
+    at_ms = 0
+    for one in own:
+        if one.start_ms > at_ms:
+            yield at_ms, one.start_ms, ""
+        yield one.start_ms, one.end_ms, one.text or _unlabelled(one.kind)
+        at_ms = one.end_ms
+    if at_ms < end_ms:
+        yield at_ms, end_ms, ""
+
+
+def read_textgrid(path: Path, session_id: str) -> Read:
+    losses, found = Losses(), []
+    tokens = _tokens(read_text(path))
+    try:
+        if next(tokens) not in ('"ooTextFile', '"ooTextFile short') or next(tokens) != '"TextGrid':
+            raise ValueError("another header")
+        next(tokens), next(tokens)  # its beginning and end
+        for _ in range(int(next(tokens))):
+            tier_class, name, _, _, size = (next(tokens) for _ in range(5))
+            kind, participant = tier_meaning(_string(name))
+            points = _string(tier_class) == "TextTier"
+            for _ in range(int(size)):
+                start_ms = ms_of(next(tokens), losses)
+                end_ms = start_ms if points else ms_of(next(tokens), losses)
+                label = _string(next(tokens))
+                if label or points:
+                    found.append(
+                        Interval(
+                            session_id=session_id,
+                            participant=participant,
+                            kind=kind,
+                            start_ms=start_ms,
+                            end_ms=end_ms,
+                            text="" if label == _unlabelled(kind) else label,
+                        )
+                    )
+    except (StopIteration, ValueError) as error:
+        raise InputError(f"{path}: not a TextGrid as Praat saves it (text or short text file)") from error
+    return possible(found, losses), +losses
+
+
+def _tokens(text: str) -> Iterator[str]:
+    """Numbers as they stand, strings with one `"` before them."""
+    for match in _TOKEN.finditer(text):
+        if match[1] is not None:
+            yield '"' + match[1].replace('""', '"')
+        elif match[2] is not None:
+            yield match[2]
+
+
+def _string(token: str) -> str:
+    if not token.startswith('"'):
+        raise ValueError(f"{token} is no string")
+    return token[1:]
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _unlabelled(kind: str) -> str:
+    return f"({kind})"
