@@ -13,8 +13,9 @@ from pathlib import Path
 from pipelines.errors import exit_on_input_error
 from pipelines.files import write_bytes_atomic
 from tools.exchange import data_folder, eaf, json_forms
-from tools.exchange.formats import FORMATS, WRITABLE, by_suffix, given_to, read_file
+from tools.exchange.formats import FORMATS, WRITABLE, by_suffix, given_to, read_file, session_named_by
 from tools.exchange.intervals import Interval, Losses, Written, in_order
+from tools.exchange.json_forms import MOSHI_MAIN
 from wanstreamer.errors import InputError
 
 
@@ -43,7 +44,7 @@ def convert(
         links = (media or {}).get(own[0].session_id, ())
         contents[path], lost = _written(own, form, main, links, path.parent)
         losses += lost
-        if not FORMATS[form].many_sessions and path.name.removesuffix(FORMATS[form].suffix) != own[0].session_id:
+        if not FORMATS[form].many_sessions and session_named_by(path, form) != own[0].session_id:
             losses["name of the session: the file's name stands for it"] += 1
     for path, content in contents.items():
         write_bytes_atomic(path, content.encode())
@@ -133,6 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 intervals = [one for one in intervals if one.session_id in args.session]
         if args.main is not None and args.main not in {one.participant for one in intervals}:
             raise InputError(f"--main {args.main}: no such participant")
+        if form == "moshi" and args.main is None and not any(one.participant == MOSHI_MAIN for one in intervals):
+            print(f"moshi: nobody is {MOSHI_MAIN}; --main names whose voice is to be learnt", file=sys.stderr)
         paths, lost = convert(intervals, form, args.out, tiers=args.tiers, main=args.main, media=media)
         report(unread, "input")
         report(lost, form)

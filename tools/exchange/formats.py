@@ -143,7 +143,8 @@ def recognise(path: Path) -> str:
 
 def by_suffix(path: Path) -> str | None:
     name = path.name.lower()
-    matching = [form for form in FORMATS if name.endswith(FORMATS[form].suffix.lower())]
+    # That a file is JSON does not tell what it holds.
+    matching = [form for form in FORMATS if form != "moshi" and name.endswith(FORMATS[form].suffix.lower())]
     return max(matching, key=lambda form: len(FORMATS[form].suffix), default=None)
 
 
@@ -167,10 +168,14 @@ def read_file(path: Path, form: str | None = None) -> Read:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     form = form or recognise(path)
-    suffix = FORMATS[form].suffix
-    named = path.name.removesuffix(suffix) if path.name.endswith(suffix) else path.stem.removesuffix(".words")
-    intervals, losses = FORMATS[form].read(path, named)
+    intervals, losses = FORMATS[form].read(path, session_named_by(path, form))
     return in_order(intervals), losses
+
+
+def session_named_by(path: Path, form: str) -> str:
+    """The session a file stands for whose format holds one and does not name it: its name without suffix."""
+    suffix = FORMATS[form].suffix
+    return path.name[: -len(suffix)] if path.name.lower().endswith(suffix.lower()) else path.stem
 
 
 def given_to(form: str, intervals: Sequence[Interval], tiers: Collection[str]) -> tuple[list[Interval], Losses]:

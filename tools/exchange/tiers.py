@@ -6,8 +6,9 @@ A tier is called `kind@participant`, as ELAN users do; what would overlap goes t
 import re
 from collections.abc import Iterable, Sequence
 
-from tools.exchange.intervals import SEGMENTS, Interval, in_order
+from tools.exchange.intervals import SEGMENTS, SPEECH, WORDS, Interval, in_order
 
+_FIRST = (SPEECH, WORDS, SEGMENTS, "turns")  # from the top, then what was found in them
 _ALIGNER = re.compile(r"(.*) - (words|phones)", re.DOTALL)  # the Montreal Forced Aligner's names
 
 
@@ -36,7 +37,11 @@ def lanes(intervals: Iterable[Interval]) -> dict[tuple[str, str, int], list[Inte
         while not _fits(found.get((one.kind, one.participant, lane), ()), one):
             lane += 1
         found.setdefault((one.kind, one.participant, lane), []).append(one)
-    return dict(sorted(found.items(), key=lambda tier: (tier[0][1], tier[0][0], tier[0][2])))
+    return dict(sorted(found.items(), key=lambda tier: (tier[0][1], _place(tier[0][0]), tier[0][0], tier[0][2])))
+
+
+def _place(kind: str) -> int:
+    return _FIRST.index(kind) if kind in _FIRST else len(_FIRST)
 
 
 def _fits(lane: Sequence[Interval], one: Interval) -> bool:
