@@ -130,6 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 media = {session: data_folder.media_of(args.data, session) for session in sessions}
         else:
             intervals, unread = read_all(args.inputs, args.source)
+            absent = sorted(set(args.session) - {one.session_id for one in intervals})
+            if absent:
+                raise InputError(f"--session {absent[0]}: no such session in the files")
             if args.session:
                 intervals = [one for one in intervals if one.session_id in args.session]
         if args.main is not None and args.main not in {one.participant for one in intervals}:
