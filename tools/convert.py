@@ -80,15 +80,33 @@ def _written(own: Sequence[Interval], form: str, main: str | None, media: Sequen
     return write(own)
 
 
-def read_all(paths: Sequence[Path], form: str | None = None) -> tuple[list[Interval], Losses]:
-    """The intervals of several files together, and what could not be read of them."""
+def read_all(
+    paths: Sequence[Path], form: str | None = None, sessions: Sequence[str] = ()
+) -> tuple[list[Interval], Losses]:
+    """The intervals of several files together, or of the sessions named, and what could not be read of the files."""
     intervals: list[Interval] = []
     losses: Losses = Counter()
     for path in paths:
         found, lost = read_file(path, form)
         intervals += found
         losses += lost
-    return in_order(intervals), losses
+    absent = sorted(set(sessions) - {one.session_id for one in intervals})
+    if absent:
+        raise InputError(f"--session {absent[0]}: no such session in the files")
+    return in_order(one for one in intervals if not sessions or one.session_id in sessions), losses
+
+
+def read_sessions(data: Path, sessions: Sequence[str], *, private: bool) -> tuple[list[Interval], Losses]:
+    """The intervals of a data folder. Raises InputError where somebody has not agreed to `share`, unless `private`."""
+    intervals, losses = data_folder.read_data(data, sessions)
+    named = {one.session_id for one in intervals}
+    kept = data_folder.not_shared(data, named)
+    if kept and not private:
+        raise InputError(
+            f"{kept[0]} ({len(kept)} of {len(named)} sessions): somebody has not agreed to `share`; "
+            "--private writes it for your own eyes"
+        )
+    return intervals, losses
 
 
 def report(losses: Losses, where: str) -> None:
@@ -118,23 +136,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise InputError("expected files to read, or --data DIR with the tables of the pipeline")
         media: dict[str, list[Path]] = {}
         if args.data:
-            intervals, unread = data_folder.read_data(args.data, args.session)
+            intervals, unread = read_sessions(args.data, args.session, private=args.private)
             sessions = {one.session_id for one in intervals}
-            kept = data_folder.not_shared(args.data, sessions)
-            if kept and not args.private:
-                raise InputError(
-                    f"{kept[0]} ({len(kept)} of {len(sessions)} sessions): somebody has not agreed to `share`; "
-                    "--private writes it for your own eyes"
-                )
-            if form == "eaf":
-                media = {session: data_folder.media_of(args.data, session) for session in sessions}
+            media = {session: data_folder.media_of(args.data, session) for session in sessions if form == "eaf"}
         else:
-            intervals, unread = read_all(args.inputs, args.source)
-            absent = sorted(set(args.session) - {one.session_id for one in intervals})
-            if absent:
-                raise InputError(f"--session {absent[0]}: no such session in the files")
-            if args.session:
-                intervals = [one for one in intervals if one.session_id in args.session]
+            intervals, unread = read_all(args.inputs, args.source, args.session)
         if args.main is not None and args.main not in {one.participant for one in intervals}:
             raise InputError(f"--main {args.main}: no such participant")
         if form == "moshi" and args.main is None and not any(one.participant == MOSHI_MAIN for one in intervals):
