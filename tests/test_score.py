@@ -1,0 +1,59 @@
+"""Scores against hand-made references: shares of speech and one-to-one events, on cases that can be counted."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools import score
+from tools.score import detection, event_agreement
+from wanstreamer.clock import Span
+
+
+def test_detection_error_is_what_is_missed_and_what_is_too_much() -> None:
+    reference = [Span(1000, 3000), Span(5000, 7000)]
+    found = detection([Span(1500, 3000), Span(5000, 7400)], reference, 0)
+    assert found == pytest.approx({"missed": 0.125, "false_alarm": 0.1, "error": 0.225, "speech_s": 4.0})
+    assert detection([], reference, 0)["missed"] == 1
+
+
+def test_the_collar_is_cut_around_the_edges_of_the_reference() -> None:
+    reference = [Span(1000, 3000)]
+    late = [Span(1200, 3100)]
+    assert detection(late, reference, 0)["error"] == pytest.approx(0.15)
+    assert detection(late, reference, 400) == pytest.approx(
+        {"missed": 0, "false_alarm": 0, "error": 0, "speech_s": 1.6}
+    )
+
+
+def event(start_ms: int, label: str = "gap", participant: str = "a") -> dict[str, Any]:
+    place = {"session_id": "s", "participant": participant, "kind": "state", "outcome": None}
+    return place | {"label": label, "start_ms": start_ms}
+
+
+def test_events_match_one_to_one_nearest_first() -> None:
+    reference = [event(1000), event(1150), event(4000), event(4000, participant="b"), event(9000, "pause")]
+    found = [event(1140), event(4300), event(3990, participant="b")]
+    assert event_agreement(found, reference) == {"state.gap": (2, 3, 4), "state.pause": (0, 0, 1)}
+    assert event_agreement([event(1140)], [event(1000), event(1150)]) == {"state.gap": (1, 1, 2)}
+
+
+RTTM = "SPEAKER call 1 0.000 2.000 <NA> <NA> a <NA> <NA>\nSPEAKER call 1 2.300 3.000 <NA> <NA> b <NA> <NA>\n"
+
+
+def test_two_files_are_compared_and_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two, other = tmp_path / "one.rttm", tmp_path / "two.rttm", tmp_path / "other.rttm"
+    one.write_text(RTTM)
+    two.write_text(RTTM.replace("2.300 3.000", "2.400 2.900"))
+    other.write_text(RTTM.replace(" call ", " meeting "))
+    score.main([str(one), "--found", str(two)])
+    said = capsys.readouterr().out
+    assert "2.0 %" in said and "3.3 %" in said and "transition.smooth_shift" in said
+    for arguments, complaint in (
+        ([str(one), "--found", str(other)], "session call of the reference is not among"),
+        ([str(one), str(other), "--audio", "x.wav"], "x is none of the reference's 2 sessions"),
+        ([str(one), "--found", str(two), "--collar-ms", "-1"], "--collar-ms -1"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            score.main(arguments)
+        assert stopped.value.code == 2 and complaint in capsys.readouterr().err

@@ -1,0 +1,187 @@
+"""`python -m tools.score REFERENCE ...`: what was found beside what people wrote down, in a session or many.
+
+    python -m tools.score call.rttm --data mine/data        the annotate stage's speech and events
+    python -m tools.score call.rttm --found other.rttm      another detector's speech
+    python -m tools.score call.rttm --audio call.wav        the speech detector on the recording as it is
+
+Speech: the detection error rate of pyannote.metrics (missed plus false alarms, by the reference's speech), of who
+speaks at all, and per participant where both name the same ones. Events: the turn rules on the reference's speech and
+words beside the events of `--data`, or beside the rules on `--found`; one to one, onsets within +-200 ms.
+"""
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.errors import exit_on_input_error
+from pipelines.tables import read_rows
+from pipelines.turns import TurnParams
+from tools.convert import read_all
+from tools.events import annotate_intervals
+from tools.exchange.data_folder import read_data
+from tools.exchange.intervals import SPEECH, Interval, speech_of
+from wanstreamer.clock import Span, merge_spans
+from wanstreamer.errors import InputError
+
+EVERYBODY = "everybody"
+Speech = dict[str, dict[str, list[Span]]]  # session, participant or EVERYBODY -> spans
+
+
+def speech_by_person(intervals: Iterable[Interval]) -> Speech:
+    """Spans per session and participant, and of everybody together."""
+    found: Speech = {}
+    for one in speech_of(intervals):
+        for who in (one.participant, EVERYBODY):
+            found.setdefault(one.session_id, {}).setdefault(who, []).append(Span(one.start_ms, one.end_ms))
+    return {session: {who: merge_spans(spans) for who, spans in own.items()} for session, own in found.items()}
+
+
+def detection(found: Sequence[Span], reference: Sequence[Span], collar_ms: int) -> dict[str, float]:
+    """Shares of the reference's speech: missed, false alarm, and their sum. `collar_ms` is cut around each edge of the
+    reference, half before and half after it."""
+    try:
+        from pyannote.core import Annotation, Segment, Timeline
+        from pyannote.metrics.detection import DetectionErrorRate
+    except ImportError as error:
+        raise InputError("tools.score needs pyannote.metrics: pip install -e '.[asr]'") from error
+    made = []
+    for spans in (reference, found):
+        annotation = Annotation()
+        for number, span in enumerate(spans):
+            annotation[Segment(span.start_ms / 1000, span.end_ms / 1000), number] = "speech"
+        made.append(annotation)
+    ends_ms = max((span.end_ms for span in (*found, *reference)), default=0)
+    metric = DetectionErrorRate(collar=collar_ms / 1000)
+    extent = Timeline([Segment(0, max(ends_ms, 1) / 1000)])
+    parts: dict[str, float] = metric.compute_components(made[0], made[1], uem=extent, collar=collar_ms / 1000)
+    total = parts["total"] or 1.0
+    return {
+        "missed": parts["miss"] / total,
+        "false_alarm": parts["false alarm"] / total,
+        "error": (parts["miss"] + parts["false alarm"]) / total,
+        "speech_s": parts["total"],
+    }
+
+
+def event_agreement(
+    found: Iterable[Mapping[str, Any]], reference: Iterable[Mapping[str, Any]], *, within_ms: int = 200
+) -> dict[str, tuple[int, int, int]]:
+    """Per kind and label: matched, found, in the reference. Nearest onsets first, each used once."""
+    sides: list[dict[tuple[str, str, str], list[int]]] = []
+    for rows in (found, reference):
+        onsets: dict[tuple[str, str, str], list[int]] = {}
+        for row in rows:
+            label = ".".join(filter(None, (row["kind"], row["label"], row["outcome"])))
+            onsets.setdefault((label, row["session_id"], row["participant"]), []).append(row["start_ms"])
+        sides.append(onsets)
+    counts: dict[str, tuple[int, int, int]] = {}
+    for place in sorted(set(sides[0]) | set(sides[1])):
+        one, two = sides[0].get(place, []), sides[1].get(place, [])
+        near = sorted(
+            (abs(a - b), i, j) for i, a in enumerate(one) for j, b in enumerate(two) if abs(a - b) <= within_ms
+        )
+        taken: tuple[set[int], set[int]] = (set(), set())
+        for _, i, j in near:
+            if i not in taken[0] and j not in taken[1]:
+                taken[0].add(i)
+                taken[1].add(j)
+        before = counts.get(place[0], (0, 0, 0))
+        counts[place[0]] = (before[0] + len(taken[0]), before[1] + len(one), before[2] + len(two))
+    return counts
+
+
+def heard_in(path: Path, session_id: str) -> list[Interval]:
+    """The default speech detector on a recording, as one participant's speech."""
+    from pipelines.media import decode_audio
+    from pipelines.probing import probe
+    from pipelines.voice_activity import (
+        RATE_HZ,
+        VoiceParams,
+        energy_db,
+        load_speech_model,
+        probable_spans,
+        refine_edges,
+        speech_probabilities,
+    )
+
+    found, params = probe(path), VoiceParams()
+    if not found.has_audio:
+        raise InputError(f"{path}: no sound in it")
+    audio_T = decode_audio(found.source, RATE_HZ, None)
+    spans = refine_edges(
+        probable_spans(speech_probabilities(audio_T, load_speech_model()), params), energy_db(audio_T), params
+    )
+    return [
+        Interval(session_id=session_id, participant="", kind=SPEECH, start_ms=span.start_ms, end_ms=span.end_ms)
+        for span in spans
+    ]
+
+
+def show(found: Speech, reference: Speech, events: Mapping[str, tuple[int, int, int]] | None, collar_ms: int) -> None:
+    console = Console()
+    table = Table(box=SIMPLE_HEAD, title=f"speech; collar {collar_ms} ms", title_justify="left")
+    for name in ("session", "participant", "reference", "missed", "false alarm", "error"):
+        table.add_column(name, justify="left" if name in ("session", "participant") else "right")
+    for session, people in sorted(reference.items()):
+        for who in sorted(set(people) & set(found[session]), key=lambda who: (who != EVERYBODY, who)):
+            parts = detection(found[session][who], people[who], collar_ms)
+            shares = (f"{100 * parts[name]:.1f} %" for name in ("missed", "false_alarm", "error"))
+            table.add_row(session, who, f"{parts['speech_s']:.1f} s", *shares)
+    console.print(table)
+    if events is None:
+        return
+    table = Table(box=SIMPLE_HEAD, title="events; onsets within 200 ms", title_justify="left")
+    for name in ("event", "reference", "found", "matched", "F1"):
+        table.add_column(name, justify="left" if name == "event" else "right")
+    for label, (matched, ours, theirs) in sorted(events.items()):
+        table.add_row(label, str(theirs), str(ours), str(matched), f"{2 * matched / (ours + theirs):.2f}")
+    console.print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.score", description="Score speech and events against files people made."
+    )
+    parser.add_argument("reference", nargs="+", type=Path, help="RTTM, CTM, EAF, ... as tools.convert reads")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="data folder with the sessions of the reference")
+    source.add_argument("--found", type=Path, nargs="+", help="files like the reference")
+    source.add_argument("--audio", type=Path, help="a recording, of the session named like it or the only one")
+    parser.add_argument("--collar-ms", type=int, default=0, help="not scored around each reference edge (default: 0)")
+    args = parser.parse_args(arguments)
+    with exit_on_input_error():
+        if args.collar_ms < 0:
+            raise InputError(f"--collar-ms {args.collar_ms}: expected 0 or more")
+        intervals, _ = read_all(args.reference, None)
+        reference = speech_by_person(intervals)
+        if not reference:
+            raise InputError(f"{args.reference[0]}: holds no speech and no words")
+        events = None
+        if args.audio:
+            if len(reference) > 1 and args.audio.stem not in reference:
+                raise InputError(f"--audio: {args.audio.stem} is none of the reference's {len(reference)} sessions")
+            name = args.audio.stem if len(reference) > 1 else next(iter(reference))
+            reference = {name: reference[name]}
+            found = speech_by_person(heard_in(args.audio, name))
+        else:
+            if args.data:
+                listed, _ = read_data(args.data, sorted(reference))
+                rows = [row for row in read_rows(args.data, "events") if row["session_id"] in reference]
+            else:
+                listed, _ = read_all(args.found, None)
+                rows, _ = annotate_intervals(listed, TurnParams())
+            found = speech_by_person(listed)
+            events = event_agreement(rows, annotate_intervals(intervals, TurnParams())[0])
+        missing = sorted(set(reference) - set(found))
+        if missing:
+            raise InputError(f"session {missing[0]} of the reference is not among what was found")
+        show(found, reference, events, args.collar_ms)
+
+
+if __name__ == "__main__":
+    main()
