@@ -9,7 +9,8 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -128,7 +129,8 @@ class Pyannote:
         import torch
         from pyannote.audio import Inference, Model
 
-        model: Any = Model.from_pretrained(folder)
+        with loading("annotate.speech_model", folder, SEGMENTATION):
+            model: Any = Model.from_pretrained(folder)
         powerset = bool(model.specifications.powerset)
 
         def speech(scores_NFC: np.ndarray) -> np.ndarray:
@@ -179,13 +181,28 @@ def model_folder(setting: str, folder: Path, model: Published, package: str) -> 
             f"{setting}: {package} is not installed; run `uv pip install -e '.[asr]' -c constraints.txt` in the project"
         )
     lacking = [name for name in model.files if not (folder / name).is_file()]
-    if lacking or folder == Path():
+    if lacking:
         given = f"{folder}: no {', '.join(lacking)} there" if folder != Path() else "not set"
         raise InputError(
             f"{setting} {given}; expected the local folder of {model.what}: `hf download {model.hub} --local-dir "
             f"DIR`{model.note}, then set {setting}"
         )
     return folder
+
+
+@contextmanager
+def loading(setting: str, folder: Path, model: Published) -> Iterator[None]:
+    """Whatever a folder raises that is none of the kind (cut short, a pointer of git-lfs, another model), as one line.
+
+    Which exceptions these are, neither torch nor CTranslate2 nor pyannote says.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise InputError(
+            f"{setting} {folder}: {type(error).__name__}: {reason}; expected {model.what}, such as {model.hub}"
+        ) from error
 
 
 def _installed(package: str) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 
 from pipelines.languages import same_language
 from pipelines.media import gate_audio
-from pipelines.speech_models import Published, device, folder_sha256, import_speech_packages, model_folder
+from pipelines.speech_models import Published, device, folder_sha256, import_speech_packages, loading, model_folder
 from pipelines.voice_activity import ENERGY_MS, RATE_HZ, energy_db
 from pipelines.whisperx_words import EDGE_MS, TimedWord, mend_words
 from wanstreamer.clock import Span
@@ -34,7 +34,7 @@ WHISPER = Published(
 ALIGNER = Published(
     what="a wav2vec2 model with letters of the language",
     hub="facebook/wav2vec2-base-960h",
-    files=("config.json", "vocab.json", "preprocessor_config.json"),
+    files=("config.json", "vocab.json"),
     note=" for English; for others, see the list in whisperx/alignment.py",
 )
 
@@ -57,33 +57,31 @@ class Whisperx:
         whisper, aligner = check_transcriber(params)
         import_speech_packages()
         import torch
+        import transformers
         import whisperx
         import whisperx.alignment
 
+        transformers.utils.logging.disable_progress_bar()
         torch.set_num_threads(1)
         logging.getLogger("whisperx").setLevel(logging.ERROR)  # its warnings quote what was said
         # Sentences play no role for the times of words, and the splitter would be downloaded.
         whisperx.alignment.nltk_load = lambda name: _OneSentence()
         self.language = _whisper_code(params.language)
         self.align = whisperx.align
-        with redirect_stdout(sys.stderr):
-            try:
+        with redirect_stdout(sys.stderr):  # it prints while it loads
+            with loading("annotate.whisperx_model", whisper, WHISPER):
                 self.whisper = whisperx.load_model(
                     str(whisper), device(), language=self.language, vad_model=object(), threads=1, local_files_only=True
                 )
-            except ValueError as error:
-                reason = str(error).partition("\n")[0][:200]
-                raise InputError(f"annotate.whisperx_model {whisper} or annotate.language: {reason}") from error
-            if not self.whisper.model.model.is_multilingual and self.language != "en":
-                raise InputError(f"annotate.whisperx_model {whisper}: knows English only; language is {self.language}")
-            try:
+            with loading("annotate.align_model", aligner, ALIGNER):
                 self.aligner, self.letters = whisperx.load_align_model(
                     self.language, device(), model_name=str(aligner), model_cache_only=True
                 )
-            except ValueError as error:
-                raise InputError(
-                    f"annotate.align_model {aligner}: not a wav2vec2 model; {ALIGNER.hub} is one"
-                ) from error
+        if not self.whisper.model.model.is_multilingual and self.language != "en":
+            raise InputError(
+                f"annotate.whisperx_model {whisper}: knows English only, but annotate.language is {params.language}; "
+                f"{WHISPER.hub} knows 100 languages"
+            )
 
     def __call__(self, audio_T: np.ndarray, speech: Sequence[Span]) -> tuple[list[TimedWord], list[str]]:
         """Words of a track, and a reason for each one dropped.
