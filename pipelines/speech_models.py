@@ -99,7 +99,7 @@ class Silero:
         import torch
 
         num_frames = -(-len(audio_T) // SILERO_SAMPLES)
-        padded_T = np.zeros(SILERO_CONTEXT + num_frames * SILERO_SAMPLES, np.float32)
+        padded_T = np.zeros(SILERO_CONTEXT + max(num_frames, 1) * SILERO_SAMPLES, np.float32)
         padded_T[SILERO_CONTEXT:][: len(audio_T)] = audio_T
         frames_NS = torch.from_numpy(padded_T).unfold(0, SILERO_CONTEXT + SILERO_SAMPLES, SILERO_SAMPLES)
         decoder = self.model.decoder

@@ -48,7 +48,10 @@ def test_silero_in_pieces_hears_what_its_wheel_hears(num_samples: int) -> None:
     model = load_silero_vad()
     padded_T = np.pad(audio_T, (0, -len(audio_T) % 512))
     with torch.inference_mode():
-        expected = [float(model(torch.from_numpy(frame)[None], RATE_HZ)) for frame in padded_T.reshape(len(padded_T) // 512, 512)]
+        expected = [
+            float(model(torch.from_numpy(frame)[None], RATE_HZ))
+            for frame in padded_T.reshape(len(padded_T) // 512, 512)
+        ]
     assert (heard.frame_ms, heard.source, len(heard.probabilities)) == (32, "silero", -(-num_samples // 512))
     assert np.abs(heard.probabilities - np.array(expected)).max(initial=0) < 1e-5
     if num_samples > 300_000:
