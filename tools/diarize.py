@@ -7,16 +7,19 @@ at the result first; windows are worth what it is worth.
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.diarization import diarize, load_diarizer
 from pipelines.errors import exit_on_input_error
+from pipelines.files import write_bytes_atomic
 from pipelines.media import decode_audio
 from pipelines.parts import Rejected
 from pipelines.probing import probe, timeline
-from pipelines.rttm import write_rttm
 from pipelines.voice_activity import RATE_HZ
+from tools.exchange.intervals import SPEECH, Interval
+from tools.exchange.lines import write_rttm
+from wanstreamer.clock import Span
 from wanstreamer.errors import InputError
 
 
@@ -46,11 +49,21 @@ def write_rttms(recordings: Sequence[Path], model: Path, *, speakers: int | None
         except Rejected as rejected:
             useless.append(rejected.detail)
             continue
-        write_rttm(path.with_suffix(".rttm"), path.stem, voices)
+        write_bytes_atomic(path.with_suffix(".rttm"), rttm_of(path.stem, voices).encode())
         speech_s = sum(span.duration_ms for spans in voices.values() for span in spans) / 1000
         print(f"{path.with_suffix('.rttm')}: {len(voices)} voices, {speech_s:.1f} s of speech")
     if useless:
         raise InputError(f"no RTTM written for {len(useless)} of {len(recordings)} recordings: {'; '.join(useless)}")
+
+
+def rttm_of(recording: str, voices: Mapping[str, Sequence[Span]]) -> str:
+    """RTTM lines by onset."""
+    intervals = [
+        Interval(session_id=recording, participant=voice, kind=SPEECH, start_ms=start_ms, end_ms=end_ms)
+        for voice, spans in voices.items()
+        for start_ms, end_ms in spans
+    ]
+    return write_rttm(sorted(intervals, key=lambda one: (one.start_ms, one.participant)))[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
