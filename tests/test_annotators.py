@@ -1,9 +1,11 @@
 """Who hears speech and writes words: silero beside its wheel's own, and what a user is told who lacks a model."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -100,6 +102,16 @@ def test_a_missing_extra_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(speech_models, "_installed", lambda package: False)
     with pytest.raises(InputError, match=r"whisperx is not installed; run `uv pip install -e '.\[asr\]'"):
         run(tmp_path, AnnotateParams(words="whisperx"), workers=1)
+
+
+def test_torchaudio_is_left_alone_where_it_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("torchaudio", "pyannote", "pyannote.audio"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.delitem(sys.modules, "torchaudio._extension", raising=False)
+    monkeypatch.setenv("PYANNOTE_METRICS_ENABLED", "1")
+    speech_models.import_speech_packages()
+    assert "torchaudio._extension" not in sys.modules
+    assert os.environ["PYANNOTE_METRICS_ENABLED"] == "0"
 
 
 def test_an_unknown_annotator_names_those_there_are() -> None:

@@ -205,11 +205,11 @@ def test_broken_models_are_one_line(folders: Folders, tmp_path: Path) -> None:
 def test_a_mixed_recording_gets_an_rttm_that_ingest_reads(
     folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_wav(tmp_path / "call.wav", noise(6), RATE_HZ)
+    write_wav(tmp_path / "call.wav", noise(3), RATE_HZ)  # shorter than the model's window, which reaches beyond
     diarize.main([str(tmp_path / "call.wav"), "--model", str(folders["diarization"])])
     voices = read_rttm(tmp_path / "call.rttm")
-    assert voices and all(0 <= span.start_ms < span.end_ms <= 6000 for spans in voices.values() for span in spans)
-    assert sum(span.duration_ms for span in voices["SPEAKER_00"]) > 5000
+    assert voices and all(0 <= span.start_ms < span.end_ms <= 3000 for spans in voices.values() for span in spans)
+    assert sum(span.duration_ms for span in voices["SPEAKER_00"]) > 2500
     assert f"{len(voices)} voices" in capsys.readouterr().out
     rows = rows_of_folder(tmp_path)
     assert [(row.participant, row.rttm_speaker, row.audio_kind) for row in rows] == [("a", "SPEAKER_00", "shared")]
