@@ -1,8 +1,9 @@
 """Tracks + word sidecars -> speech, words, IPUs, turns, events and unit labels: who spoke when, and what happened.
 
-Per session: voice activity of each track (pipelines.voice_activity), words checked and put in order, then the turn
-rules (pipelines.turns), then the labels of every 160 ms unit that trainer and evaluator share. Speech in a shared mix
-is nobody's: such a track gets no speech, its units none to learn from, and the session goes on.
+Per session: voice activity of each track (speech_models.py, voice_activity.py), words of sidecars checked and put in
+order or of whisperx (transcription.py), then the turn rules (pipelines.turns), then the labels of every 160 ms unit
+that trainer and evaluator share. Speech in a shared mix is nobody's: such a track gets no speech, its units none to
+learn from, and the session goes on.
 """
 
 import json
@@ -17,15 +18,16 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipelines import media, turns, voice_activity
+from pipelines import languages, media, speech_models, transcription, turns, voice_activity, whisperx_words
 from pipelines.media import read_wav
+from pipelines.speech_models import DetectorParams, detector_digests, load_detector
 from pipelines.stage import Job, Rejected, Result, run_keys, stage_main
 from pipelines.tables import read_rows, rows_by_session
+from pipelines.transcription import TranscriptParams, load_transcriber, speaks, transcript_digests
 from pipelines.turns import (
     RULE_VERSION,
     Annotation,
     TurnParams,
-    Word,
     annotate_session,
     candidates,
     lexical,
@@ -33,15 +35,16 @@ from pipelines.turns import (
     transitions,
 )
 from pipelines.voice_activity import (
+    Activity,
     Bleed,
     VoiceParams,
-    load_speech_model,
     probable_spans,
     refine_edges,
     remove_bleed,
     resample,
-    speech_probabilities,
+    subtract,
 )
+from pipelines.whisperx_words import TimedWord
 from wanstreamer import clock
 from wanstreamer.clock import UNIT_MS, Span, covered_ms, unit_of_ms, unit_span, units_touched
 
@@ -50,14 +53,15 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnnotateParams(VoiceParams, TurnParams):
-    """Every threshold of the stage: those of voice activity and those of the turn rules."""
+class AnnotateParams(DetectorParams, TranscriptParams, VoiceParams, TurnParams):
+    """The annotators and every threshold of the stage: those of voice activity and those of the turn rules."""
 
 
 def run(data: Path, params: AnnotateParams, *, workers: int) -> dict[str, Any]:
     """Annotate every session of the tracks table; returns counts, of events by label too."""
     tracks = rows_by_session(read_rows(data, "tracks"))
-    jobs = [_job(row["session_id"], tracks.get(row["session_id"], [])) for row in read_rows(data, "sessions")]
+    weights = detector_digests(params) + transcript_digests(params)
+    jobs = [_job(row["session_id"], tracks.get(row["session_id"], []), weights) for row in read_rows(data, "sessions")]
     counts = run_keys(
         data,
         "annotate",
@@ -65,29 +69,32 @@ def run(data: Path, params: AnnotateParams, *, workers: int) -> dict[str, Any]:
         Annotator,
         params=params,
         tables=TABLES,
-        modules=(sys.modules[__name__], turns, candidates, lexical, rules, transitions, voice_activity, media, clock),
+        modules=(
+            sys.modules[__name__], turns, candidates, lexical, rules, transitions, voice_activity, speech_models,
+            transcription, whisperx_words, languages, media, clock,
+        ),
         workers=workers,
         setup={"params": params},
-    )
+    )  # fmt: skip
     events = pq.read_table(data / "tables" / "events.parquet", columns=["kind", "label", "outcome"]).to_pylist()
     labels = Counter(".".join(filter(None, (row["kind"], row["label"], row["outcome"]))) for row in events)
     return counts | {"events": dict(sorted(labels.items()))}
 
 
-def _job(session_id: str, tracks: Sequence[Row]) -> Job:
+def _job(session_id: str, tracks: Sequence[Row], weights: tuple[str, ...]) -> Job:
     needed = ("participant", "num_units", "audio_path", "words_path", "language", "attributed", "mixed")
     digests = tuple(str(row[name]) for row in tracks for name in ("audio_sha256", "words_sha256"))
-    return Job(
-        key=session_id, spec={"tracks": [{name: row[name] for name in needed} for row in tracks]}, inputs=digests
-    )
+    spec = {"tracks": [{name: row[name] for name in needed} for row in tracks]}
+    return Job(key=session_id, spec=spec, inputs=digests + weights)
 
 
 class Annotator:
-    """Holds the speech detector; annotates one session per call."""
+    """Holds the annotators; annotates one session per call."""
 
     def __init__(self, params: AnnotateParams) -> None:
         self.params = params
-        self.model = load_speech_model()
+        self.detect = load_detector(params)
+        self.transcribe = load_transcriber(params)
 
     def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
         tracks: list[Row] = job.spec["tracks"]
@@ -95,7 +102,7 @@ class Annotator:
             raise Rejected("no_tracks")
         result = Result()
         audio: dict[str, np.ndarray] = {}
-        words: dict[str, list[Word] | None] = {}
+        words: dict[str, list[TimedWord] | None] = {}
         for track in tracks:
             key, who = f"{job.key}/{track['participant']}", track["participant"]
             if track["audio_path"] is None:
@@ -106,8 +113,14 @@ class Annotator:
                 audio[who] = resample(*read_wav(data / track["audio_path"]))
             words[who], rejected = _read_words(data, track)
             result.rejections += [(key, reason, "") for reason in rejected]
-        speech, certainty, bleeds = self._speech(audio)
-        english = all((track["language"] or "en").lower().split("-")[0] == "en" for track in tracks)
+        speech, activity, bleeds = self._speech(audio)
+        for track in tracks:
+            key, who = f"{job.key}/{track['participant']}", track["participant"]
+            if self.transcribe and who in audio and (words[who] is None or self.params.replace_sidecars):
+                heard, rejections = self._hear_words(audio[who], speech[who], track)
+                words[who] = words[who] if heard is None else heard
+                result.rejections += [(key, *rejection) for rejection in rejections]
+        english = all((track["language"] or self.params.language).lower().split("-")[0] == "en" for track in tracks)
         found = annotate_session(
             {track["participant"]: speech.get(track["participant"], []) for track in tracks},
             words,
@@ -115,7 +128,7 @@ class Annotator:
             lexical=english,
         )
         result.tables = {
-            "speech": speech_rows(job.key, speech, certainty),
+            "speech": speech_rows(job.key, speech, activity),
             "words": word_rows(job.key, words),
             "ipus": ipu_rows(job.key, found, self.params),
             "turns": turn_rows(job.key, found),
@@ -126,20 +139,37 @@ class Annotator:
 
     def _speech(
         self, audio: Mapping[str, np.ndarray]
-    ) -> tuple[dict[str, list[Span]], dict[str, np.ndarray], dict[str, list[Bleed]]]:
-        """(own speech, speech probability per frame, bleed taken out) per participant."""
-        certainty = {who: speech_probabilities(audio_T, self.model) for who, audio_T in audio.items()}
+    ) -> tuple[dict[str, list[Span]], dict[str, Activity], dict[str, list[Bleed]]]:
+        """(own speech, what the detector heard, bleed taken out) per participant."""
+        activity = {who: self.detect(audio_T) for who, audio_T in audio.items()}
         heard = {
             who: refine_edges(
-                probable_spans(certainty[who], self.params), voice_activity.energy_db(audio_T), self.params
+                probable_spans(activity[who], self.params), voice_activity.energy_db(audio_T), self.params
             )
             for who, audio_T in audio.items()
         }
         own, bleeds = remove_bleed(heard, audio, self.params)
-        return own, certainty, bleeds
+        return own, activity, bleeds
+
+    def _hear_words(
+        self, audio_T: np.ndarray, speech: Sequence[Span], track: Row
+    ) -> tuple[list[TimedWord] | None, list[tuple[str, str]]]:
+        """Transcribed words of a track, and (reason, detail) of what was not.
+
+        None in a language the models do not know. Where others speak in the same sound, words would be anybody's.
+        """
+        assert self.transcribe is not None
+        if not speaks(track["language"], self.params):
+            return None, [("other_language", f"{track['language']}; annotate.language is {self.params.language}")]
+        mixed = [Span(span["start_ms"], span["end_ms"]) for span in track["mixed"]]
+        alone = subtract(speech, mixed, self.params.vad_min_speech_ms)
+        words, reasons = self.transcribe(audio_T, alone)
+        unheard_ms = sum(span.duration_ms for span in speech) - sum(span.duration_ms for span in alone)
+        mixed_part = [("speech_not_transcribed", f"{unheard_ms} ms in mixed sound")] if unheard_ms else []
+        return words, mixed_part + [(reason, "") for reason in reasons]
 
 
-def _read_words(data: Path, track: Row) -> tuple[list[Word] | None, list[str]]:
+def _read_words(data: Path, track: Row) -> tuple[list[TimedWord] | None, list[str]]:
     """The words of a track's sidecar, in order and inside the session, and a reason for each one turned away.
 
     None without a sidecar, or with one that cannot be read. A word that reaches over an end of the session is cut.
@@ -152,7 +182,7 @@ def _read_words(data: Path, track: Row) -> tuple[list[Word] | None, list[str]]:
     except (OSError, ValueError, KeyError, TypeError):
         return None, ["words_unreadable"]
     duration_ms = track["num_units"] * UNIT_MS
-    words: list[Word] = []
+    words: list[TimedWord] = []
     rejected: list[str] = []
     for entry in listed:
         try:
@@ -167,28 +197,25 @@ def _read_words(data: Path, track: Row) -> tuple[list[Word] | None, list[str]]:
         elif start_ms >= duration_ms or end_ms <= 0:
             rejected.append("word_outside_session")
         else:
-            words.append(Word(start_ms=max(0, start_ms), end_ms=min(end_ms, duration_ms), text=text))
+            within = {"start_ms": max(0, start_ms), "end_ms": min(end_ms, duration_ms)}
+            words.append(TimedWord(**within, text=text, source="sidecar", confidence=1.0))
     return sorted(words, key=lambda word: (word.start_ms, word.end_ms)), rejected
 
 
-def speech_rows(
-    session_id: str, speech: Mapping[str, Sequence[Span]], certainty: Mapping[str, np.ndarray]
-) -> list[Row]:
+def speech_rows(session_id: str, speech: Mapping[str, Sequence[Span]], activity: Mapping[str, Activity]) -> list[Row]:
     """`confidence` is the detector's mean probability over the interval."""
-    frame_ms = 1000 * voice_activity.FRAME_SAMPLES // voice_activity.RATE_HZ
-    rows: list[Row] = []
-    for who, spans in speech.items():
-        for span in spans:
-            frames = certainty[who][span.start_ms // frame_ms : -(-span.end_ms // frame_ms)]
-            confidence = round(float(frames.mean()), 3)
-            rows.append(_interval(session_id, who, span) | {"source": "silero", "confidence": confidence})
-    return rows
+    return [
+        _interval(session_id, who, span)
+        | {"source": activity[who].source, "confidence": round(activity[who].confidence(span), 3)}
+        for who, spans in speech.items()
+        for span in spans
+    ]
 
 
-def word_rows(session_id: str, words: Mapping[str, Sequence[Word] | None]) -> list[Row]:
+def word_rows(session_id: str, words: Mapping[str, Sequence[TimedWord] | None]) -> list[Row]:
     return [
         _interval(session_id, who, Span(word.start_ms, word.end_ms))
-        | {"index": index, "word": word.text, "source": "sidecar", "confidence": 1.0}
+        | {"index": index, "word": word.text, "source": word.source, "confidence": word.confidence}
         for who, told in words.items()
         for index, word in enumerate(told or ())
     ]

@@ -84,8 +84,9 @@ def _mixed_recording(root: Path, path: Path) -> list[SourceRow]:
     rttm = path.with_suffix(".rttm")
     if not rttm.is_file():
         raise InputError(
-            f"{path}: one recording and no {rttm.name} beside it, so its participants are unknown; add the RTTM, set "
-            "ingest.layout=stereo if each channel is a party, put a file per participant into a folder per session, "
+            f"{path}: one recording and no {rttm.name} beside it, so its participants are unknown; add the RTTM "
+            "(`python -m tools.diarize` writes one), set ingest.layout=stereo if each channel is a party, put a file "
+            "per participant into a folder per session, "
             "or name them in a manifest.csv"
         )
     speakers = list(read_rttm(rttm))

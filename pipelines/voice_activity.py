@@ -1,22 +1,20 @@
-"""One session's audio tracks -> who speaks when: silero-vad per track, edges refined by energy, others' bleed removed.
+"""How probable speech is in each track of a session -> who speaks when: edges by energy, others' bleed removed.
 
-Silero decides in frames of 32 ms and answers late at both edges; turn-taking is about tens of milliseconds, so each
-edge is moved to where the energy crosses a level between the local background and the speech. A voice that reaches a
-track from another participant's microphone is speech to any detector: a stretch stays the track's own unless the other
-track is much louder there and carries the same waveform.
+A detector decides in frames (silero: 32 ms) and answers late at both edges; turn-taking is about tens of milliseconds,
+so each edge is moved to where the energy crosses a level between the local background and the speech. A voice that
+reaches a track from another participant's microphone is speech to any detector: a stretch stays the track's own unless
+the other track is much louder there and carries the same waveform.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 
 from wanstreamer.clock import Span, intersect_spans, merge_spans
 
-RATE_HZ = 16_000  # what silero is fed; ingest delivers it
-FRAME_SAMPLES = 512  # silero's frame: 32 ms
+RATE_HZ = 16_000  # what detectors are fed; ingest delivers it
 ENERGY_MS = 10  # resolution of refined edges
 SILENT_DB = -100.0  # level of digital silence
 
@@ -49,21 +47,17 @@ class Bleed:
     correlation: float
 
 
-class SpeechModel(Protocol):
-    """silero-vad's streaming model: probabilities of one frame at a time, with a state that `reset_states` clears."""
+@dataclass(frozen=True, kw_only=True)
+class Activity:
+    """What a detector hears in a track: the probability of speech in each frame, the first from 0 on."""
 
-    def __call__(self, frame_BT: Any, rate_hz: int) -> Any: ...
+    probabilities: np.ndarray  # float32 (num_frames,)
+    frame_ms: int
+    source: str  # the detector
 
-    def reset_states(self) -> None: ...
-
-
-def load_speech_model() -> SpeechModel:
-    """Silero from the weights in its wheel; needs no network. Sets this process to one torch thread."""
-    import torch
-    from silero_vad import load_silero_vad
-
-    torch.set_num_threads(1)
-    return load_silero_vad()
+    def confidence(self, span: Span) -> float:
+        """Mean probability over the frames that `span` touches."""
+        return float(self.probabilities[span.start_ms // self.frame_ms : -(-span.end_ms // self.frame_ms)].mean())
 
 
 def resample(audio_T: np.ndarray, rate_hz: int) -> np.ndarray:
@@ -86,32 +80,15 @@ def resample(audio_T: np.ndarray, rate_hz: int) -> np.ndarray:
     return groups_1UG[0].T.reshape(-1)[: len(audio_T) * up // down].numpy()
 
 
-def speech_probabilities(audio_T: np.ndarray, model: SpeechModel) -> np.ndarray:
-    """Speech probability per 32 ms frame: float32 (num_samples,) at 16 kHz -> float32 (num_frames,).
-
-    The last frame is filled up with silence.
-    """
-    import torch
-
-    num_frames = -(-len(audio_T) // FRAME_SAMPLES)
-    padded_T = np.zeros(num_frames * FRAME_SAMPLES, np.float32)
-    padded_T[: len(audio_T)] = audio_T
-    model.reset_states()
-    with torch.inference_mode():
-        frames = torch.from_numpy(padded_T).view(num_frames, 1, FRAME_SAMPLES)
-        return np.array([float(model(frame_BT, RATE_HZ)) for frame_BT in frames], np.float32)
-
-
-def probable_spans(probabilities: np.ndarray, params: VoiceParams) -> list[Span]:
+def probable_spans(activity: Activity, params: VoiceParams) -> list[Span]:
     """Frames over the threshold, with hysteresis; short dips closed first, short detections dropped then."""
-    frame_ms = 1000 * FRAME_SAMPLES // RATE_HZ
     spans: list[Span] = []
     begin: int | None = None
-    for i, probability in enumerate([*probabilities.tolist(), 0.0]):
+    for i, probability in enumerate([*activity.probabilities.tolist(), 0.0]):
         if begin is None and probability >= params.vad_threshold:
             begin = i
         elif begin is not None and probability < params.vad_off_threshold:
-            spans.append(Span(begin * frame_ms, i * frame_ms))
+            spans.append(Span(begin * activity.frame_ms, i * activity.frame_ms))
             begin = None
     joined = merge_spans(spans, params.vad_min_silence_ms - 1)
     return [span for span in joined if span.duration_ms >= params.vad_min_speech_ms]
@@ -211,7 +188,7 @@ def remove_bleed(
             if other != participant and spans:
                 suspect = _much_louder(levels[other], levels[participant], spans, params)
                 bleeds += _same_voice(suspect, other, audio[participant], audio[other], params)
-        own[participant] = _subtract(spans, merge_spans(bleed.span for bleed in bleeds), params.vad_min_speech_ms)
+        own[participant] = subtract(spans, merge_spans(bleed.span for bleed in bleeds), params.vad_min_speech_ms)
         found[participant] = sorted(bleeds, key=lambda bleed: (bleed.span, bleed.other))
     return own, found
 
@@ -262,7 +239,7 @@ def _best_match(heard_T: np.ndarray, voice_T: np.ndarray) -> tuple[float, float]
     return float(matches[best]), float(dots[best] / max(energies[best], 1e-12))
 
 
-def _subtract(spans: Sequence[Span], taken: Sequence[Span], min_ms: int) -> list[Span]:
+def subtract(spans: Sequence[Span], taken: Sequence[Span], min_ms: int) -> list[Span]:
     """`spans` without `taken`; slivers under `min_ms` that the cut leaves are dropped."""
     left: list[Span] = []
     for span in spans:

@@ -21,7 +21,14 @@ SPEECH = Table(
     stage="annotate",
     meaning="Voice activity of one participant.",
     key=("session_id", "participant", "start_ms"),
-    fields=(SESSION, PARTICIPANT, START_MS, END_MS, field("source", TEXT, "the detector: silero"), CONFIDENCE),
+    fields=(
+        SESSION,
+        PARTICIPANT,
+        START_MS,
+        END_MS,
+        field("source", TEXT, "the detector: silero or pyannote"),
+        CONFIDENCE,
+    ),
 )
 
 WORDS = Table(
@@ -36,7 +43,7 @@ WORDS = Table(
         END_MS,
         field("index", pa.int32(), "position of the word in the participant's words"),
         field("word", TEXT, "as written, with its punctuation"),
-        field("source", TEXT, "where the words came from: sidecar"),
+        field("source", TEXT, "where the words came from: sidecar or whisperx"),
         CONFIDENCE,
     ),
 )

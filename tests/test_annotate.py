@@ -15,6 +15,7 @@ from pipelines.stage import Job, Rejected, Result
 from pipelines.tables import conform, read_rows, write_table
 from pipelines.voice_activity import (
     RATE_HZ,
+    Activity,
     VoiceParams,
     energy_db,
     probable_spans,
@@ -263,10 +264,14 @@ def test_an_unreadable_sidecar_is_one_rejection(annotate: Annotate, content: str
 
 
 def test_probabilities_to_spans_with_hysteresis() -> None:
-    probabilities = np.array([0, 0.9, 0.3, 0.9, 0.1, 0.9, 0.1, 0.1, 0.1, 0.9, 0, 0], np.float32)
+    def spans_of(*probabilities: float, frame_ms: int = 32) -> list[Span]:
+        heard = Activity(probabilities=np.array(probabilities, np.float32), frame_ms=frame_ms, source="silero")
+        return probable_spans(heard, VoiceParams())
+
     # 0.3 keeps it open, one frame of 0.1 is a dip of 32 ms, the last frame alone is a click.
-    assert probable_spans(probabilities, VoiceParams()) == [Span(32, 192)]
-    assert probable_spans(np.array([0.9, 0.9, 0.9], np.float32), VoiceParams()) == [Span(0, 96)]
+    assert spans_of(0, 0.9, 0.3, 0.9, 0.1, 0.9, 0.1, 0.1, 0.1, 0.9, 0, 0) == [Span(32, 192)]
+    assert spans_of(0.9, 0.9, 0.9) == [Span(0, 96)]
+    assert spans_of(0, 0.9, 0.9, 0.9, 0.9, 0.9, 0, frame_ms=16) == [Span(16, 96)]
 
 
 def test_edges_move_to_where_the_energy_rises_and_falls() -> None:

@@ -1,0 +1,83 @@
+"""Mixed recordings -> an RTTM beside each, which ingest reads: `python -m tools.diarize call.wav --model DIR`.
+
+Who a voice belongs to, no model knows: ingest calls the voices a, b, ... by their first word. To give them people, name
+the recording in a manifest: `audio_kind: shared`, `rttm_uri` and, per participant, `rttm_speaker` as in the RTTM. Look
+at the result first; windows are worth what it is worth.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipelines.diarization import diarize, load_diarizer
+from pipelines.errors import exit_on_input_error
+from pipelines.files import write_bytes_atomic
+from pipelines.media import decode_audio
+from pipelines.parts import Rejected
+from pipelines.probing import probe, timeline
+from pipelines.voice_activity import RATE_HZ
+from tools.exchange.intervals import SPEECH, Interval
+from tools.exchange.lines import write_rttm
+from wanstreamer.clock import Span
+from wanstreamer.errors import InputError
+
+
+def write_rttms(recordings: Sequence[Path], model: Path, *, speakers: int | None, force: bool) -> None:
+    """An RTTM beside each recording, on the clock of its file; prints a line for each.
+
+    Raises InputError, before anything is written, for a recording or model that is not there, or an RTTM that is; at
+    the end, for recordings that cannot be read or in which nobody speaks.
+    """
+    for path in recordings:
+        if not path.is_file():
+            raise InputError(f"{path}: no such recording")
+        if path.with_suffix(".rttm").exists() and not force:
+            raise InputError(f"{path.with_suffix('.rttm')}: there already; --force replaces it")
+    pipeline = load_diarizer(model, "--model")
+    useless: list[str] = []
+    for path in recordings:
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                source = probe(path).source
+                if source.audio is None:
+                    raise Rejected("no_audio", f"{path.name}: no sound")
+                audio_T = decode_audio(timeline(source, Path(scratch)).source, RATE_HZ, None, Path(scratch))
+                voices = diarize(pipeline, audio_T, speakers)
+            if not voices:
+                raise Rejected("no_speech", f"{path.name}: nobody speaks")
+        except Rejected as rejected:
+            useless.append(rejected.detail)
+            continue
+        write_bytes_atomic(path.with_suffix(".rttm"), rttm_of(path.stem, voices).encode())
+        speech_s = sum(span.duration_ms for spans in voices.values() for span in spans) / 1000
+        print(f"{path.with_suffix('.rttm')}: {len(voices)} voices, {speech_s:.1f} s of speech")
+    if useless:
+        raise InputError(f"no RTTM written for {len(useless)} of {len(recordings)} recordings: {'; '.join(useless)}")
+
+
+def rttm_of(recording: str, voices: Mapping[str, Sequence[Span]]) -> str:
+    """RTTM lines by onset."""
+    intervals = [
+        Interval(session_id=recording, participant=voice, kind=SPEECH, start_ms=start_ms, end_ms=end_ms)
+        for voice, spans in voices.items()
+        for start_ms, end_ms in spans
+    ]
+    return write_rttm(sorted(intervals, key=lambda one: (one.start_ms, one.participant)))[0]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.diarize", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help="any container ffmpeg reads")
+    parser.add_argument("--model", type=Path, default=Path(), help="folder with pyannote's diarization pipeline")
+    parser.add_argument("--speakers", type=int, help="how many people speak, when known (default: found out)")
+    parser.add_argument("--force", action="store_true", help="replace RTTM files that are there")
+    args = parser.parse_args(arguments)
+    with exit_on_input_error():
+        if args.speakers is not None and args.speakers < 1:
+            raise InputError(f"--speakers {args.speakers}: expected 1 or more")
+        write_rttms(args.recordings, args.model, speakers=args.speakers, force=args.force)
+
+
+if __name__ == "__main__":
+    main()
