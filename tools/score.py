@@ -99,23 +99,15 @@ def heard_in(path: Path, session_id: str) -> list[Interval]:
     """The default speech detector on a recording, as one participant's speech."""
     from pipelines.media import decode_audio
     from pipelines.probing import probe
-    from pipelines.voice_activity import (
-        RATE_HZ,
-        VoiceParams,
-        energy_db,
-        load_speech_model,
-        probable_spans,
-        refine_edges,
-        speech_probabilities,
-    )
+    from pipelines.speech_models import DetectorParams, load_detector
+    from pipelines.voice_activity import RATE_HZ, VoiceParams, energy_db, probable_spans, refine_edges
 
     found, params = probe(path), VoiceParams()
     if not found.has_audio:
         raise InputError(f"{path}: no sound in it")
     audio_T = decode_audio(found.source, RATE_HZ, None)
-    spans = refine_edges(
-        probable_spans(speech_probabilities(audio_T, load_speech_model()), params), energy_db(audio_T), params
-    )
+    activity = load_detector(DetectorParams())(audio_T)
+    spans = refine_edges(probable_spans(activity, params), energy_db(audio_T), params)
     return [
         Interval(session_id=session_id, participant="", kind=SPEECH, start_ms=span.start_ms, end_ms=span.end_ms)
         for span in spans
