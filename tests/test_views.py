@@ -1,10 +1,12 @@
-"""The views of the phenomena, on one conversation whose every turn is known."""
+"""The views of the phenomena, on one conversation whose every turn is known; and the README's queries on the same."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipelines.tables import write_rejections
 from tests.annotated_sessions import TALK, write_annotated
 from tools import query
 
@@ -79,3 +81,12 @@ def test_three_who_begin_at_once_are_one_start(tmp_path: Path) -> None:
     rows = query.query(tmp_path, "SELECT participant, outcome FROM simultaneous_starts")[1]
     assert rows == [("a", "gives_way"), ("b", "goes_on"), ("c", "gives_way")]
     assert query.query(tmp_path, "SELECT simultaneous_starts FROM session_summary")[1] == [(1,)]
+
+
+def test_every_query_of_the_readme_runs_and_finds_something(data: Path) -> None:
+    write_rejections(data, "annotate", [("s2/a", "no_audio", "")])
+    (block,) = re.findall(r"```sql\n(.*?)```", (query.VIEWS.parents[1] / "README.md").read_text(), re.DOTALL)
+    queries = [one.partition("\n")[2] for one in re.split(r"^-- ", block, flags=re.MULTILINE) if one.strip()]
+    assert len(queries) > 5
+    for sql in queries:
+        assert query.query(data, sql)[1], sql

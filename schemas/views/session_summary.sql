@@ -32,14 +32,17 @@ LEFT JOIN (
         count(*) FILTER (kind = 'backchannel') AS backchannels,
         count(*) FILTER (label = 'interruption') AS interruptions,
         count(*) FILTER (label = 'interruption' AND outcome = 'floor_taking') AS floor_taking,
-        -- Both of a pair have a row; among three or more, at least one pair names each other.
-        count(*) FILTER (label = 'simultaneous_start' AND participant < other) AS simultaneous_starts,
+        -- Everybody who took part has a row; the rows of one start lie closer together than two starts can.
+        count(*) FILTER (label = 'simultaneous_start' AND coalesce(since_ms > 500, true)) AS simultaneous_starts,
         count(*) FILTER (label = 'initiation') AS initiations,
         median(fto_ms) FILTER (kind = 'transition') AS median_fto_ms,
         median(end_ms - start_ms) FILTER (label = 'gap') AS median_gap_ms,
         median(end_ms - start_ms) FILTER (label = 'pause') AS median_pause_ms,
         sum(end_ms - start_ms) FILTER (label IN ('overlap_within', 'overlap_between'))::DOUBLE AS overlap_ms
-    FROM events
+    FROM (
+        SELECT *, start_ms - lag(start_ms) OVER (PARTITION BY session_id, label ORDER BY start_ms) AS since_ms
+        FROM events
+    )
     GROUP BY ALL
 ) e USING (session_id)
 ORDER BY s.session_id
