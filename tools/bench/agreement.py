@@ -5,7 +5,7 @@ are those of its clean voices: where nobody speaks, a pause if the same person g
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -44,54 +44,62 @@ class Item:
         return self.kind not in ("gap", "pause") or self.end_ms - self.start_ms > MIN_SILENCE_MS
 
 
-def truth_items(data: Path) -> list[Item]:
-    """What happened in the sample's sessions, on the clock of their tracks."""
+def read_items(data: Path) -> tuple[list[Item], list[Item]]:
+    """What happened in the sample's sessions, on the clock of their tracks, and what annotate says about them.
+
+    A session's first onset, and the one after both have stopped, follow nothing that the truth could name: what was
+    found there is left out.
+    """
     truth = {path.stem: pq.read_table(path).to_pylist() for path in (data / "truth").glob("*.parquet")}
     done = {row["session_id"] for row in read_rows(data, "sessions")}
-    origin_ms = {row["session_id"]: row["origin_ms"] for row in truth["sessions"] if row["session_id"] in done}
-
-    def item(kind: str, row: Row, about: str = "") -> Item:
-        zero_ms = origin_ms[row["session_id"]]
-        start_ms, end_ms = row["start_ms"] - zero_ms, row.get("end_ms", row["start_ms"]) - zero_ms
-        return Item(
-            kind=kind, session_id=row["session_id"], participant=row["participant"],
-            start_ms=start_ms, end_ms=end_ms, about=about,
-        )  # fmt: skip
-
-    items = [item("turn", row, row["text"]) for row in truth["turns"] if row["session_id"] in origin_ms]
-    items += [item("backchannel", row, row["text"]) for row in truth["backchannels"] if row["session_id"] in origin_ms]
-    for row in truth["transitions"]:
-        if row["session_id"] in origin_ms:
-            items.append(item(_kind(row["label"], row["outcome"]), row, row["outcome"] or ""))
-    for session_id, rows in groupby(truth["speech"], key=lambda row: row["session_id"]):
-        if session_id in origin_ms:
-            items += [item(kind, row) for kind, row in silences(list(rows))]
-    return sorted(items, key=_order)
+    zero_ms = {row["session_id"]: row["origin_ms"] for row in truth["sessions"] if row["session_id"] in done}
+    known = {
+        name: [_on_track(row, zero_ms) for row in truth[name] if row["session_id"] in done]
+        for name in ("turns", "backchannels", "transitions", "speech")
+    }
+    items = [_item("turn", row, row["text"]) for row in known["turns"]]
+    items += [_item("backchannel", row, row["text"]) for row in known["backchannels"]]
+    items += [_item(_kind(row), row, row["outcome"] or "") for row in known["transitions"]]
+    for _, rows in groupby(known["speech"], key=lambda row: row["session_id"]):
+        items += [_item(kind, row) for kind, row in silences(list(rows))]
+    named = {_onset(row) for row in known["transitions"]}
+    nameless = [_item("nameless", row) for row in known["turns"] if _onset(row) not in named]
+    return sorted(items, key=_order), sorted(_found(data, nameless), key=_order)
 
 
-def found_items(data: Path) -> list[Item]:
-    """What annotate says about the same sessions, but for each session's first onset, which follows nothing."""
-    items = [_found("turn", row) for row in read_rows(data, "turns")]
-    seen: set[str] = set()
-    for row in sorted(read_rows(data, "events"), key=lambda row: (row["session_id"], row["start_ms"])):
-        if row["kind"] == "backchannel":
-            items.append(_found("backchannel", row, row["label"]))
+def _on_track(row: Row, zero_ms: dict[str, int]) -> Row:
+    shift_ms = zero_ms[row["session_id"]]
+    end_ms = row["end_ms"] if "end_ms" in row else row["start_ms"]
+    return row | {"start_ms": row["start_ms"] - shift_ms, "end_ms": end_ms - shift_ms}
+
+
+def _found(data: Path, nameless: Sequence[Item]) -> list[Item]:
+    items = [_item("turn", row) for row in read_rows(data, "turns")]
+    onsets: list[Item] = []
+    for row in read_rows(data, "events"):
+        if row["kind"] == "transition":
+            onsets.append(_item(_kind(row), row, row["outcome"] or ""))
+        elif row["kind"] == "backchannel":
+            items.append(_item("backchannel", row, row["label"]))
         elif row["kind"] == "state" and row["label"] in ("gap", "pause"):
-            items.append(_found(row["label"], row))
-        elif row["kind"] == "transition":
-            if row["session_id"] in seen:
-                items.append(_found(_kind(row["label"], row["outcome"]), row, row["outcome"] or ""))
-            seen.add(row["session_id"])
-    return sorted(items, key=_order)
+            items.append(_item(row["label"], row))
+    onsets.sort(key=lambda item: (item.session_id, item.participant, item.start_ms))
+    judged = [replace(item, kind="nameless") for item in onsets]
+    left_out = {id(two) for _, two in match(sorted(nameless, key=_order), judged, within_ms=200, ends=False)}
+    return items + [item for item, same in zip(onsets, judged, strict=True) if id(same) not in left_out]
 
 
-def _found(kind: str, row: Row, about: str = "") -> Item:
+def _item(kind: str, row: Row, about: str = "") -> Item:
     names = ("session_id", "participant", "start_ms", "end_ms")
     return Item(kind=kind, confidence=row.get("confidence"), about=about, **{name: row[name] for name in names})
 
 
-def _kind(label: str, outcome: str | None) -> str:
-    return f"interruption, {outcome}" if label == "interruption" else label
+def _onset(row: Row) -> tuple[str, str, int]:
+    return row["session_id"], row["participant"], row["start_ms"]
+
+
+def _kind(row: Row) -> str:
+    return f"interruption, {row['outcome']}" if row["label"] == "interruption" else str(row["label"])
 
 
 def _order(item: Item) -> tuple[Any, ...]:
