@@ -118,7 +118,7 @@ def measure(
         VARIANTS[1]: compare({data.name: data / VARIANTS[1] for data in folders}, bounds=False, worst=worst),
         "times_real_time": {
             "rules, one core": rules_speed(folders),
-            "stage, per core": statistics.median(speeds) if speeds else None,
+            "stage, per core": round(statistics.median(speeds), 1) if speeds else None,
         },
     }
 
