@@ -286,8 +286,8 @@ def unit_rows(session_id: str, track: Row, speech: Mapping[str, Sequence[Span]],
     who, num_units = track["participant"], track["num_units"]
     own = list(speech[who]) if who in speech else None
     primary = [turn for turn in found.turns if turn.participant == who and turn.is_primary]
-    begins = {unit_of_ms(turn.start_ms) for turn in primary}
-    ends = {unit_of_ms(turn.end_ms - 1) for turn in primary}
+    begins = [unit_of_ms(turn.start_ms) for turn in primary]
+    ends = sorted(unit_of_ms(turn.end_ms - 1) for turn in primary)
     backchannel = _touched(
         Span(event.start_ms, event.end_ms)
         for event in found.events
@@ -317,8 +317,8 @@ def unit_rows(session_id: str, track: Row, speech: Mapping[str, Sequence[Span]],
                 "unit": unit,
                 "speech_ms": spoken_ms,
                 "holds_floor": turns.floor_at(found.floor, span.end_ms - 1) == who,
-                "turn_begins": unit in begins,
-                "turn_ends": unit in ends,
+                "turn_begins_in": _units_until(begins, unit),
+                "turn_ends_in": _units_until(ends, unit),
                 "interruption_role": roles.get(unit),
                 "backchannel": unit in backchannel,
                 "silence_ms": silence_ms,
@@ -326,6 +326,12 @@ def unit_rows(session_id: str, track: Row, speech: Mapping[str, Sequence[Span]],
             }
         )
     return rows
+
+
+def _units_until(units: Sequence[int], unit: int) -> int | None:
+    """How far it is from `unit` to the first of the sorted `units` at or after it."""
+    at = bisect_left(units, unit)
+    return units[at] - unit if at < len(units) else None
 
 
 def _touched(spans: Any) -> set[int]:

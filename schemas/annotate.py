@@ -140,8 +140,20 @@ UNITS = Table(
             nullable=True,
         ),
         field("holds_floor", pa.bool_(), "owns the floor at the unit's end"),
-        field("turn_begins", pa.bool_(), "a primary turn begins in the unit"),
-        field("turn_ends", pa.bool_(), "a primary turn ends in the unit"),
+        field(
+            "turn_begins_in",
+            UNIT,
+            "units until a primary turn of this participant next begins; 0: in this one; null: none to come",
+            unit="160 ms",
+            nullable=True,
+        ),
+        field(
+            "turn_ends_in",
+            UNIT,
+            "units until a primary turn of this participant next ends; 0: in this one; null: none to come",
+            unit="160 ms",
+            nullable=True,
+        ),
         field("interruption_role", TEXT, "challenger or incumbent while an interruption is open", nullable=True),
         field("backchannel", pa.bool_(), "a backchannel of this participant touches the unit"),
         field(

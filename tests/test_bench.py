@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tools.bench import ingest, stream
+from pipelines.tables import read_rows
+from tests.small_corpus import keep_in_process
+from tools.bench import annotate, ingest, stream
+from tools.bench.comparison import LINES
 from wanstreamer.errors import InputError
 
 
@@ -29,6 +32,31 @@ def test_stream_prints_every_part_at_every_length(tmp_path: Path, capsys: pytest
 def test_impossible_lengths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--seconds 0"):
         stream.stream(tmp_path, seconds=0, threads=1, steps=2)
+
+
+@pytest.mark.usefixtures("ray_once")
+def test_annotations_beside_the_truth_of_fresh_sessions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_in_process(monkeypatch)
+    args = argparse.Namespace(seeds=[5], sessions=2, seconds=12, workers=2, worst=2, keep=tmp_path)
+    found = annotate.run(args)
+    json.dumps(found)
+    lines = found["with words"]["lines"]
+    assert list(lines) == list(LINES)
+    for name in ("turns", "gaps over 250 ms", "pauses over 250 ms"):
+        assert lines[name]["truth"] and lines[name]["f1"] >= 0.9
+    assert found["without words"]["lines"]["gaps over 250 ms"] == lines["gaps over 250 ms"] | {"bound": None}
+    assert found["without words"]["lines"]["backchannels"]["bound"] is None
+    offsets = found["with words"]["floor_transfer_offsets"]
+    assert offsets["truth"]["number"] and offsets["wasserstein_1_ms"] < 200
+    assert found["times_real_time"]["rules, one core"] > 1000
+    data = tmp_path / "seed-5-2x12"
+    assert {row["source"] for row in read_rows(data, "words")} == {"sidecar"}
+    assert not read_rows(data / "without words", "words")
+    annotate.show(found)
+    said = capsys.readouterr().out
+    assert "floor transfer offsets" in said and "what confidence is worth" in said
 
 
 @pytest.mark.usefixtures("ray_once")

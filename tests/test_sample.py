@@ -198,6 +198,9 @@ def test_transitions_have_the_offsets_their_labels_demand(dialogues: list[Dialog
                 overlaps.append(-t.fto_ms)
             elif t.label == "initiation":
                 assert t.start_ms - max(before) >= 3000
+                assert t.fto_ms is None  # nobody had the floor
+            elif t.label == "simultaneous_start" and t.holder != t.participant:
+                assert t.fto_ms is None
             elif t.label == "hold":
                 assert 1500 <= t.start_ms - max(before) < 3000
     assert min(gaps) >= 0 and min(overlaps) > 0 and max(overlaps) <= 1000

@@ -8,7 +8,7 @@ start, noise, bleed) goes round in fixed cycles, so that even a few sessions dif
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -124,6 +124,17 @@ def plan(
             )
         )
     return recordings
+
+
+def without_pictures(recording: Recording) -> Recording:
+    """The same people saying the same, as sound files alone."""
+    if recording.is_truncated:  # breaks off as a video does
+        return recording
+    streams = [
+        replace(stream, container=container, audio_codec=codec, frame_rate="")
+        for stream, (container, codec) in zip(recording.streams, AUDIO_ONLY_CONTAINERS, strict=True)
+    ]
+    return replace(recording, layout="audio_only", streams=(streams[0], streams[1]))
 
 
 def _layout(turn: int) -> str:

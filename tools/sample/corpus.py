@@ -17,7 +17,7 @@ from typing import Any
 
 from pipelines.progress import progress
 from pipelines.stage import stage_main
-from tools.sample.cast import Recording, plan
+from tools.sample.cast import Recording, plan, without_pictures
 from tools.sample.truth import TABLES, Rows, write_truth
 from wanstreamer.errors import InputError
 
@@ -36,6 +36,7 @@ class SampleParams:
     seed: int = 0
     width: int = 320  # pixels of one participant's picture; ingest makes it smaller
     height: int = 240
+    pictures: bool = True  # false: sound alone
     split_salt: str = "wanstreamer"  # as in ingest: groups of people are chosen to fall into one split
     valid_fraction: float = 0.1
     test_fraction: float = 0.2
@@ -63,6 +64,8 @@ def run(data: Path, params: SampleParams, *, workers: int) -> dict[str, Any]:
         params.sessions, seed=params.seed, seconds=params.seconds, salt=params.split_salt,
         valid_fraction=params.valid_fraction, test_fraction=params.test_fraction,
     )  # fmt: skip
+    if not params.pictures:
+        recordings = [without_pictures(recording) for recording in recordings]
     scratch = data / ".sample"
     shutil.rmtree(scratch, ignore_errors=True)
     sources = scratch / "sources"

@@ -135,8 +135,8 @@ class Writer:
         if not self.holder:
             return self.end_ms, "first", None
         if label == "initiation":
-            start_ms = self.end_ms + self.between_ms(*LAPSE_MS)
-        elif label == "hold":
+            return self.end_ms + self.between_ms(*LAPSE_MS), label, None  # nobody had the floor
+        if label == "hold":
             start_ms = self.end_ms + self.between_ms(*OWN_PAUSE_MS)
         else:
             start_ms = self.end_ms + self.offset_ms(speaker, self.end_ms, self.last_clip, first, overlap_share)
@@ -315,8 +315,13 @@ class Writer:
             )  # fmt: skip
         if not self.commit(*utterances):
             return False
+        before, before_ms = self.holder, self.end_ms
         for participant in (early, late):
-            self.onset(participant, start_ms[participant], "simultaneous_start", holder="none" if both_stop else winner)
+            takes_over = participant == winner != before and not both_stop
+            self.onset(
+                participant, start_ms[participant], "simultaneous_start", holder="none" if both_stop else winner,
+                fto_ms=start_ms[participant] - before_ms if takes_over else None,
+            )  # fmt: skip
         self.hold_floor(max((u for u in utterances if u.role == "turn"), key=lambda u: u.start_ms))
         return True
 

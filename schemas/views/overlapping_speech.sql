@@ -1,0 +1,13 @@
+-- Each stretch in which two speak: who spoke alone before, who came in, and whether the floor changed there.
+SELECT
+    session_id,
+    start_ms,
+    end_ms,
+    participant AS before,
+    other AS came_in,
+    label = 'overlap_between' AS changes_speaker,
+    end_ms - start_ms AS duration_ms,
+    confidence
+FROM events
+WHERE kind = 'state' AND label IN ('overlap_within', 'overlap_between')
+ORDER BY session_id, start_ms

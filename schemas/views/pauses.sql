@@ -1,0 +1,5 @@
+-- Each silence of everybody after which the same participant goes on.
+SELECT session_id, participant, start_ms, end_ms, end_ms - start_ms AS duration_ms, confidence
+FROM events
+WHERE kind = 'state' AND label = 'pause'
+ORDER BY session_id, start_ms

@@ -1,0 +1,212 @@
+"""What annotate finds in the sound of fresh sample sessions, beside what was said: `python -m tools.bench annotate`.
+
+Sessions are spoken from seeds that nothing was tuned on, ingested, and annotated twice: with their word sidecars and
+without. Then, by kind and by level of noise and bleed, F1 of one-to-one matches per participant: onsets (of turns, gaps
+and pauses ends too) within 200 ms, and onsets alone within 160 ms, one unit. Beside them floor transfer offsets, what
+each `confidence` is worth, and the time it takes. `--worst N` prints examples of what was missed or made up.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from pipelines import annotate, ingest
+from pipelines.annotate import AnnotateParams
+from pipelines.ingest import IngestParams
+from pipelines.local_ray import ray_session
+from pipelines.tables import conform, read_rows, rows_by_session, write_table
+from pipelines.turns import Word, annotate_session
+from tools.bench.comparison import compare
+from tools.sample import corpus
+from tools.sample.corpus import SampleParams
+from wanstreamer.clock import Span
+from wanstreamer.errors import InputError
+
+RULES_S = 1.0  # the rules are repeated for at least this long
+VARIANTS = ("with words", "without words")
+
+
+def prepare(folder: Path, seed: int, *, sessions: int, seconds: int, workers: int) -> Path:
+    """Speak, ingest and annotate one corpus under `folder`, unless it is there; returns its data folder."""
+    data = folder / f"seed-{seed}-{sessions}x{seconds}"
+    sample = SampleParams(sessions=sessions, seconds=seconds, seed=seed, pictures=False)
+    if not (data / "truth").is_dir():
+        data.mkdir(parents=True, exist_ok=True)
+        corpus.run(data, sample, workers=workers)
+    ingest.run(data, IngestParams(source=str(data / "sources")), workers=workers)
+    mute = data / VARIANTS[1]
+    for name in ("tracks", "truth"):
+        mute.mkdir(exist_ok=True)
+        if not (mute / name).is_symlink():
+            (mute / name).symlink_to(data.resolve() / name)
+    write_table(mute, "sessions", conform("sessions", _bare(read_rows(data, "sessions"))))
+    tracks = [row | {"words_path": None, "words_sha256": None} for row in _bare(read_rows(data, "tracks"))]
+    write_table(mute, "tracks", conform("tracks", tracks))
+    for home in (data, mute):
+        annotate.run(home, AnnotateParams(), workers=workers)
+    return data
+
+
+def _bare(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name != "schema_version"} for row in rows]
+
+
+def rules_speed(folders: Sequence[Path]) -> float:
+    """How many times faster than real time the rules are on one core, with words."""
+    jobs, seconds = [], 0.0
+    for data in folders:
+        speech, words = (rows_by_session(read_rows(data, name)) for name in ("speech", "words"))
+        for session in read_rows(data, "sessions"):
+            spoken: dict[str, list[Span]] = {"a": [], "b": []}
+            told: dict[str, list[Word]] = {"a": [], "b": []}
+            for row in speech.get(session["session_id"], ()):
+                spoken[row["participant"]].append(Span(row["start_ms"], row["end_ms"]))
+            for row in words.get(session["session_id"], ()):
+                told[row["participant"]].append(
+                    Word(start_ms=row["start_ms"], end_ms=row["end_ms"], text=row["word"])
+                )  # fmt: skip
+            jobs.append((spoken, told))
+            seconds += session["duration_ms"] / 1000
+    rates: list[float] = []
+    began_s = time.perf_counter()
+    while not rates or time.perf_counter() - began_s < RULES_S:
+        once_s = time.perf_counter()
+        for spoken, told in jobs:
+            annotate_session(spoken, told, AnnotateParams())
+        rates.append(seconds / (time.perf_counter() - once_s))
+    return round(statistics.median(rates))
+
+
+def stage_speed(data: Path, workers: int) -> float | None:
+    """How many times faster than real time a core annotates, from the times at which sessions were finished."""
+    ends_s = sorted(path.stat().st_mtime for path in (data / "parts" / "annotate").glob("*/part.json"))
+    if len(ends_s) < 2 * workers or ends_s[-1] == ends_s[0]:
+        return None
+    session_s = statistics.mean(row["duration_ms"] for row in read_rows(data, "sessions")) / 1000
+    return round(float(np.polyfit(ends_s, range(len(ends_s)), 1)[0]) * session_s / workers, 1)
+
+
+def measure(
+    folder: Path, seeds: Sequence[int], *, sessions: int, seconds: int, workers: int, worst: int,
+    on_seed: Callable[[int], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Make the corpora and compare; returns what `--json` prints."""
+    folders = []
+    with ray_session(workers) as room:
+        for seed in seeds:
+            on_seed(seed)
+            folders.append(prepare(folder, seed, sessions=sessions, seconds=seconds, workers=room))
+    speeds = [speed for data in folders if (speed := stage_speed(data, room)) is not None]
+    done = sum(len(read_rows(data, "sessions")) for data in folders)
+    return {
+        "seeds": list(seeds),
+        "sessions": done,
+        "minutes": round(done * seconds / 60, 1),
+        VARIANTS[0]: compare({data.name: data for data in folders}, bounds=True, worst=worst),
+        # Without words much cannot be told: these figures are reported, nothing is asked of them.
+        VARIANTS[1]: compare({data.name: data / VARIANTS[1] for data in folders}, bounds=False, worst=worst),
+        "times_real_time": {
+            "rules, one core": rules_speed(folders),
+            "stage, per core": round(statistics.median(speeds), 1) if speeds else None,
+        },
+    }
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser(
+        "annotate", help="annotations beside the truth of fresh sessions", description=__doc__
+    )
+    command.add_argument("--seeds", type=int, nargs="+", default=[101, 102], help="of the corpora (default: 101 102)")
+    command.add_argument("--sessions", type=int, default=40, help="conversations per seed (default: 40)")
+    command.add_argument("--seconds", type=int, default=60, help="length of each (default: 60)")
+    command.add_argument(
+        "--workers", type=int, default=os.cpu_count(), help="parallel sessions (default: one per core)"
+    )
+    command.add_argument("--worst", type=int, default=0, metavar="N", help="print N misses of each kind (default: 0)")
+    command.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep recordings and tables there, and use them again"
+    )
+    command.set_defaults(run=run, show=show)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    if min(args.sessions, args.workers) < 1 or args.worst < 0:
+        raise InputError("bench annotate: expected 1 or more sessions and workers, and no negative number of examples")
+    folder = args.keep or Path(tempfile.mkdtemp(prefix="bench-annotate-"))
+    console = Console(stderr=True)
+    try:
+        return measure(
+            folder, args.seeds, sessions=args.sessions, seconds=args.seconds, workers=args.workers, worst=args.worst,
+            on_seed=lambda seed: console.print(
+                f"seed {seed}: {args.sessions} conversations of {args.seconds} s", highlight=False
+            ),
+        )  # fmt: skip
+    finally:
+        if not args.keep:
+            shutil.rmtree(folder)
+
+
+def show(found: dict[str, Any]) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(
+        f"{found['sessions']} conversations, {found['minutes']} minutes, seeds {', '.join(map(str, found['seeds']))}",
+        highlight=False,
+    )
+    for variant in VARIANTS:
+        _show_variant(console, variant, found[variant])
+    said = [f"{name}: {rate or '-'}" for name, rate in found["times_real_time"].items()]
+    console.print("times real time: " + "; ".join(said), highlight=False)
+
+
+def _show_variant(console: Console, variant: str, found: dict[str, Any]) -> None:
+    by_level = next(iter(found["lines"].values()))["by_level"]
+    table = Table(box=SIMPLE_HEAD, title_justify="left", title=f"{variant}: F1 within 200 ms, by level")
+    table.add_column("")
+    for name in ("truth", "found", "F1", "asked", "onset, 160 ms", *by_level):
+        table.add_column(name, justify="right")
+    for name, line in found["lines"].items():
+        figures = [line["f1"], line["bound"], line["onset_f1_160_ms"], *line["by_level"].values()]
+        short = line["bound"] is not None and (line["f1"] or 0) < line["bound"]
+        shown = ["-" if figure is None else f"{figure:.3f}" for figure in figures]
+        table.add_row(name, str(line["truth"]), str(line["found"]), shown[0] + " !" * short, *shown[1:])
+    console.print(table)
+    offsets = found["floor_transfer_offsets"]
+    told = [
+        f"{name} median {offsets[name]['median_ms']} ms, quartiles {offsets[name]['quartiles_ms']}"
+        for name in ("truth", "found")
+    ]
+    console.print(
+        f"floor transfer offsets: {'; '.join(told)}; Wasserstein-1 {offsets['wasserstein_1_ms']} ms", highlight=False
+    )
+    worth = found["confidence"]
+    table = Table(
+        box=SIMPLE_HEAD, title_justify="left",
+        title=f"{variant}: what confidence is worth; mean error {worth['error']}, of the proposed "
+        f"{worth['proposed_error']}, both on the other half of the sessions",
+    )  # fmt: skip
+    for name in ("kind", "label"):
+        table.add_column(name)
+    for name in ("confidence", "found", "precision", "proposed"):
+        table.add_column(name, justify="right")
+    for cell in worth["cells"]:
+        table.add_row(
+            cell["kind"], cell["label"], f"{cell['confidence']:.2f}", str(cell["found"]), f"{cell['precision']:.3f}",
+            f"{cell['proposed']:.2f}",
+        )  # fmt: skip
+    console.print(table)
+    for one in found["examples"]:
+        where = f"{one['session']} {one['participant']} {one['start_ms']}-{one['end_ms']} ms"
+        console.print(f"{one['what']}: {one['kind']} in {where} {one['about'][:60]}".rstrip(), highlight=False)

@@ -1,0 +1,121 @@
+"""Tables -> everything about one session that its picture shows. Words only of those who agreed to be shown."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipelines.tables import read_rows
+from schemas import TABLES
+from wanstreamer.clock import Span, unit_span
+from wanstreamer.errors import InputError
+
+NEEDED = ("sessions", "tracks", "speech", "words", "turns", "events", "units")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lane:
+    """One participant. Rows are in order of onset."""
+
+    participant: str
+    speaker_id: str | None  # None: the person has not agreed to be shown
+    speech: list[Span]
+    words: list[Row]
+    turns: list[Row]
+    backchannels: list[Row]
+    transitions: list[Row]
+    bleeds: list[Row]
+    mixed: list[Span]
+    floor: list[Span]  # where the participant holds it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """What is drawn of one session."""
+
+    session_id: str
+    language: str | None
+    duration_ms: int
+    lanes: list[Lane]
+    states: list[Row]  # gaps, pauses and overlaps of everybody
+    withheld: list[str]  # participants whose words are there but may not be shown
+
+
+def read_pictures(data: Path, sessions: Sequence[str], limit: int) -> Iterator[Picture]:
+    """The sessions asked for, or the first `limit` of the table where none is asked for.
+
+    Raises InputError for a table that is not there yet and for a session that is not in the tables.
+    """
+    known = {row["session_id"]: row for row in read_rows(data, "sessions")}
+    unknown = [session for session in sessions if session not in known]
+    if unknown:
+        raise InputError(f"{data}: no session {unknown[0]}; the sessions are listed by tools.query 'FROM sessions'")
+    for session in sessions or sorted(known)[:limit]:
+        rows = {name: _rows(data, name, session) for name in NEEDED if name != "sessions"}
+        yield make_picture(known[session], rows)
+
+
+def _rows(data: Path, table: str, session: str) -> list[Row]:
+    path = data / "tables" / f"{table}.parquet"
+    if not path.is_file():
+        stage = TABLES[table].stage
+        raise InputError(f"{path}: not there yet; run the {stage} stage first (python -m pipelines.{stage})")
+    return pq.read_table(path, filters=[("session_id", "=", session)]).to_pylist()
+
+
+def make_picture(session: Row, rows: dict[str, list[Row]]) -> Picture:
+    """Sort the rows of one session into lanes."""
+    lanes, withheld = [], []
+    for track in sorted(rows["tracks"], key=lambda row: row["participant"]):
+        who = track["participant"]
+        own = {
+            name: sorted((row for row in rows[name] if row["participant"] == who), key=_order) for name in NEEDED[2:6]
+        }
+        shown = "show" in (track["consent"] or ())
+        if own["words"] and not shown:
+            withheld.append(who)
+        events = {kind: [row for row in own["events"] if row["kind"] == kind] for kind in TO_LANES}
+        lanes.append(
+            Lane(
+                participant=who,
+                speaker_id=track["speaker_id"] if shown else None,
+                speech=[Span(row["start_ms"], row["end_ms"]) for row in own["speech"]],
+                words=own["words"] if shown else [],
+                turns=own["turns"],
+                backchannels=events["backchannel"],
+                transitions=events["transition"],
+                bleeds=events["non_speech"],
+                mixed=[Span(span["start_ms"], span["end_ms"]) for span in track["mixed"]],
+                floor=_floor([row for row in rows["units"] if row["participant"] == who]),
+            )
+        )
+    return Picture(
+        session_id=session["session_id"],
+        language=session["language"],
+        duration_ms=session["duration_ms"],
+        lanes=lanes,
+        states=sorted((row for row in rows["events"] if row["kind"] == "state"), key=_order),
+        withheld=withheld,
+    )
+
+
+TO_LANES = ("backchannel", "transition", "non_speech")
+
+
+def _order(row: Row) -> tuple[int, int]:
+    return row["start_ms"], row["end_ms"]
+
+
+def _floor(units: list[Row]) -> list[Span]:
+    """Runs of units in which the participant holds the floor."""
+    spans = []
+    ordered = sorted(units, key=lambda row: row["unit"])
+    for holds, run in groupby(ordered, key=lambda row: row["holds_floor"]):
+        if holds:
+            own = list(run)
+            spans.append(Span(unit_span(own[0]["unit"]).start_ms, unit_span(own[-1]["unit"]).end_ms))
+    return spans
