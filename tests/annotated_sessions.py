@@ -6,7 +6,8 @@ from typing import Any
 
 from pipelines.annotate import AnnotateParams, event_rows, ipu_rows, turn_rows, unit_rows, word_rows
 from pipelines.tables import conform, write_table
-from pipelines.turns import Word, annotate_session
+from pipelines.turns import annotate_session
+from pipelines.whisperx_words import TimedWord
 from tests.blank_rows import blank_row
 from wanstreamer.clock import UNIT_MS, Span
 
@@ -57,7 +58,7 @@ def write_annotated(
     return data
 
 
-def _timed(said: Said) -> list[Word] | None:
+def _timed(said: Said) -> list[TimedWord] | None:
     """Words spread evenly over what is said."""
     words = []
     for start_ms, end_ms, text in said:
@@ -66,7 +67,13 @@ def _timed(said: Said) -> list[Word] | None:
         parts = text.split()
         step_ms = (end_ms - start_ms) // len(parts)
         words += [
-            Word(start_ms=start_ms + i * step_ms, end_ms=start_ms + (i + 1) * step_ms, text=part)
+            TimedWord(
+                start_ms=start_ms + i * step_ms,
+                end_ms=start_ms + (i + 1) * step_ms,
+                text=part,
+                source="sidecar",
+                confidence=1.0,
+            )
             for i, part in enumerate(parts)
         ]
     return words
