@@ -29,9 +29,10 @@ from wanstreamer.clock import Span
 def mark_candidates(ipus: Ipus, params: TurnParams, *, lexical: bool) -> dict[str, list[Ipu]]:
     """Which IPUs have the form of a backchannel: by wording where there are words, else by length and isolation.
 
-    A wording counts from who listens: of the speech around it, others have `backchannel_min_listening`; more for words
-    of assent ("yeah", "uh-huh"), with which who leads the talk confirms what was checked. `lexical` says whether the
-    cue words are of the session's language; if not, timing decides although there are words.
+    Where nobody writes question marks, a wording counts from who listens: of the speech around it, others have
+    `backchannel_min_listening`; more for words of assent ("yeah", "uh-huh"), with which who leads the talk confirms
+    what was checked. `lexical` says whether the cue words are of the session's language; if not, timing decides
+    although there are words.
     """
     punctuated = {p: has_punctuation([w for ipu in own for w in ipu.words or ()]) for p, own in ipus.items()}
     questions = {p: _question_ends(p, ipus, punctuated[p], params) for p in ipus} if lexical else {}
@@ -45,6 +46,7 @@ def mark_candidates(ipus: Ipus, params: TurnParams, *, lexical: bool) -> dict[st
             key=lambda word: (word.start_ms, word.end_ms),
         )
         surroundings = _Surroundings(own, others, talk)
+        written = all(punctuated[p] for p in ipus if p != participant)  # a statement needs no guess beside written "?"
         marked[participant] = []
         heard_until = None  # onset of own last IPU that was no candidate: questions before it have been answered
         for ipu, alone in zip(own, isolated, strict=True):
@@ -54,7 +56,7 @@ def mark_candidates(ipus: Ipus, params: TurnParams, *, lexical: bool) -> dict[st
                 wording = is_backchannel_wording(
                     ipu.words, max_words=params.backchannel_max_words, min_cue_share=params.backchannel_min_cue_share
                 )
-                kind = "lexical" if wording and _listens(ipu, surroundings, params) else "none"
+                kind = "lexical" if wording and (written or _listens(ipu, surroundings, params)) else "none"
             else:
                 kind = "acoustic" if alone else "none"
             if kind == "none":

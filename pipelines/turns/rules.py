@@ -31,7 +31,7 @@ class TurnParams:
     backchannel_min_listening: float = 0.4  # of the speech there, the others' (ours)
     assent_min_listening: float = 0.75  # the same for "yeah", "uh-huh": who leads the talk confirms with them (ours)
     answer_window_ms: int = 1000  # a question still waits for its answer this long after the asker went on (ours)
-    answer_lead_ms: int = 200  # an answer may begin this much before the question's end (ours)
+    answer_lead_ms: int = 300  # an answer may begin this much before the question's end (ours)
     turn_pause_ms: int = 1500  # an own pause from here on ends the turn (NaturalTurn)
     floor_silence_ms: int = 3000  # mutual silence from here on leaves the floor to nobody (ours)
     simultaneous_ms: int = 200  # onsets, or ends, this close count as at once (planning time; scikit-talk's buffer)
@@ -306,15 +306,18 @@ def _keeps_floor(
 ) -> bool:
     """Whether another speaks on past the IPU, or the next turn after it begins is another's. A session's end keeps.
 
-    Not if the IPU's own participant takes a turn before the cluster's silence is over: then it has led up to that turn.
+    Not if the IPU's own participant takes a turn before the cluster's silence is over, and the other has said nothing
+    new in between: then it has led up to that turn.
     """
-    own = by_participant.get(ipu.participant, ())
-    at = bisect_right(own, ipu.start_ms, key=lambda turn: turn.start_ms)
-    if at < len(own) and own[at].start_ms - ipu.end_ms < params.backchannel_cluster_gap_ms:
-        return False
     theirs = by_participant.get(holder, ())
     at = bisect_right(theirs, ipu.start_ms, key=lambda turn: turn.start_ms) - 1
-    if at >= 0 and theirs[at].end_ms > ipu.end_ms:
+    goes_on = at >= 0 and theirs[at].end_ms > ipu.end_ms
+    own = by_participant.get(ipu.participant, ())
+    after = bisect_right(own, ipu.start_ms, key=lambda turn: turn.start_ms)
+    if after < len(own) and own[after].start_ms - ipu.end_ms < params.backchannel_cluster_gap_ms:
+        between = Span(ipu.end_ms, own[after].start_ms)
+        return goes_on and any(between.start_ms < one.start_ms < between.end_ms for one in theirs[at].ipus)
+    if goes_on:
         return True
     following = bisect_right(primary, ipu.start_ms, key=lambda turn: turn.start_ms)
     return following == len(primary) or primary[following].participant != ipu.participant
