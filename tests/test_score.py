@@ -44,11 +44,14 @@ RTTM = "SPEAKER call 1 0.000 2.000 <NA> <NA> a <NA> <NA>\nSPEAKER call 1 2.300 3
 def test_two_files_are_compared_and_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two, other = tmp_path / "one.rttm", tmp_path / "two.rttm", tmp_path / "other.rttm"
     one.write_text(RTTM)
-    two.write_text(RTTM.replace("2.300 3.000", "2.400 2.900"))
+    renamed = RTTM.replace("<NA> a <NA>", "<NA> x <NA>").replace("<NA> b <NA>", "<NA> a <NA>")
+    two.write_text(renamed.replace("2.300 3.000", "2.400 2.900"))
     other.write_text(RTTM.replace(" call ", " meeting "))
     score.main([str(one), "--found", str(two)])
     said = capsys.readouterr().out
-    assert "2.0 %" in said and "3.3 %" in said and "transition.smooth_shift" in said
+    assert "2.0 %" in said and "3.3 %" in said
+    (shift,) = [line.split() for line in said.splitlines() if "transition.smooth_shift" in line]
+    assert shift[1:] == ["1", "1", "1", "1.00"]
     for arguments, complaint in (
         ([str(one), "--found", str(other)], "session call of the reference is not among"),
         ([str(one), str(other), "--audio", "x.wav"], "x is none of the reference's 2 sessions"),

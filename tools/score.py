@@ -5,12 +5,14 @@
     python -m tools.score call.rttm --audio call.wav        the speech detector on the recording as it is
 
 Speech: the detection error rate of pyannote.metrics (missed plus false alarms, by the reference's speech), of who
-speaks at all, and per participant where both name the same ones. Events: the turn rules on the reference's speech and
-words beside the events of `--data`, or beside the rules on `--found`; one to one, onsets within +-200 ms.
+speaks at all and of each participant; people are the same who share most speech, whatever they are called. Events: the
+turn rules on the reference's speech and words beside the events of `--data`, or beside the rules on `--found`; one to
+one, onsets within +-200 ms.
 """
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from tools.convert import read_all
 from tools.events import annotate_intervals
 from tools.exchange.data_folder import read_data
 from tools.exchange.intervals import SPEECH, Interval, speech_of
-from wanstreamer.clock import Span, merge_spans
+from wanstreamer.clock import Span, intersect_spans, merge_spans
 from wanstreamer.errors import InputError
 
 EVERYBODY = "everybody"
@@ -39,6 +41,30 @@ def speech_by_person(intervals: Iterable[Interval]) -> Speech:
         for who in (one.participant, EVERYBODY):
             found.setdefault(one.session_id, {}).setdefault(who, []).append(Span(one.start_ms, one.end_ms))
     return {session: {who: merge_spans(spans) for who, spans in own.items()} for session, own in found.items()}
+
+
+def same_people(found: Speech, reference: Speech) -> dict[tuple[str, str], str]:
+    """(session, name among what was found) -> name in the reference: who share most speech, each one once.
+
+    Ingest names the speakers of an RTTM a, b, c; another program names them as it likes.
+    """
+    names: dict[tuple[str, str], str] = {}
+    for session, theirs in reference.items():
+        ours = found.get(session, {})
+        shared = sorted(
+            (
+                (-sum(span.duration_ms for span in intersect_spans(ours[one], theirs[two])), one != two, one, two)
+                for one in ours
+                for two in theirs
+                if EVERYBODY not in (one, two)
+            ),
+        )
+        taken: set[str] = set()
+        for _, _, one, two in shared:
+            if (session, one) not in names and two not in taken:
+                names[session, one] = two
+                taken.add(two)
+    return names
 
 
 def detection(found: Sequence[Span], reference: Sequence[Span], collar_ms: int) -> dict[str, float]:
@@ -167,6 +193,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             else:
                 listed, _ = read_all(args.found, None)
                 rows, _ = annotate_intervals(listed, TurnParams())
+            names = same_people(speech_by_person(listed), reference)
+            listed = [replace(one, participant=names.get((one.session_id, one.participant), "?")) for one in listed]
+            rows = [row | {"participant": names.get((row["session_id"], row["participant"]), "?")} for row in rows]
             found = speech_by_person(listed)
             events = event_agreement(rows, annotate_intervals(intervals, TurnParams())[0])
         missing = sorted(set(reference) - set(found))
