@@ -67,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(arguments)
     with exit_on_input_error():
+        if args.out.suffix != ".parquet":
+            raise InputError(f"--out {args.out}: expected a name that ends in .parquet")
         section = read_sections(args.params, args.set).get("annotate", {})
         params = build_params(AnnotateParams, section, f"{args.params}: annotate")
         intervals, unread = read_all(args.inputs, args.source)

@@ -26,7 +26,7 @@ from pipelines.turns import TurnParams
 from tools.convert import read_all
 from tools.events import annotate_intervals
 from tools.exchange.data_folder import read_data
-from tools.exchange.intervals import SPEECH, Interval, speech_of
+from tools.exchange.intervals import SPEECH, WORDS, Interval, speech_of
 from wanstreamer.clock import Span, intersect_spans, merge_spans
 from wanstreamer.errors import InputError
 
@@ -74,7 +74,10 @@ def detection(found: Sequence[Span], reference: Sequence[Span], collar_ms: int) 
         from pyannote.core import Annotation, Segment, Timeline
         from pyannote.metrics.detection import DetectionErrorRate
     except ImportError as error:
-        raise InputError("tools.score needs pyannote.metrics: pip install -e '.[asr]'") from error
+        raise InputError(
+            f"tools.score needs pyannote.metrics ({error.name} is missing): run `uv pip install -e '.[asr]' "
+            "-c constraints.txt` in the project"
+        ) from error
     made = []
     for spans in (reference, found):
         annotation = Annotation()
@@ -124,11 +127,15 @@ def event_agreement(
 def heard_in(path: Path, session_id: str) -> list[Interval]:
     """The default speech detector on a recording, as one participant's speech."""
     from pipelines.media import decode_audio
+    from pipelines.parts import Rejected
     from pipelines.probing import probe
     from pipelines.speech_models import DetectorParams, load_detector
     from pipelines.voice_activity import RATE_HZ, VoiceParams, energy_db, probable_spans, refine_edges
 
-    found, params = probe(path), VoiceParams()
+    try:
+        found, params = probe(path), VoiceParams()
+    except Rejected as rejected:
+        raise InputError(f"{path}: {rejected.reason}") from rejected
     if not found.has_audio:
         raise InputError(f"{path}: no sound in it")
     audio_T = decode_audio(found.source, RATE_HZ, None)
@@ -189,10 +196,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             if args.data:
                 listed, _ = read_data(args.data, sorted(reference))
-                rows = [row for row in read_rows(args.data, "events") if row["session_id"] in reference]
             else:
                 listed, _ = read_all(args.found, None)
-                rows, _ = annotate_intervals(listed, TurnParams())
+            if any(one.kind == WORDS for one in intervals):
+                told = listed
+            else:
+                told = [one for one in listed if one.kind == SPEECH] or speech_of(listed)
+                print("the reference has no words: events of both sides are told by timing alone")
+            if args.data and told is listed:
+                rows = [row for row in read_rows(args.data, "events") if row["session_id"] in reference]
+            else:
+                rows, _ = annotate_intervals(told, TurnParams())
             names = same_people(speech_by_person(listed), reference)
             listed = [replace(one, participant=names.get((one.session_id, one.participant), "?")) for one in listed]
             rows = [row | {"participant": names.get((row["session_id"], row["participant"]), "?")} for row in rows]

@@ -32,7 +32,9 @@ def draw(data: Path, out: Path, sessions: Sequence[str], limit: int = LIMIT) -> 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.picture", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
-    parser.add_argument("--session", nargs="+", default=[], metavar="ID", help="sessions to draw (default: the first)")
+    parser.add_argument(
+        "--session", nargs="+", default=[], metavar="ID", help="sessions to draw (default: the first ones)"
+    )
     parser.add_argument("--limit", type=int, default=LIMIT, help=f"how many, where none is named (default: {LIMIT})")
     parser.add_argument("--out", type=Path, help="folder (default: <data>/reports/annotations)")
     args = parser.parse_args(arguments)
