@@ -440,6 +440,13 @@ def test_rows_have_unique_keys(conversation: tuple[dict, dict]) -> None:
     assert len({(t.participant, t.start_ms) for t in found.turns}) == len(found.turns)
 
 
+def test_whose_turn_is_next_does_not_hang_on_names_where_two_begin_at_once() -> None:
+    said = {"a": [(0, 2500, "x"), (4500, 5000, "x"), (6500, 8000, "x")], "b": [(0, 5000, "x"), (6500, 8000, "x")]}
+    found = talk(False, a=said["a"], b=said["b"])
+    assert backchannels(found) == [("a", 4500, "acoustic")]
+    assert backchannels(talk(False, a=said["b"], b=said["a"])) == [("b", 4500, "acoustic")]
+
+
 @settings(max_examples=200, deadline=None)
 @given(conversations(), st.integers(-5000, 10**7))
 def test_shifting_the_time_shifts_the_result(conversation: tuple[dict, dict], by_ms: int) -> None:

@@ -320,7 +320,10 @@ def _keeps_floor(
     if goes_on:
         return True
     following = bisect_right(primary, ipu.start_ms, key=lambda turn: turn.start_ms)
-    return following == len(primary) or primary[following].participant != ipu.participant
+    if following == len(primary):
+        return True
+    at_once = bisect_right(primary, primary[following].start_ms, key=lambda turn: turn.start_ms)
+    return any(turn.participant != ipu.participant for turn in primary[following:at_once])
 
 
 def group_turns(turns: Iterable[Turn]) -> dict[str, list[Turn]]:
