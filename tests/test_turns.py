@@ -447,6 +447,14 @@ def test_whose_turn_is_next_does_not_hang_on_names_where_two_begin_at_once() -> 
     assert backchannels(talk(False, a=said["b"], b=said["a"])) == [("b", 4500, "acoustic")]
 
 
+def test_a_question_waits_whoever_ended_at_the_same_instant() -> None:
+    asks_, tells = [(0, 5000, "where did we take the boat that day?")], [(0, 5000, "we took it home that day.")]
+    for one, two in (("a", "b"), ("b", "a")):
+        found = talk(**{one: asks_, two: [*tells, (8000, 9500, "To the island.")]})
+        (label,) = [e.label for e in found.events if e.kind == "transition" and e.start_ms == 8000]
+        assert label != "initiation"
+
+
 @settings(max_examples=200, deadline=None)
 @given(conversations(), st.integers(-5000, 10**7))
 def test_shifting_the_time_shifts_the_result(conversation: tuple[dict, dict], by_ms: int) -> None:

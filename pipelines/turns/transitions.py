@@ -187,7 +187,7 @@ def transition_events(
         incumbent = incumbent_of(turn, by_participant, holder)
         silent_ms = _silence_before(speech, turn.start_ms)
         at = bisect_left(end_times, turn.start_ms + 1) - 1
-        last = ended[at] if at >= 0 else None
+        last = _last_ended(ended[bisect_left(end_times, end_times[at]) : at + 1], turn) if at >= 0 else None
         pending = last if last is not None and last.asks and last.participant != turn.participant else None
         if silent_ms is None or (silent_ms >= params.floor_silence_ms and pending is None):
             events.append(_transition(turn, "initiation", None, params))
@@ -201,6 +201,11 @@ def transition_events(
             events.append(_transition(turn, label, prior, params))
         stopped = frozenset() if turn.is_primary else stopped
     return events
+
+
+def _last_ended(together: Sequence[Turn], turn: Turn) -> Turn:
+    """Of turns that ended at one instant, the one that `turn` follows: another's first, and one that asks."""
+    return max(together, key=lambda one: (one.participant != turn.participant, one.asks, one.start_ms))
 
 
 def _simultaneous(
