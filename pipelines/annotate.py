@@ -38,10 +38,9 @@ from pipelines.voice_activity import (
     Activity,
     Bleed,
     VoiceParams,
-    probable_spans,
-    refine_edges,
     remove_bleed,
     resample,
+    speech_spans,
     subtract,
 )
 from pipelines.whisperx_words import TimedWord
@@ -142,12 +141,7 @@ class Annotator:
     ) -> tuple[dict[str, list[Span]], dict[str, Activity], dict[str, list[Bleed]]]:
         """(own speech, what the detector heard, bleed taken out) per participant."""
         activity = {who: self.detect(audio_T) for who, audio_T in audio.items()}
-        heard = {
-            who: refine_edges(
-                probable_spans(activity[who], self.params), voice_activity.energy_db(audio_T), self.params
-            )
-            for who, audio_T in audio.items()
-        }
+        heard = {who: speech_spans(activity[who], audio_T, self.params) for who, audio_T in audio.items()}
         own, bleeds = remove_bleed(heard, audio, self.params)
         return own, activity, bleeds
 

@@ -94,6 +94,14 @@ def probable_spans(activity: Activity, params: VoiceParams) -> list[Span]:
     return [span for span in joined if span.duration_ms >= params.vad_min_speech_ms]
 
 
+def speech_spans(activity: Activity, audio_T: np.ndarray, params: VoiceParams) -> list[Span]:
+    """Where a track holds speech, its own or another's: what the detector heard, with edges by energy.
+
+    `audio_T`: float32 (num_samples,) at 16 kHz, what `activity` was heard in.
+    """
+    return refine_edges(probable_spans(activity, params), energy_db(audio_T), params)
+
+
 def energy_db(audio_T: np.ndarray) -> np.ndarray:
     """Level of each 10 ms in dB relative to full scale: float (num_samples,) -> float64 (num_samples // 160,)."""
     step = RATE_HZ * ENERGY_MS // 1000

@@ -28,10 +28,10 @@ def test_the_collar_is_cut_around_the_edges_of_the_reference() -> None:
 
 def event(start_ms: int, label: str = "gap", participant: str = "a") -> dict[str, Any]:
     place = {"session_id": "s", "participant": participant, "kind": "state", "outcome": None}
-    return place | {"label": label, "start_ms": start_ms}
+    return place | {"label": label, "start_ms": start_ms, "end_ms": start_ms + 500}
 
 
-def test_events_match_one_to_one_nearest_first() -> None:
+def test_events_match_one_to_one() -> None:
     reference = [event(1000), event(1150), event(4000), event(4000, participant="b"), event(9000, "pause")]
     found = [event(1140), event(4300), event(3990, participant="b")]
     assert event_agreement(found, reference) == {"state.gap": (2, 3, 4), "state.pause": (0, 0, 1)}

@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from pipelines.diarization import diarize, load_diarizer
 from pipelines.errors import exit_on_input_error
 from pipelines.files import write_bytes_atomic
@@ -38,12 +40,7 @@ def write_rttms(recordings: Sequence[Path], model: Path, *, speakers: int | None
     useless: list[str] = []
     for path in recordings:
         try:
-            with tempfile.TemporaryDirectory() as scratch:
-                source = probe(path).source
-                if source.audio is None:
-                    raise Rejected("no_audio", f"{path.name}: no sound")
-                audio_T = decode_audio(timeline(source, Path(scratch)).source, RATE_HZ, None, Path(scratch))
-                voices = diarize(pipeline, audio_T, speakers)
+            voices = diarize(pipeline, sound_of(path), speakers)
             if not voices:
                 raise Rejected("no_speech", f"{path.name}: nobody speaks")
         except Rejected as rejected:
@@ -54,6 +51,15 @@ def write_rttms(recordings: Sequence[Path], model: Path, *, speakers: int | None
         print(f"{path.with_suffix('.rttm')}: {len(voices)} voices, {speech_s:.1f} s of speech")
     if useless:
         raise InputError(f"no RTTM written for {len(useless)} of {len(recordings)} recordings: {'; '.join(useless)}")
+
+
+def sound_of(recording: Path) -> np.ndarray:
+    """float32 (num_samples,) at 16 kHz, channels mixed, on the clock of the file. Raises Rejected as ingest does."""
+    with tempfile.TemporaryDirectory() as scratch:  # the samples outlive it: their file has no name
+        source = probe(recording).source
+        if source.audio is None:
+            raise Rejected("no_audio", f"{recording.name}: no sound")
+        return decode_audio(timeline(source, Path(scratch)).source, RATE_HZ, None, Path(scratch))
 
 
 def rttm_of(recording: str, voices: Mapping[str, Sequence[Span]]) -> str:

@@ -11,8 +11,10 @@ one, onsets within +-200 ms.
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,14 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.errors import exit_on_input_error
+from pipelines.parts import Rejected
+from pipelines.speech_models import DetectorParams, load_detector
 from pipelines.tables import read_rows
 from pipelines.turns import TurnParams
-from tools.convert import read_all
+from pipelines.voice_activity import VoiceParams, speech_spans
+from tools.bench.agreement import Item, match
+from tools.convert import read_all, report
+from tools.diarize import sound_of
 from tools.events import annotate_intervals
 from tools.exchange.data_folder import read_data
 from tools.exchange.intervals import SPEECH, WORDS, Interval, speech_of
@@ -100,47 +107,26 @@ def detection(found: Sequence[Span], reference: Sequence[Span], collar_ms: int) 
 def event_agreement(
     found: Iterable[Mapping[str, Any]], reference: Iterable[Mapping[str, Any]], *, within_ms: int = 200
 ) -> dict[str, tuple[int, int, int]]:
-    """Per kind and label: matched, found, in the reference. Nearest onsets first, each used once."""
-    sides: list[dict[tuple[str, str, str], list[int]]] = []
-    for rows in (found, reference):
-        onsets: dict[tuple[str, str, str], list[int]] = {}
-        for row in rows:
-            label = ".".join(filter(None, (row["kind"], row["label"], row["outcome"])))
-            onsets.setdefault((label, row["session_id"], row["participant"]), []).append(row["start_ms"])
-        sides.append(onsets)
-    counts: dict[str, tuple[int, int, int]] = {}
-    for place in sorted(set(sides[0]) | set(sides[1])):
-        one, two = sides[0].get(place, []), sides[1].get(place, [])
-        near = sorted(
-            (abs(a - b), i, j) for i, a in enumerate(one) for j, b in enumerate(two) if abs(a - b) <= within_ms
-        )
-        taken: tuple[set[int], set[int]] = (set(), set())
-        for _, i, j in near:
-            if i not in taken[0] and j not in taken[1]:
-                taken[0].add(i)
-                taken[1].add(j)
-        before = counts.get(place[0], (0, 0, 0))
-        counts[place[0]] = (before[0] + len(taken[0]), before[1] + len(one), before[2] + len(two))
-    return counts
+    """Per kind and label: matched one to one by onset, found, in the reference."""
+    ours, theirs = (sorted(map(_item, rows), key=attrgetter("order")) for rows in (found, reference))
+    matched = [one for one, _ in match(theirs, ours, within_ms=within_ms, ends=False)]
+    counts = [Counter(item.kind for item in items) for items in (matched, ours, theirs)]
+    return {kind: (counts[0][kind], counts[1][kind], counts[2][kind]) for kind in sorted(counts[1] | counts[2])}
+
+
+def _item(row: Mapping[str, Any]) -> Item:
+    names = ("session_id", "participant", "start_ms", "end_ms")
+    label = ".".join(filter(None, (row["kind"], row["label"], row["outcome"])))
+    return Item(kind=label, **{name: row[name] for name in names})
 
 
 def heard_in(path: Path, session_id: str) -> list[Interval]:
     """The default speech detector on a recording, as one participant's speech."""
-    from pipelines.media import decode_audio
-    from pipelines.parts import Rejected
-    from pipelines.probing import probe
-    from pipelines.speech_models import DetectorParams, load_detector
-    from pipelines.voice_activity import RATE_HZ, VoiceParams, energy_db, probable_spans, refine_edges
-
     try:
-        found, params = probe(path), VoiceParams()
+        audio_T = sound_of(path)
     except Rejected as rejected:
         raise InputError(f"{path}: {rejected.reason}") from rejected
-    if not found.has_audio:
-        raise InputError(f"{path}: no sound in it")
-    audio_T = decode_audio(found.source, RATE_HZ, None)
-    activity = load_detector(DetectorParams())(audio_T)
-    spans = refine_edges(probable_spans(activity, params), energy_db(audio_T), params)
+    spans = speech_spans(load_detector(DetectorParams())(audio_T), audio_T, VoiceParams())
     return [
         Interval(session_id=session_id, participant="", kind=SPEECH, start_ms=span.start_ms, end_ms=span.end_ms)
         for span in spans
@@ -182,31 +168,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with exit_on_input_error():
         if args.collar_ms < 0:
             raise InputError(f"--collar-ms {args.collar_ms}: expected 0 or more")
-        intervals, _ = read_all(args.reference, None)
+        intervals, unread = read_all(args.reference, None)
+        report(unread, "reference")
         reference = speech_by_person(intervals)
         if not reference:
             raise InputError(f"{args.reference[0]}: holds no speech and no words")
         events = None
         if args.audio:
-            if len(reference) > 1 and args.audio.stem not in reference:
-                raise InputError(f"--audio: {args.audio.stem} is none of the reference's {len(reference)} sessions")
-            name = args.audio.stem if len(reference) > 1 else next(iter(reference))
+            name = _session_of(args.audio, sorted(reference))
             reference = {name: reference[name]}
             found = speech_by_person(heard_in(args.audio, name))
         else:
-            if args.data:
-                listed, _ = read_data(args.data, sorted(reference))
-            else:
-                listed, _ = read_all(args.found, None)
-            if any(one.kind == WORDS for one in intervals):
-                told = listed
-            else:
-                told = [one for one in listed if one.kind == SPEECH] or speech_of(listed)
-                print("the reference has no words: events of both sides are told by timing alone")
-            if args.data and told is listed:
-                rows = [row for row in read_rows(args.data, "events") if row["session_id"] in reference]
-            else:
-                rows, _ = annotate_intervals(told, TurnParams())
+            listed, rows = _annotations(args, intervals, sorted(reference))
             names = same_people(speech_by_person(listed), reference)
             listed = [replace(one, participant=names.get((one.session_id, one.participant), "?")) for one in listed]
             rows = [row | {"participant": names.get((row["session_id"], row["participant"]), "?")} for row in rows]
@@ -216,6 +189,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if missing:
             raise InputError(f"session {missing[0]} of the reference is not among what was found")
         show(found, reference, events, args.collar_ms)
+
+
+def _session_of(audio: Path, sessions: Sequence[str]) -> str:
+    if len(sessions) > 1 and audio.stem not in sessions:
+        raise InputError(f"--audio: {audio.stem} is none of the reference's {len(sessions)} sessions")
+    return audio.stem if len(sessions) > 1 else sessions[0]
+
+
+def _annotations(
+    args: argparse.Namespace, reference: Sequence[Interval], sessions: Sequence[str]
+) -> tuple[list[Interval], list[dict[str, Any]]]:
+    """What was found, and its events, told with words only if the reference has some."""
+    listed, unread = read_data(args.data, sessions) if args.data else read_all(args.found, None)
+    if not args.data:
+        report(unread, "found")
+    if not any(one.kind == WORDS for one in reference):
+        print("the reference has no words: events of both sides are told by timing alone")
+        return listed, annotate_intervals(speech_of(listed), TurnParams())[0]
+    if args.data:
+        return listed, read_rows(args.data, "events", filters=[("session_id", "in", sessions)])
+    return listed, annotate_intervals(listed, TurnParams())[0]
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def asks(words: Sequence[Word], *, punctuated: bool) -> bool:
 def is_tag(words: Sequence[Word]) -> bool:
     """Whether these words can stand as a check of their own: "okay?", "right okay?", "now okay?"."""
     *before, last = (normal_form(word.text) for word in words)
-    return last in TAG_ALONE and all(token in TAG_ALONE or token in _LEAD_IN for token in before)
+    return last in TAG_ALONE and all(token in _LEAD_IN for token in before)
 
 
 def is_assent(words: Sequence[Word]) -> bool:

@@ -7,6 +7,7 @@ are those of its clean voices: where nobody speaks, a pause if the same person g
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ class Item:
         return self.kind, self.session_id, self.participant
 
     @property
+    def order(self) -> tuple[str, str, str, int, int]:
+        """That in which `match` wants them."""
+        return (*self.place, self.start_ms, self.end_ms)
+
+    @property
     def counts(self) -> bool:
         return self.kind not in ("gap", "pause") or self.end_ms - self.start_ms > MIN_SILENCE_MS
 
@@ -64,7 +70,7 @@ def read_items(data: Path) -> tuple[list[Item], list[Item]]:
         items += [_item(kind, row) for kind, row in silences(list(rows))]
     named = {_onset(row) for row in known["transitions"]}
     nameless = [_item("nameless", row) for row in known["turns"] if _onset(row) not in named]
-    return sorted(items, key=_order), sorted(_found(data, nameless), key=_order)
+    return sorted(items, key=attrgetter("order")), sorted(_found(data, nameless), key=attrgetter("order"))
 
 
 def _on_track(row: Row, zero_ms: dict[str, int]) -> Row:
@@ -85,7 +91,9 @@ def _found(data: Path, nameless: Sequence[Item]) -> list[Item]:
             items.append(_item(row["label"], row))
     onsets.sort(key=lambda item: (item.session_id, item.participant, item.start_ms))
     judged = [replace(item, kind="nameless") for item in onsets]
-    left_out = {id(two) for _, two in match(sorted(nameless, key=_order), judged, within_ms=200, ends=False)}
+    left_out = {
+        id(two) for _, two in match(sorted(nameless, key=attrgetter("order")), judged, within_ms=200, ends=False)
+    }
     return items + [item for item, same in zip(onsets, judged, strict=True) if id(same) not in left_out]
 
 
@@ -100,10 +108,6 @@ def _onset(row: Row) -> tuple[str, str, int]:
 
 def _kind(row: Row) -> str:
     return f"interruption, {row['outcome']}" if row["label"] == "interruption" else str(row["label"])
-
-
-def _order(item: Item) -> tuple[Any, ...]:
-    return (*item.place, item.start_ms, item.end_ms)
 
 
 def silences(speech: Sequence[Row]) -> Iterator[tuple[str, Row]]:

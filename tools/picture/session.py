@@ -6,10 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from pipelines.tables import read_rows
-from schemas import TABLES
 from wanstreamer.clock import Span, unit_span
 from wanstreamer.errors import InputError
 
@@ -55,16 +52,8 @@ def read_pictures(data: Path, sessions: Sequence[str], limit: int) -> Iterator[P
     if unknown:
         raise InputError(f"{data}: no session {unknown[0]}; the sessions are listed by tools.query 'FROM sessions'")
     for session in sessions or sorted(known)[:limit]:
-        rows = {name: _rows(data, name, session) for name in NEEDED if name != "sessions"}
+        rows = {name: read_rows(data, name, filters=[("session_id", "=", session)]) for name in NEEDED[1:]}
         yield make_picture(known[session], rows)
-
-
-def _rows(data: Path, table: str, session: str) -> list[Row]:
-    path = data / "tables" / f"{table}.parquet"
-    if not path.is_file():
-        stage = TABLES[table].stage
-        raise InputError(f"{path}: not there yet; run the {stage} stage first (python -m pipelines.{stage})")
-    return pq.read_table(path, filters=[("session_id", "=", session)]).to_pylist()
 
 
 def make_picture(session: Row, rows: dict[str, list[Row]]) -> Picture:
