@@ -8,7 +8,6 @@ learn from, and the session goes on.
 
 import json
 import sys
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +17,28 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipelines import languages, media, speech_models, transcription, turns, voice_activity, whisperx_words
+from pipelines import (
+    languages,
+    media,
+    speech_models,
+    transcription,
+    turns,
+    unit_labels,
+    voice_activity,
+    whisperx_words,
+)
+from pipelines.languages import is_language, same_language
 from pipelines.media import read_wav
-from pipelines.speech_models import DetectorParams, detector_digests, load_detector
+from pipelines.speech_models import DetectorParams, check_detector, detector_digests, load_detector
 from pipelines.stage import Job, Rejected, Result, run_keys, stage_main
 from pipelines.tables import read_rows, rows_by_session
-from pipelines.transcription import TranscriptParams, load_transcriber, speaks, transcript_digests
+from pipelines.transcription import (
+    TranscriptParams,
+    check_transcriber,
+    load_transcriber,
+    speaks,
+    transcript_digests,
+)
 from pipelines.turns import (
     RULE_VERSION,
     Annotation,
@@ -34,6 +49,7 @@ from pipelines.turns import (
     rules,
     transitions,
 )
+from pipelines.unit_labels import unit_rows
 from pipelines.voice_activity import (
     Activity,
     Bleed,
@@ -45,7 +61,8 @@ from pipelines.voice_activity import (
 )
 from pipelines.whisperx_words import TimedWord
 from wanstreamer import clock
-from wanstreamer.clock import UNIT_MS, Span, covered_ms, unit_of_ms, unit_span, units_touched
+from wanstreamer.clock import UNIT_MS, Span
+from wanstreamer.errors import InputError
 
 TABLES = ("speech", "words", "ipus", "turns", "events", "units")
 Row = dict[str, Any]
@@ -54,6 +71,15 @@ Row = dict[str, Any]
 @dataclass(frozen=True, kw_only=True)
 class AnnotateParams(DetectorParams, TranscriptParams, VoiceParams, TurnParams):
     """The annotators and every threshold of the stage: those of voice activity and those of the turn rules."""
+
+    def check(self) -> None:
+        """Raises InputError where a model that is asked for is not there, before any stage has run."""
+        if self.speech == "pyannote":
+            check_detector(self)
+        if self.words == "whisperx":
+            check_transcriber(self)
+        if not is_language(self.language):
+            raise InputError(f"annotate.language {self.language}: no known language tag; expected such as en or pt-BR")
 
 
 def run(data: Path, params: AnnotateParams, *, workers: int) -> dict[str, Any]:
@@ -70,7 +96,7 @@ def run(data: Path, params: AnnotateParams, *, workers: int) -> dict[str, Any]:
         tables=TABLES,
         modules=(
             sys.modules[__name__], turns, candidates, lexical, rules, transitions, voice_activity, speech_models,
-            transcription, whisperx_words, languages, media, clock,
+            transcription, whisperx_words, languages, unit_labels, media, clock,
         ),
         workers=workers,
         setup={"params": params},
@@ -119,7 +145,7 @@ class Annotator:
                 heard, rejections = self._hear_words(audio[who], speech[who], track)
                 words[who] = words[who] if heard is None else heard
                 result.rejections += [(key, *rejection) for rejection in rejections]
-        english = all((track["language"] or self.params.language).lower().split("-")[0] == "en" for track in tracks)
+        english = all(same_language(track["language"] or self.params.language, "en") for track in tracks)
         found = annotate_session(
             {track["participant"]: speech.get(track["participant"], []) for track in tracks},
             words,
@@ -273,63 +299,6 @@ def event_rows(session_id: str, found: Annotation, bleeds: Mapping[str, Sequence
         about = {"kind": "non_speech", "label": "bleed", "other": bleed.other, "confidence": bleed.correlation}
         rows.append(_interval(session_id, who, span) | empty | about)
     return rows
-
-
-def unit_rows(session_id: str, track: Row, speech: Mapping[str, Sequence[Span]], found: Annotation) -> list[Row]:
-    """A row per unit of the track. Without speech that is known to be the participant's, `speech_ms` is null."""
-    who, num_units = track["participant"], track["num_units"]
-    own = list(speech[who]) if who in speech else None
-    primary = [turn for turn in found.turns if turn.participant == who and turn.is_primary]
-    begins = [unit_of_ms(turn.start_ms) for turn in primary]
-    ends = sorted(unit_of_ms(turn.end_ms - 1) for turn in primary)
-    backchannel = _touched(
-        Span(event.start_ms, event.end_ms)
-        for event in found.events
-        if event.kind == "backchannel" and event.participant == who
-    )
-    roles: dict[int, str] = {}
-    for span, role in transitions.interruptions_open(found.events).get(who, ()):
-        roles |= dict.fromkeys(units_touched(span), role)
-    mixed = _touched(Span(span["start_ms"], span["end_ms"]) for span in track["mixed"])
-    stops = [span.end_ms for span in own or ()]
-    rows: list[Row] = []
-    for unit in range(num_units):
-        span = unit_span(unit)
-        spoken_ms = silence_ms = None
-        if own is not None:
-            near = own[bisect_right(stops, span.start_ms) : bisect_left(own, Span(span.end_ms, 0))]
-            spoken_ms = covered_ms(span, near)
-            before = bisect_right(stops, span.end_ms)
-            if near and near[-1].end_ms > span.end_ms:
-                silence_ms = 0
-            elif before:
-                silence_ms = span.end_ms - stops[before - 1]
-        rows.append(
-            {
-                "session_id": session_id,
-                "participant": who,
-                "unit": unit,
-                "speech_ms": spoken_ms,
-                "holds_floor": turns.floor_at(found.floor, span.end_ms - 1) == who,
-                "turn_begins_in": _units_until(begins, unit),
-                "turn_ends_in": _units_until(ends, unit),
-                "interruption_role": roles.get(unit),
-                "backchannel": unit in backchannel,
-                "silence_ms": silence_ms,
-                "audio_mixed": unit in mixed,
-            }
-        )
-    return rows
-
-
-def _units_until(units: Sequence[int], unit: int) -> int | None:
-    """How far it is from `unit` to the first of the sorted `units` at or after it."""
-    at = bisect_left(units, unit)
-    return units[at] - unit if at < len(units) else None
-
-
-def _touched(spans: Any) -> set[int]:
-    return {unit for span in spans for unit in units_touched(span)}
 
 
 def _interval(session_id: str, participant: str, span: Span) -> Row:

@@ -15,6 +15,16 @@ vi vie, wo wol, xh xho, yi yid, yo yor, zh zho chi cmn yue, zu zul
 _SHORT = {code: codes.split()[0] for codes in _CODES.split(",") for code in codes.split()}
 
 
+def is_language(tag: str) -> bool:
+    """Whether a tag begins with a language code that is known here.
+
+    >>> is_language("pt-BR"), is_language("deu"), is_language("german")
+    (True, True, False)
+    """
+    name = tag.replace("_", "-").split("-")[0].lower()
+    return name in _SHORT or name in _SHORT.values()
+
+
 def same_language(one: str | None, other: str | None) -> bool:
     """Whether two tags name one language, whatever their region or script. Unknown and undetermined ones never do.
 

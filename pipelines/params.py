@@ -121,6 +121,8 @@ def main() -> None:
                 given = getattr(params, name, "")
                 if given and not Path(given).exists():
                     raise InputError(f"{section}.{name} {given}: no such file or folder; `make repro` makes some")
+            if check := getattr(params, "check", None):
+                check()
 
 
 if __name__ == "__main__":

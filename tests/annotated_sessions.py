@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.annotate import AnnotateParams, event_rows, ipu_rows, turn_rows, unit_rows, word_rows
+from pipelines.annotate import AnnotateParams, event_rows, ipu_rows, turn_rows, word_rows
 from pipelines.tables import conform, write_table
 from pipelines.turns import annotate_session
+from pipelines.unit_labels import unit_rows
 from pipelines.whisperx_words import TimedWord
 from tests.blank_rows import blank_row
 from wanstreamer.clock import UNIT_MS, Span

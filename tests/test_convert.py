@@ -100,7 +100,10 @@ def write_data(data: Path, consent: list[str] | None) -> None:
 def test_a_session_of_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_data(tmp_path, ["train", "share"])
     main(["--data", str(tmp_path), "--session", "mon", "--out", str(tmp_path / "mon.eaf")])
-    assert "not kept: other, yield_ms and fto_ms of events (1)" in capsys.readouterr().err
+    assert (
+        "not kept: columns `other`, `yield_ms`, `fto_ms` of events, which tools.query shows (1)"
+        in capsys.readouterr().err
+    )
     found, _ = read_file(tmp_path / "mon.eaf")
     assert {one.kind: one.text for one in found} == {
         "speech": "",

@@ -82,6 +82,8 @@ def test_what_the_rules_cannot_use_is_counted(tmp_path: Path) -> None:
         (["{}/none.ctm"], "no such file"),
         (["{}/empty.ctm"], "holds no words and no speech"),
         (["{}/x.ctm", "--set", "annotate.ipu_gap=1"], "did you mean `ipu_gap_ms`"),
+        (["{}/x.ctm", "--language", "german"], "--language german: no known language tag"),
+        (["{}/x.rttm", "--from", "ctm"], "x.rttm line 1: RTTM, not CTM"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -89,6 +91,7 @@ def test_mistakes_are_one_line(
 ) -> None:
     (tmp_path / "empty.ctm").write_text("")
     (tmp_path / "x.ctm").write_text(CTM)
+    (tmp_path / "x.rttm").write_text("SPEAKER s 1 0.0 1.0 <NA> <NA> a <NA> <NA>\n")
     with pytest.raises(SystemExit) as ended:
         annotate(tmp_path, *(argument.format(tmp_path) for argument in arguments))
     said = capsys.readouterr().err

@@ -54,6 +54,20 @@ def test_params_yaml_holds_what_the_stages_know() -> None:
         build_params(section_class(section), values, section)
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("annotate.words=whisperx", "annotate.whisperx_model"),
+        ("annotate.speech=pyannote", "annotate.speech_model"),
+        ("annotate.language=german", "annotate.language german: no known language tag"),
+        ("vae.weights=nowhere", "vae.weights nowhere: no such file or folder"),
+    ],
+)
+def test_what_a_later_stage_lacks_is_said_before_the_first(setting: str, said: str) -> None:
+    done = command("pipelines.params", "--set", setting)
+    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
+
+
 def command(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.annotated_sessions import TALK, write_annotated
 from tools.picture import __main__ as picture
-from tools.picture.drawing import BAR_HEIGHT, LINE_MS, LINES_PER_PAGE, PX_PER_MS, pages
+from tools.picture.drawing import BAR_HEIGHT, GREY, LANE, LINE_MS, LINES_PER_PAGE, PX_PER_MS, RED, pages
 from tools.picture.session import read_pictures
 from wanstreamer.clock import UNIT_MS
 
@@ -58,6 +58,27 @@ def test_words_and_names_of_those_who_did_not_agree_are_withheld(tmp_path: Path,
     assert not {"mhm", "anyway", "wait", "<p&b>"} & set(said)
     assert any("words of b withheld" in one for one in said)
     assert "interrupts a, takes the floor" in said
+
+
+def test_a_note_at_the_end_of_a_line_ends_with_it(tmp_path: Path) -> None:
+    late = {"a": [(11_600, 13_000, "so then -")], "b": [(11_650, 12_000, "i was -")]}
+    write_annotated(tmp_path, {"s1": late}, consent=SHOW, num_units=160)
+    (path,) = picture.draw(tmp_path, tmp_path / "out", [])
+    notes = [
+        one for one in drawn(path).iter(f"{SVG}text") if one.get("class") == "note" and "start" in (one.text or "")
+    ]
+    assert len(notes) == 2
+    assert {(note.get("x"), note.get("text-anchor")) for note in notes} == {("1480.0", "end")}
+
+
+def test_silence_and_overlap_between_nobody_are_shaded_like_the_others(tmp_path: Path) -> None:
+    both = {who: [(1000, 2000, "well"), (4000, 5000, "then")] for who in "ab"}
+    write_annotated(tmp_path, {"s1": both}, consent=SHOW, num_units=60)
+    (path,) = picture.draw(tmp_path, tmp_path / "out", [])
+    height = str(float(2 * LANE))
+    columns = [one for one in drawn(path).iter(f"{SVG}rect") if one.get("height") == height and one.get("fill-opacity")]
+    shades = [(one.get("fill"), one.get("x"), one.get("width")) for one in columns]
+    assert shades == [(RED, "120.0", "120.0"), (GREY, "240.0", "240.0"), (RED, "480.0", "120.0")]
 
 
 def test_a_long_session_has_pages_and_loses_nothing(tmp_path: Path) -> None:

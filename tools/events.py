@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.annotate import AnnotateParams, event_rows
 from pipelines.errors import exit_on_input_error
-from pipelines.languages import same_language
+from pipelines.languages import is_language, same_language
 from pipelines.params import build_params, read_sections
 from pipelines.tables import conform, write_table
 from pipelines.turns import TurnParams, Word, annotate_session
@@ -69,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with exit_on_input_error():
         if args.out.suffix != ".parquet":
             raise InputError(f"--out {args.out}: expected a name that ends in .parquet")
+        if not is_language(args.language):
+            raise InputError(f"--language {args.language}: no known language tag; expected one such as en, de or pt-BR")
         section = read_sections(args.params, args.set).get("annotate", {})
         params = build_params(AnnotateParams, section, f"{args.params}: annotate")
         intervals, unread = read_all(args.inputs, args.source)

@@ -171,17 +171,26 @@ def show(found: dict[str, Any]) -> None:
     console.print("times real time: " + "; ".join(said), highlight=False)
 
 
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
 def _show_variant(console: Console, variant: str, found: dict[str, Any]) -> None:
-    by_level = next(iter(found["lines"].values()))["by_level"]
-    table = Table(box=SIMPLE_HEAD, title_justify="left", title=f"{variant}: F1 within 200 ms, by level")
+    table = Table(box=SIMPLE_HEAD, title_justify="left", title=f"{variant}: F1 within 200 ms")
     table.add_column("")
-    for name in ("truth", "found", "F1", "asked", "onset, 160 ms", *by_level):
+    for name in ("truth", "found", "F1", "asked", "onset, 160 ms"):
         table.add_column(name, justify="right")
     for name, line in found["lines"].items():
-        figures = [line["f1"], line["bound"], line["onset_f1_160_ms"], *line["by_level"].values()]
         short = line["bound"] is not None and (line["f1"] or 0) < line["bound"]
-        shown = ["-" if figure is None else f"{figure:.3f}" for figure in figures]
-        table.add_row(name, str(line["truth"]), str(line["found"]), shown[0] + " !" * short, *shown[1:])
+        f1, *others = map(_figure, (line["f1"], line["bound"], line["onset_f1_160_ms"]))
+        table.add_row(name, str(line["truth"]), str(line["found"]), f1 + " !" * short, *others)
+    console.print(table)
+    table = Table(box=SIMPLE_HEAD, title_justify="left", title=f"{variant}: F1 within 200 ms, by level")
+    table.add_column("")
+    for name in found["lines"]:
+        table.add_column(name, justify="right")
+    for level in next(iter(found["lines"].values()))["by_level"]:
+        table.add_row(level, *(_figure(line["by_level"][level]) for line in found["lines"].values()))
     console.print(table)
     offsets = found["floor_transfer_offsets"]
     told = [

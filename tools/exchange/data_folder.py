@@ -29,7 +29,7 @@ def read_data(data: Path, sessions: Collection[str]) -> Read:
     for row in _rows(data, "events", wanted):
         label = " ".join(filter(None, (row["label"], row["outcome"])))
         found.append(_interval(row, row["kind"], label, row["confidence"]))
-        losses["other, yield_ms and fto_ms of events"] += any(
+        losses["columns `other`, `yield_ms`, `fto_ms` of events, which tools.query shows"] += any(
             row[k] is not None for k in ("other", "yield_ms", "fto_ms")
         )
     return in_order(found), +losses

@@ -28,6 +28,7 @@ from wanstreamer.clock import ms_to_seconds
 from wanstreamer.errors import InputError
 
 UNKNOWN = "<NA>"
+RTTM_FIELDS = 9  # at least; of CTM there are six at most
 STM_LABEL = re.compile(r"<[^<>\s]*,[^<>\s]*>")  # NIST: conditions of a segment, between end time and transcript
 
 
@@ -79,6 +80,8 @@ def write_ctm(intervals: Sequence[Interval]) -> Written:
 def read_ctm(path: Path, session_id: str) -> Read:
     losses, found = Losses(), []
     for number, fields in _lines(read_text(path)):
+        if fields[0] == "SPEAKER" and len(fields) >= RTTM_FIELDS:
+            raise InputError(f"{path} line {number}: RTTM, not CTM; leave out --from, or name rttm")
         try:
             file, channel, start, duration, word, *rest = fields
             start_ms = ms_of(start, losses)

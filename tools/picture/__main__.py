@@ -33,7 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.picture", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
     parser.add_argument(
-        "--session", nargs="+", default=[], metavar="ID", help="sessions to draw (default: the first ones)"
+        "--session",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="only this one; may be repeated (default: the first)",
     )
     parser.add_argument("--limit", type=int, default=LIMIT, help=f"how many, where none is named (default: {LIMIT})")
     parser.add_argument("--out", type=Path, help="folder (default: <data>/reports/annotations)")

@@ -26,6 +26,7 @@ RED, INK, GREY = "#b00020", "#222222", "#767676"
 MIN_LABELLED_MS = 230  # a shorter silence or overlap has no room for its figure
 LETTER_PX, NARROW_PX, WIDE_PX = 6.5, 3.8, 9.5  # widths of letters of words, about
 NARROW, WIDE = frozenset("iljtfrI.,'!:;"), frozenset("mwMW")
+NOTE_LETTER_PX = 4.7  # of a note, about
 SPACE_PX = 3.5  # least distance between words
 LATE_PX = 36  # a word that would begin this much after its onset makes those before it narrower
 OUTCOMES = {"floor_taking": "takes the floor", "failed": "fails", "both_stop": "both stop"}
@@ -105,7 +106,7 @@ def _line(picture: Picture, line: Span) -> Iterator[str]:
         if is_long:
             yield _text(x, AXIS - 9, f"{ms // 60_000}:{ms // 1000 % 60:02d}", "quiet", anchor="middle")
     for state in picture.states:
-        yield from _state(state, line, top, lanes_px)
+        yield from _state(state, _is_silent(picture, state), line, top, lanes_px)
     for place, lane in enumerate(picture.lanes):
         colour = COLOURS[place % len(COLOURS)]
         for span in lane.floor:
@@ -115,16 +116,23 @@ def _line(picture: Picture, line: Span) -> Iterator[str]:
         yield "</g>"
 
 
-def _state(state: dict[str, Any], line: Span, top: float, height: float) -> Iterator[str]:
-    """Gaps and overlaps through all lanes; pauses are seen in the turn they interrupt."""
-    label = state["label"]
+def _is_silent(picture: Picture, state: dict[str, Any]) -> bool:
+    return not any(
+        span.start_ms < state["end_ms"] and state["start_ms"] < span.end_ms
+        for lane in picture.lanes
+        for span in lane.speech
+    )
+
+
+def _state(state: dict[str, Any], silent: bool, line: Span, top: float, height: float) -> Iterator[str]:
+    """Gaps and overlaps through all lanes, those between nobody in particular too; pauses are seen in their turn."""
     span = Span(state["start_ms"], state["end_ms"])
-    if label == "gap":
-        yield from _bar(span, line, top, height, GREY, opacity=0.16)
-    elif label.startswith("overlap"):
-        yield from _bar(span, line, top, height, RED, opacity=0.13)
-    else:
+    if state["label"] in ("pause", "latch"):
         return
+    if silent:
+        yield from _bar(span, line, top, height, GREY, opacity=0.16)
+    else:
+        yield from _bar(span, line, top, height, RED, opacity=0.13)
     middle = (span.start_ms + span.end_ms) / 2
     if span.duration_ms >= MIN_LABELLED_MS and line.start_ms <= middle < line.end_ms:
         x = (middle - line.start_ms) * PX_PER_MS
@@ -197,7 +205,11 @@ def _note(event: dict[str, Any], x: float) -> Iterator[str]:
     else:
         said, colour = label, INK
     if said:
-        yield _text(x, NOTE, said, "note", fill=colour)
+        end_px = LINE_MS * PX_PER_MS + RIGHT - 4
+        if x + NOTE_LETTER_PX * len(said) > end_px:
+            yield _text(end_px, NOTE, said, "note", anchor="end", fill=colour)
+        else:
+            yield _text(x, NOTE, said, "note", fill=colour)
 
 
 def _cut(span: Span, line: Span) -> tuple[float, float] | None:
