@@ -99,6 +99,7 @@ def run(data: Path, params: AnnotateParams, *, workers: int) -> dict[str, Any]:
             transcription, whisperx_words, languages, unit_labels, media, clock,
         ),
         workers=workers,
+        uses_gpu=params.speech == "pyannote" or params.words == "whisperx",
         setup={"params": params},
     )  # fmt: skip
     events = pq.read_table(data / "tables" / "events.parquet", columns=["kind", "label", "outcome"]).to_pylist()

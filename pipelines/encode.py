@@ -1,30 +1,44 @@
 """Tracks + frozen VAEs -> latents: one tar of float16 npy members per session, and a row per track.
 
 Each track is streamed through its codec in fixed pieces with the state carried over, as it is when served live, so that
-the length of a recording costs no memory. A session is recomputed when its media or the codecs' weights change, and
-only then.
+the length of a recording costs no memory; the next piece is read while one is encoded. On a GPU, the tracks of a
+session go through a codec side by side. A session is recomputed when its media or the codecs' weights change, and only
+then.
 """
 
-import io
+import statistics
 import sys
-import tarfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from pipelines.media import read_frames, read_wav
+from pipelines import media, npy_tar
+from pipelines.media import frame_pieces, wav_pieces
 from pipelines.stage import Job, Rejected, Result, run_keys, stage_main
 from pipelines.tables import read_rows, rows_by_session
 from wanstreamer import vae
 from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT, FRAMES_PER_UNIT, samples_per_unit
 from wanstreamer.errors import InputError
-from wanstreamer.vae import State, audio, causal, fingerprint, load_audio_vae, load_video_vae, mel, video
+from wanstreamer.vae import (
+    AudioVAE,
+    State,
+    VideoVAE,
+    audio,
+    causal,
+    fingerprint,
+    load_audio_vae,
+    load_video_vae,
+    mel,
+    video,
+)
 
-READ_UNITS = 375  # frames are read a minute at a time
+KINDS = ("audio", "video")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,27 +56,40 @@ def run(data: Path, params: EncodeParams, *, workers: int) -> dict[str, Any]:
     tracks = read_rows(data, "tracks")
     if params.piece_units < 1:
         raise InputError(f"encode.piece_units: {params.piece_units}; expected 1 or more")
-    kinds = [kind for kind in ("audio", "video") if any(row[f"{kind}_path"] for row in tracks)]
+    kinds = [kind for kind in KINDS if any(row[f"{kind}_path"] for row in tracks)]
     codecs = {kind: _codec_path(data, kind) for kind in kinds}
     prints = {kind: fingerprint(path) for kind, path in codecs.items()}
     grouped = rows_by_session(tracks)
     keys = [session["session_id"] for session in sessions]
     jobs = [make_job(data, key, grouped.get(key, []), prints) for key in keys]
-    return run_keys(
+    counts = run_keys(
         data,
         "encode",
         jobs,
         Encoder,
         params=params,
         tables=("latents",),
-        modules=(sys.modules[__name__], vae, audio, causal, mel, video),
+        modules=(sys.modules[__name__], media, npy_tar, vae, audio, causal, mel, video),
         workers=workers,
+        uses_gpu=True,
         setup={
             "paths": {kind: str(path) for kind, path in codecs.items()},
             "prints": prints,
             "piece_units": params.piece_units,
         },
     )
+    return counts | {"latent_std": _spread(read_rows(data, "latents"))}
+
+
+def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Least, median and largest standard deviation of a track's latents, by kind: far from 1, the codec does not know
+    such recordings."""
+    found = {kind: [row[f"{kind}_std"] for row in rows if row[f"{kind}_std"] is not None] for kind in KINDS}
+    return {
+        kind: [round(one, 3) for one in (min(stds), statistics.median(stds), max(stds))]
+        for kind, stds in found.items()
+        if stds
+    }
 
 
 def _codec_path(data: Path, kind: str) -> Path:
@@ -95,106 +122,168 @@ class Encoder:
         torch.set_num_threads(1)
         self.prints = prints
         self.piece_units = piece_units
-        self.audio = load_audio_vae(Path(paths["audio"])) if "audio" in paths else None
-        self.video = load_video_vae(Path(paths["video"])) if "video" in paths else None
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.codecs: dict[str, AudioVAE | VideoVAE] = {}
+        if "audio" in paths:
+            self.codecs["audio"] = load_audio_vae(Path(paths["audio"])).to(self.device)
+        if "video" in paths:
+            self.codecs["video"] = load_video_vae(Path(paths["video"])).to(self.device)
 
     def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
         """Encode every track of a session. Raises Rejected when one cannot be read: a dyad needs both."""
-        shard = f"latents/{job.key}.tar"
-        members: dict[str, bytes] = {}
-        rows = []
-        for track in job.spec["tracks"]:
-            who = track["participant"]
-            row: dict[str, Any] = {
-                "session_id": job.key,
-                "participant": who,
-                "num_units": track["num_units"],
-                "shard": shard,
-            }
-            for kind, encode in (("audio", self.encode_audio), ("video", self.encode_video)):
-                latents = encode(data, track) if track[f"{kind}_path"] else None
-                name = f"{who}.{kind}.npy" if latents is not None else None
-                if name is not None and latents is not None:
-                    members[name] = npy_bytes(latents.astype(np.float16))
-                row[f"{kind}_member"] = name
-                row[f"{kind}_codec"] = self.prints[kind] if name else None
-                row[f"{kind}_std"] = float(np.std(latents, dtype=np.float64)) if latents is not None else None
-            rows.append(row)
-        if not rows:
+        tracks = job.spec["tracks"]
+        if not tracks:
             raise Rejected("no_tracks", "the session has no track")
-        finished = scratch / "latents.tar"
-        write_tar(finished, members)
-        return Result(tables={"latents": rows}, files={shard: finished})
+        shard, finished = f"latents/{job.key}.tar", scratch / "latents.tar"
+        members = {
+            _member(track, kind): (track["num_units"], *_latent_shape(self.codecs[kind]))
+            for track in tracks
+            for kind in KINDS
+            if track[f"{kind}_path"]
+        }
+        spread: dict[str, Spread] = {name: Spread() for name in members}
+        with npy_tar.npy_tar(finished, members, "float16") as tar:
+            for kind in KINDS:
+                own = [track for track in tracks if track[f"{kind}_path"]]
+                for together in _together(own, self.device):
+                    for name, start, latents in self.encode(data, together, kind):
+                        tar.write(name, start, latents)
+                        spread[name].add(latents)
+        return Result(
+            tables={"latents": [self._row(job.key, track, shard, spread) for track in tracks]}, files={shard: finished}
+        )
 
-    def encode_audio(self, data: Path, track: Mapping[str, Any]) -> np.ndarray:
-        """Latents (num_units, 4, C) float32 of a WAV track."""
-        assert self.audio is not None
-        path = data / track["audio_path"]
-        samples_T, rate_hz = read_wav(path)
-        if track["rate_hz"] != self.audio.config.rate_hz:
-            raise InputError(
-                f"{path}: {track['rate_hz']} Hz, the audio codec takes {self.audio.config.rate_hz} Hz; train a codec "
-                "on these tracks (vae stage) or run ingest at that rate"
-            )
-        length = samples_per_unit(rate_hz)
-        _check_length(path, len(samples_T), track["num_units"] * length)
-        if rate_hz != track["rate_hz"]:
-            raise Rejected("damaged_track", f"{path.name}: {rate_hz} Hz, ingest wrote {track['rate_hz']} Hz")
-        samples = torch.from_numpy(np.array(samples_T))  # a copy: read_wav may give a read-only view
-        pieces, state = [], None
-        with torch.no_grad():
-            for piece_T in samples.split(self.piece_units * length):
-                latent_BNC, state = self.audio.encode(piece_T[None], state)
-                pieces.append(latent_BNC[0])
-        return torch.cat(pieces).unflatten(0, (-1, AUDIO_LATENTS_PER_UNIT)).numpy()
-
-    def encode_video(self, data: Path, track: Mapping[str, Any]) -> np.ndarray:
-        """Latents (num_units, C, h, w) float32 of a video track."""
-        assert self.video is not None
-        path, config = data / track["video_path"], self.video.config
-        if (track["width"], track["height"]) != (config.width, config.height):
-            raise InputError(
-                f"{path}: {track['width']}x{track['height']}, the video codec takes {config.width}x{config.height}; "
-                "train a codec on these tracks (vae stage) or run ingest at that size"
-            )
-        pieces: list[torch.Tensor] = []
+    def encode(
+        self, data: Path, tracks: Sequence[Mapping[str, Any]], kind: str
+    ) -> Iterator[tuple[str, int, np.ndarray]]:
+        """(member, first unit, float32 latents) of tracks of one length, piece by piece, the tracks in turns."""
+        codec = self.codecs[kind]
         state: State | None = None
-        # Whole pieces per read, so that pieces do not depend on how much is read at once.
-        step = max(1, READ_UNITS // self.piece_units) * self.piece_units * FRAMES_PER_UNIT
-        num_frames = track["num_units"] * FRAMES_PER_UNIT
-        for start in range(0, num_frames, step):
-            stop = min(start + step, num_frames)
-            frames_THWC = read_frames(path, start, stop)
-            _check_length(path, start + len(frames_THWC), stop)
-            if frames_THWC.shape[1:] != (config.height, config.width, 3):
-                raise Rejected("damaged_track", f"{path.name}: frames of shape {frames_THWC.shape[1:]}")
-            for piece_THWC in torch.from_numpy(frames_THWC).split(self.piece_units * FRAMES_PER_UNIT):
-                video_BTCHW = piece_THWC.permute(0, 3, 1, 2)[None].float() / 127.5 - 1
-                with torch.no_grad():
-                    latent_BKCHW, state = self.video.encode(video_BTCHW, state)
-                pieces.append(latent_BKCHW[0])
-        return torch.cat(pieces).numpy()
+        start = 0
+        with torch.inference_mode():
+            for piece in ahead(zip(*(pieces(data, track, codec, self.piece_units) for track in tracks), strict=True)):
+                latents, state = codec.encode(torch.stack(piece).to(self.device), state)
+                found = latents.cpu()
+                if kind == "audio":
+                    found = found.unflatten(1, (-1, AUDIO_LATENTS_PER_UNIT))
+                for track, one in zip(tracks, found.numpy(), strict=True):
+                    yield _member(track, kind), start, one
+                start += found.shape[1]
+
+    def _row(self, key: str, track: Mapping[str, Any], shard: str, spread: Mapping[str, "Spread"]) -> dict[str, Any]:
+        row = {"session_id": key, "participant": track["participant"], "num_units": track["num_units"], "shard": shard}
+        for kind in KINDS:
+            name = _member(track, kind) if track[f"{kind}_path"] else None
+            row[f"{kind}_member"] = name
+            row[f"{kind}_codec"] = self.prints[kind] if name else None
+            row[f"{kind}_mean"] = spread[name].mean if name else None
+            row[f"{kind}_std"] = spread[name].std if name else None
+        return row
+
+
+@dataclass
+class Spread:
+    """Mean and standard deviation of numbers that come in pieces."""
+
+    count: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0])  # of the numbers and of their squares
+
+    def add(self, numbers: np.ndarray) -> None:
+        flat = numbers.reshape(-1).astype(np.float64)
+        self.count += flat.size
+        self.sums[0] += float(flat.sum())
+        self.sums[1] += float(flat @ flat)
+
+    @property
+    def mean(self) -> float:
+        return self.sums[0] / self.count
+
+    @property
+    def std(self) -> float:
+        return max(0.0, self.sums[1] / self.count - self.mean**2) ** 0.5
+
+
+def _member(track: Mapping[str, Any], kind: str) -> str:
+    return f"{track['participant']}.{kind}.npy"
+
+
+def _latent_shape(codec: AudioVAE | VideoVAE) -> tuple[int, ...]:
+    """Of one unit."""
+    if isinstance(codec, VideoVAE):
+        return codec.config.latent_shape
+    return AUDIO_LATENTS_PER_UNIT, codec.config.channels
+
+
+def _together(tracks: Sequence[Mapping[str, Any]], device: str) -> list[list[Mapping[str, Any]]]:
+    """Which tracks share a call of the codec: on a GPU those of one length; a core gains nothing by it."""
+    if device == "cpu":
+        return [[track] for track in tracks]
+    lengths = sorted({track["num_units"] for track in tracks})
+    return [[track for track in tracks if track["num_units"] == length] for length in lengths]
+
+
+def pieces(
+    data: Path, track: Mapping[str, Any], codec: AudioVAE | VideoVAE, piece_units: int
+) -> Iterator[torch.Tensor]:
+    """A track as its codec takes it, in whole units: samples (T,), or frames (T, 3, H, W) in [-1, 1]."""
+    if isinstance(codec, AudioVAE):
+        yield from map(torch.from_numpy, audio_pieces(data, track, codec, piece_units))
+    else:
+        for frames_THWC in video_pieces(data, track, codec, piece_units):
+            yield torch.from_numpy(frames_THWC).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def audio_pieces(data: Path, track: Mapping[str, Any], codec: AudioVAE, piece_units: int) -> Iterator[np.ndarray]:
+    """Samples (T,) float32 of a WAV track."""
+    path, rate_hz = data / track["audio_path"], codec.config.rate_hz
+    if track["rate_hz"] != rate_hz:
+        raise InputError(
+            f"{path}: {track['rate_hz']} Hz, the audio codec takes {rate_hz} Hz; train a codec on these tracks (vae "
+            "stage) or run ingest at that rate"
+        )
+    length = samples_per_unit(rate_hz)
+    wanted = track["num_units"] * length
+    found = 0
+    for samples_T in wav_pieces(path, piece_units * length, rate_hz):
+        found += len(samples_T)
+        if len(samples_T) < piece_units * length or found > wanted:
+            _check_length(path, found, wanted)  # before the codec sees half a unit
+        yield samples_T
+    _check_length(path, found, wanted)
+
+
+def video_pieces(data: Path, track: Mapping[str, Any], codec: VideoVAE, piece_units: int) -> Iterator[np.ndarray]:
+    """Frames (T, H, W, 3) uint8 of a video track."""
+    path, config = data / track["video_path"], codec.config
+    if (track["width"], track["height"]) != (config.width, config.height):
+        raise InputError(
+            f"{path}: {track['width']}x{track['height']}, the video codec takes {config.width}x{config.height}; "
+            "train a codec on these tracks (vae stage) or run ingest at that size"
+        )
+    found, num_frames = 0, track["num_units"] * FRAMES_PER_UNIT
+    for frames_THWC in frame_pieces(path, num_frames, piece_units * FRAMES_PER_UNIT):
+        found += len(frames_THWC)
+        if frames_THWC.shape[1:] != (config.height, config.width, 3):
+            raise Rejected("damaged_track", f"{path.name}: frames of shape {frames_THWC.shape[1:]}")
+        if len(frames_THWC) < piece_units * FRAMES_PER_UNIT:
+            _check_length(path, found, num_frames)  # before the codec sees half a unit
+        yield frames_THWC
+    _check_length(path, found, num_frames)
+
+
+def ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The same items, the next one being made in a thread while one is worked on."""
+    source, ended = iter(items), object()
+    with ThreadPoolExecutor(1) as thread:
+        coming: Any = thread.submit(next, source, ended)
+        while (item := coming.result()) is not ended:
+            coming = thread.submit(next, source, ended)
+            yield item
 
 
 def _check_length(path: Path, found: int, expected: int) -> None:
     if found != expected:
         raise Rejected("damaged_track", f"{path.name}: ends after {found} of {expected}")
-
-
-def npy_bytes(array: np.ndarray) -> bytes:
-    content = io.BytesIO()
-    np.save(content, array, allow_pickle=False)
-    return content.getvalue()
-
-
-def write_tar(path: Path, members: Mapping[str, bytes]) -> None:
-    """Members sorted by name; nothing in the tar depends on clock or user."""
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name in sorted(members):
-            info = tarfile.TarInfo(name)
-            info.size = len(members[name])
-            info.mode = 0o644
-            tar.addfile(info, io.BytesIO(members[name]))
 
 
 def main() -> None:

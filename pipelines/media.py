@@ -25,6 +25,7 @@ import av
 import ffmpeg
 import imageio_ffmpeg
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from pipelines.parts import Rejected
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT, Span
@@ -257,9 +258,14 @@ def read_wav(path: Path) -> tuple[np.ndarray, int]:
         return _samples(file.readframes(file.getnframes())), file.getframerate()
 
 
-def wav_pieces(path: Path, piece_samples: int) -> Iterator[np.ndarray]:
-    """The samples that `read_wav` gives, `piece_samples` at a time, so that hours take no memory."""
+def wav_pieces(path: Path, piece_samples: int, rate_hz: int | None = None) -> Iterator[np.ndarray]:
+    """The samples that `read_wav` gives, `piece_samples` at a time, so that hours take no memory.
+
+    Raises Rejected `unreadable`, also where the file is not of the rate named.
+    """
     with _our_wav(path) as file:
+        if rate_hz not in (None, file.getframerate()):
+            raise Rejected("unreadable", f"{path.name}: {file.getframerate()} Hz instead of {rate_hz}")
         while content := file.readframes(piece_samples):
             yield _samples(content)
 
@@ -315,7 +321,7 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> np.ndarr
 def frame_pieces(path: Path, num_frames: int, piece_frames: int) -> Iterator[np.ndarray]:
     """The first `num_frames` frames as `read_frames` gives them, in pieces, so that hours take no memory.
 
-    By PyAV: while pieces are worked on, decord decodes ahead without a bound.
+    By PyAV: while pieces are worked on, decord decodes ahead without a bound, and it first indexes the whole file.
     """
     held: list[np.ndarray] = []
     for frame in _decoded(path, 0, num_frames):
@@ -349,8 +355,11 @@ def _decoded(path: Path, start: int, stop: int | None) -> Iterator[np.ndarray]:
         with av.open(str(path)) as container:
             video = container.streams.video[0]
             video.codec_context.thread_count = 1
+            to_rgb = (
+                VideoReformatter()
+            )  # one for all: to_ndarray would set up another for each frame, at thrice the time
             for frame in islice(container.decode(video), start, stop):
-                yield frame.to_ndarray(format="rgb24")
+                yield to_rgb.reformat(frame, format="rgb24").to_ndarray()
     except (av.error.FFmpegError, IndexError) as error:
         raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
 

@@ -11,6 +11,7 @@ import errno
 import importlib
 import inspect
 import json
+import math
 import os
 import shutil
 import sys
@@ -95,6 +96,7 @@ def run_keys(
     workers: int,
     setup: Mapping[str, Any] | None = None,
     spreads: bool = False,
+    uses_gpu: bool = False,
     rejections: Sequence[tuple[str, str, str]] = (),
     finish: Finish | None = None,
 ) -> dict[str, Any]:
@@ -110,6 +112,7 @@ def run_keys(
         modules: Modules whose code decides the result; a change of their code (not of comments) redoes the work.
         workers: Parallel worker processes.
         spreads: The work shares a long key out over idle workers (`spread`); its class is then built for every key.
+        uses_gpu: The workers share the machine's GPUs evenly, where it has any: each sees one of them.
         rejections: (key, reason, detail) of keys that were turned away before they became jobs.
         finish: Decides over all keys at once, before the tables are written: tables made of the parts in, the tables
             to write and further rejections out. Its results are in no part, so it works on every run.
@@ -151,7 +154,9 @@ def run_keys(
             store=store, run_id=f"{os.getpid()}-{time.time_ns()}",
         )  # fmt: skip
         with progress(len(pending), stage) as advance:
-            for outcome in _map_ray([(job, prints[job.key]) for job in pending], worker, workers, spreads):
+            for outcome in _map_ray(
+                [(job, prints[job.key]) for job in pending], worker, workers, spreads=spreads, uses_gpu=uses_gpu
+            ):
                 if outcome["error"]:
                     raise InputError(outcome["error"])
                 advance()
@@ -267,9 +272,12 @@ class _Worker:
         raise AssertionError("unreachable")
 
 
-def _map_ray(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int, spreads: bool) -> Iterator[dict[str, str]]:
+def _map_ray(
+    jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int, *, spreads: bool, uses_gpu: bool
+) -> Iterator[dict[str, str]]:
     """Outcomes in the order the jobs finish. An exception in a worker is a bug and stops the run."""
     with ray_session(workers) as size:
+        import ray
         import ray.data
 
         context = ray.data.DataContext.get_current()
@@ -282,10 +290,23 @@ def _map_ray(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int, spr
         if isinstance(worker.work, type) and not spreads:
             actor: Any = _Actor  # a class, where the stubs of map expect a function
             pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
-            mapped = dataset.map(actor, fn_constructor_args=(worker,), compute=pool, num_cpus=1)
+            num_gpus = gpu_share(ray.cluster_resources().get("GPU", 0), size) if uses_gpu else 0
+            mapped = dataset.map(actor, fn_constructor_args=(worker,), compute=pool, num_cpus=1, num_gpus=num_gpus)
         else:
             mapped = dataset.map(worker.__call__, compute=ray.data.TaskPoolStrategy(size=size), num_cpus=1)
         yield from mapped.iter_rows()
+
+
+def gpu_share(num_gpus: float, workers: int) -> float:
+    """The part of a GPU that each worker has, in the ten-thousandths that Ray counts in.
+
+    >>> gpu_share(1, 16), gpu_share(8, 2), gpu_share(2, 3), gpu_share(0, 2)
+    (0.0625, 1, 0.5, 0)
+    """
+    if num_gpus >= workers or num_gpus < 1:
+        return min(1, int(num_gpus))
+    workers_each = math.ceil(workers / int(num_gpus))
+    return math.floor(10_000 / workers_each) / 10_000
 
 
 def _tasks(num_keys: int, workers: int) -> Iterator[slice]:

@@ -23,7 +23,9 @@ LATENTS = Table(
         ),
         field("audio_codec", TEXT, "sha256 of the audio VAE's weights", nullable=True),
         field("video_codec", TEXT, "sha256 of the video VAE's weights", nullable=True),
+        field("audio_mean", pa.float32(), "mean of the normalised audio latents; about 0", nullable=True),
         field("audio_std", pa.float32(), "standard deviation of the normalised audio latents; about 1", nullable=True),
+        field("video_mean", pa.float32(), "mean of the normalised video latents; about 0", nullable=True),
         field("video_std", pa.float32(), "standard deviation of the normalised video latents; about 1", nullable=True),
     ),
 )

@@ -76,14 +76,35 @@ def test_latents_are_the_codecs_own_whatever_the_pieces(corpus: Path, tmp_path: 
     assert row["video_std"] == pytest.approx(video.std(unbiased=False).item(), rel=1e-3)
 
 
-def test_long_tracks_are_read_in_parts_without_a_seam(
+def test_what_is_done_side_by_side_equals_what_is_done_alone(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs, encoder = jobs_and_encoder(corpus, piece_units=2)
-    whole = read_tar(encoder(jobs["talk-1"], corpus, tmp_path).files["latents/talk-1.tar"])
-    monkeypatch.setattr(encode, "READ_UNITS", 4)
-    parts = read_tar(encoder(jobs["talk-1"], corpus, tmp_path).files["latents/talk-1.tar"])
-    assert all(np.array_equal(whole[name], parts[name]) for name in whole)
+    """As on a GPU, here on the CPU."""
+    jobs, encoder = jobs_and_encoder(corpus, piece_units=4)
+    alone = read_tar(encoder(jobs["talk-1"], corpus, tmp_path).files["latents/talk-1.tar"])
+    calls = []
+    monkeypatch.setattr(encode, "_together", lambda tracks, device: (calls.append(len(tracks)), [tracks])[1])
+    together = read_tar(encoder(jobs["talk-1"], corpus, tmp_path).files["latents/talk-1.tar"])
+    assert calls == [2, 2] and list(alone) == list(together)
+    for name in alone:
+        np.testing.assert_allclose(alone[name], together[name], atol=1e-3)
+
+
+def test_tracks_go_together_on_a_gpu_where_they_are_as_long() -> None:
+    tracks = [{"num_units": units} for units in (5, 9, 5)]
+    assert encode._together(tracks, "cpu") == [[track] for track in tracks]
+    assert encode._together(tracks, "cuda") == [[tracks[0], tracks[2]], [tracks[1]]]
+
+
+def test_what_is_made_ahead_comes_in_order_and_errors_come_in_their_place() -> None:
+    def numbers() -> Iterator[int]:
+        yield from range(3)
+        raise ValueError("late")
+
+    found: list[int] = []
+    with pytest.raises(ValueError, match="late"):
+        found.extend(encode.ahead(numbers()))
+    assert found == [0, 1, 2]
 
 
 def test_a_damaged_track_is_a_rejection(corpus: Path, tmp_path: Path) -> None:

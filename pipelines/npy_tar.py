@@ -1,0 +1,102 @@
+"""Tars of npy arrays whose shapes are known before their content: written and read in pieces, in any order.
+
+An hour of latents need not fit into memory, and tracks encoded side by side fill their members in turns. Equal arrays
+are equal bytes: members sorted by name, nothing of clock or user.
+"""
+
+import io
+import os
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+BLOCK_BYTES = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where an array lies in a tar."""
+
+    path: Path
+    offset: int  # bytes from the start of the file to the array's first number
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def row_bytes(self) -> int:
+        """Of one index of the first dimension."""
+        return self.dtype.itemsize * int(np.prod(self.shape[1:]))
+
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Rows [start, stop) of the array. Raises ValueError where the file ends before them."""
+        stop = self.shape[0] if stop is None else stop
+        with self.path.open("rb") as file:
+            content = os.pread(file.fileno(), (stop - start) * self.row_bytes, self.offset + start * self.row_bytes)
+        if len(content) != (stop - start) * self.row_bytes:
+            raise ValueError(f"{self.path}: ends before row {stop}")
+        return np.frombuffer(content, self.dtype).reshape(stop - start, *self.shape[1:])
+
+
+class Writer:
+    """Fills the arrays of one tar."""
+
+    def __init__(self, fd: int, places: Mapping[str, Place]) -> None:
+        self.fd, self.places = fd, places
+
+    def write(self, name: str, start: int, rows: np.ndarray) -> None:
+        """Put rows of the member's dtype and shape at [start, start + len(rows))."""
+        place = self.places[name]
+        if rows.shape[1:] != place.shape[1:] or start + len(rows) > place.shape[0]:
+            raise ValueError(f"{name} {place.shape}: given {rows.shape} at {start}")
+        content = memoryview(np.ascontiguousarray(rows, place.dtype).data).cast("B")
+        offset = place.offset + start * place.row_bytes
+        while content:  # the system may write less than it is given
+            written = os.pwrite(self.fd, content, offset)
+            content, offset = content[written:], offset + written
+
+
+@contextmanager
+def npy_tar(path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> Iterator[Writer]:
+    """A new tar of arrays of these shapes; zeros where nothing is written."""
+    places: dict[str, Place] = {}
+    with path.open("wb") as file:
+        for name in sorted(shapes):
+            head = _npy_head(shapes[name], np.dtype(dtype))
+            at = file.tell() + BLOCK_BYTES + len(head)
+            places[name] = Place(path=path, offset=at, dtype=np.dtype(dtype), shape=tuple(shapes[name]))
+            member = tarfile.TarInfo(name)
+            member.size = len(head) + places[name].row_bytes * shapes[name][0]
+            member.mode = 0o644
+            file.write(member.tobuf(tarfile.USTAR_FORMAT) + head)
+            file.seek(at - len(head) + member.size + -member.size % BLOCK_BYTES)
+        end = file.tell() + 2 * BLOCK_BYTES
+        file.truncate(end + -end % tarfile.RECORDSIZE)
+        file.flush()
+        yield Writer(file.fileno(), places)
+
+
+def find_member(path: Path, name: str) -> Place:
+    """Where the member lies. Raises KeyError or tarfile.TarError for what is no such tar."""
+    with tarfile.open(path, mode="r:") as tar:
+        info = tar.getmember(name)
+        held = tar.extractfile(info)
+        if held is None:
+            raise KeyError(f"{path}: {name} is no file")
+        version = np.lib.format.read_magic(held)
+        if version != (1, 0):
+            raise ValueError(f"{path}: {name} is npy of version {version}")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(held)
+        if fortran or dtype.hasobject:
+            raise ValueError(f"{path}: {name} is not an array of numbers in C order")
+        return Place(path=path, offset=info.offset_data + held.tell(), dtype=dtype, shape=shape)
+
+
+def _npy_head(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
+    head = io.BytesIO()
+    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
+    np.lib.format.write_array_header_1_0(head, described)
+    return head.getvalue()
