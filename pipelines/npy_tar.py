@@ -5,16 +5,19 @@ are equal bytes: members sorted by name, nothing of clock or user.
 """
 
 import io
+import math
 import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 BLOCK_BYTES = 512
+NAME_BYTES = 100  # of a name in a header
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class Place:
     @property
     def row_bytes(self) -> int:
         """Of one index of the first dimension."""
-        return self.dtype.itemsize * int(np.prod(self.shape[1:]))
+        return self.dtype.itemsize * math.prod(self.shape[1:])
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Rows [start, stop) of the array. Raises ValueError where the file ends before them."""
@@ -65,14 +68,13 @@ def npy_tar(path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> It
     places: dict[str, Place] = {}
     with path.open("wb") as file:
         for name in sorted(shapes):
-            head = _npy_head(shapes[name], np.dtype(dtype))
-            at = file.tell() + BLOCK_BYTES + len(head)
-            places[name] = Place(path=path, offset=at, dtype=np.dtype(dtype), shape=tuple(shapes[name]))
-            member = tarfile.TarInfo(name)
-            member.size = len(head) + places[name].row_bytes * shapes[name][0]
-            member.mode = 0o644
-            file.write(member.tobuf(tarfile.USTAR_FORMAT) + head)
-            file.seek(at - len(head) + member.size + -member.size % BLOCK_BYTES)
+            shape = tuple(shapes[name])
+            head = npy_head(shape, dtype)
+            array_bytes = np.dtype(dtype).itemsize * math.prod(shape)
+            file.write(tar_head(name, len(head) + array_bytes) + head)
+            at = file.tell()
+            places[name] = Place(path=path, offset=at, dtype=np.dtype(dtype), shape=shape)
+            file.seek(at + array_bytes + padding(len(head) + array_bytes))
         end = file.tell() + 2 * BLOCK_BYTES
         file.truncate(end + -end % tarfile.RECORDSIZE)
         file.flush()
@@ -95,8 +97,46 @@ def find_member(path: Path, name: str) -> Place:
         return Place(path=path, offset=info.offset_data + held.tell(), dtype=dtype, shape=shape)
 
 
-def _npy_head(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
+def member_bytes(name: str, array: np.ndarray) -> bytes:
+    """The npy member whole, as tarfile and numpy would write it at several times the cost."""
+    head = npy_head(array.shape, array.dtype.str)
+    size = len(head) + array.nbytes
+    return b"".join((tar_head(name, size), head, array.tobytes(), bytes(padding(size))))
+
+
+@cache
+def npy_head(shape: tuple[int, ...], dtype: str) -> bytes:
+    """What stands before the numbers in an npy file."""
     head = io.BytesIO()
-    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
+    described = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(head, described)
     return head.getvalue()
+
+
+def tar_head(name: str, size: int) -> bytes:
+    """The header of a plain file: no owner, no time."""
+    written = name.encode()
+    if len(written) > NAME_BYTES or not name.isascii():
+        return _member(name, size).tobuf(tarfile.PAX_FORMAT)
+    nameless, byte_sum = _nameless_head(size)
+    return b"".join(
+        (written.ljust(NAME_BYTES, b"\0"), nameless[:48], b"%06o\0 " % (byte_sum + sum(written)), nameless[56:])
+    )
+
+
+def padding(size: int) -> int:
+    """Bytes from the end of a member to the next block."""
+    return -size % BLOCK_BYTES
+
+
+@cache
+def _nameless_head(size: int) -> tuple[bytes, int]:
+    """A header from behind the name on, and the sum of its bytes with blanks for the sum itself (POSIX ustar)."""
+    rest = _member("", size).tobuf(tarfile.USTAR_FORMAT)[NAME_BYTES:]
+    return rest, sum(rest) - sum(rest[48:56]) + 8 * ord(" ")
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size, 0o644
+    return member

@@ -5,9 +5,7 @@ Shards are WebDataset tars that equal input makes equal byte for byte; `wanstrea
 through the index.
 """
 
-import io
 import sys
-import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,11 +16,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+import pipelines.npy_tar
 import pipelines.role_views
 import pipelines.tokenizer
 import wanstreamer.clock
 from pipelines.files import file_sha256, replace_file, write_bytes_atomic, write_json_atomic
-from pipelines.role_views import make_view, others_speak, role_pairs, view_masks
+from pipelines.npy_tar import BLOCK_BYTES, Place, find_member, member_bytes
+from pipelines.role_views import cut_window, make_view, others_speak, role_pairs, view_masks
 from pipelines.stage import Job, Rejected, Result, run_keys, stage_main
 from pipelines.tables import conform, read_rows, rows_by_session
 from pipelines.tokenizer import BEGIN_ID, BLANK_ID, MISSING_ID, TextTokenizer, fit_tokenizer, load_tokenizer
@@ -30,7 +30,6 @@ from schemas.windows import WINDOW_FIELDS, WINDOW_FORMAT, WINDOW_LABELS
 from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT, UNIT_MS
 from wanstreamer.errors import InputError
 
-TAR_BLOCK_BYTES = 512
 TOKENIZER_PATH = "models/tokenizer.json"
 
 
@@ -68,7 +67,13 @@ def run(data: Path, params: PackParams, *, workers: int) -> dict[str, object]:
         PackSession,
         params=params,
         tables=["windows"],
-        modules=[sys.modules[__name__], pipelines.role_views, pipelines.tokenizer, wanstreamer.clock],
+        modules=[
+            sys.modules[__name__],
+            pipelines.npy_tar,
+            pipelines.role_views,
+            pipelines.tokenizer,
+            wanstreamer.clock,
+        ],
         workers=workers,
         setup={"params": params, "tokenizer": str(data / TOKENIZER_PATH)},
     )
@@ -116,7 +121,7 @@ def _latent_shape(data: Path, latents: Iterable[Mapping[str, Any]], kind: str) -
     """
     for row in latents:
         if row[f"{kind}_member"] is not None:
-            return list(_read_member(data / row["shard"], row[f"{kind}_member"]).shape[1:])
+            return list(find_member(data / row["shard"], row[f"{kind}_member"]).shape[1:])
     weights = data / "models" / "vae" / f"{kind}.safetensors"
     if not weights.is_file():
         return [AUDIO_LATENTS_PER_UNIT, 1] if kind == "audio" else [1, 1, 1]
@@ -125,14 +130,6 @@ def _latent_shape(data: Path, latents: Iterable[Mapping[str, Any]], kind: str) -
     if kind == "audio":
         return [AUDIO_LATENTS_PER_UNIT, load_audio_vae(weights).config.channels]
     return list(load_video_vae(weights).config.latent_shape)
-
-
-def _read_member(shard: Path, member: str) -> np.ndarray:
-    with tarfile.open(shard, mode="r:") as tar:
-        held = tar.extractfile(member)
-        if held is None:
-            raise ValueError(f"{shard}: {member} is not a file")
-        return np.load(io.BytesIO(held.read()), allow_pickle=False)
 
 
 def _make_tokenizer(data: Path, params: PackParams, tables: Mapping[str, list[dict[str, Any]]]) -> TextTokenizer:
@@ -205,17 +202,22 @@ class PackSession:
         rows: list[dict[str, Any]] = []
         rejections = []
         shard = f"windows/{job.key}.tar"
-        latents = {who: _session_latents(data, spec, who) for who in sorted(spec["tracks"])}
+        places = {who: _places(data, spec, who) for who in sorted(spec["tracks"])}
         with (scratch / "windows.tar").open("wb") as file:
             for agent, user in role_pairs(spec):
-                view, lost = make_view(spec, agent, user, latents, self.tokenizer, params)
+                view, lost = make_view(spec, agent, user, self.tokenizer, params)
+                media = {
+                    f"{role}_{kind}": place
+                    for role, who in (("agent", agent), ("user", user))
+                    for kind, place in places[who].items()
+                }
                 starts, crowded = free_starts(others_speak(spec, agent, user), params.window_units, params.stride_units)
                 if crowded:
                     rejections.append((f"{job.key}/{agent}-{user}", "third_speaker", f"{crowded} units"))
                 rejections += [(f"{job.key}/{agent}", f"{who}_text_past_end", f"{n} tokens") for who, n in lost.items()]
                 for start in starts:
                     window_id = _window_id(job.key, spec, agent, user, start)
-                    sample = {name: array[start : start + params.window_units] for name, array in view.items()}
+                    sample = cut_window(view, media, spec["shapes"], start, start + params.window_units)
                     talk_ms = sample["labels"][:, :2]
                     if (talk_ms >= 0).all() and talk_ms.sum() < params.min_talk_ms:
                         rejections.append((window_id, "little_talk", f"{talk_ms.sum()} ms"))
@@ -224,7 +226,7 @@ class PackSession:
                     place = {"offset": file.tell(), "num_bytes": len(content), "crc32": zlib.crc32(content)}
                     file.write(content)
                     rows.append(_window_row(job.key, spec, agent, user, start, sample) | place)
-            file.write(bytes(2 * TAR_BLOCK_BYTES))  # end of archive
+            file.write(bytes(2 * BLOCK_BYTES))  # end of archive
         if not rows:
             return Result(rejections=[*rejections, (job.key, "no_windows", "every window was left out")])
         sha256 = file_sha256(scratch / "windows.tar")
@@ -253,10 +255,11 @@ def _reject_unusable(spec: Mapping[str, Any], params: PackParams) -> None:
         raise Rejected("shorter_than_window", f"{num_units} units, a window is {params.window_units}")
 
 
-def _session_latents(data: Path, spec: Mapping[str, Any], who: str) -> dict[str, np.ndarray | None]:
+def _places(data: Path, spec: Mapping[str, Any], who: str) -> dict[str, Place | None]:
+    """Where the latents of a participant lie; None for a modality that is not there."""
     row = spec["latents"][who]
     members = {kind: row[f"{kind}_member"] for kind in ("audio", "video")}
-    return {kind: name and _read_member(data / row["shard"], name) for kind, name in members.items()}
+    return {kind: find_member(data / row["shard"], name) if name else None for kind, name in members.items()}
 
 
 def window_starts(num_units: int, window_units: int, stride_units: int) -> list[int]:
@@ -279,14 +282,7 @@ def free_starts(blocked: np.ndarray, window_units: int, stride_units: int) -> tu
 
 def sample_bytes(window_id: str, sample: Mapping[str, np.ndarray]) -> bytes:
     """Consecutive tar members `<window_id>.<field>.npy`, sorted by name; nothing in them depends on clock or user."""
-    written = []
-    for name in sorted(sample):
-        array = io.BytesIO()
-        np.save(array, sample[name], allow_pickle=False)
-        member = tarfile.TarInfo(f"{window_id}.{name}.npy")
-        member.size, member.mode = len(array.getvalue()), 0o644
-        written += [member.tobuf(tarfile.PAX_FORMAT), array.getvalue(), bytes(-member.size % TAR_BLOCK_BYTES)]
-    return b"".join(written)
+    return b"".join(member_bytes(f"{window_id}.{name}.npy", sample[name]) for name in sorted(sample))
 
 
 def _window_id(key: str, spec: Mapping[str, Any], agent: str, user: str, start: int) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.npy_tar import Place
 from pipelines.tokenizer import BLANK_ID, MISSING_ID, TextTokenizer
 from schemas.windows import WINDOW_FIELDS
 from wanstreamer.clock import Span, unit_of_ms, units_touched
@@ -124,11 +125,10 @@ def make_view(
     spec: Mapping[str, Any],
     agent: str,
     user: str,
-    latents: Mapping[str, Mapping[str, np.ndarray | None]],
     tokenizer: TextTokenizer,
     params: "PackParams",
 ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """All fields of one role view over the whole session (`WINDOW_FIELDS`, K = num_units).
+    """All fields of one role view but the latents, over the whole session (`WINDOW_FIELDS`, K = num_units).
 
     Returns also, per role, the number of text ids past the session's end, where there are any.
     """
@@ -140,12 +140,6 @@ def make_view(
         for kind in ("audio", "video", "text"):
             hidden = [mask for reason, mask in masks.items() if reason.startswith(f"{role}_{kind}_")]
             view[f"{role}_{kind}_known"] = ~np.logical_or.reduce(hidden)
-        for kind in ("audio", "video"):
-            array = latents[who][kind]
-            if array is None:
-                array = np.zeros((num_units, *spec["shapes"][kind]), dtype=np.float16)
-            known = view[f"{role}_{kind}_known"]
-            view[f"{role}_{kind}"] = np.where(known.reshape(-1, *[1] * (array.ndim - 1)), array, np.float16(0))
         words = spec["words"].get(who, [])
         timed = (
             agent_words(words, tokenizer, params.text_lead_units) if role == "agent" else user_words(words, tokenizer)
@@ -155,7 +149,33 @@ def make_view(
         if past_end:
             lost[role] = past_end
     view["labels"] = _labels(spec, agent, user)
-    return {name: np.ascontiguousarray(view[name].astype(dtype)) for name, (dtype, _) in WINDOW_FIELDS.items()}, lost
+    return {name: array.astype(WINDOW_FIELDS[name][0]) for name, array in view.items()}, lost
+
+
+def cut_window(
+    view: Mapping[str, np.ndarray],
+    media: Mapping[str, Place | None],
+    shapes: Mapping[str, Sequence[int]],
+    start: int,
+    stop: int,
+) -> dict[str, np.ndarray]:
+    """All fields of units [start, stop): of the view and, where they are known, the latents that lie at `media`.
+
+    Args:
+        media: `agent_audio`, ...: where the latents lie; None: there are none.
+        shapes: Of one unit's latents, by `audio` and `video`.
+    """
+    window = {name: np.ascontiguousarray(array[start:stop]) for name, array in view.items()}
+    for name, place in media.items():
+        known = window[f"{name}_known"]
+        shape = shapes[name.partition("_")[2]]
+        if place is None or not known.any():
+            window[name] = np.zeros((stop - start, *shape), dtype=np.float16)
+        else:
+            window[name] = place.read(start, stop)
+            if not known.all():
+                window[name] = np.where(known.reshape(-1, *[1] * len(shape)), window[name], np.float16(0))
+    return window
 
 
 def _labels(spec: Mapping[str, Any], agent: str, user: str) -> np.ndarray:

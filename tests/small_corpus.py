@@ -42,8 +42,7 @@ class Person:
 def keep_in_process(patch: pytest.MonkeyPatch) -> None:
     """Let jobs run here, through the same worker: a cluster takes seconds to start."""
 
-    def run_here(jobs, worker, workers, spreads):
-        del workers, spreads
+    def run_here(jobs, worker, *_, **__):
         for job, fingerprint in jobs:
             yield worker({"job": json.dumps(asdict(job)), "fingerprint": fingerprint})
 

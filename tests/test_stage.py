@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import stage, tables
-from pipelines.stage import Job, Rejected, Result, RunParams, forget_rejected, run_keys, stage_main
+from pipelines.stage import Job, Rejected, Result, RunParams, forget_rejected, gpu_share, run_keys, stage_main
 from wanstreamer.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("ray_once")
@@ -220,3 +220,11 @@ def test_a_reason_that_no_key_had_is_answered_with_those_there_are(
     assert "annotate: 0 rejected keys are tried again; reasons of the last run: short, unreadable" in (
         capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "workers", "share"), [(0, 4, 0), (1, 1, 1), (1, 16, 0.0625), (1, 3, 0.3333), (2, 3, 0.5), (8, 2, 1)]
+)
+def test_workers_share_the_gpus_evenly_and_all_fit(num_gpus: int, workers: int, share: float) -> None:
+    assert gpu_share(num_gpus, workers) == share
+    assert num_gpus == 0 or num_gpus * int(1 / share) >= workers
