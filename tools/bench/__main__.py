@@ -1,17 +1,17 @@
-"""`python -m tools.bench stream | ingest | annotate`: figures on this machine, as a table or with `--json`."""
+"""`python -m tools.bench ingest | annotate | encode | pack | stream`: figures here, as a table or with `--json`."""
 
 import argparse
 import json
 import sys
 
 from pipelines.errors import exit_on_input_error
-from tools.bench import annotate, ingest, stream
+from tools.bench import annotate, encode, ingest, pack, stream
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (stream, ingest, annotate):
+    for module in (ingest, annotate, encode, pack, stream):
         module.add(commands)
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="print figures as JSON")

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +27,7 @@ from pipelines.local_ray import ray_session
 from pipelines.tables import conform, read_rows, rows_by_session, write_table
 from pipelines.turns import Word, annotate_session
 from tools.bench.comparison import compare
+from tools.bench.steady import finish_times, keys_per_s
 from tools.sample import corpus
 from tools.sample.corpus import SampleParams
 from wanstreamer.clock import Span
@@ -90,11 +90,11 @@ def rules_speed(folders: Sequence[Path]) -> float:
 
 def stage_speed(data: Path, workers: int) -> float | None:
     """How many times faster than real time a core annotates, from the times at which sessions were finished."""
-    ends_s = sorted(path.stat().st_mtime for path in (data / "parts" / "annotate").glob("*/part.json"))
-    if len(ends_s) < 2 * workers or ends_s[-1] == ends_s[0]:
+    ends_s = finish_times(data, "annotate")
+    if len(ends_s) < max(3, 2 * workers) or ends_s[-1] == ends_s[0]:
         return None
     session_s = statistics.mean(row["duration_ms"] for row in read_rows(data, "sessions")) / 1000
-    return round(float(np.polyfit(ends_s, range(len(ends_s)), 1)[0]) * session_s / workers, 1)
+    return round(keys_per_s(ends_s) * session_s / workers, 1)
 
 
 def measure(

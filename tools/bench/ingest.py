@@ -20,7 +20,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -30,6 +29,7 @@ from pipelines import ingest
 from pipelines.ingest import IngestParams
 from pipelines.local_ray import ray_session
 from pipelines.media import ffmpeg_path
+from tools.bench.steady import finish_times, keys_per_s
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
 from wanstreamer.errors import InputError
 
@@ -95,8 +95,7 @@ def run_ours(source: Path, scratch: Path, workers: int, params: IngestParams) ->
     began, began_s = time.time(), time.monotonic()
     ingest.run(data, params, workers=workers)
     wall_s = time.monotonic() - began_s
-    ends = sorted(path.stat().st_mtime - began for path in (data / "parts" / "ingest").glob("*/part.json"))
-    return ends, wall_s
+    return [end_s - began for end_s in finish_times(data, "ingest")], wall_s
 
 
 def run_ffmpeg(source: Path, scratch: Path, workers: int, params: IngestParams) -> tuple[list[float], float]:
@@ -147,7 +146,7 @@ def compare(
                 finally:
                     shutil.rmtree(scratch)
                 if number:
-                    steady[name].append(float(np.polyfit(ends, range(len(ends)), 1)[0]))
+                    steady[name].append(keys_per_s(ends))
                     walls[name].append(wall_s)
                 else:
                     peaks[name] = peak_mb[0]

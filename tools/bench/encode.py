@@ -1,0 +1,163 @@
+"""What the encode stage costs beside its networks alone: `python -m tools.bench encode`.
+
+The peer is the forward pass of both codecs over the same tracks, read into memory before, in the same pieces with the
+state carried over: one process per worker, one thread each. Both take turns, `--rounds` times. Ours also decodes,
+writes latents and tables, and works under Ray; rates are of the steady state, the slope of finished sessions over time.
+"""
+
+import argparse
+import multiprocessing
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from pipelines import encode
+from pipelines.encode import EncodeParams
+from pipelines.local_ray import ray_session
+from pipelines.tables import read_rows
+from tools.bench.steady import finish_times, keys_per_s, repeat_corpus, shares
+from wanstreamer.clock import UNIT_MS
+from wanstreamer.errors import InputError
+
+_bare: "Bare"  # of this process
+
+
+class Bare:
+    """The codecs and the tracks of one process, in memory."""
+
+    def __init__(self, data: Path, tracks: Sequence[dict[str, Any]], piece_units: int) -> None:
+        paths = {kind: str(data / "models" / "vae" / f"{kind}.safetensors") for kind in encode.KINDS}
+        needed = {kind: path for kind, path in paths.items() if any(track[f"{kind}_path"] for track in tracks)}
+        self.codecs = encode.Encoder(paths=needed, prints={}, piece_units=piece_units).codecs
+        self.held = [
+            (kind, list(encode.pieces(data, track, self.codecs[kind], piece_units)))
+            for track in tracks
+            for kind in encode.KINDS
+            if track[f"{kind}_path"]
+        ]
+
+    def forward(self) -> float:
+        """Seconds of one pass over all tracks."""
+        import torch
+
+        began_s = time.perf_counter()
+        with torch.inference_mode():
+            for kind, pieces in self.held:
+                state = None
+                for piece in pieces:
+                    _, state = self.codecs[kind].encode(piece[None], state)
+        return time.perf_counter() - began_s
+
+
+def _load(data: Path, tracks: Sequence[dict[str, Any]], piece_units: int) -> None:
+    global _bare  # noqa: PLW0603
+    _bare = Bare(data, tracks, piece_units)
+
+
+def _forward() -> float:
+    return _bare.forward()
+
+
+def compare(
+    data: Path, folder: Path, *, hours: float, rounds: int, workers: int, on_round: Callable[[int], None]
+) -> dict[str, Any]:
+    """Take turns; returns what `--json` prints."""
+    tracks, sessions = read_rows(data, "tracks"), read_rows(data, "sessions")
+    corpus_hours = sum(track["num_units"] for track in tracks) * UNIT_MS / 3_600_000
+    times = max(1, round(hours / corpus_hours))
+    repeated = folder / "data"
+    repeat_corpus(data, repeated, ("sessions", "tracks"), times)
+    params = EncodeParams()
+    context = multiprocessing.get_context("spawn")  # a fork would inherit threads
+    parts = shares(tracks, workers)
+    pools = [ProcessPoolExecutor(1, context, _load, (data, part, params.piece_units)) for part in parts]
+    hours_in = [sum(track["num_units"] for track in part) * UNIT_MS / 3_600_000 for part in parts]
+    rates: dict[str, list[float]] = {"ours": [], "bare": []}  # hours of tracks per hour
+    try:
+        with ray_session(workers):
+            for number in range(rounds + 1):  # the first is for warming up
+                on_round(number)
+                for name in ("ours", "bare")[:: 1 if number % 2 else -1]:
+                    if name == "ours":
+                        for made in ("parts", "latents"):
+                            _remove(repeated / made)
+                        encode.run(repeated, params, workers=workers)
+                        each = corpus_hours / len(sessions)
+                        rate = 3600 * keys_per_s(finish_times(repeated, "encode")) * each
+                    else:
+                        waiting = [pool.submit(_forward) for pool in pools]
+                        rate = sum(3600 * hour / one.result() for hour, one in zip(hours_in, waiting, strict=True))
+                    if number:
+                        rates[name].append(rate)
+    finally:
+        for pool in pools:
+            pool.shutdown()
+    ratios = [bare / ours for ours, bare in zip(rates["ours"], rates["bare"], strict=True)]
+    return {
+        "workers": workers,
+        "rounds": rounds,
+        "track_hours": round(corpus_hours * times, 2),
+        "cost_over_bare": round(statistics.median(ratios), 3),
+        "costs_over_bare": [round(ratio, 3) for ratio in ratios],
+        "track_hours_per_hour": {name: [round(rate, 1) for rate in found] for name, found in rates.items()},
+    }
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser("encode", help="encode beside the codecs' forward pass", description=__doc__)
+    command.add_argument(
+        "--data", type=Path, default=Path("data"), help="folder with tracks and codecs (default: data)"
+    )
+    command.add_argument("--hours", type=float, default=1, help="of tracks, by repeating them (default: 1)")
+    command.add_argument("--rounds", type=int, default=5, help="rounds, in turns (default: 5)")
+    command.add_argument("--workers", type=int, default=2, help="parallel sessions (default: 2)")
+    command.set_defaults(run=run, show=show)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    if args.hours <= 0 or min(args.rounds, args.workers) < 1:
+        raise InputError("bench encode: expected 1 or more rounds and workers, and some hours")
+    console = Console(stderr=True)
+    folder = Path(tempfile.mkdtemp(prefix="bench-encode-"))
+    try:
+        return compare(
+            args.data.resolve(), folder, hours=args.hours, rounds=args.rounds, workers=args.workers,
+            on_round=lambda number: console.print(
+                f"round {number} of {args.rounds}" if number else "warming up", highlight=False
+            ),
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(folder)
+
+
+def show(found: dict[str, Any]) -> None:
+    console = Console()
+    table = Table(
+        box=SIMPLE_HEAD, title_justify="left",
+        title=f"hours of tracks per hour: {found['track_hours']} hours of tracks, {found['workers']} workers",
+    )  # fmt: skip
+    for name in ("round", "encode", "forward pass alone", "cost over it"):
+        table.add_column(name, justify="right")
+    rates = found["track_hours_per_hour"]
+    for number, (ours, bare, ratio) in enumerate(
+        zip(rates["ours"], rates["bare"], found["costs_over_bare"], strict=True), start=1
+    ):
+        table.add_row(str(number), str(ours), str(bare), f"{ratio:.3f}")
+    console.print(table)
+    console.print(f"median cost over the forward pass alone: {found['cost_over_bare']:.3f}", highlight=False)

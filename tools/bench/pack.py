@@ -1,0 +1,153 @@
+"""How fast sessions become shards, beside copying their members: `python -m tools.bench pack`.
+
+The peer writes the members of the same shards, read into memory before, into new tars with Python's tarfile and does
+nothing else: one process per worker. Both take turns, `--rounds` times. Ours also reads latents, places text, masks,
+sums and writes tables, under Ray; rates are of the steady state, the slope of finished sessions over time.
+"""
+
+import argparse
+import io
+import multiprocessing
+import shutil
+import statistics
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from pipelines import pack
+from pipelines.local_ray import ray_session
+from pipelines.pack import TOKENIZER_PATH, PackParams
+from pipelines.tables import read_rows
+from tools.bench.steady import finish_times, keys_per_s, repeat_corpus, shares
+from wanstreamer.errors import InputError
+
+TABLES = ("sessions", "tracks", "words", "units", "latents")
+
+_members: list[list[tuple[str, bytes]]]  # of this process, by shard
+
+
+def _load(paths: Sequence[Path]) -> None:
+    global _members  # noqa: PLW0603
+    _members = []
+    for path in paths:
+        with tarfile.open(path) as tar:
+            _members.append([(info.name, tar.extractfile(info).read()) for info in tar])  # type: ignore[union-attr]
+
+
+def _copy(folder: Path) -> float:
+    """Seconds to write all shards of this process."""
+    began_s = time.perf_counter()
+    for number, members in enumerate(_members):
+        with tarfile.open(folder / f"{number}.tar", "w") as tar:
+            for name, content in members:
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    return time.perf_counter() - began_s
+
+
+def compare(
+    data: Path, folder: Path, *, sessions: int, rounds: int, workers: int, on_round: Callable[[int], None]
+) -> dict[str, Any]:
+    """Take turns; returns what `--json` prints."""
+    times = max(1, round(sessions / len(read_rows(data, "sessions"))))
+    has_quality = (data / "tables" / "quality.parquet").is_file()
+    repeated = folder / "data"
+    repeat_corpus(data, repeated, (*TABLES, "quality") if has_quality else TABLES, times)
+    (repeated / "models").unlink()
+    shutil.copytree(data / "models", repeated / "models")  # pack writes its tokenizer there
+    params = PackParams(tokenizer=str(data / TOKENIZER_PATH))
+    rates: dict[str, list[float]] = {"ours": [], "tarfile": []}  # MB of shards per second
+    context = multiprocessing.get_context("spawn")
+    with ray_session(workers):
+        on_round(0)
+        pack.run(repeated, params, workers=workers)
+        shards = sorted((repeated / "windows").glob("*.tar"))
+        sizes = [path.stat().st_size for path in shards]
+        total_mb, finished = sum(sizes) / 1e6, len(finish_times(repeated, "pack"))
+        kept = folder / "kept"
+        kept.mkdir()
+        once = [path.rename(kept / path.name) for path in shards[: -(-len(shards) // times)]]
+        parts = shares(once, workers)
+        mb_in = [sum(path.stat().st_size for path in part) / 1e6 for part in parts]
+        places = [Path(tempfile.mkdtemp(dir=folder)) for _ in parts]
+        pools = [ProcessPoolExecutor(1, context, _load, (part,)) for part in parts]
+        try:
+            for pool, place in zip(pools, places, strict=True):
+                pool.submit(_copy, place).result()
+            for number in range(1, rounds + 1):
+                on_round(number)
+                for name in ("ours", "tarfile")[:: 1 if number % 2 else -1]:
+                    if name == "ours":
+                        for made in ("parts", "windows"):
+                            shutil.rmtree(repeated / made)
+                        pack.run(repeated, params, workers=workers)
+                        rate = keys_per_s(finish_times(repeated, "pack")) * total_mb / finished
+                    else:
+                        waiting = [pool.submit(_copy, place) for pool, place in zip(pools, places, strict=True)]
+                        rate = sum(mb / one.result() for mb, one in zip(mb_in, waiting, strict=True))
+                    rates[name].append(rate)
+        finally:
+            for pool in pools:
+                pool.shutdown()
+    ratios = [ours / theirs for ours, theirs in zip(rates["ours"], rates["tarfile"], strict=True)]
+    return {
+        "workers": workers,
+        "rounds": rounds,
+        "sessions": finished,
+        "shards_mb": round(total_mb),
+        "ratio_to_tarfile": round(statistics.median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "mb_per_s": {name: [round(rate, 1) for rate in found] for name, found in rates.items()},
+    }
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser("pack", help="pack beside copying members with tarfile", description=__doc__)
+    command.add_argument("--data", type=Path, default=Path("data"), help="folder with latents (default: data)")
+    command.add_argument("--sessions", type=int, default=160, help="by repeating them (default: 160)")
+    command.add_argument("--rounds", type=int, default=5, help="rounds, in turns (default: 5)")
+    command.add_argument("--workers", type=int, default=2, help="parallel sessions (default: 2)")
+    command.set_defaults(run=run, show=show)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    if min(args.sessions, args.rounds, args.workers) < 1:
+        raise InputError("bench pack: expected 1 or more sessions, rounds and workers")
+    console = Console(stderr=True)
+    folder = Path(tempfile.mkdtemp(prefix="bench-pack-"))
+    try:
+        return compare(
+            args.data.resolve(), folder, sessions=args.sessions, rounds=args.rounds, workers=args.workers,
+            on_round=lambda number: console.print(
+                f"round {number} of {args.rounds}" if number else "warming up", highlight=False
+            ),
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(folder)
+
+
+def show(found: dict[str, Any]) -> None:
+    console = Console()
+    table = Table(
+        box=SIMPLE_HEAD, title_justify="left",
+        title=f"MB of shards per second: {found['sessions']} sessions, {found['shards_mb']} MB, "
+        f"{found['workers']} workers",
+    )  # fmt: skip
+    for name in ("round", "pack", "tarfile alone", "ratio"):
+        table.add_column(name, justify="right")
+    rates = found["mb_per_s"]
+    for number, (ours, theirs, ratio) in enumerate(
+        zip(rates["ours"], rates["tarfile"], found["ratios"], strict=True), start=1
+    ):
+        table.add_row(str(number), str(ours), str(theirs), f"{ratio:.3f}")
+    console.print(table)
+    console.print(f"median ratio to tarfile alone: {found['ratio_to_tarfile']:.3f}", highlight=False)

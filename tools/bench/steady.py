@@ -1,0 +1,42 @@
+"""Rates in the steady state, and data folders that hold a small corpus several times over."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.tables import conform, read_rows, write_table
+from wanstreamer.errors import InputError
+
+
+def keys_per_s(ends_s: Sequence[float]) -> float:
+    """The slope of finished keys over the times at which they were finished: without the start and the end of a run.
+
+    Raises InputError for too few keys to tell.
+    """
+    if len(ends_s) < 3 or max(ends_s) == min(ends_s):
+        raise InputError("bench: too few sessions for a rate; ask for more")
+    return float(np.polyfit(sorted(ends_s), range(len(ends_s)), 1)[0])
+
+
+def finish_times(data: Path, stage: str) -> list[float]:
+    """When each key of a stage was finished, in s."""
+    return sorted(path.stat().st_mtime for path in (data / "parts" / stage).glob("*/part.json"))
+
+
+def repeat_corpus(data: Path, folder: Path, tables: Sequence[str], times: int) -> None:
+    """A data folder with every session of `data` `times` over, under new names; the media are links."""
+    for name in ("tracks", "latents", "models"):
+        if (data / name).is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).symlink_to((data / name).resolve(), target_is_directory=True)
+    for table in tables:
+        rows = [{k: v for k, v in row.items() if k != "schema_version"} for row in read_rows(data, table)]
+        again = [row | {"session_id": f"{row['session_id']}-{n:03d}"} for n in range(times) for row in rows]
+        write_table(folder, table, conform(table, again))
+
+
+def shares(items: Sequence[Any], workers: int) -> list[list[Any]]:
+    """The items dealt out to workers."""
+    return [list(items[start::workers]) for start in range(min(workers, len(items)))]
