@@ -38,6 +38,8 @@ def without_sounds(
     """
     whole = merge_spans(Span(*span) for span in speech)
     taken = merge_spans(Span(one.start_ms, one.end_ms) for one in sounds if words is not None or one.label in VOCAL)
+    if not taken:
+        return whole
     spoken = merge_spans(Span(word.start_ms, word.end_ms) for word in words or ())
     word_ends, untouched = [span.end_ms for span in spoken], set(whole)
     left: list[Span] = []
