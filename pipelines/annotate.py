@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pipelines import (
     languages,
     media,
+    nonspeech,
     speech_models,
     transcription,
     turns,
@@ -42,11 +43,13 @@ from pipelines.transcription import (
 from pipelines.turns import (
     RULE_VERSION,
     Annotation,
+    Sound,
     TurnParams,
     annotate_session,
     candidates,
     lexical,
     rules,
+    sounds,
     transitions,
 )
 from pipelines.unit_labels import unit_rows
@@ -95,8 +98,8 @@ def run(data: Path, params: AnnotateParams, *, workers: int) -> dict[str, Any]:
         params=params,
         tables=TABLES,
         modules=(
-            sys.modules[__name__], turns, candidates, lexical, rules, transitions, voice_activity, speech_models,
-            transcription, whisperx_words, languages, unit_labels, media, clock,
+            sys.modules[__name__], turns, candidates, lexical, rules, sounds, transitions, nonspeech, voice_activity,
+            speech_models, transcription, whisperx_words, languages, unit_labels, media, clock,
         ),
         workers=workers,
         uses_gpu=params.speech == "pyannote" or params.words == "whisperx",
@@ -139,26 +142,33 @@ class Annotator:
                 audio[who] = resample(*read_wav(data / track["audio_path"]))
             words[who], rejected = _read_words(data, track)
             result.rejections += [(key, reason, "") for reason in rejected]
-        speech, activity, bleeds = self._speech(audio)
+        heard, activity, bleeds = self._speech(audio)
+        made = {who: [_bleed_sound(bleed) for bleed in own] for who, own in bleeds.items()}
         for track in tracks:
             key, who = f"{job.key}/{track['participant']}", track["participant"]
             if self.transcribe and who in audio and (words[who] is None or self.params.replace_sidecars):
-                heard, rejections = self._hear_words(audio[who], speech[who], track)
-                words[who] = words[who] if heard is None else heard
+                told, rejections = self._hear_words(audio[who], heard[who], track)
+                words[who] = words[who] if told is None else told
                 result.rejections += [(key, *rejection) for rejection in rejections]
+            transcript = words[who]
+            if transcript is not None:
+                words[who], tagged = nonspeech.part_words(transcript)
+                made.setdefault(who, []).extend(_tagged_sound(word, label) for word, label in tagged)
         english = all(same_language(track["language"] or self.params.language, "en") for track in tracks)
         found = annotate_session(
-            {track["participant"]: speech.get(track["participant"], []) for track in tracks},
+            {track["participant"]: heard.get(track["participant"], []) for track in tracks},
             words,
             self.params,
+            sounds=made,
             lexical=english,
         )
+        speech = {who: found.speech[who] for who in heard}
         result.tables = {
             "speech": speech_rows(job.key, speech, activity),
             "words": word_rows(job.key, words),
             "ipus": ipu_rows(job.key, found, self.params),
             "turns": turn_rows(job.key, found),
-            "events": event_rows(job.key, found, bleeds),
+            "events": event_rows(job.key, found),
             "units": [row for track in tracks for row in unit_rows(job.key, track, speech, found)],
         }
         return result
@@ -223,6 +233,17 @@ def _read_words(data: Path, track: Row) -> tuple[list[TimedWord] | None, list[st
     return sorted(words, key=lambda word: (word.start_ms, word.end_ms)), rejected
 
 
+def _bleed_sound(bleed: Bleed) -> Sound:
+    return Sound(
+        start_ms=bleed.span.start_ms, end_ms=bleed.span.end_ms, label=nonspeech.BLEED, source="audio",
+        confidence=bleed.correlation, other=bleed.other,
+    )  # fmt: skip
+
+
+def _tagged_sound(word: TimedWord, label: str) -> Sound:
+    return Sound(start_ms=word.start_ms, end_ms=word.end_ms, label=label, confidence=word.confidence)
+
+
 def speech_rows(session_id: str, speech: Mapping[str, Sequence[Span]], activity: Mapping[str, Activity]) -> list[Row]:
     """`confidence` is the detector's mean probability over the interval."""
     return [
@@ -273,9 +294,8 @@ def turn_rows(session_id: str, found: Annotation) -> list[Row]:
     return rows
 
 
-def event_rows(session_id: str, found: Annotation, bleeds: Mapping[str, Sequence[Bleed]]) -> list[Row]:
-    """The rules' events, and the bleed that was taken out of speech."""
-    rows = [
+def event_rows(session_id: str, found: Annotation) -> list[Row]:
+    return [
         _interval(session_id, event.participant, Span(event.start_ms, event.end_ms))
         | {
             "kind": event.kind,
@@ -290,16 +310,6 @@ def event_rows(session_id: str, found: Annotation, bleeds: Mapping[str, Sequence
         }
         for event in found.events
     ]
-    empty = {"outcome": None, "yield_ms": None, "fto_ms": None, "source": "audio", "rule_version": RULE_VERSION}
-    loudest: dict[tuple[str, Span], Bleed] = {}  # with three or more, one stretch may hold several others
-    for who, heard in bleeds.items():
-        for bleed in heard:
-            known = loudest.get((who, bleed.span))
-            loudest[who, bleed.span] = bleed if known is None or bleed.level_db > known.level_db else known
-    for (who, span), bleed in loudest.items():
-        about = {"kind": "non_speech", "label": "bleed", "other": bleed.other, "confidence": bleed.correlation}
-        rows.append(_interval(session_id, who, span) | empty | about)
-    return rows
 
 
 def _interval(session_id: str, participant: str, span: Span) -> Row:

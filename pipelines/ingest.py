@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines import bleed, conform, languages, media, probing, rttm, word_files
+from pipelines import bleed, conform, languages, media, nonspeech, probing, rttm, word_files
 from pipelines.conform import Conform, check_crops, files_of
 from pipelines.files import file_sha256, write_json_atomic
 from pipelines.forgotten import digest, forgotten
@@ -117,7 +117,7 @@ def run(data: Path, params: IngestParams, *, workers: int) -> dict[str, Any]:
         Conform,
         params=looks,
         tables=("sessions", "tracks"),
-        modules=(conform, probing, languages, media, bleed, rttm, word_files),
+        modules=(conform, probing, languages, media, bleed, rttm, word_files, nonspeech),
         workers=workers,
         spreads=True,
         setup={"root": str(root), "reach": settings() if is_remote(root) else None, **looks},

@@ -170,7 +170,7 @@ def _make_jobs(data: Path, tables: Mapping[str, list[dict[str, Any]]], shapes: M
             "words": _by_participant(grouped["words"].get(key, []), ("word", "start_ms", "end_ms")),
             "units": _by_participant(
                 grouped["units"].get(key, []),
-                ("unit", "speech_ms", "backchannel", "interruption_role", "audio_mixed"),
+                ("unit", "speech_ms", "backchannel", "interruption_role", "audio_mixed", "non_speech"),
             ),
             "shapes": dict(shapes),
             "poor": sorted(row["participant"] for row in grouped["quality"].get(key, []) if not row["usable"]),

@@ -91,12 +91,12 @@ def view_masks(spec: Mapping[str, Any], agent: str, user: str, params: "PackPara
     whole = {True: np.ones(num_units, dtype=bool), False: np.zeros(num_units, dtype=bool)}
     bleed_db = tracks[user]["bleed_db"]
     bleeds = bleed_db is not None and bleed_db > params.max_bleed_db
-    # Speech that is nobody's for sure (null) may be the agent's.
-    speaking = np.array([row[1] is None or row[1] > 0 for row in sorted(spec["units"][agent])], dtype=bool)
+    # Speech that is nobody's for sure (null) may be the agent's; laughter bleeds as speech does.
+    sounding = np.array([row[1] is None or row[1] > 0 or row[5] for row in sorted(spec["units"][agent])], dtype=bool)
     return {
         "user_audio_missing": whole[latents[user]["audio_member"] is None],
         "user_audio_mixed": mixed[user],
-        "user_audio_bleed": _widen(speaking, params.bleed_guard_units) & whole[bleeds],
+        "user_audio_bleed": _widen(sounding, params.bleed_guard_units) & whole[bleeds],
         "user_video_missing": whole[latents[user]["video_member"] is None],
         "user_text_missing": whole[tracks[user]["words_path"] is None],
         "agent_audio_missing": whole[latents[agent]["audio_member"] is None],

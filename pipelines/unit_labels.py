@@ -4,6 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pipelines.nonspeech import BLEED
 from pipelines.turns import Annotation, floor_at
 from pipelines.turns.transitions import interruptions_open
 from wanstreamer.clock import Span, covered_ms, unit_of_ms, unit_span, units_touched
@@ -26,6 +27,11 @@ def unit_rows(session_id: str, track: Row, speech: Mapping[str, Sequence[Span]],
     roles: dict[int, str] = {}
     for span, role in interruptions_open(found.events).get(who, ()):
         roles |= dict.fromkeys(units_touched(span), role)
+    made = _touched(
+        Span(event.start_ms, event.end_ms)
+        for event in found.events
+        if event.kind == "non_speech" and event.label != BLEED and event.participant == who
+    )
     mixed = _touched(Span(span["start_ms"], span["end_ms"]) for span in track["mixed"])
     stops = [span.end_ms for span in own or ()]
     rows: list[Row] = []
@@ -53,6 +59,7 @@ def unit_rows(session_id: str, track: Row, speech: Mapping[str, Sequence[Span]],
                 "backchannel": unit in backchannel,
                 "silence_ms": silence_ms,
                 "audio_mixed": unit in mixed,
+                "non_speech": unit in made,
             }
         )
     return rows

@@ -8,7 +8,7 @@ the other track is much louder there and carries the same waveform.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class VoiceParams:
     crosstalk_correlation: float = 0.4  # and this much the same waveform makes it bleed
     crosstalk_lag_ms: int = 40  # longest way between two microphones, with drift between clocks
     crosstalk_min_ms: int = 60  # shorter suspect stretches are left alone
+    crosstalk_tail_ms: int = 300  # as much beside bleed, and no louder, is its tail (the detector's release; ours)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,8 +185,8 @@ def remove_bleed(
         params: `crosstalk_*`.
 
     Returns:
-        Own speech per participant, and what was taken out. Pieces under `vad_min_speech_ms` that are left of an
-        interval next to bleed go with it.
+        Own speech per participant, and what was taken out: bleed, with what is left of an interval beside it and is
+        either under `vad_min_speech_ms`, or up to `crosstalk_tail_ms` and no louder than the bleed.
     """
     levels = {participant: energy_db(audio_T) for participant, audio_T in audio.items()}
     own: dict[str, list[Span]] = {}
@@ -196,9 +197,38 @@ def remove_bleed(
             if other != participant and spans:
                 suspect = _much_louder(levels[other], levels[participant], spans, params)
                 bleeds += _same_voice(suspect, other, audio[participant], audio[other], params)
-        own[participant] = subtract(spans, merge_spans(bleed.span for bleed in bleeds), params.vad_min_speech_ms)
-        found[participant] = sorted(bleeds, key=lambda bleed: (bleed.span, bleed.other))
+        bleeds.sort(key=lambda bleed: (bleed.span, bleed.other))
+        left = subtract(spans, merge_spans(bleed.span for bleed in bleeds), 1)
+        own[participant], found[participant] = _without_tails(left, bleeds, levels[participant], params)
     return own, found
+
+
+def _without_tails(
+    left: Sequence[Span], bleeds: Sequence[Bleed], level_db: np.ndarray, params: VoiceParams
+) -> tuple[list[Span], list[Bleed]]:
+    """(own speech, bleed): the beginnings and ends of bleed that are too soft to be told by themselves go to it."""
+    own: list[Span] = []
+    whole = list(bleeds)
+    for piece in left:
+        beside = [
+            i for i, one in enumerate(whole) if piece.start_ms == one.span.end_ms or piece.end_ms == one.span.start_ms
+        ]
+        soft = piece.duration_ms <= params.crosstalk_tail_ms and any(
+            _loudness_db(level_db, piece) <= _loudness_db(level_db, bleeds[i].span) for i in beside
+        )
+        if not beside or (piece.duration_ms >= params.vad_min_speech_ms and not soft):
+            own.append(piece)
+            continue
+        span = whole[beside[0]].span
+        longer = Span(min(span.start_ms, piece.start_ms), max(span.end_ms, piece.end_ms))
+        whole[beside[0]] = replace(whole[beside[0]], span=longer)
+    return own, whole
+
+
+def _loudness_db(level_db: np.ndarray, span: Span) -> float:
+    """The 90th percentile of the levels of each 10 ms in `span`."""
+    first = min(span.start_ms // ENERGY_MS, len(level_db) - 1)
+    return float(np.percentile(level_db[first : max(first + 1, span.end_ms // ENERGY_MS)], 90))
 
 
 def _much_louder(other_db: np.ndarray, own_db: np.ndarray, spans: Sequence[Span], params: VoiceParams) -> list[Span]:

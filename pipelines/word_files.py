@@ -3,9 +3,10 @@
     *.json with "words"                our own: {"words": [{"word", "start_ms", "end_ms"}]}
     *.json with "metadata:transcript"  Seamless Interaction: segments of words with "start" and "end" in seconds
     *.json with "results"              CANDOR: Amazon Transcribe by channel, times in seconds as text
-    *.words.xml                        AMI (NXT): <w starttime endtime>, punctuation in elements of its own
+    *.words.xml                        AMI and ICSI (NXT): <w starttime endtime>, punctuation in elements of its own
 
-Words without times are left out and counted; punctuation joins the word before it.
+Words without times are left out and counted; punctuation joins the word before it. Sounds that are no words stay among
+them as the file has them, `[laughter]`; the elements `vocalsound` and `nonvocalsound` become such tags (nonspeech.py).
 """
 
 import json
@@ -14,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+
+from pipelines.nonspeech import NOISE, VOCAL, VOCAL_NOISE, described_as, sound_of, tag
 
 EXPECTED = "expected timed words: our JSON, Seamless Interaction, CANDOR (transcribe_output.json) or AMI (*.words.xml)"
 
@@ -44,8 +47,9 @@ def read_words(path: Path, channel: int | None = None) -> tuple[list[dict[str, A
     for text, start_ms, end_ms in found:
         if start_ms is None or end_ms is None:
             # Punctuation has no time; a word without one is lost.
-            if words and text and not any(letter.isalnum() for letter in text):
-                words[-1]["word"] += text
+            before = next((word for word in reversed(words) if sound_of(word["word"]) is None), None)
+            if before and text and not any(letter.isalnum() for letter in text):
+                before["word"] += text
             else:
                 untimed += bool(text)
         elif text:
@@ -73,13 +77,18 @@ def _json(content: Any, channel: int | None) -> Found:
 
 def _ami(root: ElementTree.Element) -> Found:
     for element in root:
-        if element.tag.rpartition("}")[2] != "w":  # vocal sounds, gaps
-            continue
-        text = (element.text or "").strip()
-        if element.get("punc") == "true":
+        name, text = element.tag.rpartition("}")[2], (element.text or "").strip()
+        if name == "w" and element.get("punc") == "true":
             yield text, None, None
-        else:
-            yield text, _ms(element.get("starttime")), _ms(element.get("endtime"))
+            continue
+        if name == "vocalsound":  # AMI has a type, ICSI a description
+            label = described_as(element.get("type") or element.get("description") or "")
+            text = tag(label if label in VOCAL else VOCAL_NOISE)
+        elif name == "nonvocalsound":
+            text = tag(NOISE)
+        elif name != "w":  # gaps, comments
+            continue
+        yield text, _ms(element.get("starttime")), _ms(element.get("endtime"))
 
 
 def _ms(seconds: object) -> int | None:

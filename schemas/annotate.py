@@ -19,7 +19,7 @@ from schemas.fields import (
 SPEECH = Table(
     name="speech",
     stage="annotate",
-    meaning="Voice activity of one participant.",
+    meaning="Voice activity of one participant, without what is known to be no speech.",
     key=("session_id", "participant", "start_ms"),
     fields=(
         SESSION,
@@ -34,7 +34,7 @@ SPEECH = Table(
 WORDS = Table(
     name="words",
     stage="annotate",
-    meaning="Timed words of one participant.",
+    meaning="Timed words of one participant; tags of sounds are events.",
     key=("session_id", "participant", "start_ms", "index"),
     fields=(
         SESSION,
@@ -87,7 +87,7 @@ EVENTS = Table(
     name="events",
     stage="annotate",
     meaning="Backchannels, two-party states, floor transitions and non-speech.",
-    key=("session_id", "participant", "kind", "start_ms", "end_ms"),
+    key=("session_id", "participant", "kind", "start_ms", "end_ms", "label"),
     fields=(
         SESSION,
         PARTICIPANT,
@@ -99,7 +99,8 @@ EVENTS = Table(
             TEXT,
             "state: pause, gap, latch, overlap_within, overlap_between, boundary_ambiguous; "
             "transition: simultaneous_start, initiation, hold, smooth_shift, pause_interruption, terminal_overlap, "
-            "interruption; backchannel: lexical or acoustic; non_speech: bleed",
+            "interruption; backchannel: lexical or acoustic; "
+            "non_speech: laughter, breath, vocal_noise (coughs, lip smacks, ...), noise, bleed (another's voice)",
         ),
         field(
             "outcome",
@@ -164,5 +165,6 @@ UNITS = Table(
             nullable=True,
         ),
         field("audio_mixed", pa.bool_(), "the track's audio holds several participants here"),
+        field("non_speech", pa.bool_(), "laughter, breath or noise of this participant touches the unit"),
     ),
 )

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.annotate import AnnotateParams, event_rows, ipu_rows, turn_rows, word_rows
+from pipelines.nonspeech import part_words
 from pipelines.tables import conform, write_table
-from pipelines.turns import annotate_session
+from pipelines.turns import Sound, annotate_session
 from pipelines.unit_labels import unit_rows
 from pipelines.whisperx_words import TimedWord
 from tests.blank_rows import blank_row
 from wanstreamer.clock import UNIT_MS, Span
 
-Said = Sequence[tuple[int, int, str | None]]  # start_ms, end_ms, words; None: no transcript
+Said = Sequence[tuple[int, int, str | None]]  # start_ms, end_ms, words and tags of sounds; None: no transcript
 
 # A asks, b answers; a tells, b listens; b breaks in and a gives way; silence; both begin, b goes on, twice; a latch.
 TALK: dict[str, Said] = {
@@ -32,8 +33,14 @@ def write_annotated(
     }
     for key, said in sessions.items():
         speech = {who: [Span(start, end) for start, end, _ in own] for who, own in said.items()}
-        words = {who: _timed(own) for who, own in said.items()}
-        found = annotate_session(speech, words, AnnotateParams())
+        words: dict[str, list[TimedWord] | None] = {}
+        sounds: dict[str, list[Sound]] = {}
+        for who, own in said.items():
+            timed = _timed(own)
+            words[who], tagged = part_words(timed) if timed is not None else (None, [])
+            sounds[who] = [Sound(start_ms=one.start_ms, end_ms=one.end_ms, label=label) for one, label in tagged]
+        found = annotate_session(speech, words, AnnotateParams(), sounds=sounds)
+        speech = found.speech
         rows["sessions"].append(
             blank_row("sessions", session_id=key, num_participants=len(said), num_units=num_units,
                       duration_ms=num_units * UNIT_MS, language="en")
@@ -52,7 +59,7 @@ def write_annotated(
         rows["words"] += word_rows(key, words)
         rows["ipus"] += ipu_rows(key, found, AnnotateParams())
         rows["turns"] += turn_rows(key, found)
-        rows["events"] += event_rows(key, found, {})
+        rows["events"] += event_rows(key, found)
         rows["units"] += [row for track in tracks for row in unit_rows(key, track, speech, found)]
     for table, content in rows.items():
         write_table(data, table, conform(table, content))

@@ -204,11 +204,49 @@ def test_bleed_is_nobodys_speech_and_an_event(annotate: Annotate, spoken: tuple[
     assert not [e for e in clean.tables["events"] if e["kind"] == "non_speech"]
 
 
+def test_laughter_is_an_event_and_no_speech(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
+    """The detector hears b's first utterance; the transcript says that it is laughter, and the next said laughing."""
+    audio, placed = spoken
+    laugh, asked = placed["b"][0][0], placed["b"][1][0]
+    words = {who: words_of(placed, who) for who in placed}
+    words["b"] = [{"word": "[laughter]", "start_ms": laugh.start_ms, "end_ms": laugh.end_ms},
+                  {"word": "[laughter-far?]", "start_ms": asked.start_ms, "end_ms": asked.end_ms}]  # fmt: skip
+    found = annotate(audio, words)
+    assert found.rejections == []
+    (event,) = [e for e in found.tables["events"] if e["kind"] == "non_speech"]
+    assert (event["participant"], event["label"], event["source"], event["confidence"]) == ("b", "laughter", "words", 1)
+    assert Span(event["start_ms"], event["end_ms"]) == laugh
+    assert [row["text"] for row in found.tables["ipus"] if row["participant"] == "b"] == ["far?"]
+    assert [row["word"] for row in found.tables["words"] if row["participant"] == "b"] == ["far?"]
+    assert all(span.start_ms > laugh.end_ms for span in spans(found.tables["speech"], "b"))
+    assert not [e for e in found.tables["events"] if e["kind"] == "backchannel"]
+    touched = list(range(laugh.start_ms // UNIT_MS, (laugh.end_ms - 1) // UNIT_MS + 1))
+    units = [row for row in found.tables["units"] if row["participant"] == "b"]
+    assert [row["unit"] for row in units if row["non_speech"]] == touched
+    assert all(units[unit]["speech_ms"] == 0 for unit in touched)
+
+
 def test_a_soft_voice_beside_a_loud_one_is_no_bleed(spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
     audio, placed = spoken
     span = placed["b"][0][0]
     own, bleeds = remove_bleed({"b": [span], "a": []}, {"a": audio["a"], "b": 0.1 * audio["b"]}, VoiceParams())
     assert (own["b"], bleeds["b"]) == ([span], [])
+
+
+def test_the_tail_that_a_detector_leaves_after_bleed_goes_with_it_and_a_voice_does_not() -> None:
+    random = np.random.default_rng(0)
+    voice = np.zeros(3 * RATE_HZ, np.float32)
+    voice[RATE_HZ : 2 * RATE_HZ] = random.normal(0, 0.2, RATE_HZ)
+    heard = random.normal(0, 1e-4, len(voice)).astype(np.float32) + 0.05 * voice
+    detected = {"a": [Span(1000, 2000)], "b": [Span(1000, 2200)]}
+    own, bleeds = remove_bleed(detected, {"a": voice, "b": heard}, VoiceParams())
+    assert (own, [(one.other, one.span) for one in bleeds["b"]]) == (
+        {"a": [Span(1000, 2000)], "b": []}, [("a", Span(1000, 2200))]
+    )  # fmt: skip
+    heard[32_960:] += random.normal(0, 0.05, len(heard) - 32_960).astype(np.float32)  # their own, from 2060 ms on
+    own, bleeds = remove_bleed(detected, {"a": voice, "b": heard}, VoiceParams())
+    (kept,), (one,) = own["b"], bleeds["b"]
+    assert kept == Span(one.span.end_ms, 2200) and abs(kept.start_ms - 2060) <= 100
 
 
 def test_shared_sound_is_attributed_to_nobody(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:

@@ -129,7 +129,7 @@ FOREIGN = {
     "call.rttm": (
         "SPEAKER call 1 0.5 1.25 <NA> <NA> anna <NA> <NA>\nSPKR-INFO call 1 <NA> <NA> <NA> unknown anna <NA>\n",
         [("call", "anna", "speech", 500, 1750, "")],
-        {"lines other than SPEAKER, left out": 1},
+        {"lines other than SPEAKER, NON-LEX and NON-SPEECH, left out": 1},
     ),
     "x.ctm": (
         ";; made by hand\ncall A 0.10 0.2 red 0.9\ncall A 0.4 0.1 hat NA\n",

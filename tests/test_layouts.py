@@ -126,7 +126,8 @@ def test_ami_people_have_their_headset_and_close_up(tmp_path: Path) -> None:
     assert rows["A"].audio_uri == "ES2002a/audio/ES2002a.Headset-1.wav"
     assert rows["C"].uri == "ES2002a/audio/ES2002a.Headset-2.wav" and rows["C"].audio_uri is None
     words, untimed = read_words(tmp_path / str(rows["A"].words_uri))
-    assert [word["word"] for word in words] == ["Hi,", "I'm"] and untimed == 1
+    assert [word["word"] for word in words] == ["Hi,", "[laughter]", "I'm"] and untimed == 1
+    assert (words[1]["start_ms"], words[1]["end_ms"]) == (78_000, 79_000)
 
 
 def test_stereo_calls_have_a_party_per_channel(tmp_path: Path) -> None:

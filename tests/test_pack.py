@@ -190,9 +190,12 @@ def test_user_audio_that_bleeds_is_masked_exactly_while_the_agent_speaks(tmp_pat
 def test_bleed_masks_where_it_is_unknown_who_speaks():
     people = talkers(b_bleed_db=-20.0)
     spec = spec_of(people, 6)
-    spec["units"]["a"] = [[unit, None if unit == 4 else 0, False, None, False] for unit in range(6)]
+    spec["units"]["a"] = [[unit, None if unit == 4 else 0, False, None, False, False] for unit in range(6)]
     masks = view_masks(spec, "a", "b", PARAMS)
     assert np.flatnonzero(masks["user_audio_bleed"]).tolist() == [3, 4, 5]
+    spec["units"]["a"][0][5] = True  # laughter bleeds as speech does
+    masks = view_masks(spec, "a", "b", PARAMS)
+    assert np.flatnonzero(masks["user_audio_bleed"]).tolist() == [0, 1, 3, 4, 5]
 
 
 def spec_of(people: dict[str, Person], num_units: int) -> dict:
@@ -209,7 +212,7 @@ def spec_of(people: dict[str, Person], num_units: int) -> dict:
         },
         "latents": {who: {"audio_member": "audio", "video_member": "video"} for who in people},
         "units": {
-            who: [[unit, 160 * (unit in person.speech_units), False, None, False] for unit in range(num_units)]
+            who: [[unit, 160 * (unit in person.speech_units), False, None, False, False] for unit in range(num_units)]
             for who, person in people.items()
         },
     }

@@ -8,7 +8,7 @@ import pytest
 
 from tests.annotated_sessions import TALK, write_annotated
 from tools.picture import __main__ as picture
-from tools.picture.drawing import BAR_HEIGHT, GREY, LANE, LINE_MS, LINES_PER_PAGE, PX_PER_MS, RED, pages
+from tools.picture.drawing import AMBER, BAR_HEIGHT, GREY, LANE, LINE_MS, LINES_PER_PAGE, PX_PER_MS, RED, pages
 from tools.picture.session import read_pictures
 from wanstreamer.clock import UNIT_MS
 
@@ -47,6 +47,16 @@ def test_speech_lies_where_it_was(tmp_path: Path) -> None:
     assert (0, pytest.approx((12_500 - LINE_MS) * PX_PER_MS)) in bars
     total_ms = sum(end - start for own in TALK.values() for start, end, text in own if text != "mhm")
     assert sum(width for _, width in bars) == pytest.approx(total_ms * PX_PER_MS, abs=1)
+
+
+def test_sounds_have_their_colour_and_label(tmp_path: Path) -> None:
+    said = {"a": [(0, 2000, "so he fell.")], "b": [(2500, 3500, "[laughter]"), (4000, 5000, "no!")]}
+    write_annotated(tmp_path, {"s1": said}, consent=SHOW, num_units=40)
+    (page,) = pages(next(read_pictures(tmp_path, ["s1"], 1)))
+    root = ElementTree.fromstring(page)
+    legend, bar = [one for one in root.iter(f"{SVG}rect") if one.get("fill") == AMBER]
+    assert (float(bar.get("x", 0)), float(bar.get("width", 0))) == (2500 * PX_PER_MS, 1000 * PX_PER_MS)
+    assert {"laughter, noise", "[laughter]", "no!"} <= set(texts(root))
 
 
 @pytest.mark.parametrize("consent", [None, [], ["train", "share"]])

@@ -83,6 +83,20 @@ def test_three_who_begin_at_once_are_one_start(tmp_path: Path) -> None:
     assert query.query(tmp_path, "SELECT simultaneous_starts FROM session_summary")[1] == [(1,)]
 
 
+def test_sounds_that_are_no_speech(tmp_path: Path) -> None:
+    said = {"a": [(0, 2000, "so he fell."), (2500, 3500, "[laughter]")],
+            "b": [(1000, 1400, "[breath]"), (3000, 4000, "(laughs)"), (4000, 5000, "no!")]}  # fmt: skip
+    write_annotated(tmp_path, {"s1": said}, consent={}, num_units=40)
+    columns = "participant, label, start_ms, duration_ms, voice_of, while_others_speak, together"
+    assert query.query(tmp_path, f"SELECT {columns} FROM non_speech")[1] == [
+        ("b", "breath", 1000, 400, None, True, False),
+        ("a", "laughter", 2500, 1000, None, False, True),
+        ("b", "laughter", 3000, 1000, None, False, True),
+    ]
+    assert query.query(tmp_path, "SELECT duration_ms FROM gaps")[1] == [(2000,)]
+    assert query.query(tmp_path, "SELECT speech_s FROM talk_time")[1] == [(2.0,), (1.0,)]
+
+
 def test_every_query_of_the_readme_runs_and_finds_something(data: Path) -> None:
     write_rejections(data, "annotate", [("s2/a", "no_audio", "")])
     (block,) = re.findall(r"```sql\n(.*?)```", (query.VIEWS.parents[1] / "README.md").read_text(), re.DOTALL)

@@ -1,6 +1,7 @@
 """CTM, RTTM and the like -> events.parquet, without any media: `python -m tools.events *.ctm --out events.parquet`.
 
 The turn rules see the words of the files and the speech: that of an RTTM, else of segments, else the words' intervals.
+Tags such as `[laughter]`, RTTM's NON-LEX and NON-SPEECH and a tier `non_speech` become rows of their own.
 The table is the one of the annotate stage (schemas/annotate.py).
 """
 
@@ -15,10 +16,10 @@ from pipelines.errors import exit_on_input_error
 from pipelines.languages import is_language, same_language
 from pipelines.params import build_params, read_sections
 from pipelines.tables import conform, write_table
-from pipelines.turns import TurnParams, Word, annotate_session
+from pipelines.turns import Sound, TurnParams, Word, annotate_session
 from tools.convert import read_all, report
 from tools.exchange.formats import FORMATS
-from tools.exchange.intervals import WORDS, Interval, Losses, speech_of
+from tools.exchange.intervals import WORDS, Interval, Losses, part_sounds, sound_label, speech_of
 from wanstreamer.clock import Span
 from wanstreamer.errors import InputError
 
@@ -32,22 +33,31 @@ def annotate_intervals(
         sessions.setdefault(one.session_id, []).append(one)
     rows: list[dict[str, Any]] = []
     losses: Losses = Counter()
-    for session_id, own in sorted(sessions.items()):
+    for session_id, told in sorted(sessions.items()):
+        own, sounds = part_sounds(told)
         speech: dict[str, list[Span]] = {one.participant: [] for one in own}
         for one in speech_of(own):
             speech[one.participant].append(Span(one.start_ms, one.end_ms))
-        words: dict[str, list[Word]] = {}
+        words: dict[str, list[Word]] = {one.participant: [] for one in told if one.kind == WORDS}
         for one in sorted(own, key=lambda one: (one.start_ms, one.end_ms)):
             if one.kind != WORDS:
                 continue
             if not one.text or one.end_ms == one.start_ms:
                 losses["words without text or duration"] += 1
                 continue
-            told = words.setdefault(one.participant, [])
-            told.append(Word(start_ms=one.start_ms, end_ms=one.end_ms, text=one.text))
+            words[one.participant].append(Word(start_ms=one.start_ms, end_ms=one.end_ms, text=one.text))
+        made: dict[str, list[Sound]] = {}
+        for one in sounds:
+            if one.end_ms == one.start_ms:
+                losses["sounds without duration"] += 1
+                continue
+            confidence = 1.0 if one.confidence is None else min(max(one.confidence, 0.0), 1.0)
+            made.setdefault(one.participant, []).append(
+                Sound(start_ms=one.start_ms, end_ms=one.end_ms, label=sound_label(one), confidence=confidence)
+            )
         losses["sessions of one participant: nothing to tell between people"] += len(speech) < 2
-        found = annotate_session(speech, words, params, lexical=same_language(language, "en"))
-        rows += event_rows(session_id, found, {})
+        found = annotate_session(speech, words, params, sounds=made, lexical=same_language(language, "en"))
+        rows += event_rows(session_id, found)
     return rows, +losses
 
 

@@ -33,7 +33,7 @@ from tools.convert import read_all, report
 from tools.diarize import sound_of
 from tools.events import annotate_intervals
 from tools.exchange.data_folder import read_data
-from tools.exchange.intervals import SPEECH, WORDS, Interval, speech_of
+from tools.exchange.intervals import SPEECH, WORDS, Interval, part_sounds, speech_of
 from wanstreamer.clock import Span, intersect_spans, merge_spans
 from wanstreamer.errors import InputError
 
@@ -107,7 +107,10 @@ def detection(found: Sequence[Span], reference: Sequence[Span], collar_ms: int) 
 def event_agreement(
     found: Iterable[Mapping[str, Any]], reference: Iterable[Mapping[str, Any]], *, within_ms: int = 200
 ) -> dict[str, tuple[int, int, int]]:
-    """Per kind and label: matched one to one by onset, found, in the reference."""
+    """Per kind and label: matched one to one by onset, found, in the reference. Sounds count where it names some."""
+    found, reference = list(found), list(reference)
+    if not any(row["kind"] == "non_speech" for row in reference):
+        found = [row for row in found if row["kind"] != "non_speech"]
     ours, theirs = (sorted(map(_item, rows), key=attrgetter("order")) for rows in (found, reference))
     matched = [one for one, _ in match(theirs, ours, within_ms=within_ms, ends=False)]
     counts = [Counter(item.kind for item in items) for items in (matched, ours, theirs)]
@@ -206,7 +209,8 @@ def _annotations(
         report(unread, "found")
     if not any(one.kind == WORDS for one in reference):
         print("the reference has no words: events of both sides are told by timing alone")
-        return listed, annotate_intervals(speech_of(listed), TurnParams())[0]
+        heard = [*speech_of(listed), *part_sounds(listed)[1]]
+        return listed, annotate_intervals(heard, TurnParams())[0]
     if args.data:
         return listed, read_rows(args.data, "events", filters=[("session_id", "in", sessions)])
     return listed, annotate_intervals(listed, TurnParams())[0]

@@ -21,6 +21,7 @@ from wanstreamer.clock import Span, merge_spans
 class TurnParams:
     """Thresholds of the turn rules. Published values unless marked ours."""
 
+    sound_edge_ms: int = 200  # detected speech without a word, beside a sound and shorter, is the sound's edge (ours)
     ipu_gap_ms: int = 200  # own silences up to this are inside an IPU (dGSLM, TurnBench; Heldner & Edlund: 180)
     short_ipu_ms: int = 100  # IPUs under this are flagged, never dropped (ours)
     backchannel_cluster_gap_ms: int = 1000  # own silence that ends a cluster of short utterances (VAP)

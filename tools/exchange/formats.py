@@ -14,6 +14,7 @@ from pathlib import Path
 from pipelines.word_files import BadWords, read_words
 from tools.exchange import audacity, eaf, json_forms, lines, subtitles, textgrid
 from tools.exchange.intervals import (
+    NON_SPEECH,
     SEGMENTS,
     SPEECH,
     WORDS,
@@ -22,6 +23,7 @@ from tools.exchange.intervals import (
     Read,
     Written,
     in_order,
+    part_sounds,
     read_text,
     segments_of,
     speech_of,
@@ -66,10 +68,10 @@ def read_sidecar(path: Path, session_id: str) -> Read:
 FORMATS: dict[str, Format] = {
     "rttm": Format(
         suffix=".rttm",
-        about="speech per speaker",
+        about="speech per speaker, and sounds that are none",
         read=lines.read_rttm,
         write=lines.write_rttm,
-        holds=(SPEECH,),
+        holds=(SPEECH, NON_SPEECH),
         many_sessions=True,
     ),
     "ctm": Format(
@@ -191,7 +193,8 @@ def given_to(form: str, intervals: Sequence[Interval], tiers: Collection[str]) -
     else:
         chosen = in_order(one for kind in holds for one in _layer(kind, intervals))
         used = {*holds, *(one.kind for one in chosen)}
-        losses.update(f"tier {one.kind}, left out" for one in intervals if one.kind not in used)
+        rest = part_sounds(intervals)[0] if NON_SPEECH in holds else intervals
+        losses.update(f"tier {one.kind}, left out" for one in rest if one.kind not in used)
         if not chosen:
             raise InputError(f"{form} holds {' and '.join(holds)}, and there are none; there are {', '.join(kinds)}")
     return chosen, losses
@@ -200,6 +203,8 @@ def given_to(form: str, intervals: Sequence[Interval], tiers: Collection[str]) -
 def _layer(kind: str, intervals: Iterable[Interval]) -> list[Interval]:
     if kind == SPEECH:
         return speech_of(intervals)
+    if kind == NON_SPEECH:
+        return part_sounds(intervals)[1]
     if kind == SEGMENTS:
         return segments_of(intervals, SEGMENT_GAP_MS)
     return [one for one in intervals if one.kind == kind]

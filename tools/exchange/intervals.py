@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wanstreamer.clock import Span, merge_spans, seconds_to_ms
+from pipelines.nonspeech import NOISE, SILENCE, described_as, part_words, sound_of
+from wanstreamer.clock import Span, intersect_spans, merge_spans, seconds_to_ms
 from wanstreamer.errors import InputError
 
 SPEECH = "speech"  # voice activity, no text
 WORDS = "words"
 SEGMENTS = "segments"  # stretches of talk with their text: utterances, subtitles
+NON_SPEECH = "non_speech"  # sounds that are no speech, with their label
 
 Losses = Counter[str]
 
@@ -61,9 +63,38 @@ def by_person(intervals: Iterable[Interval]) -> dict[tuple[str, str], list[Inter
     return {person: sorted(own, key=lambda one: one.start_ms) for person, own in found.items()}
 
 
+def part_sounds(intervals: Iterable[Interval]) -> tuple[list[Interval], list[Interval]]:
+    """What is said, and the sounds that are no speech: their tier, and the tags that stand in words and segments.
+
+    A segment that is nothing but tags is a sound, once if a word says it too. Tags become intervals of their label.
+    """
+    said: list[Interval] = []
+    sounds: list[Interval] = []
+    for own in by_person(intervals).values():
+        words, tagged = part_words([one for one in own if one.kind == WORDS])
+        sounds += [one for one in own if one.kind == NON_SPEECH and described_as(one.text) != SILENCE]
+        sounds += [replace(one, kind=NON_SPEECH, text=label) for one, label in tagged]
+        told = merge_spans(Span(one.start_ms, one.end_ms) for one, _ in tagged)
+        said += words
+        for one in own:
+            label = sound_of(one.text) if one.kind == SEGMENTS else None
+            if label is None:
+                said += [one] * (one.kind not in (WORDS, NON_SPEECH))
+            elif label != SILENCE and not intersect_spans([Span(one.start_ms, one.end_ms)], told):
+                sounds.append(replace(one, kind=NON_SPEECH, text=label))
+    return in_order(said), in_order(sounds)
+
+
+def sound_label(one: Interval) -> str:
+    """One of pipelines.nonspeech.LABELS for an interval of the tier NON_SPEECH; what is called otherwise is noise."""
+    label = sound_of(one.text) or described_as(one.text)
+    return NOISE if label in (None, SILENCE) else str(label)
+
+
 def speech_of(intervals: Iterable[Interval]) -> list[Interval]:
-    """Speech of everybody; where a participant has none, that of the segments or else of the words."""
+    """Speech of everybody; where a participant has none, that of the segments or else of the words, without tags."""
     found: list[Interval] = []
+    intervals, _ = part_sounds(intervals)
     for (session_id, participant), own in by_person(intervals).items():
         kinds = [kind for kind in (SPEECH, SEGMENTS, WORDS) if any(one.kind == kind for one in own)]
         if not kinds:

@@ -2,14 +2,19 @@
 
 None has a way to quote: a blank in a name or word is written as `_`, and an unknown participant as `<NA>`. The
 participant is RTTM's speaker, CTM's channel and STM's speaker. All three hold many sessions.
+
+RTTM has sounds that are no speech: NON-LEX of a throat, NON-SPEECH of a room (there the standard leaves the speaker
+open; here it is whose track it was heard in).
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pipelines.nonspeech import BLEED
 from pipelines.rttm import speaker_lines
 from tools.exchange.intervals import (
+    NON_SPEECH,
     SEGMENTS,
     SPEECH,
     WORDS,
@@ -23,6 +28,7 @@ from tools.exchange.intervals import (
     possible,
     read_text,
     safe_names,
+    sound_label,
 )
 from wanstreamer.clock import ms_to_seconds
 from wanstreamer.errors import InputError
@@ -30,17 +36,40 @@ from wanstreamer.errors import InputError
 UNKNOWN = "<NA>"
 RTTM_FIELDS = 9  # at least; of CTM there are six at most
 STM_LABEL = re.compile(r"<[^<>\s]*,[^<>\s]*>")  # NIST: conditions of a segment, between end time and transcript
+# A sound's name -> RTTM's type and subtype.
+RTTM_SOUNDS = {
+    "laughter": ("NON-LEX", "laugh"),
+    "breath": ("NON-LEX", "breath"),
+    "lipsmack": ("NON-LEX", "lipsmack"),
+    "cough": ("NON-LEX", "cough"),
+    "sneeze": ("NON-LEX", "sneeze"),
+    "vocal_noise": ("NON-LEX", "other"),
+    "noise": ("NON-SPEECH", "noise"),
+    "music": ("NON-SPEECH", "music"),
+    "other noise": ("NON-SPEECH", "other"),
+}
 
 
 def write_rttm(intervals: Sequence[Interval]) -> Written:
-    losses = not_held(intervals, kind=SPEECH, text=False)
+    losses = not_held([one for one in intervals if one.kind != NON_SPEECH], kind=SPEECH, text=False)
     names = _field_names(intervals, losses)
-    lines = [
-        f"SPEAKER {names[one.session_id]} 1 {_seconds(one.start_ms)} {_seconds(one.end_ms - one.start_ms)} <NA> <NA> "
-        f"{names[one.participant]} {UNKNOWN if one.confidence is None else one.confidence} <NA>\n"
-        for one in intervals
-    ]
+    lines: list[str] = []
+    for one in intervals:
+        line_type, subtype = _rttm_sound(one, losses) if one.kind == NON_SPEECH else ("SPEAKER", UNKNOWN)
+        lines.append(
+            f"{line_type} {names[one.session_id]} 1 {_seconds(one.start_ms)} {_seconds(one.end_ms - one.start_ms)} "
+            f"{UNKNOWN} {subtype} {names[one.participant]} "
+            f"{UNKNOWN if one.confidence is None else one.confidence} {UNKNOWN}\n"
+        )
     return "".join(lines), +losses
+
+
+def _rttm_sound(one: Interval, losses: Losses) -> tuple[str, str]:
+    if one.text in RTTM_SOUNDS:
+        return RTTM_SOUNDS[one.text]
+    losses["names of sounds, written as RTTM's nearest type"] += 1
+    label = sound_label(one)
+    return RTTM_SOUNDS["other noise" if label == BLEED else label]
 
 
 def read_rttm(path: Path, session_id: str) -> Read:
@@ -57,7 +86,31 @@ def read_rttm(path: Path, session_id: str) -> Read:
                 confidence=number_or_none(line.confidence),
             )
         )
-    losses["lines other than SPEAKER, left out"] = sum(1 for _, fields in _lines(text) if fields[0] != "SPEAKER")
+    names = {of: name for name, of in RTTM_SOUNDS.items()}
+    for number, fields in _lines(text):
+        if fields[0] not in ("NON-LEX", "NON-SPEECH"):
+            losses["lines other than SPEAKER, NON-LEX and NON-SPEECH, left out"] += fields[0] != "SPEAKER"
+            continue
+        try:
+            line_type, file, _, start, duration, _, subtype, speaker, *rest = fields
+            start_ms = ms_of(start, losses)
+            end_ms = start_ms + ms_of(duration, losses)
+        except ValueError as error:
+            raise InputError(
+                f"{path} line {number}: not RTTM; expected {fields[0]} file 1 start duration <NA> subtype name"
+            ) from error
+        losses["subtypes that RTTM does not have, read as other"] += (line_type, subtype) not in names
+        found.append(
+            Interval(
+                session_id=file,
+                participant=_name(speaker),
+                kind=NON_SPEECH,
+                start_ms=start_ms,
+                end_ms=end_ms,
+                text=names.get((line_type, subtype), names[line_type, "other"]),
+                confidence=number_or_none(rest[0]) if rest else None,
+            )
+        )
     return possible(found, losses), +losses
 
 

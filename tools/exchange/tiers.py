@@ -6,9 +6,9 @@ A tier is called `kind@participant`, as ELAN users do; what would overlap goes t
 import re
 from collections.abc import Iterable, Sequence
 
-from tools.exchange.intervals import SEGMENTS, SPEECH, WORDS, Interval, in_order
+from tools.exchange.intervals import NON_SPEECH, SEGMENTS, SPEECH, WORDS, Interval, in_order
 
-_FIRST = (SPEECH, WORDS, SEGMENTS, "turns")  # from the top, then what was found in them
+_FIRST = (SPEECH, NON_SPEECH, WORDS, SEGMENTS, "turns")  # from the top, then what was found in them
 _ALIGNER = re.compile(r"(.*) - (words|phones)", re.DOTALL)  # the Montreal Forced Aligner's names
 
 

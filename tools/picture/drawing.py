@@ -1,8 +1,9 @@
 """One session's annotations -> SVG pages: a lane per participant, 12 seconds a line, as a score is read.
 
 From top to bottom of a line: seconds; a band in the colour of whoever holds the floor; then per participant the words,
-a bar where there is speech on a paler one where there is a turn, and under it how the turn began. Columns through all
-lanes are gaps (grey) and overlaps (red) with their length in milliseconds.
+a bar where there is speech on a paler one where there is a turn, and under it how the turn began. Sounds that are no
+speech are amber, with their label among the words. Columns through all lanes are gaps (grey) and overlaps (red) with
+their length in milliseconds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ HEAD = 84  # title and legend
 AXIS, FLOOR, LANE, LINE_GAP = 20, 7, 56, 22  # heights in px
 WORDS, BAR, BAR_HEIGHT, NOTE = 13, 19, 16, 47  # places in a lane: words' baseline, bar's top, notes' baseline
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#8e4a94", "#7a6a00", "#4b5fbd")  # told apart by the colour-blind too
-RED, INK, GREY = "#b00020", "#222222", "#767676"
+RED, INK, GREY, AMBER = "#b00020", "#222222", "#767676", "#f0a830"
 MIN_LABELLED_MS = 230  # a shorter silence or overlap has no room for its figure
 LETTER_PX, NARROW_PX, WIDE_PX = 6.5, 3.8, 9.5  # widths of letters of words, about
 NARROW, WIDE = frozenset("iljtfrI.,'!:;"), frozenset("mwMW")
@@ -87,6 +88,7 @@ def _legend(x: float, y: float) -> Iterator[str]:
         (10, _triangle(5, -10, RED), "interrupts"),
         (30, _text(30, 0, "+380", "note", anchor="end"), "onset after the turn before, ms"),
         (30, _rect(0, -6, 30, 4, GREY), "another's voice (bleed)"),
+        (24, _rect(0, -9, 24, 8, AMBER), "laughter, noise"),
         (30, '<rect x="0" y="-10" width="30" height="10" fill="url(#mixed)"/>', "mixed sound"),
     ]
     for width, drawn, meaning in entries:
@@ -163,9 +165,15 @@ def _lane(lane: Lane, line: Span, colour: str, duration_ms: int) -> Iterator[str
         cut = _cut(Span(event["start_ms"], event["end_ms"]), line)
         if cut:
             yield _pill(cut[0], BAR, cut[1], BAR_HEIGHT, colour)
-    for event in lane.bleeds:
-        yield from _bar(Span(event["start_ms"], event["end_ms"]), line, BAR + BAR_HEIGHT + 1, 4, GREY)
-    yield from _words(lane.words, line)
+    labels = []
+    for event in lane.sounds:
+        span = Span(event["start_ms"], event["end_ms"])
+        if event["label"] == "bleed":
+            yield from _bar(span, line, BAR + BAR_HEIGHT + 1, 4, GREY)
+        else:
+            yield from _bar(span, line, BAR + BAR_HEIGHT / 4, BAR_HEIGHT / 2, AMBER)
+            labels.append({"start_ms": span.start_ms, "word": f"[{event['label'].replace('_', ' ')}]"})
+    yield from _words(sorted([*lane.words, *labels], key=lambda word: word["start_ms"]), line)
     for event in lane.transitions:
         if line.start_ms <= event["start_ms"] < line.end_ms:
             yield from _note(event, (event["start_ms"] - line.start_ms) * PX_PER_MS)

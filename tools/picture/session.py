@@ -25,7 +25,7 @@ class Lane:
     turns: list[Row]
     backchannels: list[Row]
     transitions: list[Row]
-    bleeds: list[Row]
+    sounds: list[Row]  # laughter, breath, noise; bleed
     mixed: list[Span]
     floor: list[Span]  # where the participant holds it
 
@@ -77,7 +77,7 @@ def make_picture(session: Row, rows: dict[str, list[Row]]) -> Picture:
                 turns=own["turns"],
                 backchannels=events["backchannel"],
                 transitions=events["transition"],
-                bleeds=events["non_speech"],
+                sounds=events["non_speech"],
                 mixed=[Span(span["start_ms"], span["end_ms"]) for span in track["mixed"]],
                 floor=_floor([row for row in rows["units"] if row["participant"] == who]),
             )
