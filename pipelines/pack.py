@@ -26,6 +26,7 @@ from pipelines.role_views import cut_window, make_view, others_speak, role_pairs
 from pipelines.stage import Job, Rejected, Result, run_keys, stage_main
 from pipelines.tables import conform, read_rows, rows_by_session
 from pipelines.tokenizer import BEGIN_ID, BLANK_ID, MISSING_ID, TextTokenizer, fit_tokenizer, load_tokenizer
+from schemas import SCHEMA_VERSION
 from schemas.windows import WINDOW_FIELDS, WINDOW_FORMAT, WINDOW_LABELS
 from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT, UNIT_MS
 from wanstreamer.errors import InputError
@@ -44,7 +45,7 @@ class PackParams:
     vocab_size: int = 512  # of the tokenizer that is fitted here
     tokenizer: str = ""  # finished tokenizer.json or local Hugging Face folder; '' fits one on train words
     min_talk_ms: int = 0  # windows in which both together speak less are left out; 0 keeps all, listening included
-    max_bleed_db: float = -30.0  # above it, the user's audio is masked while the agent may be speaking
+    max_bleed_db: float = -30.0  # above it, a track's audio is masked while the other may be heard in it
     bleed_guard_units: int = 1  # units masked on both sides of the agent's speech: echo tails, late onsets of the VAD
 
 
@@ -369,6 +370,8 @@ def _write_index(
 
     manifest = {
         "format_version": WINDOW_FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "windows": dict(sorted(windows.items())),
         "window_units": params.window_units,
         "fields": {name: {"dtype": dtype, "shape": shape(dims)} for name, (dtype, dims) in WINDOW_FIELDS.items()},
         "vocab_size": tokenizer.vocab_size,

@@ -89,22 +89,29 @@ def view_masks(spec: Mapping[str, Any], agent: str, user: str, params: "PackPara
     tracks, latents = spec["tracks"], spec["latents"]
     mixed = {who: _mixed_units(spec, who) for who in (agent, user)}
     whole = {True: np.ones(num_units, dtype=bool), False: np.zeros(num_units, dtype=bool)}
-    bleed_db = tracks[user]["bleed_db"]
-    bleeds = bleed_db is not None and bleed_db > params.max_bleed_db
-    # Speech that is nobody's for sure (null) may be the agent's; laughter bleeds as speech does.
-    sounding = np.array([row[1] is None or row[1] > 0 or row[5] for row in sorted(spec["units"][agent])], dtype=bool)
     return {
         "user_audio_missing": whole[latents[user]["audio_member"] is None],
         "user_audio_mixed": mixed[user],
-        "user_audio_bleed": _widen(sounding, params.bleed_guard_units) & whole[bleeds],
+        "user_audio_bleed": _bleeding(spec, agent, user, params),
         "user_video_missing": whole[latents[user]["video_member"] is None],
         "user_text_missing": whole[tracks[user]["words_path"] is None],
         "agent_audio_missing": whole[latents[agent]["audio_member"] is None],
         "agent_audio_mixed": mixed[agent],
+        "agent_audio_bleed": _bleeding(spec, user, agent, params),
         "agent_video_missing": whole[latents[agent]["video_member"] is None],
         "agent_text_missing": whole[tracks[agent]["words_path"] is None],
         "agent_text_unattributed": whole[not tracks[agent]["attributed"]],
     }
+
+
+def _bleeding(spec: Mapping[str, Any], voice: str, track: str, params: "PackParams") -> np.ndarray:
+    """bool (num_units,): units in which `voice` may be heard in the sound of `track`."""
+    bleed_db = spec["tracks"][track]["bleed_db"]
+    if bleed_db is None or bleed_db <= params.max_bleed_db:
+        return np.zeros(spec["num_units"], dtype=bool)
+    # Speech that is nobody's for sure (null) may be theirs; laughter bleeds as speech does.
+    sounding = np.array([row[1] is None or row[1] > 0 or row[5] for row in sorted(spec["units"][voice])], dtype=bool)
+    return _widen(sounding, params.bleed_guard_units)
 
 
 def _mixed_units(spec: Mapping[str, Any], who: str) -> np.ndarray:

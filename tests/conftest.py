@@ -6,9 +6,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from pipelines.local_ray import shared_ray
+from tests.spoken_session import Placed, speak_session
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +20,8 @@ def ray_once() -> Iterator[None]:
         for name, value in variables.items():
             patch.setenv(name, value)
         yield
+
+
+@pytest.fixture(scope="session")
+def spoken() -> tuple[dict[str, np.ndarray], Placed]:
+    return speak_session()

@@ -1,6 +1,5 @@
 """Tracks to annotations: spoken test sessions with known times, bleed, shared sound, and careless word sidecars."""
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,6 @@ from pipelines.voice_activity import (
     RATE_HZ,
     Activity,
     VoiceParams,
-    energy_db,
     probable_spans,
     refine_edges,
     remove_bleed,
@@ -25,43 +23,11 @@ from pipelines.voice_activity import (
 )
 from tests.blank_rows import blank_row
 from tests.small_corpus import keep_in_process
+from tests.spoken_session import NUM_UNITS, Placed, words_of
 from wanstreamer.clock import UNIT_MS, Span
 
 PARAMS = AnnotateParams()
-NUM_UNITS = 75  # 12 s
-LINES = {
-    "a": [(800, "So we went down to the sea and took the boat to the island."), (8200, "Yes, it was a long way.")],
-    "b": [(2300, "Mhm."), (5700, "Was it far?")],
-}
 Row = dict[str, Any]
-Placed = dict[str, list[tuple[Span, str]]]
-
-
-@pytest.fixture(scope="session")
-def spoken() -> tuple[dict[str, np.ndarray], Placed]:
-    """float32 (samples,) at 16 kHz per participant, low noise under it, and where what was said."""
-    if importlib.util.find_spec("espeakng_loader") is None:  # asked for, not imported: it is for child processes only
-        pytest.skip("needs the sample extra")
-    from tools.sample.voice import RATE_HZ as SPOKEN_HZ
-    from tools.sample.voice import Voice, VoiceSpec
-
-    audio: dict[str, np.ndarray] = {}
-    placed: Placed = {}
-    noise = np.random.default_rng(0)
-    with Voice(0) as voice:
-        for who, name in (("a", "en-us+f3"), ("b", "en-us+m3")):
-            spec = VoiceSpec(name=name, rate_wpm=170, pitch=50, range=50)
-            track = noise.normal(0, 1e-4, NUM_UNITS * UNIT_MS * RATE_HZ // 1000).astype(np.float32)
-            placed[who] = []
-            for start_ms, text in LINES[who]:
-                said, _ = voice.say(text, spec)
-                said = resample(said, SPOKEN_HZ)
-                loud = np.flatnonzero(energy_db(said) > -50)
-                begin = start_ms * RATE_HZ // 1000 - int(loud[0]) * 160
-                track[begin : begin + len(said)] += said
-                placed[who].append((Span(start_ms, start_ms + 10 * int(loud[-1] + 1 - loud[0])), text))
-            audio[who] = track
-    return audio, placed
 
 
 @pytest.fixture(scope="session")
@@ -74,18 +40,6 @@ def track_row(who: str, **more: Any) -> Row:
         "participant": who, "num_units": NUM_UNITS, "audio_path": f"tracks/s1/{who}.wav", "words_path": None,
         "language": "en", "attributed": True, "mixed": [],
     } | more  # fmt: skip
-
-
-def words_of(placed: Placed, who: str) -> list[Row]:
-    words: list[Row] = []
-    for span, text in placed[who]:
-        parts = text.split()
-        step = span.duration_ms / len(parts)
-        words += [
-            {"word": part, "start_ms": span.start_ms + int(i * step), "end_ms": span.start_ms + int((i + 1) * step)}
-            for i, part in enumerate(parts)
-        ]
-    return words
 
 
 Annotate = Callable[..., Result]

@@ -180,9 +180,12 @@ def test_user_audio_that_bleeds_is_masked_exactly_while_the_agent_speaks(tmp_pat
     # a's own track does not bleed: the view with b as agent keeps all it hears.
     assert all(found[f"loud-b-{start}"]["user_audio_known"].all() for start in ("000000", "000004", "000008"))
     assert all(sample["user_audio_known"].all() for key, sample in found.items() if key.startswith("clean"))
-    # Nothing else of the session is masked: the pictures and the agent's targets stay.
-    assert all(sample["agent_audio_known"].all() and sample["user_video_known"].all() for sample in found.values())
-    assert counts["masked_units"]["user_audio_bleed"] == 4
+    # b as agent has no loss where its own track holds a's voice.
+    assert np.flatnonzero(~found["loud-b-000000"]["agent_audio_known"]).tolist() == [1, 2, 3, 4]
+    # Nothing else of the session is masked: the pictures, and the targets of a.
+    assert all(sample["user_video_known"].all() and sample["agent_video_known"].all() for sample in found.values())
+    assert all(sample["agent_audio_known"].all() for key, sample in found.items() if not key.startswith("loud-b"))
+    assert counts["masked_units"]["user_audio_bleed"] == counts["masked_units"]["agent_audio_bleed"] == 4
     rows = {row["window_id"]: row["user_audio_masked_units"] for row in read_rows(tmp_path / "data", "windows")}
     assert rows["loud-a-000000"] == 4 and rows["loud-a-000004"] == 1 and rows["clean-a-000000"] == 0
 
