@@ -30,7 +30,7 @@ from wanstreamer.sequence import BEGIN, BLANK, MISSING
 from wanstreamer.train.duplex import Row, TrainConfig, train
 
 # The files whose code decides the result: a state made by other code is not continued.
-CODE = ("checkpoint", "data", "flow", "model", "perception", "prior", "sequence", "train/duplex")
+CODE = ("checkpoint", "data", "flow", "model", "perception", "prior", "sequence", "shards", "train/duplex", "windows")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,9 @@ def run(data: Path, params: DuplexParams, *, workers: int) -> dict[str, object]:
         trained, history = train(
             model,
             training,
-            batches=lambda start: batches(windows, "train", params.batch_size, params.seed, start),
+            batches=lambda start: batches(
+                windows, "train", batch_size=params.batch_size, seed=params.seed, position=start * params.batch_size
+            ),
             valid=valid,
             state_path=state_path,
             fingerprint=_fingerprint(windows, config, training),

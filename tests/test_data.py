@@ -1,81 +1,81 @@
-"""data: every window once per epoch, the same order after any resume, and nothing damaged or foreign gets through."""
+"""data: every window once per epoch, and the same order after any resume, by any ranks, batch size and workers."""
 
-import io
 import json
-import shutil
-import tarfile
-import zlib
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import pack
-from pipelines.files import file_sha256
-from pipelines.pack import PackParams
-from schemas import windows as schema
-from tests.small_corpus import Person, keep_in_process, write_corpus
-from wanstreamer import data
-from wanstreamer.data import Batch, batches, batches_once, load_sample, open_windows, read_manifest, step_indices
+from tests.packed_windows import pack_windows
+from wanstreamer.data import (
+    FIELDS,
+    Batch,
+    Loader,
+    Windows,
+    batches,
+    batches_once,
+    load_batch,
+    load_sample,
+    open_windows,
+    stream_indices,
+)  # fmt: skip
 from wanstreamer.errors import InputError
 
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory) -> Path:
-    """14 train windows in two shards, 4 test windows in one."""
-    folder = tmp_path_factory.mktemp("packed") / "data"
-    people = {"a": Person(words=[("red", 330, 470)], speech_units={2}), "b": Person()}
-    write_corpus(folder, {"s0": ("train", 20, people), "s1": ("train", 15, people), "s2": ("test", 12, people)})
-
-    with pytest.MonkeyPatch.context() as patch:
-        keep_in_process(patch)
-        pack.run(folder, PackParams(window_units=8, stride_units=4), workers=1)
-    return folder / "windows"
+    return pack_windows(tmp_path_factory.mktemp("packed"))
 
 
-@pytest.fixture
-def copied(packed, tmp_path) -> Path:
-    shutil.copytree(packed, tmp_path / "windows")
-    return tmp_path / "windows"
+@pytest.fixture(scope="module")
+def windows(packed) -> Windows:
+    return open_windows(packed, "train")
 
 
-def test_both_sides_of_the_shards_agree_on_the_format():
-    assert (data.WINDOW_FORMAT, data.FIELDS, data.LABELS) == (
-        schema.WINDOW_FORMAT,
-        schema.WINDOW_FIELDS,
-        schema.WINDOW_LABELS,
-    )
-
-
-def test_batch_has_the_documented_shapes_and_types(packed):
-    batch = next(batches(packed, "train", 3, seed=0))
+def test_batch_has_the_documented_shapes_and_types(packed, windows):
+    batch = next(batches(packed, "train", batch_size=3, seed=0))
     shapes = {name: tuple(value.shape) for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
     assert shapes["agent_audio_BKNC"] == shapes["user_audio_BKNC"] == (3, 8, 4, 3)
     assert shapes["agent_video_BKCHW"] == (3, 8, 2, 3, 4) and shapes["agent_text_BKS"] == (3, 8, 2)
     assert shapes["labels_BKL"] == (3, 8, 4) and len(batch.window_id) == 3
     assert {shape for name, shape in shapes.items() if name.endswith("known_BK")} == {(3, 8)}
     assert batch.agent_audio_BKNC.dtype == torch.float32 and batch.user_text_BKS.dtype == torch.int64
-    assert batch.user_audio_known_BK.dtype == torch.bool
-    assert isinstance(batch.to("cpu"), Batch)
+    assert batch.user_audio_known_BK.dtype == torch.bool and batch.labels_BKL.dtype == torch.int64
+    assert isinstance(batch.to("cpu", non_blocking=True), Batch)
+    assert_holds(load_batch(windows, [3, 3, 0]), windows, [3, 3, 0])
 
 
-@given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 3))
+def assert_holds(batch: Batch, windows: Windows, indices: Sequence[int]) -> None:
+    """The batch is the windows at `indices`, values included."""
+    assert batch.window_id == [windows.rows[index]["window_id"] for index in indices]
+    samples = [load_sample(windows, index) for index in indices]
+    for name, (_, dimensions) in FIELDS.items():
+        found = getattr(batch, f"{name}_B{dimensions}").numpy()
+        np.testing.assert_array_equal(found, np.stack([sample[name] for sample in samples]))
+
+
+@given(st.integers(1, 40), st.integers(0, 3), st.data())
 @settings(deadline=None)
-def test_every_window_comes_once_per_epoch_across_batch_seams(num_windows, batch_size, seed):
-    steps = -(-3 * num_windows // batch_size)
-    stream = [index for step in range(steps) for index in step_indices(num_windows, batch_size, seed, step)]
+def test_every_window_comes_once_per_epoch_across_seams(num_windows, seed, data):
+    cuts = sorted(data.draw(st.lists(st.integers(0, 3 * num_windows), max_size=8)))
+    edges = [0, *cuts, 3 * num_windows]
+    stream = [i for cut in range(len(edges) - 1) for i in stream_indices(num_windows, seed, edges[cut], edges[cut + 1])]
     epochs = [stream[start : start + num_windows] for start in range(0, 3 * num_windows, num_windows)]
     assert all(sorted(epoch) == list(range(num_windows)) for epoch in epochs)
 
 
 def test_order_is_a_global_shuffle_fixed_by_seed_and_epoch(packed):
     def epoch(seed: int, number: int) -> list[str]:
-        made = batches(packed, "train", 7, seed=seed, start_step=2 * number)
+        made = batches(packed, "train", batch_size=7, seed=seed, position=14 * number)
         return [key for batch in islice(made, 2) for key in batch.window_id]
 
     first = epoch(0, 0)
@@ -85,153 +85,131 @@ def test_order_is_a_global_shuffle_fixed_by_seed_and_epoch(packed):
     assert len({key.split("-")[0] for key in first[:7]}) == 2
 
 
-@pytest.mark.parametrize("prefetch", [0, 2])
-def test_resume_continues_exactly(packed, prefetch):
-    whole = [batch.window_id for batch in islice(batches(packed, "train", 4, seed=3, prefetch=prefetch), 9)]
-    for start in (1, 3, 4, 8):
-        rest = batches(packed, "train", 4, seed=3, start_step=start, prefetch=prefetch)
-        assert [batch.window_id for batch in islice(rest, 9 - start)] == whole[start:]
+def run(windows: Windows, state: dict | None, steps: int, *, num_ranks: int, **settings) -> tuple[list[Batch], dict]:
+    """Steps of all ranks from `state` on: their batches in the order of the stream, and the state afterwards."""
+    by_rank, states = [], []
+    for rank in range(num_ranks):
+        loader = Loader(windows, seed=7, rank=rank, num_ranks=num_ranks, **settings)
+        if state is not None:
+            loader.load_state_dict(state)
+        made = iter(loader)
+        by_rank.append(list(islice(made, steps)))
+        states.append(json.loads(json.dumps(loader.state_dict())))
+        made.close()
+    assert all(one == states[0] for one in states)
+    return [batch for step in zip(*by_rank, strict=True) for batch in step], states[0]
 
 
-def test_one_pass_meets_every_window_in_order(packed):
-    windows = open_windows(packed, "train")
-    seen = [key for batch in batches_once(windows, 4) for key in batch.window_id]
-    assert seen == sorted(seen) and len(seen) == len(windows.rows) == 14
+def test_a_run_stopped_anywhere_goes_on_with_the_uninterrupted_order(windows):
+    """50 stops, each resumed by other ranks, batch size and workers; values are compared, not names alone."""
+    draw = random.Random(0)
+    stops = set()
+    for number in range(50):
+        _, state = run(
+            windows, None, draw.randrange(1, 9), num_ranks=draw.randint(1, 3), batch_size=draw.randint(1, 5), prefetch=0
+        )
+        stop, workers, batch_size = state["position"], (0, 0, 1, 0, 2)[number % 5], draw.randint(1, 5)
+        stops.add(stop)
+        num_ranks = 1 + number % 2 if workers else draw.randint(1, 3)
+        found, state = run(
+            windows, state, 6, num_ranks=num_ranks, batch_size=batch_size, workers=workers, prefetch=draw.randint(0, 2)
+        )
+        assert state["position"] == stop + 6 * num_ranks * batch_size
+        for place, batch in enumerate(found):
+            start = stop + place * batch_size
+            assert_holds(batch, windows, stream_indices(14, 7, start, start + batch_size))
+    assert len(stops) > 20 and {stop % 14 for stop in stops} > set(range(7))
 
 
-def test_prefetching_stops_with_its_reader_and_hands_over_errors(copied):
-    import threading
+def test_what_was_read_ahead_does_not_count_as_taken(windows):
+    loader = Loader(windows, batch_size=2, seed=0, prefetch=4)
+    made = iter(loader)
+    assert loader.state_dict()["position"] == 0
+    next(made), next(made)
+    assert loader.state_dict()["position"] == 4
+    made.close()
+    again = next(iter(loader))
+    assert_holds(again, windows, stream_indices(14, 0, 4, 6))
 
+
+def test_a_state_of_another_stream_is_refused(windows, packed):
+    state = Loader(windows, batch_size=2, seed=0).state_dict()
+    for other, seed, said in (
+        (windows, 1, "seed is 1, but the state to resume from was made with 0"),
+        (open_windows(packed, "test"), 0, "split is 'test'"),
+        (replace(windows, rows=windows.rows[1:]), 0, "num_windows is 13"),
+        (replace(windows, manifest=replace(windows.manifest, index_sha256="0")), 0, "index_sha256 is '0'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            Loader(other, batch_size=2, seed=seed).load_state_dict(state)
+
+
+@given(st.integers(1, 14), st.integers(1, 5), st.integers(1, 5))
+@settings(deadline=None, max_examples=30)
+def test_one_pass_over_ranks_meets_every_window_once(windows, num_windows, batch_size, num_ranks):
+    some = replace(windows, rows=windows.rows[:num_windows])
+    by_rank = [list(batches_once(some, batch_size, rank=rank, num_ranks=num_ranks)) for rank in range(num_ranks)]
+    steps = list(zip(*by_rank, strict=True))  # as many batches on every rank
+    assert [key for step in steps for batch in step for key in batch.window_id] == [
+        row["window_id"] for row in some.rows
+    ]
+    for step in steps:
+        sizes = [len(batch.labels_BKL) for batch in step]
+        assert sizes == [len(batch.window_id) for batch in step]
+        assert max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
+
+
+def test_one_pass_of_one_rank_has_whole_batches_and_a_rest(windows):
+    found = list(batches_once(windows, 4))
+    assert [len(batch.window_id) for batch in found] == [4, 4, 4, 2]
+    assert_holds(found[3], windows, [12, 13])
+
+
+@pytest.fixture
+def no_children() -> Iterator[psutil.Process]:
+    me = psutil.Process()
+    before = set(me.children())
+    yield me
+    assert set(me.children()) <= before
+
+
+def test_workers_end_with_their_reader_and_leave_the_generator_alone(windows, no_children):
+    before = torch.get_rng_state()
+    made = iter(Loader(windows, batch_size=2, seed=0, workers=2))
+    next(made)
+    assert len(no_children.children()) >= 2
+    assert torch.equal(torch.get_rng_state(), before)
+    made.close()
+
+
+def test_batches_of_workers_keep_their_values(windows):
+    made = iter(Loader(windows, batch_size=3, seed=5, workers=2, prefetch=1))
+    kept = list(islice(made, 20))
+    made.close()
+    for step, batch in enumerate(kept):
+        assert_holds(batch, windows, stream_indices(14, 5, 3 * step, 3 * step + 3))
+
+
+def test_prefetching_stops_with_its_reader(windows):
     before = threading.active_count()
-    made = batches(copied, "train", 2, seed=0)
+    made = iter(Loader(windows, batch_size=2, seed=0))
     next(made)
     assert threading.active_count() == before + 1
     made.close()
     assert threading.active_count() == before
-    for shard in copied.glob("*.tar"):
-        shard.write_bytes(b"")
-    with pytest.raises(InputError, match="sample s"):
-        next(batches(copied, "train", 2, seed=0))
 
 
-def replace_member(folder: Path, content: bytes) -> None:
-    """Put `content` into the first member of the first train sample and make the index believe it."""
-    table = pq.read_table(folder / "index.parquet")
-    rows = table.to_pylist()
-    row = min((row for row in rows if row["split"] == "train"), key=lambda row: row["window_id"])
-    path = folder / row["shard"]
-    shard = bytearray(path.read_bytes())
-    with tarfile.open(path) as tar:
-        member = next(iter(tar))
-    size = member.size
-    start = row["offset"] + member.offset_data - member.offset
-    shard[start : start + size] = content.ljust(size, b" ")[:size]
-    path.write_bytes(bytes(shard))
-    sample = shard[row["offset"] : row["offset"] + row["num_bytes"]]
-    crcs = [zlib.crc32(sample) if found is row else found["crc32"] for found in rows]
-    index = table.schema.get_field_index("crc32")
-    table = table.set_column(index, table.schema.field(index), [crcs])
-    pq.write_table(table, folder / "index.parquet")
-    change_manifest(folder, index_sha256=file_sha256(folder / "index.parquet"))
+def test_ranks_outside_their_number_are_refused(windows):
+    with pytest.raises(ValueError, match="rank 2 of 2"):
+        Loader(windows, batch_size=1, seed=0, rank=2, num_ranks=2)
 
 
-def change_manifest(folder: Path, **changes: object) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | changes))
-
-
-def test_pickled_arrays_are_refused(copied):
-    """Invariant 8: an object array would run code when read."""
-
-    class Bomb:
-        def __reduce__(self):
-            return (Path.touch, (copied / "exploded",))
-
-    content = io.BytesIO()
-    np.save(content, np.array([Bomb()], dtype=object), allow_pickle=True)
-    replace_member(copied, content.getvalue())
-    with pytest.raises(InputError, match=r"s0\.tar: sample s0-a-000000: not readable"):
-        load_sample(open_windows(copied, "train"), 0)
-    assert not (copied / "exploded").exists()
-
-
-def test_wrong_shape_in_a_sample_is_named(copied):
-    content = io.BytesIO()
-    np.save(content, np.zeros((3, 3), dtype=np.float16))
-    replace_member(copied, content.getvalue())
-    with pytest.raises(InputError, match=r"sample s0-a-000000: field agent_audio is float16 \[3, 3\], expected"):
-        load_sample(open_windows(copied, "train"), 0)
-
-
-@pytest.mark.parametrize("damage", ["flip", "cut", "gone"])
-def test_damaged_shards_name_shard_and_sample(copied, damage):
-    path = copied / "s0.tar"
-    content = bytearray(path.read_bytes())
-    content[1000] ^= 1
-    if damage == "gone":
-        path.unlink()
-    else:
-        path.write_bytes(content if damage == "flip" else content[:900])
-    with pytest.raises(InputError, match=r"s0\.tar: sample s0-a-000000: ") as caught:
-        load_sample(open_windows(copied, "train"), 0)
-    assert "\n" not in str(caught.value)
-
-
-def test_other_formats_and_fields_are_refused_by_name(copied):
-    fields = json.loads((copied / "manifest.json").read_text())["fields"]
-    wrong = {**fields, "agent_audio": {"dtype": "float32", "shape": [8, 4, 3]}}
-    for changes, said in (
-        ({"format_version": 2}, "manifest.json: window format 2, expected 1"),
-        ({"fields": {**fields, "gaze": fields["labels"]}}, "fields differ from format 1 in: gaze"),
-        ({"fields": wrong}, r"field agent_audio is float32 \[8, 4, 3\], expected float16"),
-        ({"shards": None}, "manifest.json: incomplete"),
-    ):
-        original = (copied / "manifest.json").read_text()
-        change_manifest(copied, **changes)
-        with pytest.raises(InputError, match=said):
-            read_manifest(copied)
-        (copied / "manifest.json").write_text(original)
-
-
-def test_missing_and_unfinished_folders_say_what_to_do(copied, tmp_path):
-    with pytest.raises(InputError, match="no window manifest; run the pack stage"):
-        read_manifest(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="no windows of split 'valid' .splits found: test, train."):
-        open_windows(copied, "valid")
-    with (copied / "index.parquet").open("ab") as file:
-        file.write(b"x")
-    with pytest.raises(InputError, match="packing was interrupted"):
-        open_windows(copied, "train")
-    (copied / "index.parquet").unlink()
-    with pytest.raises(InputError, match="index.parquet: cannot be read"):
-        open_windows(copied, "train")
-    (copied / "manifest.json").write_text("{")
-    with pytest.raises(InputError, match="manifest.json: not a window manifest"):
-        read_manifest(copied)
-
-
-def test_shards_open_as_plain_webdataset(packed):
-    import webdataset
-
-    paths = [str(packed / shard["path"]) for shard in read_manifest(packed).shards if shard["split"] == "train"]
-    found = {sample["__key__"]: sample for sample in webdataset.WebDataset(paths, shardshuffle=False).decode()}
-    windows = open_windows(packed, "train")
-    assert sorted(found) == [row["window_id"] for row in windows.rows]
-    for index, row in enumerate(windows.rows):
-        for name, array in load_sample(windows, index).items():
-            np.testing.assert_array_equal(found[row["window_id"]][f"{name}.npy"], array)
-
-
-def test_shards_open_as_a_hugging_face_dataset(packed, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
-    import datasets
-
-    paths = [str(packed / shard["path"]) for shard in read_manifest(packed).shards if shard["split"] == "test"]
-    found = list(datasets.load_dataset("webdataset", data_files=paths, split="train", streaming=True))
-    windows = open_windows(packed, "test")
-    assert sorted(sample["__key__"] for sample in found) == [row["window_id"] for row in windows.rows]
-    by_key = {sample["__key__"]: sample for sample in found}
-    for index, row in enumerate(windows.rows):
-        for name, array in load_sample(windows, index).items():
-            np.testing.assert_array_equal(np.asarray(by_key[row["window_id"]][f"{name}.npy"]), array)
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_are_pinned_where_cuda_is(windows, workers):
+    made = iter(Loader(windows, batch_size=3, seed=0, workers=workers))
+    batch = next(made)
+    made.close()
+    assert all(value.is_pinned() for value in vars(batch).values() if isinstance(value, torch.Tensor))
+    assert_holds(batch.to("cuda", non_blocking=True).to("cpu"), windows, stream_indices(14, 0, 0, 3))

@@ -1,8 +1,10 @@
-"""Window shards -> Batch: what the pack stage wrote, checked, in an order fixed by a seed, resumable at any step.
+"""Window shards -> Batch: what the pack stage wrote, in an order fixed by a seed, resumable at any sample.
 
-A folder of windows holds `manifest.json` (format version, fields, shards), `index.parquet` (one row per window: split,
-shard, byte range, checksum) and one tar per session. A sample is read by its byte range alone, so the order is a
-global shuffle and no shard is read through for one window of it.
+Training is one endless stream of windows, epoch after epoch, each a permutation of the split that depends on the seed
+and the epoch's number alone. A position in it is a count of windows, taken by all ranks together. Every step takes
+`num_ranks * batch_size` windows from it, rank r the r-th `batch_size` of them, so which windows come next depends on
+neither ranks, batch size nor workers, and any of them may change where a run goes on. Epochs follow each other without
+a seam: none drops its last windows or pads them, and a batch may hold the end of one and the start of the next.
 
 The shards are plain WebDataset tars; other loaders read them as they are:
 
@@ -15,77 +17,38 @@ Shape suffixes: B windows, K units, N=4 audio latents per unit, C channels, H an
 slots, L=4 labels. Field layout, fixed by WINDOW_FORMAT: `FIELDS`.
 """
 
-import hashlib
-import io
-import itertools
-import json
 import queue
-import tarfile
 import threading
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
+from torch.utils.data import DataLoader
 
 from wanstreamer.errors import InputError
+from wanstreamer.shards import ShardReader, load_sample
+from wanstreamer.windows import (
+    FIELDS,
+    LABELS,
+    WINDOW_FORMAT,
+    Manifest,
+    Windows,
+    is_remote,
+    open_windows,
+    read_manifest,
+)
 
-WINDOW_FORMAT = 1
+__all__ = [
+    "FIELDS", "LABELS", "WINDOW_FORMAT", "Batch", "Loader", "Manifest", "Windows", "batches", "batches_once",
+    "epoch_order", "load_batch", "load_sample", "open_windows", "read_manifest", "stream_indices",
+]  # fmt: skip
 
-# Field -> (dtype on disk, dimensions). K units come first everywhere.
-FIELDS: dict[str, tuple[str, str]] = {
-    "agent_audio": ("float16", "KNC"),
-    "agent_audio_known": ("bool", "K"),
-    "agent_text": ("int32", "KS"),
-    "agent_text_known": ("bool", "K"),
-    "agent_video": ("float16", "KCHW"),
-    "agent_video_known": ("bool", "K"),
-    "labels": ("int32", "KL"),
-    "user_audio": ("float16", "KNC"),
-    "user_audio_known": ("bool", "K"),
-    "user_text": ("int32", "KS"),
-    "user_text_known": ("bool", "K"),
-    "user_video": ("float16", "KCHW"),
-    "user_video_known": ("bool", "K"),
-}
-LABELS = ("agent_speech_ms", "user_speech_ms", "agent_backchannel", "agent_interruption_role")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What one folder of windows holds; `window_units` K and the text ids are the model's business too."""
-
-    folder: Path
-    format_version: int
-    window_units: int
-    field_shapes: dict[str, tuple[int, ...]]
-    vocab_size: int
-    text_slots: int
-    blank_id: int
-    missing_id: int
-    begin_id: int
-    text_lead_units: int
-    tokenizer_sha256: str  # of the tokenizer.json that made the text ids
-    audio_codec: str | None  # sha256 of the VAE weights that made the latents; null: no audio in any window
-    video_codec: str | None
-    index_sha256: str
-    shards: tuple[dict[str, Any], ...]  # path, num_windows, num_bytes, sha256, split
-    hours: dict[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Windows:
-    """The windows of one split: a manifest and index rows sorted by window_id."""
-
-    manifest: Manifest
-    split: str
-    rows: list[dict[str, Any]]
+TORCH_DTYPES = {"float16": torch.float32, "int32": torch.int64, "bool": torch.bool}  # on disk -> in a batch
 
 
 @dataclass(kw_only=True)
@@ -111,153 +74,19 @@ class Batch:
     labels_BKL: torch.Tensor
     window_id: list[str]
 
-    def to(self, device: torch.device | str) -> "Batch":
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
+        """`non_blocking` copies to a GPU while this process goes on, where the batch is pinned."""
         moved: dict[str, Any] = {
-            name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)
+            name: value.to(device, non_blocking=non_blocking)
+            for name, value in vars(self).items()
+            if isinstance(value, torch.Tensor)
         }
         return replace(self, **moved)
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read and check `manifest.json`.
-
-    Raises InputError, naming the file, what was found and what was expected, when it is missing, unreadable, of
-    another format version, or names other fields than `FIELDS`.
-    """
-    path = folder / "manifest.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        version = found["format_version"]
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no window manifest; run the pack stage (it is written last)") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a window manifest ({error}); run the pack stage again") from error
-    if version != WINDOW_FORMAT:
-        raise InputError(f"{path}: window format {version!r}, expected {WINDOW_FORMAT}; pack the windows again")
-    try:
-        listed = {name: (item["dtype"], tuple(item["shape"])) for name, item in found["fields"].items()}
-        manifest = Manifest(
-            folder=folder,
-            format_version=version,
-            window_units=found["window_units"],
-            field_shapes={name: shape for name, (_, shape) in listed.items()},
-            vocab_size=found["vocab_size"],
-            text_slots=found["text_slots"],
-            blank_id=found["blank_id"],
-            missing_id=found["missing_id"],
-            begin_id=found["begin_id"],
-            text_lead_units=found["text_lead_units"],
-            tokenizer_sha256=found["tokenizer_sha256"],
-            audio_codec=found["audio_codec"],
-            video_codec=found["video_codec"],
-            index_sha256=found["index_sha256"],
-            shards=tuple(found["shards"]),
-            hours=found["hours"],
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: incomplete ({error!r}); run the pack stage again") from error
-    if set(listed) != set(FIELDS):
-        odd = ", ".join(sorted(set(listed) ^ set(FIELDS)))
-        raise InputError(f"{path}: fields differ from format {WINDOW_FORMAT} in: {odd}; pack the windows again")
-    for name, (dtype, shape) in listed.items():
-        expected, dimensions = FIELDS[name]
-        if dtype != expected or len(shape) != len(dimensions) or shape[0] != manifest.window_units:
-            wanted = f"{expected} with dimensions {dimensions}, K = {manifest.window_units}"
-            raise InputError(
-                f"{path}: field {name} is {dtype} {list(shape)}, expected {wanted}; pack the windows again"
-            )
-    return manifest
-
-
-def open_windows(folder: Path, split: str) -> Windows:
-    """The windows of one split (train, valid or test); no sample is read yet.
-
-    Raises InputError for a folder without a valid manifest or index, or a split without windows.
-    """
-    manifest = read_manifest(folder)
-    path = folder / "index.parquet"
-    try:
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != manifest.index_sha256:
-            raise InputError(
-                f"{path}: not the index its manifest names; packing was interrupted: run the pack stage again"
-            )
-        rows = pq.read_table(pa.BufferReader(content)).to_pylist()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: cannot be read ({type(error).__name__}); run the pack stage again") from error
-    found = sorted((row for row in rows if row["split"] == split), key=lambda row: row["window_id"])
-    if not found:
-        there = ", ".join(sorted({row["split"] for row in rows})) or "none"
-        raise InputError(f"{path}: no windows of split {split!r} (splits found: {there}); add sessions and pack again")
-    return Windows(manifest=manifest, split=split, rows=found)
-
-
-def load_sample(windows: Windows, index: int) -> dict[str, np.ndarray]:
-    """One window: field -> array as on disk (`FIELDS`), by byte range.
-
-    Raises InputError naming shard and sample when the bytes are missing, damaged, pickled or not of the format.
-    """
-    row = windows.rows[index]
-    path = windows.manifest.folder / row["shard"]
-    where = f"{path}: sample {row['window_id']}"
-    try:
-        with path.open("rb") as shard:
-            shard.seek(row["offset"])
-            content = shard.read(row["num_bytes"])
-    except OSError as error:
-        raise InputError(f"{where}: cannot be read ({error.strerror}); run the pack stage again") from error
-    if zlib.crc32(content) != row["crc32"]:
-        raise InputError(f"{where}: damaged (checksum differs); delete the shard and run the pack stage again")
-    sample = {}
-    try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as members:
-            for member in members:
-                name = member.name.removeprefix(row["window_id"] + ".").removesuffix(".npy")
-                held = members.extractfile(member)
-                if held is None or name not in FIELDS:
-                    raise InputError(f"{where}: unexpected member {member.name}; pack the windows again")
-                sample[name] = np.load(io.BytesIO(held.read()), allow_pickle=False)
-    except (tarfile.TarError, ValueError, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{where}: not readable as npy members of a tar ({error}); pack the windows again") from error
-    for name, (dtype, _) in FIELDS.items():
-        if name not in sample:
-            raise InputError(f"{where}: field {name} is missing; pack the windows again")
-        array, shape = sample[name], windows.manifest.field_shapes[name]
-        if array.dtype != dtype or array.shape != shape:
-            found, wanted = f"{array.dtype} {list(array.shape)}", f"{dtype} {list(shape)}"
-            raise InputError(f"{where}: field {name} is {found}, expected {wanted}; pack the windows again")
-    return sample
-
-
-def collate(samples: Sequence[dict[str, np.ndarray]], window_id: Sequence[str]) -> Batch:
-    """Stack samples of equal shape into a Batch."""
-
-    def stack(name: str, dtype: torch.dtype) -> torch.Tensor:
-        return torch.from_numpy(np.stack([sample[name] for sample in samples])).to(dtype)
-
-    return Batch(
-        user_audio_BKNC=stack("user_audio", torch.float32),
-        user_video_BKCHW=stack("user_video", torch.float32),
-        user_text_BKS=stack("user_text", torch.int64),
-        agent_audio_BKNC=stack("agent_audio", torch.float32),
-        agent_video_BKCHW=stack("agent_video", torch.float32),
-        agent_text_BKS=stack("agent_text", torch.int64),
-        user_audio_known_BK=stack("user_audio_known", torch.bool),
-        user_video_known_BK=stack("user_video_known", torch.bool),
-        user_text_known_BK=stack("user_text_known", torch.bool),
-        agent_audio_known_BK=stack("agent_audio_known", torch.bool),
-        agent_video_known_BK=stack("agent_video_known", torch.bool),
-        agent_text_known_BK=stack("agent_text_known", torch.bool),
-        labels_BKL=stack("labels", torch.int64),
-        window_id=list(window_id),
-    )
-
-
 def load_batch(windows: Windows, indices: Sequence[int]) -> Batch:
-    samples = [load_sample(windows, index) for index in indices]
-    return collate(samples, [windows.rows[index]["window_id"] for index in indices])
+    with ShardReader(windows) as reader:
+        return _read_batch(reader, np.empty(len(indices), reader.record_dtype), indices)
 
 
 @lru_cache(maxsize=2)  # a batch spans two epochs at most, unless the split is smaller than a batch
@@ -266,37 +95,196 @@ def epoch_order(num_windows: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(num_windows)
 
 
-def step_indices(num_windows: int, batch_size: int, seed: int, step: int) -> list[int]:
-    """Which windows are in batch `step`. Epochs follow each other without a seam, so none drops its last windows."""
-    places = range(step * batch_size, (step + 1) * batch_size)
-    return [int(epoch_order(num_windows, seed, place // num_windows)[place % num_windows]) for place in places]
+def stream_indices(num_windows: int, seed: int, start: int, stop: int) -> list[int]:
+    """Which windows are at the places `start` to `stop` (exclusive) of the stream."""
+    return [
+        int(epoch_order(num_windows, seed, place // num_windows)[place % num_windows]) for place in range(start, stop)
+    ]
+
+
+class Loader:
+    """Endless training batches of one rank; batch n is the same whatever position the run was resumed from.
+
+    Args:
+        windows: What to read.
+        batch_size: Windows per batch and rank.
+        seed: Of the order.
+        rank: Of this process among `num_ranks`, which all go on from equal positions.
+        num_ranks: Processes that share the stream.
+        workers: Processes that read. 0: this process does, in a thread unless `prefetch` is 0.
+        prefetch: Batches that are read ahead, by each worker where there are some (then at least 1).
+        pin_memory: Whether batches lie in pinned memory; by default where CUDA is.
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        num_ranks: int = 1,
+        workers: int = 0,
+        prefetch: int = 2,
+        pin_memory: bool | None = None,
+    ) -> None:
+        if not 0 <= rank < num_ranks:
+            raise ValueError(f"rank {rank} of {num_ranks}")
+        self.windows = windows
+        self.batch_size, self.seed, self.rank, self.num_ranks = batch_size, seed, rank, num_ranks
+        self.workers, self.prefetch = workers, prefetch
+        self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.position = 0  # windows that all ranks together have taken from the stream
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run stands after the batch it was given last: a JSON object, equal on all ranks."""
+        return self._stream() | {"position": self.position}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`, which any number of ranks, batch size and workers may have written.
+
+        Raises InputError when it counts in another stream: other windows, split or seed.
+        """
+        for name, value in self._stream().items():
+            if state[name] != value:
+                raise InputError(
+                    f"{self.windows.manifest.folder}: {name} is {value!r}, but the state to resume from was made with "
+                    f"{state[name]!r}; resume with the same windows and seed, or start anew"
+                )
+        self.position = state["position"]
+
+    def _stream(self) -> dict[str, Any]:
+        return {
+            "index_sha256": self.windows.manifest.index_sha256,
+            "split": self.windows.split,
+            "num_windows": len(self.windows.rows),
+            "seed": self.seed,
+        }
+
+    def __iter__(self) -> Generator[Batch, None, None]:
+        """Batches from `position` on. Close the iterator (or drop it) to stop what reads ahead."""
+        if self.workers:
+            made = _with_workers(self, max(1, self.prefetch))
+        else:
+            made = _in_process(self)
+            if self.prefetch:
+                made = _read_ahead(made, self.prefetch)
+        try:
+            for batch in made:
+                self.position += self.num_ranks * self.batch_size
+                yield batch
+        finally:
+            made.close()
+
+    def _indices(self) -> Iterator[list[int]]:
+        for start in count(self.position + self.rank * self.batch_size, self.num_ranks * self.batch_size):
+            yield stream_indices(len(self.windows.rows), self.seed, start, start + self.batch_size)
 
 
 def batches(
-    folder: Path, split: str, batch_size: int, seed: int, start_step: int = 0, prefetch: int = 2
+    folder: str | Path, split: str, *, batch_size: int, seed: int, position: int = 0, prefetch: int = 2
 ) -> Iterator[Batch]:
-    """Endless training batches. Batch n is the same whatever `start_step` the run began with.
+    """`Loader` of one rank in this process, from `position` windows on."""
+    loader = Loader(open_windows(folder, split), batch_size=batch_size, seed=seed, prefetch=prefetch)
+    loader.position = position
+    return iter(loader)
 
-    Every window occurs once per epoch; a batch may span two epochs. `prefetch` batches are read ahead in a thread
-    (0: none); close the generator to stop it.
+
+def batches_once(windows: Windows, batch_size: int, *, rank: int = 0, num_ranks: int = 1) -> Iterator[Batch]:
+    """Every window once over all ranks, in index order and without padding.
+
+    All ranks make equally many batches, so that they meet in collective operations; what is left for the last ones is
+    shared evenly, so these are smaller, and empty on some ranks where fewer windows than ranks are left. Weigh by
+    `len(batch.window_id)`.
     """
-    windows = open_windows(folder, split)
-    made = _step_batches(windows, batch_size, seed, start_step)
-    return _read_ahead(made, prefetch) if prefetch else made
+    share = num_ranks * batch_size
+    with ShardReader(windows) as reader:
+        for start in range(0, len(windows.rows), share):
+            left = min(share, len(windows.rows) - start)
+            indices = range(start + left * rank // num_ranks, start + left * (rank + 1) // num_ranks)
+            yield _read_batch(reader, np.empty(len(indices), reader.record_dtype), indices)
 
 
-def batches_once(windows: Windows, batch_size: int) -> Iterator[Batch]:
-    """Every window once, in index order; the last batch may be smaller."""
-    for start in range(0, len(windows.rows), batch_size):
-        yield load_batch(windows, range(start, min(start + batch_size, len(windows.rows))))
+def _read_batch(reader: ShardReader, records: np.ndarray, indices: Sequence[int], *, pin_memory: bool = False) -> Batch:
+    reader.read(indices, records)
+    return _make_batch(records, [reader.windows.rows[index]["window_id"] for index in indices], pin_memory=pin_memory)
 
 
-def _step_batches(windows: Windows, batch_size: int, seed: int, start_step: int) -> Iterator[Batch]:
-    for step in itertools.count(start_step):
-        yield load_batch(windows, step_indices(len(windows.rows), batch_size, seed, step))
+def _make_batch(records: np.ndarray, window_id: list[str], *, pin_memory: bool) -> Batch:
+    """A batch of its own memory from records that may be overwritten afterwards."""
+    made: dict[str, Any] = {}
+    for name, (dtype, dimensions) in FIELDS.items():
+        found = torch.from_numpy(records[name])
+        made[f"{name}_B{dimensions}"] = torch.empty(
+            found.shape, dtype=TORCH_DTYPES[dtype], pin_memory=pin_memory
+        ).copy_(found)
+    return Batch(**made, window_id=window_id)
 
 
-def _read_ahead(made: Iterator[Batch], depth: int) -> Iterator[Batch]:
+def _in_process(loader: Loader) -> Generator[Batch, None, None]:
+    with ShardReader(loader.windows) as reader:
+        records = np.empty(loader.batch_size, reader.record_dtype)
+        for indices in loader._indices():
+            yield _read_batch(reader, records, indices, pin_memory=loader.pin_memory)
+
+
+class _Slots:
+    """What a worker does: read the windows of a task into a slot of shared memory.
+
+    Only numbers pass between the processes: memory that is shared anew for every batch, as `DataLoader` does with
+    tensors, costs several times what reading does.
+    """
+
+    def __init__(self, windows: Windows, slots: torch.Tensor) -> None:
+        self.windows, self.slots = windows, slots
+        self.reader: ShardReader | None = None  # of the worker; open files are not for sharing
+
+    def __getitem__(self, task: tuple[int, list[int]]) -> tuple[int, list[int], InputError | None]:
+        slot, indices = task
+        if self.reader is None:
+            self.reader = ShardReader(self.windows)
+        try:
+            self.reader.read(indices, self.slots[slot].numpy().view(self.reader.record_dtype))
+        except InputError as error:  # raised, DataLoader would wrap it in the worker's traceback
+            return slot, indices, error
+        return slot, indices, None
+
+
+def _as_it_is(read: Any) -> Any:
+    return read
+
+
+def _with_workers(loader: Loader, prefetch: int) -> Generator[Batch, None, None]:
+    """Batches that worker processes read, converted here.
+
+    A slot is free again once its batch is made. DataLoader hands out a task for each result before it returns it, so
+    besides those ahead one more is taken.
+    """
+    windows = loader.windows
+    record_dtype = ShardReader(windows).record_dtype
+    num_slots = prefetch * loader.workers + 1
+    slots = torch.empty(num_slots, loader.batch_size * record_dtype.itemsize, dtype=torch.uint8).share_memory_()
+    results: DataLoader[Any] = DataLoader(
+        _Slots(windows, slots),  # type: ignore[arg-type]
+        sampler=((number % num_slots, indices) for number, indices in enumerate(loader._indices())),  # type: ignore[arg-type]
+        batch_size=None,
+        num_workers=loader.workers,
+        prefetch_factor=prefetch,
+        collate_fn=_as_it_is,
+        generator=torch.Generator(),  # else it would draw from the global one
+        # What fsspec keeps of a store, threads and connections, does not outlive a fork.
+        multiprocessing_context="spawn" if is_remote(windows.manifest.folder) else None,
+    )
+    for slot, indices, error in results:
+        if error is not None:
+            raise error
+        records = slots[slot].numpy().view(record_dtype)
+        yield _make_batch(
+            records, [windows.rows[index]["window_id"] for index in indices], pin_memory=loader.pin_memory
+        )
+
+
+def _read_ahead(made: Generator[Batch, None, None], depth: int) -> Generator[Batch, None, None]:
     """Run `made` in a thread; its exception is raised here, in its place."""
     ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=depth)
     stopped = threading.Event()

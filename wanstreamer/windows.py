@@ -1,0 +1,182 @@
+"""A folder of windows: its manifest and index, read and checked; no sample is read here.
+
+The folder holds `manifest.json` (format version, fields, shards), `index.parquet` (one row per window: split, shard,
+byte range, checksum) and one tar per session. It may be local or on anything that fsspec opens (`s3://bucket/windows`).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from upath import UPath
+
+from wanstreamer.errors import InputError
+
+WINDOW_FORMAT = 1
+
+# Field -> (dtype on disk, dimensions). K units come first everywhere.
+FIELDS: dict[str, tuple[str, str]] = {
+    "agent_audio": ("float16", "KNC"),
+    "agent_audio_known": ("bool", "K"),
+    "agent_text": ("int32", "KS"),
+    "agent_text_known": ("bool", "K"),
+    "agent_video": ("float16", "KCHW"),
+    "agent_video_known": ("bool", "K"),
+    "labels": ("int32", "KL"),
+    "user_audio": ("float16", "KNC"),
+    "user_audio_known": ("bool", "K"),
+    "user_text": ("int32", "KS"),
+    "user_text_known": ("bool", "K"),
+    "user_video": ("float16", "KCHW"),
+    "user_video_known": ("bool", "K"),
+}
+LABELS = ("agent_speech_ms", "user_speech_ms", "agent_backchannel", "agent_interruption_role")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What one folder of windows holds; `window_units` K and the text ids are the model's business too."""
+
+    folder: Path
+    format_version: int
+    window_units: int
+    field_shapes: dict[str, tuple[int, ...]]
+    vocab_size: int
+    text_slots: int
+    blank_id: int
+    missing_id: int
+    begin_id: int
+    text_lead_units: int
+    tokenizer_sha256: str  # of the tokenizer.json that made the text ids
+    audio_codec: str | None  # sha256 of the VAE weights that made the latents; null: no audio in any window
+    video_codec: str | None
+    index_sha256: str
+    shards: tuple[dict[str, Any], ...]  # path, num_windows, num_bytes, sha256, split
+    hours: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """The windows of one split: a manifest and index rows sorted by window_id."""
+
+    manifest: Manifest
+    split: str
+    rows: list[dict[str, Any]]
+
+
+def folder_at(name: str | Path) -> Path:
+    """A local path as it is; `protocol://...` as a `UPath`, which offers what a `Path` does.
+
+    Raises InputError for a protocol that fsspec does not know or whose package is not installed.
+    """
+    if not isinstance(name, str) or "://" not in name:
+        return Path(name) if isinstance(name, str) else name
+    with explained(name):
+        place: Any = UPath(name)
+        place.fs.invalidate_cache()  # what an earlier run of this process has seen
+    return cast(Path, place)
+
+
+def is_remote(place: str | Path) -> bool:
+    return not isinstance(place, Path)
+
+
+@contextmanager
+def explained(place: str | Path) -> Iterator[None]:
+    """What fails in a store, whose libraries raise errors of many kinds, as one line; local errors are left alone."""
+    try:
+        yield
+    except (InputError, FileNotFoundError):
+        raise
+    except Exception as error:
+        if not is_remote(place):
+            raise
+        said = " ".join(str(error).split()) or "no reason given"
+        remedy = "check the address, the network and the credentials"
+        raise InputError(f"{place}: cannot be read ({type(error).__name__}: {said}); {remedy}") from error
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """Read and check `manifest.json`.
+
+    Raises InputError, naming the file, what was found and what was expected, when it is missing, unreadable, of
+    another format version, or names other fields than `FIELDS`.
+    """
+    folder = folder_at(folder)
+    path = folder / "manifest.json"
+    try:
+        with explained(path):
+            content = path.read_bytes()
+        found = json.loads(content)
+        version = found["format_version"]
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no window manifest; run the pack stage (it is written last)") from error
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a window manifest ({error}); run the pack stage again") from error
+    if version != WINDOW_FORMAT:
+        raise InputError(f"{path}: window format {version!r}, expected {WINDOW_FORMAT}; pack the windows again")
+    try:
+        listed = {name: (item["dtype"], tuple(item["shape"])) for name, item in found["fields"].items()}
+        manifest = Manifest(
+            folder=folder,
+            format_version=version,
+            window_units=found["window_units"],
+            field_shapes={name: shape for name, (_, shape) in listed.items()},
+            vocab_size=found["vocab_size"],
+            text_slots=found["text_slots"],
+            blank_id=found["blank_id"],
+            missing_id=found["missing_id"],
+            begin_id=found["begin_id"],
+            text_lead_units=found["text_lead_units"],
+            tokenizer_sha256=found["tokenizer_sha256"],
+            audio_codec=found["audio_codec"],
+            video_codec=found["video_codec"],
+            index_sha256=found["index_sha256"],
+            shards=tuple(found["shards"]),
+            hours=found["hours"],
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: incomplete ({error!r}); run the pack stage again") from error
+    if set(listed) != set(FIELDS):
+        odd = ", ".join(sorted(set(listed) ^ set(FIELDS)))
+        raise InputError(f"{path}: fields differ from format {WINDOW_FORMAT} in: {odd}; pack the windows again")
+    for name, (dtype, shape) in listed.items():
+        expected, dimensions = FIELDS[name]
+        if dtype != expected or len(shape) != len(dimensions) or shape[0] != manifest.window_units:
+            wanted = f"{expected} with dimensions {dimensions}, K = {manifest.window_units}"
+            raise InputError(
+                f"{path}: field {name} is {dtype} {list(shape)}, expected {wanted}; pack the windows again"
+            )
+    return manifest
+
+
+def open_windows(folder: str | Path, split: str) -> Windows:
+    """The windows of one split (train, valid or test); no sample is read yet.
+
+    Raises InputError for a folder without a valid manifest or index, or a split without windows.
+    """
+    manifest = read_manifest(folder)
+    path = manifest.folder / "index.parquet"
+    try:
+        with explained(path):
+            content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != manifest.index_sha256:
+            raise InputError(
+                f"{path}: not the index its manifest names; packing was interrupted: run the pack stage again"
+            )
+        rows = pq.read_table(pa.BufferReader(content)).to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path}: cannot be read ({type(error).__name__}); run the pack stage again") from error
+    found = sorted((row for row in rows if row["split"] == split), key=lambda row: row["window_id"])
+    if not found:
+        there = ", ".join(sorted({row["split"] for row in rows})) or "none"
+        raise InputError(f"{path}: no windows of split {split!r} (splits found: {there}); add sessions and pack again")
+    return Windows(manifest=manifest, split=split, rows=found)
