@@ -85,7 +85,7 @@ def run(data: Path, params: PackParams, *, workers: int) -> dict[str, object]:
             f"{data / 'tables' / 'rejections' / 'pack.parquet'}: no window could be made ({reasons}); mend what the "
             "reasons name, or add dyads of at least pack.window_units units"
         )
-    hours = _write_index(data, params, rows, shapes, codecs, tokenizer)
+    hours = write_index(data, params, rows, shapes, codecs, tokenizer)
     done = {row["session_id"] for row in rows}
     return {
         **counts,
@@ -325,7 +325,7 @@ def _count_masks(jobs: Iterable[Job], params: PackParams) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _write_index(
+def write_index(
     data: Path,
     params: PackParams,
     rows: Sequence[Mapping[str, Any]],

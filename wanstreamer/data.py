@@ -19,6 +19,7 @@ slots, L=4 labels. Field layout, fixed by WINDOW_FORMAT: `FIELDS`.
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -48,6 +49,7 @@ __all__ = [
     "epoch_order", "load_batch", "load_sample", "open_windows", "read_manifest", "stream_indices",
 ]  # fmt: skip
 
+ANNOUNCED_BATCHES = 2  # to the kernel, ahead of their reading
 TORCH_DTYPES = {"float16": torch.float32, "int32": torch.int64, "bool": torch.bool}  # on disk -> in a batch
 
 
@@ -176,9 +178,14 @@ class Loader:
         finally:
             made.close()
 
-    def _indices(self) -> Iterator[list[int]]:
+    def _indices(self, reader: ShardReader) -> Generator[list[int], None, None]:
+        """Batches from `position` on; their windows are announced to `reader` some batches before."""
+        waiting: deque[list[int]] = deque()
         for start in count(self.position + self.rank * self.batch_size, self.num_ranks * self.batch_size):
-            yield stream_indices(len(self.windows.rows), self.seed, start, start + self.batch_size)
+            waiting.append(stream_indices(len(self.windows.rows), self.seed, start, start + self.batch_size))
+            reader.announce(waiting[-1])
+            if len(waiting) > ANNOUNCED_BATCHES:
+                yield waiting.popleft()
 
 
 def batches(
@@ -224,7 +231,7 @@ def _make_batch(records: np.ndarray, window_id: list[str], *, pin_memory: bool) 
 def _in_process(loader: Loader) -> Generator[Batch, None, None]:
     with ShardReader(loader.windows) as reader:
         records = np.empty(loader.batch_size, reader.record_dtype)
-        for indices in loader._indices():
+        for indices in loader._indices(reader):
             yield _read_batch(reader, records, indices, pin_memory=loader.pin_memory)
 
 
@@ -261,12 +268,13 @@ def _with_workers(loader: Loader, prefetch: int) -> Generator[Batch, None, None]
     besides those ahead one more is taken.
     """
     windows = loader.windows
-    record_dtype = ShardReader(windows).record_dtype
+    reader = ShardReader(windows)  # to announce what workers will read
+    record_dtype = reader.record_dtype
     num_slots = prefetch * loader.workers + 1
     slots = torch.empty(num_slots, loader.batch_size * record_dtype.itemsize, dtype=torch.uint8).share_memory_()
     results: DataLoader[Any] = DataLoader(
         _Slots(windows, slots),  # type: ignore[arg-type]
-        sampler=((number % num_slots, indices) for number, indices in enumerate(loader._indices())),  # type: ignore[arg-type]
+        sampler=((number % num_slots, indices) for number, indices in enumerate(loader._indices(reader))),  # type: ignore[arg-type]
         batch_size=None,
         num_workers=loader.workers,
         prefetch_factor=prefetch,
@@ -275,13 +283,14 @@ def _with_workers(loader: Loader, prefetch: int) -> Generator[Batch, None, None]
         # What fsspec keeps of a store, threads and connections, does not outlive a fork.
         multiprocessing_context="spawn" if is_remote(windows.manifest.folder) else None,
     )
-    for slot, indices, error in results:
-        if error is not None:
-            raise error
-        records = slots[slot].numpy().view(record_dtype)
-        yield _make_batch(
-            records, [windows.rows[index]["window_id"] for index in indices], pin_memory=loader.pin_memory
-        )
+    with reader:
+        for slot, indices, error in results:
+            if error is not None:
+                raise error
+            records = slots[slot].numpy().view(record_dtype)
+            yield _make_batch(
+                records, [windows.rows[index]["window_id"] for index in indices], pin_memory=loader.pin_memory
+            )
 
 
 def _read_ahead(made: Generator[Batch, None, None], depth: int) -> Generator[Batch, None, None]:

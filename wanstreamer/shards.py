@@ -8,9 +8,10 @@ long for a plain tar header, members in another order) is parsed by the standard
 
 import io
 import math
+import os
 import tarfile
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from types import TracebackType
 from typing import Any
 
@@ -55,6 +56,15 @@ class ShardReader:
         while self._files:
             self._files.popitem()[1].close()
 
+    def announce(self, indices: Sequence[int]) -> None:
+        """Let the kernel fetch the samples from a local disk while others are worked on: random reads alone wait."""
+        if is_remote(self.windows.manifest.folder) or not hasattr(os, "posix_fadvise"):
+            return
+        for row in (self.windows.rows[index] for index in indices):
+            with suppress(OSError):  # `read` will say it
+                descriptor = self._open(row["shard"]).fileno()
+                os.posix_fadvise(descriptor, row["offset"], row["num_bytes"], os.POSIX_FADV_WILLNEED)
+
     def read(self, indices: Sequence[int], records: np.ndarray) -> None:
         """Fill `records` (contiguous, `record_dtype`, one per index) with the samples at `indices` of the split.
 
@@ -84,18 +94,21 @@ class ShardReader:
     def _where(self, row: dict[str, Any]) -> str:
         return f"{self.windows.manifest.folder / row['shard']}: sample {row['window_id']}"
 
+    def _open(self, name: str) -> io.FileIO:
+        file = self._files.pop(name, None)
+        if file is None:
+            if len(self._files) == MAX_OPEN_SHARDS:
+                self._files.pop(next(iter(self._files))).close()
+            file = io.FileIO(self.windows.manifest.folder / name)
+        self._files[name] = file  # last: the first of the dictionary is the one not used for longest
+        return file
+
     def _read_local(self, row: dict[str, Any], room: memoryview) -> memoryview:
         """The sample's bytes, in `room` where they fit; fewer where the shard ends early."""
         if row["num_bytes"] != len(room):
             room = memoryview(bytearray(row["num_bytes"]))
-        name = row["shard"]
         try:
-            file = self._files.pop(name, None)
-            if file is None:
-                if len(self._files) == MAX_OPEN_SHARDS:
-                    self._files.pop(next(iter(self._files))).close()
-                file = io.FileIO(self.windows.manifest.folder / name)
-            self._files[name] = file  # last: the first of the dictionary is the one not used for longest
+            file = self._open(row["shard"])
             file.seek(row["offset"])
             return room[: file.readinto(room)]
         except OSError as error:

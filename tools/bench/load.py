@@ -1,0 +1,269 @@
+"""How fast windows become batches, beside other loaders: `python -m tools.bench load`.
+
+The same windows, shuffled, in batches of the same size as the same tensors; what each peer is given is in
+tools/bench/loaders.py, and to write it in the peer's format is not counted. They take turns, `--rounds` times; a round
+is an epoch of each. All this happens in one process with one torch thread, and 0, 1 or 2 workers.
+
+Warm: the loaders and their workers stay, an epoch before the rounds fills the page cache, and the clock starts with
+the ninth batch of an epoch, so that filling buffers again does not count. Cold: each epoch has a new loader, the kernel
+was asked before it to forget the files' pages (posix_fadvise, DONTNEED; what a host or a disk keeps is still there),
+and the clock starts with the epoch. Without `--data` windows of random latents are made as the pack stage writes them.
+"""
+
+import argparse
+import gc
+import os
+import platform
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.files import file_sha256, write_bytes_atomic
+from pipelines.pack import TOKENIZER_PATH, PackParams, sample_bytes, write_index
+from pipelines.tokenizer import fit_tokenizer, load_tokenizer
+from tools.bench.loaders import PEERS, Arrays
+from wanstreamer.data import FIELDS, LABELS, Batch, Loader, Windows, open_windows
+from wanstreamer.errors import InputError
+
+AUDIO_SHAPE, VIDEO_SHAPE = (4, 16), (32, 3, 4)  # of the `tiny` scale's latents
+SESSION_WINDOWS = 64  # in a made shard: some minutes of a dyad
+START_BATCHES = 8
+INSTALL = "uv pip install -e '.[bench]' -c constraints.txt"
+PACKAGES = ("torch", "webdataset", "mosaicml-streaming", "litdata")
+
+
+def make_windows(data: Path, number: int) -> None:
+    """`number` train windows of seeded noise below `data`, as the pack stage writes them."""
+    params, random = PackParams(), np.random.default_rng(0)
+    tokens = fit_tokenizer(["yes", "no"], params.vocab_size)
+    write_bytes_atomic(data / TOKENIZER_PATH, tokens.to_str().encode())
+    (data / "windows").mkdir()
+    trailing = {
+        "K": (), "KNC": AUDIO_SHAPE, "KCHW": VIDEO_SHAPE, "KS": (params.text_slots,), "KL": (len(LABELS),)
+    }  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    for first in range(0, number, SESSION_WINDOWS):
+        key, content = f"talk-{first // SESSION_WINDOWS:04d}", b""
+        made: list[dict[str, Any]] = []
+        for place in range(min(SESSION_WINDOWS, number - first)):
+            window_id, sample = f"{key}-a-{16 * place:06d}", {}
+            for name, (dtype, dimensions) in FIELDS.items():
+                shape = (params.window_units, *trailing[dimensions])
+                found = random.standard_normal(shape) if dtype == "float16" else random.integers(0, 2, shape)
+                sample[name] = found.astype(dtype)
+            written = sample_bytes(window_id, sample)
+            made.append(
+                {
+                    "window_id": window_id, "session_id": key, "split": "train", "agent": "a", "user": "b",
+                    "agent_speaker_id": "p0", "user_speaker_id": "p1", "start_unit": 16 * place,
+                    "num_units": params.window_units, "shard": f"windows/{key}.tar", "offset": len(content),
+                    "num_bytes": len(written), "crc32": zlib.crc32(written), "agent_speech_ms": 0,
+                    "user_audio_masked_units": 0, "agent_audio_masked_units": 0, "licence": None, "consent": None,
+                }
+            )  # fmt: skip
+            content += written
+        path = data / "windows" / f"{key}.tar"
+        path.write_bytes(content + bytes(1024))
+        sha256 = file_sha256(path)
+        rows += [row | {"shard_sha256": sha256} for row in made]
+    codecs: dict[str, str | None] = {"audio": None, "video": None}
+    shapes = {"audio": AUDIO_SHAPE, "video": VIDEO_SHAPE}
+    write_index(data, params, rows, shapes, codecs, load_tokenizer(data / TOKENIZER_PATH))
+
+
+class Ours:
+    """Our loader as the peers are: an iterable of epochs."""
+
+    def __init__(self, windows: Windows, batch_size: int, workers: int) -> None:
+        # Without workers nobody reads ahead: the peers have no thread either.
+        self.batches = iter(Loader(windows, batch_size=batch_size, seed=0, workers=workers, prefetch=2 * bool(workers)))
+        self.epoch_batches = len(windows.rows) // batch_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        return islice(self.batches, self.epoch_batches)
+
+
+Opens = Callable[[int], Iterable[Arrays | Batch]]
+
+
+def epoch_rate(loader: Iterable[Arrays | Batch], *, start_batches: int) -> float:
+    """Samples per second over an epoch without its first `start_batches`."""
+    taken, began_s = 0, time.perf_counter()
+    for number, batch in enumerate(loader, start=1):
+        taken += len(batch.labels_BKL if isinstance(batch, Batch) else batch["labels"])
+        if number == start_batches:
+            taken, began_s = 0, time.perf_counter()
+    return taken / (time.perf_counter() - began_s)
+
+
+def forget_pages(folder: Path) -> None:
+    """Let the kernel drop what it holds of the folder's files."""
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)  # pages not yet written would stay
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+
+
+def take_turns(
+    loaders: dict[str, tuple[Opens, Path]], *, workers: int, cold: bool, rounds: int
+) -> dict[str, list[float]]:
+    """Name -> samples per second of each round; loaders are name -> how to open them, and their files."""
+    rates: dict[str, list[float]] = {name: [] for name in loaders}
+    kept = {} if cold else {name: opens(workers) for name, (opens, _) in loaders.items()}
+    for loader in kept.values():
+        epoch_rate(loader, start_batches=START_BATCHES)
+    for number in range(rounds):
+        for name in list(loaders)[:: -1 if number % 2 else 1]:
+            opens, folder = loaders[name]
+            if cold:
+                forget_pages(folder)
+                rates[name].append(epoch_rate(opens(workers), start_batches=0))
+                gc.collect()  # iterators of peers lie in cycles, and their workers with them
+            else:
+                rates[name].append(epoch_rate(kept[name], start_batches=START_BATCHES))
+    return rates
+
+
+def compare(
+    windows: Windows, scratch: Path, *, batch_size: int, workers: Sequence[int], rounds: int,
+    on_step: Callable[[str], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Take turns; returns what `--json` prints."""
+    loaders: dict[str, tuple[Opens, Path]] = {
+        "ours": (lambda count: Ours(windows, batch_size, count), windows.manifest.folder)
+    }
+    for name, peer in PEERS.items():
+        if not peer.installed:
+            on_step(f"{name} is not installed and left out; {INSTALL}")
+            continue
+        on_step(f"writing for {name}")
+        folder = scratch / peer.module
+        peer.convert(windows, folder)
+        opens = _opener(name, windows, folder, batch_size)
+        loaders[name] = (opens, folder if folder.exists() else windows.manifest.folder)
+    rows = []
+    for cold in (False, True) if hasattr(os, "posix_fadvise") else (False,):
+        for count in workers:
+            on_step(f"{'cold' if cold else 'warm'} cache, {count} workers")
+            rates = take_turns(loaders, workers=count, cold=cold, rounds=rounds)
+            gc.collect()
+            for name, found in rates.items():
+                ratios = [ours / theirs for ours, theirs in zip(rates["ours"], found, strict=True)]
+                rows.append(
+                    {
+                        "cache": "cold" if cold else "warm", "workers": count, "loader": name,
+                        "samples_per_s": [round(rate, 1) for rate in found], "median": round(statistics.median(found)),
+                        "ours_to_it": round(statistics.median(ratios), 2),
+                    }
+                )  # fmt: skip
+    return {
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "versions": {name: version(name) for name in PACKAGES if _has(name)},
+        "windows": len(windows.rows),
+        "window_bytes": windows.rows[0]["num_bytes"],
+        "batch_size": batch_size,
+        "rounds": rounds,
+        "missing": [name for name, peer in PEERS.items() if not peer.installed],
+        "ratio_to_best_peer": min(
+            row["ours_to_it"] for row in rows if row["cache"] == "warm" and row["loader"] != "ours"
+        ),
+        "rows": rows,
+    }
+
+
+def _opener(name: str, windows: Windows, folder: Path, batch_size: int) -> Opens:
+    return lambda workers: PEERS[name].open(windows, folder, batch_size, workers)
+
+
+def _has(package: str) -> bool:
+    try:
+        version(package)
+    except ImportError:
+        return False
+    return True
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch's threads wait for each other where others use the cores; the peers lose most by it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser("load", help="our loader beside other loaders", description=__doc__)
+    command.add_argument("--data", type=Path, help="folder with windows (default: windows of random latents)")
+    command.add_argument("--windows", type=int, default=2048, help="number of random windows (default: 2048)")
+    command.add_argument("--batch-size", type=int, default=16, help="windows in a batch (default: 16)")
+    command.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="(default: 0 1 2)")
+    command.add_argument("--rounds", type=int, default=5, help="epochs of each, in turns (default: 5)")
+    command.set_defaults(run=run, show=show)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    if args.rounds < 1 or min(args.workers) < 0 or args.batch_size < 1:
+        raise InputError("bench load: expected 1 or more rounds and windows in a batch, 0 or more workers")
+    console = Console(stderr=True)
+    scratch = Path(tempfile.mkdtemp(prefix="bench-load-"))
+    try:
+        if args.data is None:
+            make_windows(scratch / "data", args.windows)
+        windows = open_windows((args.data or scratch / "data").resolve() / "windows", "train")
+        fewest = (START_BATCHES + 1) * args.batch_size
+        if len(windows.rows) < fewest:
+            raise InputError(f"bench load: {len(windows.rows)} windows; expected {fewest} or more at this batch size")
+        # The peers print, to where `--json` goes, and warn of packages they would like.
+        with redirect_stdout(sys.stderr), warnings.catch_warnings(), one_thread():
+            warnings.simplefilter("ignore")
+            return compare(
+                windows, scratch, batch_size=args.batch_size, workers=args.workers, rounds=args.rounds,
+                on_step=lambda said: console.print(said, highlight=False),
+            )  # fmt: skip
+    finally:
+        shutil.rmtree(scratch)
+
+
+def show(found: dict[str, Any]) -> None:
+    console = Console()
+    table = Table(
+        box=SIMPLE_HEAD, title_justify="left",
+        title=f"samples per second: {found['windows']} windows of {found['window_bytes'] // 1000} kB, shuffled, in "
+        f"batches of {found['batch_size']}; {found['rounds']} rounds, {found['machine']['cores']} cores",
+    )  # fmt: skip
+    for name in ("cache", "workers", "loader", "median", "lowest", "highest", "ours / it"):
+        table.add_column(name, justify="left" if name in ("cache", "loader") else "right")
+    for row in found["rows"]:
+        rates = row["samples_per_s"]
+        ratio = "" if row["loader"] == "ours" else f"{row['ours_to_it']:.2f}"
+        table.add_row(
+            row["cache"], str(row["workers"]), row["loader"], str(row["median"]), str(round(min(rates))),
+            str(round(max(rates))), ratio,
+        )  # fmt: skip
+    console.print(table)
+    for name in found["missing"]:
+        console.print(f"{name} is not installed and left out; {INSTALL}", highlight=False)
+    console.print(
+        f"ratio to the best peer, warm, at equal workers: {found['ratio_to_best_peer']:.2f} at the least",
+        highlight=False,
+    )
