@@ -30,7 +30,10 @@ from wanstreamer.sequence import BEGIN, BLANK, MISSING
 from wanstreamer.train.duplex import Row, TrainConfig, train
 
 # The files whose code decides the result: a state made by other code is not continued.
-CODE = ("checkpoint", "data", "flow", "model", "perception", "prior", "sequence", "shards", "train/duplex", "windows")
+CODE = (
+    "batch", "checkpoint", "data", "flow", "model", "perception", "prior", "sequence", "shards", "train/duplex",
+    "windows",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

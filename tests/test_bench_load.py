@@ -10,7 +10,8 @@ import torch
 
 from tools.bench import load
 from tools.bench.loaders import PEERS
-from wanstreamer.data import FIELDS, TORCH_DTYPES, Windows, load_batch, open_windows
+from wanstreamer.batch import TORCH_DTYPES
+from wanstreamer.data import FIELDS, Windows, load_batch, open_windows
 from wanstreamer.errors import InputError
 
 

@@ -208,8 +208,9 @@ def test_damaged_shards_name_shard_and_sample(copied, damage, said, workers):
     with pytest.raises(InputError, match=rf"s0\.tar: sample s0-a-000000: {said}$"):
         load_sample(windows, 0)
     windows = dataclasses.replace(windows, rows=windows.rows[:1])
-    with pytest.raises(InputError, match=rf"s0\.tar: sample s0-a-000000: {said}$"):
+    with pytest.raises(InputError, match=rf"s0\.tar: sample s0-a-000000: {said}$") as caught:
         next(iter(Loader(windows, batch_size=1, seed=0, workers=workers)))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.fixture

@@ -12,16 +12,12 @@ The shards are plain WebDataset tars; other loaders read them as they are:
     datasets.load_dataset("webdataset", data_files=paths, split="train", streaming=True)   # the same field names
 
 (`split="train"` is the only name `datasets` gives to plain files; choose `paths` by `split` in manifest.json.)
-
-Shape suffixes: B windows, K units, N=4 audio latents per unit, C channels, H and W latent rows and columns, S text
-slots, L=4 labels. Field layout, fixed by WINDOW_FORMAT: `FIELDS`.
 """
 
 import queue
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -31,6 +27,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from wanstreamer.batch import Batch, make_batch
 from wanstreamer.errors import InputError
 from wanstreamer.shards import ShardReader, load_sample
 from wanstreamer.windows import (
@@ -50,40 +47,6 @@ __all__ = [
 ]  # fmt: skip
 
 ANNOUNCED_BATCHES = 2  # to the kernel, ahead of their reading
-TORCH_DTYPES = {"float16": torch.float32, "int32": torch.int64, "bool": torch.bool}  # on disk -> in a batch
-
-
-@dataclass(kw_only=True)
-class Batch:
-    """B windows of K units. Latents float32, text ids int64, `known` bool, labels int64.
-
-    Where a `known` flag is False the arrays hold zeros (text: the MISSING id): masked in the input, no loss.
-    `labels_BKL` columns are named by `LABELS`; speech is in ms of the 160, -1 where it is not attributable.
-    """
-
-    user_audio_BKNC: torch.Tensor
-    user_video_BKCHW: torch.Tensor
-    user_text_BKS: torch.Tensor
-    agent_audio_BKNC: torch.Tensor
-    agent_video_BKCHW: torch.Tensor
-    agent_text_BKS: torch.Tensor
-    user_audio_known_BK: torch.Tensor
-    user_video_known_BK: torch.Tensor
-    user_text_known_BK: torch.Tensor
-    agent_audio_known_BK: torch.Tensor
-    agent_video_known_BK: torch.Tensor
-    agent_text_known_BK: torch.Tensor
-    labels_BKL: torch.Tensor
-    window_id: list[str]
-
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
-        """`non_blocking` copies to a GPU while this process goes on, where the batch is pinned."""
-        moved: dict[str, Any] = {
-            name: value.to(device, non_blocking=non_blocking)
-            for name, value in vars(self).items()
-            if isinstance(value, torch.Tensor)
-        }
-        return replace(self, **moved)
 
 
 def load_batch(windows: Windows, indices: Sequence[int]) -> Batch:
@@ -214,18 +177,7 @@ def batches_once(windows: Windows, batch_size: int, *, rank: int = 0, num_ranks:
 
 def _read_batch(reader: ShardReader, records: np.ndarray, indices: Sequence[int], *, pin_memory: bool = False) -> Batch:
     reader.read(indices, records)
-    return _make_batch(records, [reader.windows.rows[index]["window_id"] for index in indices], pin_memory=pin_memory)
-
-
-def _make_batch(records: np.ndarray, window_id: list[str], *, pin_memory: bool) -> Batch:
-    """A batch of its own memory from records that may be overwritten afterwards."""
-    made: dict[str, Any] = {}
-    for name, (dtype, dimensions) in FIELDS.items():
-        found = torch.from_numpy(records[name])
-        made[f"{name}_B{dimensions}"] = torch.empty(
-            found.shape, dtype=TORCH_DTYPES[dtype], pin_memory=pin_memory
-        ).copy_(found)
-    return Batch(**made, window_id=window_id)
+    return make_batch(records, [reader.windows.rows[index]["window_id"] for index in indices], pin_memory=pin_memory)
 
 
 def _in_process(loader: Loader) -> Generator[Batch, None, None]:
@@ -288,7 +240,7 @@ def _with_workers(loader: Loader, prefetch: int) -> Generator[Batch, None, None]
             if error is not None:
                 raise error
             records = slots[slot].numpy().view(record_dtype)
-            yield _make_batch(
+            yield make_batch(
                 records, [windows.rows[index]["window_id"] for index in indices], pin_memory=loader.pin_memory
             )
 
