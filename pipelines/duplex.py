@@ -23,16 +23,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import wanstreamer
 from pipelines.files import file_sha256, write_bytes_atomic, write_json_atomic
 from pipelines.stage import stage_main
+from pipelines.tokenizer import load_tokenizer
 from wanstreamer.data import Batch, Manifest, batches, batches_once, open_windows, read_manifest
 from wanstreamer.errors import InputError
+from wanstreamer.language_model import LanguageModel, load_language_model, read_language_model
 from wanstreamer.model import DuplexModel, ModelConfig, save_model
-from wanstreamer.sequence import BEGIN, BLANK, MISSING
+from wanstreamer.sequence import BEGIN, BLANK, FIRST_WORD, MISSING
 from wanstreamer.train.duplex import Row, TrainConfig, train
 
 # The files whose code decides the result: a state made by other code is not continued.
 CODE = (
-    "batch", "checkpoint", "data", "flow", "model", "perception", "prior", "sequence", "shards", "train/duplex",
-    "windows",
+    "attention", "batch", "blocks", "cache", "checkpoint", "data", "flow", "language_model", "model", "model_config",
+    "perception", "prior", "sequence", "shards", "train/duplex", "windows",
 )  # fmt: skip
 
 
@@ -54,6 +56,10 @@ class DuplexParams:
     video_weight: float = 3.0
     user_text_drop: float = 0.5  # share of windows without the user's words; live use has none
     agent_text_drop: float = 0.5  # and without the agent's: sound and face then follow from the conversation alone
+    init_from: str = (
+        ""  # folder of a Qwen3 language model to start from, pack.tokenizer's too; its shape replaces d_model
+    )
+    # to d_ff. '' starts at random
     d_model: int = 128
     num_layers: int = 4
     num_heads: int = 4  # of 32 dimensions
@@ -74,9 +80,15 @@ def run(data: Path, params: DuplexParams, *, workers: int) -> dict[str, object]:
     data = data.resolve()
     windows, home = data / "windows", data / "models" / "duplex"
     manifest = read_manifest(windows)
-    config = model_config(manifest, data / "models" / "tokenizer.json", params)
+    tokenizer = data / "models" / "tokenizer.json"
+    config = model_config(manifest, tokenizer, params)
+    language_model = _language_model(params, tokenizer)
+    if language_model:
+        config = dataclasses.replace(config, **language_model.trunk)
     torch.manual_seed(params.seed)
     model = DuplexModel(config)
+    if language_model:
+        load_language_model(model, language_model)
     training = _train_config(params)
     num_train = len(open_windows(windows, "train").rows)
     valid: list[Batch] = []  # a corpus of few people may have no valid split; the curve is then empty
@@ -101,7 +113,7 @@ def run(data: Path, params: DuplexParams, *, workers: int) -> dict[str, object]:
             ),
             valid=valid,
             state_path=state_path,
-            fingerprint=_fingerprint(windows, config, training),
+            fingerprint=_fingerprint(windows, config, training, language_model),
             on_step=on_step,
         )
     train_s = time.monotonic() - began_s
@@ -152,6 +164,20 @@ def model_config(manifest: Manifest, tokenizer: Path, params: DuplexParams) -> M
     )
 
 
+def _language_model(params: DuplexParams, tokenizer: Path) -> LanguageModel | None:
+    """The one to start from. Raises InputError when the windows' text ids are not its own, shifted behind ours."""
+    if not params.init_from:
+        return None
+    language_model = read_language_model(Path(params.init_from))
+    packed, own = load_tokenizer(tokenizer), load_tokenizer(Path(params.init_from))
+    if packed.offset != FIRST_WORD or packed.tokenizer.get_vocab() != own.tokenizer.get_vocab():
+        raise InputError(
+            f"{tokenizer}: {packed.vocab_size} ids that are not those of {params.init_from}; set pack.tokenizer to "
+            "duplex.init_from and run the pack stage again"
+        )
+    return language_model
+
+
 def _train_config(params: DuplexParams) -> TrainConfig:
     shared = {field.name for field in dataclasses.fields(TrainConfig)}
     return TrainConfig(**{name: value for name, value in asdict(params).items() if name in shared})
@@ -176,12 +202,16 @@ def _check(params: DuplexParams) -> None:
             raise InputError(f"duplex.{name}: {getattr(params, name)}; expected a share between 0 and 1")
 
 
-def _fingerprint(windows: Path, config: ModelConfig, training: TrainConfig) -> str:
+def _fingerprint(
+    windows: Path, config: ModelConfig, training: TrainConfig, language_model: LanguageModel | None
+) -> str:
     """Of everything the weights depend on: a state with another one belongs to another run."""
     home = Path(wanstreamer.__file__).parent
     settings = {name: value for name, value in asdict(training).items() if name != "checkpoint_s"}
     parts = [file_sha256(windows / "manifest.json"), file_sha256(windows / "index.parquet"), torch.__version__]
     parts += [file_sha256(home / f"{name}.py") for name in CODE]
+    if language_model:
+        parts += [file_sha256(path) for path in sorted(set(language_model.files.values()))]
     return hashlib.sha256(json.dumps([parts, asdict(config), settings], sort_keys=True).encode()).hexdigest()
 
 

@@ -43,6 +43,12 @@ class Preconditioned(NamedTuple):
     scale: Tensor  # of the network's output: the standard deviation of what the estimate leaves open
 
 
+def expected(mean: Tensor, std: Tensor, known_BK: Tensor) -> Gaussian:
+    """The given prior where the unit before is known, a standard normal one elsewhere."""
+    known = known_BK.reshape(*known_BK.shape, *[1] * (mean.dim() - 2))
+    return Gaussian(torch.where(known, mean, 0.0), torch.where(known, std, 1.0))
+
+
 def precondition(z: Tensor, tau: Tensor, prior: Gaussian) -> Preconditioned:
     """Linear estimate of z_0 from z = (1 - tau) z_0 + tau eps under the prior, and what network in- and output take.
 

@@ -22,6 +22,7 @@ TICKS_PER_UNIT = UNIT_MS // TICK_MS  # RoPE's time runs in ticks
 
 # Text ids that are not words: BLANK fills unused slots, MISSING means no transcript, BEGIN opens the slots.
 BLANK, MISSING, BEGIN = range(3)
+FIRST_WORD = 3  # where a language model's own ids begin
 
 # What a token is to the mask.
 USER, SLOT, CLEAN, NOISY = range(4)
@@ -79,16 +80,19 @@ class Tokens(NamedTuple):
     kind_N: Tensor  # index into KINDS
     position_N3: Tensor  # time, height, width in ticks
 
+    def at(self, index: Tensor | slice | tuple[slice | None, ...]) -> "Tokens":
+        return Tokens(*(column[index] for column in self))
+
 
 def take(tokens: Tokens, start: int, stop: int) -> Tokens:
-    return Tokens(*(column[start:stop] for column in tokens))
+    return tokens.at(slice(start, stop))
 
 
 def join(first: Tokens, second: Tokens) -> Tokens:
     return Tokens(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
 
 
-def clean_tokens(layout: UnitLayout, num_units: int, start_unit: int = 0) -> Tokens:
+def clean_tokens(layout: UnitLayout, num_units: int, start_unit: int = 0, device: torch.device | None = None) -> Tokens:
     """Tokens of `num_units` units in history order: N = num_units * layout.num_clean."""
     users = [*_audio("user_audio", layout.user_audio), *_video("user_video", layout.user_video)]
     users += [("user_text", (slot,) * 3) for slot in range(layout.text_slots)]
@@ -96,32 +100,48 @@ def clean_tokens(layout: UnitLayout, num_units: int, start_unit: int = 0) -> Tok
     slots = [(kind, (slot,) * 3) for slot, kind in enumerate(slot_kinds)]
     agent = [*_audio("agent_audio", layout.agent_audio), *_video("agent_video", layout.agent_video)]
     roles = [USER] * len(users) + [SLOT] * len(slots) + [CLEAN] * len(agent)
-    return _repeat([*users, *slots, *agent], roles, 0, num_units, start_unit)
+    return _repeat([*users, *slots, *agent], roles, 0, num_units, start_unit, device)
 
 
-def noisy_tokens(layout: UnitLayout, num_units: int, start_unit: int = 0) -> Tokens:
+def noisy_tokens(layout: UnitLayout, num_units: int, start_unit: int = 0, device: torch.device | None = None) -> Tokens:
     """The noisy copies of the agent's tokens: N = num_units * layout.num_agent, at the clean ones' positions."""
     agent = [*_audio("noisy_audio", layout.agent_audio), *_video("noisy_video", layout.agent_video)]
-    return _repeat(agent, [NOISY] * len(agent), layout.num_user + layout.num_slots, num_units, start_unit)
+    return _repeat(agent, [NOISY] * len(agent), layout.num_user + layout.num_slots, num_units, start_unit, device)
+
+
+def text_tokens(count: int, device: torch.device | None = None) -> Tokens:
+    """Text alone, as a language model reads it: token-causal, at consecutive integer positions on every axis."""
+    order_N = torch.arange(count, device=device)
+    return Tokens(
+        unit_N=torch.zeros_like(order_N),
+        role_N=torch.full_like(order_N, SLOT),
+        order_N=order_N,
+        kind_N=torch.full_like(order_N, KINDS.index("agent_text")),
+        position_N3=order_N[:, None].expand(-1, 3),
+    )
 
 
 def visible(query: Tokens, key: Tokens, self_lag: int) -> Tensor:
-    """Which key each query may attend to: bool (Q, K).
+    """Which key each query may attend to: bool (Q, K)."""
+    return may_see(query.at((slice(None), None)), key.at((None, slice(None))), self_lag)
+
+
+def may_see(query: Tokens, key: Tokens, self_lag: int) -> Tensor:
+    """Whether queries may attend to keys, for columns that broadcast against each other.
 
     Users, slots and STATE of unit k see users and slots up to k (all of the unit's users; slots in order) and the
     agent's clean tokens before k - self_lag. Clean agent tokens of k see everything clean up to k. Noisy tokens of k
     see users and slots up to k, clean agent tokens before k, and their own unit's noisy tokens; nobody else sees those.
     """
-    age_QK = query.unit_N[:, None] - key.unit_N[None, :]  # how many units before the query the key lies
-    query_role, key_role = query.role_N[:, None], key.role_N[None, :]
-    in_order = (age_QK > 0) | (key.order_N[None, :] <= query.order_N[:, None])
+    age = query.unit_N - key.unit_N  # how many units before the query the key lies
+    in_order = (age > 0) | (key.order_N <= query.order_N)
 
-    slots_QK = (age_QK >= 0) & torch.where(query_role == USER, age_QK > 0, torch.ones_like(in_order))
-    slots_QK &= in_order | (query_role != SLOT)
-    agent_delay = torch.where(query_role == CLEAN, 0, torch.where(query_role == NOISY, 1, 1 + self_lag))
-    seen = torch.where(key_role == USER, age_QK >= 0, slots_QK)
-    seen = torch.where(key_role == CLEAN, age_QK >= agent_delay, seen)
-    return torch.where(key_role == NOISY, (query_role == NOISY) & (age_QK == 0), seen)
+    slots = (age >= 0) & torch.where(query.role_N == USER, age > 0, torch.ones_like(in_order))
+    slots &= in_order | (query.role_N != SLOT)
+    agent_delay = torch.where(query.role_N == CLEAN, 0, torch.where(query.role_N == NOISY, 1, 1 + self_lag))
+    seen = torch.where(key.role_N == USER, age >= 0, slots)
+    seen = torch.where(key.role_N == CLEAN, age >= agent_delay, seen)
+    return torch.where(key.role_N == NOISY, (query.role_N == NOISY) & (age == 0), seen)
 
 
 def rotary_angles(position_N3: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
@@ -131,8 +151,9 @@ def rotary_angles(position_N3: Tensor, head_dim: int, theta: float) -> tuple[Ten
     slow ones and a text token (t = h = w) turns exactly as in a language model.
     """
     pairs = head_dim // 2
-    axis = torch.tensor([(0, 1, 0, 2)[pair % 4] for pair in range(pairs)])
-    frequency = theta ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
+    device = position_N3.device
+    axis = torch.tensor([(0, 1, 0, 2)[pair % 4] for pair in range(pairs)], device=device)
+    frequency = theta ** (-torch.arange(pairs, dtype=torch.float64, device=device) / pairs)
     angle = position_N3[:, axis].double() * frequency
     return angle.cos().float(), angle.sin().float()
 
@@ -149,16 +170,21 @@ def _video(kind: str, shape: tuple[int, int]) -> Iterator[tuple[str, tuple[int, 
 
 
 def _repeat(
-    unit: list[tuple[str, tuple[int, int, int]]], roles: list[int], first_order: int, num_units: int, start_unit: int
+    unit: list[tuple[str, tuple[int, int, int]]],
+    roles: list[int],
+    first_order: int,
+    num_units: int,
+    start_unit: int,
+    device: torch.device | None,
 ) -> Tokens:
-    units = torch.arange(start_unit, start_unit + num_units)
-    kinds = torch.tensor([KINDS.index(kind) for kind, _ in unit])
-    offsets = torch.tensor([offset for _, offset in unit])
+    units = torch.arange(start_unit, start_unit + num_units, device=device)
+    kinds = torch.tensor([KINDS.index(kind) for kind, _ in unit], device=device)
+    offsets = torch.tensor([offset for _, offset in unit], device=device)
     position = (units * TICKS_PER_UNIT)[:, None, None] + offsets
     return Tokens(
         unit_N=units.repeat_interleave(len(unit)),
-        role_N=torch.tensor(roles).repeat(num_units),
-        order_N=torch.arange(first_order, first_order + len(unit)).repeat(num_units),
+        role_N=torch.tensor(roles, device=device).repeat(num_units),
+        order_N=torch.arange(first_order, first_order + len(unit), device=device).repeat(num_units),
         kind_N=kinds.repeat(num_units),
         position_N3=position.reshape(-1, 3),
     )
