@@ -56,10 +56,9 @@ class DuplexParams:
     video_weight: float = 3.0
     user_text_drop: float = 0.5  # share of windows without the user's words; live use has none
     agent_text_drop: float = 0.5  # and without the agent's: sound and face then follow from the conversation alone
-    init_from: str = (
-        ""  # folder of a Qwen3 language model to start from, pack.tokenizer's too; its shape replaces d_model
-    )
-    # to d_ff. '' starts at random
+    # Folder of a Qwen3 language model to start from: its shape replaces d_model to d_ff, and pack.tokenizer must name
+    # it too. '' starts at random.
+    init_from: str = ""
     d_model: int = 128
     num_layers: int = 4
     num_heads: int = 4  # of 32 dimensions

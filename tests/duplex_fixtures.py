@@ -2,6 +2,7 @@
 
 import torch
 
+from wanstreamer.attention import Attention
 from wanstreamer.data import Batch
 from wanstreamer.model import DuplexModel, ModelConfig
 
@@ -21,11 +22,11 @@ CONFIG = ModelConfig(
 )
 
 
-def random_model(config: ModelConfig = CONFIG, seed: int = 0) -> DuplexModel:
+def random_model(config: ModelConfig = CONFIG, seed: int = 0, attention: Attention | None = None) -> DuplexModel:
     """Every weight random, the zero-initialised ones too: what is zero can hide a leak."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = DuplexModel(config)
+        model = DuplexModel(config, attention)
         with torch.no_grad():
             for weight in model.state_dict().values():  # the prior's statistics too
                 weight.add_(0.15 * torch.randn_like(weight))

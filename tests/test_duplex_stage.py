@@ -1,18 +1,23 @@
 """The duplex stage on a small packed corpus: the same bytes after a kill, curves, and clear words for mistakes."""
 
 import csv
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from pipelines import duplex, pack
 from pipelines.duplex import DuplexParams
 from pipelines.pack import PackParams
+from tests.qwen_folders import save_qwen3
 from tests.small_corpus import Person, keep_in_process, write_corpus
 from wanstreamer.errors import InputError
 from wanstreamer.model import load_model
+from wanstreamer.sequence import FIRST_WORD
 from wanstreamer.train.duplex import Row
 
 TINY = DuplexParams(
@@ -37,6 +42,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     keep_in_process(monkeypatch)
     pack.run(tmp_path / "data", PackParams(window_units=8, stride_units=4), workers=1)
     return tmp_path / "data"
+
+
+def save_tokenizer(folder: Path, ids: list[str]) -> None:
+    """Bytes alone, without merges: what a language model's folder holds beside its weights."""
+    folder.mkdir(exist_ok=True)
+    tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(ids)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
 def weights(data: Path) -> bytes:
@@ -110,3 +127,57 @@ def test_a_missing_tokenizer_is_named_and_nothing_is_written(folder: Path) -> No
     with pytest.raises(InputError, match=r"tokenizer\.json: no such file"):
         duplex.run(folder, TINY, workers=1)
     assert not (folder / "models/duplex").exists()
+
+
+def test_training_starts_from_a_language_model(folder: Path, tmp_path: Path) -> None:
+    """Its words keep their ids' rows, shifted as pack shifted the ids; its shape replaces the stage's."""
+    theirs = save_qwen3(tmp_path / "qwen", vocab_size=300)
+    save_tokenizer(tmp_path / "qwen", BYTES)
+    params = dataclasses.replace(TINY, init_from=str(tmp_path / "qwen"), steps=2)
+    with pytest.raises(InputError, match=r"tokenizer\.json: \d+ ids that are not those of .*; set pack.tokenizer"):
+        duplex.run(folder, params, workers=1)
+
+    packing = PackParams(window_units=8, stride_units=4, tokenizer=str(tmp_path / "qwen"))
+    pack.run(folder, packing, workers=1)
+    barely = dataclasses.replace(params, learning_rate=1e-9, weight_decay=0)
+    duplex.run(folder, barely, workers=1)
+    model = load_model(folder / "models/duplex/model.safetensors")
+    assert (model.config.d_model, model.config.num_kv_heads, model.config.rope_theta) == (48, 2, 1e6)
+    assert model.config.vocab_size == len(BYTES) + FIRST_WORD
+    expected = theirs.model.embed_tokens.weight[: len(BYTES)]
+    torch.testing.assert_close(model.text_embedding.weight[FIRST_WORD:], expected, atol=1e-6, rtol=0)
+
+    duplex.run(folder, params, workers=1)
+    once = weights(folder)
+    assert not torch.equal(
+        load_model(folder / "models/duplex/model.safetensors").blocks[0].qkv.weight, model.blocks[0].qkv.weight
+    )
+    duplex.run(folder, params, workers=1)
+    assert weights(folder) == once
+
+
+def test_another_order_of_the_same_words_is_another_tokenizer(folder: Path, tmp_path: Path) -> None:
+    save_qwen3(tmp_path / "qwen", vocab_size=300)
+    save_tokenizer(tmp_path / "other", BYTES)
+    save_tokenizer(tmp_path / "qwen", BYTES[::-1])
+    pack.run(folder, PackParams(window_units=8, stride_units=4, tokenizer=str(tmp_path / "other")), workers=1)
+    with pytest.raises(InputError, match="259 ids that are not those of"):
+        duplex.run(folder, dataclasses.replace(TINY, init_from=str(tmp_path / "qwen")), workers=1)
+
+
+def test_a_state_from_another_language_model_is_not_continued(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_qwen3(tmp_path / "qwen", vocab_size=300)
+    save_tokenizer(tmp_path / "qwen", BYTES)
+    pack.run(folder, PackParams(window_units=8, stride_units=4, tokenizer=str(tmp_path / "qwen")), workers=1)
+    params = dataclasses.replace(TINY, init_from=str(tmp_path / "qwen"))
+    with monkeypatch.context() as patch:
+        patch.setattr(duplex, "_progress", progress_that_kills_at(3))
+        with pytest.raises(KilledError):
+            duplex.run(folder, params, workers=1)
+    save_qwen3(tmp_path / "qwen", vocab_size=300, initializer_range=0.1)
+    seen: list[int] = []
+    monkeypatch.setattr(duplex, "_progress", progress_that_counts(seen))
+    duplex.run(folder, params, workers=1)
+    assert seen[0] == 1

@@ -1,4 +1,4 @@
-"""Causality of the whole model, that it uses what it may, preconditioning, unknown units, files."""
+"""Preconditioning, what the heads say, packed latents, files. Who may influence whom: test_influence."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,13 +12,7 @@ from wanstreamer.checkpoint import save_tensors
 from wanstreamer.data import Batch
 from wanstreamer.errors import InputError
 from wanstreamer.flow import add_noise
-from wanstreamer.model import (
-    DuplexModel,
-    Output,
-    load_model,
-    save_model,
-    text_logits,
-)
+from wanstreamer.model import ADDED, FORMAT, DuplexModel, Noisy, Output, load_model, save_model
 from wanstreamer.perception import pack_video, unpack_video
 from wanstreamer.prior import Gaussian, precondition
 
@@ -30,130 +24,17 @@ PACKED_CONFIG = dataclasses.replace(
     user_video_tokens=(1, 2),
     agent_video_tokens=(2, 4),
 )
-UNITS, CHANGED = 6, 3
+UNITS = 6
 
 
 def run(model: DuplexModel, batch: Batch) -> Output:
     """Logits and clean-latent estimates under fixed noise."""
+    return model(batch, noisy_of(batch))
+
+
+def noisy_of(batch: Batch) -> Noisy:
     tau_BK = torch.full(batch.agent_text_BKS.shape[:2], 0.8)
-    with torch.no_grad():
-        return model(batch, add_noise(batch, tau_BK, torch.Generator().manual_seed(1)))
-
-
-def estimate_only(model: DuplexModel, clean: Batch, noised: Batch) -> Output:
-    """Context from `clean`, noisy latents from `noised`."""
-    tau_BK = torch.full(clean.agent_text_BKS.shape[:2], 0.8)
-    with torch.no_grad():
-        return model(clean, add_noise(noised, tau_BK, torch.Generator().manual_seed(1)))
-
-
-def changed(batch: Batch, name: str, unit: int, amount: float = 1.0) -> Batch:
-    """One stream of one unit perturbed."""
-    value = getattr(batch, name).clone()
-    if value.dtype == torch.int64:
-        value[:, unit] = 3 + (value[:, unit] - 3 + 1) % (CONFIG.vocab_size - 3)
-    else:
-        value[:, unit] += amount
-    return dataclasses.replace(batch, **{name: value})
-
-
-STREAMS = [
-    "user_audio_BKNC",
-    "user_video_BKCHW",
-    "user_text_BKS",
-    "agent_text_BKS",
-    "agent_audio_BKNC",
-    "agent_video_BKCHW",
-]
-
-
-@pytest.mark.parametrize(
-    "config", [CONFIG, dataclasses.replace(CONFIG, self_lag=1), PACKED_CONFIG], ids=["0", "1", "packed"]
-)
-@pytest.mark.parametrize("stream", STREAMS)
-def test_the_future_changes_nothing_before_it(config, stream: str) -> None:
-    model, batch = random_model(config), random_batch(config, units=UNITS)
-    before, after = run(model, batch), run(model, changed(batch, stream, CHANGED))
-    for one, other in zip(before, after, strict=True):
-        assert torch.equal(one[:, :CHANGED], other[:, :CHANGED])
-        assert not torch.equal(one[:, CHANGED:], other[:, CHANGED:])
-
-
-@pytest.mark.parametrize("stream", STREAMS[3:])
-def test_a_unit_is_estimated_without_its_own_clean_latents(stream: str) -> None:
-    """Text of unit k may reach the latents of k; clean latents of k may not reach their own estimate."""
-    model, batch = random_model(), random_batch(units=UNITS)
-    before = estimate_only(model, batch, batch)
-    after = estimate_only(model, changed(batch, stream, CHANGED), batch)
-    for one, other in zip(before[1:], after[1:], strict=True):
-        same = torch.equal(one[:, CHANGED], other[:, CHANGED])
-        assert same == (stream != "agent_text_BKS")
-
-
-def test_text_logits_of_a_slot_do_not_see_its_own_token() -> None:
-    model, batch = random_model(), random_batch(units=UNITS)
-    text = batch.agent_text_BKS.clone()
-    text[:, CHANGED, 1] = 3 + (text[:, CHANGED, 1] - 2) % (CONFIG.vocab_size - 3)
-    before = text_logits(model, batch)
-    after = text_logits(model, dataclasses.replace(batch, agent_text_BKS=text))
-    assert torch.equal(before[:, CHANGED], after[:, CHANGED])
-    assert not torch.equal(before[:, CHANGED + 1], after[:, CHANGED + 1])
-
-
-@pytest.mark.parametrize("self_lag", [0, 1])
-@pytest.mark.parametrize(
-    ("stream", "unit"),
-    [
-        ("user_audio_BKNC", UNITS - 1),
-        ("user_video_BKCHW", UNITS - 1),
-        ("user_text_BKS", UNITS - 1),
-        ("agent_audio_BKNC", UNITS - 2),
-        ("agent_video_BKCHW", UNITS - 2),
-        ("user_audio_BKNC", 0),
-        ("user_video_BKCHW", 0),
-        ("agent_audio_BKNC", 0),
-    ],
-)
-def test_the_last_unit_uses_what_it_may(self_lag: int, stream: str, unit: int) -> None:
-    config = dataclasses.replace(CONFIG, self_lag=self_lag)
-    model, batch = random_model(config), random_batch(config, units=UNITS)
-    before, after = estimate_only(model, batch, batch), estimate_only(model, changed(batch, stream, unit), batch)
-    for one, other in zip(before[1:], after[1:], strict=True):
-        assert (one[:, -1] - other[:, -1]).abs().max() > 1e-4
-
-
-def test_the_last_text_token_reaches_the_performer_through_state() -> None:
-    model, batch = random_model(), random_batch(units=UNITS)
-    text = batch.agent_text_BKS.clone()
-    text[:, -1, -1] = 3 + (text[:, -1, -1] - 2) % (CONFIG.vocab_size - 3)
-    before = estimate_only(model, batch, batch)
-    after = estimate_only(model, dataclasses.replace(batch, agent_text_BKS=text), batch)
-    assert (before.audio_x0_BKNC[:, -1] - after.audio_x0_BKNC[:, -1]).abs().max() > 1e-4
-    assert (before.video_x0_BKCHW[:, -1] - after.video_x0_BKCHW[:, -1]).abs().max() > 1e-4
-
-
-def test_language_of_a_unit_lags_the_agents_own_latents_when_asked() -> None:
-    for self_lag in (0, 1):
-        config = dataclasses.replace(CONFIG, self_lag=self_lag)
-        model, batch = random_model(config), random_batch(config, units=UNITS)
-        before = text_logits(model, batch)
-        after = text_logits(model, changed(batch, "agent_audio_BKNC", UNITS - 2))
-        assert torch.equal(before[:, -1], after[:, -1]) == (self_lag == 1)
-
-
-@pytest.mark.parametrize(
-    "stream", ["user_audio", "user_video", "user_text", "agent_audio", "agent_video", "agent_text"]
-)
-def test_what_is_unknown_is_not_read(stream: str) -> None:
-    model, batch = random_model(), random_batch(units=UNITS)
-    field = next(name for name in STREAMS if name.startswith(stream))
-    known = torch.ones(2, UNITS, dtype=torch.bool)
-    known[:, CHANGED] = False
-    batch = dataclasses.replace(batch, **{f"{stream}_known_BK": known})
-    clean = dataclasses.replace(batch)
-    before, after = estimate_only(model, clean, batch), estimate_only(model, changed(clean, field, CHANGED), batch)
-    for one, other in zip(before, after, strict=True):
-        assert torch.equal(one, other)
+    return add_noise(batch, tau_BK, torch.Generator().manual_seed(1))
 
 
 def test_precondition_is_the_best_linear_estimate() -> None:
@@ -179,10 +60,33 @@ def test_precondition_at_the_ends(tau: float, expected: str) -> None:
 def test_untrained_model_returns_the_linear_estimate() -> None:
     model, batch = DuplexModel(CONFIG).eval(), random_batch(units=UNITS)
     output = run(model, batch)
-    tau = torch.tensor(0.8)
-    noisy = add_noise(batch, torch.full((2, UNITS), 0.8), torch.Generator().manual_seed(1))
-    expected = precondition(noisy.audio_BKNC, tau, Gaussian(torch.tensor(0.0), torch.tensor(1.0))).estimate
+    standard = Gaussian(torch.tensor(0.0), torch.tensor(1.0))
+    expected = precondition(noisy_of(batch).audio_BKNC, torch.tensor(0.8), standard).estimate
     torch.testing.assert_close(output.audio_x0_BKNC, expected)
+
+
+def test_velocity_heads_say_how_the_path_runs() -> None:
+    """x_0 = z - tau v: an untrained model stands still, and a head that says one thing everywhere moves all by tau."""
+    model = DuplexModel(dataclasses.replace(CONFIG, prediction="velocity")).eval()
+    batch = random_batch(units=UNITS)
+    noisy = noisy_of(batch)
+    still = run(model, batch)
+    assert torch.equal(still.audio_x0_BKNC, noisy.audio_BKNC) and torch.equal(still.video_x0_BKCHW, noisy.video_BKCHW)
+    with torch.no_grad():
+        model.audio_out.bias.fill_(0.5)
+        model.video_out.bias.fill_(-2.0)
+    moved = run(model, batch)
+    torch.testing.assert_close(moved.audio_x0_BKNC, noisy.audio_BKNC - 0.8 * 0.5)
+    torch.testing.assert_close(moved.video_x0_BKCHW, noisy.video_BKCHW + 0.8 * 2.0)
+
+
+@torch.no_grad()
+def test_the_two_heads_differ_in_nothing_else() -> None:
+    models = [random_model(dataclasses.replace(CONFIG, prediction=p)) for p in ("clean", "velocity")]
+    batch = random_batch(units=UNITS)
+    outputs = [run(model, batch) for model in models]
+    assert torch.equal(outputs[0].text_logits_BKSV, outputs[1].text_logits_BKSV)
+    assert (outputs[0].audio_x0_BKNC - outputs[1].audio_x0_BKNC).abs().max() > 0.1
 
 
 def test_unpack_video_inverts_pack_video() -> None:
@@ -202,6 +106,20 @@ def test_save_and_load_give_the_same_model_and_the_same_bytes(tmp_path: Path) ->
     assert torch.equal(run(model, batch).audio_x0_BKNC, run(loaded, batch).audio_x0_BKNC)
     save_model(loaded, tmp_path / "two.safetensors")
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
+
+
+def test_a_file_from_before_a_field_was_added_loads_as_it_was_trained(tmp_path: Path) -> None:
+    path, model = tmp_path / "model.safetensors", random_model()
+    config = {name: value for name, value in dataclasses.asdict(CONFIG).items() if name not in ADDED}
+    save_tensors(path, model.state_dict(), {"format": FORMAT, "config": config})
+    assert load_model(path).config == CONFIG
+    save_tensors(path, model.state_dict(), {"format": FORMAT, "config": config | {"width": 3}})
+    with pytest.raises(InputError, match="config differs from this version in width"):
+        load_model(path)
+    del config["rope_theta"]
+    save_tensors(path, model.state_dict(), {"format": FORMAT, "config": config})
+    with pytest.raises(InputError, match="config differs from this version in rope_theta"):
+        load_model(path)
 
 
 @pytest.mark.parametrize(
