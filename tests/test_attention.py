@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import sys
+from functools import partial
 from types import ModuleType
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.duplex_fixtures import CONFIG, random_batch, random_model
-from wanstreamer.attention import Attention, attend, block_mask, window_masks
+from wanstreamer.attention import Attention, attend, block_mask, window_mask
 from wanstreamer.errors import InputError
 from wanstreamer.flow import add_noise
 from wanstreamer.sequence import Tokens, UnitLayout, clean_tokens, join, noisy_tokens, visible
@@ -42,7 +43,7 @@ def drawn(heads: tuple[int, int], queries: int, keys: int, *, device: str = "cpu
     return q, k, v
 
 
-def of_windows(self_lag: int, device: torch.device = CPU) -> list[tuple[Tokens, Tokens]]:
+def of_windows(device: torch.device = CPU) -> list[tuple[Tokens, Tokens]]:
     """Queries and keys of both passes over a window of 5 units."""
     clean, noisy = clean_tokens(LAYOUT, 5, device=device), noisy_tokens(LAYOUT, 5, device=device)
     return [(clean, clean), (noisy, join(clean, noisy))]
@@ -52,8 +53,8 @@ def of_windows(self_lag: int, device: torch.device = CPU) -> list[tuple[Tokens, 
 @pytest.mark.parametrize("self_lag", [0, 1])
 @pytest.mark.parametrize("backend", ["sdpa", "flex"])
 def test_windows_are_attended_as_the_reference_says(backend: str, self_lag: int, heads: tuple[int, int]) -> None:
-    masks = window_masks(LAYOUT, 5, self_lag, backend=backend, device=CPU)
-    for mask, (query, key) in zip(masks, of_windows(self_lag), strict=True):
+    for noisy, (query, key) in zip((False, True), of_windows(), strict=True):
+        mask = window_mask(LAYOUT, 5, self_lag, noisy=noisy, backend=backend, device=CPU)
         q, k, v = drawn(heads, len(query.unit_N), len(key.unit_N))
         expected = reference(q, k, v, visible(query, key, self_lag))
         torch.testing.assert_close(attend(q, k, v, mask, backend).double(), expected, atol=1e-5, rtol=0)
@@ -71,7 +72,7 @@ def test_cached_steps_are_attended_as_the_reference_says(heads: tuple[int, int],
 @pytest.mark.parametrize("heads", HEADS)
 def test_compiled_flex_agrees_forward_and_backward(heads: tuple[int, int]) -> None:
     device = torch.device("cuda")
-    for query, key in of_windows(1, device):
+    for query, key in of_windows(device):
         q, k, v = (x.requires_grad_() for x in drawn(heads, len(query.unit_N), len(key.unit_N), device="cuda"))
         expected = reference(q, k, v, visible(query, key, 1))
         found = attend(q, k, v, block_mask(query, key, 1), "flex")
@@ -122,7 +123,7 @@ def test_an_unknown_backend_is_refused(setting: dict[str, str]) -> None:
 
 def test_a_mask_of_another_backend_is_refused() -> None:
     """Silently attending to everything would be a leak."""
-    query, key = of_windows(0)[0]
+    query, key = of_windows()[0]
     q, k, v = drawn((4, 4), len(query.unit_N), len(key.unit_N))
     seen, block = visible(query, key, 0), block_mask(query, key, 0)
     for mask, backend in ((block, "sdpa"), (seen, "flex"), (None, "flex"), (seen, "flash"), (block, "flash")):
@@ -143,8 +144,8 @@ def test_the_whole_model_agrees_between_backends(self_lag: int) -> None:
 
 def test_block_masks_asked_for_under_inference_serve_training_too() -> None:
     """They are kept: a tensor made under inference_mode could not be used in a backward pass."""
-    layout = UnitLayout(agent_audio=2)
+    ask = partial(window_mask, UnitLayout(agent_audio=2), 3, 0, noisy=False, backend="flex", device=CPU)
     with torch.inference_mode():
-        mask, _ = window_masks(layout, 3, 0, backend="flex", device=CPU)
-    assert mask is window_masks(layout, 3, 0, backend="flex", device=CPU)[0]
+        mask = ask()
+    assert mask is ask()
     assert not mask.kv_indices.is_inference()  # type: ignore[union-attr]

@@ -61,23 +61,28 @@ def attend(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor, mask: Mask, backend: 
     raise TypeError(f"attention backend {backend!r} takes no mask of type {type(mask).__name__}")
 
 
-def window_masks(
-    layout: UnitLayout, num_units: int, self_lag: int, *, backend: str, device: torch.device
-) -> tuple[Mask, Mask]:
-    """Masks of whole windows: clean tokens among themselves, and noisy tokens over clean, then noisy ones."""
+def window_mask(
+    layout: UnitLayout, num_units: int, self_lag: int, *, noisy: bool, backend: str, device: torch.device
+) -> Mask:
+    """Mask of whole windows: of clean tokens among themselves, or of noisy tokens over clean, then noisy ones."""
     if backend == "flex":
-        return _block_masks(layout, num_units, self_lag, device)
-    clean, noisy = clean_tokens(layout, num_units, device=device), noisy_tokens(layout, num_units, device=device)
-    return visible(clean, clean, self_lag), visible(noisy, join(clean, noisy), self_lag)
+        return _kept_block_mask(layout, num_units, self_lag, noisy, device)
+    return visible(*_of_windows(layout, num_units, noisy, device), self_lag)
 
 
-@lru_cache(maxsize=8)  # every step of a training has the same ones
-def _block_masks(
-    layout: UnitLayout, num_units: int, self_lag: int, device: torch.device
-) -> tuple[BlockMask, BlockMask]:
+@lru_cache(maxsize=8)  # every step of a training has the same two
+def _kept_block_mask(layout: UnitLayout, num_units: int, self_lag: int, noisy: bool, device: torch.device) -> BlockMask:
     with torch.inference_mode(False):  # kept for training, whoever asks first
-        clean, noisy = clean_tokens(layout, num_units, device=device), noisy_tokens(layout, num_units, device=device)
-        return block_mask(clean, clean, self_lag), block_mask(noisy, join(clean, noisy), self_lag)
+        return block_mask(*_of_windows(layout, num_units, noisy, device), self_lag)
+
+
+def _of_windows(layout: UnitLayout, num_units: int, noisy: bool, device: torch.device) -> tuple[Tokens, Tokens]:
+    """Queries and keys."""
+    clean = clean_tokens(layout, num_units, device=device)
+    if not noisy:
+        return clean, clean
+    query = noisy_tokens(layout, num_units, device=device)
+    return query, join(clean, query)
 
 
 def block_mask(query: Tokens, key: Tokens, self_lag: int) -> BlockMask:

@@ -13,6 +13,7 @@ columns, S text slots, V vocabulary, D model width, P tokens of a unit.
 """
 
 from dataclasses import asdict, fields
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wanstreamer.attention import Attention, Mask, window_masks
+from wanstreamer.attention import Attention, Mask, window_mask
 from wanstreamer.blocks import Block, FlowTime
 from wanstreamer.cache import KeysValues, KVCache, Slot
 from wanstreamer.checkpoint import load_tensors, save_tensors
@@ -135,12 +136,10 @@ class DuplexModel(nn.Module):
         """
         num_units = batch.agent_text_BKS.shape[1]
         device, backend = self.device, self.attention.windows
-        clean_mask, noisy_mask = window_masks(
-            self.layout, num_units, self.config.self_lag, backend=backend, device=device
-        )
+        mask = partial(window_mask, self.layout, num_units, self.config.self_lag, backend=backend, device=device)
         clean_BND = self.embed_clean(batch).flatten(1, 2)
         tokens = clean_tokens(self.layout, num_units, device=device)
-        clean_BND, history = self.trunk(clean_BND, tokens, clean_mask, backend=backend)
+        clean_BND, history = self.trunk(clean_BND, tokens, mask(noisy=False), backend=backend)
         clean_BKPD = clean_BND.unflatten(1, (num_units, -1))
         logits = self.text_head(clean_BKPD[:, :, self.layout.num_user : self.layout.num_user + self.config.text_slots])
         if noisy is None:
@@ -148,7 +147,7 @@ class DuplexModel(nn.Module):
         past = past_of(batch)
         noisy_BMD = self.embed_noisy(noisy, past).flatten(1, 2)
         tokens = noisy_tokens(self.layout, num_units, device=device)
-        noisy_BMD, _ = self.trunk(noisy_BMD, tokens, noisy_mask, self.flow_time(noisy.tau_BK), history, backend)
+        noisy_BMD, _ = self.trunk(noisy_BMD, tokens, mask(noisy=True), self.flow_time(noisy.tau_BK), history, backend)
         return Output(logits, *self.flow_head(noisy_BMD.unflatten(1, (num_units, -1)), noisy, past))
 
     def trunk(
