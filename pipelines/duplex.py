@@ -69,6 +69,11 @@ class DuplexParams:
     threads: int = 1  # of torch: two are slower at this size. Sums depend on it, so it is part of the result
     seed: int = 0
 
+    def check(self) -> None:
+        """Raises InputError when there is no such language model: known before any stage runs."""
+        if self.init_from:
+            read_language_model(Path(self.init_from))
+
 
 def run(data: Path, params: DuplexParams, *, workers: int) -> dict[str, object]:
     """Train (or finish a killed training) and write the model; returns sizes and final losses.

@@ -156,6 +156,11 @@ def test_training_starts_from_a_language_model(folder: Path, tmp_path: Path) -> 
     assert weights(folder) == once
 
 
+def test_a_language_model_that_is_not_there_is_said_before_any_stage() -> None:
+    with pytest.raises(InputError, match=r"nowhere/config\.json: no such file"):
+        DuplexParams(init_from="nowhere").check()
+
+
 def test_another_order_of_the_same_words_is_another_tokenizer(folder: Path, tmp_path: Path) -> None:
     save_qwen3(tmp_path / "qwen", vocab_size=300)
     save_tokenizer(tmp_path / "other", BYTES)
