@@ -106,10 +106,11 @@ def _moments(data: Path, row: Mapping[str, Any], num_frames: int) -> list[tuple[
 
 
 def _apart(order: Sequence[int], count: int) -> list[int]:
-    """The first `count` of the frames that are not close to one chosen before."""
+    """The first `count` of all frames that are not close to one chosen before."""
+    gap = min(APART_FRAMES, len(order) // (2 * count))  # leaves room for all
     chosen: list[int] = []
     for frame in order:
-        if len(chosen) < count and all(abs(frame - other) >= APART_FRAMES for other in chosen):
+        if len(chosen) < count and all(abs(frame - other) >= gap for other in chosen):
             chosen.append(frame)
     return chosen
 

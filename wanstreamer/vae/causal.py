@@ -34,7 +34,8 @@ class Carry:
         if list(past.shape) != shape:
             raise ValueError(f"state {key} has shape {list(past.shape)}, this stream needs {shape}")
         extended = torch.cat([past, x], dim=dim)
-        self.state[key] = extended.narrow(dim, extended.shape[dim] - length, length).contiguous()
+        # A copy: a view would keep all of `extended` in memory for as long as the state lives.
+        self.state[key] = extended.narrow(dim, extended.shape[dim] - length, length).clone()
         return extended
 
 
