@@ -39,7 +39,7 @@ class CodecParams:
     """Training of one codec; see CodecTrainConfig for what is not named here."""
 
     channels: int  # of a latent
-    steps: int  # one thread does 3 (video) to 4 (audio) a second
+    steps: int  # one thread does 2 (video) to 8 (audio) a second
     batch: int = 8  # clips per step
     clip_units: int = 4  # units of 160 ms per clip
     learning_rate: float = 2e-3  # peak
@@ -48,7 +48,7 @@ class CodecParams:
 @dataclass(frozen=True, kw_only=True)
 class VaeParams:
     audio: CodecParams = field(
-        default_factory=lambda: CodecParams(channels=16, steps=400, clip_units=8)  # 1.28 s: several syllables
+        default_factory=lambda: CodecParams(channels=16, steps=900, batch=4, clip_units=8)  # 1.28 s: several syllables
     )
     video: CodecParams = field(
         default_factory=lambda: CodecParams(channels=32, steps=300)  # 384 numbers a unit

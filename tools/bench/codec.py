@@ -126,7 +126,7 @@ def compare(data: Path, *, seconds: int, rounds: int) -> dict[str, Any]:
         for name, (units, steps, _) in entrants.items():
             for part, factors in play(units, *steps).items():
                 found[name].setdefault(part, []).extend(factors)
-    codecs = {
+    codecs: dict[str, dict[str, Any]] = {
         name: {"streams": entrants[name][2], "bound": BOUNDS.get(name)}
         | {part: _figures(factors) for part, factors in parts.items()}
         for name, parts in found.items()
@@ -164,8 +164,8 @@ def _media(data: Path, audio: AudioVAE, video: VideoVAE, num_units: int) -> tupl
         except Rejected:
             continue
         if frames_THWC.shape[1:] == shape and rate_hz == audio.config.rate_hz and len(samples_T):
-            frames = np.resize(frames_THWC, (num_frames, *shape))
-            return torch.from_numpy(np.resize(samples_T, num_samples)), torch.from_numpy(frames), True
+            held_THWC = np.resize(frames_THWC, (num_frames, *shape))
+            return torch.from_numpy(np.resize(samples_T, num_samples)), torch.from_numpy(held_THWC), True
     generator = torch.Generator().manual_seed(0)
     frames = torch.randint(0, 256, (num_frames, *shape), generator=generator, dtype=torch.uint8)
     return 0.1 * torch.randn(num_samples, generator=generator), frames, False

@@ -25,6 +25,7 @@ from wanstreamer.vae.losses import SpectralLoss, latent_pull, pixel_loss
 from wanstreamer.vae.tracks import PIECE_UNITS, Codec, encode_track, reconstruct_track, to_input, unit_length
 
 Row = dict[str, float]
+Pass = Callable[[Tensor, Carry], Tensor]  # media -> latents before normalisation, or back
 
 _FIT_NUMBERS = 2**26  # samples or pixels, at most about, that the linear skip is fitted on: 256 MB
 
@@ -134,8 +135,8 @@ def fit_normalisation(model: Codec, tracks: Sequence[Tensor], units: int = 4000)
 class _Objective:
     """The passes through a codec in training, and what their results are judged by."""
 
-    encode: Callable[[Tensor, Carry], Tensor]
-    decode: Callable[[Tensor, Carry], Tensor]
+    encode: Pass
+    decode: Pass
     model: Codec
     config: CodecTrainConfig
     device: str
@@ -143,7 +144,8 @@ class _Objective:
 
 
 def _objective(model: Codec, config: CodecTrainConfig, device: str) -> _Objective:
-    encode, decode = model.posterior_mean, model.reconstruct
+    encode: Pass = model.posterior_mean
+    decode: Pass = model.reconstruct
     if _accelerated(device):
         encode, decode = torch.compile(encode), torch.compile(decode)
     spectral = SpectralLoss(model.config.rate_hz, device) if isinstance(model, AudioVAE) else None
