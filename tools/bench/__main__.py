@@ -1,4 +1,4 @@
-"""`python -m tools.bench ingest | annotate | encode | pack | load | stream`: figures, as a table or with `--json`."""
+"""`python -m tools.bench ingest | annotate | codec | encode | pack | load | stream`: figures, as a table or `--json`."""
 
 import argparse
 import json
