@@ -16,6 +16,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from pipelines.captions import captioned, marked
 from pipelines.media import read_frames, read_wav, write_video
 from pipelines.scoring import rounded
 from pipelines.tables import read_rows
@@ -26,7 +27,6 @@ from wanstreamer.streaming.session import Session, load_session, to_frames, to_v
 from wanstreamer.streaming.thinker import commit, think
 
 SCALE = 4  # tiny pictures, enlarged
-CAPTION_ROWS = 16  # pixels above each picture
 SHEET_COLUMNS = 12
 PLOT_ROWS = 48
 
@@ -167,17 +167,21 @@ def render_reconstruction(path: Path, clips: Mapping[str, Clip], session: Sessio
     kept = {who: reconstruct(session, clip) for who, clip in clips.items()}
     rows = []
     for name, found in (("truth", clips), ("codec", kept)):
-        rows.append(np.concatenate([_captioned(found[who].frames, f"{who}: {name}") for who in sorted(found)], axis=2))
+        rows.append(
+            np.concatenate([captioned(found[who].frames, f"{who}: {name}", SCALE) for who in sorted(found)], axis=2)
+        )
     picture = np.concatenate(rows, axis=1)
     sounds = [_mix([clip.samples for clip in found.values()]) for found in (clips, kept)]
-    marked = [_marked(picture, text) for text in ("sound: truth", "sound: codec")]
-    write_video(path, np.concatenate(marked), np.concatenate(sounds), session.audio_vae.config.rate_hz)
+    film = np.concatenate([marked(picture, text) for text in ("sound: truth", "sound: codec")])
+    write_video(path, film, np.concatenate(sounds), session.audio_vae.config.rate_hz)
 
 
 def render_continuation(path: Path, heard: Clip, ran: Clip, truth: Clip, given_units: int, rate_hz: int) -> None:
     split = given_units * FRAMES_PER_UNIT
-    middle = np.concatenate([_captioned(ran.frames[:split], "given"), _captioned(ran.frames[split:], "model, alone")])
-    sides = [_captioned(heard.frames, "user"), middle, _captioned(truth.frames, "truth (not heard)")]
+    middle = np.concatenate(
+        [captioned(ran.frames[:split], "given", SCALE), captioned(ran.frames[split:], "model, alone", SCALE)]
+    )
+    sides = [captioned(heard.frames, "user", SCALE), middle, captioned(truth.frames, "truth (not heard)", SCALE)]
     write_video(path, np.concatenate(sides, axis=2), _mix([heard.samples, ran.samples]), rate_hz)
 
 
@@ -189,7 +193,7 @@ def render_sheet(path: Path, heard: Clip, ran: Clip, truth: Clip, given_units: i
     rows = []
     for name, clip in clips:
         times = [f"{name} {frame / FRAME_RATE_HZ:.1f} s" for frame in chosen]
-        cells = [_captioned(clip.frames[f : f + 1], text, scale=2)[0] for f, text in zip(chosen, times, strict=True)]
+        cells = [captioned(clip.frames[f : f + 1], text, 2)[0] for f, text in zip(chosen, times, strict=True)]
         rows.append(np.concatenate(cells, axis=1))
     width = rows[0].shape[1]
     split = round(width * given_units * FRAMES_PER_UNIT / frames)
@@ -209,23 +213,6 @@ def _loudness_plot(text: str, samples: np.ndarray, width: int, split: int) -> np
     labelled = Image.fromarray(plot)
     ImageDraw.Draw(labelled).text((3, 2), text, fill="black")
     return np.asarray(labelled)
-
-
-def _captioned(frames: np.ndarray, text: str, scale: int = SCALE) -> np.ndarray:
-    """Enlarged frames under a line of text."""
-    large = frames.repeat(scale, axis=1).repeat(scale, axis=2)
-    strip = Image.new("RGB", (large.shape[2], CAPTION_ROWS), "black")
-    ImageDraw.Draw(strip).text((3, 2), text, fill="white")
-    held = np.broadcast_to(np.asarray(strip), (len(large), *np.asarray(strip).shape))
-    return np.concatenate([held, large], axis=1)
-
-
-def _marked(frames: np.ndarray, text: str) -> np.ndarray:
-    """Frames over a line of text."""
-    strip = Image.new("RGB", (frames.shape[2], CAPTION_ROWS), "black")
-    ImageDraw.Draw(strip).text((3, 2), text, fill="yellow")
-    held = np.broadcast_to(np.asarray(strip), (len(frames), *np.asarray(strip).shape))
-    return np.concatenate([frames, held], axis=1)
 
 
 def _mix(sounds: Sequence[np.ndarray]) -> np.ndarray:

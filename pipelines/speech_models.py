@@ -226,12 +226,22 @@ def folder_sha256(folder: Path) -> str:
 def import_speech_packages() -> None:
     """To be called before whisperx or pyannote.audio are imported, in every process.
 
-    torchaudio's compiled extension links CUDA and cannot be loaded beside a torch of the CPU; nothing that is used of
-    torchaudio needs it, and torchaudio itself goes on without it when told that there is none. pyannote warns at
-    length where torchcodec finds no FFmpeg; it is given arrays, never files. It would also count its use over the
-    network.
+    pyannote warns at length where torchcodec finds no FFmpeg; it is given arrays, never files. It would also count its
+    use over the network.
     """
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
+    import_torchaudio()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"\s*torchcodec is not installed correctly")
+        import pyannote.audio  # noqa: F401
+
+
+def import_torchaudio() -> None:
+    """To be called before anything else imports torchaudio, in every process.
+
+    Its compiled extension links CUDA and cannot be loaded beside a torch of the CPU; nothing that is used of torchaudio
+    needs it, and torchaudio itself goes on without it when told that there is none.
+    """
     try:
         import torchaudio  # noqa: F401
     except OSError:
@@ -240,6 +250,3 @@ def import_speech_packages() -> None:
         without.fail_if_no_align = lambda function: function
         sys.modules["torchaudio._extension"] = without
         import torchaudio  # noqa: F401
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"\s*torchcodec is not installed correctly")
-        import pyannote.audio  # noqa: F401

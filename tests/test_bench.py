@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.tables import read_rows
 from tests.small_corpus import keep_in_process
-from tools.bench import annotate, ingest, stream
+from tools.bench import annotate, codec, ingest, stream
 from tools.bench.comparison import LINES
 from wanstreamer.errors import InputError
 
@@ -69,3 +69,34 @@ def test_ingest_beside_ffmpeg(capsys: pytest.CaptureFixture[str]) -> None:
     assert "median ratio" in capsys.readouterr().out
     with pytest.raises(InputError, match="two sessions per worker"):
         ingest.run(argparse.Namespace(sessions=3, seconds=1, size="96x64", rounds=1, workers=2))
+
+
+def test_codecs_beside_their_peers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = codec.run(argparse.Namespace(data=tmp_path, seconds=1, rounds=1))
+    assert found["trained"] is False and found["recorded_media"] is False and found["units"] == 6
+    assert list(found["codecs"]) == ["audio", "video", "Mimi", "EnCodec"]
+    for row in found["codecs"].values():
+        assert 0 < row["encode"]["p50"] <= row["both"]["p50"] <= row["both"]["p95"]
+    assert found["audio_over_peer"]["Mimi"] < 1 and found["audio_over_peer"]["EnCodec"] < 1
+    json.dumps(found)
+    codec.show(found)
+    assert "random weights: nothing is trained yet" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(InputError, match="--rounds 0"):
+        codec.run(argparse.Namespace(data=tmp_path, seconds=1, rounds=0))
+
+
+def test_a_codec_is_played_unit_by_unit_with_its_state() -> None:
+    heard: list[tuple[int, int | None]] = []
+
+    def encode(unit: int, state: int | None) -> tuple[int, int]:
+        heard.append((unit, state))
+        return -unit, unit
+
+    def decode(latent: int, state: int | None) -> tuple[int, int]:
+        heard.append((latent, state))
+        return latent, latent
+
+    units = list(range(1, 8))
+    factors = codec.play(units, encode, decode)  # type: ignore[arg-type]
+    assert heard[:4] == [(1, None), (-1, None), (2, 1), (-2, -1)] and len(heard) == 14
+    assert {name: len(values) for name, values in factors.items()} == {"encode": 2, "decode": 2, "both": 2}

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import TypeVar
 
 import pytest
 import torch
@@ -12,23 +13,25 @@ from torch import Tensor, nn
 
 from wanstreamer import vae
 from wanstreamer.errors import InputError
-from wanstreamer.metrics import log_mel_l1, psnr_db, ssim
+from wanstreamer.metrics import log_mel_l1, psnr_db, ssim, unit_flicker
 from wanstreamer.vae import AudioVAE, AudioVAEConfig, State, VideoVAE, VideoVAEConfig
+from wanstreamer.vae.causal import reduced_rank_regression
 
 SAMPLES, FRAMES = 2560, 4  # per unit
 KINDS = ("audio", "video")
+Codec = TypeVar("Codec", AudioVAE, VideoVAE)
 
 
 def small_codec(kind: str, dtype: torch.dtype = torch.float32) -> AudioVAE | VideoVAE:
-    """A codec in which every weight is at work: branches that start at zero are set at random."""
-    torch.manual_seed(1)
-    model: AudioVAE | VideoVAE
     if kind == "audio":
-        model = AudioVAE(
-            AudioVAEConfig(channels=6, encoder_width=16, latent_width=24, decoder_width=20, decoder_blocks=(1, 2))
-        )
-    else:
-        model = VideoVAE(VideoVAEConfig(height=32, width=32, channels=5, widths=(8, 12, 16), blocks=(1, 1, 2)))
+        config = AudioVAEConfig(channels=6, encoder_width=16, latent_width=24, decoder_width=20, decoder_blocks=(1, 2))
+        return awake(AudioVAE(config), dtype)
+    return awake(VideoVAE(VideoVAEConfig(height=32, width=32, channels=5, widths=(8, 12, 16), blocks=(1, 1, 2))), dtype)
+
+
+def awake(model: Codec, dtype: torch.dtype) -> Codec:
+    """The codec with every weight at work: branches that start at zero are set at random."""
+    torch.manual_seed(1)
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d)):
@@ -144,6 +147,73 @@ def test_state_survives_a_file_and_two_streams_do_not_meet(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_pieces_of_equal_shape_give_equal_bits_whatever_came_before(kind: str) -> None:
+    """Unit by unit: again from the start; from a state that was written and read; and after a past of another length,
+    once it lies further back than a codec sees (1.4 s)."""
+    model = small_codec(kind)
+    length, per_unit = (SAMPLES, 4) if kind == "audio" else (FRAMES, 1)
+    x = media(kind, 24, 0)
+    latent = run_streamed(model.encode, list(x.split(length, dim=1)))
+    made = run_streamed(model.decode, list(latent.split(per_unit, dim=1)))
+    assert torch.equal(run_streamed(model.encode, list(x.split(length, dim=1))), latent)
+    assert torch.equal(run_streamed(model.decode, list(latent.split(per_unit, dim=1))), made)
+    state, again = None, []
+    for piece in x.split(length, dim=1):
+        out, state = model.encode(piece, None if state is None else load(save(state)))
+        again.append(out)
+    assert torch.equal(torch.cat(again, dim=1), latent)
+    skipped, settled = 5, 12
+    later = run_streamed(model.encode, list(x[:, skipped * length :].split(length, dim=1)))
+    assert torch.equal(later[:, settled * per_unit :], latent[:, (skipped + settled) * per_unit :])
+    later = run_streamed(model.decode, list(latent[:, skipped * per_unit :].split(per_unit, dim=1)))
+    assert torch.equal(later[:, settled * length :], made[:, (skipped + settled) * length :])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_state_takes_the_same_memory_however_long_a_stream_was(kind: str) -> None:
+    """A state owns its numbers and no more: not the pieces they were cut from."""
+    model = small_codec(kind)
+
+    def held(state: State) -> dict[str, int]:
+        return {name: tensor.untyped_storage().nbytes() for name, tensor in state.items()}
+
+    states = []
+    for units in (1, 30):
+        latent, encoder = model.encode(media(kind, units, 0))
+        _, decoder = model.decode(latent)
+        states.append((held(encoder), held(decoder)))
+        assert held(encoder) == {name: tensor.numel() * 4 for name, tensor in encoder.items()}
+    assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("rate_hz", [24000, 48000])
+def test_other_sample_rates_stream_exactly(rate_hz: int) -> None:
+    config = AudioVAEConfig(
+        rate_hz=rate_hz, channels=6, encoder_width=16, latent_width=24, decoder_width=20, decoder_blocks=(1, 2)
+    )
+    model = awake(AudioVAE(config), torch.float32)
+    unit = rate_hz * 160 // 1000
+    x = torch.rand(1, 3 * unit, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    latent, _ = model.encode(x)
+    made, _ = model.decode(latent)
+    assert latent.shape == (1, 12, 6) and made.shape == x.shape
+    torch.testing.assert_close(run_streamed(model.encode, list(x.split(unit, dim=1))), latent, atol=1e-4, rtol=0)
+    torch.testing.assert_close(run_streamed(model.decode, list(latent.split(4, dim=1))), made, atol=1e-4, rtol=0)
+
+
+def test_a_large_picture_streams_exactly() -> None:
+    """336x192, as the larger models see it, with few features."""
+    config = VideoVAEConfig(height=192, width=336, channels=5, widths=(8, 12, 16), blocks=(1, 1, 2))
+    model = awake(VideoVAE(config), torch.float32)
+    x = torch.rand(1, 12, 3, 192, 336, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    latent, _ = model.encode(x)
+    made, _ = model.decode(latent)
+    assert latent.shape == (1, 3, 5, 12, 21) and made.shape == x.shape
+    torch.testing.assert_close(run_streamed(model.encode, list(x.split(4, dim=1))), latent, atol=1e-4, rtol=0)
+    torch.testing.assert_close(run_streamed(model.decode, list(latent.split(1, dim=1))), made, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_given_state_is_not_changed(kind: str) -> None:
     """A branch of a stream (a rollout, a retry) may start from the same state twice."""
     model, x = small_codec(kind), media(kind, 2, 0)
@@ -213,6 +283,47 @@ def test_the_linear_skip_alone_is_a_codec_with_unit_latents() -> None:
     made, _ = model.decode(latent)
     assert (made - clips).pow(2).mean() < 1e-3 * clips.pow(2).mean()
     torch.testing.assert_close(latent.std(dim=(0, 1, 3, 4))[:4], torch.ones(4), atol=0.1, rtol=0)
+
+
+def test_the_audio_skip_writes_what_it_heard_when_it_was() -> None:
+    """Noise in bursts: an untrained codec with a fitted skip has their loudness at the right time, hop by hop."""
+    generator = torch.Generator().manual_seed(0)
+    steps = torch.rand(8, 100, generator=generator).repeat_interleave(320, dim=1)  # another loudness every 20 ms
+    clips = 0.3 * steps**2 * torch.randn(8, 32000, generator=generator)
+    model = AudioVAE(AudioVAEConfig(encoder_width=16, latent_width=24, decoder_width=20)).requires_grad_(False)
+    model.fit_skip(clips)
+    latent, _ = model.encode(clips)
+    made, _ = model.decode(latent)
+    heard, said = (x.unfold(1, 160, 160).square().mean(2).sqrt() for x in (clips, made))
+
+    def agreement(late_hops: int) -> float:
+        pair = torch.stack([heard[:, 10:-10].flatten(), said.roll(-late_hops, dims=1)[:, 10:-10].flatten()])
+        return torch.corrcoef(pair)[0, 1].item()
+
+    assert agreement(0) > 0.75
+    assert max(agreement(-1), agreement(1)) < agreement(0) - 0.1
+
+
+def test_reduced_rank_regression_finds_the_plan_of_its_data() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(500, 12, generator=generator) + 3
+    y = (x[:, :2] @ torch.randn(2, 7, generator=generator)) - 1
+    encode, offset, decode, mean = reduced_rank_regression(x, y, 2)
+    found = x @ encode.T + offset
+    torch.testing.assert_close(found @ decode.T + mean, y, atol=2e-3, rtol=0)
+    torch.testing.assert_close(found.mean(0), torch.zeros(2), atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.std(0), torch.ones(2), atol=0.01, rtol=0)
+
+
+def test_flicker_is_what_happens_between_units_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    moving = torch.rand(1, 16, 3, 8, 8, generator=generator) - 0.5
+    assert unit_flicker(moving, moving) == pytest.approx(1)
+    assert unit_flicker(moving / 3, moving) == pytest.approx(1, abs=1e-3)
+    steps = moving + 0.5 * (torch.arange(16) // 4 % 2)[:, None, None, None]  # each unit in a light of its own
+    assert unit_flicker(steps, moving) > 1.3
+    still = moving[:, :1].expand_as(moving)
+    assert unit_flicker(still, still) == pytest.approx(1)
 
 
 def test_metrics_know_equal_from_different() -> None:

@@ -20,6 +20,7 @@ from wanstreamer import vae
 from wanstreamer.errors import InputError
 from wanstreamer.train import codec
 from wanstreamer.train.codec import CodecTrainConfig
+from wanstreamer.vae.tracks import encode_track
 
 TINY = VaeParams(
     audio=CodecParams(channels=4, steps=3, batch=2, clip_units=2),
@@ -116,10 +117,44 @@ def test_training_improves_on_the_linear_codec_and_latents_are_normalised(tmp_pa
         model, tracks, [], training, state_path=tmp_path / "state.safetensors", fingerprint=""
     )
     assert curve[-1]["loss"] < 0.85 * curve[0]["loss"]
-    latents = torch.cat([codec.encode_track(trained, track) for track in tracks])
+    latents = torch.cat([encode_track(trained, track) for track in tracks])
     rows = latents.movedim(-1 if kind == "audio" else 1, -1).flatten(0, -2)
     torch.testing.assert_close(rows.mean(0), torch.zeros(rows.shape[1]), atol=0.02, rtol=0)
     torch.testing.assert_close(rows.std(0), torch.ones(rows.shape[1]), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["audio", "video"])
+def test_passes_can_be_compiled_and_run_in_bfloat16(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a GPU does, as far as a CPU can: whole graphs, lower precision, and about the same curve."""
+    training = CodecTrainConfig(steps=4, batch=2, clip_units=2, log_every=1, fit_clips=16)
+    tracks = clips(3) if kind == "video" else [0.2 * torch.randn(16000, generator=torch.Generator().manual_seed(1))]
+
+    def train() -> list[dict[str, float]]:
+        torch.manual_seed(0)
+        model: vae.AudioVAE | vae.VideoVAE = small_video()
+        if kind == "audio":
+            model = vae.AudioVAE(vae.AudioVAEConfig(channels=8, encoder_width=16, latent_width=32, decoder_width=32))
+        trained, curve = codec.train_codec(
+            model, tracks, [], training, state_path=tmp_path / "state.safetensors", fingerprint=""
+        )
+        assert all(parameter.dtype == torch.float32 for parameter in trained.parameters())
+        return curve
+
+    plain = train()
+    compiled: list[object] = []
+
+    def compile_eagerly(function: Any) -> Any:
+        compiled.append(function)
+        return compile_for_real(function, backend="eager", fullgraph=True)
+
+    compile_for_real = torch.compile
+    monkeypatch.setattr(torch, "compile", compile_eagerly)
+    monkeypatch.setattr(codec, "_accelerated", lambda device: True)
+    fast = train()
+    assert len(compiled) == 2
+    assert fast != plain
+    for row, other in zip(fast, plain, strict=True):
+        assert row["loss"] == pytest.approx(other["loss"], rel=0.03)
 
 
 def test_stage_gives_equal_bytes_for_one_and_two_workers_and_does_not_train_twice(
@@ -132,25 +167,40 @@ def test_stage_gives_equal_bytes_for_one_and_two_workers_and_does_not_train_twic
     assert metrics["rejected"] == {}
     assert metrics["audio"]["unseen"]["log_mel_l1"] > 0
     assert metrics["video"]["seen"]["psnr_db"] > 5
-    assert set(metrics["video"]["unseen"]) == {"psnr_db", "ssim"}
-    with (corpus.parent / "plots" / "vae_video.csv").open() as file:
-        curve = list(csv.DictReader(file))
-    assert [row["step"] for row in curve] == ["0", "3"]
-    assert all(float(row["loss"]) > 0 and float(row["valid_psnr_db"]) for row in curve)
-    assert (corpus / "reports" / "vae_video.png").is_file()
-    assert (corpus / "reports" / "vae_audio_unseen0_decoded.wav").is_file()
-    assert not list((corpus / "parts" / "vae").glob("*"))
+    assert set(metrics["video"]["unseen"]) == {"psnr_db", "ssim", "unit_flicker"}
+    assert set(metrics["audio"]["seen"]) == {"log_mel_l1", "stoi"}
+    for kind in ("audio", "video"):
+        for people in ("seen", "unseen"):
+            assert set(metrics[kind]["baseline"][people]) == set(metrics[kind][people])
+    for name, column in (("vae_video", "loss"), ("vae_video_unseen", "psnr_db"), ("vae_audio_unseen", "log_mel_l1")):
+        with (corpus.parent / "plots" / f"{name}.csv").open() as file:
+            curve = list(csv.DictReader(file))
+        assert [row["step"] for row in curve] == ["0", "3"]
+        assert all(float(row[column]) > 0 for row in curve)
+    assert {path.name for path in (corpus / "reports").iterdir()} >= {
+        "vae_video.png", "vae_seen.mp4", "vae_unseen.mp4", "vae_audio_unseen0_truth.wav",
+        "vae_audio_unseen0_decoded.wav", "vae_audio_unseen0_pca_griffin_lim.wav",
+    }  # fmt: skip
+    assert sorted(path.name for path in (corpus / "parts" / "vae").iterdir()) == ["audio.json", "video.json"]
 
     other = tmp_path / "data"
     write_tracks(other, SESSIONS)
     assert stage.run(other, TINY, workers=1) == metrics
     assert weights(other) == made
-    for name in ("reports/vae_video.png", "../plots/vae_audio.csv", "../plots/vae_video.csv"):
+    for name in ("reports/vae_video.png", "reports/vae_seen.mp4", "../plots/vae_audio.csv", "../plots/vae_video.csv"):
         assert (other / name).read_bytes() == (corpus / name).read_bytes()
 
     capsys.readouterr()
     assert stage.run(other, TINY, workers=2) == metrics
     assert "audio weights are finished" in capsys.readouterr().err
+    assert weights(other) == made
+
+    # Weights that are not what the training left are made again.
+    path = stage.weights_path(other, "audio")
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    stage.run(other, TINY, workers=2)
+    said = capsys.readouterr().err
+    assert "audio weights are finished" not in said and "video weights are finished" in said
     assert weights(other) == made
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from wanstreamer.clock import FRAMES_PER_UNIT
 from wanstreamer.vae.mel import mel_filters
 
 _LOG_MEL_FLOOR = 1e-2  # of a 1024-point Hann STFT: about -88 dB of full scale, below the noise of real rooms
@@ -39,6 +40,23 @@ def ssim(made_BTCHW: Tensor, true_BTCHW: Tensor) -> float:
     c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
     above = (2 * mean_made * mean_true + c1) * (2 * covariance + c2)
     return torch.mean(above / ((mean_made**2 + mean_true**2 + c1) * (var_made + var_true + c2))).item()
+
+
+def unit_flicker(made_BTCHW: Tensor, true_BTCHW: Tensor) -> float:
+    """How many times more the picture jumps between units than within them, relative to the truth; 1 is no seam.
+
+    A jump is the mean absolute difference of neighbouring frames. Needs two units. Ours; no standard measure was found.
+    """
+
+    def jumps(x_BTCHW: Tensor) -> tuple[float, float]:
+        jump_T = x_BTCHW.double().diff(dim=1).abs().mean(dim=(0, 2, 3, 4))
+        between = torch.arange(1, len(jump_T) + 1) % FRAMES_PER_UNIT == 0
+        return jump_T[between].mean().item(), jump_T[~between].mean().item()
+
+    made_between, made_within = jumps(made_BTCHW.clamp(-1, 1))
+    true_between, true_within = jumps(true_BTCHW)
+    floor = 1e-6  # pictures that stand still have no seam
+    return (made_between + floor) * (true_within + floor) / ((made_within + floor) * (true_between + floor))
 
 
 def log_mel_l1(made_BT: Tensor, true_BT: Tensor, rate_hz: int) -> float:

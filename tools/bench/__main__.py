@@ -1,17 +1,17 @@
-"""`python -m tools.bench ingest | annotate | encode | pack | load | stream`: figures, as a table or with `--json`."""
+"""`python -m tools.bench ingest | annotate | codec | encode | pack | load | stream`: figures, as a table or `--json`."""
 
 import argparse
 import json
 import sys
 
 from pipelines.errors import exit_on_input_error
-from tools.bench import annotate, encode, ingest, load, pack, stream
+from tools.bench import annotate, codec, encode, ingest, load, pack, stream
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (ingest, annotate, encode, pack, load, stream):
+    for module in (ingest, annotate, codec, encode, pack, load, stream):
         module.add(commands)
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="print figures as JSON")

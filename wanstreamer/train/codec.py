@@ -3,7 +3,7 @@
 A step's clips, augmentation and noise depend on the seed and the step's number alone, so that a run that was killed and
 resumed ends with the same bytes as one that was not. The caller fixes threads and kernels (one thread, deterministic).
 
-Shape suffixes: B batch, T samples or frames, C channels, H and W height and width.
+On a GPU the passes through the codec run in bfloat16 (weights, losses and the optimiser stay float32) and compiled.
 """
 
 import copy
@@ -17,16 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from wanstreamer.checkpoint import resume_training, save_training
-from wanstreamer.clock import FRAMES_PER_UNIT, samples_per_unit
 from wanstreamer.metrics import log_mel_l1, psnr_db, ssim
-from wanstreamer.vae import AudioVAE, VideoVAE
+from wanstreamer.train.clips import draw_clips, held_out_clips, step_generator
+from wanstreamer.vae import AudioVAE
 from wanstreamer.vae.causal import Carry
 from wanstreamer.vae.losses import SpectralLoss, latent_pull, pixel_loss
+from wanstreamer.vae.tracks import PIECE_UNITS, Codec, encode_track, reconstruct_track, to_input, unit_length
 
-Codec = AudioVAE | VideoVAE
 Row = dict[str, float]
+Pass = Callable[[Tensor, Carry], Tensor]  # media -> latents before normalisation, or back
 
-_STREAM_UNITS = 25  # units per piece where whole tracks are streamed through a codec
+_FIT_NUMBERS = 2**26  # samples or pixels, at most about, that the linear skip is fitted on: 256 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class CodecTrainConfig:
     pull: float = 1e-3  # weight of the latents' KL divergence
     waveform: float = 2.5  # weight of the waveform L1 (audio): sets the phases that spectra leave open
     ema_decay: float = 0.99  # of the weights that are kept
-    fit_clips: int = 256  # clips the linear skip is fitted on
+    fit_clips: int = 256  # clips the linear skip is fitted on; fewer where they are large
     log_every: int = 20  # steps per row of the curve
     valid_every: int = 100  # steps between looks at held-out clips; a multiple of log_every
     checkpoint_s: float = 20.0  # wall time between states for resuming; does not change the result
@@ -60,6 +61,7 @@ def train_codec(
     state_path: Path,
     fingerprint: str,
     on_step: Callable[[int], None] = lambda step: None,
+    device: str = "cpu",
 ) -> tuple[Codec, list[Row]]:
     """Train `model` in place; returns its averaged weights, normalised, and the curve.
 
@@ -71,25 +73,28 @@ def train_codec(
         state_path: Safetensors file that holds the whole training state while training lasts.
         fingerprint: What this training depends on; a state with another one is ignored.
         on_step: Called after every step with the number of steps done.
+        device: Where the codec is trained; the one that is returned lies on the CPU.
     """
+    model.to(device)
     averaged = copy.deepcopy(model)
     optimizer = _optimizer(model, config)
     modules = {"model": model, "averaged": averaged}
     resumed = resume_training(state_path, fingerprint, modules, optimizer) or {}
     step, curve, sums = resumed.get("step", 0), resumed.get("curve", []), resumed.get("sums", {})
-    clips = _valid_clips(model, held_out)
-    spectral = SpectralLoss(model.config.rate_hz) if isinstance(model, AudioVAE) else None
+    clips = held_out_clips(model, held_out)
+    objective = _objective(model, config, device)
     if step == 0:
-        model.fit_skip(_fit_batch(model, tracks, config))
+        model.fit_skip(_fit_batch(model, tracks, config).to(device))
         averaged.load_state_dict(model.state_dict())
-        curve.append({"step": 0.0} | _losses_at_start(model, tracks, config, spectral) | _valid_row(averaged, clips))
+        curve.append({"step": 0.0} | _losses_at_start(objective, tracks) | _valid_row(averaged, clips))
     on_step(step)
     saved_s = time.monotonic()
     while step < config.steps:
-        generator = _generator(config.seed, step)
+        generator = step_generator(config.seed, step)
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * group["factor"] * _schedule(step, config)
-        loss, parts = _loss(model, _batch(model, tracks, config, generator), generator, config, spectral)
+        batch = draw_clips(model, tracks, config.batch, config.clip_units, generator)
+        loss, parts = _loss(objective, batch, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
@@ -110,7 +115,7 @@ def train_codec(
             saved_s = time.monotonic()
         on_step(step)
     fit_normalisation(averaged, tracks)
-    return averaged.eval().requires_grad_(False), curve
+    return averaged.to("cpu").eval().requires_grad_(False), curve
 
 
 @torch.no_grad()
@@ -118,152 +123,88 @@ def fit_normalisation(model: Codec, tracks: Sequence[Tensor], units: int = 4000)
     """Set the per-channel mean and standard deviation of latents from about `units` units, evenly from all tracks."""
     model.latent_mean_C.zero_()
     model.latent_std_C.fill_(1.0)
-    share = max(_STREAM_UNITS, units // len(tracks))
-    found = [encode_track(model, track[: share * _unit_length(model)]) for track in tracks]
+    share = max(PIECE_UNITS, units // len(tracks))
+    found = [encode_track(model, track[: share * unit_length(model)]) for track in tracks]
     channel_axis = -1 if isinstance(model, AudioVAE) else 1
     rows_NC = torch.cat([latent.movedim(channel_axis, -1).flatten(0, -2) for latent in found]).double()
     model.latent_mean_C.copy_(rows_NC.mean(0))
     model.latent_std_C.copy_(rows_NC.std(0).clamp_min(1e-4))
 
 
-@torch.no_grad()
-def encode_track(model: Codec, track: Tensor, piece_units: int = _STREAM_UNITS) -> Tensor:
-    """Normalised latents of one track, streamed in pieces: (units, 4, C) for audio, (units, C, h, w) for video.
+@dataclass(frozen=True, kw_only=True)
+class _Objective:
+    """The passes through a codec in training, and what their results are judged by."""
 
-    Samples or frames after the last whole unit are left out.
-    """
-    length = _unit_length(model)
-    state = None
-    pieces = []
-    for piece in track[: len(track) // length * length].split(piece_units * length):
-        latent, state = model.encode(to_input(model, piece), state)
-        pieces.append(latent[0])
-    whole = torch.cat(pieces)
-    return whole.unflatten(0, (-1, 4)) if isinstance(model, AudioVAE) else whole
+    encode: Pass
+    decode: Pass
+    model: Codec
+    config: CodecTrainConfig
+    device: str
+    spectral: SpectralLoss | None  # of audio
 
 
-@torch.no_grad()
-def decode_track(model: Codec, latents: Tensor, piece_units: int = _STREAM_UNITS) -> Tensor:
-    """What `encode_track` gave -> samples (T,) or frames (T, 3, H, W) in [-1, 1], streamed in pieces."""
-    state = None
-    pieces = []
-    for piece in latents.split(piece_units):
-        latent = piece.flatten(0, 1) if isinstance(model, AudioVAE) else piece
-        made, state = model.decode(latent[None], state)
-        pieces.append(made[0].clamp(-1, 1))
-    return torch.cat(pieces)
+def _objective(model: Codec, config: CodecTrainConfig, device: str) -> _Objective:
+    encode: Pass = model.posterior_mean
+    decode: Pass = model.reconstruct
+    if _accelerated(device):
+        encode, decode = torch.compile(encode), torch.compile(decode)
+    spectral = SpectralLoss(model.config.rate_hz, device) if isinstance(model, AudioVAE) else None
+    return _Objective(encode=encode, decode=decode, model=model, config=config, device=device, spectral=spectral)
 
 
-def to_input(model: Codec, track: Tensor) -> Tensor:
-    """One track as the codec takes it: samples (1, T), or frames (1, T, 3, H, W) in [-1, 1] from uint8 (T, H, W, 3)."""
-    if isinstance(model, AudioVAE):
-        return track[None]
-    return track.permute(0, 3, 1, 2)[None].float() / 127.5 - 1
+def _accelerated(device: str) -> bool:
+    """Whether passes run in bfloat16 and compiled. On a CPU neither pays for itself within minutes."""
+    return device.startswith("cuda")
 
 
-def evaluate_codec(model: Codec, tracks: Sequence[Tensor], seconds: float = 12.8) -> Row:
-    """Mean figures over the beginnings of tracks, reconstructed by streaming. Empty without tracks."""
-    rows = []
-    for track in tracks:
-        length = _unit_length(model) * max(1, int(seconds / 0.16))
-        beginning = track[: min(length, len(track) // _unit_length(model) * _unit_length(model))]
-        made = decode_track(model, encode_track(model, beginning))
-        rows.append(_figures(model, made[None], to_input(model, beginning)))
-    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]} if rows else {}
-
-
-def _figures(model: Codec, made: Tensor, true: Tensor) -> Row:
-    if isinstance(model, AudioVAE):
-        return {"log_mel_l1": log_mel_l1(made, true, model.config.rate_hz)}
-    return {"psnr_db": psnr_db(made, true), "ssim": ssim(made, true)}
-
-
-def _unit_length(model: Codec) -> int:
-    """Samples or frames in one unit."""
-    return samples_per_unit(model.config.rate_hz) if isinstance(model, AudioVAE) else FRAMES_PER_UNIT
-
-
-def _loss(
-    model: Codec, clips: Tensor, generator: torch.Generator, config: CodecTrainConfig, spectral: SpectralLoss | None
-) -> tuple[Tensor, dict[str, Tensor]]:
-    mean = model.posterior_mean(clips, Carry(None))
-    noise = torch.randn(mean.shape, generator=generator)
-    made = model.reconstruct(mean + model.config.posterior_std * noise, Carry(None))
+def _loss(objective: _Objective, clips: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    config = objective.config
+    clips = clips.to(objective.device)
+    with torch.autocast(clips.device.type, torch.bfloat16, enabled=_accelerated(objective.device)):
+        mean = objective.encode(clips, Carry(None)).float()
+        noise = torch.randn(mean.shape, generator=generator).to(mean)
+        made = objective.decode(mean + objective.model.config.posterior_std * noise, Carry(None)).float()
     pull = latent_pull(mean)
-    if spectral is None:
+    if objective.spectral is None:
         loss = pixel_loss(made, clips) + config.pull * pull
         return loss, {"loss": loss, "pull": pull}
-    mel, magnitude = spectral(made, clips)
+    mel, magnitude = objective.spectral(made, clips)
     wave = (made - clips).abs().mean()
     loss = mel + magnitude + config.waveform * wave + config.pull * pull
     return loss, {"loss": loss, "mel": mel, "magnitude": magnitude, "wave": wave, "pull": pull}
 
 
 @torch.no_grad()
-def _losses_at_start(
-    model: Codec, tracks: Sequence[Tensor], config: CodecTrainConfig, spectral: SpectralLoss | None
-) -> Row:
+def _losses_at_start(objective: _Objective, tracks: Sequence[Tensor]) -> Row:
     """The curve's row 0: the linear codec alone, on the clips of the first step."""
-    generator = _generator(config.seed, 0)
-    _, parts = _loss(model, _batch(model, tracks, config, generator), generator, config, spectral)
+    config = objective.config
+    generator = step_generator(config.seed, 0)
+    batch = draw_clips(objective.model, tracks, config.batch, config.clip_units, generator)
+    _, parts = _loss(objective, batch, generator)
     return {name: part.item() for name, part in parts.items()} | {"grad_norm": 0.0}
-
-
-def _generator(seed: int, step: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
-
-
-def _batch(model: Codec, tracks: Sequence[Tensor], config: CodecTrainConfig, generator: torch.Generator) -> Tensor:
-    """Augmented clips: samples (B, T) or frames (B, T, 3, H, W)."""
-    length = config.clip_units * _unit_length(model)
-    augment = _vary_loudness if isinstance(model, AudioVAE) else _vary_colours
-    clips = []
-    for _ in range(config.batch):
-        track = tracks[int(torch.randint(len(tracks), (), generator=generator))]
-        start = int(torch.randint(max(1, len(track) - length + 1), (), generator=generator))
-        clip = track[start : start + length]
-        if len(clip) < length:  # a track shorter than a clip goes round
-            clip = torch.cat([clip] * math.ceil(length / len(clip)))[:length]
-        clips.append(augment(to_input(model, clip)[0], generator))
-    return torch.stack(clips)
-
-
-def _vary_loudness(audio_T: Tensor, generator: torch.Generator) -> Tensor:
-    """-8 to +4 dB, so that level is not part of what a voice sounds like."""
-    gain_db = -8 + 12 * torch.rand((), generator=generator)
-    return (audio_T * 10 ** (gain_db / 20)).clamp(-1, 1)
-
-
-def _vary_colours(video_TCHW: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirrored, colours swapped, tinted: many people out of few, which is what bounds the quality on unseen ones."""
-    if torch.rand((), generator=generator) < 0.5:
-        video_TCHW = video_TCHW.flip(-1)
-    if torch.rand((), generator=generator) < 0.5:
-        video_TCHW = video_TCHW[:, torch.randperm(3, generator=generator)]
-    gain_C = 1 + 0.25 * (2 * torch.rand(3, generator=generator) - 1)
-    offset_C = 0.2 * (2 * torch.rand(3, generator=generator) - 1)
-    return (video_TCHW * gain_C[:, None, None] + offset_C[:, None, None]).clamp(-1, 1)
 
 
 def _fit_batch(model: Codec, tracks: Sequence[Tensor], config: CodecTrainConfig) -> Tensor:
     """Clips for the linear skip, drawn as in training, from steps that training never reaches."""
-    rounds = range(config.steps, config.steps + max(1, config.fit_clips // config.batch))
-    return torch.cat([_batch(model, tracks, config, _generator(config.seed, step)) for step in rounds])
-
-
-def _valid_clips(model: Codec, held_out: Sequence[Tensor]) -> list[Tensor]:
-    """A few seconds from the middle of up to six held-out tracks."""
-    chosen = [held_out[i * len(held_out) // min(6, len(held_out))] for i in range(min(6, len(held_out)))]
-    units = [len(track) // _unit_length(model) for track in chosen]
-    return [
-        track[max(0, n // 2 - 8) * _unit_length(model) : (n // 2 + 8) * _unit_length(model)]
-        for track, n in zip(chosen, units, strict=True)
-        if n
-    ]
+    drawn: list[Tensor] = []
+    for step in range(config.steps, config.steps + max(1, config.fit_clips // config.batch)):
+        generator = step_generator(config.seed, step)
+        drawn.append(draw_clips(model, tracks, config.batch, config.clip_units, generator))
+        if sum(clips.numel() for clips in drawn) > _FIT_NUMBERS:
+            break
+    return torch.cat(drawn)
 
 
 def _valid_row(model: Codec, clips: Sequence[Tensor]) -> Row:
-    return {f"valid_{name}": value for name, value in evaluate_codec(model, clips).items()}
+    """Mean figures over held-out clips, reconstructed by streaming. Empty without clips."""
+    rows = []
+    for clip in clips:
+        made, true = reconstruct_track(model, clip)[None].cpu(), to_input(model, clip)
+        if isinstance(model, AudioVAE):
+            rows.append({"valid_log_mel_l1": log_mel_l1(made, true, model.config.rate_hz)})
+        else:
+            rows.append({"valid_psnr_db": psnr_db(made, true), "valid_ssim": ssim(made, true)})
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]} if rows else {}
 
 
 def _schedule(step: int, config: CodecTrainConfig) -> float:

@@ -2,7 +2,8 @@
 
 Past-only spectra in, spectra out through an inverse STFT (as in Vocos, arXiv 2306.00814): networks on spectra train an
 order of magnitude faster than networks on samples. A linear map of each latent's log-mel spectra runs beside the
-convolutions in both directions, started as a whitened principal component analysis of the training tracks.
+convolutions in both directions; it starts as the best one of its rank from what the encoder has heard to what the
+decoder has to say, which begins where the encoder's frames end.
 
 Decoded sample i depends on latents up to the one that covers i and on nothing later: no delay is added. The last hop of
 each output frame reaches into the next one and is carried as state.
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT, samples_per_unit
-from wanstreamer.vae.causal import Carry, CausalConvNeXt, State, fill_, principal_components, zero_
+from wanstreamer.vae.causal import Carry, CausalConvNeXt, State, fill_, reduced_rank_regression, zero_
 from wanstreamer.vae.mel import mel_filters
 
 _FOLD = 4  # spectral frames per latent: the hop is 10 ms
@@ -50,8 +51,13 @@ class AudioVAEConfig:
 
     @property
     def window(self) -> int:
-        """Samples of one analysis frame: 40 ms, all of them past."""
+        """Samples of one long analysis frame: 40 ms, all of them past, which tells harmonics apart."""
         return 4 * self.hop
+
+    @property
+    def short_window(self) -> int:
+        """Samples of one short analysis frame, all of them past, and of one that is put out: 20 ms."""
+        return 2 * self.hop
 
 
 class AudioVAE(nn.Module):
@@ -65,23 +71,22 @@ class AudioVAE(nn.Module):
 
     latent_mean_C: Tensor
     latent_std_C: Tensor
-    analysis_window: Tensor
-    synthesis_window: Tensor
+    long_window: Tensor
+    short_window: Tensor
     mel_FM: Tensor
     unmel_MF: Tensor
 
     def __init__(self, config: AudioVAEConfig):
         super().__init__()
         self.config = config
-        bins_in = config.window // 2 + 1
-        bins_out = config.hop + 1  # output frames are two hops long
+        bins_long, bins = config.window // 2 + 1, config.short_window // 2 + 1
         early, wide, late = config.encoder_width, config.latent_width, config.decoder_width
         before, after = config.encoder_blocks
 
         self.skip_in = nn.Linear(_FOLD * config.mel_bands, config.channels)
         self.skip_out = nn.Linear(config.channels, _FOLD * config.mel_bands)
 
-        self.enter = nn.Linear(bins_in, early)
+        self.enter = nn.Linear(bins_long + bins, early)
         self.encode_1 = nn.ModuleList(CausalConvNeXt(f"encode_1_{i}", early) for i in range(before))
         self.fold = nn.Linear(_FOLD * early, wide)
         self.encode_2 = nn.ModuleList(CausalConvNeXt(f"encode_2_{i}", wide) for i in range(after))
@@ -94,16 +99,18 @@ class AudioVAE(nn.Module):
         self.unfold = nn.Linear(wide, _FOLD * late)
         self.decode_1 = nn.ModuleList(CausalConvNeXt(f"decode_1_{i}", late) for i in range(after))
         self.decode_norm = nn.LayerNorm(late)
-        self.to_magnitude = nn.Linear(late, bins_out)
-        self.to_phase = nn.Linear(late, 2 * bins_out)
+        self.to_magnitude = nn.Linear(late, bins)
+        self.to_phase = nn.Linear(late, 2 * bins)
         for last in (self.to_latent, self.to_magnitude):
             zero_(last)
 
         # Fixed by the configuration, hence not stored with the weights.
-        self.register_buffer("analysis_window", torch.hann_window(config.window), persistent=False)
-        self.register_buffer("synthesis_window", torch.hann_window(2 * config.hop), persistent=False)
-        self.register_buffer("mel_FM", mel_filters(bins_in, config.rate_hz, config.mel_bands), persistent=False)
-        unmel_FM = mel_filters(bins_out, config.rate_hz, config.mel_bands) + 1e-6
+        self.register_buffer("long_window", torch.hann_window(config.window), persistent=False)
+        # A sine: its squares add up to one over frames, so frames whose phases do not meet keep their power together.
+        self.register_buffer("short_window", torch.hann_window(config.short_window).sqrt(), persistent=False)
+        mel_FM = mel_filters(bins, config.rate_hz, config.mel_bands)
+        self.register_buffer("mel_FM", mel_FM, persistent=False)
+        unmel_FM = mel_FM + 1e-6
         self.register_buffer("unmel_MF", (unmel_FM / unmel_FM.sum(1, keepdim=True)).T.contiguous(), persistent=False)
         # Statistics of the posterior means on the training tracks; encode and decode speak normalised latents.
         self.register_buffer("latent_mean_C", torch.zeros(config.channels))
@@ -121,14 +128,14 @@ class AudioVAE(nn.Module):
 
     def posterior_mean(self, audio_BT: Tensor, carry: Carry) -> Tensor:
         """Latents before normalisation, as the training loop needs them."""
-        magnitude_BSF = self._spectra(audio_BT, carry)
-        x = self.enter(torch.log(magnitude_BSF + _FLOOR))
+        long_BSF, short_BSF = self._spectra(audio_BT, carry)
+        x = self.enter(torch.log(torch.cat([long_BSF, short_BSF], dim=-1) + _FLOOR))
         for block in self.encode_1:
             x = block(x, carry)
         x = self.fold(x.unflatten(1, (-1, _FOLD)).flatten(2))
         for block in self.encode_2:
             x = block(x, carry)
-        return self.to_latent(self.encode_norm(x)) + self.skip_in(self._folded_mel(magnitude_BSF))
+        return self.to_latent(self.encode_norm(x)) + self.skip_in(self._folded_mel(short_BSF))
 
     def reconstruct(self, mean_BNC: Tensor, carry: Carry) -> Tensor:
         """Samples from latents before normalisation."""
@@ -141,21 +148,23 @@ class AudioVAE(nn.Module):
         x = self.decode_norm(x)
         log_mel_BSM = self.skip_out(mean_BNC).unflatten(2, (_FOLD, -1)).flatten(1, 2)
         log_magnitude_BSF = self.to_magnitude(x) + log_mel_BSM @ self.unmel_MF
-        real, imaginary = self.to_phase(x).chunk(2, dim=-1)
+        real, imaginary = self.to_phase(x).to(mean_BNC.dtype).chunk(2, dim=-1)  # no complex numbers in bfloat16
         # The clamp keeps an untrained or badly conditioned head from overflowing.
         scale = torch.exp(log_magnitude_BSF.clamp(max=6.0)) * torch.rsqrt(real**2 + imaginary**2 + 1e-6)
         return self._overlap_add(torch.complex(scale * real, scale * imaginary), carry)
 
-    def _spectra(self, audio_BT: Tensor, carry: Carry) -> Tensor:
-        """Magnitudes (B, S, F) of frames that end where their hop ends."""
+    def _spectra(self, audio_BT: Tensor, carry: Carry) -> tuple[Tensor, Tensor]:
+        """Magnitudes (B, S, F) of long and of short frames, which end where their hop ends."""
         config = self.config
         if audio_BT.ndim != 2 or audio_BT.shape[1] % config.samples_per_latent:
             raise ValueError(
                 f"audio of shape {tuple(audio_BT.shape)}: expected (B, T), T a multiple of {config.samples_per_latent}"
             )
         past_BT = carry.extend("samples", audio_BT, config.window - config.hop)
-        frames_BST = past_BT.unfold(1, config.window, config.hop) * self.analysis_window
-        return torch.fft.rfft(frames_BST).abs()
+        long_BST = past_BT.unfold(1, config.window, config.hop) * self.long_window
+        recent_BT = past_BT[:, config.window - config.short_window :]
+        short_BST = recent_BT.unfold(1, config.short_window, config.hop) * self.short_window
+        return torch.fft.rfft(long_BST).abs(), torch.fft.rfft(short_BST).abs()
 
     def _folded_mel(self, magnitude_BSF: Tensor) -> Tensor:
         """Log-mel spectra (B, N, fold x M) of each latent's frames."""
@@ -164,19 +173,24 @@ class AudioVAE(nn.Module):
     def _overlap_add(self, spectrum_BSF: Tensor, carry: Carry) -> Tensor:
         """Frames of two hops, each beginning where its own hop begins; the second half waits for the next frame."""
         hop = self.config.hop
-        frames_BST = torch.fft.irfft(spectrum_BSF, n=2 * hop) * self.synthesis_window
+        frames_BST = torch.fft.irfft(spectrum_BSF, n=2 * hop) * self.short_window
         first_BSH, second_BSH = frames_BST.split(hop, dim=-1)
         before_BSH = carry.extend("overlap", second_BSH, 1)[:, :-1]
         return (first_BSH + before_BSH).flatten(1)
 
     @torch.no_grad()
     def fit_skip(self, audio_BT: Tensor) -> None:
-        """Start the linear skip as a whitened principal component analysis of the log-mel spectra of training audio."""
-        mel_BNP = self._folded_mel(self._spectra(audio_BT, Carry(None)))
-        mean_P, basis_CP, std_C = principal_components(mel_BNP.flatten(0, 1), self.config.channels)
-        analysis_CP = basis_CP / std_C[:, None]
-        fill_(self.skip_in, analysis_CP, -(analysis_CP @ mean_P))
-        fill_(self.skip_out, (basis_CP * std_C[:, None]).T, mean_P)
+        """Start the linear skip as the regression from what is heard to what is to be said on training audio.
+
+        Clips (B, T) of two latents or more: the last frame that is put out reaches past the last latent's samples.
+        """
+        config = self.config
+        heard_BNP = self._folded_mel(self._spectra(audio_BT, Carry(None))[1])[:, :-1]
+        said_BST = audio_BT.unfold(1, config.short_window, config.hop) * self.short_window
+        said_BNP = self._folded_mel(torch.fft.rfft(said_BST).abs()[:, : heard_BNP.shape[1] * _FOLD])
+        fitted = reduced_rank_regression(heard_BNP.flatten(0, 1), said_BNP.flatten(0, 1), config.channels)
+        fill_(self.skip_in, *fitted[:2])
+        fill_(self.skip_out, *fitted[2:])
 
     def skip_parameters(self) -> list[nn.Parameter]:
         """The parameters that are already good before training, hence take a smaller learning rate."""

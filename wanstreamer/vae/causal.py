@@ -34,7 +34,8 @@ class Carry:
         if list(past.shape) != shape:
             raise ValueError(f"state {key} has shape {list(past.shape)}, this stream needs {shape}")
         extended = torch.cat([past, x], dim=dim)
-        self.state[key] = extended.narrow(dim, extended.shape[dim] - length, length).contiguous()
+        # A copy: a view would keep all of `extended` in memory for as long as the state lives.
+        self.state[key] = extended.narrow(dim, extended.shape[dim] - length, length).clone()
         return extended
 
 
@@ -107,9 +108,24 @@ def principal_components(rows_NP: Tensor, count: int) -> tuple[Tensor, Tensor, T
     covariance_PP = centred_NP.T @ centred_NP / len(rows_NP)
     size = covariance_PP.shape[0]
     start = torch.randn(size, min(size, 2 * count + 16), generator=torch.Generator().manual_seed(0))
-    basis = torch.linalg.qr(start.to(rows_NP.dtype)).Q
+    basis = torch.linalg.qr(start.to(rows_NP)).Q
     for _ in range(12):
         basis = torch.linalg.qr(covariance_PP @ basis).Q
     value, vector = torch.linalg.eigh(basis.T @ covariance_PP @ basis)
     leading_CP = (basis @ vector[:, -count:]).flip(1).T
     return mean_P, leading_CP, value[-count:].flip(0).clamp_min(1e-8).sqrt()
+
+
+def reduced_rank_regression(x_NP: Tensor, y_NQ: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The best prediction of y from `count` linear functions of x (Izenman 1975): weight and bias of these functions
+    (count, P), (count), which have mean 0 and variance 1, and of the prediction from them (Q, count), (Q)."""
+    x, y = x_NP.double(), y_NQ.double()
+    mean_P, mean_Q = x.mean(0), y.mean(0)
+    x, y = x - mean_P, y - mean_Q
+    covariance_PP = x.T @ x / len(x)
+    ridge = 1e-4 * covariance_PP.diagonal().mean()  # neighbouring bands say nearly the same
+    weight_PQ = torch.linalg.solve(covariance_PP + ridge * torch.eye(len(mean_P)).to(x), x.T @ y / len(x))
+    _, basis_CQ, std_C = principal_components(x @ weight_PQ, count)
+    encode_CP = (weight_PQ @ basis_CQ.T / std_C).T
+    decode_QC = (basis_CQ * std_C[:, None]).T
+    return encode_CP.to(x_NP), -(encode_CP @ mean_P).to(x_NP), decode_QC.to(x_NP), mean_Q.to(x_NP)

@@ -18,11 +18,12 @@ class SpectralLoss:
     keep silence from dominating (multi-resolution spectra: arXiv 1910.11480). Holds only the fixed filters.
     """
 
-    def __init__(self, rate_hz: int):
+    def __init__(self, rate_hz: int, device: str = "cpu"):
         self._scales: list[tuple[int, Tensor, Tensor]] = []
         for size, bands in _MEL_FFTS:
             size = size * rate_hz // 16000
-            self._scales.append((size, torch.hann_window(size), mel_filters(size // 2 + 1, rate_hz, bands)))
+            mel_FM = mel_filters(size // 2 + 1, rate_hz, bands)
+            self._scales.append((size, torch.hann_window(size).to(device), mel_FM.to(device)))
 
     def __call__(self, made_BT: Tensor, true_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mel L1 (natural logarithm, mean over scales) and compressed-magnitude L1."""

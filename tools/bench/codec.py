@@ -1,0 +1,222 @@
+"""How fast the codecs run, beside Mimi and EnCodec: `python -m tools.bench codec`.
+
+Streams the same speech (noise where there are no tracks) unit by unit, 160 ms a call, on one thread, through our audio
+codec and transformers' `MimiModel` and `EncodecModel` with random weights of their default configuration (the time does
+not depend on the weights), and a track's picture through our video codec. All take turns, `--rounds` times. The figure
+is the real-time factor: processor time to encode and decode over the time that the media last; other work on the
+machine slows it less than the clock's. Peers hear 24 kHz.
+
+How exactly each streams in this way stands in the table: ours gives bit for bit what it gives live. Mimi's encoder
+carries its state; its decoder carries the Transformer's alone, so convolutions begin anew with each unit. EnCodec of
+transformers carries nothing. A peer that did stream exactly would cost more, not less.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.nn import functional
+
+from pipelines.media import read_frames, read_wav
+from pipelines.speech_models import import_torchaudio
+from pipelines.stage import Rejected
+from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, samples_per_unit
+from wanstreamer.errors import InputError
+from wanstreamer.vae import AudioVAE, AudioVAEConfig, VideoVAE, VideoVAEConfig, load_audio_vae, load_video_vae
+
+BOUNDS = {"audio": 0.05, "video": 0.08}  # real-time factors that live use on two cores leaves room for
+WARM_UNITS = 5  # first calls load and plan kernels
+PEER_RATE_HZ = 24000
+
+# Encodes or decodes one unit: (unit's media or latent, state) -> (result, state).
+Step = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def ours(model: AudioVAE | VideoVAE) -> tuple[Step, Step]:
+    return model.encode, model.decode
+
+
+def mimi() -> tuple[Step, Step]:
+    _prepare_transformers()
+    from transformers import MimiConfig, MimiModel
+
+    torch.manual_seed(0)
+    model = MimiModel(MimiConfig()).eval()
+
+    def encode(audio_BCT: Tensor, state: Any) -> tuple[Tensor, Any]:
+        kept, padding = state or (None, None)
+        made = model.encode(
+            audio_BCT, encoder_past_key_values=kept, padding_cache=padding, use_streaming=True, return_dict=True
+        )
+        return made.audio_codes, (made.encoder_past_key_values, made.padding_cache)
+
+    def decode(codes: Tensor, state: Any) -> tuple[Tensor, Any]:
+        made = model.decode(codes, decoder_past_key_values=state, use_cache=True, return_dict=True)
+        return made.audio_values, made.decoder_past_key_values
+
+    return encode, decode
+
+
+def encodec() -> tuple[Step, Step]:
+    _prepare_transformers()
+    from transformers import EncodecConfig, EncodecModel
+
+    torch.manual_seed(0)
+    model = EncodecModel(EncodecConfig()).eval()
+
+    def encode(audio_BCT: Tensor, state: None) -> tuple[Any, None]:
+        made = model.encode(audio_BCT, return_dict=True)
+        return (made.audio_codes, made.audio_scales), None
+
+    def decode(found: Any, state: None) -> tuple[Tensor, None]:
+        return model.decode(*found, return_dict=True).audio_values, None
+
+    return encode, decode
+
+
+def _prepare_transformers() -> None:
+    """Transformers imports torchaudio where it is installed."""
+    if find_spec("torchaudio"):
+        import_torchaudio()
+
+
+def play(units: Sequence[Tensor], encode: Step, decode: Step) -> dict[str, list[float]]:
+    """Real-time factors of encoder, decoder and both, per unit."""
+    spent: dict[str, list[float]] = {"encode": [], "decode": [], "both": []}
+    encoder = decoder = None
+    with torch.inference_mode():
+        for unit in units:
+            began_s = time.process_time()
+            latent, encoder = encode(unit, encoder)
+            between_s = time.process_time()
+            _, decoder = decode(latent, decoder)
+            ended_s = time.process_time()
+            for name, taken_s in zip(spent, (between_s - began_s, ended_s - between_s, ended_s - began_s), strict=True):
+                spent[name].append(1000 * taken_s / UNIT_MS)
+    return {name: factors[WARM_UNITS:] for name, factors in spent.items()}
+
+
+def compare(data: Path, *, seconds: int, rounds: int) -> dict[str, Any]:
+    """What `--json` prints: per codec p50 and p95 over the units of all rounds, and ours over each peer's."""
+    num_units = seconds * 1000 // UNIT_MS + WARM_UNITS
+    audio, video, trained = _codecs(data)
+    samples_T, frames_THWC, recorded = _media(data, audio, video, num_units)
+    pictures = (frames_THWC.permute(0, 3, 1, 2).float() / 127.5 - 1)[None].split(FRAMES_PER_UNIT, dim=1)
+    peer_T = functional.interpolate(
+        samples_T[None, None], num_units * samples_per_unit(PEER_RATE_HZ), mode="linear", align_corners=False
+    )
+    for_peers = peer_T.split(samples_per_unit(PEER_RATE_HZ), dim=-1)
+    entrants: dict[str, tuple[Sequence[Tensor], tuple[Step, Step], str]] = {
+        "audio": (samples_T[None].split(samples_per_unit(audio.config.rate_hz), dim=-1), ours(audio), "exactly"),
+        "video": (pictures, ours(video), "exactly"),
+        "Mimi": (for_peers, mimi(), "encoder; decoder in part"),
+        "EnCodec": (for_peers, encodec(), "no"),
+    }
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in entrants}
+    for _ in range(rounds):
+        for name, (units, steps, _) in entrants.items():
+            for part, factors in play(units, *steps).items():
+                found[name].setdefault(part, []).extend(factors)
+    codecs: dict[str, dict[str, Any]] = {
+        name: {"streams": entrants[name][2], "bound": BOUNDS.get(name)}
+        | {part: _figures(factors) for part, factors in parts.items()}
+        for name, parts in found.items()
+    }
+    return {
+        "trained": trained,
+        "recorded_media": recorded,
+        "threads": torch.get_num_threads(),
+        "units": rounds * (num_units - WARM_UNITS),
+        "picture": f"{video.config.width}x{video.config.height}",
+        "rate_hz": audio.config.rate_hz,
+        "codecs": codecs,
+        "audio_over_peer": {
+            name: round(codecs["audio"]["both"]["p50"] / codecs[name]["both"]["p50"], 4) for name in ("Mimi", "EnCodec")
+        },
+    }
+
+
+def _codecs(data: Path) -> tuple[AudioVAE, VideoVAE, bool]:
+    paths = [data / "models" / "vae" / f"{kind}.safetensors" for kind in ("audio", "video")]
+    if all(path.is_file() for path in paths):
+        return load_audio_vae(paths[0]), load_video_vae(paths[1]), True
+    torch.manual_seed(0)
+    return AudioVAE(AudioVAEConfig()).eval(), VideoVAE(VideoVAEConfig()).eval(), False
+
+
+def _media(data: Path, audio: AudioVAE, video: VideoVAE, num_units: int) -> tuple[Tensor, Tensor, bool]:
+    """Samples (T,) and frames (T, H, W, 3) of the first track that fits the codecs, repeated as needed; else noise."""
+    num_samples, num_frames = num_units * samples_per_unit(audio.config.rate_hz), num_units * FRAMES_PER_UNIT
+    shape = video.config.height, video.config.width, 3
+    for path in sorted((data / "tracks").glob("*/*.mp4")):
+        try:
+            frames_THWC = read_frames(path)
+            samples_T, rate_hz = read_wav(path.with_suffix(".wav"))
+        except Rejected:
+            continue
+        if frames_THWC.shape[1:] == shape and rate_hz == audio.config.rate_hz and len(samples_T):
+            held_THWC = np.resize(frames_THWC, (num_frames, *shape))
+            return torch.from_numpy(np.resize(samples_T, num_samples)), torch.from_numpy(held_THWC), True
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randint(0, 256, (num_frames, *shape), generator=generator, dtype=torch.uint8)
+    return 0.1 * torch.randn(num_samples, generator=generator), frames, False
+
+
+def _figures(factors: Sequence[float]) -> dict[str, float]:
+    p50, p95 = np.percentile(factors, [50, 95])
+    return {"p50": round(float(p50), 4), "p95": round(float(p95), 4)}
+
+
+def show(found: dict[str, Any]) -> None:
+    console = Console()
+    weights = "trained weights" if found["trained"] else "random weights: nothing is trained yet"
+    media = "recorded media" if found["recorded_media"] else "noise"
+    table = Table(
+        box=SIMPLE_HEAD,
+        title=f"real-time factor unit by unit, median of {found['units']} units, {found['threads']} thread; "
+        f"{weights}, {media}",
+        title_justify="left",
+    )
+    for name in ("codec", "encode", "decode", "both", "p95", "bound", "streams"):
+        table.add_column(name, justify="left" if name in ("codec", "streams") else "right", no_wrap=True)
+    names = {
+        "audio": f"ours, {found['rate_hz'] / 1000:g} kHz",
+        "video": f"ours, {found['picture']}",
+        "Mimi": "Mimi, 24 kHz",
+        "EnCodec": "EnCodec, 24 kHz",
+    }
+    for name, row in found["codecs"].items():
+        cells = [f"{row[part]['p50']:.3f}" for part in ("encode", "decode", "both")]
+        bound = "" if row["bound"] is None else f"{row['bound']:g}"
+        table.add_row(names[name], *cells, f"{row['both']['p95']:.3f}", bound, row["streams"])
+    console.print(table)
+    ratios = ", ".join(f"{ratio:.3f} of {name}'s" for name, ratio in found["audio_over_peer"].items())
+    console.print(f"our audio codec takes {ratios} time", highlight=False)
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser("codec", help="speed of the codecs beside Mimi and EnCodec", description=__doc__)
+    command.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
+    command.add_argument("--seconds", type=int, default=8, help="of media in each round (default: 8)")
+    command.add_argument("--rounds", type=int, default=5, help="rounds, in turns (default: 5)")
+    command.set_defaults(run=run, show=show)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    if args.seconds < 1 or args.rounds < 1:
+        raise InputError(f"--seconds {args.seconds} --rounds {args.rounds}: expected 1 or more of each")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return compare(args.data, seconds=args.seconds, rounds=args.rounds)
+    finally:
+        torch.set_num_threads(before)
