@@ -1,4 +1,4 @@
-"""`python -m tools.bench ingest | annotate | codec | encode | pack | load | stream`: figures, as a table or `--json`."""
+"""`python -m tools.bench ingest | annotate | codec | encode | pack | load | stream`: figures of this machine."""
 
 import argparse
 import json
