@@ -118,7 +118,7 @@ def compare(data: Path, *, seconds: int, rounds: int) -> dict[str, Any]:
     entrants: dict[str, tuple[Sequence[Tensor], tuple[Step, Step], str]] = {
         "audio": (samples_T[None].split(samples_per_unit(audio.config.rate_hz), dim=-1), ours(audio), "exactly"),
         "video": (pictures, ours(video), "exactly"),
-        "Mimi": (for_peers, mimi(), "encoder; decoder in part"),
+        "Mimi": (for_peers, mimi(), "encoder only"),
         "EnCodec": (for_peers, encodec(), "no"),
     }
     found: dict[str, dict[str, list[float]]] = {name: {} for name in entrants}
