@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import pack as pack_stage
 from pipelines.tables import read_rows
-from tests.small_corpus import keep_in_process
-from tools.bench import annotate, codec, ingest, stream
+from tests.small_corpus import Person, keep_in_process, write_corpus
+from tests.small_tracks import write_tracks
+from tests.test_vae import small_codec
+from tools.bench import annotate, codec, encode, ingest, pack, stream
 from tools.bench.comparison import LINES
+from tools.bench.steady import keys_per_s
+from wanstreamer import vae
 from wanstreamer.errors import InputError
 
 
@@ -69,6 +74,43 @@ def test_ingest_beside_ffmpeg(capsys: pytest.CaptureFixture[str]) -> None:
     assert "median ratio" in capsys.readouterr().out
     with pytest.raises(InputError, match="two sessions per worker"):
         ingest.run(argparse.Namespace(sessions=3, seconds=1, size="96x64", rounds=1, workers=2))
+
+
+@pytest.mark.usefixtures("ray_once")
+def test_encode_beside_the_forward_pass_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "data"
+    write_tracks(data, {"talk": ("train", "av", 5), "call": ("train", "a", 4)})
+    for kind in ("audio", "video"):
+        vae.save(small_codec(kind), data / "models" / "vae" / f"{kind}.safetensors")
+    found = encode.run(argparse.Namespace(data=data, hours=0.003, rounds=1, workers=2))
+    assert found["track_hours"] == 0.0 and len(found["costs_over_bare"]) == 1
+    assert found["cost_over_bare"] == found["costs_over_bare"][0] > 0
+    assert min(*found["track_hours_per_hour"]["ours"], *found["track_hours_per_hour"]["bare"]) > 0
+    assert not (data / "latents").exists()  # what is there stays as it is
+    encode.show(found)
+    assert "median cost over the forward pass alone" in capsys.readouterr().out
+    with pytest.raises(InputError, match="expected 1 or more rounds"):
+        encode.run(argparse.Namespace(data=data, hours=0.003, rounds=0, workers=2))
+
+
+@pytest.mark.usefixtures("ray_once")
+def test_pack_beside_tarfile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "data"
+    people = {"a": Person(words=[("red", 330, 470)], speech_units={2}), "b": Person(speech_units={6})}
+    write_corpus(data, {f"s{number}": ("train", 40, people) for number in range(2)})
+    pack_stage.run(data, pack_stage.PackParams(), workers=2)
+    before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    found = pack.run(argparse.Namespace(data=data, sessions=6, rounds=1, workers=2))
+    assert found["sessions"] == 6 and found["ratio_to_tarfile"] == found["ratios"][0] > 0
+    assert before == {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    pack.show(found)
+    assert "median ratio to tarfile alone" in capsys.readouterr().out
+
+
+def test_a_rate_is_the_slope_of_what_is_finished() -> None:
+    assert keys_per_s([10.0, 10.5, 11.0, 11.5]) == pytest.approx(2)
+    with pytest.raises(InputError, match="too few sessions"):
+        keys_per_s([1.0, 2.0])
 
 
 def test_codecs_beside_their_peers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
