@@ -52,7 +52,7 @@ class DuplexParams:
     identity_jitter: float = 1.0  # how far faces are moved towards other faces
     ema_decay: float = 0.998  # of the averaged weights, which are what is saved
     text_weight: float = 1.0  # loss weights; the paper gives none. Text alone asks most of the shared blocks
-    audio_weight: float = 3.0
+    audio_weight: float = 5.0
     video_weight: float = 3.0
     user_text_drop: float = 0.5  # share of windows without the user's words; live use has none
     agent_text_drop: float = 0.5  # and without the agent's: sound and face then follow from the conversation alone
