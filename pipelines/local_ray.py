@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipelines.errors import exit_on_input_error
 from wanstreamer.errors import InputError
 
 # Of every worker process: sums, and so bytes, change with the number of threads.
@@ -197,7 +198,7 @@ def main() -> None:
     if len(sys.argv) < 2:
         print("usage: python -m pipelines.local_ray COMMAND [ARGUMENT ...]", file=sys.stderr)
         sys.exit(2)
-    with shared_ray(os.cpu_count() or 1) as variables:
+    with exit_on_input_error(), shared_ray(os.cpu_count() or 1) as variables:
         code = subprocess.run(sys.argv[1:], env={**os.environ, **variables}, check=False).returncode
     sys.exit(code)
 

@@ -173,6 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise InputError(f"--collar-ms {args.collar_ms}: expected 0 or more")
         intervals, unread = read_all(args.reference, None)
         report(unread, "reference")
+        if args.data:
+            intervals = _named_as_in(args.data, args.reference, intervals)
         reference = speech_by_person(intervals)
         if not reference:
             raise InputError(f"{args.reference[0]}: holds no speech and no words")
@@ -192,6 +194,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if missing:
             raise InputError(f"session {missing[0]} of the reference is not among what was found")
         show(found, reference, events, args.collar_ms)
+
+
+def _named_as_in(data: Path, paths: Sequence[Path], intervals: Sequence[Interval]) -> list[Interval]:
+    """The reference under the names of the data folder: ingest names a session by its file, and so may a file that
+    calls its one session otherwise.
+
+    Raises InputError for a session that is not there.
+    """
+    present = {row["session_id"] for row in read_rows(data, "sessions")}
+    named = sorted({one.session_id for one in intervals})
+    stems = {path.name.partition(".")[0] for path in paths}
+    if len(named) == 1 and named[0] not in present and len(stems & present) == 1:
+        return [replace(one, session_id=next(iter(stems & present))) for one in intervals]
+    if absent := [name for name in named if name not in present]:
+        raise InputError(
+            f"{paths[0]}: session {absent[0]} is not in {data}; there are {', '.join(sorted(present)[:6])}: rename the "
+            "session in the file, or the file"
+        )
+    return list(intervals)
 
 
 def _session_of(audio: Path, sessions: Sequence[str]) -> str:

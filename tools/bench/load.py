@@ -262,7 +262,7 @@ def show(found: dict[str, Any]) -> None:
         )  # fmt: skip
     console.print(table)
     for name in found["missing"]:
-        console.print(f"{name} is not installed and left out; {INSTALL}", highlight=False)
+        console.print(f"{name} is not installed and left out; {INSTALL}", highlight=False, markup=False)
     console.print(
         f"ratio to the best peer, warm, at equal workers: {found['ratio_to_best_peer']:.2f} at the least",
         highlight=False,
