@@ -79,25 +79,26 @@ class Performer:
         self._modulation = [torch.cat([torch.zeros_like(m), m], dim=1) for m in schedule.modulation[0]]
 
     @torch.inference_mode()
-    def perform(self, slice_: Slice) -> Latents:
-        """The next unit's clean latents. Raises ValueError beyond `max_units`."""
-        self._receive(slice_)
-        noise = slice_.noise_audio_NC[None, None], slice_.noise_video_CHW[None, None]
-        audio_BKNC, video_BKCHW = solve(self._estimate, noise, self.schedule.taus, self.model.prior(self.past))
-        self.past = past_after(self.past, self.unit, audio_BKNC, video_BKCHW)
-        self.unit += 1
-        self.made = audio_BKNC[0, 0], video_BKCHW[0, 0]
-        if not self.fused:
-            self.model.extend(clean_content(self.model, *self.made), self.cache)
-        return self.made
-
-    def _receive(self, slice_: Slice) -> None:
+    def receive(self, slice_: Slice) -> None:
+        """Put the next unit's users and slots into the cache. Raises ValueError beyond `max_units`."""
         start, stop = self.cache.length, self.cache.length + slice_.key_LHND.shape[2]
         if self.unit >= self.cache.capacity_units:
             raise ValueError(f"cache is full: {self.cache.capacity_units} units")
         self.cache.key_LBHND[:, 0, :, start:stop] = slice_.key_LHND
         self.cache.value_LBHND[:, 0, :, start:stop] = slice_.value_LHND
         self.cache.length = stop
+        self._noise = slice_.noise_audio_NC[None, None], slice_.noise_video_CHW[None, None]
+
+    @torch.inference_mode()
+    def perform(self) -> Latents:
+        """Clean latents of the unit whose slice was received."""
+        audio_BKNC, video_BKCHW = solve(self._estimate, self._noise, self.schedule.taus, self.model.prior(self.past))
+        self.past = past_after(self.past, self.unit, audio_BKNC, video_BKCHW)
+        self.unit += 1
+        self.made = audio_BKNC[0, 0], video_BKCHW[0, 0]
+        if not self.fused:
+            self.model.extend(clean_content(self.model, *self.made), self.cache)
+        return self.made
 
     def _estimate(self, step: int, audio_BKNC: Tensor, video_BKCHW: Tensor) -> tuple[Tensor, Tensor]:
         noisy = Noisy(audio_BKNC, video_BKCHW, self.schedule.tau_BK[step])

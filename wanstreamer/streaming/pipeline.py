@@ -44,6 +44,9 @@ class Performed:
 class PerformerLink(Protocol):
     """Where slices go and latents come from, in the same order."""
 
+    def ensure_open(self) -> None:
+        """Raises RuntimeError, with the reason, when the performer is gone: asked before any state changes."""
+
     def send(self, slice_: Slice) -> None: ...
 
     def receive(self, timeout_s: float | None) -> Performed | None:
@@ -59,13 +62,17 @@ class LocalPerformer:
         self.performer = performer
         self.waiting: deque[Slice] = deque()
 
+    def ensure_open(self) -> None:
+        """It is here."""
+
     def send(self, slice_: Slice) -> None:
         self.waiting.append(slice_)
 
     def receive(self, timeout_s: float | None) -> Performed:
         """Computes, so there is nothing to wait for."""
         began_s = time.perf_counter()
-        latents = self.performer.perform(self.waiting.popleft())
+        self.performer.receive(self.waiting.popleft())
+        latents = self.performer.perform()
         return Performed(latents=latents, began_s=began_s, ended_s=time.perf_counter(), handover_us=0.0)
 
     def close(self) -> None:
@@ -118,6 +125,7 @@ class Pipeline:
             InputError: Wrong media, or a history beyond `max_units`.
             RuntimeError: More than `lag` units are open: `answer` first.
         """
+        self.link.ensure_open()
         session, state = self.session, self.state
         if state.unit >= session.config.max_units:
             seconds = state.unit * UNIT_MS / 1000
