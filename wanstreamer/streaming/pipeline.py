@@ -171,6 +171,10 @@ class Pipeline:
         open_.part_ms["perform"] = (performed.ended_s - performed.began_s) * 1000
         return self.session.decode(self.state, *performed.latents, open_.tokens, open_.part_ms)
 
+    def restart_user(self) -> None:
+        """What is heard next does not follow on what was heard last: the user's streams start anew."""
+        self.state.codecs |= dict.fromkeys(("audio_encoder", "video_encoder"))
+
     def _slice(self) -> Slice:
         """Of the unit just thought: the cache ends with its users and slots."""
         cache, layout = self.state.cache, self.session.model.layout
