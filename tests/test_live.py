@@ -100,6 +100,7 @@ def test_late_answers_are_held_over_and_change_nothing_said_later(lag: int) -> N
     assert first.unit is None and second.unit is None
     assert all(np.array_equal(frame, before.frames[-1]) for held in (first, second) for frame in held.frames)
     assert first.samples[0] == pytest.approx(before.samples[-1]) and first.samples[:300].any()
+    np.testing.assert_allclose(first.samples[:320], before.samples[: -320 - 1 : -1] * np.linspace(1, 0, 320), atol=1e-6)
     assert not first.samples[320:].any() and not second.samples.any()
     assert after.samples[0] == 0 and np.array_equal(after.samples[320:], truth[4].samples[320:])  # type: ignore[union-attr]
     assert np.array_equal(played[6].samples, truth[5].samples)  # type: ignore[union-attr]
