@@ -129,6 +129,34 @@ def test_two_caches_say_what_one_says(lag: int) -> None:
     assert_close(converse(open_pipeline(session, seed=3), played()), in_sequence(session, played()))
 
 
+@pytest.mark.parametrize("lag", [0, 1])
+def test_latents_reach_the_language_path_after_the_lag(lag: int) -> None:
+    """Other latents of unit 2 come back: bitwise the same slices until unit 2 + lag, another one right after."""
+    session = small_session({"self_lag": lag, "text_slots": 1}, text_temperature=0.0)
+    runs = []
+    for change in (0.0, 1.0):
+        pipeline = open_pipeline(session, seed=3)
+        slices: list[Tensor] = []
+        send, receive = pipeline.link.send, pipeline.link.receive
+
+        def sent(slice_, send=send, slices=slices):  # type: ignore[no-untyped-def]
+            slices.append(slice_.key_LHND.clone())
+            send(slice_)
+
+        def received(timeout_s, receive=receive, change=change, pipeline=pipeline):  # type: ignore[no-untyped-def]
+            performed = receive(timeout_s)
+            answered = pipeline.state.unit - len(pipeline.open)
+            audio_NC, video_CHW = performed.latents
+            other = (audio_NC + change, video_CHW) if answered == 2 else performed.latents
+            return dataclasses.replace(performed, latents=other)
+
+        pipeline.link.send, pipeline.link.receive = sent, received  # type: ignore[method-assign]
+        converse(pipeline, played())
+        runs.append(slices)
+    equal = [torch.equal(one, two) for one, two in zip(*runs, strict=True)]
+    assert equal.index(False) == 2 + 1 + lag
+
+
 def test_overlap_is_a_matter_of_speed_not_of_content() -> None:
     """At self_lag 1 a unit answered before the next is heard and one answered after it are bitwise the same."""
     session = small_session({"self_lag": 1})
