@@ -1,5 +1,6 @@
 """Thinker and performer with a cache each: both hold the history, and say what one cache in sequence says."""
 
+import dataclasses
 
 import numpy as np
 import pytest
