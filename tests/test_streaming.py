@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from tests.duplex_fixtures import CONFIG, random_batch, random_model
+from tests.live_fixtures import media, small_session
 from wanstreamer.data import Batch
 from wanstreamer.errors import InputError
 from wanstreamer.model import DuplexModel, Noisy
 from wanstreamer.sequence import visible
 from wanstreamer.streaming.performer import Schedule, perform
-from wanstreamer.streaming.session import Session, SessionConfig, to_frames, to_video
+from wanstreamer.streaming.session import SessionConfig, to_frames, to_video
 from wanstreamer.streaming.state import StreamState, new_state, state_from_tensors, state_to_tensors
 from wanstreamer.streaming.thinker import commit, think
-from wanstreamer.vae import AudioVAE, AudioVAEConfig, VideoVAE, VideoVAEConfig
 
 UNITS, STEPS = 6, 3
 
@@ -122,33 +122,6 @@ def test_denoising_leaves_the_valid_part_of_the_cache_untouched() -> None:
     perform(model, state, schedule)
     assert state.cache.length == length
     assert torch.equal(state.cache.key_LBHND[:, :, :, :length], before[:, :, :, :length])
-
-
-def small_session(**settings) -> Session:  # type: ignore[no-untyped-def]
-    torch.manual_seed(0)
-    audio_vae, video_vae = AudioVAE(AudioVAEConfig()), VideoVAE(VideoVAEConfig())
-    channels, height, width = video_vae.config.latent_shape
-    config = dataclasses.replace(
-        CONFIG,
-        audio_channels=audio_vae.config.channels,
-        video_channels=channels,
-        video_height=height,
-        video_width=width,
-    )
-    return Session(
-        random_model(config), audio_vae, video_vae, config=SessionConfig(**{"steps": 2, "max_units": 8} | settings)
-    )
-
-
-def media(units: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    generator = np.random.default_rng(0)
-    return [
-        (
-            generator.integers(0, 256, (4, 48, 64, 3), dtype=np.uint8),
-            generator.uniform(-0.3, 0.3, 2560).astype(np.float32),
-        )
-        for _ in range(units)
-    ]
 
 
 def test_a_session_returns_whole_units_and_repeats_with_its_seed() -> None:

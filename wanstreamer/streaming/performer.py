@@ -1,11 +1,22 @@
-"""The performer: noise -> the agent's clean audio and video latents of one unit, given the thinker's history."""
+"""The performer: noise -> the agent's clean audio and video latents of one unit, given the thinker's history.
+
+`perform` works on the cache that the thinker writes. `Performer` has a cache of its own: it is sent the keys and values
+of each unit's users and slots, and commits its own latents in the first solver step of the unit after ("fused").
+"""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from wanstreamer.flow import solve, solver_taus
 from wanstreamer.model import DuplexModel, Noisy
-from wanstreamer.streaming.state import StreamState
+from wanstreamer.prior import past_after
+from wanstreamer.sequence import join, noisy_tokens, take, visible
+from wanstreamer.streaming.state import StreamState, new_past, served_cache
+from wanstreamer.streaming.thinker import clean_content
+
+Latents = tuple[Tensor, Tensor]  # audio (N, C), video (C, H, W)
 
 
 class Schedule:
@@ -26,9 +37,83 @@ def perform(model: DuplexModel, state: StreamState, schedule: Schedule) -> tuple
         noisy = Noisy(audio_BKNC, video_BKCHW, schedule.tau_BK[step])
         return model.denoise(noisy, state.past, schedule.modulation[step], state.unit, state.cache)
 
-    noise = (
-        torch.randn(1, 1, *model.config.audio_shape, generator=state.generator),
-        torch.randn(1, 1, *model.config.video_shape, generator=state.generator),
-    )
-    audio_BKNC, video_BKCHW = solve(estimate, noise, schedule.taus, model.prior(state.past))
+    noise_BK = [noise[None, None] for noise in draw_noise(model, state.generator)]
+    audio_BKNC, video_BKCHW = solve(estimate, (noise_BK[0], noise_BK[1]), schedule.taus, model.prior(state.past))
     return audio_BKNC[0, 0], video_BKCHW[0, 0]
+
+
+def draw_noise(model: DuplexModel, generator: torch.Generator) -> Latents:
+    """Standard normal, in the shape of one unit's latents."""
+    return (
+        torch.randn(model.config.audio_shape, generator=generator),
+        torch.randn(model.config.video_shape, generator=generator),
+    )
+
+
+class Slice(NamedTuple):
+    """What the performer is sent of a unit: keys and values of its users and slots, and the noise to start from.
+
+    The noise comes along so that one generator decides all chance, in one order, whoever runs where.
+    """
+
+    key_LHND: Tensor  # N = num_user + num_slots
+    value_LHND: Tensor
+    noise_audio_NC: Tensor
+    noise_video_CHW: Tensor
+
+
+class Performer:
+    """One conversation's flow solver with its own history cache; a unit costs as many passes as the solver has steps.
+
+    A unit's clean latents are committed in the first step of the next one, beside its noisy tokens: the pass is twice
+    as wide there and none is added. `fused=False` commits them in a pass of their own instead, for comparison.
+    """
+
+    def __init__(self, model: DuplexModel, schedule: Schedule, *, max_units: int, fused: bool = True) -> None:
+        self.model, self.schedule, self.fused = model, schedule, fused
+        self.cache = served_cache(model, max_units, delay=1 if fused else 0)
+        self.past = new_past(model.config)
+        self.unit = 0
+        self.made: Latents | None = None  # the last unit's, to be committed
+        # Clean tokens pass an unmodulated block: shifts, scales and gates of zero.
+        self._modulation = [torch.cat([torch.zeros_like(m), m], dim=1) for m in schedule.modulation[0]]
+
+    @torch.inference_mode()
+    def receive(self, slice_: Slice) -> None:
+        """Put the next unit's users and slots into the cache. Raises ValueError beyond `max_units`."""
+        start, stop = self.cache.length, self.cache.length + slice_.key_LHND.shape[2]
+        if self.unit >= self.cache.capacity_units:
+            raise ValueError(f"cache is full: {self.cache.capacity_units} units")
+        self.cache.key_LBHND[:, 0, :, start:stop] = slice_.key_LHND
+        self.cache.value_LBHND[:, 0, :, start:stop] = slice_.value_LHND
+        self.cache.length = stop
+        self._noise = slice_.noise_audio_NC[None, None], slice_.noise_video_CHW[None, None]
+
+    @torch.inference_mode()
+    def perform(self) -> Latents:
+        """Clean latents of the unit whose slice was received."""
+        audio_BKNC, video_BKCHW = solve(self._estimate, self._noise, self.schedule.taus, self.model.prior(self.past))
+        self.past = past_after(self.past, self.unit, audio_BKNC, video_BKCHW)
+        self.unit += 1
+        self.made = audio_BKNC[0, 0], video_BKCHW[0, 0]
+        if not self.fused:
+            self.model.extend(clean_content(self.model, *self.made), self.cache)
+        return self.made
+
+    def _estimate(self, step: int, audio_BKNC: Tensor, video_BKCHW: Tensor) -> tuple[Tensor, Tensor]:
+        noisy = Noisy(audio_BKNC, video_BKCHW, self.schedule.tau_BK[step])
+        if step == 0 and self.fused and self.made is not None:
+            return self._commit_and_denoise(noisy, *self.made)
+        return self.model.denoise(noisy, self.past, self.schedule.modulation[step], self.unit, self.cache)
+
+    def _commit_and_denoise(self, noisy: Noisy, audio_NC: Tensor, video_CHW: Tensor) -> tuple[Tensor, Tensor]:
+        model, cache = self.model, self.cache
+        num_agent = model.layout.num_agent
+        clean = take(cache.tokens, cache.length, cache.length + num_agent)
+        tokens = join(clean, noisy_tokens(model.layout, 1, self.unit, model.device))
+        clean_BND = clean_content(model, audio_NC, video_CHW) + model.kind_embedding(clean.kind_N)
+        x_BND = torch.cat([clean_BND, model.embed_noisy(noisy, self.past).flatten(1, 2)], dim=1)
+        seen = visible(tokens, join(take(cache.tokens, 0, cache.length), tokens), model.config.self_lag)
+        x_BND, _ = model.trunk(x_BND, tokens, seen, self._modulation, cache)
+        cache.length += num_agent
+        return model.flow_head(x_BND[:, None, num_agent:], noisy, self.past)

@@ -4,7 +4,8 @@
     state = session.start(seed=0)
     unit, state = session.step(state, frames, samples)   # uint8 (4, H, W, 3), float32 (2560,)
 
-One process: encode, think, perform, commit, decode follow one another (self_lag 0).
+One process: encode, think, perform, commit, decode follow one another. `pipeline` and `workers` serve the same session
+with the performer apart.
 """
 
 import hashlib
@@ -102,48 +103,64 @@ class Session:
                 f"session: the history of {state.cache.capacity_units} units ({seconds:.0f} s) is full; start a new "
                 "session, or give this one a larger max_units"
             )
-        self._check(frames, samples, text_tokens)
+        self.check(frames, samples, text_tokens)
         part_ms: dict[str, float] = {}
-        codecs = state.codecs
-        with _timed(part_ms, "encode"):
-            video_CHW = audio_NC = None
-            if frames is None:
-                codecs["video_encoder"] = None
-            else:
-                video, codecs["video_encoder"] = self.video_vae.encode(to_video(frames), codecs["video_encoder"])
-                video_CHW = video[0, 0]
-            if samples is None:
-                codecs["audio_encoder"] = None
-            else:
-                audio, codecs["audio_encoder"] = self.audio_vae.encode(
-                    torch.from_numpy(samples)[None], codecs["audio_encoder"]
-                )
-                audio_NC = audio[0]
-        with _timed(part_ms, "think"):
+        with timed(part_ms, "encode"):
+            audio_NC, video_CHW = self.encode(state, frames, samples)
+        with timed(part_ms, "think"):
             tokens, _ = think(
                 self.model, state, audio_NC, video_CHW, text_tokens, temperature=self.config.text_temperature
             )
-        with _timed(part_ms, "perform"):
+        with timed(part_ms, "perform"):
             audio_NC, video_CHW = perform(self.model, state, self.schedule)
             commit(self.model, state, audio_NC, video_CHW)
-        with _timed(part_ms, "decode"):
+        return self.decode(state, audio_NC, video_CHW, tokens, part_ms), state
+
+    @torch.inference_mode()
+    def encode(
+        self, state: StreamState, frames: NDArray[np.uint8] | None, samples: NDArray[np.float32] | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The user's audio (N, C) and video (C, H, W) latents of a unit; None where the stream is missing."""
+        codecs = state.codecs
+        video_CHW = audio_NC = None
+        if frames is None:
+            codecs["video_encoder"] = None
+        else:
+            video, codecs["video_encoder"] = self.video_vae.encode(to_video(frames), codecs["video_encoder"])
+            video_CHW = video[0, 0]
+        if samples is None:
+            codecs["audio_encoder"] = None
+        else:
+            audio, codecs["audio_encoder"] = self.audio_vae.encode(
+                torch.from_numpy(samples)[None], codecs["audio_encoder"]
+            )
+            audio_NC = audio[0]
+        return audio_NC, video_CHW
+
+    @torch.inference_mode()
+    def decode(
+        self, state: StreamState, audio_NC: Tensor, video_CHW: Tensor, tokens: list[int], part_ms: dict[str, float]
+    ) -> AgentUnit:
+        """The agent's unit from its latents and text; adds its own time to `part_ms`, which the unit keeps."""
+        codecs = state.codecs
+        with timed(part_ms, "decode"):
             video, codecs["video_decoder"] = self.video_vae.decode(video_CHW[None, None], codecs["video_decoder"])
             audio, codecs["audio_decoder"] = self.audio_vae.decode(audio_NC[None], codecs["audio_decoder"])
-            said = AgentUnit(
+            return AgentUnit(
                 frames=to_frames(video),
                 samples=audio[0].clamp(-1, 1).numpy(),
                 text_tokens=tokens,
                 text=self._words(tokens),
                 part_ms=part_ms,
             )
-        return said, state
 
-    def _check(
+    def check(
         self,
         frames: NDArray[np.uint8] | None,
         samples: NDArray[np.float32] | None,
         text_tokens: Sequence[int] | None,
     ) -> None:
+        """Raises InputError for media or text of a wrong shape or type."""
         for name, array, shape, dtype in (
             ("frames", frames, self.frame_shape, np.uint8),
             ("samples", samples, (self.num_samples,), np.float32),
@@ -209,7 +226,8 @@ def to_frames(video_BTCHW: Tensor) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def _timed(part_ms: dict[str, float], part: str) -> Iterator[None]:
+def timed(part_ms: dict[str, float], part: str) -> Iterator[None]:
+    """Note the wall-clock ms of the block under `part`."""
     began_s = time.perf_counter()
     yield
     part_ms[part] = (time.perf_counter() - began_s) * 1000

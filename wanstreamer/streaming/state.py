@@ -4,12 +4,13 @@ Everything that decides the next unit is here: history cache, encoder and codec 
 random generator. Continuing from stored tensors gives exactly what continuing in memory gives.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from wanstreamer.model import DuplexModel, KVCache
+from wanstreamer.model_config import ModelConfig
 from wanstreamer.perception import State
 from wanstreamer.prior import Past
 
@@ -31,18 +32,43 @@ class StreamState:
 
 def new_state(model: DuplexModel, *, max_units: int, seed: int) -> StreamState:
     """The start of a conversation; memory for `max_units` of history is reserved now."""
-    config = model.config
-    absent_BK = torch.zeros(1, 1, dtype=torch.bool)
-    audio_BKC, video_BKCHW = torch.zeros(1, 1, config.audio_channels), torch.zeros(1, 1, *config.video_shape)
     return StreamState(
         unit=0,
         cache=model.new_cache(1, max_units),
         hearing=None,
         seeing=None,
-        past=Past(audio_BKC, audio_BKC, absent_BK, video_BKCHW, video_BKCHW, absent_BK),
+        past=new_past(model.config),
         codecs=dict.fromkeys(CODECS),
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+def new_past(config: ModelConfig) -> Past:
+    """Of the first unit: there is none."""
+    absent_BK = torch.zeros(1, 1, dtype=torch.bool)
+    audio_BKC, video_BKCHW = torch.zeros(1, 1, config.audio_channels), torch.zeros(1, 1, *config.video_shape)
+    return Past(audio_BKC, audio_BKC, absent_BK, video_BKCHW, video_BKCHW, absent_BK)
+
+
+def served_cache(model: DuplexModel, max_units: int, *, delay: int) -> KVCache:
+    """An empty cache in the order of serving: unit k's clean latents come behind users and slots of unit k + delay.
+
+    Attention does not mind the order; the tokens' descriptions, which decide mask and positions, are in it too.
+    """
+    cache = model.new_cache(1, max_units)
+    index = served_order(model.layout.num_clean, model.layout.num_agent, max_units, delay)
+    return replace(cache, tokens=cache.tokens.at(index))
+
+
+def served_order(num_clean: int, num_agent: int, max_units: int, delay: int) -> Tensor:
+    """Where the tokens of a cache in the order of serving stand in the history: int64 (max_units * num_clean,)."""
+    index_KP = torch.arange(max_units * num_clean).reshape(max_units, num_clean)
+    language, agent = index_KP[:, : num_clean - num_agent], index_KP[:, num_clean - num_agent :]
+    pieces = []
+    for unit in range(max_units + delay):
+        pieces += [language[unit]] if unit < max_units else []
+        pieces += [agent[unit - delay]] if unit >= delay else []
+    return torch.cat(pieces)
 
 
 def state_to_tensors(state: StreamState) -> dict[str, Tensor]:

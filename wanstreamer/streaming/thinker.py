@@ -1,8 +1,8 @@
 """The thinker: user latents into the history, the agent's text sampled from it, the agent's finished latents committed.
 
 One unit is three kinds of passes over the cache: users and BEGIN together, then each text token, then (after the
-performer) the agent's clean latents. Wan-Streamer v0.1 (arXiv 2606.25041) runs thinker and performer as two workers;
-here both share one cache in one process.
+performer) the agent's clean latents. With a performer of its own cache (`pipeline`), these come back later and are a
+prefix of the next unit's first pass instead.
 """
 
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ def think(
     *,
     temperature: float,
     given: Sequence[int] | None = None,
+    returned: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[list[int], Tensor]:
     """Perceive one user unit and sample the agent's text of that unit.
 
@@ -34,6 +35,7 @@ def think(
         text: User text ids of the unit, one per slot; None without a transcript.
         temperature: Of the text; 0 takes the likeliest.
         given: The agent's text ids where they are known (a recorded history); nothing is sampled then.
+        returned: The agent's clean latents that follow in the cache, where they were not committed on their own.
 
     Returns:
         The sampled ids and the logits (S, V) they were drawn from. The cache then ends with STATE.
@@ -46,7 +48,10 @@ def think(
     seen, state.seeing = model.perceive_video(video_B1CHW, absent if video_CHW is None else present, state.seeing)
     ids = [MISSING] * config.text_slots if text is None else list(text)
     words = model.text_embedding(torch.tensor([[*ids, BEGIN]]))
-    hidden_BND = model.extend(torch.cat([heard[:, 0], seen[:, 0], words], dim=1), cache)
+    contents = [heard[:, 0], seen[:, 0], words]
+    if returned is not None:
+        contents.insert(0, clean_content(model, *returned))
+    hidden_BND = model.extend(torch.cat(contents, dim=1), cache)
     tokens: list[int] = []
     logits = []
     for slot in range(config.text_slots):
@@ -59,12 +64,16 @@ def think(
 @torch.inference_mode()
 def commit(model: DuplexModel, state: StreamState, audio_NC: Tensor, video_CHW: Tensor) -> None:
     """Append the agent's clean latents of the unit to the history; the unit is then complete."""
-    known = torch.ones(1, 1, dtype=torch.bool)
-    audio_B1NC, video_B1CHW = audio_NC[None, None], video_CHW[None, None]
-    contents = model.agent_content(audio_B1NC, video_B1CHW, known, known)
-    model.extend(torch.cat(contents, dim=2)[:, 0], state.cache)
-    state.past = past_after(state.past, state.unit, audio_B1NC, video_B1CHW)
+    model.extend(clean_content(model, audio_NC, video_CHW), state.cache)
+    state.past = past_after(state.past, state.unit, audio_NC[None, None], video_CHW[None, None])
     state.unit += 1
+
+
+def clean_content(model: DuplexModel, audio_NC: Tensor, video_CHW: Tensor) -> Tensor:
+    """Contents (1, num_agent, D) of the clean tokens of one unit of the agent's latents."""
+    known = torch.ones(1, 1, dtype=torch.bool)
+    contents = model.agent_content(audio_NC[None, None], video_CHW[None, None], known, known)
+    return torch.cat(contents, dim=2)[:, 0]
 
 
 def _sample(logits_V: Tensor, temperature: float, generator: torch.Generator) -> int:

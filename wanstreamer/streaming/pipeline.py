@@ -1,0 +1,192 @@
+"""The thinker's side of a live session whose performer has a cache of its own: the same conversation, overlapped.
+
+    with open_pipeline(session, seed=0) as pipeline:
+        pipeline.hear(frames, samples)      # encode, think, hand unit k's slice to the performer
+        pipeline.hear(frames, samples)      # self_lag 1: unit k + 1 is thought while the performer is at k
+        unit = pipeline.answer()            # the oldest unit that is not answered, decoded
+
+With the model's `self_lag` 0 unit k's text sees the latents of k - 1, so every unit is answered before the next is
+heard. With 1 it sees those up to k - 2: one unit may be open, and thinking, decoding and performing overlap. Latents
+that came back are committed as a prefix of the next slice (Wan-Streamer v0.1, arXiv 2606.25041, has one boundary at
+which they come back and the slice goes out; when is ours: as soon as both sides can).
+
+The performer is anything with `send` and `receive`: `LocalPerformer` here, a process of its own in `workers`.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wanstreamer.clock import UNIT_MS
+from wanstreamer.errors import InputError
+from wanstreamer.streaming.performer import Latents, Performer, Slice, draw_noise
+from wanstreamer.streaming.session import AgentUnit, Session, timed
+from wanstreamer.streaming.state import StreamState, served_cache
+from wanstreamer.streaming.thinker import think
+
+
+@dataclass(frozen=True, kw_only=True)
+class Performed:
+    """A unit's latents as they come back, and when it was worked on (s, of the clock `time.perf_counter`)."""
+
+    latents: Latents
+    began_s: float
+    ended_s: float
+    handover_us: float  # copying the slice out and in and the latents back, and waking the other side, where it waited
+
+
+class PerformerLink(Protocol):
+    """Where slices go and latents come from, in the same order."""
+
+    def ensure_open(self) -> None:
+        """Raises RuntimeError, with the reason, when the performer is gone: asked before any state changes."""
+
+    def send(self, slice_: Slice) -> None: ...
+
+    def receive(self, timeout_s: float | None) -> Performed | None:
+        """The oldest unit sent; None when it is not there after `timeout_s` (None: wait for it)."""
+
+    def close(self) -> None: ...
+
+
+class LocalPerformer:
+    """A performer in this process: it works when its latents are asked for."""
+
+    def __init__(self, performer: Performer) -> None:
+        self.performer = performer
+        self.waiting: deque[Slice] = deque()
+
+    def ensure_open(self) -> None:
+        """It is here."""
+
+    def send(self, slice_: Slice) -> None:
+        self.waiting.append(slice_)
+
+    def receive(self, timeout_s: float | None) -> Performed:
+        """Computes, so there is nothing to wait for."""
+        began_s = time.perf_counter()
+        self.performer.receive(self.waiting.popleft())
+        latents = self.performer.perform()
+        return Performed(latents=latents, began_s=began_s, ended_s=time.perf_counter(), handover_us=0.0)
+
+    def close(self) -> None:
+        self.waiting.clear()
+
+
+@dataclass(kw_only=True)
+class Open:
+    """A unit that was heard and is not answered."""
+
+    tokens: list[int]
+    part_ms: dict[str, float] = field(default_factory=dict)
+
+
+class Pipeline:
+    """One conversation. Its state is `state` (codecs, perception, the thinker's cache) and the performer's.
+
+    The cache is in the order of serving, and `state.unit` counts the units heard.
+    """
+
+    def __init__(self, session: Session, link: PerformerLink, *, seed: int) -> None:
+        self.session, self.link = session, link
+        self.lag = session.model.config.self_lag
+        self.state: StreamState = session.start(seed=seed)
+        # At lag L unit k's latents are there when unit k + L + 1 is thought: they follow on unit k + L.
+        self.state.cache = served_cache(session.model, session.config.max_units, delay=self.lag)
+        self.open: deque[Open] = deque()
+        self.returned: deque[Latents] = deque()  # of answered units, not yet in the thinker's cache
+        self.last: Performed | None = None  # how the last unit answered was performed
+
+    def __enter__(self) -> "Pipeline":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.link.close()
+
+    @torch.inference_mode()
+    def hear(
+        self,
+        frames: NDArray[np.uint8] | None,
+        samples: NDArray[np.float32] | None,
+        text_tokens: Sequence[int] | None = None,
+    ) -> None:
+        """Take one unit of the user and set the performer on it; media as in `Session.step`.
+
+        Raises:
+            InputError: Wrong media, or a history beyond `max_units`.
+            RuntimeError: More than `lag` units are open: `answer` first.
+        """
+        self.link.ensure_open()
+        session, state = self.session, self.state
+        if state.unit >= session.config.max_units:
+            seconds = state.unit * UNIT_MS / 1000
+            raise InputError(
+                f"session: the history of {state.unit} units ({seconds:.0f} s) is full; start a new session, or give "
+                "this one a larger max_units"
+            )
+        if len(self.open) > self.lag:
+            raise RuntimeError(f"pipeline: {len(self.open)} units are open at self_lag {self.lag}: answer first")
+        session.check(frames, samples, text_tokens)
+        part_ms: dict[str, float] = {}
+        with timed(part_ms, "encode"):
+            audio_NC, video_CHW = session.encode(state, frames, samples)
+        with timed(part_ms, "think"):
+            tokens, _ = think(
+                session.model,
+                state,
+                audio_NC,
+                video_CHW,
+                text_tokens,
+                temperature=session.config.text_temperature,
+                # Of unit k - lag - 1, also where later ones are there: what the text may see is no matter of speed.
+                returned=self.returned.popleft() if state.unit > self.lag else None,
+            )
+            state.unit += 1
+            self.link.send(self._slice())
+        self.open.append(Open(tokens=tokens, part_ms=part_ms))
+
+    @torch.inference_mode()
+    def answer(self, timeout_s: float | None = None) -> AgentUnit | None:
+        """The oldest open unit; None when it is not there after `timeout_s` (None: wait for it).
+
+        Raises RuntimeError when no unit is open.
+        """
+        if not self.open:
+            raise RuntimeError("pipeline: no unit is open: hear one first")
+        performed = self.link.receive(timeout_s)
+        if performed is None:
+            return None
+        open_ = self.open.popleft()
+        self.returned.append(performed.latents)
+        self.last = performed
+        open_.part_ms["perform"] = (performed.ended_s - performed.began_s) * 1000
+        return self.session.decode(self.state, *performed.latents, open_.tokens, open_.part_ms)
+
+    def restart_user(self) -> None:
+        """What is heard next does not follow on what was heard last: the user's streams start anew."""
+        self.state.codecs |= dict.fromkeys(("audio_encoder", "video_encoder"))
+
+    def _slice(self) -> Slice:
+        """Of the unit just thought: the cache ends with its users and slots."""
+        cache, layout = self.state.cache, self.session.model.layout
+        start = cache.length - (layout.num_clean - layout.num_agent)
+        return Slice(
+            cache.key_LBHND[:, 0, :, start : cache.length],
+            cache.value_LBHND[:, 0, :, start : cache.length],
+            *draw_noise(self.session.model, self.state.generator),
+        )
+
+
+def open_pipeline(session: Session, *, seed: int) -> Pipeline:
+    """Thinker and performer in this process, one after the other: the schedule of two workers, without the gain."""
+    performer = Performer(session.model, session.schedule, max_units=session.config.max_units)
+    return Pipeline(session, LocalPerformer(performer), seed=seed)

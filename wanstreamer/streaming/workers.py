@@ -1,0 +1,210 @@
+"""The performer in a process of its own: slices out, latents back, through shared memory; numbers through a pipe.
+
+    with open_workers(session, Path("data/models/duplex/model.safetensors"), seed=0) as pipeline:
+        ...                                   # as in `pipeline`: hear, answer
+
+The thinker (encoders, text, decoders) stays in the caller's process; use one torch thread there too
+(`torch.set_num_threads(1)`), as the performer does. Its process is spawned, so a script that opens workers needs the
+usual `if __name__ == "__main__":`. It reads the weights from the same safetensors file. Slices and latents lie in a
+ring of fixed slots that both sides map; two are enough, as no more than two units can be under way. The performer's
+process ends when the pipeline is closed and when the caller dies, however it dies.
+"""
+
+import signal
+import struct
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.multiprocessing import get_context
+
+from wanstreamer.errors import InputError
+from wanstreamer.model import DuplexModel, load_model
+from wanstreamer.streaming.performer import Performer, Schedule, Slice
+from wanstreamer.streaming.pipeline import Performed, Pipeline
+from wanstreamer.streaming.session import Session
+
+SLOTS = 2
+START_S = 120  # for a process to import torch and read the weights; beyond it something is wrong
+JOIN_S = 5
+# Out: the unit's number. Back: the number, and in s: when the performer was free for it, when its slice was in the
+# cache, when its latents were in the ring.
+ORDER, REPORT = struct.Struct("<q"), struct.Struct("<qddd")
+
+
+class WorkerDied(RuntimeError):
+    """The performer's process is gone: the conversation is over, its history was in that process."""
+
+
+class Ring(NamedTuple):
+    """Shared memory: SLOTS slots of each, unit k in slot k mod SLOTS."""
+
+    slice_S: list[Slice]
+    audio_SNC: Tensor
+    video_SCHW: Tensor
+
+    @property
+    def slice_bytes(self) -> int:
+        return sum(part.nbytes for part in self.slice_S[0])
+
+    @property
+    def latent_bytes(self) -> int:
+        return self.audio_SNC[0].nbytes + self.video_SCHW[0].nbytes
+
+
+def new_ring(model: DuplexModel) -> Ring:
+    config, layout = model.config, model.layout
+    shape = (config.num_layers, config.num_kv_heads, layout.num_user + layout.num_slots, config.head_dim)
+    dtype = model.text_embedding.weight.dtype
+
+    def shared(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.zeros(shape, dtype=dtype).share_memory_()
+
+    slices = [
+        Slice(
+            shared(*shape, dtype=dtype),
+            shared(*shape, dtype=dtype),
+            shared(*config.audio_shape),
+            shared(*config.video_shape),
+        )
+        for _ in range(SLOTS)
+    ]
+    return Ring(slices, shared(SLOTS, *config.audio_shape), shared(SLOTS, *config.video_shape))
+
+
+class PerformerProcess:
+    """The other end of `_serve`; a `PerformerLink`."""
+
+    def __init__(self, model: DuplexModel, weights: Path, *, steps: int, max_units: int) -> None:
+        context = get_context("spawn")
+        self.ring = new_ring(model)
+        self.sent = self.received = 0
+        self.sending_us: dict[int, float] = {}  # of units under way: copying the slice into the ring
+        self.sent_s: dict[int, float] = {}
+        self.closed = False
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(
+            target=_serve,
+            args=(theirs, self.ring, str(weights), steps, max_units),
+            name="performer",
+            daemon=True,
+        )
+        self.process.start()
+        theirs.close()
+        try:
+            if not self.connection.poll(START_S):
+                raise WorkerDied(f"performer: not ready after {START_S} s")
+            self._read(0)
+        except BaseException:
+            self.close()
+            raise
+
+    def ensure_open(self) -> None:
+        """Raises WorkerDied."""
+        if self.closed:
+            raise WorkerDied("performer: its process has ended; open a new pipeline")
+        if not self.process.is_alive():
+            raise self._died()
+
+    @torch.inference_mode()
+    def send(self, slice_: Slice) -> None:
+        """Copy the slice into the ring and say so. Raises WorkerDied."""
+        assert self.sent - self.received < SLOTS, "the ring is full: the pipeline allows one unit beyond self_lag"
+        began_s = time.perf_counter()
+        for held, given in zip(self.ring.slice_S[self.sent % SLOTS], slice_, strict=True):
+            held.copy_(given)
+        self.sent_s[self.sent] = time.perf_counter()
+        self.sending_us[self.sent] = (self.sent_s[self.sent] - began_s) * 1e6
+        try:
+            self.connection.send_bytes(ORDER.pack(self.sent))
+        except OSError as error:
+            raise self._died() from error
+        self.sent += 1
+
+    @torch.inference_mode()
+    def receive(self, timeout_s: float | None) -> Performed | None:
+        """The oldest unit under way; see `PerformerLink`. Raises WorkerDied."""
+        self.ensure_open()
+        waiting_s = time.perf_counter()
+        try:
+            if not self.connection.poll(timeout_s):
+                return None
+        except OSError as error:
+            raise self._died() from error
+        unit, looked_s, began_s, ended_s = REPORT.unpack(self._read(REPORT.size))
+        slot = self.received % SLOTS
+        assert unit == self.received, f"performer answered unit {unit}, expected {self.received}"
+        latents = self.ring.audio_SNC[slot].clone(), self.ring.video_SCHW[slot].clone()
+        now_s = time.perf_counter()
+        # Each side's own waiting for the other's work is no part of it.
+        out_s = began_s - max(looked_s, self.sent_s.pop(unit))
+        back_s = now_s - max(ended_s, waiting_s)
+        self.received += 1
+        return Performed(
+            latents=latents,
+            began_s=began_s,
+            ended_s=ended_s,
+            handover_us=self.sending_us.pop(unit) + (out_s + back_s) * 1e6,
+        )
+
+    def close(self) -> None:
+        """End the process; twice does no harm."""
+        self.closed = True
+        self.connection.close()  # it finds its pipe closed and returns
+        self.process.join(JOIN_S)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+    def _read(self, size: int) -> bytes:
+        try:
+            said = self.connection.recv_bytes()
+        except (EOFError, OSError) as error:
+            raise self._died() from error
+        assert len(said) == size, f"performer said {len(said)} bytes, expected {size}"
+        return said
+
+    def _died(self) -> WorkerDied:
+        self.close()
+        return WorkerDied(
+            f"performer: its process ended (exit code {self.process.exitcode}) after {self.received} units; what it "
+            "said is above; open a new pipeline"
+        )
+
+
+def open_workers(session: Session, weights: Path, *, seed: int) -> Pipeline:
+    """A conversation whose performer is a process of its own; `weights` is the file `session.model` was read from.
+
+    Raises InputError when that file is missing or holds another model, WorkerDied when the process does not start.
+    """
+    stored, used = load_model(weights), session.model.state_dict()
+    same = all(name in used and torch.equal(tensor, used[name]) for name, tensor in stored.state_dict().items())
+    if stored.config != session.model.config or not same:
+        raise InputError(f"{weights}: not the model of this session; give the file that it was read from")
+    link = PerformerProcess(session.model, weights, steps=session.config.steps, max_units=session.config.max_units)
+    return Pipeline(session, link, seed=seed)
+
+
+def _serve(connection: Connection, ring: Ring, weights: str, steps: int, max_units: int) -> None:
+    """The performer's process: units until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller decides
+    torch.set_num_threads(1)
+    model = load_model(Path(weights))
+    performer = Performer(model, Schedule(model, steps), max_units=max_units)
+    try:
+        connection.send_bytes(b"")  # ready
+        while True:
+            looked_s = time.perf_counter()
+            (unit,) = ORDER.unpack(connection.recv_bytes())
+            slot = unit % SLOTS
+            performer.receive(ring.slice_S[slot])
+            began_s = time.perf_counter()
+            audio_NC, video_CHW = performer.perform()
+            with torch.inference_mode():
+                ring.audio_SNC[slot], ring.video_SCHW[slot] = audio_NC, video_CHW
+            connection.send_bytes(REPORT.pack(unit, looked_s, began_s, time.perf_counter()))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the pipeline is closed, or its process gone
