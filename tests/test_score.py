@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+from tests.annotated_sessions import TALK, write_annotated
 from tools import score
+from tools.exchange.intervals import Interval
 from tools.score import detection, event_agreement
 from wanstreamer.clock import Span
+from wanstreamer.errors import InputError
 
 
 def test_detection_error_is_what_is_missed_and_what_is_too_much() -> None:
@@ -61,3 +64,12 @@ def test_two_files_are_compared_and_mistakes_are_one_line(tmp_path: Path, capsys
         with pytest.raises(SystemExit) as stopped:
             score.main(arguments)
         assert stopped.value.code == 2 and complaint in capsys.readouterr().err
+
+
+def test_a_reference_may_name_its_session_by_its_file(tmp_path: Path) -> None:
+    write_annotated(tmp_path / "data", {"call": TALK, "other": TALK}, consent={}, num_units=180)
+    said = [Interval(session_id="sample", participant="a", kind="speech", start_ms=0, end_ms=9)]
+    (renamed,) = score._named_as_in(tmp_path / "data", [Path("call.rttm")], said)
+    assert renamed.session_id == "call"
+    with pytest.raises(InputError, match=r"chat\.rttm: session sample is not in .*; there are call, other"):
+        score._named_as_in(tmp_path / "data", [Path("chat.rttm")], said)
