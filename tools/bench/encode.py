@@ -11,20 +11,16 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
-
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from pipelines import encode
 from pipelines.encode import EncodeParams
 from pipelines.local_ray import ray_session
 from pipelines.tables import read_rows
-from tools.bench.steady import finish_times, keys_per_s, repeat_corpus, shares
+from tools.bench.steady import finish_times, in_turns, keys_per_s, repeat_corpus, shares, show_rounds
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
 
@@ -67,9 +63,7 @@ def _forward() -> float:
     return _bare.forward()
 
 
-def compare(
-    data: Path, folder: Path, *, hours: float, rounds: int, workers: int, on_round: Callable[[int], None]
-) -> dict[str, Any]:
+def compare(data: Path, folder: Path, *, hours: float, rounds: int, workers: int) -> dict[str, Any]:
     """Take turns; returns what `--json` prints."""
     tracks, sessions = read_rows(data, "tracks"), read_rows(data, "sessions")
     corpus_hours = sum(track["num_units"] for track in tracks) * UNIT_MS / 3_600_000
@@ -81,23 +75,20 @@ def compare(
     parts = shares(tracks, workers)
     pools = [ProcessPoolExecutor(1, context, _load, (data, part, params.piece_units)) for part in parts]
     hours_in = [sum(track["num_units"] for track in part) * UNIT_MS / 3_600_000 for part in parts]
-    rates: dict[str, list[float]] = {"ours": [], "bare": []}  # hours of tracks per hour
+
+    def ours() -> float:
+        for made in ("parts", "latents"):
+            shutil.rmtree(repeated / made, ignore_errors=True)
+        encode.run(repeated, params, workers=workers)
+        return 3600 * keys_per_s(finish_times(repeated, "encode")) * corpus_hours / len(sessions)
+
+    def bare() -> float:
+        waiting = [pool.submit(_forward) for pool in pools]
+        return sum(3600 * hour / one.result() for hour, one in zip(hours_in, waiting, strict=True))
+
     try:
         with ray_session(workers):
-            for number in range(rounds + 1):  # the first is for warming up
-                on_round(number)
-                for name in ("ours", "bare")[:: 1 if number % 2 else -1]:
-                    if name == "ours":
-                        for made in ("parts", "latents"):
-                            _remove(repeated / made)
-                        encode.run(repeated, params, workers=workers)
-                        each = corpus_hours / len(sessions)
-                        rate = 3600 * keys_per_s(finish_times(repeated, "encode")) * each
-                    else:
-                        waiting = [pool.submit(_forward) for pool in pools]
-                        rate = sum(3600 * hour / one.result() for hour, one in zip(hours_in, waiting, strict=True))
-                    if number:
-                        rates[name].append(rate)
+            rates = in_turns({"ours": ours, "bare": bare}, rounds)  # hours of tracks per hour
     finally:
         for pool in pools:
             pool.shutdown()
@@ -110,13 +101,6 @@ def compare(
         "costs_over_bare": [round(ratio, 3) for ratio in ratios],
         "track_hours_per_hour": {name: [round(rate, 1) for rate in found] for name, found in rates.items()},
     }
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink():
-        path.unlink()
-    elif path.is_dir():
-        shutil.rmtree(path)
 
 
 def add(commands: Any) -> None:
@@ -133,31 +117,16 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.hours <= 0 or min(args.rounds, args.workers) < 1:
         raise InputError("bench encode: expected 1 or more rounds and workers, and some hours")
-    console = Console(stderr=True)
-    folder = Path(tempfile.mkdtemp(prefix="bench-encode-"))
-    try:
-        return compare(
-            args.data.resolve(), folder, hours=args.hours, rounds=args.rounds, workers=args.workers,
-            on_round=lambda number: console.print(
-                f"round {number} of {args.rounds}" if number else "warming up", highlight=False
-            ),
-        )  # fmt: skip
-    finally:
-        shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="bench-encode-") as folder:
+        return compare(args.data.resolve(), Path(folder), hours=args.hours, rounds=args.rounds, workers=args.workers)
 
 
 def show(found: dict[str, Any]) -> None:
-    console = Console()
-    table = Table(
-        box=SIMPLE_HEAD, title_justify="left",
-        title=f"hours of tracks per hour: {found['track_hours']} hours of tracks, {found['workers']} workers",
-    )  # fmt: skip
-    for name in ("round", "encode", "forward pass alone", "cost over it"):
-        table.add_column(name, justify="right")
     rates = found["track_hours_per_hour"]
-    for number, (ours, bare, ratio) in enumerate(
-        zip(rates["ours"], rates["bare"], found["costs_over_bare"], strict=True), start=1
-    ):
-        table.add_row(str(number), str(ours), str(bare), f"{ratio:.3f}")
-    console.print(table)
-    console.print(f"median cost over the forward pass alone: {found['cost_over_bare']:.3f}", highlight=False)
+    show_rounds(
+        f"hours of tracks per hour: {found['track_hours']} hours of tracks, {found['workers']} workers",
+        ("encode", "forward pass alone", "cost over it"),
+        (rates["ours"], rates["bare"]),
+        found["costs_over_bare"],
+    )
+    print(f"median cost over the forward pass alone: {found['cost_over_bare']:.3f}")

@@ -13,20 +13,16 @@ import statistics
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
-
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from pipelines import pack
 from pipelines.local_ray import ray_session
 from pipelines.pack import TOKENIZER_PATH, PackParams
 from pipelines.tables import read_rows
-from tools.bench.steady import finish_times, keys_per_s, repeat_corpus, shares
+from tools.bench.steady import finish_times, in_turns, keys_per_s, repeat_corpus, shares, show_rounds
 from wanstreamer.errors import InputError
 
 TABLES = ("sessions", "tracks", "words", "units", "latents")
@@ -54,47 +50,39 @@ def _copy(folder: Path) -> float:
     return time.perf_counter() - began_s
 
 
-def compare(
-    data: Path, folder: Path, *, sessions: int, rounds: int, workers: int, on_round: Callable[[int], None]
-) -> dict[str, Any]:
+def compare(data: Path, folder: Path, *, sessions: int, rounds: int, workers: int) -> dict[str, Any]:
     """Take turns; returns what `--json` prints."""
     times = max(1, round(sessions / len(read_rows(data, "sessions"))))
     has_quality = (data / "tables" / "quality.parquet").is_file()
-    repeated = folder / "data"
+    repeated, kept = folder / "data", folder / "kept"
     repeat_corpus(data, repeated, (*TABLES, "quality") if has_quality else TABLES, times)
     (repeated / "models").unlink()
     shutil.copytree(data / "models", repeated / "models")  # pack writes its tokenizer there
     params = PackParams(tokenizer=str(data / TOKENIZER_PATH))
-    rates: dict[str, list[float]] = {"ours": [], "tarfile": []}  # MB of shards per second
-    context = multiprocessing.get_context("spawn")
     with ray_session(workers):
-        on_round(0)
-        pack.run(repeated, params, workers=workers)
-        shards = sorted((repeated / "windows").glob("*.tar"))
-        sizes = [path.stat().st_size for path in shards]
-        total_mb, finished = sum(sizes) / 1e6, len(finish_times(repeated, "pack"))
-        kept = folder / "kept"
-        kept.mkdir()
-        once = [path.rename(kept / path.name) for path in shards[: -(-len(shards) // times)]]
-        parts = shares(once, workers)
+        pack.run(repeated, params, workers=workers)  # what the peer will copy
+        (repeated / "windows").rename(kept)
+        shards = sorted(kept.glob("*.tar"))
+        finished = len(finish_times(repeated, "pack"))
+        total_mb = sum(path.stat().st_size for path in shards) / 1e6
+        parts = shares(shards[: -(-len(shards) // times)], workers)
         mb_in = [sum(path.stat().st_size for path in part) / 1e6 for part in parts]
         places = [Path(tempfile.mkdtemp(dir=folder)) for _ in parts]
+        context = multiprocessing.get_context("spawn")  # a fork would inherit threads
         pools = [ProcessPoolExecutor(1, context, _load, (part,)) for part in parts]
+
+        def ours() -> float:
+            for made in ("parts", "windows"):
+                shutil.rmtree(repeated / made, ignore_errors=True)
+            pack.run(repeated, params, workers=workers)
+            return keys_per_s(finish_times(repeated, "pack")) * total_mb / finished
+
+        def tarfile_alone() -> float:
+            waiting = [pool.submit(_copy, place) for pool, place in zip(pools, places, strict=True)]
+            return sum(mb / one.result() for mb, one in zip(mb_in, waiting, strict=True))
+
         try:
-            for pool, place in zip(pools, places, strict=True):
-                pool.submit(_copy, place).result()
-            for number in range(1, rounds + 1):
-                on_round(number)
-                for name in ("ours", "tarfile")[:: 1 if number % 2 else -1]:
-                    if name == "ours":
-                        for made in ("parts", "windows"):
-                            shutil.rmtree(repeated / made)
-                        pack.run(repeated, params, workers=workers)
-                        rate = keys_per_s(finish_times(repeated, "pack")) * total_mb / finished
-                    else:
-                        waiting = [pool.submit(_copy, place) for pool, place in zip(pools, places, strict=True)]
-                        rate = sum(mb / one.result() for mb, one in zip(mb_in, waiting, strict=True))
-                    rates[name].append(rate)
+            rates = in_turns({"ours": ours, "tarfile": tarfile_alone}, rounds)  # MB of shards per second
         finally:
             for pool in pools:
                 pool.shutdown()
@@ -122,32 +110,18 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if min(args.sessions, args.rounds, args.workers) < 1:
         raise InputError("bench pack: expected 1 or more sessions, rounds and workers")
-    console = Console(stderr=True)
-    folder = Path(tempfile.mkdtemp(prefix="bench-pack-"))
-    try:
+    with tempfile.TemporaryDirectory(prefix="bench-pack-") as folder:
         return compare(
-            args.data.resolve(), folder, sessions=args.sessions, rounds=args.rounds, workers=args.workers,
-            on_round=lambda number: console.print(
-                f"round {number} of {args.rounds}" if number else "warming up", highlight=False
-            ),
-        )  # fmt: skip
-    finally:
-        shutil.rmtree(folder)
+            args.data.resolve(), Path(folder), sessions=args.sessions, rounds=args.rounds, workers=args.workers
+        )
 
 
 def show(found: dict[str, Any]) -> None:
-    console = Console()
-    table = Table(
-        box=SIMPLE_HEAD, title_justify="left",
-        title=f"MB of shards per second: {found['sessions']} sessions, {found['shards_mb']} MB, "
-        f"{found['workers']} workers",
-    )  # fmt: skip
-    for name in ("round", "pack", "tarfile alone", "ratio"):
-        table.add_column(name, justify="right")
     rates = found["mb_per_s"]
-    for number, (ours, theirs, ratio) in enumerate(
-        zip(rates["ours"], rates["tarfile"], found["ratios"], strict=True), start=1
-    ):
-        table.add_row(str(number), str(ours), str(theirs), f"{ratio:.3f}")
-    console.print(table)
-    console.print(f"median ratio to tarfile alone: {found['ratio_to_tarfile']:.3f}", highlight=False)
+    show_rounds(
+        f"MB of shards per second: {found['sessions']} sessions, {found['shards_mb']} MB, {found['workers']} workers",
+        ("pack", "tarfile alone", "ratio"),
+        (rates["ours"], rates["tarfile"]),
+        found["ratios"],
+    )
+    print(f"median ratio to tarfile alone: {found['ratio_to_tarfile']:.3f}")

@@ -1,10 +1,13 @@
-"""Rates in the steady state, and data folders that hold a small corpus several times over."""
+"""Rates in the steady state, measured in turns; and data folders that hold a small corpus several times over."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
 
 from pipelines.tables import conform, read_rows, write_table
 from wanstreamer.errors import InputError
@@ -40,3 +43,26 @@ def repeat_corpus(data: Path, folder: Path, tables: Sequence[str], times: int) -
 def shares(items: Sequence[Any], workers: int) -> list[list[Any]]:
     """The items dealt out to workers."""
     return [list(items[start::workers]) for start in range(min(workers, len(items)))]
+
+
+def in_turns(works: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """What each of the works returns, round by round, each of them first in every other; a round before warms up."""
+    console = Console(stderr=True)
+    found: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 1):
+        console.print(f"round {number} of {rounds}" if number else "warming up", highlight=False)
+        for name in list(works)[:: 1 if number % 2 else -1]:
+            value = works[name]()
+            if number:
+                found[name].append(value)
+    return found
+
+
+def show_rounds(title: str, columns: Sequence[str], rates: Sequence[Sequence[float]], ratios: Sequence[float]) -> None:
+    """A row per round: the rates of each work, and their ratio."""
+    table = Table(box=SIMPLE_HEAD, title_justify="left", title=title)
+    for name in ("round", *columns):
+        table.add_column(name, justify="right")
+    for number, (*values, ratio) in enumerate(zip(*rates, ratios, strict=True), start=1):
+        table.add_row(str(number), *map(str, values), f"{ratio:.3f}")
+    Console().print(table)
