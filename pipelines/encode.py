@@ -162,7 +162,7 @@ class Encoder:
         start = 0
         with torch.inference_mode():
             for piece in ahead(zip(*(pieces(data, track, codec, self.piece_units) for track in tracks), strict=True)):
-                latents, state = codec.encode(torch.stack(piece).to(self.device), state)
+                latents, state = codec.encode(_side_by_side(piece).to(self.device), state)
                 found = latents.cpu()
                 if kind == "audio":
                     found = found.unflatten(1, (-1, AUDIO_LATENTS_PER_UNIT))
@@ -203,6 +203,11 @@ class Spread:
         return max(0.0, self.sums[1] / self.count - self.mean**2) ** 0.5
 
 
+def _side_by_side(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """A batch; of one tensor without a copy, and with its order in memory, which the video codec is faster in."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(tuple(tensors))
+
+
 def _member(track: Mapping[str, Any], kind: str) -> str:
     return f"{track['participant']}.{kind}.npy"
 
@@ -230,7 +235,7 @@ def pieces(
         yield from map(torch.from_numpy, audio_pieces(data, track, codec, piece_units))
     else:
         for frames_THWC in video_pieces(data, track, codec, piece_units):
-            yield torch.from_numpy(frames_THWC).permute(0, 3, 1, 2).float() / 127.5 - 1
+            yield torch.from_numpy(frames_THWC).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def audio_pieces(data: Path, track: Mapping[str, Any], codec: AudioVAE, piece_units: int) -> Iterator[np.ndarray]:

@@ -69,7 +69,7 @@ def compare(data: Path, folder: Path, *, hours: float, rounds: int, workers: int
     corpus_hours = sum(track["num_units"] for track in tracks) * UNIT_MS / 3_600_000
     times = max(1, round(hours / corpus_hours))
     repeated = folder / "data"
-    repeat_corpus(data, repeated, ("sessions", "tracks"), times)
+    repeat_corpus(data, repeated, ("tracks", "models"), ("sessions", "tracks"), times)
     params = EncodeParams()
     context = multiprocessing.get_context("spawn")  # a fork would inherit threads
     parts = shares(tracks, workers)

@@ -55,8 +55,7 @@ def compare(data: Path, folder: Path, *, sessions: int, rounds: int, workers: in
     times = max(1, round(sessions / len(read_rows(data, "sessions"))))
     has_quality = (data / "tables" / "quality.parquet").is_file()
     repeated, kept = folder / "data", folder / "kept"
-    repeat_corpus(data, repeated, (*TABLES, "quality") if has_quality else TABLES, times)
-    (repeated / "models").unlink()
+    repeat_corpus(data, repeated, ("latents",), (*TABLES, "quality") if has_quality else TABLES, times)
     shutil.copytree(data / "models", repeated / "models")  # pack writes its tokenizer there
     params = PackParams(tokenizer=str(data / TOKENIZER_PATH))
     with ray_session(workers):

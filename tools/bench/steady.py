@@ -28,12 +28,14 @@ def finish_times(data: Path, stage: str) -> list[float]:
     return sorted(path.stat().st_mtime for path in (data / "parts" / stage).glob("*/part.json"))
 
 
-def repeat_corpus(data: Path, folder: Path, tables: Sequence[str], times: int) -> None:
-    """A data folder with every session of `data` `times` over, under new names; the media are links."""
-    for name in ("tracks", "latents", "models"):
-        if (data / name).is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).symlink_to((data / name).resolve(), target_is_directory=True)
+def repeat_corpus(data: Path, folder: Path, read: Sequence[str], tables: Sequence[str], times: int) -> None:
+    """A data folder with every session of `data` `times` over, under new names.
+
+    The folders `read` are links: what is run there may read, but not write in them.
+    """
+    folder.mkdir(parents=True)
+    for name in read:
+        (folder / name).symlink_to((data / name).resolve(), target_is_directory=True)
     for table in tables:
         rows = [{k: v for k, v in row.items() if k != "schema_version"} for row in read_rows(data, table)]
         again = [row | {"session_id": f"{row['session_id']}-{n:03d}"} for n in range(times) for row in rows]
