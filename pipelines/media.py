@@ -329,28 +329,31 @@ def frame_pieces(path: Path, num_frames: int, piece_frames: int) -> Iterator[np.
         with av.open(str(path)) as container:
             video = container.streams.video[0]
             video.codec_context.thread_count = 1
-            height = video.height
-            to_rgb, stack = VideoReformatter(), _stacker(video, piece_frames)
+            to_rgb, stack = VideoReformatter(), None
             held = 0
             for frame in islice(container.decode(video), num_frames):
+                height = frame.height
+                stack = stack or _stacker(frame, piece_frames)
                 stack.push(frame)
                 held += 1
                 if held == piece_frames:
                     yield _unstacked(stack, to_rgb, height)
                     held = 0
-            if held:
+            if stack and held:
                 stack.push(None)  # the end: the rest of the picture stays empty
                 yield _unstacked(stack, to_rgb, height)[:held]
     except (av.error.FFmpegError, IndexError) as error:
         raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
 
 
-def _stacker(video: av.VideoStream, num_frames: int) -> av.filter.Graph:
+def _stacker(like: av.VideoFrame, num_frames: int) -> av.filter.Graph:
     """Takes frames, gives pictures of `num_frames` of them, one below the other."""
     graph = av.filter.Graph()
     graph.threads = 1
     graph.link_nodes(
-        graph.add_buffer(template=video), graph.add("tile", layout=f"1x{num_frames}"), graph.add("buffersink")
+        graph.add_buffer(width=like.width, height=like.height, format=like.format, time_base=like.time_base),
+        graph.add("tile", layout=f"1x{num_frames}"),
+        graph.add("buffersink"),
     ).configure()
     return graph
 

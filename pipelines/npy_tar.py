@@ -34,14 +34,11 @@ class Place:
         """Of one index of the first dimension."""
         return self.dtype.itemsize * math.prod(self.shape[1:])
 
-    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Rows [start, stop) of the array. Raises ValueError where the file ends before them."""
-        stop = self.shape[0] if stop is None else stop
-        with self.path.open("rb") as file:
-            content = os.pread(file.fileno(), (stop - start) * self.row_bytes, self.offset + start * self.row_bytes)
-        if len(content) != (stop - start) * self.row_bytes:
-            raise ValueError(f"{self.path}: ends before row {stop}")
-        return np.frombuffer(content, self.dtype).reshape(stop - start, *self.shape[1:])
+    def mapped(self) -> np.ndarray:
+        """The array; its rows are read when they are used. Raises ValueError where the file ends before it does."""
+        if self.path.stat().st_size < self.offset + self.shape[0] * self.row_bytes:
+            raise ValueError(f"{self.path}: ends before row {self.shape[0]}")
+        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
 
 
 class Writer:

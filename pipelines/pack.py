@@ -21,7 +21,7 @@ import pipelines.role_views
 import pipelines.tokenizer
 import wanstreamer.clock
 from pipelines.files import file_sha256, replace_file, write_bytes_atomic, write_json_atomic
-from pipelines.npy_tar import BLOCK_BYTES, Place, find_member, member_bytes
+from pipelines.npy_tar import BLOCK_BYTES, find_member, member_bytes
 from pipelines.role_views import cut_window, make_view, others_speak, role_pairs, view_masks
 from pipelines.stage import Job, Rejected, Result, run_keys, stage_main
 from pipelines.tables import conform, read_rows, rows_by_session
@@ -203,14 +203,14 @@ class PackSession:
         rows: list[dict[str, Any]] = []
         rejections = []
         shard = f"windows/{job.key}.tar"
-        places = {who: _places(data, spec, who) for who in sorted(spec["tracks"])}
+        latents = {who: _latents(data, spec, who) for who in sorted(spec["tracks"])}
         with (scratch / "windows.tar").open("wb") as file:
             for agent, user in role_pairs(spec):
                 view, lost = make_view(spec, agent, user, self.tokenizer, params)
                 media = {
-                    f"{role}_{kind}": place
+                    f"{role}_{kind}": array
                     for role, who in (("agent", agent), ("user", user))
-                    for kind, place in places[who].items()
+                    for kind, array in latents[who].items()
                 }
                 starts, crowded = free_starts(others_speak(spec, agent, user), params.window_units, params.stride_units)
                 if crowded:
@@ -256,11 +256,11 @@ def _reject_unusable(spec: Mapping[str, Any], params: PackParams) -> None:
         raise Rejected("shorter_than_window", f"{num_units} units, a window is {params.window_units}")
 
 
-def _places(data: Path, spec: Mapping[str, Any], who: str) -> dict[str, Place | None]:
-    """Where the latents of a participant lie; None for a modality that is not there."""
+def _latents(data: Path, spec: Mapping[str, Any], who: str) -> dict[str, np.ndarray | None]:
+    """A participant's latents, on disk; None for a modality that is not there."""
     row = spec["latents"][who]
     members = {kind: row[f"{kind}_member"] for kind in ("audio", "video")}
-    return {kind: find_member(data / row["shard"], name) if name else None for kind, name in members.items()}
+    return {kind: find_member(data / row["shard"], name).mapped() if name else None for kind, name in members.items()}
 
 
 def window_starts(num_units: int, window_units: int, stride_units: int) -> list[int]:

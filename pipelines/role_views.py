@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.npy_tar import Place
 from pipelines.tokenizer import BLANK_ID, MISSING_ID, TextTokenizer
 from schemas.windows import WINDOW_FIELDS
 from wanstreamer.clock import Span, unit_of_ms, units_touched
@@ -161,7 +160,7 @@ def make_view(
 
 def cut_window(
     view: Mapping[str, np.ndarray],
-    media: Mapping[str, Place | None],
+    media: Mapping[str, np.ndarray | None],
     shapes: Mapping[str, Sequence[int]],
     start: int,
     stop: int,
@@ -169,17 +168,17 @@ def cut_window(
     """All fields of units [start, stop): of the view and, where they are known, the latents that lie at `media`.
 
     Args:
-        media: `agent_audio`, ...: where the latents lie; None: there are none.
+        media: `agent_audio`, ...: latents of the whole session; None: there are none.
         shapes: Of one unit's latents, by `audio` and `video`.
     """
     window = {name: np.ascontiguousarray(array[start:stop]) for name, array in view.items()}
-    for name, place in media.items():
+    for name, latents in media.items():
         known = window[f"{name}_known"]
         shape = shapes[name.partition("_")[2]]
-        if place is None or not known.any():
+        if latents is None or not known.any():
             window[name] = np.zeros((stop - start, *shape), dtype=np.float16)
         else:
-            window[name] = place.read(start, stop)
+            window[name] = latents[start:stop]
             if not known.all():
                 window[name] = np.where(known.reshape(-1, *[1] * len(shape)), window[name], np.float16(0))
     return window

@@ -80,7 +80,7 @@ _how = RunParams()
 ATTEMPTS = "attempts.json"  # beside the scratch folders of a key that is being worked on
 TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNRESET})
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-MOST_KEYS = 8  # of a task
+MOST_KEYS = 32  # of a task
 RETRY_AFTER_S = (0.5, 2.0)  # of transient errors: a mount that stutters
 
 
@@ -244,7 +244,10 @@ class _Worker:
         attempts = before.get("attempts", 0) + 1 if before.get("run") == self.run_id else 1
         scratch = home / f"{attempts}-{os.getpid()}-{time.time_ns()}"
         (scratch / "made").mkdir(parents=True)
-        write_json_atomic(note, {"run": self.run_id, "attempts": attempts})
+        # Not made durable: after a loss of power no other run asks for it.
+        beside = note.with_suffix(f".{os.getpid()}.tmp")
+        beside.write_text(json.dumps({"run": self.run_id, "attempts": attempts}))
+        beside.replace(note)
         return attempts, scratch
 
     def _result(self, job: Job, scratch: Path, attempts: int) -> Result:
@@ -284,6 +287,8 @@ def _map_ray(
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         context.target_max_block_size = 1  # byte: finished keys come back one by one
+        # Else a worker waits after every second key until it was asked for them, which is ten times a second.
+        context._max_num_blocks_in_streaming_gen_buffer = MOST_KEYS
         rows = [{"job": json.dumps(asdict(job)), "fingerprint": fingerprint} for job, fingerprint in jobs]
         size = min(size, len(rows))
         dataset = ray.data.from_arrow([pa.Table.from_pylist(rows[part]) for part in _tasks(len(rows), size)])

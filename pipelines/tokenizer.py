@@ -6,7 +6,7 @@ shifted by three. A word is encoded with the space before it, as byte-level BPE 
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -23,6 +23,7 @@ class TextTokenizer:
 
     tokenizer: Tokenizer
     offset: int
+    known: dict[str, list[int]] = field(default_factory=dict, repr=False, compare=False)  # words once encoded
 
     @property
     def vocab_size(self) -> int:
@@ -31,8 +32,10 @@ class TextTokenizer:
 
     def encode_word(self, word: str) -> list[int]:
         """Ids of one word, at least one for any word that is not empty."""
-        encoding = self.tokenizer.encode(" " + word.strip(), add_special_tokens=False)
-        return [token + self.offset for token in encoding.ids]
+        if word not in self.known:
+            encoding = self.tokenizer.encode(" " + word.strip(), add_special_tokens=False)
+            self.known[word] = [token + self.offset for token in encoding.ids]
+        return self.known[word]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids in order; BLANK, MISSING and BEGIN vanish."""
