@@ -53,7 +53,7 @@ def dialogues() -> list[Dialogue]:
     for index in range(8):
         with Voice(seed=index) as voice:
             rng = np.random.default_rng([7, index])
-            made.append(write_dialogue(voice, VOICES, rng, first_ms=500, duration_ms=45_000))
+            made.append(write_dialogue(voice, VOICES, rng, first_ms=500, duration_ms=45_000, seen="ab"))
     return made
 
 
@@ -350,9 +350,63 @@ def test_faces_speak_and_listen(dialogues: list[Dialogue]) -> None:
         assert (motion.lid > 0.8).any()
 
 
-def test_an_open_mouth_can_be_seen_at_64_by_48() -> None:
+def still_face(**moving: list[float]) -> Motion:
     still = {name: np.zeros(2, dtype=np.float32) for name in Motion.__dataclass_fields__}
-    motion = Motion(**still | {"mouth_open": np.array([0.0, 1.0], dtype=np.float32)})
+    values = {name: np.array(some, dtype=np.float32) for name, some in moving.items()}
+    return Motion(**still | {"held": (None, None)} | values)  # type: ignore[arg-type]
+
+
+def test_a_thing_held_up_is_spoken_about_unasked(dialogues: list[Dialogue]) -> None:
+    showings = [(dialogue, showing) for dialogue in dialogues for showing in dialogue.showings]
+    assert len(showings) >= 4
+    for dialogue, showing in showings:
+        spoken = [span for who in "ab" for span in dialogue.speech(who)]
+        assert not any(s.start_ms < showing.comment_start_ms and s.end_ms > showing.start_ms for s in spoken)
+        assert 600 <= showing.comment_start_ms - showing.start_ms <= 1600
+        comment = next(u for u in dialogue.utterances if u.start_ms == showing.comment_start_ms)
+        assert comment.participant == other(showing.participant) and comment.end_ms < showing.end_ms
+        assert showing.thing in comment.text and comment.about == showing.thing
+        silent_since_ms = max(s.end_ms for s in spoken if s.start_ms < showing.start_ms)
+        assert showing.comment_start_ms - silent_since_ms >= 3000  # an initiation to the turn rules
+        assert [t.label for t in dialogue.transitions if t.start_ms == comment.start_ms] == ["initiation"]
+
+
+def test_a_thing_can_be_seen_while_it_is_up_and_told_by_its_colour(dialogues: list[Dialogue]) -> None:
+    dialogue = next(dialogue for dialogue in dialogues if dialogue.showings)
+    showing = dialogue.showings[0]
+    voices = {participant: dialogue.samples(participant) for participant in "ab"}
+    times_ms = np.array([showing.start_ms - 40, showing.comment_start_ms, showing.end_ms + 40])
+    motion = make_motion(dialogue, showing.participant, voices, times_ms, np.random.default_rng(0))
+    assert motion.held_up.tolist() == [0, 1, 0] and motion.held[1] == (showing.thing, showing.colour)
+    partner = make_motion(dialogue, other(showing.participant), voices, times_ms, np.random.default_rng(0))
+    assert partner.held == (None, None, None)
+    look = make_look(1, [0, 1], may_have_beard=False)
+    seen = {}
+    for thing in grammar.WORLD:
+        held = Motion(**vars(still_face(held_up=[0.0, 1.0])) | {"held": (None, (thing.name, thing.colour))})
+        without, shown = (
+            frame.reshape(48, 5, 64, 5, 3).mean(axis=(1, 3)) for frame in draw_frames(look, held, 320, 240)
+        )
+        changed = np.abs(without - shown).max(axis=-1) > 20
+        assert changed.sum() >= 80  # of 3072
+        seen[thing.name] = shown[changed]
+    blue, green, red = seen["boat"].mean(axis=0) - seen["hat"].mean(axis=0)
+    assert red > 30 and green < -10
+
+
+def test_who_has_no_camera_holds_nothing_up() -> None:
+    for seen in ("", "a"):
+        showings = []
+        for index in range(6):
+            with Voice(seed=index) as voice:
+                rng = np.random.default_rng([9, index])
+                dialogue = write_dialogue(voice, VOICES, rng, first_ms=500, duration_ms=45_000, seen=seen)
+                showings += dialogue.showings
+        assert {showing.participant for showing in showings} == set(seen)
+
+
+def test_an_open_mouth_can_be_seen_at_64_by_48() -> None:
+    motion = still_face(mouth_open=[0.0, 1.0])
     for seed in range(6):
         look = make_look(seed, [0, seed], may_have_beard=seed % 2 == 1)
         shut, opened = (

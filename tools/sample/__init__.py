@@ -13,6 +13,7 @@ gives every stage something to work on without a download, and tests something t
     motion.py    what a face does while its owner speaks and listens
     look.py      who it belongs to, and where they sit
     face.py      drawing it
+    things.py    what they hold up to the camera
     record.py    mix, noise, bleed, encode
     truth.py     the tables no stage may read
 """

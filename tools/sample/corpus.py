@@ -153,6 +153,7 @@ def summarise(recordings: list[Recording], rows: Rows, speech_ms: float) -> dict
         "yield_ms": [min(yields), median(yields), max(yields)] if yields else None,
         "backchannels": len(backchannels),
         "backchannels_in_pause": sum(row["in_pause"] for row in backchannels),
+        "shown": len(rows["shown"]),
         "questions": len(rows["answers"]),
         "short_answers": len(short_answers),
         "short_answer_share": round(len(short_answers) / len(short), 4) if short else None,

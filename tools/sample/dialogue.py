@@ -77,6 +77,18 @@ class Answer:
     is_short: bool  # at most three words
 
 
+@dataclass(frozen=True, kw_only=True)
+class Showing:
+    """A thing held up to the camera, without a word, until the other has spoken about it."""
+
+    participant: str
+    start_ms: int  # it begins to rise
+    end_ms: int  # it is gone again
+    thing: str
+    colour: str
+    comment_start_ms: int  # of the other's turn about it
+
+
 @dataclass(kw_only=True)
 class Dialogue:
     """A whole conversation; utterances in the order in which they were planned."""
@@ -85,6 +97,7 @@ class Dialogue:
     utterances: list[Utterance] = field(default_factory=list)
     transitions: list[Transition] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    showings: list[Showing] = field(default_factory=list)
 
     def of(self, participant: str, *roles: str) -> list[Utterance]:
         found = [u for u in self.utterances if u.participant == participant and (not roles or u.role in roles)]

@@ -14,8 +14,13 @@ import numpy as np
 
 from tools.sample.look import CLOTHES, Colour, Look, mix, shade
 from tools.sample.motion import Motion
+from tools.sample.things import shapes
 
 SHIFT = 4  # OpenCV takes fixed-point coordinates: sixteenths of a pixel keep slow motion smooth
+THING_X = 1.06  # of its middle, on the light side
+THING_UP_Y = 0.32  # its middle when it is up: beside mouth and cheek
+THING_WAY = 1.7  # from below the picture
+THING_SIZE = 0.43  # half its width
 Points = np.ndarray  # (n, 2) at rest, or (F, n, 2)
 
 
@@ -98,7 +103,20 @@ def _strokes(look: Look, motion: Motion, width: int, height: int) -> list[tuple[
             [[-look.eye_x + look.eye_size * 1.75, look.eye_y], [look.eye_x - look.eye_size * 1.75, look.eye_y]]
         )
         add(bridge, (40, 40, 45), depth=1.0, thickness=line + 1)
+    for thing in sorted({thing for thing in motion.held if thing}):
+        _add_thing(add, look, motion, thing)
     return strokes
+
+
+def _add_thing(add: Add, look: Look, motion: Motion, thing: tuple[str, str]) -> None:
+    """A thing in a raised hand beside the face, below the picture where it is not up."""
+    up = motion.held_up * np.array([held == thing for held in motion.held])
+    centre = np.stack([np.full_like(up, look.light_side * THING_X), THING_UP_Y + (1 - up) * THING_WAY], axis=-1)
+    sleeve = np.array([[-0.2, 0.55], [0.2, 0.55], [0.3, 2.6], [-0.3, 2.6]])
+    add(centre[:, None] + sleeve, shade(look.cloth, 0.9), depth=0.0, follow=0.0)
+    add(centre[:, None] + _ellipse(0, 0.42, 0.2, 0.19), look.skin, depth=0.0, follow=0.0)
+    for outline, colour in shapes(*thing):
+        add(centre[:, None] + THING_SIZE * outline, colour, depth=0.0, follow=0.0)
 
 
 def _head(look: Look, opening: np.ndarray) -> Points:

@@ -66,6 +66,15 @@ CHALLENGES = (
     "but listen {o} told me about the {n} {t}s",
 )
 
+# About a thing that the other holds up, without having been asked.
+COMMENTS = (
+    "oh that is the {c} {t} of {o}",
+    "look you have the {c} {t}",
+    "i see the {t} | {o} has {n} of them",
+    "that {t} is {c} | and it belongs to {o}",
+    "oh you found the {t} of {o}",
+)
+
 # (text for the ear, text for the eye); espeak spells out "mhm"
 BACKCHANNELS = {
     "mhm": "[[m@hm'Vm]]",
@@ -111,6 +120,11 @@ def statement(rng: np.random.Generator, about: Thing) -> list[str]:
 
 def long_statement(rng: np.random.Generator, about: Thing) -> str:
     return f"{fill(_pick(rng, LONG_STATEMENTS), about)}."
+
+
+def comment(rng: np.random.Generator, about: Thing) -> list[str]:
+    """Phrases of what is said at the sight of `about`."""
+    return [part.strip() for part in f"{fill(_pick(rng, COMMENTS), about)}.".split("|")]
 
 
 def challenge(rng: np.random.Generator, about: Thing) -> str:

@@ -4,14 +4,15 @@ What the face does follows from what is said. The mouth opens with the energy of
 brightness. Whoever speaks looks away at the start of a turn and back towards its end, and blinks at boundaries (Kendon
 1967). Whoever listens looks at the partner, bobs and raises the brows a few frames behind the partner's energy (so
 plainly that it survives 64 x 48 pixels), and nods with backchannels and, silently, now and then when they pause.
-The rest is slow idle motion and blinking.
+Whoever holds a thing up looks down at it while it rises, then at the partner with raised brows, waiting. The rest is
+slow idle motion and blinking.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from tools.sample.dialogue import Dialogue, Utterance, other
+from tools.sample.dialogue import Dialogue, Showing, Utterance, other
 from tools.sample.voice import RATE_HZ
 
 STEP_MS = 10  # everything is made on this grid and then read off at the frame times
@@ -19,6 +20,7 @@ LISTENING_LAG_MS = 160  # four frames behind the partner's voice
 NOD_HZ = 2.6
 NOD_MS = 800
 BLINK_MS = 170
+RISE_MS = 350  # of a thing that is held up; it goes down as fast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class Motion:
     mouth_open: np.ndarray  # 0 to 1
     mouth_wide: np.ndarray  # -1 round, 1 spread
     brow: np.ndarray  # 0 at rest, 1 raised
+    held_up: np.ndarray  # 0 out of the picture, 1 beside the face
+    held: tuple[tuple[str, str] | None, ...]  # thing and colour, where there is one
 
 
 def make_motion(
@@ -59,9 +63,12 @@ def make_motion(
     bob = _smooth(np.pad(theirs, (LISTENING_LAG_MS // STEP_MS, 0))[:num_steps], 120) * (1 - speaking)
     beat = _smooth(own, 160)
     away_x, away_y = _aversion(dialogue.of(participant, "turn", "attempt"), num_steps, rng)
+    showings = [showing for showing in dialogue.showings if showing.participant == participant]
+    held_up = _held_up(showings, num_steps)
+    looks_down = np.clip(np.diff(held_up, prepend=0.0) * RISE_MS / STEP_MS, 0, 1)
     side = 0.18 if participant == "a" else -0.18  # where the partner is on the screen
     gaze_x = side + away_x + _jumps(num_steps, 0.06, rng)
-    gaze_y = away_y + _jumps(num_steps, 0.05, rng)
+    gaze_y = away_y + _jumps(num_steps, 0.05, rng) + 0.8 * looks_down
     lean = rng.uniform(-1, 1)
     steps = {
         "yaw": 0.5 * side + 0.16 * _smooth(away_x, 200) + 0.05 * _drift(num_steps, 0.25, rng) + 0.03 * beat * lean,
@@ -73,9 +80,25 @@ def make_motion(
         "lid": _blinks(dialogue.of(participant, "turn"), num_steps, rng),
         "mouth_open": own,
         "mouth_wide": bright,
-        "brow": _brows(dialogue.of(participant, "turn"), num_steps) + 0.25 * beat + 0.35 * bob,
+        "brow": _brows(dialogue.of(participant, "turn"), num_steps) + 0.25 * beat + 0.35 * bob
+        + 0.6 * held_up,
+        "held_up": held_up,
     }  # fmt: skip
-    return Motion(**{name: np.interp(frame_ms, time_ms, values).astype(np.float32) for name, values in steps.items()})
+    at_frames = {name: np.interp(frame_ms, time_ms, values).astype(np.float32) for name, values in steps.items()}
+    held = tuple(
+        next(((s.thing, s.colour) for s in showings if s.start_ms <= time_ms <= s.end_ms), None) for time_ms in frame_ms
+    )
+    return Motion(**at_frames, held=held)
+
+
+def _held_up(showings: list[Showing], num_steps: int) -> np.ndarray:
+    """Where a thing is, 0 to 1: it rises from `start_ms` on and is gone at `end_ms`."""
+    time_ms = np.arange(num_steps) * STEP_MS
+    height = np.zeros(num_steps)
+    for showing in showings:
+        way = np.minimum(time_ms - showing.start_ms, showing.end_ms - time_ms) / RISE_MS
+        height = np.maximum(height, np.clip(way, 0, 1))
+    return height**2 * (3 - 2 * height)
 
 
 def _energy(samples: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,18 +8,20 @@ drawn:
   (Reece et al. 2023, Science Advances 9). About a third of the floor changes overlap, interruptions included, not
   quite the 40 % of Heldner & Edlund (2010, Journal of Phonetics 38), because short turns leave no room; answers
   overlap less often and mostly follow the question (Stivers et al. 2009, PNAS 106).
+- a thing held up to the camera is commented on unasked, as by a system that speaks of what it sees (Wan-Streamer v0.1
+  shows it); how often, and after how long, is ours.
 - the time to give way, 200 to 1500 ms with a median of 500 ms; pauses inside a turn, median 550 ms; and how often
   each thing happens: ours.
 
 Speech that is broken off is really cut, inside a word, which is then marked with a trailing "-".
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from tools.sample import grammar
-from tools.sample.dialogue import Answer, Dialogue, Transition, Utterance, other
+from tools.sample.dialogue import Answer, Dialogue, Showing, Transition, Utterance, other
 from tools.sample.phrases import Clip, cut, cut_points_ms, speak
 from tools.sample.voice import Voice, VoiceSpec
 
@@ -31,6 +33,8 @@ OVERLAP_SHARE = 0.7  # where both turns are long enough, which is one shift in t
 ANSWER_OVERLAP_SHARE = 0.3
 SIMULTANEOUS_MS = 150
 LAPSE_MS = (3100, 4200)  # mutual silence before an initiation (3000 and more in the turn rules)
+SHOWN_AFTER_MS = (2500, 5200)  # silence before a thing is held up: whether one comes cannot be told from the silence
+NOTICE_MEDIAN_MS = 800  # from its beginning to rise to the first sound about it
 OWN_PAUSE_MS = (1600, 2400)  # silence before the same speaker's next turn (1500 and more)
 BEFORE_COLLISION_MS = (1560, 2400)  # one of the two spoke last: sooner, that one would only go on
 OWN_REST_MS = 1000  # between two things a participant says that are not one turn
@@ -284,6 +288,30 @@ class Writer:
         self.hold_floor(after if taken else turn)
         return True
 
+    def show(self, holder: str) -> bool:
+        """In a silence `holder` holds a thing up, and the other speaks about it without being asked."""
+        about, commenter = grammar.thing(self.rng), other(holder)
+        clips = [self.say(commenter, phrase) for phrase in grammar.comment(self.rng, about)]
+        shown_ms = self.end_ms + self.between_ms(*SHOWN_AFTER_MS)
+        start_ms = shown_ms + self.draw_ms(NOTICE_MEDIAN_MS, 0.25, LAPSE_MS[0] - SHOWN_AFTER_MS[0], 1600)
+        pauses_ms = [self.draw_ms(PAUSE_MEDIAN_MS, 0.45, 230, 1300) for _ in clips[1:]]
+        turn = Utterance(
+            participant=commenter, role="turn", clips=self.lay_out(clips, pauses_ms, start_ms), about=about.name
+        )
+        gone_ms = turn.end_ms + self.between_ms(200, 900)
+        if gone_ms > self.last_ms or not self.commit(turn):
+            return False
+        self.onset(commenter, start_ms, "initiation")
+        self.dialogue.showings.append(
+            Showing(
+                participant=holder, start_ms=shown_ms, end_ms=gone_ms, thing=about.name, colour=about.colour,
+                comment_start_ms=start_ms,
+            )
+        )  # fmt: skip
+        self.topic = about
+        self.hold_floor(turn)
+        return True
+
     def collide(self) -> bool:
         """Both begin at once after a silence; one stops, or both do and one begins again."""
         about = self.topic_next()
@@ -327,16 +355,25 @@ class Writer:
 
 
 def write_dialogue(
-    voice: Voice, specs: dict[str, VoiceSpec], rng: np.random.Generator, *, first_ms: int, duration_ms: int
+    voice: Voice,
+    specs: dict[str, VoiceSpec],
+    rng: np.random.Generator,
+    *,
+    first_ms: int,
+    duration_ms: int,
+    seen: Collection[str] = (),
 ) -> Dialogue:
-    """A conversation of participants a and b that begins at about `first_ms` and is over by `duration_ms`."""
+    """A conversation of participants a and b that begins at about `first_ms` and is over by `duration_ms`.
+
+    Those in `seen` have a camera, and may hold things up to it.
+    """
     writer = Writer(voice, specs, rng, first_ms=first_ms, duration_ms=duration_ms)
     speaker = "a" if writer.chance(0.5) else "b"
-    moves = ("tell", "ask", "taken", "failed", "collide", "initiation", "hold")
-    weights = np.array([0.32, 0.29, 0.125, 0.11, 0.045, 0.055, 0.055])
+    moves = ("tell", "ask", "taken", "failed", "collide", "initiation", "hold", "show")
+    weights = np.array([0.31, 0.28, 0.125, 0.11, 0.045, 0.04, 0.05, 0.06 * len(seen)])
     if duration_ms < 20_000:  # a lapse would take most of a short session
         weights[5:] = 0
-        weights /= weights.sum()
+    weights /= weights.sum()
     misses = 0
     while misses < 12:
         nxt = other(writer.holder) if writer.holder else speaker
@@ -352,6 +389,8 @@ def write_dialogue(
             done = writer.collide()
         elif move == "initiation":
             done = writer.tell(nxt if writer.chance(0.5) else writer.holder, label="initiation")
+        elif move == "show":
+            done = writer.show(nxt if nxt in seen and (other(nxt) not in seen or writer.chance(0.5)) else other(nxt))
         else:
             done = writer.tell(writer.holder, label="hold")
         misses = 0 if done else misses + 1

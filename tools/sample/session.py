@@ -39,6 +39,7 @@ def make_session(
         dialogue = write_dialogue(
             voice, {stream.participant: stream.speaker.voice for stream in recording.streams}, rng,
             first_ms=origin_ms + FIRST_SPEECH_MS + int(rng.integers(0, 500)), duration_ms=recording.seconds * 1000,
+            seen=[stream.participant for stream in recording.streams if stream.frame_rate],
         )  # fmt: skip
     dialogue = with_loudness(dialogue, np.random.default_rng([seed, 5, recording.index]))
     home = folder / recording.session_id

@@ -33,6 +33,8 @@ TABLES: dict[str, dict[str, pa.DataType]] = {
     "transitions": WHERE | {
         "label": TEXT, "outcome": TEXT, "holder": TEXT, "yielder": TEXT, "yield_ms": MS, "fto_ms": MS, "other": TEXT,
     },
+    # A thing held up, and when the other began to speak about it.
+    "shown": SPAN | {"thing": TEXT, "colour": TEXT, "comment_start_ms": MS},
     "answers": SPAN | {"text": TEXT, "fact": TEXT, "question": TEXT, "question_end_ms": MS, "is_short": FLAG},
 }  # fmt: skip
 
@@ -86,6 +88,13 @@ def dialogue_rows(session_id: str, dialogue: Dialogue) -> Rows:
                 "session_id": session_id, "participant": t.participant, "start_ms": t.start_ms, "label": t.label,
                 "outcome": t.outcome, "holder": t.holder, "yielder": t.yielder, "yield_ms": t.yield_ms,
                 "fto_ms": t.fto_ms, "other": other(t.participant),
+            }
+        )  # fmt: skip
+    for s in dialogue.showings:
+        rows["shown"].append(
+            {
+                "session_id": session_id, "participant": s.participant, "start_ms": s.start_ms, "end_ms": s.end_ms,
+                "thing": s.thing, "colour": s.colour, "comment_start_ms": s.comment_start_ms,
             }
         )  # fmt: skip
     for a in dialogue.answers:
