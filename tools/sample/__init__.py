@@ -16,4 +16,6 @@ gives every stage something to work on without a download, and tests something t
     things.py    what they hold up to the camera
     record.py    mix, noise, bleed, encode
     truth.py     the tables no stage may read
+    partner.py   one of these people, live: listens to an agent and answers it
+    prompts.py   what a user did that an agent could react to
 """

@@ -102,7 +102,7 @@ def plan(
         num_groups = -(-count // SESSIONS_PER_GROUP)
         size = GROUP_SIZE if count > 2 else 2
         groups = [
-            _group(
+            people(
                 split,
                 size,
                 np.random.default_rng([seed, 1, number, group]),
@@ -144,7 +144,7 @@ def _layout(turn: int) -> str:
     return "audio_only" if turn >= AUDIO_ONLY_TURN and (turn - AUDIO_ONLY_TURN) % 2 == 0 else "per_participant"
 
 
-def _group(
+def people(
     split: str, size: int, rng: np.random.Generator, taken: set[str], shares: tuple[str, float, float]
 ) -> list[Speaker]:
     """People who meet each other, all of one split; every other one has a high voice."""

@@ -8,7 +8,8 @@ Whoever holds a thing up looks down at it while it rises, then at the partner wi
 slow idle motion and blinking.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -45,49 +46,103 @@ def make_motion(
 ) -> Motion:
     """Motion of `participant` at the session times `frame_ms` (F,); `voices` are both clean voices at RATE_HZ."""
     num_steps = dialogue.duration_ms // STEP_MS + 200  # files go on a little after the session
-    time_ms = np.arange(num_steps) * STEP_MS
-    own, bright = _energy(voices[participant], num_steps)
-    theirs, _ = _energy(voices[other(participant)], num_steps)
-    speaking = _smooth((own > 0.05).astype(float), 300)
+    own, bright = voice_signals(voices[participant], num_steps)
+    theirs, _ = voice_signals(voices[other(participant)], num_steps)
 
     nods = np.zeros(num_steps)
     for utterance in dialogue.of(participant, "backchannel"):
-        _add_nod(nods, utterance.start_ms - 120, float(rng.uniform(0.15, 0.22)))
+        add_nod(nods, utterance.start_ms - 120, float(rng.uniform(0.15, 0.22)))
     for utterance in dialogue.of(other(participant), "turn"):
         for (start_ms, clip), (next_ms, _) in zip(utterance.clips, utterance.clips[1:], strict=False):
             if rng.random() < 0.4 and not _speaks(
                 dialogue, participant, start_ms + clip.duration_ms - 300, next_ms + 300
             ):
-                _add_nod(nods, start_ms + clip.duration_ms - int(rng.integers(0, 200)), float(rng.uniform(0.09, 0.15)))
+                add_nod(nods, start_ms + clip.duration_ms - int(rng.integers(0, 200)), float(rng.uniform(0.09, 0.15)))
 
-    bob = _smooth(np.pad(theirs, (LISTENING_LAG_MS // STEP_MS, 0))[:num_steps], 120) * (1 - speaking)
-    beat = _smooth(own, 160)
-    away_x, away_y = _aversion(dialogue.of(participant, "turn", "attempt"), num_steps, rng)
     showings = [showing for showing in dialogue.showings if showing.participant == participant]
-    held_up = _held_up(showings, num_steps)
-    looks_down = np.clip(np.diff(held_up, prepend=0.0) * RISE_MS / STEP_MS, 0, 1)
-    side = 0.18 if participant == "a" else -0.18  # where the partner is on the screen
-    gaze_x = side + away_x + _jumps(num_steps, 0.06, rng)
-    gaze_y = away_y + _jumps(num_steps, 0.05, rng) + 0.8 * looks_down
-    lean = rng.uniform(-1, 1)
-    steps = {
-        "yaw": 0.5 * side + 0.16 * _smooth(away_x, 200) + 0.05 * _drift(num_steps, 0.25, rng) + 0.03 * beat * lean,
-        "pitch": nods + 0.13 * bob + 0.05 * (beat - 0.3 * speaking) + 0.06 * _smooth(away_y, 200)
-        + 0.025 * _drift(num_steps, 0.3, rng),
-        "roll": 0.035 * _drift(num_steps, 0.2, rng) + 0.02 * lean * speaking,
-        "gaze_x": _smooth(gaze_x, 40),
-        "gaze_y": _smooth(gaze_y, 40),
-        "lid": _blinks(dialogue.of(participant, "turn"), num_steps, rng),
-        "mouth_open": own,
-        "mouth_wide": bright,
-        "brow": _brows(dialogue.of(participant, "turn"), num_steps) + 0.25 * beat + 0.35 * bob
-        + 0.6 * held_up,
-        "held_up": held_up,
-    }  # fmt: skip
-    at_frames = {name: np.interp(frame_ms, time_ms, values).astype(np.float32) for name, values in steps.items()}
+    away_x, away_y = avert_gaze(dialogue.of(participant, "turn", "attempt"), num_steps, rng)
+    signals = Signals(
+        own=own, bright=bright, theirs=theirs, nods=nods, away_x=away_x, away_y=away_y,
+        held_up=_held_up(showings, num_steps), asking=raise_brows(dialogue.of(participant, "turn"), num_steps),
+        idle=draw_idle(participant, dialogue.of(participant, "turn"), num_steps, rng),
+    )  # fmt: skip
     held = tuple(
         next(((s.thing, s.colour) for s in showings if s.start_ms <= time_ms <= s.end_ms), None) for time_ms in frame_ms
     )
+    return move(signals, frame_ms, held)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Idle:
+    """What a face does by itself, on a grid of STEP_MS, float64 (steps,)."""
+
+    side: float  # of the screen on which the partner is: -1 to 1
+    lean: float  # how the head goes with the own voice
+    glance_x: np.ndarray
+    glance_y: np.ndarray
+    yaw: np.ndarray
+    pitch: np.ndarray
+    roll: np.ndarray
+    lid: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signals:
+    """All that moves a face, on a grid of STEP_MS, float64 (steps,)."""
+
+    own: np.ndarray  # loudness of the own voice, 0 to 1
+    bright: np.ndarray  # its brightness, -1 to 1
+    theirs: np.ndarray  # loudness of the partner's
+    nods: np.ndarray
+    away_x: np.ndarray  # gaze away from the partner
+    away_y: np.ndarray
+    held_up: np.ndarray
+    asking: np.ndarray
+    idle: Idle
+
+    def at(self, steps: slice) -> "Signals":
+        def cut(of: object) -> dict[str, Any]:
+            return {name: value[steps] for name, value in vars(of).items() if isinstance(value, np.ndarray)}
+
+        return replace(self, **cut(self), idle=replace(self.idle, **cut(self.idle)))
+
+
+def draw_idle(participant: str, turns: list[Utterance], num_steps: int, rng: np.random.Generator) -> Idle:
+    """Idle motion; blinks come at the ends of turns, too."""
+    return Idle(
+        side=0.18 if participant == "a" else -0.18, glance_x=_jumps(num_steps, 0.06, rng),
+        glance_y=_jumps(num_steps, 0.05, rng), lean=float(rng.uniform(-1, 1)), yaw=_drift(num_steps, 0.25, rng),
+        pitch=_drift(num_steps, 0.3, rng), roll=_drift(num_steps, 0.2, rng), lid=_blinks(turns, num_steps, rng),
+    )  # fmt: skip
+
+
+def move(
+    signals: Signals, frame_ms: np.ndarray, held: tuple[tuple[str, str] | None, ...], *, first_ms: int = 0
+) -> Motion:
+    """The face at `frame_ms` (F,); the signals' grid begins at `first_ms`. What lies within 200 ms of its ends is not
+    smooth."""
+    idle = signals.idle
+    num_steps = len(signals.own)
+    speaking = _smooth((signals.own > 0.05).astype(float), 300)
+    heard = np.pad(signals.theirs, (LISTENING_LAG_MS // STEP_MS, 0))[:num_steps]
+    bob = _smooth(heard, 120) * (1 - speaking)
+    beat = _smooth(signals.own, 160)
+    rising = np.clip(np.diff(signals.held_up, prepend=signals.held_up[0]) * RISE_MS / STEP_MS, 0, 1)
+    steps = {
+        "yaw": 0.5 * idle.side + 0.16 * _smooth(signals.away_x, 200) + 0.05 * idle.yaw + 0.03 * beat * idle.lean,
+        "pitch": signals.nods + 0.13 * bob + 0.05 * (beat - 0.3 * speaking) + 0.06 * _smooth(signals.away_y, 200)
+        + 0.025 * idle.pitch,
+        "roll": 0.035 * idle.roll + 0.02 * idle.lean * speaking,
+        "gaze_x": _smooth(idle.side + signals.away_x + idle.glance_x, 40),
+        "gaze_y": _smooth(signals.away_y + idle.glance_y + 0.8 * rising, 40),
+        "lid": idle.lid,
+        "mouth_open": signals.own,
+        "mouth_wide": signals.bright,
+        "brow": signals.asking + 0.25 * beat + 0.35 * bob + 0.6 * signals.held_up,
+        "held_up": signals.held_up,
+    }  # fmt: skip
+    time_ms = first_ms + np.arange(num_steps) * STEP_MS
+    at_frames = {name: np.interp(frame_ms, time_ms, values).astype(np.float32) for name, values in steps.items()}
     return Motion(**at_frames, held=held)
 
 
@@ -101,7 +156,7 @@ def _held_up(showings: list[Showing], num_steps: int) -> np.ndarray:
     return height**2 * (3 - 2 * height)
 
 
-def _energy(samples: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+def voice_signals(samples: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Loudness 0 to 1 and brightness -1 to 1 of a clean voice on the grid."""
     hop = RATE_HZ * STEP_MS / 1000
     edges = np.minimum((np.arange(num_steps + 1) * hop).astype(int), len(samples))
@@ -124,7 +179,7 @@ def _smooth(values: np.ndarray, width_ms: int) -> np.ndarray:
     return np.convolve(values, kernel / kernel.sum(), mode="same")
 
 
-def _add_nod(pitch: np.ndarray, start_ms: int, size: float) -> None:
+def add_nod(pitch: np.ndarray, start_ms: int, size: float) -> None:
     """A damped bow and two rebounds."""
     first = max(0, start_ms // STEP_MS)
     time_s = np.arange(NOD_MS // STEP_MS) * STEP_MS / 1000
@@ -136,7 +191,7 @@ def _speaks(dialogue: Dialogue, participant: str, start_ms: int, end_ms: int) ->
     return any(span.start_ms < end_ms and span.end_ms > start_ms for span in dialogue.speech(participant))
 
 
-def _aversion(turns: list[Utterance], num_steps: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def avert_gaze(turns: list[Utterance], num_steps: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Gaze away from the partner: at the start of most turns, again in the middle of long ones, back at the end."""
     away_x, away_y = np.zeros(num_steps), np.zeros(num_steps)
     for turn in turns:
@@ -186,7 +241,7 @@ def _blinks(turns: list[Utterance], num_steps: int, rng: np.random.Generator) ->
     return lid
 
 
-def _brows(turns: list[Utterance], num_steps: int) -> np.ndarray:
+def raise_brows(turns: list[Utterance], num_steps: int) -> np.ndarray:
     """Raised through the second half of a question."""
     brow = np.zeros(num_steps)
     for turn in turns:

@@ -50,12 +50,12 @@ def mix_track(
         delay = samples_of_ms(BLEED_DELAY_MS)
         heard = theirs[: len(track) - delay] * 10 ** (stream.bleed_db / 20)
         track[delay : delay + len(heard)] += heard
-    noise = _noise(len(track), rng)
+    noise = room_noise(len(track), rng)
     track += noise * own_rms * 10 ** (-stream.noise_db / 20)
     return (track * min(1.0, PEAK / float(np.abs(track).max()))).astype(np.float32)
 
 
-def _noise(length: int, rng: np.random.Generator) -> np.ndarray:
+def room_noise(length: int, rng: np.random.Generator) -> np.ndarray:
     """A room: noise that falls by 0 to 6 dB per octave, with or without mains hum; RMS 1."""
     size = 1 << (length - 1).bit_length()
     spectrum = np.fft.rfft(rng.standard_normal(size))
