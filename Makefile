@@ -36,6 +36,8 @@ WEIGHTS ?= data/models
 ARGS ?=
 windows: .venv/.core  ## SOURCE=recordings OUT=folder: your recordings to windows, with the codecs and tokenizer of WEIGHTS
 	@test -n "$(SOURCE)" || { echo "error: name your recordings: make windows SOURCE=folder-or-manifest" >&2; exit 2; }
+	@case "$(SOURCE)" in *://*) ;; *) test -e "$(SOURCE)" || \
+	  { echo "error: SOURCE=$(SOURCE): no such folder or manifest" >&2; exit 2; } ;; esac
 	@set -- --set ingest.source="$(SOURCE)" --set vae.weights="$(WEIGHTS)/vae" \
 	  --set pack.tokenizer="$(WEIGHTS)/tokenizer.json" $(ARGS); python -m pipelines.params "$$@" && \
 	python -m pipelines.local_ray sh -ec 'for stage in ingest quality annotate vae encode pack; do \
