@@ -23,7 +23,7 @@ from torch.nn import functional
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from wanstreamer.errors import InputError
-from wanstreamer.sequence import Tokens, UnitLayout, clean_tokens, join, may_see, noisy_tokens, visible
+from wanstreamer.sequence import Tokens, UnitLayout, Window, clean_tokens, join, may_see, noisy_tokens, visible
 
 Mask = Tensor | BlockMask | None
 
@@ -62,18 +62,27 @@ def attend(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor, mask: Mask, backend: 
 
 
 def window_mask(
-    layout: UnitLayout, num_units: int, self_lag: int, *, noisy: bool, backend: str, device: torch.device
+    layout: UnitLayout,
+    num_units: int,
+    self_lag: int,
+    window: Window | None = None,
+    *,
+    noisy: bool,
+    backend: str,
+    device: torch.device,
 ) -> Mask:
     """Mask of whole windows: of clean tokens among themselves, or of noisy tokens over clean, then noisy ones."""
     if backend == "flex":
-        return _kept_block_mask(layout, num_units, self_lag, noisy, device)
-    return visible(*_of_windows(layout, num_units, noisy, device), self_lag)
+        return _kept_block_mask(layout, num_units, self_lag, window, noisy, device)
+    return visible(*_of_windows(layout, num_units, noisy, device), self_lag, window)
 
 
 @lru_cache(maxsize=8)  # every step of a training has the same two
-def _kept_block_mask(layout: UnitLayout, num_units: int, self_lag: int, noisy: bool, device: torch.device) -> BlockMask:
+def _kept_block_mask(
+    layout: UnitLayout, num_units: int, self_lag: int, window: Window | None, noisy: bool, device: torch.device
+) -> BlockMask:
     with torch.inference_mode(False):  # kept for training, whoever asks first
-        return block_mask(*_of_windows(layout, num_units, noisy, device), self_lag)
+        return block_mask(*_of_windows(layout, num_units, noisy, device), self_lag, window)
 
 
 def _of_windows(layout: UnitLayout, num_units: int, noisy: bool, device: torch.device) -> tuple[Tokens, Tokens]:
@@ -85,11 +94,11 @@ def _of_windows(layout: UnitLayout, num_units: int, noisy: bool, device: torch.d
     return query, join(clean, query)
 
 
-def block_mask(query: Tokens, key: Tokens, self_lag: int) -> BlockMask:
+def block_mask(query: Tokens, key: Tokens, self_lag: int, window: Window | None = None) -> BlockMask:
     """`visible` as FlexAttention takes it."""
 
     def allowed(batch: Tensor, head: Tensor, query_index: Tensor, key_index: Tensor) -> Tensor:
-        return may_see(query.at(query_index), key.at(key_index), self_lag)
+        return may_see(query.at(query_index), key.at(key_index), self_lag, window)
 
     device = query.unit_N.device
     create = _on(device, create_block_mask)

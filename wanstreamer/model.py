@@ -36,10 +36,11 @@ from wanstreamer.sequence import (
     KINDS,
     MISSING,
     Tokens,
+    Window,
     clean_tokens,
     noisy_tokens,
     rotary_angles,
-    take,
+    served_tokens,
     visible,
 )
 
@@ -128,15 +129,19 @@ class DuplexModel(nn.Module):
                 block.attention_out.weight.mul_(depth_scale)
                 block.feed_out.weight.mul_(depth_scale)
 
-    def forward(self, batch: "Batch", noisy: Noisy | None = None) -> Output:
+    def forward(self, batch: "Batch", noisy: Noisy | None = None, *, window: Window | None = None) -> Output:
         """Whole windows at once, teacher forced: unit k's outputs see what `visible` allows, never the future.
+
+        Args:
+            window: What is seen of units long ago, as in a cache with that window; None: all.
 
         Returns:
             Logits of every agent text slot and, where `noisy` is given, the clean latents estimated from it.
         """
         num_units = batch.agent_text_BKS.shape[1]
         device, backend = self.device, self.attention.windows
-        mask = partial(window_mask, self.layout, num_units, self.config.self_lag, backend=backend, device=device)
+        shape = self.layout, num_units, self.config.self_lag, window
+        mask = partial(window_mask, *shape, backend=backend, device=device)
         clean_BND = self.embed_clean(batch).flatten(1, 2)
         tokens = clean_tokens(self.layout, num_units, device=device)
         clean_BND, history = self.trunk(clean_BND, tokens, mask(noisy=False), backend=backend)
@@ -173,7 +178,7 @@ class DuplexModel(nn.Module):
         for layer, block in enumerate(self.blocks):
             before: KeysValues | Slot | None = None
             if isinstance(history, KVCache):
-                before = Slot(history.key_LBHND[layer], history.value_LBHND[layer], history.length)
+                before = Slot(history.key_LBHND[layer], history.value_LBHND[layer], history.start, history.stop)
             elif history is not None:
                 before = history[layer]
             x_BND, keys_values = block(x_BND, rotary, mask, modulation[layer] if modulation else None, before, backend)
@@ -274,36 +279,46 @@ class DuplexModel(nn.Module):
     def device(self) -> torch.device:
         return self.text_embedding.weight.device
 
-    def new_cache(self, batch_size: int, max_units: int) -> KVCache:
-        """An empty history of at most `max_units` units, allocated once."""
-        config = self.config
-        num_tokens = max_units * self.layout.num_clean
+    def new_cache(self, batch_size: int, max_units: int, *, window: Window | None = None, delay: int = 0) -> KVCache:
+        """An empty history, allocated once: of at most `max_units` units, or of any number with a `window`.
+
+        `delay` is that of the agent's tokens in the order of serving. Raises InputError for a window in which a unit
+        would not see itself.
+        """
+        config, layout = self.config, self.layout
+        units = max_units
+        if window is not None:
+            window.check(config.self_lag)
+            # The unit that comes while the oldest is still there, and what is dropped before the rest moves up.
+            units = window.sink_units + window.units + 1 + (window.units + 3) // 4
+        num_tokens = units * layout.num_clean
         shape = (config.num_layers, batch_size, config.num_kv_heads, num_tokens, config.head_dim)
         dtype = self.text_embedding.weight.dtype
         return KVCache(
             key_LBHND=torch.zeros(shape, dtype=dtype, device=self.device),
             value_LBHND=torch.zeros(shape, dtype=dtype, device=self.device),
-            tokens=clean_tokens(self.layout, max_units, device=self.device),
+            tokens=served_tokens(layout, delay, 0, num_tokens, self.device),
+            layout=layout,
+            delay=delay,
+            max_units=max_units if window is None else None,
+            window=window,
         )
 
     def extend(self, content_BND: Tensor, cache: KVCache) -> Tensor:
         """Append the next N clean tokens, given as contents (without type embedding); returns the trunk's output there.
 
-        The tokens are those that follow the cache's last one in history order. They may end inside a unit.
+        The tokens are those that follow the cache's last one in the order of serving. They may end inside a unit.
         Raises ValueError beyond the cache's capacity.
         """
-        start, stop = cache.length, cache.length + content_BND.shape[1]
-        if stop > len(cache.tokens.unit_N):
-            raise ValueError(f"cache is full: {cache.capacity_units} units")
-        keys = take(cache.tokens, 0, stop)
-        query = take(cache.tokens, start, stop)
+        count = content_BND.shape[1]
+        query = cache.next_tokens(count)
         x_BND = content_BND + self.kind_embedding(query.kind_N)
-        seen = visible(query, keys, self.config.self_lag)
+        seen = visible(query, cache.with_next(count), self.config.self_lag, cache.window)
         if seen.all():
             x_BND, _ = self.trunk(x_BND, query, None, history=cache, backend=self.attention.cached)
         else:
             x_BND, _ = self.trunk(x_BND, query, seen, history=cache)
-        cache.length = stop
+        cache.advance(count)
         return x_BND
 
     def denoise(
@@ -316,6 +331,7 @@ class DuplexModel(nn.Module):
         x_BND = self.embed_noisy(noisy, past).flatten(1, 2)
         # Once STATE is the last token, `visible` lets noisy tokens see all there is: no mask, whatever the self_lag.
         tokens = noisy_tokens(self.layout, 1, unit, self.device)
+        cache.reserve(self.layout.num_agent)
         x_BND, _ = self.trunk(x_BND, tokens, None, modulation, cache, self.attention.cached)
         return self.flow_head(x_BND[:, None], noisy, past)
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from wanstreamer.clock import TICK_MS, UNIT_MS
+from wanstreamer.errors import InputError
 
 TICKS_PER_UNIT = UNIT_MS // TICK_MS  # RoPE's time runs in ticks
 
@@ -71,6 +72,25 @@ class UnitLayout:
         return self.num_user + self.num_slots + self.num_agent
 
 
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """What a token sees where not all history is kept: its unit, those just before it, and the first of all (the sink).
+
+    Models seem to lean on the first tokens as such, and break when these go (arXiv 2309.17453).
+    """
+
+    units: int  # the token's own and those before it; about the length of training windows
+    sink_units: int = 0  # first units of the conversation, never dropped; unit -1, what was prefilled, never is
+
+    def check(self, self_lag: int) -> None:
+        """Raises InputError where the agent's clean tokens would not see their own unit; see `may_see`."""
+        if self.units < 2 + self_lag or self.sink_units < 0:
+            raise InputError(
+                f"window of {self.units} units, sink of {self.sink_units}: expected {2 + self_lag} or more (self_lag "
+                f"{self_lag}), and 0 or more"
+            )
+
+
 class Tokens(NamedTuple):
     """What mask, RoPE and type embedding need to know of N tokens; all int64."""
 
@@ -121,17 +141,45 @@ def text_tokens(count: int, device: torch.device | None = None) -> Tokens:
     )
 
 
-def visible(query: Tokens, key: Tokens, self_lag: int) -> Tensor:
+def served_tokens(layout: UnitLayout, delay: int, first: int, count: int, device: torch.device | None = None) -> Tokens:
+    """The clean tokens `first` to `first + count` of a conversation in the order of serving; see `served_order`."""
+    index_N = served_order(layout.num_clean, layout.num_agent, delay, first, count, device)
+    unit_N = index_N // layout.num_clean
+    tokens = clean_tokens(layout, 1, device=device).at(index_N % layout.num_clean)
+    return tokens._replace(unit_N=unit_N, position_N3=tokens.position_N3 + (unit_N * TICKS_PER_UNIT)[:, None])
+
+
+def served_order(
+    num_clean: int, num_agent: int, delay: int, first: int, count: int, device: torch.device | None = None
+) -> Tensor:
+    """Where tokens of the order of serving stand in the history: int64 (count,).
+
+    In that order unit k's agent tokens come behind users and slots of unit k + delay: when they come back from the
+    performer. Attention does not mind the order.
+    """
+    place_N = torch.arange(first, first + count, device=device)
+    num_language = num_clean - num_agent
+    ahead = delay * num_language  # of these the first agent tokens come
+    alone_N = place_N < ahead
+    unit_N = torch.where(alone_N, place_N // num_language, delay + (place_N - ahead) // num_clean)
+    inside_N = torch.where(alone_N, place_N % num_language, (place_N - ahead) % num_clean)
+    return (unit_N - torch.where(inside_N < num_language, 0, delay)) * num_clean + inside_N
+
+
+def visible(query: Tokens, key: Tokens, self_lag: int, window: Window | None = None) -> Tensor:
     """Which key each query may attend to: bool (Q, K)."""
-    return may_see(query.at((slice(None), None)), key.at((None, slice(None))), self_lag)
+    return may_see(query.at((slice(None), None)), key.at((None, slice(None))), self_lag, window)
 
 
-def may_see(query: Tokens, key: Tokens, self_lag: int) -> Tensor:
+def may_see(query: Tokens, key: Tokens, self_lag: int, window: Window | None = None) -> Tensor:
     """Whether queries may attend to keys, for columns that broadcast against each other.
 
     Users, slots and STATE of unit k see users and slots up to k (all of the unit's users; slots in order) and the
     agent's clean tokens before k - self_lag. Clean agent tokens of k see everything clean up to k. Noisy tokens of k
     see users and slots up to k, clean agent tokens before k, and their own unit's noisy tokens; nobody else sees those.
+
+    With a window, of these what lies in it. Clean agent tokens of k see the window of unit k + 1 + self_lag, the one
+    whose language they enter the thinker's cache with.
     """
     age = query.unit_N - key.unit_N  # how many units before the query the key lies
     in_order = (age > 0) | (key.order_N <= query.order_N)
@@ -141,7 +189,11 @@ def may_see(query: Tokens, key: Tokens, self_lag: int) -> Tensor:
     agent_delay = torch.where(query.role_N == CLEAN, 0, torch.where(query.role_N == NOISY, 1, 1 + self_lag))
     seen = torch.where(key.role_N == USER, age >= 0, slots)
     seen = torch.where(key.role_N == CLEAN, age >= agent_delay, seen)
-    return torch.where(key.role_N == NOISY, (query.role_N == NOISY) & (age == 0), seen)
+    seen = torch.where(key.role_N == NOISY, (query.role_N == NOISY) & (age == 0), seen)
+    if window is None:
+        return seen
+    age = age + torch.where(query.role_N == CLEAN, 1 + self_lag, 0)
+    return seen & ((age < window.units) | (key.unit_N < window.sink_units))
 
 
 def rotary_angles(position_N3: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:

@@ -23,11 +23,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wanstreamer.clock import UNIT_MS
-from wanstreamer.errors import InputError
 from wanstreamer.streaming.performer import Latents, Performer, Slice, draw_noise
 from wanstreamer.streaming.session import AgentUnit, Session, timed
-from wanstreamer.streaming.state import StreamState, served_cache
+from wanstreamer.streaming.state import StreamState, new_state
 from wanstreamer.streaming.thinker import think
 
 
@@ -66,7 +64,7 @@ class LocalPerformer:
         """It is here."""
 
     def send(self, slice_: Slice) -> None:
-        self.waiting.append(slice_)
+        self.waiting.append(Slice(*(part.clone() for part in slice_)))  # the thinker's cache may move meanwhile
 
     def receive(self, timeout_s: float | None) -> Performed:
         """Computes, so there is nothing to wait for."""
@@ -96,9 +94,14 @@ class Pipeline:
     def __init__(self, session: Session, link: PerformerLink, *, seed: int) -> None:
         self.session, self.link = session, link
         self.lag = session.model.config.self_lag
-        self.state: StreamState = session.start(seed=seed)
         # At lag L unit k's latents are there when unit k + L + 1 is thought: they follow on unit k + L.
-        self.state.cache = served_cache(session.model, session.config.max_units, delay=self.lag)
+        self.state: StreamState = new_state(
+            session.model,
+            max_units=session.config.max_units,
+            seed=seed,
+            window=session.config.window,
+            delay=self.lag,
+        )
         self.open: deque[Open] = deque()
         self.returned: deque[Latents] = deque()  # of answered units, not yet in the thinker's cache
         self.last: Performed | None = None  # how the last unit answered was performed
@@ -127,12 +130,7 @@ class Pipeline:
         """
         self.link.ensure_open()
         session, state = self.session, self.state
-        if state.unit >= session.config.max_units:
-            seconds = state.unit * UNIT_MS / 1000
-            raise InputError(
-                f"session: the history of {state.unit} units ({seconds:.0f} s) is full; start a new session, or give "
-                "this one a larger max_units"
-            )
+        session.check_history(state)
         if len(self.open) > self.lag:
             raise RuntimeError(f"pipeline: {len(self.open)} units are open at self_lag {self.lag}: answer first")
         session.check(frames, samples, text_tokens)
@@ -178,15 +176,16 @@ class Pipeline:
     def _slice(self) -> Slice:
         """Of the unit just thought: the cache ends with its users and slots."""
         cache, layout = self.state.cache, self.session.model.layout
-        start = cache.length - (layout.num_clean - layout.num_agent)
+        places = slice(cache.stop - (layout.num_clean - layout.num_agent), cache.stop)
         return Slice(
-            cache.key_LBHND[:, 0, :, start : cache.length],
-            cache.value_LBHND[:, 0, :, start : cache.length],
+            cache.key_LBHND[:, 0, :, places],
+            cache.value_LBHND[:, 0, :, places],
             *draw_noise(self.session.model, self.state.generator),
         )
 
 
 def open_pipeline(session: Session, *, seed: int) -> Pipeline:
     """Thinker and performer in this process, one after the other: the schedule of two workers, without the gain."""
-    performer = Performer(session.model, session.schedule, max_units=session.config.max_units)
+    config = session.config
+    performer = Performer(session.model, session.schedule, max_units=config.max_units, window=config.window)
     return Pipeline(session, LocalPerformer(performer), seed=seed)

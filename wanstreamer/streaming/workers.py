@@ -25,7 +25,7 @@ from wanstreamer.errors import InputError
 from wanstreamer.model import DuplexModel, load_model
 from wanstreamer.streaming.performer import Performer, Schedule, Slice
 from wanstreamer.streaming.pipeline import Performed, Pipeline
-from wanstreamer.streaming.session import Session
+from wanstreamer.streaming.session import Session, SessionConfig
 
 SLOTS = 2
 START_S = 120  # for a process to import torch and read the weights; beyond it something is wrong
@@ -78,7 +78,7 @@ def new_ring(model: DuplexModel) -> Ring:
 class PerformerProcess:
     """The other end of `_serve`; a `PerformerLink`."""
 
-    def __init__(self, model: DuplexModel, weights: Path, *, steps: int, max_units: int) -> None:
+    def __init__(self, model: DuplexModel, weights: Path, config: SessionConfig) -> None:
         context = get_context("spawn")
         self.ring = new_ring(model)
         self.sent = self.received = 0
@@ -88,7 +88,7 @@ class PerformerProcess:
         self.connection, theirs = context.Pipe()
         self.process = context.Process(
             target=_serve,
-            args=(theirs, self.ring, str(weights), steps, max_units),
+            args=(theirs, self.ring, str(weights), config),
             name="performer",
             daemon=True,
         )
@@ -184,16 +184,16 @@ def open_workers(session: Session, weights: Path, *, seed: int) -> Pipeline:
     same = all(name in used and torch.equal(tensor, used[name]) for name, tensor in stored.state_dict().items())
     if stored.config != session.model.config or not same:
         raise InputError(f"{weights}: not the model of this session; give the file that it was read from")
-    link = PerformerProcess(session.model, weights, steps=session.config.steps, max_units=session.config.max_units)
-    return Pipeline(session, link, seed=seed)
+    return Pipeline(session, PerformerProcess(session.model, weights, session.config), seed=seed)
 
 
-def _serve(connection: Connection, ring: Ring, weights: str, steps: int, max_units: int) -> None:
+def _serve(connection: Connection, ring: Ring, weights: str, config: SessionConfig) -> None:
     """The performer's process: units until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller decides
     torch.set_num_threads(1)
     model = load_model(Path(weights))
-    performer = Performer(model, Schedule(model, steps), max_units=max_units)
+    schedule = Schedule(model, config.steps)
+    performer = Performer(model, schedule, max_units=config.max_units, window=config.window)
     try:
         connection.send_bytes(b"")  # ready
         while True:
