@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wanstreamer.data import Batch
-from wanstreamer.model import DuplexModel, Noisy
+from wanstreamer.model import DuplexModel, Noisy, Prefix
 from wanstreamer.sequence import Window
 from wanstreamer.streaming.performer import Schedule, perform
 from wanstreamer.streaming.state import StreamState, new_state
@@ -27,11 +27,16 @@ class Recorded:
 
 
 def generate(
-    model: DuplexModel, user: Batch, monkeypatch: pytest.MonkeyPatch, window: Window | None = None
+    model: DuplexModel,
+    user: Batch,
+    monkeypatch: pytest.MonkeyPatch,
+    window: Window | None = None,
+    prefix: Prefix | None = None,
 ) -> Recorded:
     """The streaming loop on user latents, with every performer pass recorded."""
     units = user.agent_text_BKS.shape[1]
-    state, schedule = new_state(model, max_units=units, seed=4, window=window), Schedule(model, STEPS)
+    state = new_state(model, max_units=units, seed=4, window=window, prefix=prefix)
+    schedule = Schedule(model, STEPS)
     seen: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     denoise = model.denoise
 
@@ -59,17 +64,19 @@ def generate(
     return Recorded(agent, torch.stack(logits), [seen[step::STEPS] for step in range(STEPS)], state)
 
 
-def assert_equals_full_recomputation(model: DuplexModel, made: Recorded, window: Window | None = None) -> None:
+def assert_equals_full_recomputation(
+    model: DuplexModel, made: Recorded, window: Window | None = None, prefix: Prefix | None = None
+) -> None:
     """Text logits and every solver step's estimates, to 1e-5."""
     units = len(made.logits_KSV)
     with torch.no_grad():
-        full = model(made.batch, window=window)
+        full = model(made.batch, window=window, prefix=prefix)
         torch.testing.assert_close(made.logits_KSV, full.text_logits_BKSV[0], atol=1e-5, rtol=0)
         for step, passes in enumerate(made.passes):
             audio, video, estimated_audio, estimated_video = (
                 torch.cat(column, dim=1) for column in zip(*passes, strict=True)
             )
             tau_BK = torch.full((1, units), Schedule(model, STEPS).taus[step])
-            output = model(made.batch, Noisy(audio, video, tau_BK), window=window)
+            output = model(made.batch, Noisy(audio, video, tau_BK), window=window, prefix=prefix)
             torch.testing.assert_close(estimated_audio, output.audio_x0_BKNC, atol=1e-5, rtol=0)
             torch.testing.assert_close(estimated_video, output.video_x0_BKCHW, atol=1e-5, rtol=0)

@@ -23,9 +23,22 @@ from torch.nn import functional
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from wanstreamer.errors import InputError
-from wanstreamer.sequence import Tokens, UnitLayout, Window, clean_tokens, join, may_see, noisy_tokens, visible
+from wanstreamer.sequence import (
+    PrefixLayout,
+    Tokens,
+    UnitLayout,
+    Window,
+    clean_tokens,
+    join,
+    may_see,
+    noisy_tokens,
+    prefix_tokens,
+    visible,
+)
 
 Mask = Tensor | BlockMask | None
+
+NO_PREFIX = PrefixLayout()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,29 +78,41 @@ def window_mask(
     layout: UnitLayout,
     num_units: int,
     self_lag: int,
+    prefix: PrefixLayout = NO_PREFIX,
     window: Window | None = None,
     *,
     noisy: bool,
     backend: str,
     device: torch.device,
 ) -> Mask:
-    """Mask of whole windows: of clean tokens among themselves, or of noisy tokens over clean, then noisy ones."""
+    """Mask of whole windows: of clean tokens among themselves, or of noisy tokens over clean, then noisy ones.
+
+    What is prefilled counts as clean and comes first.
+    """
     if backend == "flex":
-        return _kept_block_mask(layout, num_units, self_lag, window, noisy, device)
-    return visible(*_of_windows(layout, num_units, noisy, device), self_lag, window)
+        return _kept_block_mask(layout, num_units, self_lag, prefix, window, noisy, device)
+    return visible(*_of_windows(layout, num_units, prefix, noisy, device), self_lag, window)
 
 
 @lru_cache(maxsize=8)  # every step of a training has the same two
 def _kept_block_mask(
-    layout: UnitLayout, num_units: int, self_lag: int, window: Window | None, noisy: bool, device: torch.device
+    layout: UnitLayout,
+    num_units: int,
+    self_lag: int,
+    prefix: PrefixLayout,
+    window: Window | None,
+    noisy: bool,
+    device: torch.device,
 ) -> BlockMask:
     with torch.inference_mode(False):  # kept for training, whoever asks first
-        return block_mask(*_of_windows(layout, num_units, noisy, device), self_lag, window)
+        return block_mask(*_of_windows(layout, num_units, prefix, noisy, device), self_lag, window)
 
 
-def _of_windows(layout: UnitLayout, num_units: int, noisy: bool, device: torch.device) -> tuple[Tokens, Tokens]:
+def _of_windows(
+    layout: UnitLayout, num_units: int, prefix: PrefixLayout, noisy: bool, device: torch.device
+) -> tuple[Tokens, Tokens]:
     """Queries and keys."""
-    clean = clean_tokens(layout, num_units, device=device)
+    clean = join(prefix_tokens(layout, prefix, device), clean_tokens(layout, num_units, device=device))
     if not noisy:
         return clean, clean
     query = noisy_tokens(layout, num_units, device=device)

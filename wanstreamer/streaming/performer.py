@@ -13,10 +13,20 @@ from wanstreamer.flow import solve, solver_taus
 from wanstreamer.model import DuplexModel, Noisy
 from wanstreamer.prior import past_after
 from wanstreamer.sequence import Window, join, noisy_tokens, visible
-from wanstreamer.streaming.state import StreamState, new_past
+from wanstreamer.streaming.state import (
+    StreamState,
+    cache_from_tensors,
+    cache_to_tensors,
+    named,
+    new_past,
+    part,
+    past_from_tensors,
+    past_to_tensors,
+)
 from wanstreamer.streaming.thinker import clean_content
 
 Latents = tuple[Tensor, Tensor]  # audio (N, C), video (C, H, W)
+STREAMS = ("audio", "video")
 
 
 class Schedule:
@@ -62,6 +72,16 @@ class Slice(NamedTuple):
     noise_video_CHW: Tensor
 
 
+def start_tensors(state: StreamState) -> dict[str, Tensor]:
+    """What `Performer.restore` takes to start from the thinker's state before its first unit."""
+    assert state.unit == 0
+    return {
+        "unit": torch.tensor(0),
+        **named("cache", cache_to_tensors(state.cache)),
+        **named("past", past_to_tensors(state.past)),
+    }
+
+
 class Performer:
     """One conversation's flow solver with its own history cache; a unit costs as many passes as the solver has steps.
 
@@ -79,12 +99,33 @@ class Performer:
         fused: bool = True,
     ) -> None:
         self.model, self.schedule, self.fused = model, schedule, fused
+        self.max_units, self.window = max_units, window
         self.cache = model.new_cache(1, max_units, window=window, delay=1 if fused else 0)
         self.past = new_past(model.config)
         self.unit = 0
         self.made: Latents | None = None  # the last unit's, to be committed
         # Clean tokens pass an unmodulated block: shifts, scales and gates of zero.
         self._modulation = [torch.cat([torch.zeros_like(m), m], dim=1) for m in schedule.modulation[0]]
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Copies of all that the next unit depends on; between units only."""
+        made = () if self.made is None else self.made
+        return {
+            "unit": torch.tensor(self.unit),
+            **named("cache", cache_to_tensors(self.cache)),
+            **named("past", past_to_tensors(self.past)),
+            **named("made", {stream: latents.clone() for stream, latents in zip(STREAMS, made, strict=False)}),
+        }
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `to_tensors`, for the same model and window. Raises ValueError where it does not fit."""
+        self.cache = cache_from_tensors(
+            self.model, part(tensors, "cache"), max_units=self.max_units, window=self.window, delay=self.cache.delay
+        )
+        self.past = past_from_tensors(part(tensors, "past"))
+        self.unit = int(tensors["unit"])
+        made = part(tensors, "made")
+        self.made = (made["audio"].clone(), made["video"].clone()) if made else None
 
     @torch.inference_mode()
     def receive(self, slice_: Slice) -> None:

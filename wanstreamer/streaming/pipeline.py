@@ -22,8 +22,10 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from wanstreamer.streaming.performer import Latents, Performer, Slice, draw_noise
+from wanstreamer.model import Prefix
+from wanstreamer.streaming.performer import Latents, Performer, Slice, draw_noise, start_tensors
 from wanstreamer.streaming.session import AgentUnit, Session, timed
 from wanstreamer.streaming.state import StreamState, new_state
 from wanstreamer.streaming.thinker import think
@@ -50,6 +52,12 @@ class PerformerLink(Protocol):
     def receive(self, timeout_s: float | None) -> Performed | None:
         """The oldest unit sent; None when it is not there after `timeout_s` (None: wait for it)."""
 
+    def to_tensors(self) -> dict[str, Tensor]:
+        """The performer's state, as `Performer.to_tensors`; asked when every unit sent has been received."""
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse, before any unit is sent. Raises ValueError where it does not fit."""
+
     def close(self) -> None: ...
 
 
@@ -73,6 +81,12 @@ class LocalPerformer:
         latents = self.performer.perform()
         return Performed(latents=latents, began_s=began_s, ended_s=time.perf_counter(), handover_us=0.0)
 
+    def to_tensors(self) -> dict[str, Tensor]:
+        return self.performer.to_tensors()
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        self.performer.restore(tensors)
+
     def close(self) -> None:
         self.waiting.clear()
 
@@ -91,7 +105,7 @@ class Pipeline:
     The cache is in the order of serving, and `state.unit` counts the units heard.
     """
 
-    def __init__(self, session: Session, link: PerformerLink, *, seed: int) -> None:
+    def __init__(self, session: Session, link: PerformerLink, *, seed: int, prefix: Prefix | None = None) -> None:
         self.session, self.link = session, link
         self.lag = session.model.config.self_lag
         # At lag L unit k's latents are there when unit k + L + 1 is thought: they follow on unit k + L.
@@ -101,8 +115,12 @@ class Pipeline:
             seed=seed,
             window=session.config.window,
             delay=self.lag,
+            prefix=prefix,
         )
+        if prefix is not None:  # as the paper: after prefill the thinker broadcasts its cache
+            link.restore(start_tensors(self.state))
         self.open: deque[Open] = deque()
+        self.arrived: deque[Performed] = deque()  # of open units, received before they were asked for
         self.returned: deque[Latents] = deque()  # of answered units, not yet in the thinker's cache
         self.last: Performed | None = None  # how the last unit answered was performed
 
@@ -160,7 +178,7 @@ class Pipeline:
         """
         if not self.open:
             raise RuntimeError("pipeline: no unit is open: hear one first")
-        performed = self.link.receive(timeout_s)
+        performed = self.arrived.popleft() if self.arrived else self.link.receive(timeout_s)
         if performed is None:
             return None
         open_ = self.open.popleft()
@@ -168,6 +186,13 @@ class Pipeline:
         self.last = performed
         open_.part_ms["perform"] = (performed.ended_s - performed.began_s) * 1000
         return self.session.decode(self.state, *performed.latents, open_.tokens, open_.part_ms)
+
+    def settle(self) -> None:
+        """Wait until the performer is done with all open units; they stay open. Nothing is then under way."""
+        while len(self.arrived) < len(self.open):
+            performed = self.link.receive(None)
+            assert performed is not None
+            self.arrived.append(performed)
 
     def restart_user(self) -> None:
         """What is heard next does not follow on what was heard last: the user's streams start anew."""
@@ -184,8 +209,8 @@ class Pipeline:
         )
 
 
-def open_pipeline(session: Session, *, seed: int) -> Pipeline:
+def open_pipeline(session: Session, *, seed: int, prefix: Prefix | None = None) -> Pipeline:
     """Thinker and performer in this process, one after the other: the schedule of two workers, without the gain."""
     config = session.config
     performer = Performer(session.model, session.schedule, max_units=config.max_units, window=config.window)
-    return Pipeline(session, LocalPerformer(performer), seed=seed)
+    return Pipeline(session, LocalPerformer(performer), seed=seed, prefix=prefix)

@@ -12,7 +12,8 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wanstreamer.checkpoint import digest
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, samples_per_unit
 from wanstreamer.errors import InputError
-from wanstreamer.model import DuplexModel, load_model
+from wanstreamer.model import DuplexModel, Prefix, load_model
 from wanstreamer.sequence import BEGIN, BLANK, Window
 from wanstreamer.streaming.performer import Schedule, perform
 from wanstreamer.streaming.state import StreamState, new_state
@@ -88,8 +90,16 @@ class Session:
         self.num_samples = samples_per_unit(audio_vae.config.rate_hz)
         self.frame_shape = (FRAMES_PER_UNIT, video_vae.config.height, video_vae.config.width, 3)
 
-    def start(self, *, seed: int) -> StreamState:
-        return new_state(self.model, max_units=self.config.max_units, seed=seed, window=self.config.window)
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """sha256 of weights and config of what decides how a conversation goes on."""
+        parts = {"model": self.model, "audio codec": self.audio_vae, "video codec": self.video_vae}
+        return {name: digest(module, asdict(module.config)) for name, module in parts.items()}
+
+    def start(self, *, seed: int, prefix: Prefix | None = None) -> StreamState:
+        """The start of a conversation, with what the agent is told and shown before it; see `prompt`."""
+        config = self.config
+        return new_state(self.model, max_units=config.max_units, seed=seed, window=config.window, prefix=prefix)
 
     @torch.inference_mode()
     def step(
@@ -194,9 +204,12 @@ class Session:
         """Text of a unit's tokens, to be joined as it is: pieces of one word may lie in neighbouring units."""
         if self.tokenizer is None:
             return ""
-        # A language model's own tokenizer knows none of our three special ids: windows hold its ids shifted by them.
-        shift = 0 if self.tokenizer.token_to_id("<blank>") == BLANK else BEGIN + 1
-        return self.tokenizer.decode([token - shift for token in tokens if token > BEGIN])
+        return self.tokenizer.decode([token - first_word(self.tokenizer) for token in tokens if token > BEGIN])
+
+
+def first_word(tokenizer: "Tokenizer") -> int:
+    """The model's id of a tokenizer's id 0: a language model's own knows none of our special ids, and is shifted."""
+    return 0 if tokenizer.token_to_id("<blank>") == BLANK else BEGIN + 1
 
 
 def load_session(data: Path, config: SessionConfig | None = None) -> Session:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wanstreamer.model import DuplexModel, KVCache
+from wanstreamer.cache import KVCache
+from wanstreamer.model import DuplexModel, Prefix
 from wanstreamer.model_config import ModelConfig
 from wanstreamer.perception import State
 from wanstreamer.prior import Past
-from wanstreamer.sequence import Tokens, Window
+from wanstreamer.sequence import Tokens, Window, served_tokens
 
 CODECS = ("audio_encoder", "video_encoder", "audio_decoder", "video_decoder")
 
@@ -32,12 +33,26 @@ class StreamState:
 
 
 def new_state(
-    model: DuplexModel, *, max_units: int, seed: int, window: Window | None = None, delay: int = 0
+    model: DuplexModel,
+    *,
+    max_units: int,
+    seed: int,
+    window: Window | None = None,
+    delay: int = 0,
+    prefix: Prefix | None = None,
 ) -> StreamState:
-    """The start of a conversation; memory for the history is reserved now, as `DuplexModel.new_cache` says."""
+    """The start of a conversation, behind what is prefilled; memory for the history is reserved now.
+
+    `max_units`, `window` and `delay` as in `DuplexModel.new_cache`.
+    """
+    num_prefix = 0 if prefix is None else prefix.layout.num_tokens(model.layout)
+    cache = model.new_cache(1, max_units, window=window, delay=delay, num_prefix=num_prefix)
+    if prefix is not None:
+        with torch.inference_mode():
+            model.prefill(prefix, cache)
     return StreamState(
         unit=0,
-        cache=model.new_cache(1, max_units, window=window, delay=delay),
+        cache=cache,
         hearing=None,
         seeing=None,
         past=new_past(model.config),
@@ -57,7 +72,7 @@ def state_to_tensors(state: StreamState) -> dict[str, Tensor]:
     """Copies; of the cache only what is valid. Between steps only."""
     tensors = {"unit": torch.tensor(state.unit), "generator": state.generator.get_state()}
     tensors |= named("cache", cache_to_tensors(state.cache))
-    tensors |= named("past", {name: value.clone() for name, value in state.past._asdict().items()})
+    tensors |= named("past", past_to_tensors(state.past))
     for name, pasts in (("hearing", state.hearing), ("seeing", state.seeing)):
         tensors |= {f"{name}.{index}": past.clone() for index, past in enumerate(pasts or ())}
     for codec, held in state.codecs.items():
@@ -70,13 +85,13 @@ def state_from_tensors(
 ) -> StreamState:
     """The inverse of `state_to_tensors`, for the same model and window.
 
-    Raises ValueError when the history exceeds `max_units`.
+    Raises ValueError when the history exceeds `max_units`, or is in another order of serving.
     """
-    state = new_state(model, max_units=max_units, seed=0, window=window, delay=delay)
+    state = new_state(model, max_units=1, seed=0)
     state.unit = int(tensors["unit"])
     state.generator.set_state(tensors["generator"])
-    fill_cache(state.cache, part(tensors, "cache"))
-    state.past = Past(**{name: value.clone() for name, value in part(tensors, "past").items()})
+    state.cache = cache_from_tensors(model, part(tensors, "cache"), max_units=max_units, window=window, delay=delay)
+    state.past = past_from_tensors(part(tensors, "past"))
     for name in ("hearing", "seeing"):
         pasts = part(tensors, name)
         setattr(state, name, tuple(pasts[str(index)].clone() for index in range(len(pasts))) or None)
@@ -91,22 +106,42 @@ def cache_to_tensors(cache: KVCache) -> dict[str, Tensor]:
     tensors = {"keys": cache.key_LBHND[:, :, :, valid], "values": cache.value_LBHND[:, :, :, valid]}
     tensors |= named("tokens", cache.tokens.at(valid)._asdict())
     copies = {name: value.clone() for name, value in tensors.items()}
-    return copies | {"appended": torch.tensor(cache.appended), "dropped": torch.tensor(cache.dropped)}
+    numbers = {"appended": cache.appended, "dropped": cache.dropped}
+    return copies | {name: torch.tensor(number) for name, number in numbers.items()}
 
 
-def fill_cache(cache: KVCache, tensors: dict[str, Tensor]) -> None:
-    """The inverse of `cache_to_tensors`, into an empty cache for the same model, window and order of serving.
+def cache_from_tensors(
+    model: DuplexModel, tensors: dict[str, Tensor], *, max_units: int, window: Window | None = None, delay: int = 0
+) -> KVCache:
+    """The inverse of `cache_to_tensors`, for the same model and window.
 
-    Raises ValueError when there is more than it has places for.
+    Raises ValueError when the history exceeds `max_units`, or is in another order of serving.
     """
-    used, places = tensors["keys"].shape[3], cache.key_LBHND.shape[3]
+    tokens = Tokens(**part(tensors, "tokens"))
+    num_prefix = int((tokens.unit_N < 0).sum())
+    cache = model.new_cache(1, max_units, window=window, delay=delay, num_prefix=num_prefix)
+    used, places = len(tokens.unit_N), cache.key_LBHND.shape[3]
     if used > places:
         raise ValueError(f"stored history of {used} tokens does not fit into {places}")
     cache.key_LBHND[:, :, :, :used] = tensors["keys"]
     cache.value_LBHND[:, :, :, :used] = tensors["values"]
-    cache.appended, cache.dropped = int(tensors["appended"]), int(tensors["dropped"])
-    cache.start, cache.stop = 0, used
-    cache.describe(Tokens(**part(tensors, "tokens")))
+    cache.stop, cache.appended, cache.dropped = used, int(tensors["appended"]), int(tensors["dropped"])
+    cache.describe(tokens)
+    if cache.appended:
+        last = served_tokens(model.layout, delay, cache.appended - 1, 1)
+        if (last.unit_N, last.order_N) != (tokens.unit_N[-1], tokens.order_N[-1]):
+            raise ValueError("stored history is in another order of serving")
+    return cache
+
+
+def past_to_tensors(past: Past) -> dict[str, Tensor]:
+    """Copies."""
+    return {name: value.clone() for name, value in past._asdict().items()}
+
+
+def past_from_tensors(tensors: dict[str, Tensor]) -> Past:
+    """The inverse of `past_to_tensors`."""
+    return Past(**{name: value.clone() for name, value in tensors.items()})
 
 
 def named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
