@@ -71,14 +71,14 @@ def test_thinker_and_performer_say_what_one_cache_says(lag: int, window: Window,
     performer = Performer(session.model, session.schedule, max_units=1, window=window, fused=fused)
     pipeline = Pipeline(session, LocalPerformer(performer), seed=3)
     state = session.start(seed=3)
-    said = []
+    said, answered = [], []
     for unit, (frames, samples) in enumerate(media(UNITS)):
         one, state = session.step(state, frames, samples)
         said.append(one)
         pipeline.hear(frames, samples)
-        if unit < lag:
-            continue
-        two, one = pipeline.answer(), said[unit - lag]
+        answered += [pipeline.answer()] if unit >= lag else []
+    answered += [pipeline.answer() for _ in range(lag)]
+    for one, two in zip(said, answered, strict=True):
         assert two is not None and one.text_tokens == two.text_tokens
         np.testing.assert_allclose(one.samples, two.samples, atol=1e-5, rtol=0)
     truth = by_token(state.cache)
