@@ -20,9 +20,8 @@ from wanstreamer.streaming.pipeline import Pipeline, open_pipeline
 from wanstreamer.streaming.prompt import read_prompt
 from wanstreamer.streaming.saved import restore_conversation, restore_pipeline, save_conversation, save_pipeline
 from wanstreamer.streaming.session import AgentUnit, Session
-from wanstreamer.streaming.workers import open_workers
 
-UNITS, SAVED_AT = 9, 5
+UNITS = 9
 
 
 @pytest.fixture(autouse=True)
@@ -102,25 +101,26 @@ def test_a_unit_heard_and_not_answered_at_lag_0_goes_on(tmp_path: Path) -> None:
     assert two.part_ms["think"] == one.part_ms["think"] and two.part_ms["perform"] == one.part_ms["perform"]
 
 
-def test_two_processes_go_on_in_two_new_ones(tmp_path: Path) -> None:
-    """Saved with a unit open; both the thinker's process and the performer's are new."""
+def test_it_goes_on_in_two_new_processes_and_back_in_this_one(tmp_path: Path) -> None:
+    """Saved with a unit open; there both the thinker's process and the performer's are new."""
     session, weights = windowed(1), tmp_path / "model.safetensors"
     save_model(session.model, weights)
-    with open_workers(session, weights, seed=1) as pipeline:
-        advance(pipeline, 0, SAVED_AT, 1)
-        save_pipeline(tmp_path / "saved", pipeline)
-        goes_on = advance(pipeline, SAVED_AT, UNITS, 1)
+    pipeline = open_pipeline(session, seed=1)
+    advance(pipeline, 0, 4, 1)
+    save_pipeline(tmp_path / "there", pipeline)
+    goes_on = advance(pipeline, 4, UNITS, 1)
     script = f"""
 from pathlib import Path
 import numpy as np, torch
 from safetensors.numpy import save_file
-from tests.test_saved import SAVED_AT, UNITS, advance, windowed
-from wanstreamer.streaming.saved import restore_workers
+from tests.test_saved import advance, windowed
+from wanstreamer.streaming.saved import restore_workers, save_pipeline
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder = Path({str(tmp_path)!r})
-    with restore_workers(folder / "saved", windowed(1), folder / "model.safetensors") as pipeline:
-        said = advance(pipeline, SAVED_AT, UNITS, 1)
+    with restore_workers(folder / "there", windowed(1), folder / "model.safetensors") as pipeline:
+        said = advance(pipeline, 4, 7, 1)
+        save_pipeline(folder / "back", pipeline)
     said = {{name: np.stack([getattr(unit, name) for unit in said]) for name in ("samples", "frames")}}
     save_file(said, folder / "said")
 """
@@ -129,9 +129,13 @@ if __name__ == "__main__":
     environment = os.environ | {"PYTHONPATH": str(root)}
     subprocess.run([sys.executable, str(tmp_path / "other.py")], cwd=root, env=environment, check=True, timeout=120)
     said = load_file(tmp_path / "said")
-    assert len(goes_on) == len(said["samples"]) == UNITS - SAVED_AT
-    for unit, samples, frames in zip(goes_on, said["samples"], said["frames"], strict=True):
+    for unit, samples, frames in zip(goes_on[:3], said["samples"], said["frames"], strict=True):
         assert unit is not None and np.array_equal(unit.samples, samples) and np.array_equal(unit.frames, frames)
+    back = advance(restore_pipeline(tmp_path / "back", session), 7, UNITS, 1)
+    assert len(back) == UNITS - 7
+    assert all(
+        one is not None and two is not None and same(one, two) for one, two in zip(goes_on[3:], back, strict=True)
+    )
 
 
 def test_what_does_not_fit_is_one_clear_line(tmp_path: Path) -> None:

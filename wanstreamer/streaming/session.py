@@ -93,8 +93,11 @@ class Session:
     @cached_property
     def identity(self) -> dict[str, str]:
         """sha256 of weights and config of what decides how a conversation goes on."""
-        parts = {"model": self.model, "audio codec": self.audio_vae, "video codec": self.video_vae}
-        return {name: digest(module, asdict(module.config)) for name, module in parts.items()}
+        return {
+            "model": digest(self.model, asdict(self.model.config)),
+            "audio codec": digest(self.audio_vae, asdict(self.audio_vae.config)),
+            "video codec": digest(self.video_vae, asdict(self.video_vae.config)),
+        }
 
     def start(self, *, seed: int, prefix: Prefix | None = None) -> StreamState:
         """The start of a conversation, with what the agent is told and shown before it; see `prompt`."""
