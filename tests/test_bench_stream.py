@@ -52,10 +52,14 @@ def test_shares_of_work_and_stalls() -> None:
         answered_s=np.array([1.5, 3.0, 5.0]),
         thinker=np.array([(0.0, 1.0), (1.0, 2.0), (2.9, 3.0), (3.0, 4.0), (nan, nan), (nan, nan)]),
         performer=np.array([(0.5, 1.6), (1.8, 2.8), (3.5, 4.5)]),
+        follows=np.array([False, True, True]),
     )
     assert shares(timed, 0, 3) == {"thinker": 0.62, "performer": 0.62, "both": 0.36}
     assert shares(timed, 1, 2) == {"thinker": 0.4, "performer": 0.733, "both": 0.2}
     assert timed.latency_ms.tolist() == [1500, 2000, 3000] and timed.pace_ms.tolist() == [1500, 1500, 2000]
+    in_turns = replace(timed, follows=np.array([False, True, False]))  # something else ran from 1.5 to 3.0
+    assert in_turns.pace_ms.tolist() == [1500, 1500, 3000]
+    assert shares(in_turns, 2, 3) == {"thinker": 0.367, "performer": 0.6, "both": 0.167}
     watch = StallWatch()
     watch.stalls = [(1.2, 1.4), (3.2, 3.3)]
     assert watch.hit(timed.heard_s, timed.answered_s).tolist() == [True, True, True]

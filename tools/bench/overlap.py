@@ -34,6 +34,7 @@ class Timed:
     thinker: Times  # (2 * units, 2): when it heard a unit, and when it decoded it
     performer: Times  # (units, 2)
     handover_us: Times
+    follows: NDArray[np.bool_]  # the unit before was under way or answered just before; else something else ran between
 
     @property
     def latency_ms(self) -> Times:
@@ -42,8 +43,10 @@ class Timed:
 
     @property
     def pace_ms(self) -> Times:
-        """From answer to answer; the first counts from when its unit was there."""
-        return np.diff(self.answered_s, prepend=self.heard_s[0]) * 1000
+        """From answer to answer; one that does not follow counts from when its unit was there."""
+        before_s = np.where(self.follows, np.roll(self.answered_s, 1), self.heard_s)
+        pace_ms: Times = (self.answered_s - before_s) * 1000
+        return pace_ms
 
 
 def not_timed(units: int) -> Timed:
@@ -54,27 +57,29 @@ def not_timed(units: int) -> Timed:
         thinker=np.full((2 * units, 2), np.nan),
         performer=np.full((units, 2), np.nan),
         handover_us=np.full(units, np.nan),
+        follows=np.ones(units, dtype=bool),
     )
 
 
 def play(
     pipeline: Pipeline,
     media: Sequence[Media],
-    units: int,
+    timed: Timed,
+    units: range,
     *,
     live: bool,
     at_unit: Callable[[int], None] = lambda unit: None,
-) -> Timed:
-    """So many units of the media, again and again, through the pipeline, as many open as its lag allows.
+) -> None:
+    """These units of the media, which repeat, through the pipeline, as many open as its lag allows; none stays open.
 
     `at_unit` is called before each unit is heard.
     """
-    timed = not_timed(units)
+    timed.follows[units.start] = False
     start_s = time.perf_counter()
-    answered = 0
-    for unit in range(units):
+    answered = units.start
+    for unit in units:
         at_unit(unit)
-        there_s = start_s + unit * UNIT_MS / 1000 if live else time.perf_counter()
+        there_s = start_s + (unit - units.start) * UNIT_MS / 1000 if live else time.perf_counter()
         while (left_s := there_s - time.perf_counter()) > 0:
             if pipeline.open:
                 answered += _answer(pipeline, timed, answered, left_s)
@@ -88,7 +93,6 @@ def play(
             answered += _answer(pipeline, timed, answered)
     while pipeline.open:
         answered += _answer(pipeline, timed, answered)
-    return timed
 
 
 def _answer(pipeline: Pipeline, timed: Timed, unit: int, timeout_s: float | None = None) -> bool:
@@ -107,14 +111,17 @@ def _answer(pipeline: Pipeline, timed: Timed, unit: int, timeout_s: float | None
 
 def shares(timed: Timed, first: int, stop: int) -> dict[str, float]:
     """Of the time from the answer before `first` to that of stop - 1: thinker at work, performer at work, both."""
-    window = timed.answered_s[first - 1] if first else timed.heard_s[0], timed.answered_s[stop - 1]
-    thinker, performer = clipped(timed.thinker, window), clipped(timed.performer, window)
-    both = [part for at_work in thinker for part in clipped(performer, at_work)]
-    whole_s = window[1] - window[0]
-    return {
-        name: round(sum(end - start for start, end in intervals) / whole_s, 3)
-        for name, intervals in (("thinker", thinker), ("performer", performer), ("both", both))
-    }
+    starts = [first, *(unit for unit in range(first + 1, stop) if not timed.follows[unit])]
+    whole_s, work_s = 0.0, {"thinker": 0.0, "performer": 0.0, "both": 0.0}
+    for start, end in zip(starts, [*starts[1:], stop], strict=True):
+        began_s = timed.answered_s[start - 1] if timed.follows[start] else timed.heard_s[start]
+        window = began_s, timed.answered_s[end - 1]
+        thinker, performer = clipped(timed.thinker, window), clipped(timed.performer, window)
+        both = [part for at_work in thinker for part in clipped(performer, at_work)]
+        whole_s += window[1] - window[0]
+        for name, intervals in (("thinker", thinker), ("performer", performer), ("both", both)):
+            work_s[name] += sum(end_s - start_s for start_s, end_s in intervals)
+    return {name: round(float(s / whole_s), 3) for name, s in work_s.items()}
 
 
 def clipped(intervals: Iterable[Interval] | Times, window: Interval) -> list[Interval]:

@@ -9,7 +9,7 @@ import psutil
 from rich.console import Console
 
 from tools.bench.conversation import Setting, opened, prepare, threads
-from tools.bench.overlap import StallWatch, play
+from tools.bench.overlap import StallWatch, not_timed, play
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
 from wanstreamer.streaming.session import SessionConfig
@@ -46,7 +46,8 @@ def soak(data: Path, setting: Setting, *, hours: float, window_units: int) -> di
                     for name, process in processes.items():
                         memory_mb[name].append(round(process.memory_info().rss / 1e6, 1))
 
-            timed = play(pipeline, played.media, num_units, live=setting.live, at_unit=at_unit)
+            timed = not_timed(num_units)
+            play(pipeline, played.media, timed, range(num_units), live=setting.live, at_unit=at_unit)
     stalled = watch.hit(timed.heard_s, timed.answered_s)
     latency_ms, lost = timed.latency_ms, int(np.isnan(timed.answered_s).sum())
     over = latency_ms > UNIT_MS

@@ -11,7 +11,11 @@ so long and says what became of memory and latency.
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,7 @@ from tools.bench.overlap import Media, StallWatch, Timed, not_timed, play, share
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
 from wanstreamer.streaming.session import PARTS, Session, SessionConfig
+from wanstreamer.streaming.state import StreamState
 
 HISTORY_S = (1, 10, 60, 300)
 UNITS_PER_POINT = 50  # 8 s of units timed from each length of history on
@@ -40,36 +45,85 @@ def stream(data: Path, setting: Setting, *, seconds: int, windows: Sequence[int 
     `histories` holds, per kept history (`windows`; None: all of it), `at`: per seconds p50, p95 and max in ms of each
     part, of the whole unit and of the pace, over the UNITS_PER_POINT units that follow; with two workers also the
     shares of time either and both of them work, and p50 and p95 of the hand-over. `stalls` are times the machine ran
-    nothing of ours; the other figures have them in. `p95_ms_at_60s` is the unit's, of the first kept history.
+    nothing of ours; the other figures have them in. `p95_ms_at_60s` is the unit's, of the first kept history. Several
+    kept histories take turns.
     """
     if seconds < 1:
         raise InputError(f"--seconds {seconds}: expected 1 or more")
     points_s = sorted({point for point in HISTORY_S if point < seconds} | {seconds})
     num_units = units_in(points_s[-1]) + UNITS_PER_POINT
-    histories: dict[str, dict[str, Any]] = {}
-    with threads(setting.threads):
-        for window_units in windows:
-            config = SessionConfig(steps=setting.solver_steps, max_units=num_units, window_units=window_units)
-            played = prepare(data, setting, config)
-            histories[str(window_units or FULL)] = _timed(played, setting, points_s, num_units)
+    config = SessionConfig(steps=setting.solver_steps, max_units=num_units)
+    with threads(setting.threads), ExitStack() as held:
+        told = [prepare(data, setting, replace(config, window_units=window_units)) for window_units in windows]
+        running = [_start(each, setting, num_units, held) for each in told]
+        watch = held.enter_context(StallWatch())
+        for units in _turns(points_s, num_units, alone=setting.live or len(running) == 1):
+            for conversation in running:
+                conversation.play(units)
+    histories = {
+        str(window_units or FULL): _figures_of(conversation, watch, setting, points_s)
+        for window_units, conversation in zip(windows, running, strict=True)
+    }
     first = next(iter(histories.values()))
     return {
         "workers": setting.workers,
         "threads": setting.threads,
         "live": setting.live,
         "solver_steps": setting.solver_steps,
-        "self_lag": played.session.model.config.self_lag,
-        "trained_at_self_lag": played.trained_at_self_lag,
-        "trained": played.trained_at_self_lag is not None,
-        "recorded_media": played.recorded,
+        "self_lag": told[0].session.model.config.self_lag,
+        "trained_at_self_lag": told[0].trained_at_self_lag,
+        "trained": told[0].trained_at_self_lag is not None,
+        "recorded_media": told[0].recorded,
         "units": num_units,
+        "stalls": watch.figures(np.any([watch.hit(r.timed.heard_s, r.timed.answered_s) for r in running], axis=0)),
         "histories": histories,
         **{f"p95_ms_at_{point}s": first["at"][str(point)]["unit"]["p95_ms"] for point in points_s},
     }
 
 
-def _timed(played: Conversation, setting: Setting, points_s: Sequence[int], num_units: int) -> dict[str, Any]:
-    timed, watch, handed = _play(played.session, played.media, num_units, setting)
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A conversation under way: it is played a stretch of units at a time."""
+
+    play: Callable[[range], None]
+    timed: Timed
+    handed_bytes: int | None
+
+
+def _turns(points_s: Sequence[int], num_units: int, *, alone: bool) -> list[range]:
+    """Stretches of units that conversations play in turns, so that the machine's moods meet all of them alike."""
+    if alone:
+        return [range(num_units)]
+    starts = {start for point in points_s for start in (units_in(point), units_in(point) + UNITS_PER_POINT)}
+    edges = sorted(starts | set(range(0, num_units, UNITS_PER_POINT)) | {num_units})
+    return [range(start, stop) for start, stop in pairwise(edges)]
+
+
+def _start(told: Conversation, setting: Setting, num_units: int, held: ExitStack) -> Running:
+    session, media, timed = told.session, told.media, not_timed(num_units)
+    if setting.workers == 1 and session.model.config.self_lag == 0 and not setting.live:
+        _in_sequence(session, session.start(seed=0), media, not_timed(3), range(3))  # kernels are loaded and planned
+        state = session.start(seed=0)
+        return Running(play=partial(_in_sequence, session, state, media, timed), timed=timed, handed_bytes=None)
+    pipeline = held.enter_context(opened(session, setting.workers))
+    return Running(
+        play=partial(play, pipeline, media, timed, live=setting.live),
+        timed=timed,
+        handed_bytes=handed_bytes(pipeline),
+    )
+
+
+def _in_sequence(session: Session, state: StreamState, media: list[Media], timed: Timed, units: range) -> None:
+    timed.follows[units.start] = False
+    for unit in units:
+        timed.heard_s[unit] = time.perf_counter()
+        said, state = session.step(state, *media[unit % len(media)])
+        timed.answered_s[unit] = time.perf_counter()
+        timed.part_ms[unit] = [said.part_ms[part] for part in PARTS]
+
+
+def _figures_of(running: Running, watch: StallWatch, setting: Setting, points_s: Sequence[int]) -> dict[str, Any]:
+    timed = running.timed
     times_ms = dict(zip(PARTS, timed.part_ms.T, strict=True)) | {"unit": timed.latency_ms, "pace": timed.pace_ms}
     stalled = watch.hit(timed.heard_s, timed.answered_s)
     at: dict[str, dict[str, Any]] = {}
@@ -85,33 +139,11 @@ def _timed(played: Conversation, setting: Setting, points_s: Sequence[int], num_
         at[str(point)] = row
     return {
         "at": at,
-        "handover_bytes": handed,
-        "stalls": watch.figures(stalled),
+        "handover_bytes": running.handed_bytes,
+        "units_with_stalls": int(stalled.sum()),
         f"units_over_{UNIT_MS}_ms": int((times_ms["unit"] > UNIT_MS).sum()),
         f"paces_over_{UNIT_MS}_ms": int((times_ms["pace"] > UNIT_MS).sum()),
     }
-
-
-def _play(
-    session: Session, media: list[Media], num_units: int, setting: Setting
-) -> tuple[Timed, StallWatch, int | None]:
-    """Every unit timed, the machine's stalls, and with two workers the bytes that a unit's hand-over moves."""
-    if setting.workers == 1 and session.model.config.self_lag == 0 and not setting.live:
-        _in_sequence(session, media, 3)  # the first calls load and plan kernels
-        with StallWatch() as watch:
-            return _in_sequence(session, media, num_units), watch, None
-    with opened(session, setting.workers) as pipeline, StallWatch() as watch:
-        return play(pipeline, media, num_units, live=setting.live), watch, handed_bytes(pipeline)
-
-
-def _in_sequence(session: Session, media: list[Media], num_units: int) -> Timed:
-    state, timed = session.start(seed=0), not_timed(num_units)
-    for unit in range(num_units):
-        timed.heard_s[unit] = time.perf_counter()
-        said, state = session.step(state, *media[unit % len(media)])
-        timed.answered_s[unit] = time.perf_counter()
-        timed.part_ms[unit] = [said.part_ms[part] for part in PARTS]
-    return timed
 
 
 def figures(values_ms: NDArray[np.float64]) -> dict[str, float]:
@@ -132,27 +164,33 @@ def show(found: dict[str, Any]) -> None:
     media = "recorded media" if found["recorded_media"] else "random media"
     table = Table(
         box=SIMPLE_HEAD,
+        padding=(0, 0),
         title=f"ms per {UNIT_MS} ms unit, p50/p95; {weights}, {media}, {found['threads']} thread(s), "
         f"{found['solver_steps']} solver steps, {found['workers']} worker(s), self_lag {found['self_lag']}",
         title_justify="left",
     )
-    for name in ("after", "kept", *COLUMNS, "max"):
+    for name in ("after", "kept", *COLUMNS, "max"):  # units kept
         table.add_column(name, justify="right", no_wrap=True)
     histories = found["histories"]
     for seconds in next(iter(histories.values()))["at"]:
         for kept, history in histories.items():
             row = history["at"][seconds]
             cells = [f"{row[name]['p50_ms']:.0f}/{row[name]['p95_ms']:.0f}" for name in COLUMNS]
-            table.add_row(f"{seconds} s", _kept(kept), *cells, f"{row['unit']['max_ms']:.0f}")
+            table.add_row(f"{seconds} s", kept, *cells, f"{row['unit']['max_ms']:.0f}")
     console.print(table)
     for kept, history in histories.items():
         _show_history(console, _kept(kept), history, found["units"])
+    stalls = found["stalls"]
+    console.print(
+        f"the machine stalled {stalls['number']} times, {stalls['longest_ms']:.0f} ms at the longest, in "
+        f"{stalls['units']} units; these are in the figures"
+    )
     if found["trained_at_self_lag"] not in (None, found["self_lag"]):
         console.print(f"trained at self_lag {found['trained_at_self_lag']}: the times hold, what it says does not")
 
 
 def _show_history(console: Console, kept: str, history: dict[str, Any], num_units: int) -> None:
-    over, stalls = history[f"units_over_{UNIT_MS}_ms"], history["stalls"]
+    over = history[f"units_over_{UNIT_MS}_ms"]
     console.print(f"{kept}: {over} of {num_units} units took longer than {UNIT_MS} ms")
     for seconds, row in history["at"].items():
         if "share_at_work" in row:
@@ -163,10 +201,6 @@ def _show_history(console: Console, kept: str, history: dict[str, Any], num_unit
                 f"{history['handover_bytes']:,} bytes "
                 f"{handover_us['p50']:.0f}/{handover_us['p95']:.0f} us"
             )
-    console.print(
-        f"{kept}: the machine stalled {stalls['number']} times, {stalls['longest_ms']:.0f} ms at the longest, in "
-        f"{stalls['units']} units; these are in the figures"
-    )
 
 
 def _kept(kept: str) -> str:
