@@ -162,13 +162,12 @@ def show(found: dict[str, Any]) -> None:
     console = Console()
     weights = "trained weights" if found["trained"] else "random weights: nothing is trained yet"
     media = "recorded media" if found["recorded_media"] else "random media"
-    table = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 0),
-        title=f"ms per {UNIT_MS} ms unit, p50/p95; {weights}, {media}, {found['threads']} thread(s), "
+    console.print(
+        f"ms per {UNIT_MS} ms unit, p50/p95; {weights}, {media}, {found['threads']} thread(s), "
         f"{found['solver_steps']} solver steps, {found['workers']} worker(s), self_lag {found['self_lag']}",
-        title_justify="left",
+        soft_wrap=True,
     )
+    table = Table(box=SIMPLE_HEAD, padding=0)
     for name in ("after", "kept", *COLUMNS, "max"):  # units kept
         table.add_column(name, justify="right", no_wrap=True)
     histories = found["histories"]
