@@ -91,6 +91,19 @@ def test_thinker_and_performer_say_what_one_cache_says(lag: int, window: Window,
             torch.testing.assert_close(keys_values, truth[token], atol=1e-5, rtol=0)
 
 
+def test_a_slice_under_way_is_no_part_of_the_cache_it_came_from() -> None:
+    """While it waits at lag 1 the thinker's cache may move, and others be written in its place."""
+    session = small_session({"self_lag": 1}, window_units=3)
+    said = []
+    for spoilt in (False, True):
+        pipeline = open_pipeline(session, seed=3)
+        pipeline.hear(*media(1)[0])
+        if spoilt:
+            pipeline.state.cache.key_LBHND.fill_(9)
+        said.append(pipeline.answer())
+    assert said[0] is not None and said[1] is not None and np.array_equal(said[0].samples, said[1].samples)
+
+
 def by_token(cache: KVCache) -> dict[tuple[int, int], Tensor]:
     """Keys and values by unit and place in it."""
     both = torch.cat([cache.key_LBHND, cache.value_LBHND], dim=-1)
