@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,21 +14,23 @@ from tests.small_tracks import write_tracks
 from tests.test_vae import small_codec
 from tools.bench import annotate, codec, encode, ingest, pack, stream
 from tools.bench.comparison import LINES
+from tools.bench.conversation import Setting
 from tools.bench.steady import keys_per_s
 from wanstreamer import vae
 from wanstreamer.errors import InputError
 
 
 def test_stream_prints_every_part_at_every_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = stream.stream(tmp_path, seconds=2, threads=1, steps=2)
+    found: Any = stream.stream(tmp_path, Setting(steps=2), seconds=2)
     assert found["trained"] is False and found["recorded_media"] is False
-    assert list(found["at"]) == ["1", "2"]  # type: ignore[call-overload]
-    for row in found["at"].values():  # type: ignore[attr-defined]
+    at = found["histories"]["full"]["at"]
+    assert list(at) == ["1", "2"]
+    for row in at.values():
         assert set(row) == {"encode", "think", "perform", "decode", "unit", "pace", "unit_without_stalls"}
         for part in (row[name] for name in stream.COLUMNS):
             assert 0 < part["p50_ms"] <= part["p95_ms"] <= part["max_ms"]
         assert row["unit"]["p50_ms"] >= row["perform"]["p50_ms"]
-    assert found["p95_ms_at_2s"] == found["at"]["2"]["unit"]["p95_ms"]  # type: ignore[index]
+    assert found["p95_ms_at_2s"] == at["2"]["unit"]["p95_ms"]
     json.dumps(found)
     stream.show(found)
     said = capsys.readouterr().out

@@ -12,11 +12,10 @@ from tests.live_fixtures import media, small_session
 from wanstreamer.cache import KVCache
 from wanstreamer.data import Batch
 from wanstreamer.errors import InputError
-from wanstreamer.sequence import visible
+from wanstreamer.sequence import served_order, visible
 from wanstreamer.streaming.performer import Performer
 from wanstreamer.streaming.pipeline import LocalPerformer, Pipeline, open_pipeline
 from wanstreamer.streaming.session import AgentUnit, Session
-from wanstreamer.streaming.state import served_order
 
 UNITS = 6
 PACKED = {"num_kv_heads": 1, "agent_audio_tokens": 2, "user_audio_tokens": 4, "agent_video_tokens": (3, 2)}
@@ -110,7 +109,7 @@ def test_both_caches_equal_full_recomputation(
         (performer.cache, int(fused), int(fused)),
     ):
         assert cache.length == UNITS * model.layout.num_clean - open_units * num_agent
-        assert_same_cache(cache, fresh, served_order(model.layout.num_clean, num_agent, UNITS, delay))
+        assert_same_cache(cache, fresh, served_order(model.layout.num_clean, num_agent, delay, 0, cache.length))
 
 
 def fill(batch: Batch, unit: int, tokens: list[int], latents: list[tuple[Tensor, Tensor]]) -> None:
@@ -119,7 +118,6 @@ def fill(batch: Batch, unit: int, tokens: list[int], latents: list[tuple[Tensor,
 
 
 def assert_same_cache(cache: KVCache, fresh: KVCache, index: Tensor) -> None:
-    index = index[: cache.length]
     for served, full in ((cache.key_LBHND, fresh.key_LBHND), (cache.value_LBHND, fresh.value_LBHND)):
         torch.testing.assert_close(served[:, :, :, : cache.length], full[:, :, :, index], atol=1e-5, rtol=0)
 
@@ -189,9 +187,10 @@ def test_the_lag_bounds_what_may_be_open() -> None:
 
 @pytest.mark.parametrize("delay", [0, 1, 2])
 def test_order_of_serving(delay: int) -> None:
-    """A permutation; within users and slots, and within the agent's tokens, time runs on; the latter come later."""
-    index = served_order(5, 2, 4, delay)
-    assert sorted(index.tolist()) == list(range(20))
+    """No token twice or left out; users and slots in order, the agent's tokens too, these later; from any token on."""
+    index = served_order(5, 2, delay, 0, 50)
+    assert len(index.unique()) == 50 and set(range(5 * (10 - delay))) <= set(index.tolist())
+    assert torch.equal(served_order(5, 2, delay, 17, 20), index[17:37])
     assert (
         index[:8].tolist()
         == {
@@ -201,4 +200,4 @@ def test_order_of_serving(delay: int) -> None:
         }[delay]
     )
     if delay == 0:
-        assert index.tolist() == list(range(20))
+        assert index.tolist() == list(range(50))

@@ -6,60 +6,19 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from tests.duplex_fixtures import CONFIG, random_batch, random_model
+from tests.generated import STEPS, assert_equals_full_recomputation, generate
 from tests.live_fixtures import media, small_session
 from wanstreamer.data import Batch
 from wanstreamer.errors import InputError
-from wanstreamer.model import DuplexModel, Noisy
 from wanstreamer.sequence import visible
 from wanstreamer.streaming.performer import Schedule, perform
 from wanstreamer.streaming.session import SessionConfig, to_frames, to_video
-from wanstreamer.streaming.state import StreamState, new_state, state_from_tensors, state_to_tensors
-from wanstreamer.streaming.thinker import commit, think
+from wanstreamer.streaming.state import new_state, state_from_tensors, state_to_tensors
+from wanstreamer.streaming.thinker import think
 
-UNITS, STEPS = 6, 3
-
-
-@dataclasses.dataclass
-class Recorded:
-    """A conversation as it was generated unit by unit."""
-
-    batch: Batch
-    logits_KSV: Tensor
-    passes: list[list[tuple[Tensor, Tensor, Tensor, Tensor]]]  # [step][unit]: noisy audio, video, estimates of both
-    state: StreamState
-
-
-def generate(model: DuplexModel, user: Batch, monkeypatch: pytest.MonkeyPatch, units: int = UNITS) -> Recorded:
-    """The streaming loop on user latents, with every performer pass recorded."""
-    state, schedule = new_state(model, max_units=units, seed=4), Schedule(model, STEPS)
-    seen: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-    denoise = model.denoise
-
-    def spy(noisy: Noisy, *others):  # type: ignore[no-untyped-def]
-        estimates = denoise(noisy, *others)
-        seen.append((noisy.audio_BKNC, noisy.video_BKCHW, *estimates))
-        return estimates
-
-    monkeypatch.setattr(model, "denoise", spy)
-    agent = dataclasses.replace(user)
-    agent.agent_audio_BKNC, agent.agent_video_BKCHW, agent.agent_text_BKS = (
-        torch.zeros_like(x) for x in (user.agent_audio_BKNC, user.agent_video_BKCHW, user.agent_text_BKS)
-    )
-    logits = []
-    for unit in range(units):
-        heard = user.user_audio_BKNC[0, unit] if user.user_audio_known_BK[0, unit] else None
-        watched = user.user_video_BKCHW[0, unit] if user.user_video_known_BK[0, unit] else None
-        words = user.user_text_BKS[0, unit].tolist() if user.user_text_known_BK[0, unit] else None
-        tokens, unit_logits = think(model, state, heard, watched, words, temperature=1.0)
-        audio_NC, video_CHW = perform(model, state, schedule)
-        commit(model, state, audio_NC, video_CHW)
-        agent.agent_text_BKS[0, unit] = torch.tensor(tokens)
-        agent.agent_audio_BKNC[0, unit], agent.agent_video_BKCHW[0, unit] = audio_NC, video_CHW
-        logits.append(unit_logits)
-    return Recorded(agent, torch.stack(logits), [seen[step::STEPS] for step in range(STEPS)], state)
+UNITS = 6
 
 
 def user_batch(config=CONFIG) -> Batch:  # type: ignore[no-untyped-def]
@@ -86,17 +45,7 @@ def test_cached_generation_equals_full_recomputation(config, monkeypatch: pytest
     model = random_model(config)
     made = generate(model, user_batch(config), monkeypatch)
     assert made.batch.agent_text_BKS.unique().numel() > 3
-    with torch.no_grad():
-        full = model(made.batch)
-        torch.testing.assert_close(made.logits_KSV, full.text_logits_BKSV[0], atol=1e-5, rtol=0)
-        for step, passes in enumerate(made.passes):
-            audio, video, estimated_audio, estimated_video = (
-                torch.cat(column, dim=1) for column in zip(*passes, strict=True)
-            )
-            tau_BK = torch.full((1, UNITS), Schedule(model, STEPS).taus[step])
-            output = model(made.batch, Noisy(audio, video, tau_BK))
-            torch.testing.assert_close(estimated_audio, output.audio_x0_BKNC, atol=1e-5, rtol=0)
-            torch.testing.assert_close(estimated_video, output.video_x0_BKCHW, atol=1e-5, rtol=0)
+    assert_equals_full_recomputation(model, made)
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)

@@ -49,9 +49,9 @@ def one_thread():  # type: ignore[no-untyped-def]
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("lag", [0, 1])
-def test_two_processes_equal_one(lag: int, tmp_path: Path) -> None:
-    session = small_session({"self_lag": lag})
+@pytest.mark.parametrize(("lag", "window_units"), [(0, None), (1, None), (0, 2), (1, 3)])
+def test_two_processes_equal_one(lag: int, window_units: int | None, tmp_path: Path) -> None:
+    session = small_session({"self_lag": lag}, window_units=window_units)
     alone = converse(open_pipeline(session, seed=3))
     with open_workers(session, saved(session, tmp_path), seed=3) as pipeline:
         process = pipeline.link.process  # type: ignore[attr-defined]

@@ -23,9 +23,22 @@ from torch.nn import functional
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from wanstreamer.errors import InputError
-from wanstreamer.sequence import Tokens, UnitLayout, clean_tokens, join, may_see, noisy_tokens, visible
+from wanstreamer.sequence import (
+    PrefixLayout,
+    Tokens,
+    UnitLayout,
+    Window,
+    clean_tokens,
+    join,
+    may_see,
+    noisy_tokens,
+    prefix_tokens,
+    visible,
+)
 
 Mask = Tensor | BlockMask | None
+
+NO_PREFIX = PrefixLayout()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,34 +75,55 @@ def attend(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor, mask: Mask, backend: 
 
 
 def window_mask(
-    layout: UnitLayout, num_units: int, self_lag: int, *, noisy: bool, backend: str, device: torch.device
+    layout: UnitLayout,
+    num_units: int,
+    self_lag: int,
+    prefix: PrefixLayout = NO_PREFIX,
+    window: Window | None = None,
+    *,
+    noisy: bool,
+    backend: str,
+    device: torch.device,
 ) -> Mask:
-    """Mask of whole windows: of clean tokens among themselves, or of noisy tokens over clean, then noisy ones."""
+    """Mask of whole windows: of clean tokens among themselves, or of noisy tokens over clean, then noisy ones.
+
+    What is prefilled counts as clean and comes first.
+    """
     if backend == "flex":
-        return _kept_block_mask(layout, num_units, self_lag, noisy, device)
-    return visible(*_of_windows(layout, num_units, noisy, device), self_lag)
+        return _kept_block_mask(layout, num_units, self_lag, prefix, window, noisy, device)
+    return visible(*_of_windows(layout, num_units, prefix, noisy, device), self_lag, window)
 
 
 @lru_cache(maxsize=8)  # every step of a training has the same two
-def _kept_block_mask(layout: UnitLayout, num_units: int, self_lag: int, noisy: bool, device: torch.device) -> BlockMask:
+def _kept_block_mask(
+    layout: UnitLayout,
+    num_units: int,
+    self_lag: int,
+    prefix: PrefixLayout,
+    window: Window | None,
+    noisy: bool,
+    device: torch.device,
+) -> BlockMask:
     with torch.inference_mode(False):  # kept for training, whoever asks first
-        return block_mask(*_of_windows(layout, num_units, noisy, device), self_lag)
+        return block_mask(*_of_windows(layout, num_units, prefix, noisy, device), self_lag, window)
 
 
-def _of_windows(layout: UnitLayout, num_units: int, noisy: bool, device: torch.device) -> tuple[Tokens, Tokens]:
+def _of_windows(
+    layout: UnitLayout, num_units: int, prefix: PrefixLayout, noisy: bool, device: torch.device
+) -> tuple[Tokens, Tokens]:
     """Queries and keys."""
-    clean = clean_tokens(layout, num_units, device=device)
+    clean = join(prefix_tokens(layout, prefix, device), clean_tokens(layout, num_units, device=device))
     if not noisy:
         return clean, clean
     query = noisy_tokens(layout, num_units, device=device)
     return query, join(clean, query)
 
 
-def block_mask(query: Tokens, key: Tokens, self_lag: int) -> BlockMask:
+def block_mask(query: Tokens, key: Tokens, self_lag: int, window: Window | None = None) -> BlockMask:
     """`visible` as FlexAttention takes it."""
 
     def allowed(batch: Tensor, head: Tensor, query_index: Tensor, key_index: Tensor) -> Tensor:
-        return may_see(query.at(query_index), key.at(key_index), self_lag)
+        return may_see(query.at(query_index), key.at(key_index), self_lag, window)
 
     device = query.unit_N.device
     create = _on(device, create_block_mask)

@@ -3,6 +3,7 @@
 One file holds tensors and their state (step, history), so there is no moment at which the two disagree.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
+import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -43,6 +45,15 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"{path}: no such file; train it first or pass another path") from error
     except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
         raise InputError(f"{path}: not a checkpoint of this project ({error}); write it again") from error
+
+
+def digest(module: nn.Module, config: Mapping[str, Any]) -> str:
+    """sha256 of a module's config and weights: the same wherever and however often it was loaded."""
+    found = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def save_training(

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wanstreamer.attention import Attention, Mask, window_mask
+from wanstreamer.attention import NO_PREFIX, Attention, Mask, window_mask
 from wanstreamer.blocks import Block, FlowTime
 from wanstreamer.cache import KeysValues, KVCache, Slot
 from wanstreamer.checkpoint import load_tensors, save_tensors
@@ -35,11 +35,15 @@ from wanstreamer.sequence import (
     BEGIN,
     KINDS,
     MISSING,
+    PrefixLayout,
     Tokens,
+    Window,
     clean_tokens,
+    join,
     noisy_tokens,
+    prefix_tokens,
     rotary_angles,
-    take,
+    served_tokens,
     visible,
 )
 
@@ -58,6 +62,25 @@ class Noisy(NamedTuple):
     audio_BKNC: Tensor
     video_BKCHW: Tensor
     tau_BK: Tensor
+
+
+class Prefix(NamedTuple):
+    """What a conversation begins with, as unit -1: what the agent looks and sounds like, and what it is told.
+
+    No model has been trained with one: at present it changes what is said, but not as one would wish.
+    """
+
+    image_BCHW: Tensor | None = None  # video latents of one unit
+    voice_BKNC: Tensor | None = None  # audio latents of any number of units
+    text_BN: Tensor | None = None  # int64 ids of words
+
+    @property
+    def layout(self) -> PrefixLayout:
+        return PrefixLayout(
+            image=self.image_BCHW is not None,
+            voice_units=0 if self.voice_BKNC is None else self.voice_BKNC.shape[1],
+            num_text=0 if self.text_BN is None else self.text_BN.shape[1],
+        )
 
 
 class Output(NamedTuple):
@@ -128,19 +151,35 @@ class DuplexModel(nn.Module):
                 block.attention_out.weight.mul_(depth_scale)
                 block.feed_out.weight.mul_(depth_scale)
 
-    def forward(self, batch: "Batch", noisy: Noisy | None = None) -> Output:
+    def forward(
+        self,
+        batch: "Batch",
+        noisy: Noisy | None = None,
+        *,
+        prefix: Prefix | None = None,
+        window: Window | None = None,
+    ) -> Output:
         """Whole windows at once, teacher forced: unit k's outputs see what `visible` allows, never the future.
+
+        Args:
+            prefix: What stands before the windows, one for each.
+            window: What is seen of units long ago, as in a cache with that window; None: all.
 
         Returns:
             Logits of every agent text slot and, where `noisy` is given, the clean latents estimated from it.
         """
         num_units = batch.agent_text_BKS.shape[1]
         device, backend = self.device, self.attention.windows
-        mask = partial(window_mask, self.layout, num_units, self.config.self_lag, backend=backend, device=device)
+        before = NO_PREFIX if prefix is None else prefix.layout
+        shape = self.layout, num_units, self.config.self_lag, before, window
+        mask = partial(window_mask, *shape, backend=backend, device=device)
         clean_BND = self.embed_clean(batch).flatten(1, 2)
         tokens = clean_tokens(self.layout, num_units, device=device)
+        if prefix is not None:
+            clean_BND = torch.cat([self.embed_prefix(prefix), clean_BND], dim=1)
+            tokens = join(prefix_tokens(self.layout, before, device), tokens)
         clean_BND, history = self.trunk(clean_BND, tokens, mask(noisy=False), backend=backend)
-        clean_BKPD = clean_BND.unflatten(1, (num_units, -1))
+        clean_BKPD = clean_BND[:, -num_units * self.layout.num_clean :].unflatten(1, (num_units, -1))
         logits = self.text_head(clean_BKPD[:, :, self.layout.num_user : self.layout.num_user + self.config.text_slots])
         if noisy is None:
             return Output(logits, None, None)
@@ -173,7 +212,7 @@ class DuplexModel(nn.Module):
         for layer, block in enumerate(self.blocks):
             before: KeysValues | Slot | None = None
             if isinstance(history, KVCache):
-                before = Slot(history.key_LBHND[layer], history.value_LBHND[layer], history.length)
+                before = Slot(history.key_LBHND[layer], history.value_LBHND[layer], history.start, history.stop)
             elif history is not None:
                 before = history[layer]
             x_BND, keys_values = block(x_BND, rotary, mask, modulation[layer] if modulation else None, before, backend)
@@ -204,6 +243,20 @@ class DuplexModel(nn.Module):
             kept_BKP = drawn_BKP >= self.config.token_dropout
             content_BKPD = content_BKPD * kept_BKP[..., None]
         return content_BKPD + self.kind_embedding(clean_tokens(self.layout, 1, device=self.device).kind_N)
+
+    def embed_prefix(self, prefix: Prefix) -> Tensor:
+        """Tokens (B, N, D) of unit -1. Text has no type embedding: it is read as a language model reads it."""
+        config, parts = self.config, []
+        audio_kind, video_kind = self.kind_embedding.weight[[KINDS.index("agent_audio"), KINDS.index("agent_video")]]
+        if prefix.image_BCHW is not None:
+            video_B1PX = pack_video(prefix.image_BCHW[:, None], config.agent_video_tokens)
+            parts.append(self.video_in(video_B1PX).flatten(1, 2) + video_kind)
+        if prefix.voice_BKNC is not None:
+            audio_BKPX = pack_audio(prefix.voice_BKNC, config.agent_audio_tokens)
+            parts.append(self.audio_in(audio_BKPX).flatten(1, 2) + audio_kind)
+        if prefix.text_BN is not None:
+            parts.append(self.text_embedding(prefix.text_BN))
+        return torch.cat(parts, dim=1)
 
     def agent_content(
         self, audio_BKNC: Tensor, video_BKCHW: Tensor, audio_known_BK: Tensor, video_known_BK: Tensor
@@ -274,36 +327,58 @@ class DuplexModel(nn.Module):
     def device(self) -> torch.device:
         return self.text_embedding.weight.device
 
-    def new_cache(self, batch_size: int, max_units: int) -> KVCache:
-        """An empty history of at most `max_units` units, allocated once."""
-        config = self.config
-        num_tokens = max_units * self.layout.num_clean
+    def new_cache(
+        self, batch_size: int, max_units: int, *, window: Window | None = None, delay: int = 0, num_prefix: int = 0
+    ) -> KVCache:
+        """An empty history, allocated once: of at most `max_units` units, or of any number with a `window`.
+
+        `delay` is that of the agent's tokens in the order of serving; `num_prefix` tokens may be prefilled. Raises
+        InputError for a window in which a unit would not see itself.
+        """
+        config, layout = self.config, self.layout
+        units = max_units
+        if window is not None:
+            window.check(config.self_lag)
+            # The unit that comes while the oldest is still there, and what is dropped before the rest moves up.
+            units = window.sink_units + window.units + 1 + (window.units + 3) // 4
+        num_tokens = num_prefix + units * layout.num_clean
         shape = (config.num_layers, batch_size, config.num_kv_heads, num_tokens, config.head_dim)
         dtype = self.text_embedding.weight.dtype
         return KVCache(
             key_LBHND=torch.zeros(shape, dtype=dtype, device=self.device),
             value_LBHND=torch.zeros(shape, dtype=dtype, device=self.device),
-            tokens=clean_tokens(self.layout, max_units, device=self.device),
+            tokens=served_tokens(layout, delay, 0, num_tokens, self.device),
+            layout=layout,
+            delay=delay,
+            max_units=max_units if window is None else None,
+            window=window,
         )
+
+    def prefill(self, prefix: Prefix, cache: KVCache) -> Tensor:
+        """Unit -1 into an empty cache that has places for it; returns the trunk's output there (B, N, D)."""
+        assert cache.length == 0, "prefill comes first"
+        tokens = prefix_tokens(self.layout, prefix.layout, self.device)
+        cache.describe(tokens)
+        seen = visible(tokens, tokens, self.config.self_lag)
+        x_BND, _ = self.trunk(self.embed_prefix(prefix), tokens, seen, history=cache)
+        cache.stop = len(tokens.unit_N)
+        return x_BND
 
     def extend(self, content_BND: Tensor, cache: KVCache) -> Tensor:
         """Append the next N clean tokens, given as contents (without type embedding); returns the trunk's output there.
 
-        The tokens are those that follow the cache's last one in history order. They may end inside a unit.
+        The tokens are those that follow the cache's last one in the order of serving. They may end inside a unit.
         Raises ValueError beyond the cache's capacity.
         """
-        start, stop = cache.length, cache.length + content_BND.shape[1]
-        if stop > len(cache.tokens.unit_N):
-            raise ValueError(f"cache is full: {cache.capacity_units} units")
-        keys = take(cache.tokens, 0, stop)
-        query = take(cache.tokens, start, stop)
+        count = content_BND.shape[1]
+        query = cache.next_tokens(count)
         x_BND = content_BND + self.kind_embedding(query.kind_N)
-        seen = visible(query, keys, self.config.self_lag)
+        seen = visible(query, cache.with_next(count), self.config.self_lag, cache.window)
         if seen.all():
             x_BND, _ = self.trunk(x_BND, query, None, history=cache, backend=self.attention.cached)
         else:
             x_BND, _ = self.trunk(x_BND, query, seen, history=cache)
-        cache.length = stop
+        cache.advance(count)
         return x_BND
 
     def denoise(
@@ -316,6 +391,7 @@ class DuplexModel(nn.Module):
         x_BND = self.embed_noisy(noisy, past).flatten(1, 2)
         # Once STATE is the last token, `visible` lets noisy tokens see all there is: no mask, whatever the self_lag.
         tokens = noisy_tokens(self.layout, 1, unit, self.device)
+        cache.reserve(self.layout.num_agent)
         x_BND, _ = self.trunk(x_BND, tokens, None, modulation, cache, self.attention.cached)
         return self.flow_head(x_BND[:, None], noisy, past)
 

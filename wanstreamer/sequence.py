@@ -2,9 +2,9 @@
 
 A unit k is `user audio, user video, user text | BEGIN, t_1 .. t_{S-1}, STATE | agent audio, agent video` (the *clean*
 tokens). While the performer denoises, a *noisy* copy of the agent's audio and video tokens stands beside them, at the
-same positions. Everything that decides who may see whom is in `visible`, so training over whole windows and cached
-streaming cannot differ. Order, positions and mask are ours; Wan-Streamer v0.1 (arXiv 2606.25041) states only that
-attention is block-causal over full history.
+same positions. What is prefilled stands before all units, as unit -1. Everything that decides who may see whom is in
+`visible`, so training over whole windows and cached streaming cannot differ. Order, positions and mask are ours;
+Wan-Streamer v0.1 (arXiv 2606.25041) states only that attention is block-causal over full history.
 
 Shape letters: N tokens, Q query tokens, K key tokens.
 """
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from wanstreamer.clock import TICK_MS, UNIT_MS
+from wanstreamer.errors import InputError
 
 TICKS_PER_UNIT = UNIT_MS // TICK_MS  # RoPE's time runs in ticks
 
@@ -25,7 +26,7 @@ BLANK, MISSING, BEGIN = range(3)
 FIRST_WORD = 3  # where a language model's own ids begin
 
 # What a token is to the mask.
-USER, SLOT, CLEAN, NOISY = range(4)
+USER, SLOT, CLEAN, NOISY, PREFIX = range(5)
 
 # Type embeddings: one per kind of token.
 KINDS = (
@@ -71,12 +72,43 @@ class UnitLayout:
         return self.num_user + self.num_slots + self.num_agent
 
 
+@dataclass(frozen=True, kw_only=True)
+class PrefixLayout:
+    """What stands in unit -1, in this order."""
+
+    image: bool = False  # one unit's agent video tokens
+    voice_units: int = 0  # of agent audio tokens
+    num_text: int = 0
+
+    def num_tokens(self, layout: UnitLayout) -> int:
+        return len(prefix_tokens(layout, self).unit_N)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """What a token sees where not all history is kept: its unit, those just before it, and the first of all (the sink).
+
+    Models seem to lean on the first tokens as such, and break when these go (arXiv 2309.17453).
+    """
+
+    units: int  # the token's own and those before it; about the length of training windows
+    sink_units: int = 0  # first units of the conversation, never dropped; unit -1, what was prefilled, never is
+
+    def check(self, self_lag: int) -> None:
+        """Raises InputError where the agent's clean tokens would not see their own unit; see `may_see`."""
+        if self.units < 2 + self_lag or self.sink_units < 0:
+            raise InputError(
+                f"window of {self.units} units, sink of {self.sink_units}: expected {2 + self_lag} or more (self_lag "
+                f"{self_lag}), and 0 or more"
+            )
+
+
 class Tokens(NamedTuple):
     """What mask, RoPE and type embedding need to know of N tokens; all int64."""
 
     unit_N: Tensor
-    role_N: Tensor  # USER, SLOT, CLEAN or NOISY
-    order_N: Tensor  # place among the unit's clean tokens; decides causality inside the slots
+    role_N: Tensor  # USER, SLOT, CLEAN, NOISY or PREFIX
+    order_N: Tensor  # place among the unit's clean tokens; decides causality inside the slots and the prefix
     kind_N: Tensor  # index into KINDS
     position_N3: Tensor  # time, height, width in ticks
 
@@ -121,17 +153,70 @@ def text_tokens(count: int, device: torch.device | None = None) -> Tokens:
     )
 
 
-def visible(query: Tokens, key: Tokens, self_lag: int) -> Tensor:
+def prefix_tokens(layout: UnitLayout, prefix: PrefixLayout, device: torch.device | None = None) -> Tokens:
+    """Unit -1: reference image, reference voice, system prompt; each token sees those before it, all units see all.
+
+    Times run up to unit 0, as if the agent had been seen, then heard, then the text read. Text has consecutive
+    positions that end at -1: alone it is what a language model reads, whose positions are relative, too.
+    """
+    audio, video = list(_audio("agent_audio", layout.agent_audio)), list(_video("agent_video", layout.agent_video))
+    first_voice = -prefix.num_text - prefix.voice_units * TICKS_PER_UNIT
+    shifted = [(video, first_voice - TICKS_PER_UNIT)] if prefix.image else []
+    shifted += [(audio, first_voice + unit * TICKS_PER_UNIT) for unit in range(prefix.voice_units)]
+    shifted += [([("agent_text", (0, 0, 0))], tick) for tick in range(-prefix.num_text, 0)]
+    placed = [(kind, tick, offset) for tokens, tick in shifted for kind, offset in tokens]
+    order_N = torch.arange(len(placed), device=device)
+    return Tokens(
+        unit_N=torch.full_like(order_N, -1),
+        role_N=torch.full_like(order_N, PREFIX),
+        order_N=order_N,
+        kind_N=torch.tensor([KINDS.index(kind) for kind, _, _ in placed], dtype=torch.int64, device=device),
+        position_N3=torch.tensor(
+            [[tick + axis for axis in offset] for _, tick, offset in placed], dtype=torch.int64, device=device
+        ).reshape(-1, 3),
+    )
+
+
+def served_tokens(layout: UnitLayout, delay: int, first: int, count: int, device: torch.device | None = None) -> Tokens:
+    """The clean tokens `first` to `first + count` of a conversation in the order of serving; see `served_order`."""
+    index_N = served_order(layout.num_clean, layout.num_agent, delay, first, count, device)
+    unit_N = index_N // layout.num_clean
+    tokens = clean_tokens(layout, 1, device=device).at(index_N % layout.num_clean)
+    return tokens._replace(unit_N=unit_N, position_N3=tokens.position_N3 + (unit_N * TICKS_PER_UNIT)[:, None])
+
+
+def served_order(
+    num_clean: int, num_agent: int, delay: int, first: int, count: int, device: torch.device | None = None
+) -> Tensor:
+    """Where tokens of the order of serving stand in the history: int64 (count,).
+
+    In that order unit k's agent tokens come behind users and slots of unit k + delay: when they come back from the
+    performer. Attention does not mind the order.
+    """
+    place_N = torch.arange(first, first + count, device=device)
+    num_language = num_clean - num_agent
+    ahead = delay * num_language  # of these the first agent tokens come
+    alone_N = place_N < ahead
+    unit_N = torch.where(alone_N, place_N // num_language, delay + (place_N - ahead) // num_clean)
+    inside_N = torch.where(alone_N, place_N % num_language, (place_N - ahead) % num_clean)
+    return (unit_N - torch.where(inside_N < num_language, 0, delay)) * num_clean + inside_N
+
+
+def visible(query: Tokens, key: Tokens, self_lag: int, window: Window | None = None) -> Tensor:
     """Which key each query may attend to: bool (Q, K)."""
-    return may_see(query.at((slice(None), None)), key.at((None, slice(None))), self_lag)
+    return may_see(query.at((slice(None), None)), key.at((None, slice(None))), self_lag, window)
 
 
-def may_see(query: Tokens, key: Tokens, self_lag: int) -> Tensor:
+def may_see(query: Tokens, key: Tokens, self_lag: int, window: Window | None = None) -> Tensor:
     """Whether queries may attend to keys, for columns that broadcast against each other.
 
     Users, slots and STATE of unit k see users and slots up to k (all of the unit's users; slots in order) and the
     agent's clean tokens before k - self_lag. Clean agent tokens of k see everything clean up to k. Noisy tokens of k
     see users and slots up to k, clean agent tokens before k, and their own unit's noisy tokens; nobody else sees those.
+
+    What is prefilled is causal, and all of it is seen by all others. With a window, of these what lies in it. Clean
+    agent tokens of k see the window of unit k + 1 + self_lag, the one whose language they enter the thinker's cache
+    with.
     """
     age = query.unit_N - key.unit_N  # how many units before the query the key lies
     in_order = (age > 0) | (key.order_N <= query.order_N)
@@ -141,7 +226,12 @@ def may_see(query: Tokens, key: Tokens, self_lag: int) -> Tensor:
     agent_delay = torch.where(query.role_N == CLEAN, 0, torch.where(query.role_N == NOISY, 1, 1 + self_lag))
     seen = torch.where(key.role_N == USER, age >= 0, slots)
     seen = torch.where(key.role_N == CLEAN, age >= agent_delay, seen)
-    return torch.where(key.role_N == NOISY, (query.role_N == NOISY) & (age == 0), seen)
+    seen = torch.where(key.role_N == NOISY, (query.role_N == NOISY) & (age == 0), seen)
+    seen = torch.where(key.role_N == PREFIX, in_order, seen)
+    if window is None:
+        return seen
+    age = age + torch.where(query.role_N == CLEAN, 1 + self_lag, 0)
+    return seen & ((age < window.units) | (key.unit_N < window.sink_units))
 
 
 def rotary_angles(position_N3: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:

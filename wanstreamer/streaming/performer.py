@@ -12,11 +12,21 @@ from torch import Tensor
 from wanstreamer.flow import solve, solver_taus
 from wanstreamer.model import DuplexModel, Noisy
 from wanstreamer.prior import past_after
-from wanstreamer.sequence import join, noisy_tokens, take, visible
-from wanstreamer.streaming.state import StreamState, new_past, served_cache
+from wanstreamer.sequence import Window, join, noisy_tokens, visible
+from wanstreamer.streaming.state import (
+    StreamState,
+    cache_from_tensors,
+    cache_to_tensors,
+    named,
+    new_past,
+    part,
+    past_from_tensors,
+    past_to_tensors,
+)
 from wanstreamer.streaming.thinker import clean_content
 
 Latents = tuple[Tensor, Tensor]  # audio (N, C), video (C, H, W)
+STREAMS = ("audio", "video")
 
 
 class Schedule:
@@ -62,6 +72,16 @@ class Slice(NamedTuple):
     noise_video_CHW: Tensor
 
 
+def start_tensors(state: StreamState) -> dict[str, Tensor]:
+    """What `Performer.restore` takes to start from the thinker's state before its first unit."""
+    assert state.unit == 0
+    return {
+        "unit": torch.tensor(0),
+        **named("cache", cache_to_tensors(state.cache)),
+        **named("past", past_to_tensors(state.past)),
+    }
+
+
 class Performer:
     """One conversation's flow solver with its own history cache; a unit costs as many passes as the solver has steps.
 
@@ -69,24 +89,55 @@ class Performer:
     as wide there and none is added. `fused=False` commits them in a pass of their own instead, for comparison.
     """
 
-    def __init__(self, model: DuplexModel, schedule: Schedule, *, max_units: int, fused: bool = True) -> None:
+    def __init__(
+        self,
+        model: DuplexModel,
+        schedule: Schedule,
+        *,
+        max_units: int,
+        window: Window | None = None,
+        fused: bool = True,
+    ) -> None:
         self.model, self.schedule, self.fused = model, schedule, fused
-        self.cache = served_cache(model, max_units, delay=1 if fused else 0)
+        self.max_units, self.window = max_units, window
+        self.cache = model.new_cache(1, max_units, window=window, delay=1 if fused else 0)
         self.past = new_past(model.config)
         self.unit = 0
         self.made: Latents | None = None  # the last unit's, to be committed
         # Clean tokens pass an unmodulated block: shifts, scales and gates of zero.
         self._modulation = [torch.cat([torch.zeros_like(m), m], dim=1) for m in schedule.modulation[0]]
 
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Copies of all that the next unit depends on; between units only."""
+        made = () if self.made is None else self.made
+        return {
+            "unit": torch.tensor(self.unit),
+            **named("cache", cache_to_tensors(self.cache)),
+            **named("past", past_to_tensors(self.past)),
+            **named("made", {stream: latents.clone() for stream, latents in zip(STREAMS, made, strict=False)}),
+        }
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `to_tensors`, for the same model and window. Raises ValueError where it does not fit."""
+        self.cache = cache_from_tensors(
+            self.model, part(tensors, "cache"), max_units=self.max_units, window=self.window, delay=self.cache.delay
+        )
+        self.past = past_from_tensors(part(tensors, "past"))
+        self.unit = int(tensors["unit"])
+        made = part(tensors, "made")
+        self.made = (made["audio"].clone(), made["video"].clone()) if made else None
+
     @torch.inference_mode()
     def receive(self, slice_: Slice) -> None:
         """Put the next unit's users and slots into the cache. Raises ValueError beyond `max_units`."""
-        start, stop = self.cache.length, self.cache.length + slice_.key_LHND.shape[2]
-        if self.unit >= self.cache.capacity_units:
-            raise ValueError(f"cache is full: {self.cache.capacity_units} units")
-        self.cache.key_LBHND[:, 0, :, start:stop] = slice_.key_LHND
-        self.cache.value_LBHND[:, 0, :, start:stop] = slice_.value_LHND
-        self.cache.length = stop
+        cache, count = self.cache, slice_.key_LHND.shape[2]
+        if cache.max_units is not None and self.unit >= cache.max_units:
+            raise ValueError(f"cache is full: {cache.max_units} units")
+        cache.next_tokens(count)
+        places = slice(cache.stop, cache.stop + count)
+        cache.key_LBHND[:, 0, :, places] = slice_.key_LHND
+        cache.value_LBHND[:, 0, :, places] = slice_.value_LHND
+        cache.advance(count)
         self._noise = slice_.noise_audio_NC[None, None], slice_.noise_video_CHW[None, None]
 
     @torch.inference_mode()
@@ -109,11 +160,12 @@ class Performer:
     def _commit_and_denoise(self, noisy: Noisy, audio_NC: Tensor, video_CHW: Tensor) -> tuple[Tensor, Tensor]:
         model, cache = self.model, self.cache
         num_agent = model.layout.num_agent
-        clean = take(cache.tokens, cache.length, cache.length + num_agent)
+        cache.reserve(2 * num_agent)
+        clean = cache.next_tokens(num_agent)
         tokens = join(clean, noisy_tokens(model.layout, 1, self.unit, model.device))
         clean_BND = clean_content(model, audio_NC, video_CHW) + model.kind_embedding(clean.kind_N)
         x_BND = torch.cat([clean_BND, model.embed_noisy(noisy, self.past).flatten(1, 2)], dim=1)
-        seen = visible(tokens, join(take(cache.tokens, 0, cache.length), tokens), model.config.self_lag)
+        seen = visible(tokens, join(cache.with_next(0), tokens), model.config.self_lag, cache.window)
         x_BND, _ = model.trunk(x_BND, tokens, seen, self._modulation, cache)
-        cache.length += num_agent
+        cache.advance(num_agent)
         return model.flow_head(x_BND[:, None, num_agent:], noisy, self.past)

@@ -22,12 +22,12 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from wanstreamer.clock import UNIT_MS
-from wanstreamer.errors import InputError
-from wanstreamer.streaming.performer import Latents, Performer, Slice, draw_noise
+from wanstreamer.model import Prefix
+from wanstreamer.streaming.performer import Latents, Performer, Slice, draw_noise, start_tensors
 from wanstreamer.streaming.session import AgentUnit, Session, timed
-from wanstreamer.streaming.state import StreamState, served_cache
+from wanstreamer.streaming.state import StreamState, new_state
 from wanstreamer.streaming.thinker import think
 
 
@@ -52,6 +52,12 @@ class PerformerLink(Protocol):
     def receive(self, timeout_s: float | None) -> Performed | None:
         """The oldest unit sent; None when it is not there after `timeout_s` (None: wait for it)."""
 
+    def to_tensors(self) -> dict[str, Tensor]:
+        """The performer's state, as `Performer.to_tensors`; asked when every unit sent has been received."""
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse, before any unit is sent. Raises ValueError where it does not fit."""
+
     def close(self) -> None: ...
 
 
@@ -66,7 +72,7 @@ class LocalPerformer:
         """It is here."""
 
     def send(self, slice_: Slice) -> None:
-        self.waiting.append(slice_)
+        self.waiting.append(Slice(*(part.clone() for part in slice_)))  # the thinker's cache may move meanwhile
 
     def receive(self, timeout_s: float | None) -> Performed:
         """Computes, so there is nothing to wait for."""
@@ -74,6 +80,12 @@ class LocalPerformer:
         self.performer.receive(self.waiting.popleft())
         latents = self.performer.perform()
         return Performed(latents=latents, began_s=began_s, ended_s=time.perf_counter(), handover_us=0.0)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        return self.performer.to_tensors()
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        self.performer.restore(tensors)
 
     def close(self) -> None:
         self.waiting.clear()
@@ -93,13 +105,22 @@ class Pipeline:
     The cache is in the order of serving, and `state.unit` counts the units heard.
     """
 
-    def __init__(self, session: Session, link: PerformerLink, *, seed: int) -> None:
+    def __init__(self, session: Session, link: PerformerLink, *, seed: int, prefix: Prefix | None = None) -> None:
         self.session, self.link = session, link
         self.lag = session.model.config.self_lag
-        self.state: StreamState = session.start(seed=seed)
         # At lag L unit k's latents are there when unit k + L + 1 is thought: they follow on unit k + L.
-        self.state.cache = served_cache(session.model, session.config.max_units, delay=self.lag)
+        self.state: StreamState = new_state(
+            session.model,
+            max_units=session.config.max_units,
+            seed=seed,
+            window=session.config.window,
+            delay=self.lag,
+            prefix=prefix,
+        )
+        if prefix is not None:  # as the paper: after prefill the thinker broadcasts its cache
+            link.restore(start_tensors(self.state))
         self.open: deque[Open] = deque()
+        self.arrived: deque[Performed] = deque()  # of open units, received before they were asked for
         self.returned: deque[Latents] = deque()  # of answered units, not yet in the thinker's cache
         self.last: Performed | None = None  # how the last unit answered was performed
 
@@ -127,12 +148,7 @@ class Pipeline:
         """
         self.link.ensure_open()
         session, state = self.session, self.state
-        if state.unit >= session.config.max_units:
-            seconds = state.unit * UNIT_MS / 1000
-            raise InputError(
-                f"session: the history of {state.unit} units ({seconds:.0f} s) is full; start a new session, or give "
-                "this one a larger max_units"
-            )
+        session.check_history(state)
         if len(self.open) > self.lag:
             raise RuntimeError(f"pipeline: {len(self.open)} units are open at self_lag {self.lag}: answer first")
         session.check(frames, samples, text_tokens)
@@ -162,7 +178,7 @@ class Pipeline:
         """
         if not self.open:
             raise RuntimeError("pipeline: no unit is open: hear one first")
-        performed = self.link.receive(timeout_s)
+        performed = self.arrived.popleft() if self.arrived else self.link.receive(timeout_s)
         if performed is None:
             return None
         open_ = self.open.popleft()
@@ -171,6 +187,13 @@ class Pipeline:
         open_.part_ms["perform"] = (performed.ended_s - performed.began_s) * 1000
         return self.session.decode(self.state, *performed.latents, open_.tokens, open_.part_ms)
 
+    def settle(self) -> None:
+        """Wait until the performer is done with all open units; they stay open. Nothing is then under way."""
+        while len(self.arrived) < len(self.open):
+            performed = self.link.receive(None)
+            assert performed is not None
+            self.arrived.append(performed)
+
     def restart_user(self) -> None:
         """What is heard next does not follow on what was heard last: the user's streams start anew."""
         self.state.codecs |= dict.fromkeys(("audio_encoder", "video_encoder"))
@@ -178,15 +201,16 @@ class Pipeline:
     def _slice(self) -> Slice:
         """Of the unit just thought: the cache ends with its users and slots."""
         cache, layout = self.state.cache, self.session.model.layout
-        start = cache.length - (layout.num_clean - layout.num_agent)
+        places = slice(cache.stop - (layout.num_clean - layout.num_agent), cache.stop)
         return Slice(
-            cache.key_LBHND[:, 0, :, start : cache.length],
-            cache.value_LBHND[:, 0, :, start : cache.length],
+            cache.key_LBHND[:, 0, :, places],
+            cache.value_LBHND[:, 0, :, places],
             *draw_noise(self.session.model, self.state.generator),
         )
 
 
-def open_pipeline(session: Session, *, seed: int) -> Pipeline:
+def open_pipeline(session: Session, *, seed: int, prefix: Prefix | None = None) -> Pipeline:
     """Thinker and performer in this process, one after the other: the schedule of two workers, without the gain."""
-    performer = Performer(session.model, session.schedule, max_units=session.config.max_units)
-    return Pipeline(session, LocalPerformer(performer), seed=seed)
+    config = session.config
+    performer = Performer(session.model, session.schedule, max_units=config.max_units, window=config.window)
+    return Pipeline(session, LocalPerformer(performer), seed=seed, prefix=prefix)

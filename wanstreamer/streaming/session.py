@@ -12,7 +12,8 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wanstreamer.checkpoint import digest
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, samples_per_unit
 from wanstreamer.errors import InputError
-from wanstreamer.model import DuplexModel, load_model
-from wanstreamer.sequence import BEGIN, BLANK
+from wanstreamer.model import DuplexModel, Prefix, load_model
+from wanstreamer.sequence import BEGIN, BLANK, Window
 from wanstreamer.streaming.performer import Schedule, perform
 from wanstreamer.streaming.state import StreamState, new_state
 from wanstreamer.streaming.thinker import commit, think
@@ -40,11 +42,21 @@ PARTS = ("encode", "think", "perform", "decode")
 class SessionConfig:
     steps: int = 6  # solver steps; fewer are faster and shrink the variance of what is generated
     text_temperature: float = 0.85  # 0.7 speaks half as often as people do; 0 takes the likeliest token
-    max_units: int = 3750  # of history: ten minutes; memory for it is reserved at the start
+    max_units: int = 3750  # of full history: ten minutes; memory for it is reserved at the start
+    window_units: int | None = (
+        None  # see `Window`: a conversation without an end, in constant memory; max_units is void
+    )
+    sink_units: int = 0  # first units that stay beside the window
+
+    @property
+    def window(self) -> Window | None:
+        return None if self.window_units is None else Window(units=self.window_units, sink_units=self.sink_units)
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.max_units < 1:
             raise InputError(f"steps {self.steps}, max_units {self.max_units}: expected 1 or more of each")
+        if self.sink_units and self.window_units is None:
+            raise InputError(f"sink_units {self.sink_units}: without window_units all units stay; leave it at 0")
         if not self.text_temperature >= 0:
             raise InputError(f"text_temperature {self.text_temperature}: expected 0 (likeliest token) or more")
 
@@ -78,8 +90,19 @@ class Session:
         self.num_samples = samples_per_unit(audio_vae.config.rate_hz)
         self.frame_shape = (FRAMES_PER_UNIT, video_vae.config.height, video_vae.config.width, 3)
 
-    def start(self, *, seed: int) -> StreamState:
-        return new_state(self.model, max_units=self.config.max_units, seed=seed)
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """sha256 of weights and config of what decides how a conversation goes on."""
+        return {
+            "model": digest(self.model, asdict(self.model.config)),
+            "audio codec": digest(self.audio_vae, asdict(self.audio_vae.config)),
+            "video codec": digest(self.video_vae, asdict(self.video_vae.config)),
+        }
+
+    def start(self, *, seed: int, prefix: Prefix | None = None) -> StreamState:
+        """The start of a conversation, with what the agent is told and shown before it; see `prompt`."""
+        config = self.config
+        return new_state(self.model, max_units=config.max_units, seed=seed, window=config.window, prefix=prefix)
 
     @torch.inference_mode()
     def step(
@@ -97,12 +120,7 @@ class Session:
         Raises:
             InputError: Wrong shape or type of the media, or a history beyond `max_units`.
         """
-        if state.unit >= state.cache.capacity_units:
-            seconds = state.cache.capacity_units * UNIT_MS / 1000
-            raise InputError(
-                f"session: the history of {state.cache.capacity_units} units ({seconds:.0f} s) is full; start a new "
-                "session, or give this one a larger max_units"
-            )
+        self.check_history(state)
         self.check(frames, samples, text_tokens)
         part_ms: dict[str, float] = {}
         with timed(part_ms, "encode"):
@@ -154,6 +172,15 @@ class Session:
                 part_ms=part_ms,
             )
 
+    def check_history(self, state: StreamState) -> None:
+        """Raises InputError where there is no place for one more unit."""
+        max_units = state.cache.max_units
+        if max_units is not None and state.unit >= max_units:
+            raise InputError(
+                f"session: the history of {max_units} units ({max_units * UNIT_MS / 1000:.0f} s) is full; start a new "
+                "session, or give this one a larger max_units, or window_units"
+            )
+
     def check(
         self,
         frames: NDArray[np.uint8] | None,
@@ -180,9 +207,12 @@ class Session:
         """Text of a unit's tokens, to be joined as it is: pieces of one word may lie in neighbouring units."""
         if self.tokenizer is None:
             return ""
-        # A language model's own tokenizer knows none of our three special ids: windows hold its ids shifted by them.
-        shift = 0 if self.tokenizer.token_to_id("<blank>") == BLANK else BEGIN + 1
-        return self.tokenizer.decode([token - shift for token in tokens if token > BEGIN])
+        return self.tokenizer.decode([token - first_word(self.tokenizer) for token in tokens if token > BEGIN])
+
+
+def first_word(tokenizer: "Tokenizer") -> int:
+    """The model's id of a tokenizer's id 0: a language model's own knows none of our special ids, and is shifted."""
+    return 0 if tokenizer.token_to_id("<blank>") == BLANK else BEGIN + 1
 
 
 def load_session(data: Path, config: SessionConfig | None = None) -> Session:

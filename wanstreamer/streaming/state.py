@@ -4,15 +4,17 @@ Everything that decides the next unit is here: history cache, encoder and codec 
 random generator. Continuing from stored tensors gives exactly what continuing in memory gives.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from wanstreamer.model import DuplexModel, KVCache
+from wanstreamer.cache import KVCache
+from wanstreamer.model import DuplexModel, Prefix
 from wanstreamer.model_config import ModelConfig
 from wanstreamer.perception import State
 from wanstreamer.prior import Past
+from wanstreamer.sequence import Tokens, Window, served_tokens
 
 CODECS = ("audio_encoder", "video_encoder", "audio_decoder", "video_decoder")
 
@@ -30,11 +32,27 @@ class StreamState:
     generator: torch.Generator  # of sampled text and flow noise
 
 
-def new_state(model: DuplexModel, *, max_units: int, seed: int) -> StreamState:
-    """The start of a conversation; memory for `max_units` of history is reserved now."""
+def new_state(
+    model: DuplexModel,
+    *,
+    max_units: int,
+    seed: int,
+    window: Window | None = None,
+    delay: int = 0,
+    prefix: Prefix | None = None,
+) -> StreamState:
+    """The start of a conversation, behind what is prefilled; memory for the history is reserved now.
+
+    `max_units`, `window` and `delay` as in `DuplexModel.new_cache`.
+    """
+    num_prefix = 0 if prefix is None else prefix.layout.num_tokens(model.layout)
+    cache = model.new_cache(1, max_units, window=window, delay=delay, num_prefix=num_prefix)
+    if prefix is not None:
+        with torch.inference_mode():
+            model.prefill(prefix, cache)
     return StreamState(
         unit=0,
-        cache=model.new_cache(1, max_units),
+        cache=cache,
         hearing=None,
         seeing=None,
         past=new_past(model.config),
@@ -50,37 +68,11 @@ def new_past(config: ModelConfig) -> Past:
     return Past(audio_BKC, audio_BKC, absent_BK, video_BKCHW, video_BKCHW, absent_BK)
 
 
-def served_cache(model: DuplexModel, max_units: int, *, delay: int) -> KVCache:
-    """An empty cache in the order of serving: unit k's clean latents come behind users and slots of unit k + delay.
-
-    Attention does not mind the order; the tokens' descriptions, which decide mask and positions, are in it too.
-    """
-    cache = model.new_cache(1, max_units)
-    index = served_order(model.layout.num_clean, model.layout.num_agent, max_units, delay)
-    return replace(cache, tokens=cache.tokens.at(index))
-
-
-def served_order(num_clean: int, num_agent: int, max_units: int, delay: int) -> Tensor:
-    """Where the tokens of a cache in the order of serving stand in the history: int64 (max_units * num_clean,)."""
-    index_KP = torch.arange(max_units * num_clean).reshape(max_units, num_clean)
-    language, agent = index_KP[:, : num_clean - num_agent], index_KP[:, num_clean - num_agent :]
-    pieces = []
-    for unit in range(max_units + delay):
-        pieces += [language[unit]] if unit < max_units else []
-        pieces += [agent[unit - delay]] if unit >= delay else []
-    return torch.cat(pieces)
-
-
 def state_to_tensors(state: StreamState) -> dict[str, Tensor]:
-    """Copies; of the cache only what is valid. Between steps only: the cache then ends with a whole unit."""
-    used = state.cache.length
-    tensors = {
-        "unit": torch.tensor(state.unit),
-        "generator": state.generator.get_state(),
-        "cache.keys": state.cache.key_LBHND[:, :, :, :used].clone(),
-        "cache.values": state.cache.value_LBHND[:, :, :, :used].clone(),
-    }
-    tensors |= {f"past.{name}": value.clone() for name, value in state.past._asdict().items()}
+    """Copies; of the cache only what is valid. Between steps only."""
+    tensors = {"unit": torch.tensor(state.unit), "generator": state.generator.get_state()}
+    tensors |= named("cache", cache_to_tensors(state.cache))
+    tensors |= named("past", past_to_tensors(state.past))
     for name, pasts in (("hearing", state.hearing), ("seeing", state.seeing)):
         tensors |= {f"{name}.{index}": past.clone() for index, past in enumerate(pasts or ())}
     for codec, held in state.codecs.items():
@@ -88,24 +80,76 @@ def state_to_tensors(state: StreamState) -> dict[str, Tensor]:
     return tensors
 
 
-def state_from_tensors(model: DuplexModel, tensors: dict[str, Tensor], *, max_units: int) -> StreamState:
-    """The inverse of `state_to_tensors`, for the same model. Raises ValueError when the history exceeds `max_units`."""
-    state = new_state(model, max_units=max_units, seed=0)
+def state_from_tensors(
+    model: DuplexModel, tensors: dict[str, Tensor], *, max_units: int, window: Window | None = None, delay: int = 0
+) -> StreamState:
+    """The inverse of `state_to_tensors`, for the same model and window.
+
+    Raises ValueError when the history exceeds `max_units`, or is in another order of serving.
+    """
+    state = new_state(model, max_units=1, seed=0)
     state.unit = int(tensors["unit"])
     state.generator.set_state(tensors["generator"])
-    if state.unit > max_units:
-        raise ValueError(f"stored history of {state.unit} units does not fit into {max_units}")
-    used = state.unit * model.layout.num_clean
-    state.cache.key_LBHND[:, :, :, :used] = tensors["cache.keys"]
-    state.cache.value_LBHND[:, :, :, :used] = tensors["cache.values"]
-    state.cache.length = used
-    state.past = Past(**{name: tensors[f"past.{name}"].clone() for name in Past._fields})
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {k.removeprefix(f"{prefix}."): v.clone() for k, v in tensors.items() if k.startswith(f"{prefix}.")}
-
+    state.cache = cache_from_tensors(model, part(tensors, "cache"), max_units=max_units, window=window, delay=delay)
+    state.past = past_from_tensors(part(tensors, "past"))
     for name in ("hearing", "seeing"):
-        pasts = part(name)
-        setattr(state, name, tuple(pasts[str(index)] for index in range(len(pasts))) or None)
-    state.codecs = {codec: part(codec) or None for codec in CODECS}
+        pasts = part(tensors, name)
+        setattr(state, name, tuple(pasts[str(index)].clone() for index in range(len(pasts))) or None)
+    for codec in CODECS:
+        state.codecs[codec] = {name: value.clone() for name, value in part(tensors, codec).items()} or None
     return state
+
+
+def cache_to_tensors(cache: KVCache) -> dict[str, Tensor]:
+    """Copies of what is valid, and of which tokens it is."""
+    valid = slice(cache.start, cache.stop)
+    tensors = {"keys": cache.key_LBHND[:, :, :, valid], "values": cache.value_LBHND[:, :, :, valid]}
+    tensors |= named("tokens", cache.tokens.at(valid)._asdict())
+    copies = {name: value.clone() for name, value in tensors.items()}
+    numbers = {"appended": cache.appended, "dropped": cache.dropped}
+    return copies | {name: torch.tensor(number) for name, number in numbers.items()}
+
+
+def cache_from_tensors(
+    model: DuplexModel, tensors: dict[str, Tensor], *, max_units: int, window: Window | None = None, delay: int = 0
+) -> KVCache:
+    """The inverse of `cache_to_tensors`, for the same model and window.
+
+    Raises ValueError when the history exceeds `max_units`, or is in another order of serving.
+    """
+    tokens = Tokens(**part(tensors, "tokens"))
+    num_prefix = int((tokens.unit_N < 0).sum())
+    cache = model.new_cache(1, max_units, window=window, delay=delay, num_prefix=num_prefix)
+    used, places = len(tokens.unit_N), cache.key_LBHND.shape[3]
+    if used > places:
+        raise ValueError(f"stored history of {used} tokens does not fit into {places}")
+    cache.key_LBHND[:, :, :, :used] = tensors["keys"]
+    cache.value_LBHND[:, :, :, :used] = tensors["values"]
+    cache.stop, cache.appended, cache.dropped = used, int(tensors["appended"]), int(tensors["dropped"])
+    cache.describe(tokens)
+    if cache.appended:
+        last = served_tokens(model.layout, delay, cache.appended - 1, 1)
+        if (last.unit_N, last.order_N) != (tokens.unit_N[-1], tokens.order_N[-1]):
+            raise ValueError("stored history is in another order of serving")
+    return cache
+
+
+def past_to_tensors(past: Past) -> dict[str, Tensor]:
+    """Copies."""
+    return {name: value.clone() for name, value in past._asdict().items()}
+
+
+def past_from_tensors(tensors: dict[str, Tensor]) -> Past:
+    """The inverse of `past_to_tensors`."""
+    return Past(**{name: value.clone() for name, value in tensors.items()})
+
+
+def named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same under `prefix.name`."""
+    return {f"{prefix}.{name}": value for name, value in tensors.items()}
+
+
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The inverse of `named`."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}

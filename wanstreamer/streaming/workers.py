@@ -18,21 +18,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 from torch.multiprocessing import get_context
 
 from wanstreamer.errors import InputError
-from wanstreamer.model import DuplexModel, load_model
+from wanstreamer.model import DuplexModel, Prefix, load_model
 from wanstreamer.streaming.performer import Performer, Schedule, Slice
 from wanstreamer.streaming.pipeline import Performed, Pipeline
-from wanstreamer.streaming.session import Session
+from wanstreamer.streaming.session import Session, SessionConfig
 
 SLOTS = 2
 START_S = 120  # for a process to import torch and read the weights; beyond it something is wrong
 JOIN_S = 5
-# Out: the unit's number. Back: the number, and in s: when the performer was free for it, when its slice was in the
-# cache, when its latents were in the ring.
+# Out: the unit's number, or what else is asked. Back: the number, and in s: when the performer was free for it, when
+# its slice was in the cache, when its latents were in the ring.
 ORDER, REPORT = struct.Struct("<q"), struct.Struct("<qddd")
+SAVE, RESTORE = -1, -2  # the state as safetensors goes back, or comes right behind; answered by nothing
 
 
 class WorkerDied(RuntimeError):
@@ -78,7 +80,7 @@ def new_ring(model: DuplexModel) -> Ring:
 class PerformerProcess:
     """The other end of `_serve`; a `PerformerLink`."""
 
-    def __init__(self, model: DuplexModel, weights: Path, *, steps: int, max_units: int) -> None:
+    def __init__(self, model: DuplexModel, weights: Path, config: SessionConfig) -> None:
         context = get_context("spawn")
         self.ring = new_ring(model)
         self.sent = self.received = 0
@@ -88,7 +90,7 @@ class PerformerProcess:
         self.connection, theirs = context.Pipe()
         self.process = context.Process(
             target=_serve,
-            args=(theirs, self.ring, str(weights), steps, max_units),
+            args=(theirs, self.ring, str(weights), config),
             name="performer",
             daemon=True,
         )
@@ -97,7 +99,7 @@ class PerformerProcess:
         try:
             if not self.connection.poll(START_S):
                 raise WorkerDied(f"performer: not ready after {START_S} s")
-            self._read(0)
+            self._read()
         except BaseException:
             self.close()
             raise
@@ -118,10 +120,7 @@ class PerformerProcess:
             held.copy_(given)
         self.sent_s[self.sent] = time.perf_counter()
         self.sending_us[self.sent] = (self.sent_s[self.sent] - began_s) * 1e6
-        try:
-            self.connection.send_bytes(ORDER.pack(self.sent))
-        except OSError as error:
-            raise self._died() from error
+        self._send(ORDER.pack(self.sent))
         self.sent += 1
 
     @torch.inference_mode()
@@ -134,7 +133,7 @@ class PerformerProcess:
                 return None
         except OSError as error:
             raise self._died() from error
-        unit, looked_s, began_s, ended_s = REPORT.unpack(self._read(REPORT.size))
+        unit, looked_s, began_s, ended_s = REPORT.unpack(self._read())
         slot = self.received % SLOTS
         assert unit == self.received, f"performer answered unit {unit}, expected {self.received}"
         latents = self.ring.audio_SNC[slot].clone(), self.ring.video_SCHW[slot].clone()
@@ -150,6 +149,19 @@ class PerformerProcess:
             handover_us=self.sending_us.pop(unit) + (out_s + back_s) * 1e6,
         )
 
+    def to_tensors(self) -> dict[str, Tensor]:
+        """The performer's state; see `PerformerLink`. Raises WorkerDied."""
+        assert self.sent == self.received, "units are under way: settle first"
+        self._send(ORDER.pack(SAVE))
+        return load(self._read())
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """See `PerformerLink`. Raises WorkerDied."""
+        self._send(ORDER.pack(RESTORE))
+        self._send(save(tensors))
+        self._read()
+        self.sent = self.received = int(tensors["unit"])
+
     def close(self) -> None:
         """End the process; twice does no harm."""
         self.closed = True
@@ -159,13 +171,18 @@ class PerformerProcess:
             self.process.kill()
             self.process.join()
 
-    def _read(self, size: int) -> bytes:
+    def _send(self, message: bytes) -> None:
+        self.ensure_open()
         try:
-            said = self.connection.recv_bytes()
+            self.connection.send_bytes(message)
+        except OSError as error:
+            raise self._died() from error
+
+    def _read(self) -> bytes:
+        try:
+            return self.connection.recv_bytes()
         except (EOFError, OSError) as error:
             raise self._died() from error
-        assert len(said) == size, f"performer said {len(said)} bytes, expected {size}"
-        return said
 
     def _died(self) -> WorkerDied:
         self.close()
@@ -175,7 +192,7 @@ class PerformerProcess:
         )
 
 
-def open_workers(session: Session, weights: Path, *, seed: int) -> Pipeline:
+def open_workers(session: Session, weights: Path, *, seed: int, prefix: Prefix | None = None) -> Pipeline:
     """A conversation whose performer is a process of its own; `weights` is the file `session.model` was read from.
 
     Raises InputError when that file is missing or holds another model, WorkerDied when the process does not start.
@@ -184,21 +201,28 @@ def open_workers(session: Session, weights: Path, *, seed: int) -> Pipeline:
     same = all(name in used and torch.equal(tensor, used[name]) for name, tensor in stored.state_dict().items())
     if stored.config != session.model.config or not same:
         raise InputError(f"{weights}: not the model of this session; give the file that it was read from")
-    link = PerformerProcess(session.model, weights, steps=session.config.steps, max_units=session.config.max_units)
-    return Pipeline(session, link, seed=seed)
+    return Pipeline(session, PerformerProcess(session.model, weights, session.config), seed=seed, prefix=prefix)
 
 
-def _serve(connection: Connection, ring: Ring, weights: str, steps: int, max_units: int) -> None:
+def _serve(connection: Connection, ring: Ring, weights: str, config: SessionConfig) -> None:
     """The performer's process: units until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller decides
     torch.set_num_threads(1)
     model = load_model(Path(weights))
-    performer = Performer(model, Schedule(model, steps), max_units=max_units)
+    schedule = Schedule(model, config.steps)
+    performer = Performer(model, schedule, max_units=config.max_units, window=config.window)
     try:
         connection.send_bytes(b"")  # ready
         while True:
             looked_s = time.perf_counter()
             (unit,) = ORDER.unpack(connection.recv_bytes())
+            if unit == SAVE:
+                connection.send_bytes(save(performer.to_tensors()))
+                continue
+            if unit == RESTORE:
+                performer.restore(load(connection.recv_bytes()))
+                connection.send_bytes(b"")
+                continue
             slot = unit % SLOTS
             performer.receive(ring.slice_S[slot])
             began_s = time.perf_counter()

@@ -1,0 +1,144 @@
+"""What the bench of the live session plays: trained models and recorded media of a data folder, else random ones."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipelines.media import read_frames, read_wav
+from pipelines.stage import Rejected
+from tools.bench.overlap import Media
+from wanstreamer.clock import FRAMES_PER_UNIT
+from wanstreamer.errors import InputError
+from wanstreamer.model import DuplexModel, ModelConfig, save_model
+from wanstreamer.streaming.pipeline import Pipeline, open_pipeline
+from wanstreamer.streaming.session import Session, SessionConfig, load_session
+from wanstreamer.streaming.workers import PerformerProcess, open_workers
+from wanstreamer.vae import AudioVAE, AudioVAEConfig, VideoVAE, VideoVAEConfig
+
+RANDOM_UNITS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How it is served."""
+
+    workers: int = 1
+    threads: int = 1
+    steps: int | None = None  # of the solver; None: 4 where units overlap, else the session's
+    lag: int | None = None  # None: 1 with two workers, else what the model was trained at
+    live: bool = False  # a unit every 160 ms, not as fast as the machine goes
+
+    def __post_init__(self) -> None:
+        if self.threads < 1 or (self.steps is not None and self.steps < 1):
+            given = f"--threads {self.threads}" if self.threads < 1 else f"--steps {self.steps}"
+            raise InputError(f"{given}: expected 1 or more")
+        if self.workers == 2 and self.threads != 1:
+            raise InputError(f"--workers 2 --threads {self.threads}: each worker has one thread; leave --threads at 1")
+
+    @property
+    def self_lag(self) -> int | None:
+        return 1 if self.lag is None and self.workers == 2 else self.lag
+
+    @property
+    def solver_steps(self) -> int:
+        return self.steps or (4 if self.self_lag == 1 else SessionConfig.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    session: Session
+    media: list[Media]  # to be repeated
+    trained_at_self_lag: int | None  # None: random weights
+    recorded: bool  # the media are
+
+
+def prepare(data: Path, setting: Setting, config: SessionConfig) -> Conversation:
+    """Models at the setting's lag, whatever they were trained at: the times hold, what is said does not."""
+    session, trained = load(data, config)
+    trained_at = session.model.config.self_lag if trained else None
+    if setting.self_lag is not None:
+        session.model.config = replace(session.model.config, self_lag=setting.self_lag)
+    recorded = recorded_media(data, session)
+    media = recorded or random_media(session)
+    return Conversation(session=session, media=media, trained_at_self_lag=trained_at, recorded=bool(recorded))
+
+
+def load(data: Path, config: SessionConfig) -> tuple[Session, bool]:
+    """A session, and whether its weights are trained ones."""
+    if (data / "models" / "duplex" / "model.safetensors").is_file():
+        return load_session(data, config), True
+    torch.manual_seed(0)
+    audio_vae, video_vae = AudioVAE(AudioVAEConfig()), VideoVAE(VideoVAEConfig())
+    channels, height, width = video_vae.config.latent_shape
+    model = DuplexModel(
+        ModelConfig(
+            audio_channels=audio_vae.config.channels,
+            video_channels=channels,
+            video_height=height,
+            video_width=width,
+            vocab_size=512,
+        )
+    )
+    return Session(model, audio_vae, video_vae, config=config), False
+
+
+def recorded_media(data: Path, session: Session) -> list[Media]:
+    """Units of the first recorded participant that fits the codecs."""
+    for video in sorted((data / "tracks").glob("*/*.mp4")):
+        try:
+            frames_THWC = read_frames(video)
+            samples_T, rate_hz = read_wav(video.with_suffix(".wav"))
+        except Rejected:
+            continue
+        fits = frames_THWC.shape[1:] == session.frame_shape[1:] and rate_hz == session.audio_vae.config.rate_hz
+        units = min(len(frames_THWC) // FRAMES_PER_UNIT, len(samples_T) // session.num_samples)
+        if fits and units:
+            frames = frames_THWC[: units * FRAMES_PER_UNIT].reshape(units, *session.frame_shape)
+            samples = samples_T[: units * session.num_samples].reshape(units, session.num_samples)
+            return list(zip(frames, samples, strict=True))
+    return []
+
+
+def random_media(session: Session) -> list[Media]:
+    generator = np.random.default_rng(0)
+    return [
+        (
+            generator.integers(0, 256, session.frame_shape, dtype=np.uint8),
+            generator.normal(0, 0.1, session.num_samples).astype(np.float32),
+        )
+        for _ in range(RANDOM_UNITS)
+    ]
+
+
+@contextmanager
+def opened(session: Session, workers: int) -> Iterator[Pipeline]:
+    """A new pipeline with its performer in this process or in its own."""
+    with ExitStack() as held:
+        if workers == 1:
+            yield held.enter_context(open_pipeline(session, seed=0))
+            return
+        weights = Path(held.enter_context(tempfile.TemporaryDirectory())) / "model.safetensors"
+        save_model(session.model, weights)
+        yield held.enter_context(open_workers(session, weights, seed=0))
+
+
+def handed_bytes(pipeline: Pipeline) -> int | None:
+    """What a unit's hand-over moves between two processes."""
+    link = pipeline.link
+    return link.ring.slice_bytes + link.ring.latent_bytes if isinstance(link, PerformerProcess) else None
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """torch's threads in this process, for the while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

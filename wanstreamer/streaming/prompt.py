@@ -1,0 +1,76 @@
+"""What the agent is told, and what it is to look and sound like -> the prefix that a conversation starts with.
+
+    prefix = read_prompt(session, text="You are a patient teacher.", image=face, voice=samples)
+    state = session.start(seed=0, prefix=prefix)                # or open_pipeline, open_workers
+
+It stays for the whole conversation, whatever the window. No model has been trained with prompts yet: see `Prefix`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS
+from wanstreamer.errors import InputError
+from wanstreamer.model import Prefix
+from wanstreamer.sequence import FIRST_WORD
+from wanstreamer.streaming.session import Session, first_word, to_video
+
+
+@torch.inference_mode()
+def read_prompt(
+    session: Session,
+    *,
+    text: str | Sequence[int] = "",
+    image: NDArray[np.uint8] | None = None,
+    voice: NDArray[np.float32] | None = None,
+) -> Prefix | None:
+    """None where nothing is given.
+
+    Args:
+        text: Words, or their ids in the model's vocabulary.
+        image: (H, W, 3) RGB, of the size of the session's frames: stands still for a unit.
+        voice: Samples in [-1, 1] at the session's rate, whole units of them.
+
+    Raises:
+        InputError: Media of a wrong shape or type, words without a tokenizer, ids that are no words.
+    """
+    ids = _ids(session, text)
+    image_BCHW = voice_BKNC = None
+    if image is not None:
+        _check("image", image, image.shape == session.frame_shape[1:], np.uint8, list(session.frame_shape[1:]))
+        frames = np.repeat(image[None], FRAMES_PER_UNIT, axis=0)
+        video_BKCHW, _ = session.video_vae.encode(to_video(frames), None)
+        image_BCHW = video_BKCHW[:, 0]
+    if voice is not None:
+        whole = voice.ndim == 1 and len(voice) > 0 and len(voice) % session.num_samples == 0
+        _check("voice", voice, whole, np.float32, f"a multiple of {session.num_samples} samples ({UNIT_MS} ms)")
+        audio_BTC, _ = session.audio_vae.encode(torch.from_numpy(voice)[None], None)
+        voice_BKNC = audio_BTC.unflatten(1, (len(voice) // session.num_samples, -1))
+    if not ids and image_BCHW is None and voice_BKNC is None:
+        return None
+    return Prefix(image_BCHW, voice_BKNC, torch.tensor([ids]) if ids else None)
+
+
+def _ids(session: Session, text: str | Sequence[int]) -> list[int]:
+    if isinstance(text, str):
+        if not text:
+            return []
+        if session.tokenizer is None:
+            raise InputError("prompt: words, but the session has no tokenizer; give it one, or give ids")
+        text = [i + first_word(session.tokenizer) for i in session.tokenizer.encode(text, add_special_tokens=False).ids]
+    vocab_size = session.model.config.vocab_size
+    odd = [i for i in text if not FIRST_WORD <= i < vocab_size]
+    if odd:
+        raise InputError(f"prompt: text id {odd[0]}, expected words: {FIRST_WORD} to {vocab_size - 1}")
+    return list(text)
+
+
+def _check(name: str, array: NDArray[np.generic], fits: bool, dtype: type[np.generic], expected: object) -> None:
+    if not fits or array.dtype != dtype:
+        raise InputError(
+            f"prompt: {name} is {array.dtype} {list(array.shape)}, expected {np.dtype(dtype)} {expected}; resize, "
+            "resample or cut it first"
+        )

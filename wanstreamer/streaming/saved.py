@@ -1,0 +1,145 @@
+"""A live conversation <-> one safetensors file, written whole or not at all; it goes on as if nothing had been.
+
+    save_conversation(path, session, state)            # a Session's
+    state = restore_conversation(path, session)
+
+    save_pipeline(path, pipeline)                      # a Pipeline's, its performer in this process or in its own
+    pipeline = restore_pipeline(path, session)
+    pipeline = restore_workers(path, session, weights)
+
+At any boundary: between two calls. A new process that restores it, with the same models, settings and number of torch
+threads on the same kind of machine, says bitwise what the old one would have said. Steps and temperature are the
+session's, not the file's.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wanstreamer.checkpoint import load_tensors, save_tensors
+from wanstreamer.errors import InputError
+from wanstreamer.streaming.performer import STREAMS, Latents
+from wanstreamer.streaming.pipeline import Open, Performed, Pipeline, open_pipeline
+from wanstreamer.streaming.session import Session
+from wanstreamer.streaming.state import StreamState, named, part, state_from_tensors, state_to_tensors
+from wanstreamer.streaming.workers import open_workers
+
+FORMAT = "wanstreamer-conversation-1"
+
+
+def save_conversation(path: Path, session: Session, state: StreamState) -> None:
+    save_tensors(path, state_to_tensors(state), _meta(session) | {"of": "session"})
+
+
+def restore_conversation(path: Path, session: Session) -> StreamState:
+    """Raises InputError for a file that is none, or of other models, codecs or another window."""
+    tensors, _ = _load(path, session, "session")
+    return _state(path, session, tensors, delay=0)
+
+
+def save_pipeline(path: Path, pipeline: Pipeline) -> None:
+    """Waits until the performer is done with what is open; these units are in the file and stay open here.
+
+    Raises RuntimeError when the performer is gone.
+    """
+    pipeline.settle()
+    tensors = named("thinker", state_to_tensors(pipeline.state))
+    tensors |= named("performer", pipeline.link.to_tensors())
+    tensors |= named("arrived", _latents_to_tensors([performed.latents for performed in pipeline.arrived]))
+    tensors |= named("returned", _latents_to_tensors(list(pipeline.returned)))
+    ends_s = [performed.ended_s - performed.began_s for performed in pipeline.arrived]
+    meta = _meta(pipeline.session) | {
+        "of": "pipeline",
+        "open": [asdict(open_) | {"perform_s": ended_s} for open_, ended_s in zip(pipeline.open, ends_s, strict=True)],
+    }
+    save_tensors(path, tensors, meta)
+
+
+def restore_pipeline(path: Path, session: Session) -> Pipeline:
+    """Thinker and performer in this process. Raises InputError as `restore_conversation`."""
+    return _restore(path, session, lambda: open_pipeline(session, seed=0))
+
+
+def restore_workers(path: Path, session: Session, weights: Path) -> Pipeline:
+    """The performer in a process of its own; `weights` as in `open_workers`, and it raises as that does, too."""
+    return _restore(path, session, lambda: open_workers(session, weights, seed=0))
+
+
+def _restore(path: Path, session: Session, open_new: Callable[[], Pipeline]) -> Pipeline:
+    tensors, meta = _load(path, session, "pipeline")
+    state = _state(path, session, part(tensors, "thinker"), delay=session.model.config.self_lag)
+    pipeline = open_new()
+    try:
+        pipeline.link.restore(part(tensors, "performer"))
+    except BaseException:
+        pipeline.close()
+        raise
+    pipeline.state = state
+    pipeline.returned = deque(_latents_from_tensors(part(tensors, "returned")))
+    for open_, latents in zip(meta["open"], _latents_from_tensors(part(tensors, "arrived")), strict=True):
+        performed_s = open_.pop("perform_s")
+        pipeline.open.append(Open(**open_))
+        pipeline.arrived.append(Performed(latents=latents, began_s=0.0, ended_s=performed_s, handover_us=0.0))
+    return pipeline
+
+
+def _meta(session: Session) -> dict[str, Any]:
+    window = session.config.window
+    return {"format": FORMAT, "identity": session.identity, "window": None if window is None else asdict(window)}
+
+
+def _load(path: Path, session: Session, of: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; save a conversation first, or pass another path")
+    tensors, meta = load_tensors(path)
+    if meta.get("format") != FORMAT:
+        raise InputError(f"{path}: format {meta.get('format')!r}, expected {FORMAT!r}; save the conversation again")
+    if meta["of"] != of:
+        raise InputError(f"{path}: saved from a {meta['of']}, expected one of a {of}; restore it as what it was")
+    expected = _meta(session)
+    for name, sha256 in expected["identity"].items():
+        found = meta["identity"][name]
+        if found != sha256:
+            raise InputError(
+                f"{path}: a conversation with another {name} (sha256 {found[:12]}, here {sha256[:12]}); load the one "
+                "it was saved with"
+            )
+    if meta["window"] != expected["window"]:
+        raise InputError(
+            f"{path}: saved with {_policy(meta['window'])}, this session has {_policy(expected['window'])}; give the "
+            "session window_units and sink_units as it was saved with"
+        )
+    return tensors, meta
+
+
+def _policy(window: dict[str, int] | None) -> str:
+    return (
+        "full history" if window is None else f"a window of {window['units']} units and {window['sink_units']} of sink"
+    )
+
+
+def _state(path: Path, session: Session, tensors: dict[str, Tensor], *, delay: int) -> StreamState:
+    config, unit = session.config, int(tensors["unit"])
+    if config.window is None and unit > config.max_units:
+        raise InputError(
+            f"{path}: a history of {unit} units, this session has room for {config.max_units}; give it a larger "
+            "max_units"
+        )
+    return state_from_tensors(session.model, tensors, max_units=config.max_units, window=config.window, delay=delay)
+
+
+def _latents_to_tensors(latents: list[Latents]) -> dict[str, Tensor]:
+    """Copies, stacked; of none nothing."""
+    columns = zip(*latents, strict=True)
+    return {stream: torch.stack(column) for stream, column in zip(STREAMS, columns, strict=False)}
+
+
+def _latents_from_tensors(tensors: dict[str, Tensor]) -> list[Latents]:
+    if not tensors:
+        return []
+    return [(audio.clone(), video.clone()) for audio, video in zip(tensors["audio"], tensors["video"], strict=True)]
