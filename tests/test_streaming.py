@@ -34,7 +34,7 @@ class Recorded:
 
 def generate(model: DuplexModel, user: Batch, monkeypatch: pytest.MonkeyPatch, units: int = UNITS) -> Recorded:
     """The streaming loop on user latents, with every performer pass recorded."""
-    state, schedule = new_state(model, max_units=units, seed=4), Schedule(model, STEPS)
+    state, schedule = new_state(model, max_units=units, seeds=[4]), Schedule(model, STEPS)
     seen: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     denoise = model.denoise
 
@@ -50,15 +50,15 @@ def generate(model: DuplexModel, user: Batch, monkeypatch: pytest.MonkeyPatch, u
     )
     logits = []
     for unit in range(units):
-        heard = user.user_audio_BKNC[0, unit] if user.user_audio_known_BK[0, unit] else None
-        watched = user.user_video_BKCHW[0, unit] if user.user_video_known_BK[0, unit] else None
-        words = user.user_text_BKS[0, unit].tolist() if user.user_text_known_BK[0, unit] else None
+        heard = user.user_audio_BKNC[:, unit] if user.user_audio_known_BK[0, unit] else None
+        watched = user.user_video_BKCHW[:, unit] if user.user_video_known_BK[0, unit] else None
+        words = user.user_text_BKS[:, unit].tolist() if user.user_text_known_BK[0, unit] else None
         tokens, unit_logits = think(model, state, heard, watched, words, temperature=1.0)
-        audio_NC, video_CHW = perform(model, state, schedule)
-        commit(model, state, audio_NC, video_CHW)
-        agent.agent_text_BKS[0, unit] = torch.tensor(tokens)
-        agent.agent_audio_BKNC[0, unit], agent.agent_video_BKCHW[0, unit] = audio_NC, video_CHW
-        logits.append(unit_logits)
+        audio_BNC, video_BCHW = perform(model, state, schedule)
+        commit(model, state, audio_BNC, video_BCHW)
+        agent.agent_text_BKS[:, unit] = torch.tensor(tokens)
+        agent.agent_audio_BKNC[:, unit], agent.agent_video_BKCHW[:, unit] = audio_BNC, video_BCHW
+        logits.append(unit_logits[0])
     return Recorded(agent, torch.stack(logits), [seen[step::STEPS] for step in range(STEPS)], state)
 
 
@@ -116,8 +116,8 @@ def test_cache_holds_the_clean_history_and_nothing_of_the_solver(config, monkeyp
 
 def test_denoising_leaves_the_valid_part_of_the_cache_untouched() -> None:
     model, batch = random_model(), user_batch()
-    state, schedule = new_state(model, max_units=2, seed=0), Schedule(model, STEPS)
-    think(model, state, batch.user_audio_BKNC[0, 0], None, None, temperature=0)
+    state, schedule = new_state(model, max_units=2, seeds=[0]), Schedule(model, STEPS)
+    think(model, state, batch.user_audio_BKNC[:, 0], None, None, temperature=0)
     length, before = state.cache.length, state.cache.key_LBHND.clone()
     perform(model, state, schedule)
     assert state.cache.length == length

@@ -1,9 +1,12 @@
-"""What one live conversation carries from unit to unit, and the same as named tensors that can be stored or sent.
+"""What a live conversation carries from unit to unit, and the same as named tensors that can be stored or sent.
 
 Everything that decides the next unit is here: history cache, encoder and codec states, the agent's last latents and the
 random generator. Continuing from stored tensors gives exactly what continuing in memory gives.
+
+B conversations side by side share a state: they are at the same unit, and each has a generator of its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -27,26 +30,30 @@ class StreamState:
     seeing: State | None
     past: Past  # the agent's last clean latents and their mean so far
     codecs: dict[str, dict[str, Tensor] | None]  # by name in CODECS; None: start of stream
-    generator: torch.Generator  # of sampled text and flow noise
+    generators: list[torch.Generator]  # of sampled text and flow noise, one per conversation
 
 
-def new_state(model: DuplexModel, *, max_units: int, seed: int) -> StreamState:
-    """The start of a conversation; memory for `max_units` of history is reserved now."""
+def new_state(model: DuplexModel, *, max_units: int, seeds: Sequence[int]) -> StreamState:
+    """The start of as many conversations as there are seeds; memory for `max_units` of history is reserved now.
+
+    What a conversation becomes depends on its own seed and user alone.
+    """
     return StreamState(
         unit=0,
-        cache=model.new_cache(1, max_units),
+        cache=model.new_cache(len(seeds), max_units),
         hearing=None,
         seeing=None,
-        past=new_past(model.config),
+        past=new_past(model.config, len(seeds)),
         codecs=dict.fromkeys(CODECS),
-        generator=torch.Generator().manual_seed(seed),
+        generators=[torch.Generator().manual_seed(seed) for seed in seeds],
     )
 
 
-def new_past(config: ModelConfig) -> Past:
+def new_past(config: ModelConfig, batch_size: int = 1) -> Past:
     """Of the first unit: there is none."""
-    absent_BK = torch.zeros(1, 1, dtype=torch.bool)
-    audio_BKC, video_BKCHW = torch.zeros(1, 1, config.audio_channels), torch.zeros(1, 1, *config.video_shape)
+    absent_BK = torch.zeros(batch_size, 1, dtype=torch.bool)
+    audio_BKC = torch.zeros(batch_size, 1, config.audio_channels)
+    video_BKCHW = torch.zeros(batch_size, 1, *config.video_shape)
     return Past(audio_BKC, audio_BKC, absent_BK, video_BKCHW, video_BKCHW, absent_BK)
 
 
@@ -76,7 +83,7 @@ def state_to_tensors(state: StreamState) -> dict[str, Tensor]:
     used = state.cache.length
     tensors = {
         "unit": torch.tensor(state.unit),
-        "generator": state.generator.get_state(),
+        "generators": torch.stack([generator.get_state() for generator in state.generators]),
         "cache.keys": state.cache.key_LBHND[:, :, :, :used].clone(),
         "cache.values": state.cache.value_LBHND[:, :, :, :used].clone(),
     }
@@ -90,9 +97,10 @@ def state_to_tensors(state: StreamState) -> dict[str, Tensor]:
 
 def state_from_tensors(model: DuplexModel, tensors: dict[str, Tensor], *, max_units: int) -> StreamState:
     """The inverse of `state_to_tensors`, for the same model. Raises ValueError when the history exceeds `max_units`."""
-    state = new_state(model, max_units=max_units, seed=0)
+    state = new_state(model, max_units=max_units, seeds=[0] * len(tensors["generators"]))
     state.unit = int(tensors["unit"])
-    state.generator.set_state(tensors["generator"])
+    for generator, held in zip(state.generators, tensors["generators"], strict=True):
+        generator.set_state(held)
     if state.unit > max_units:
         raise ValueError(f"stored history of {state.unit} units does not fit into {max_units}")
     used = state.unit * model.layout.num_clean
