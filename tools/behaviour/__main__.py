@@ -4,7 +4,9 @@ import argparse
 import contextlib
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -13,6 +15,8 @@ from tools.behaviour.figures import figures_of_looks, figures_of_timing
 from tools.behaviour.run import BehaviourParams, run
 from tools.behaviour.table import table
 
+WIDTH = 160  # of the table where there is no terminal
+ORDER = ("truth", "model", "shuffled user", "ignoring", "cascade", "copy", "silence")
 TITLES = {
     "recorded": "Agents that hear and see a recorded user",
     "simulated": "Agents in conversation with users who react",
@@ -35,21 +39,21 @@ def main() -> None:
     show(metrics)
 
 
-def show(metrics: dict) -> None:
+def show(metrics: Mapping[str, Any]) -> None:
     """Print a table per part."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
     if "skipped" in metrics:
         console.print(f"behaviour: {metrics['skipped']}")
     for part, title in TITLES.items():
         if part not in metrics:
             continue
-        agents = metrics[part]["agents"]
-        seconds = sorted({int(name.split("_")[1][:-1]) for name in agents["model"] if name.startswith("identity_")})
+        found = metrics[part]
+        seconds = sorted({int(name.split("_")[1][:-1]) for name in found["agents"]["model"] if "identity" in name})
         figures = {**figures_of_timing(0), **figures_of_looks(seconds)}
-        counted = ", ".join(
-            f"{metrics[part][name]} {name}" for name in ("conversations", "sessions") if name in metrics[part]
-        )
-        console.print(table(f"{title}: {counted}", figures, agents))
+        counted = ", ".join(f"{found[name]} {name}" for name in ("conversations", "sessions") if name in found)
+        console.print(table(f"{title}: {counted}", figures, found["agents"], order=ORDER, with_interval="model"))
 
 
 if __name__ == "__main__":

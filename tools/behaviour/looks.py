@@ -1,8 +1,10 @@
 """One conversation's frames and sound of the agent -> how its mouth follows its voice, and whether it stays itself.
 
-The mouth is looked for where a head-and-shoulders picture has it: in a band of the lower face. An open mouth brings
-lips, teeth and a dark inside, hence steps of brightness from row to row; a head that moves only shifts those that are
-there. Against the level of the voice this correlates .76 to .94 on the tracks of the sample.
+The mouth is looked for where a head-and-shoulders picture has it. How wide it is open is not measured by a rule: lips
+and teeth are a few blurred pixels of another colour in everybody. Instead a ridge regression, fitted on three quarters
+of the conversation, reads the level of the voice off these pixels in the fourth, and what is told is the correlation of
+what was read with what was heard. On tracks of the sample it is .88, and .83 after the codecs; with the sound of
+another time about 0.
 """
 
 from collections.abc import Sequence
@@ -14,7 +16,10 @@ from tools.behaviour.activity import QUIET_DB, level_db, sounding_spans
 from tools.behaviour.timing import Observed
 from wanstreamer.clock import FRAME_MS, FRAME_RATE_HZ
 
-MOUTH = (0.66, 0.88, 0.3, 0.7)  # top, bottom, left, right, in shares of the picture
+MOUTH = (0.66, 0.86, 0.36, 0.64)  # top, bottom, left, right, in shares of the picture
+FOLDS = 4
+RIDGE = 0.1  # of the pixels' mean variance
+MIN_FRAMES = 100  # 4 s: fewer cannot fit that many pixels
 MAX_LAG_FRAMES = 8  # 320 ms
 LOUDEST_DB = 0.0
 REFERENCE_S = 3  # whose face it is: at the conversation's start
@@ -74,25 +79,47 @@ def mouth_follows_voice(
 ) -> tuple[float, float] | None:
     """(correlation, lag in ms) where mouth and voice agree best; None where one of them does not change."""
     count = min(len(frames_THWC), len(samples_T) * FRAME_RATE_HZ // rate_hz)
+    if count < MIN_FRAMES:
+        return None
     level = np.clip(level_db(samples_T, rate_hz, FRAME_MS)[:count], QUIET_DB, LOUDEST_DB)
-    mouth = mouth_opening(frames_THWC[:count])
-    if count <= 2 * MAX_LAG_FRAMES or level.std() == 0 or mouth.std() == 0:
+    lags = sorted(range(-MAX_LAG_FRAMES, MAX_LAG_FRAMES + 1), key=abs)  # of equal ones the least
+    level_TL = np.stack([np.roll(level, lag) for lag in lags], axis=1)  # what is heard that much before a frame
+    read_TL = read_off(mouth_pixels(frames_THWC[:count]), level_TL)
+    if level.std() == 0 or read_TL is None:
         return None
     middle = slice(MAX_LAG_FRAMES, count - MAX_LAG_FRAMES)
     agreed = [
-        (correlation(np.roll(mouth, -lag)[middle], level[middle]), -abs(lag), lag)
-        for lag in range(-MAX_LAG_FRAMES, MAX_LAG_FRAMES + 1)
+        correlation(read_T[middle], level_T[middle]) for read_T, level_T in zip(read_TL.T, level_TL.T, strict=True)
     ]
-    best, _, lag = max(agreed)
-    return best, float(lag * FRAME_MS)
+    best = int(np.nanargmax(agreed))
+    return agreed[best], float(lags[best] * FRAME_MS)
 
 
-def mouth_opening(frames_THWC: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """How strongly brightness changes from row to row about the mouth, per frame."""
+def read_off(pixels_TP: NDArray[np.float64], level_TL: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Levels (T, L) as ridge regressions on the other folds tell them from the pixels; None where these never change.
+
+    Folds are stretches of time, so that neighbouring frames do not tell each other.
+    """
+    if not pixels_TP.std(axis=0).any():
+        return None
+    read_TL = np.zeros_like(level_TL)
+    for fold in np.array_split(np.arange(len(pixels_TP)), FOLDS):
+        rest = np.delete(np.arange(len(pixels_TP)), fold)
+        mean_P = pixels_TP[rest].mean(axis=0)
+        centred_TP = pixels_TP[rest] - mean_P
+        covariance_PP = centred_TP.T @ centred_TP / len(rest)
+        covariance_PP += (RIDGE * np.trace(covariance_PP) / len(mean_P) + 1e-9) * np.eye(len(mean_P))
+        agreement_PL = centred_TP.T @ (level_TL[rest] - level_TL[rest].mean(axis=0)) / len(rest)
+        read_TL[fold] = (pixels_TP[fold] - mean_P) @ np.linalg.solve(covariance_PP, agreement_PL)
+    return read_TL
+
+
+def mouth_pixels(frames_THWC: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Brightness about the mouth, (T, pixels)."""
     height, width = frames_THWC.shape[1:3]
     top, bottom, left, right = MOUTH
     region = frames_THWC[:, int(top * height) : int(bottom * height), int(left * width) : int(right * width)]
-    return np.abs(np.diff(region.mean(axis=-1), axis=1)).mean(axis=(1, 2))
+    return region.mean(axis=-1).reshape(len(frames_THWC), -1)
 
 
 def loudness_db(samples_T: NDArray[np.float32], rate_hz: int) -> float | None:

@@ -100,7 +100,7 @@ def state_from_tensors(model: DuplexModel, tensors: dict[str, Tensor], *, max_un
     state = new_state(model, max_units=max_units, seeds=[0] * len(tensors["generators"]))
     state.unit = int(tensors["unit"])
     for generator, held in zip(state.generators, tensors["generators"], strict=True):
-        generator.set_state(held)
+        generator.set_state(held.clone())  # not a view into all of them
     if state.unit > max_units:
         raise ValueError(f"stored history of {state.unit} units does not fit into {max_units}")
     used = state.unit * model.layout.num_clean
