@@ -89,7 +89,7 @@ def test_the_stage_judges_every_agent_and_repeats_byte_for_byte(data: Path, caps
     assert agents["silence"]["answered"]["value"] == 0 and agents["silence"]["sounding"]["value"] == 0
     assert agents["cascade"]["answered"]["value"] > 0
     assert abs(agents["ignoring"]["offset_median_ms"]["value"] - truth["offset_median_ms"]["value"]) < 150
-    assert truth["identity_4s"]["value"] > 0.99 and agents["model"]["identity_4s"]["n"] == 1
+    assert truth["identity_4s"]["value"] > 0.85 and agents["model"]["identity_4s"]["n"] == 1
     show(json.loads(made[0]))
     assert "response onset" in capsys.readouterr().out
 
