@@ -103,17 +103,19 @@ MHM = Prompt("backchannel", 8000, 8300)
 
 
 @pytest.mark.parametrize(
-    ("agent", "stopped"),
+    ("agent", "stopped", "gave_up"),
     [
-        ([(5000, 12_000)], [0]),
-        ([(5000, 8200)], [1]),
-        ([(5000, 8200), (9400, 12_000)], [0]),  # paused, as speakers do, and went on
-        ([(5000, 8200), (9800, 12_000)], [1]),
-        ([(9000, 9500)], []),
+        ([(5000, 12_000)], [0], [0]),
+        ([(5000, 8200)], [1], [1]),
+        ([(5000, 8200), (8600, 12_000)], [0], [0]),  # a short silence is none
+        ([(5000, 8200), (9400, 12_000)], [1], [0]),  # went on after a pause, as speakers do, or began anew
+        ([(5000, 8200), (9800, 12_000)], [1], [1]),
+        ([(9000, 9500)], [], []),
     ],
 )
-def test_a_backchannel_should_not_stop_anybody(agent: Spans, stopped: list[float]) -> None:
+def test_a_backchannel_should_not_stop_anybody(agent: Spans, stopped: list[float], gave_up: list[float]) -> None:
     assert rows(agent, "stopped_by_backchannel", [(7950, 8350)], MHM) == stopped
+    assert rows(agent, "gave_up_at_backchannel", [(7950, 8350)], MHM) == gave_up
 
 
 PAUSE = Prompt("pause", 3000, 3900)
@@ -125,6 +127,8 @@ PAUSE = Prompt("pause", 3000, 3900)
         ([], [0]),
         ([(3500, 6000)], [1]),
         ([(3200, 3500)], [0]),  # a backchannel
+        ([(3500, 3840)], [1]),  # a turn that breaks off in the unit in which the user goes on
+        ([(3500, 4300)], [1]),  # or a little later
         ([(3950, 6000)], [0]),  # not in the pause
         ([(2000, 6000)], []),  # it spoke already
     ],

@@ -106,7 +106,10 @@ def figures_of_timing(latency_ms: int) -> dict[str, Figure]:
         ),
         "stopped": Figure(title=f"- stopped within {STOP_UNITS} units", key="stopped", reduce=mean, best="high"),
         "stopped_by_backchannel": Figure(
-            title="stopped by a backchannel", key="stopped_by_backchannel", reduce=mean, best="low"
+            title="fell silent at a backchannel", key="stopped_by_backchannel", reduce=mean, best="low"
+        ),
+        "gave_up_at_backchannel": Figure(
+            title="- and gave up its turn", key="gave_up_at_backchannel", reduce=mean, best="low"
         ),
         "cut_into_pause": Figure(title="cut into a pause", key="cut_into_pause", reduce=mean, best="low"),
         "backchannels_per_min": Figure(

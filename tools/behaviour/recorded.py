@@ -28,7 +28,7 @@ from pipelines.npy_tar import find_member
 from pipelines.rendering import session_text
 from pipelines.tables import read_rows
 from tools.behaviour.activity import sounding_spans
-from tools.behaviour.agents import Agent, History, UserUnit
+from tools.behaviour.agents import Agent, History, Replay, UserUnit
 from tools.behaviour.looks import observe_looks
 from tools.behaviour.play import Played, play
 from tools.behaviour.timing import Conversation, Observed, observe
@@ -175,6 +175,11 @@ class Recording:
     agent: tuple[Tensor, Tensor]
     text_BKS: NDArray[np.int32]  # the agents' words in the units of history
 
+    @property
+    def session_units(self) -> int:
+        """Of the longest session, without repetition."""
+        return min(self.num_units, max(view.num_units for view in self.views))
+
     def users(self, session: Session) -> RecordedUsers:
         return RecordedUsers(
             self.user_samples_BT, self.user, self.agent, self.text_BKS, unit_samples=session.num_samples
@@ -267,17 +272,17 @@ def run_recorded(
     session: Session,
     agent: Agent,
     *,
+    num_units: int,
     seconds: Sequence[int],
-    is_truth: bool,
     advance: Callable[[], object],
 ) -> tuple[dict[str, list[Observed]], Played]:
-    """One agent against all recorded users: session -> observations of its conversations."""
+    """One agent against all recorded users for `num_units`: session -> observations of its conversations."""
     rate_hz = session.audio_vae.config.rate_hz
-    played = play(recording.users(session), agent, recording.num_units, advance)
+    played = play(recording.users(session), agent, num_units, advance)
     start_ms = recording.text_BKS.shape[1] * UNIT_MS
     found: dict[str, list[Observed]] = defaultdict(list)
     for place, view in enumerate(recording.views):
-        end_ms = min(view.num_units, recording.num_units) * UNIT_MS
+        end_ms = min(view.num_units, num_units) * UNIT_MS
         samples = played.agent_BT[place]
         conversation = Conversation(
             start_ms=start_ms,
@@ -289,7 +294,7 @@ def run_recorded(
         observed = observe(conversation)
         if played.frames_BTHWC is not None and place < len(played.frames_BTHWC):
             frames = played.frames_BTHWC[place]
-            if is_truth:  # a recording that begins again is not what it was like at 60 s
+            if isinstance(agent, Replay):  # a recording that begins again is not what it was like later
                 frames, samples = frames[: end_ms // FRAME_MS], samples[: end_ms * rate_hz // 1000]
             observed |= observe_looks(frames, samples, rate_hz, start_ms=start_ms, seconds=seconds)
         found[view.session_id].append(observed)

@@ -39,8 +39,8 @@ class BehaviourParams:
     """How long who talks to whom; nothing here changes the model."""
 
     seconds: int = 64  # of every conversation: 60 s of free running after the history
-    conversations: int = 12  # with recorded users, at most; the sample's test split has about twice as many
-    users: int = 12  # who react
+    conversations: int = 10  # with recorded users, at most; the sample's test split has about twice as many
+    users: int = 10  # who react
     given_units: int = (
         24  # true history at the start of a recorded conversation: 3.8 s, so that there is a face and a voice
     )
@@ -108,10 +108,12 @@ def play_recorded(
     agents = truth | agents_of(session, bank, params, order=strangers(recording.views), onsets_ms=onsets_ms)
     found: Found = {}
     played: dict[str, Played] = {}
-    with progress(len(agents) * recording.num_units, "recorded users") as advance:
+    # Only the model's drift is asked for longer than there is a recording.
+    num_units = {name: recording.num_units if name == MODEL else recording.session_units for name in agents}
+    with progress(sum(num_units.values()), "recorded users") as advance:
         for name, make in agents.items():
             found[name], played[name] = run_recorded(
-                recording, session, make(), seconds=params.at_seconds, is_truth=name == TRUTH, advance=advance
+                recording, session, make(), num_units=num_units[name], seconds=params.at_seconds, advance=advance
             )
     return found, played
 

@@ -34,14 +34,15 @@ EARLY_MS = 1000  # an answer may begin so long before the turn ends: the longest
 STOP_UNITS = 4
 MIN_PAUSE_MS = 2 * UNIT_MS  # shorter ones no agent that hears whole units can have cut into
 AT_ONCE_MS = 200  # "was speaking when ...": sounded in so many ms before
+BREAK_MS = 40  # before the unit in which the user goes on: a sound that ends there was cut at the unit's border
 NEAREST_MS = 3000  # a backchannel further from every end of a phrase counts as that far
 
 # Name -> rows, one per thing observed: 0 or 1, ms, or (part, whole) of a share. See `observe`.
 Observed = dict[str, NDArray[np.float64]]
 KEYS = {
     "answered": 1, "takeover": 1, "offset_ms": 1, "stop_ms": 1, "stopped": 1, "stopped_by_backchannel": 1,
-    "cut_into_pause": 1, "backchannels": 2, "backchannel_ms": 1, "talking_over": 2, "sound_where_silent": 2,
-    "sounding": 2, "initiated": 1, "initiation_ms": 1,
+    "gave_up_at_backchannel": 1, "cut_into_pause": 1, "backchannels": 2, "backchannel_ms": 1, "talking_over": 2,
+    "sound_where_silent": 2, "sounding": 2, "initiated": 1, "initiation_ms": 1,
 }  # fmt: skip
 
 
@@ -74,7 +75,9 @@ def observe(conversation: Conversation) -> Observed:
         offset_ms                of these: onset minus turn end; negative is overlap (floor transfer offset)
         stop_ms, stopped         interruption while the agent was speaking: how long it spoke on; whether at most
                                  STOP_UNITS
-        stopped_by_backchannel   backchannel of the user while the agent was speaking: whether it fell silent as soon
+        stopped_by_backchannel   backchannel of the user while the agent was speaking: whether it fell silent as soon,
+                                 be it for a pause, as whoever goes on after "mhm" may well make one: see the truth's
+        gave_up_at_backchannel   the same: whether that was the end of its turn
         cut_into_pause           pause of the user in which the agent was silent: whether it begins to say more than a
                                  backchannel there
         backchannels             (count, minutes of user turns)
@@ -89,7 +92,7 @@ def observe(conversation: Conversation) -> Observed:
     turns = user_turns(conversation, heard)
     ipus = merge_spans(conversation.agent, IPU_GAP_MS)
     spoken = utterances(conversation.agent, heard)
-    mhms = agent_backchannels(ipus, turns)
+    mhms = agent_backchannels(ipus, turns, heard)
     rows = (
         _answers(conversation, heard, ipus, spoken)
         | _stops(conversation, spoken)
@@ -120,16 +123,23 @@ def _answers(
 def _stops(conversation: Conversation, spoken: Sequence[Span]) -> dict[str, list[float]]:
     limit_ms = STOP_UNITS * UNIT_MS
     spoke_on_ms: dict[Kind, list[float]] = {"interruption": [], "backchannel": []}
+    gave_up = []
+    bursts = merge_spans(conversation.agent, SHORT_SILENCE_MS)
     for kind, found in spoke_on_ms.items():
         for prompt in conversation.of(kind):
             at_ms = _unit_start(prompt.start_ms)
-            if _sounds_before(at_ms, conversation.agent) and prompt.start_ms + limit_ms <= conversation.end_ms:
-                found.append(max(0.0, float(_utterance_at(at_ms - 1, spoken).end_ms - prompt.start_ms)))
+            if not _sounds_before(at_ms, conversation.agent) or prompt.start_ms + limit_ms > conversation.end_ms:
+                continue
+            found.append(max(0.0, float(_utterance_at(at_ms - 1, bursts).end_ms - prompt.start_ms)))
+            if kind == "backchannel":
+                turn_ms = _utterance_at(at_ms - 1, spoken).end_ms - prompt.start_ms
+                gave_up.append(float(turn_ms <= limit_ms))
     within = {kind: [float(ms <= limit_ms) for ms in found] for kind, found in spoke_on_ms.items()}
     return {
         "stop_ms": spoke_on_ms["interruption"],
         "stopped": within["interruption"],
         "stopped_by_backchannel": within["backchannel"],
+        "gave_up_at_backchannel": gave_up,
     }
 
 
@@ -217,10 +227,22 @@ def utterances(agent: Sequence[Span], heard: Sequence[Span]) -> list[Span]:
     return spoken
 
 
-def agent_backchannels(ipus: Sequence[Span], turns: Sequence[Span]) -> list[Span]:
-    """Clusters of IPUs at most BACKCHANNEL_MS long, with as much own silence around, that lie inside a user turn."""
+def agent_backchannels(ipus: Sequence[Span], turns: Sequence[Span], heard: Sequence[Span]) -> list[Span]:
+    """Clusters of IPUs at most BACKCHANNEL_MS long, with as much own silence around, that lie inside a user turn.
+
+    What begins while the user is silent and breaks off when the user goes on was meant to be more.
+    """
     clusters = merge_spans(ipus, BACKCHANNEL_MS - 1)
-    return [c for c in clusters if c.duration_ms <= BACKCHANNEL_MS and _within(c, turns)]
+    short = [c for c in clusters if c.duration_ms <= BACKCHANNEL_MS and _within(c, turns)]
+    return [c for c in short if not _broken_off(c, heard)]
+
+
+def _broken_off(span: Span, heard: Sequence[Span]) -> bool:
+    resumed = next((one for one in heard if one.start_ms > span.start_ms), None)
+    if resumed is None or any(one.start_ms <= span.start_ms < one.end_ms for one in heard):
+        return False
+    early_ms, late_ms = _unit_start(resumed.start_ms) - BREAK_MS, resumed.start_ms + STOP_UNITS * UNIT_MS
+    return early_ms <= span.end_ms <= late_ms
 
 
 def find_answer(prompt: Prompt, ipus: Sequence[Span], heard: Sequence[Span]) -> Span | None:
