@@ -1,6 +1,7 @@
 """The behaviour stage on a tiny corpus: prompts from tables, all agents, same bytes twice; and users who react."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from wanstreamer.errors import InputError
 from wanstreamer.streaming.session import load_session
 
 PARAMS = BehaviourParams(
-    seconds=10, conversations=4, users=2, given_units=4, watched=1, at_seconds=(4,), steps=2, bank_turns=4, resamples=20
+    seconds=10, conversations=4, users=0, given_units=4, watched=1, at_seconds=(4,), steps=2, bank_turns=4, resamples=20
 )
 
 
@@ -91,7 +92,8 @@ def test_the_stage_judges_every_agent_and_repeats_byte_for_byte(data: Path, caps
     assert abs(agents["ignoring"]["offset_median_ms"]["value"] - truth["offset_median_ms"]["value"]) < 150
     assert truth["identity_4s"]["value"] > 0.85 and agents["model"]["identity_4s"]["n"] == 1
     show(json.loads(made[0]))
-    assert "response onset" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "response onset" in said and "behaviour.users is 0" in said
 
 
 def test_without_held_out_people_it_says_so(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +103,7 @@ def test_without_held_out_people_it_says_so(data: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"users": 0}, "behaviour.users: 0"), ({"given_units": 75}, "given_units 75"), ({"watched": -1}, "0 or more")],
+    [({"users": -1}, "behaviour.users: -1"), ({"given_units": 75}, "given_units 75"), ({"watched": -1}, "0 or more")],
 )
 def test_wrong_params_are_named(changes: dict[str, int], said: str) -> None:
     with pytest.raises(InputError, match=said):
@@ -117,7 +119,7 @@ class Scripted:
         self.speaks_until = 0
         self.levels: list[float] = []
 
-    def step(self, agent_samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def step(self, agent_samples: np.ndarray, *, draw: bool = True) -> tuple[np.ndarray | None, np.ndarray]:
         self.levels.append(float(np.abs(agent_samples).max()))
         self.heard += self.levels[-1] > 0.01
         now_ms = self.unit * UNIT_MS
@@ -129,7 +131,7 @@ class Scripted:
         speaks = 4 <= self.unit < 11 or self.unit < self.speaks_until
         samples = 0.1 * np.sin(np.arange(2560) / 12) * speaks
         self.unit += 1
-        return np.full((4, 48, 64, 3), 90, np.uint8), samples.astype(np.float32)
+        return np.full((4, 48, 64, 3), 90, np.uint8) if draw else None, samples.astype(np.float32)
 
 
 def test_users_who_react_hear_the_unit_before() -> None:
@@ -147,7 +149,8 @@ def test_every_agent_talks_with_users_who_react() -> None:
     session = small_session(max_units=60)
     bank = [np.full(16_000 * 3, 0.1, np.float32)]
     params = BehaviourParams(seconds=9, users=2, watched=1, at_seconds=(4,), resamples=5)
-    found, _ = play_simulated(lambda: [Scripted() for _ in range(2)], session, bank, [300.0], params)
+    found, played = play_simulated(lambda: nullcontext([Scripted(), Scripted()]), session, bank, [300.0], params)
+    assert behaviour.draw_simulated(played, 16_000).startswith("<svg")
     assert list(found) == ["model", "shuffled user", "ignoring", "cascade", "copy", "silence"]
     ignoring, cascade = (found[name]["user-000"][0] for name in ("ignoring", "cascade"))
     assert ignoring["offset_ms"].tolist() == [[300]]

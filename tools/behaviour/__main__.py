@@ -50,6 +50,9 @@ def show(metrics: Mapping[str, Any]) -> None:
         if part not in metrics:
             continue
         found = metrics[part]
+        if "skipped" in found:
+            console.print(f"{title}: {found['skipped']}")
+            continue
         seconds = sorted({int(name.split("_")[1][:-1]) for name in found["agents"]["model"] if "identity" in name})
         figures = {**figures_of_timing(0), **figures_of_looks(seconds)}
         counted = ", ".join(f"{found[name]} {name}" for name in ("conversations", "sessions") if name in found)

@@ -42,7 +42,7 @@ class History:
 
 @dataclass(frozen=True, kw_only=True)
 class UserUnit:
-    """160 ms of every user."""
+    """160 ms of every user. Latents may be empty for agents other than the model."""
 
     unit: int
     audio_BNC: Tensor

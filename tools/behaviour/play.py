@@ -1,6 +1,6 @@
 """Users and agents of B conversations -> what both said and what the agents looked like: one loop, unit by unit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.behaviour.agents import Agent, UserUnit
+from tools.sample.prompts import Prompt
 
 
 class Users(Protocol):
@@ -25,6 +26,7 @@ class Played:
     agent_BT: NDArray[np.float32]
     frames_BTHWC: NDArray[np.uint8] | None  # of the agents that were watched
     tokens_BKS: NDArray[np.int64] | None  # of agents that have words
+    prompts: Sequence[Sequence[Prompt]] = ()  # what each user did, where users decide while they talk
 
 
 def play(users: Users, agent: Agent, num_units: int, advance: Callable[[], object]) -> Played:

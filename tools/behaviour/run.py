@@ -4,7 +4,9 @@ Every agent is judged twice: against recorded users of held-out sessions (`recor
 react to it (`simulated`). What the figures mean is said in `timing` and `looks`.
 """
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from wanstreamer.streaming.session import Session, SessionConfig, load_session
 
 TRUTH, MODEL = "truth", "model"
 SCALE = 4  # of the film
+DRAWN = (MODEL, "ignoring", "cascade")  # in conversation with the user who reacts
 Found = dict[str, dict[str, list[Observed]]]  # agent -> session -> observations
 
 
@@ -40,7 +43,7 @@ class BehaviourParams:
 
     seconds: int = 64  # of every conversation: 60 s of free running after the history
     conversations: int = 10  # with recorded users, at most; the sample's test split has about twice as many
-    users: int = 10  # who react
+    users: int = 10  # who react; 0: none
     given_units: int = (
         24  # true history at the start of a recorded conversation: 3.8 s, so that there is a face and a voice
     )
@@ -54,11 +57,12 @@ class BehaviourParams:
     seed: int = 0
 
     def check(self) -> None:
-        for name in ("seconds", "conversations", "users", "steps", "bank_turns", "resamples"):
+        for name in ("seconds", "conversations", "steps", "bank_turns", "resamples"):
             if getattr(self, name) < 1:
                 raise InputError(f"behaviour.{name}: {getattr(self, name)}; expected 1 or more")
-        if self.given_units < 0 or self.watched < 0 or self.latency_ms < 0:
-            raise InputError("behaviour.given_units, watched and latency_ms: expected 0 or more of each")
+        for name in ("users", "given_units", "watched", "latency_ms"):
+            if getattr(self, name) < 0:
+                raise InputError(f"behaviour.{name}: {getattr(self, name)}; expected 0 or more")
         if self.given_units >= self.num_units:
             raise InputError(f"behaviour.given_units {self.given_units}: expected fewer than {self.num_units} units")
 
@@ -89,13 +93,48 @@ def run(data: Path, params: BehaviourParams, *, workers: int) -> dict[str, Any]:
     truth = found[TRUTH]
     report(folder, recording, found, played, params)
     film(data, folder / "conversation.mp4", recording, session, played[MODEL])
+    recorded = {
+        "conversations": len(views),
+        "sessions": len(truth),
+        "left_out": left_out,
+        "agents": _figures(figures, found, truth, params),
+    }
+    return {"recorded": recorded, "simulated": simulated(folder, session, bank, truth, figures, params)}
+
+
+def simulated(
+    folder: Path,
+    session: Session,
+    bank: Sequence[Samples],
+    truth: Mapping[str, list[Observed]],
+    figures: Mapping[str, Figure],
+    params: BehaviourParams,
+) -> dict[str, Any]:
+    """Figures of conversations with the sample's users; distances are from the recorded truth, which stands beside."""
+    if not params.users:
+        return {"skipped": "behaviour.users is 0"}
+    if importlib.util.find_spec("espeakng_loader") is None:
+        return {"skipped": "users who react speak with the voices of the extra `sample`: install it"}
+    from tools.sample.partner import open_partners
+
+    def open_users() -> AbstractContextManager[Sequence[Partner]]:
+        size = session.video_vae.config
+        return open_partners(
+            params.users,
+            seed=params.seed,
+            seconds=params.seconds,
+            width=size.width,
+            height=size.height,
+            rate_hz=session.audio_vae.config.rate_hz,
+        )
+
+    delays_ms = [float(ms) for some in truth.values() for one in some for ms in one["offset_ms"][:, 0]]
+    found, users = play_simulated(open_users, session, bank, delays_ms, params)
+    (folder / "simulated.svg").write_text(draw_simulated(users, session.audio_vae.config.rate_hz), encoding="utf-8")
     return {
-        "recorded": {
-            "conversations": len(views),
-            "sessions": len(truth),
-            "left_out": left_out,
-            "agents": _figures(figures, found, truth, params),
-        }
+        "conversations": params.users,
+        "agents": {TRUTH: _figures(figures, {TRUTH: dict(truth)}, truth, params)[TRUTH]}
+        | _figures(figures, found, truth, params),
     }
 
 
@@ -119,7 +158,7 @@ def play_recorded(
 
 
 def play_simulated(
-    make_partners: Callable[[], Sequence[Partner]],
+    open_users: Callable[[], AbstractContextManager[Sequence[Partner]]],
     session: Session,
     bank: Sequence[Samples],
     delays_ms: Sequence[float],
@@ -139,16 +178,10 @@ def play_simulated(
     played: dict[str, Played] = {}
     with progress(len(agents) * params.num_units, "users who react") as advance:
         for name, make in agents.items():
-            agent = make()
-            found[name], played[name] = run_simulated(
-                make_partners(),
-                session,
-                agent,
-                num_units=params.num_units,
-                seconds=params.at_seconds,
-                notice=agent.notice if isinstance(agent, Ignoring) else None,
-                advance=advance,
-            )
+            with open_users() as partners:
+                found[name], played[name] = run_simulated(
+                    partners, session, make(), num_units=params.num_units, seconds=params.at_seconds, advance=advance
+                )
     return found, played
 
 
@@ -209,6 +242,19 @@ def report(
         end_ms=min(view.num_units, recording.num_units) * UNIT_MS,
     )
     (folder / "conversation.svg").write_text(drawn, encoding="utf-8")
+
+
+def draw_simulated(played: Mapping[str, Played], rate_hz: int) -> str:
+    """The first user with every agent: the same person, who does other things with each."""
+    lanes = []
+    for name in DRAWN:
+        one = played[name]
+        lanes += [
+            Lane(title="user", sound=sounding_spans(one.user_BT[0], rate_hz), is_user=True, prompts=one.prompts[0]),
+            Lane(title=name, sound=sounding_spans(one.agent_BT[0], rate_hz)),
+        ]
+    end_ms = played[MODEL].user_BT.shape[1] * 1000 // rate_hz
+    return draw_lanes("One user who reacts, with several agents", lanes, start_ms=0, end_ms=end_ms)
 
 
 def film(data: Path, path: Path, recording: Recording, session: Session, played: Played) -> None:
