@@ -119,10 +119,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m tools.convert", description="Read and write exchange formats of speech and conversation."
     )
     parser.add_argument("inputs", nargs="*", type=Path, metavar="INPUT", help="files to read; put together by session")
-    parser.add_argument("--from", dest="source", type=str.lower, choices=FORMATS, help="their format (default: by suffix or content)")
+    parser.add_argument(
+        "--from", dest="source", type=str.lower, choices=FORMATS, help="their format (default: by suffix or content)"
+    )
     parser.add_argument("--data", type=Path, help="read the tables of this data folder instead")
     parser.add_argument("--session", action="append", default=[], metavar="ID", help="only this one; may be repeated")
-    parser.add_argument("--to", type=str.lower, choices=WRITABLE, help="format to write (default: by the suffix of --out)")
+    parser.add_argument(
+        "--to", type=str.lower, choices=WRITABLE, help="format to write (default: by the suffix of --out)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="file to write; a folder for a file per session")
     parser.add_argument("--tiers", nargs="+", default=[], metavar="KIND", help="only these: speech words turns ...")
     parser.add_argument("--main", metavar="PARTICIPANT", help="moshi: whose voice is to be learnt")

@@ -204,8 +204,8 @@ def read_recording(
         for role, who in (("user", view.user), ("agent", view.agent)):
             row = latents[view.session_id, who]
             for kind in ("audio", "video"):
-                read = find_member(data / row["shard"], row[f"{kind}_member"]).read(0, view.num_units)
-                parts[f"{role}_{kind}"].append(read[np.arange(num_units) % view.num_units].astype(np.float32))
+                mapped = find_member(data / row["shard"], row[f"{kind}_member"]).mapped()
+                parts[f"{role}_{kind}"].append(mapped[np.arange(num_units) % view.num_units].astype(np.float32))
         parts["text"].append(session_text(windows, view.session_id, view.agent, given_units))
 
     def latents_of(role: str) -> tuple[Tensor, Tensor]:
