@@ -31,6 +31,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "pack": ("pipelines.pack", "PackParams"),
     "duplex": ("pipelines.duplex", "DuplexParams"),
     "evaluate": ("pipelines.evaluate", "EvaluateParams"),
+    "behaviour": ("tools.behaviour.run", "BehaviourParams"),
 }
 
 

@@ -156,8 +156,8 @@ def _follow(
     codecs = state.codecs
     video, codecs["video_encoder"] = session.video_vae.encode(to_video(frames), codecs["video_encoder"])
     audio, codecs["audio_encoder"] = session.audio_vae.encode(torch.from_numpy(samples)[None], codecs["audio_encoder"])
-    think(session.model, state, audio[0], video[0, 0], None, temperature=0, given=text)
-    commit(session.model, state, *latents)
+    think(session.model, state, audio, video[:, 0], None, temperature=0, given=[text])
+    commit(session.model, state, latents[0][None], latents[1][None])
     audio, codecs["audio_decoder"] = session.audio_vae.decode(latents[0][None], codecs["audio_decoder"])
     video, codecs["video_decoder"] = session.video_vae.decode(latents[1][None, None], codecs["video_decoder"])
     return to_frames(video), audio[0].clamp(-1, 1).numpy()

@@ -35,7 +35,7 @@ def generate(
 ) -> Recorded:
     """The streaming loop on user latents, with every performer pass recorded."""
     units = user.agent_text_BKS.shape[1]
-    state = new_state(model, max_units=units, seed=4, window=window, prefix=prefix)
+    state = new_state(model, max_units=units, seeds=[4], window=window, prefix=prefix)
     schedule = Schedule(model, STEPS)
     seen: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     denoise = model.denoise
@@ -52,15 +52,15 @@ def generate(
     )
     logits = []
     for unit in range(units):
-        heard = user.user_audio_BKNC[0, unit] if user.user_audio_known_BK[0, unit] else None
-        watched = user.user_video_BKCHW[0, unit] if user.user_video_known_BK[0, unit] else None
-        words = user.user_text_BKS[0, unit].tolist() if user.user_text_known_BK[0, unit] else None
+        heard = user.user_audio_BKNC[:, unit] if user.user_audio_known_BK[0, unit] else None
+        watched = user.user_video_BKCHW[:, unit] if user.user_video_known_BK[0, unit] else None
+        words = user.user_text_BKS[:, unit].tolist() if user.user_text_known_BK[0, unit] else None
         tokens, unit_logits = think(model, state, heard, watched, words, temperature=1.0)
-        audio_NC, video_CHW = perform(model, state, schedule)
-        commit(model, state, audio_NC, video_CHW)
-        agent.agent_text_BKS[0, unit] = torch.tensor(tokens)
-        agent.agent_audio_BKNC[0, unit], agent.agent_video_BKCHW[0, unit] = audio_NC, video_CHW
-        logits.append(unit_logits)
+        audio_BNC, video_BCHW = perform(model, state, schedule)
+        commit(model, state, audio_BNC, video_BCHW)
+        agent.agent_text_BKS[:, unit] = torch.tensor(tokens)
+        agent.agent_audio_BKNC[:, unit], agent.agent_video_BKCHW[:, unit] = audio_BNC, video_BCHW
+        logits.append(unit_logits[0])
     return Recorded(agent, torch.stack(logits), [seen[step::STEPS] for step in range(STEPS)], state)
 
 

@@ -65,8 +65,8 @@ def test_cache_holds_the_clean_history_and_nothing_of_the_solver(config, monkeyp
 
 def test_denoising_leaves_the_valid_part_of_the_cache_untouched() -> None:
     model, batch = random_model(), user_batch()
-    state, schedule = new_state(model, max_units=2, seed=0), Schedule(model, STEPS)
-    think(model, state, batch.user_audio_BKNC[0, 0], None, None, temperature=0)
+    state, schedule = new_state(model, max_units=2, seeds=[0]), Schedule(model, STEPS)
+    think(model, state, batch.user_audio_BKNC[:, 0], None, None, temperature=0)
     length, before = state.cache.length, state.cache.key_LBHND.clone()
     perform(model, state, schedule)
     assert state.cache.length == length

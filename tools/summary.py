@@ -58,6 +58,10 @@ def made(stage: str, metrics: dict[str, Any]) -> str:
             return str(metrics.get("skipped", ""))
         beaten = f"{compared['beaten']} of {compared['made']} baselines"
         return f"model beats {beaten} on {metrics['sessions']} held-out sessions"
+    if stage == "behaviour":
+        if "recorded" not in metrics:
+            return str(metrics["skipped"])
+        return f"{len(metrics['recorded']['agents'])} agents with {metrics['recorded']['sessions']} held-out sessions"
     parts = [f"{count} {name}" for name, count in metrics.get("rows", {}).items()]
     parts += [f"{count} {split}" for split, count in metrics.get("windows_by_split", {}).items()]
     return ", ".join(parts)

@@ -25,7 +25,7 @@ from wanstreamer.streaming.state import (
 )
 from wanstreamer.streaming.thinker import clean_content
 
-Latents = tuple[Tensor, Tensor]  # audio (N, C), video (C, H, W)
+Latents = tuple[Tensor, Tensor]  # audio (N, C), video (C, H, W); with a leading B where conversations are batched
 STREAMS = ("audio", "video")
 
 
@@ -41,15 +41,16 @@ class Schedule:
 
 @torch.inference_mode()
 def perform(model: DuplexModel, state: StreamState, schedule: Schedule) -> tuple[Tensor, Tensor]:
-    """Audio (N, C) and video (C, H, W) latents of the unit whose STATE the cache ends with; the cache stays."""
+    """Audio (B, N, C) and video (B, C, H, W) latents of the unit whose STATE the cache ends with; the cache stays."""
 
     def estimate(step: int, audio_BKNC: Tensor, video_BKCHW: Tensor) -> tuple[Tensor, Tensor]:
         noisy = Noisy(audio_BKNC, video_BKCHW, schedule.tau_BK[step])
         return model.denoise(noisy, state.past, schedule.modulation[step], state.unit, state.cache)
 
-    noise_BK = [noise[None, None] for noise in draw_noise(model, state.generator)]
-    audio_BKNC, video_BKCHW = solve(estimate, (noise_BK[0], noise_BK[1]), schedule.taus, model.prior(state.past))
-    return audio_BKNC[0, 0], video_BKCHW[0, 0]
+    drawn = zip(*(draw_noise(model, generator) for generator in state.generators), strict=True)
+    audio_BKNC, video_BKCHW = (torch.stack(noise)[:, None] for noise in drawn)
+    audio_BKNC, video_BKCHW = solve(estimate, (audio_BKNC, video_BKCHW), schedule.taus, model.prior(state.past))
+    return audio_BKNC[:, 0], video_BKCHW[:, 0]
 
 
 def draw_noise(model: DuplexModel, generator: torch.Generator) -> Latents:
@@ -148,7 +149,7 @@ class Performer:
         self.unit += 1
         self.made = audio_BKNC[0, 0], video_BKCHW[0, 0]
         if not self.fused:
-            self.model.extend(clean_content(self.model, *self.made), self.cache)
+            self.model.extend(clean_content(self.model, audio_BKNC[:, 0], video_BKCHW[:, 0]), self.cache)
         return self.made
 
     def _estimate(self, step: int, audio_BKNC: Tensor, video_BKCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,7 +164,7 @@ class Performer:
         cache.reserve(2 * num_agent)
         clean = cache.next_tokens(num_agent)
         tokens = join(clean, noisy_tokens(model.layout, 1, self.unit, model.device))
-        clean_BND = clean_content(model, audio_NC, video_CHW) + model.kind_embedding(clean.kind_N)
+        clean_BND = clean_content(model, audio_NC[None], video_CHW[None]) + model.kind_embedding(clean.kind_N)
         x_BND = torch.cat([clean_BND, model.embed_noisy(noisy, self.past).flatten(1, 2)], dim=1)
         seen = visible(tokens, join(cache.with_next(0), tokens), model.config.self_lag, cache.window)
         x_BND, _ = model.trunk(x_BND, tokens, seen, self._modulation, cache)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from wanstreamer.model import Prefix
 from wanstreamer.streaming.performer import Latents, Performer, Slice, draw_noise, start_tensors
-from wanstreamer.streaming.session import AgentUnit, Session, timed
+from wanstreamer.streaming.session import AgentUnit, Session, alone, timed
 from wanstreamer.streaming.state import StreamState, new_state
 from wanstreamer.streaming.thinker import think
 
@@ -112,7 +112,7 @@ class Pipeline:
         self.state: StreamState = new_state(
             session.model,
             max_units=session.config.max_units,
-            seed=seed,
+            seeds=[seed],
             window=session.config.window,
             delay=self.lag,
             prefix=prefix,
@@ -159,16 +159,15 @@ class Pipeline:
             tokens, _ = think(
                 session.model,
                 state,
-                audio_NC,
-                video_CHW,
-                text_tokens,
+                *alone(audio_NC, video_CHW),
+                None if text_tokens is None else [text_tokens],
                 temperature=session.config.text_temperature,
                 # Of unit k - lag - 1, also where later ones are there: what the text may see is no matter of speed.
-                returned=self.returned.popleft() if state.unit > self.lag else None,
+                returned=_batched(self.returned.popleft()) if state.unit > self.lag else None,
             )
             state.unit += 1
             self.link.send(self._slice())
-        self.open.append(Open(tokens=tokens, part_ms=part_ms))
+        self.open.append(Open(tokens=tokens[0], part_ms=part_ms))
 
     @torch.inference_mode()
     def answer(self, timeout_s: float | None = None) -> AgentUnit | None:
@@ -205,8 +204,13 @@ class Pipeline:
         return Slice(
             cache.key_LBHND[:, 0, :, places],
             cache.value_LBHND[:, 0, :, places],
-            *draw_noise(self.session.model, self.state.generator),
+            *draw_noise(self.session.model, self.state.generators[0]),
         )
+
+
+def _batched(latents: Latents) -> Latents:
+    audio_NC, video_CHW = latents
+    return audio_NC[None], video_CHW[None]
 
 
 def open_pipeline(session: Session, *, seed: int, prefix: Prefix | None = None) -> Pipeline:

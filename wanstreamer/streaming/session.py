@@ -102,7 +102,7 @@ class Session:
     def start(self, *, seed: int, prefix: Prefix | None = None) -> StreamState:
         """The start of a conversation, with what the agent is told and shown before it; see `prompt`."""
         config = self.config
-        return new_state(self.model, max_units=config.max_units, seed=seed, window=config.window, prefix=prefix)
+        return new_state(self.model, max_units=config.max_units, seeds=[seed], window=config.window, prefix=prefix)
 
     @torch.inference_mode()
     def step(
@@ -127,12 +127,16 @@ class Session:
             audio_NC, video_CHW = self.encode(state, frames, samples)
         with timed(part_ms, "think"):
             tokens, _ = think(
-                self.model, state, audio_NC, video_CHW, text_tokens, temperature=self.config.text_temperature
+                self.model,
+                state,
+                *alone(audio_NC, video_CHW),
+                None if text_tokens is None else [text_tokens],
+                temperature=self.config.text_temperature,
             )
         with timed(part_ms, "perform"):
-            audio_NC, video_CHW = perform(self.model, state, self.schedule)
-            commit(self.model, state, audio_NC, video_CHW)
-        return self.decode(state, audio_NC, video_CHW, tokens, part_ms), state
+            audio_BNC, video_BCHW = perform(self.model, state, self.schedule)
+            commit(self.model, state, audio_BNC, video_BCHW)
+        return self.decode(state, audio_BNC[0], video_BCHW[0], tokens[0], part_ms), state
 
     @torch.inference_mode()
     def encode(
@@ -242,6 +246,11 @@ def load_session(data: Path, config: SessionConfig | None = None) -> Session:
         Tokenizer.from_file(str(others["tokenizer"])),
         config,
     )
+
+
+def alone(audio_NC: Tensor | None, video_CHW: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Latents of one conversation as a batch of one; a missing stream stays missing."""
+    return (None if audio_NC is None else audio_NC[None]), (None if video_CHW is None else video_CHW[None])
 
 
 def to_video(frames: NDArray[np.uint8]) -> Tensor:

@@ -1,9 +1,12 @@
-"""What one live conversation carries from unit to unit, and the same as named tensors that can be stored or sent.
+"""What a live conversation carries from unit to unit, and the same as named tensors that can be stored or sent.
 
 Everything that decides the next unit is here: history cache, encoder and codec states, the agent's last latents and the
 random generator. Continuing from stored tensors gives exactly what continuing in memory gives.
+
+B conversations side by side share a state: they are at the same unit, and each has a generator of its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,24 +32,25 @@ class StreamState:
     seeing: State | None
     past: Past  # the agent's last clean latents and their mean so far
     codecs: dict[str, dict[str, Tensor] | None]  # by name in CODECS; None: start of stream
-    generator: torch.Generator  # of sampled text and flow noise
+    generators: list[torch.Generator]  # of sampled text and flow noise, one per conversation
 
 
 def new_state(
     model: DuplexModel,
     *,
     max_units: int,
-    seed: int,
+    seeds: Sequence[int],
     window: Window | None = None,
     delay: int = 0,
     prefix: Prefix | None = None,
 ) -> StreamState:
-    """The start of a conversation, behind what is prefilled; memory for the history is reserved now.
+    """The start of as many conversations as there are seeds, behind what is prefilled; memory is reserved now.
 
-    `max_units`, `window` and `delay` as in `DuplexModel.new_cache`.
+    What a conversation becomes depends on its own seed and user alone. `max_units`, `window` and `delay` as in
+    `DuplexModel.new_cache`.
     """
     num_prefix = 0 if prefix is None else prefix.layout.num_tokens(model.layout)
-    cache = model.new_cache(1, max_units, window=window, delay=delay, num_prefix=num_prefix)
+    cache = model.new_cache(len(seeds), max_units, window=window, delay=delay, num_prefix=num_prefix)
     if prefix is not None:
         with torch.inference_mode():
             model.prefill(prefix, cache)
@@ -55,22 +59,26 @@ def new_state(
         cache=cache,
         hearing=None,
         seeing=None,
-        past=new_past(model.config),
+        past=new_past(model.config, len(seeds)),
         codecs=dict.fromkeys(CODECS),
-        generator=torch.Generator().manual_seed(seed),
+        generators=[torch.Generator().manual_seed(seed) for seed in seeds],
     )
 
 
-def new_past(config: ModelConfig) -> Past:
+def new_past(config: ModelConfig, batch_size: int = 1) -> Past:
     """Of the first unit: there is none."""
-    absent_BK = torch.zeros(1, 1, dtype=torch.bool)
-    audio_BKC, video_BKCHW = torch.zeros(1, 1, config.audio_channels), torch.zeros(1, 1, *config.video_shape)
+    absent_BK = torch.zeros(batch_size, 1, dtype=torch.bool)
+    audio_BKC = torch.zeros(batch_size, 1, config.audio_channels)
+    video_BKCHW = torch.zeros(batch_size, 1, *config.video_shape)
     return Past(audio_BKC, audio_BKC, absent_BK, video_BKCHW, video_BKCHW, absent_BK)
 
 
 def state_to_tensors(state: StreamState) -> dict[str, Tensor]:
     """Copies; of the cache only what is valid. Between steps only."""
-    tensors = {"unit": torch.tensor(state.unit), "generator": state.generator.get_state()}
+    tensors = {
+        "unit": torch.tensor(state.unit),
+        "generators": torch.stack([one.get_state() for one in state.generators]),
+    }
     tensors |= named("cache", cache_to_tensors(state.cache))
     tensors |= named("past", past_to_tensors(state.past))
     for name, pasts in (("hearing", state.hearing), ("seeing", state.seeing)):
@@ -87,9 +95,10 @@ def state_from_tensors(
 
     Raises ValueError when the history exceeds `max_units`, or is in another order of serving.
     """
-    state = new_state(model, max_units=1, seed=0)
+    state = new_state(model, max_units=1, seeds=[0] * len(tensors["generators"]))
     state.unit = int(tensors["unit"])
-    state.generator.set_state(tensors["generator"])
+    for generator, held in zip(state.generators, tensors["generators"], strict=True):
+        generator.set_state(held.clone())  # not a view into all of them
     state.cache = cache_from_tensors(model, part(tensors, "cache"), max_units=max_units, window=window, delay=delay)
     state.past = past_from_tensors(part(tensors, "past"))
     for name in ("hearing", "seeing"):
@@ -119,7 +128,8 @@ def cache_from_tensors(
     """
     tokens = Tokens(**part(tensors, "tokens"))
     num_prefix = int((tokens.unit_N < 0).sum())
-    cache = model.new_cache(1, max_units, window=window, delay=delay, num_prefix=num_prefix)
+    batch_size = tensors["keys"].shape[1]
+    cache = model.new_cache(batch_size, max_units, window=window, delay=delay, num_prefix=num_prefix)
     used, places = len(tokens.unit_N), cache.key_LBHND.shape[3]
     if used > places:
         raise ValueError(f"stored history of {used} tokens does not fit into {places}")
