@@ -2,7 +2,7 @@
 
 Several processes train together when torchrun starts them (wanstreamer/train/parallel.py):
 
-    torchrun --nproc-per-node 2 -m pipelines.duplex
+    torchrun --standalone --nproc-per-node 2 -m pipelines.duplex
 """
 
 import csv

@@ -5,7 +5,7 @@ import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from wanstreamer.errors import InputError
 from wanstreamer.model import load_model
 from wanstreamer.sequence import FIRST_WORD
 from wanstreamer.train.duplex import Row
+from wanstreamer.train.parallel import Ranks
 
 ROOT = Path(__file__).parents[1]
 TINY = DuplexParams(
@@ -245,12 +246,9 @@ def test_two_processes_of_torchrun_write_what_one_does(folder: Path) -> None:
     (folder / "models/duplex/model.safetensors").unlink()
     (folder.parent / "params.yaml").write_text(yaml.safe_dump({"duplex": dataclasses.asdict(settings) | {"logs": []}}))
 
-    def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
-        command += ["-m", "pipelines.duplex", "--data", str(folder), "--params", str(folder.parent / "params.yaml")]
-        return subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-
-    done = torchrun()
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "pipelines.duplex", "--data", str(folder), "--params", str(folder.parent / "params.yaml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("duplex: done") == 1  # the first process speaks for both
     together = list(csv.DictReader((folder.parent / "plots/duplex.csv").open()))
@@ -260,5 +258,9 @@ def test_two_processes_of_torchrun_write_what_one_does(folder: Path) -> None:
         )
     assert load_model(folder / "models/duplex/model.safetensors").config.d_model == 32
     assert not (folder / "models/duplex/state.safetensors").exists()
-    odd = torchrun("--set", "duplex.batch_size=3")
-    assert odd.returncode != 0 and "duplex.batch_size: 3; expected a multiple of the 2 processes" in odd.stderr
+
+
+def test_a_step_is_shared_evenly(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "join_ranks", lambda: nullcontext(Ranks(num_ranks=2)))
+    with pytest.raises(InputError, match=r"duplex\.batch_size: 3; expected a multiple of the 2 processes"):
+        duplex.run(folder, TINY, workers=1)

@@ -31,6 +31,7 @@ def part_sums(model: DuplexModel, output: Output, batch: "Batch", tau_BK: Tensor
 
     Text that is MISSING and agent streams that are unknown carry no loss.
     """
+    assert output.audio_x0_BKNC is not None and output.video_x0_BKCHW is not None
     spoken_BKS = _spoken(batch)
     targets = torch.where(spoken_BKS, batch.agent_text_BKS, -100).flatten()
     logits = output.text_logits_BKSV.flatten(0, 2).float()

@@ -1,6 +1,6 @@
 """Data parallel training: which windows of a step this process has, and what the processes tell each other.
 
-    torchrun --nproc-per-node 2 -m pipelines.duplex
+    torchrun --standalone --nproc-per-node 2 -m pipelines.duplex
 
 Every process (*rank*) holds the whole model and takes an equal share of each step's windows; gradients are averaged by
 DistributedDataParallel while the backward pass runs, over NCCL between GPUs and gloo between CPUs. What DDP bounds: a

@@ -41,7 +41,7 @@ class Task(NamedTuple):
 
 def withhold(batch: "Batch", *streams: str) -> "Batch":
     """The batch without these streams ("user_audio", "agent_text", ...): zeros or MISSING, and unknown."""
-    changed: dict[str, Tensor] = {}
+    changed: dict[str, Any] = {}
     for stream in streams:
         for name, value in vars(batch).items():
             if name.startswith(f"{stream}_known_"):
