@@ -29,6 +29,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "vae": ("pipelines.vae", "VaeParams"),
     "encode": ("pipelines.encode", "EncodeParams"),
     "pack": ("pipelines.pack", "PackParams"),
+    "pretrain": ("pipelines.pretrain", "PretrainParams"),
     "duplex": ("pipelines.duplex", "DuplexParams"),
     "evaluate": ("pipelines.evaluate", "EvaluateParams"),
     "behaviour": ("tools.behaviour.run", "BehaviourParams"),

@@ -27,7 +27,6 @@ from pipelines.stage import stage_main
 from pipelines.tables import read_rows, write_rejections
 from wanstreamer import vae
 from wanstreamer.errors import InputError
-from wanstreamer.train import clips, codec
 from wanstreamer.train.codec import CodecTrainConfig
 from wanstreamer.vae import AudioVAEConfig, VideoVAEConfig
 
@@ -213,8 +212,9 @@ def _fingerprint(
     """Digest of all that decides the weights. Held-out tracks do not: new ones must not make latents out of date."""
     library = Path(vae.__file__).parent
     code = [library / f"{name}.py" for name in ("causal", kind, "losses", "mel", "tracks")]
+    code += [library.parent / "train" / f"{name}.py" for name in ("clips", "codec", "steps")]
     content = {
-        "code": [file_sha256(path) for path in (*code, Path(clips.__file__), Path(codec.__file__))],
+        "code": [file_sha256(path) for path in code],
         "config": dataclasses.asdict(config),
         "training": dataclasses.asdict(training) | {"checkpoint_s": None},
         "train": [(row[f"{kind}_sha256"], row["units"]) for row in train],

@@ -1,32 +1,34 @@
 """Training: what carries loss, exact resume, determinism, and that it learns."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.duplex_fixtures import CONFIG, random_batch, random_model
-from wanstreamer.data import Batch
-from wanstreamer.model import DuplexModel, save_model
+from tests.training_fixtures import RandomSource, fresh, prior
+from wanstreamer.data import LABELS, Batch
+from wanstreamer.model import save_model
 from wanstreamer.sequence import MISSING
-from wanstreamer.train.duplex import Row, TrainConfig, drop_text, duplex_loss, fit_prior, move_identities, train
+from wanstreamer.train import duplex
+from wanstreamer.train.draws import drop_text, move_identities
+from wanstreamer.train.duplex import (
+    Passes,
+    Row,
+    TrainConfig,
+    duplex_loss,
+    evaluate,
+    give,
+    make_optimizer,
+    train,
+    train_step,
+)
+from wanstreamer.train.fit_prior import fit_prior
+from wanstreamer.train.loss import event_units, part_sums
 
 TINY = TrainConfig(steps=14, batch_size=2, warmup_steps=3, prior_batches=2, log_every=4, checkpoint_s=0.0, threads=1)
-
-
-def batches(start_step: int) -> Iterator[Batch]:
-    step = start_step
-    while True:
-        yield random_batch(units=5, seed=step % 6)
-        step += 1
-
-
-def fresh(dropout: float = 0.1) -> DuplexModel:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        return DuplexModel(dataclasses.replace(CONFIG, dropout=dropout))
 
 
 def run(
@@ -39,7 +41,8 @@ def run(
     model, history = train(
         fresh(),
         config,
-        batches=batches,
+        source=RandomSource(config.batch_size),
+        prior=prior,
         valid=[random_batch(units=5, seed=99)],
         state_path=folder / "state.safetensors",
         fingerprint=fingerprint,
@@ -108,8 +111,8 @@ def test_it_learns(tmp_path: Path) -> None:
 
 
 def loss_parts(batch: Batch, seed: int = 0) -> dict[str, float]:
-    _, parts = duplex_loss(random_model(), batch, torch.Generator().manual_seed(seed))
-    return {name: value.item() for name, value in parts.items()}
+    _, parts_W = duplex_loss(random_model(), batch, torch.Generator().manual_seed(seed), TINY)
+    return dict(zip(("text", "audio", "video"), parts_W.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("stream", ["audio", "video", "text"])
@@ -129,9 +132,9 @@ def test_nothing_known_is_no_loss_and_no_nan() -> None:
     batch = dataclasses.replace(
         batch, **{f"{party}_{s}_known_BK": none for party in ("user", "agent") for s in ("audio", "video", "text")}
     )
-    model = random_model().train()
-    loss, parts = duplex_loss(model, batch, torch.Generator().manual_seed(0))
-    assert {name: value.item() for name, value in parts.items()} == {"text": 0.0, "audio": 0.0, "video": 0.0}
+    model = random_model()
+    loss, parts_W = duplex_loss(model, batch, torch.Generator().manual_seed(0), TINY)
+    assert parts_W.tolist() == [0.0, 0.0, 0.0]
     loss.backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
@@ -142,10 +145,96 @@ def test_missing_text_carries_no_loss_even_where_the_unit_is_known() -> None:
     text[:, 2:] = MISSING
     short = dataclasses.replace(batch, agent_text_BKS=text)
     model = random_model()
-    _, parts = duplex_loss(model, short, torch.Generator().manual_seed(0))
+    _, parts_W = duplex_loss(model, short, torch.Generator().manual_seed(0), TINY)
     logits = model(short).text_logits_BKSV[:, :2].log_softmax(-1)
     expected = -logits.gather(-1, text[:, :2, :, None]).mean()
-    torch.testing.assert_close(parts["text"], expected)
+    torch.testing.assert_close(parts_W[0], expected)
+
+
+def labelled(batch: Batch, **events: list[int]) -> Batch:
+    """The batch with labels of one window's units set: name -> values by unit."""
+    labels_BKL = torch.zeros_like(batch.labels_BKL)
+    for name, values in events.items():
+        labels_BKL[0, :, LABELS.index(name)] = torch.tensor(values)
+    return dataclasses.replace(batch, labels_BKL=labels_BKL)
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ({"agent_speech_ms": [0, 0, 0, 90, 160, 160, 0]}, [2, 3, 4]),  # an onset
+        ({"agent_speech_ms": [160, 160, 160, 160, 0, 0, 0]}, []),  # speech from before the window
+        ({"agent_speech_ms": [-1, -1, 160, 160, 160, 0, 0]}, []),  # nobody knows whether it was silent before
+        ({"user_speech_ms": [0, 0, 0, 90, 160, 160, 0]}, []),
+        ({"agent_backchannel": [0, 1, 1, 0, 0, 0, 0]}, [0, 1, 2, 3]),
+        ({"agent_interruption_role": [0, 0, 0, 0, 0, 0, 2]}, [5, 6]),
+    ],
+)
+def test_event_units(events: dict[str, list[int]], expected: list[int]) -> None:
+    found_BK = event_units(labelled(random_batch(), **events).labels_BKL)
+    assert found_BK[0].nonzero().flatten().tolist() == expected and not found_BK[1].any()
+
+
+def test_event_weight_multiplies_the_loss_of_those_units_alone() -> None:
+    model = random_model()
+    batch = labelled(random_batch(), agent_backchannel=[0, 0, 0, 1, 0, 0, 0])
+    config = dataclasses.replace(TINY, identity_jitter=0.0, user_text_drop=0.0, agent_text_drop=0.0)
+    given = give(batch, model, config, 0)
+    assert (given.weight_BKW == 1).all()
+    weighted = give(batch, model, dataclasses.replace(config, event_weight=3.0), 0)
+    output = model(given.batch, given.noisy)
+
+    def sums(weight_BKW: torch.Tensor) -> torch.Tensor:
+        return part_sums(model, output, given.batch, given.noisy.tau_BK, weight_BKW)
+
+    inside = torch.zeros_like(given.weight_BKW)
+    inside[0, 2:5] = 1
+    assert (sums(inside) > 0).all()
+    torch.testing.assert_close(sums(weighted.weight_BKW), sums(given.weight_BKW) + 2 * sums(inside))
+
+
+def steps_of(config: TrainConfig, count: int = 3) -> tuple[list[float], list[Row], dict[str, torch.Tensor]]:
+    """Losses and gradient norms of the first steps, and the weights after them."""
+    model = fresh(dropout=0.1)
+    passes, optimizer = Passes(model, config), make_optimizer(model, config)
+    losses, norms = [], []
+    for step in range(count):
+        batch = random_batch(windows=4, units=5, seed=step)
+        known = torch.ones(4, 5, dtype=torch.bool)
+        known[0, 1:] = False  # windows know more or less: means of means would differ
+        batch = dataclasses.replace(batch, agent_audio_known_BK=known, agent_text_known_BK=known)
+        parts, found = train_step(passes, optimizer, give(batch, model, config, step), step)
+        losses.append(parts["loss"])
+        norms.append(found)
+    return losses, norms, model.state_dict()
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 3])
+def test_windows_in_several_passes_give_the_step_of_one(micro_batch: int) -> None:
+    config = dataclasses.replace(TINY, batch_size=4, log_every=1, learning_rate=1e-3, warmup_steps=1)
+    losses, norms, weights = steps_of(config)
+    again, split_norms, split_weights = steps_of(dataclasses.replace(config, micro_batch=micro_batch))
+    assert again == pytest.approx(losses, rel=1e-6)
+    for whole, split in zip(norms, split_norms, strict=True):
+        assert set(whole) == {"grad_norm", "grad_text", "grad_audio", "grad_video"}
+        assert split == pytest.approx(whole, rel=1e-4)
+    for name, weight in weights.items():
+        torch.testing.assert_close(split_weights[name], weight, atol=1e-5, rtol=0)
+
+
+def test_bfloat16_passes_stay_near_and_leave_weights_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, whose kernels a CPU's autocast stands in for."""
+    config = dataclasses.replace(TINY, batch_size=4, compile=False)
+    exact, _, _ = steps_of(config)
+    monkeypatch.setattr(duplex, "accelerated", lambda device: True)
+    rough, _, weights = steps_of(config)
+    assert rough != exact and rough == pytest.approx(exact, rel=0.02)
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+
+
+def test_validation_draws_nothing_from_training() -> None:
+    valid = [random_batch(seed=9)]
+    assert evaluate(random_model(), valid, TINY) == evaluate(random_model(), valid, TINY)
 
 
 @pytest.mark.parametrize("party", ["user", "agent"])

@@ -2,15 +2,19 @@
 
 import csv
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from pipelines import duplex, pack
+from pipelines import duplex, pack, training
 from pipelines.duplex import DuplexParams
 from pipelines.pack import PackParams
 from tests.qwen_folders import save_qwen3
@@ -19,7 +23,9 @@ from wanstreamer.errors import InputError
 from wanstreamer.model import load_model
 from wanstreamer.sequence import FIRST_WORD
 from wanstreamer.train.duplex import Row
+from wanstreamer.train.parallel import Ranks
 
+ROOT = Path(__file__).parents[1]
 TINY = DuplexParams(
     steps=7,
     batch_size=3,
@@ -73,13 +79,13 @@ def test_a_killed_stage_ends_with_the_bytes_of_an_unbroken_one(folder: Path, mon
 
     (folder / "models/duplex/model.safetensors").unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(duplex, "_progress", progress_that_kills_at(5))
+        patch.setattr(training, "show_progress", progress_that_kills_at(5))
         with pytest.raises(KilledError):
             duplex.run(folder, TINY, workers=1)
     assert [path.name for path in (folder / "models/duplex").iterdir()] == ["state.safetensors"]
     seen: list[int] = []
     with monkeypatch.context() as patch:
-        patch.setattr(duplex, "_progress", progress_that_counts(seen))
+        patch.setattr(training, "show_progress", progress_that_counts(seen))
         assert duplex.run(folder, TINY, workers=2) == metrics
     assert seen == [6, 7]
     assert weights(folder) == whole and (folder.parent / "plots/duplex.csv").read_bytes() == curves
@@ -96,11 +102,11 @@ def progress_that_kills_at(stop: int):  # type: ignore[no-untyped-def]
         if step == stop:
             raise KilledError
 
-    return lambda total: _progress(on_step)
+    return lambda section, total, shown: _progress(on_step)
 
 
 def progress_that_counts(seen: list[int]):  # type: ignore[no-untyped-def]
-    return lambda total: _progress(seen.append)
+    return lambda section, total, shown: _progress(seen.append)
 
 
 @pytest.mark.parametrize(
@@ -110,9 +116,13 @@ def progress_that_counts(seen: list[int]):  # type: ignore[no-untyped-def]
         ({"dropout": 1.5}, "duplex.dropout: 1.5"),
         ({"valid_windows": 0}, "duplex.valid_windows"),
         ({"d_model": -4}, "duplex.d_model"),
+        ({"self_lag": 2}, "duplex.self_lag: 2; expected 0 or 1"),
+        ({"micro_batch": -1}, "duplex.micro_batch: -1; expected 0 or more"),
+        ({"event_weight": -0.5}, "duplex.event_weight"),
+        ({"logs": ("wandb",)}, "duplex.logs: 'wandb'; expected some of tensorboard, dvclive"),
     ],
 )
-def test_impossible_params_are_one_clear_line(tmp_path: Path, change: dict[str, int], said: str) -> None:
+def test_impossible_params_are_one_clear_line(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         duplex.run(tmp_path, DuplexParams(**change), workers=1)
 
@@ -156,9 +166,11 @@ def test_training_starts_from_a_language_model(folder: Path, tmp_path: Path) -> 
     assert weights(folder) == once
 
 
-def test_a_language_model_that_is_not_there_is_said_before_any_stage() -> None:
+def test_a_start_that_is_not_there_is_said_before_any_stage() -> None:
     with pytest.raises(InputError, match=r"nowhere/config\.json: no such file"):
         DuplexParams(init_from="nowhere").check()
+    with pytest.raises(InputError, match=r"nowhere\.safetensors: no such file; run `python -m pipelines.pretrain`"):
+        DuplexParams(init_from="nowhere.safetensors").check()
 
 
 def test_another_order_of_the_same_words_is_another_tokenizer(folder: Path, tmp_path: Path) -> None:
@@ -178,11 +190,77 @@ def test_a_state_from_another_language_model_is_not_continued(
     pack.run(folder, PackParams(window_units=8, stride_units=4, tokenizer=str(tmp_path / "qwen")), workers=1)
     params = dataclasses.replace(TINY, init_from=str(tmp_path / "qwen"))
     with monkeypatch.context() as patch:
-        patch.setattr(duplex, "_progress", progress_that_kills_at(3))
+        patch.setattr(training, "show_progress", progress_that_kills_at(3))
         with pytest.raises(KilledError):
             duplex.run(folder, params, workers=1)
     save_qwen3(tmp_path / "qwen", vocab_size=300, initializer_range=0.1)
     seen: list[int] = []
-    monkeypatch.setattr(duplex, "_progress", progress_that_counts(seen))
+    monkeypatch.setattr(training, "show_progress", progress_that_counts(seen))
     duplex.run(folder, params, workers=1)
     assert seen[0] == 1
+
+
+def test_the_self_lag_is_trained(folder: Path) -> None:
+    duplex.run(folder, dataclasses.replace(TINY, self_lag=1), workers=1)
+    lagging = load_model(folder / "models/duplex/model.safetensors")
+    once = weights(folder)
+    duplex.run(folder, TINY, workers=1)
+    assert lagging.config.self_lag == 1 and weights(folder) != once
+
+
+def test_curves_go_to_logs_too_and_only_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed run's log is written anew where it goes on."""
+    pytest.importorskip("tensorboard")
+    dvclive = pytest.importorskip("dvclive")
+    params = dataclasses.replace(TINY, logs=("tensorboard", "dvclive"))
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "show_progress", progress_that_kills_at(5))
+        with pytest.raises(KilledError):
+            duplex.run(folder, params, workers=1)
+    duplex.run(folder, params, workers=1)
+    plots = folder / "logs/duplex/dvclive/plots/metrics"
+    rows = list(csv.DictReader((folder.parent / "plots/duplex.csv").open()))
+    for name in ("train/text", "valid/text", "grad/norm"):
+        kind, part = name.split("/")
+        column = part if kind == "train" else f"{kind}_{part}"
+        logged = list(csv.DictReader((plots / f"{name}.tsv").open(), delimiter="\t"))
+        assert [row["step"] for row in logged] == [row["step"] for row in rows] == ["3", "6", "7"]
+        assert [float(row[part]) for row in logged] == pytest.approx([float(row[column]) for row in rows], rel=1e-5)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "logs/duplex/tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("valid/text")] == [3, 6, 7]
+    assert not (folder.parent / "dvc.yaml").exists() and dvclive
+
+
+def test_a_log_that_is_not_installed_names_the_remedy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dvclive", None)
+    with pytest.raises(InputError, match=r"dvclive is not installed; uv pip install -e '\.\[logs\]'"):
+        duplex.run(folder, dataclasses.replace(TINY, logs=("dvclive",)), workers=1)
+
+
+def test_two_processes_of_torchrun_write_what_one_does(folder: Path) -> None:
+    settings = dataclasses.replace(TINY, steps=4, batch_size=4)
+    duplex.run(folder, settings, workers=1)
+    alone = list(csv.DictReader((folder.parent / "plots/duplex.csv").open()))
+    (folder / "models/duplex/model.safetensors").unlink()
+    (folder.parent / "params.yaml").write_text(yaml.safe_dump({"duplex": dataclasses.asdict(settings) | {"logs": []}}))
+
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "pipelines.duplex", "--data", str(folder), "--params", str(folder.parent / "params.yaml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("duplex: done") == 1  # the first process speaks for both
+    together = list(csv.DictReader((folder.parent / "plots/duplex.csv").open()))
+    for ours, theirs in zip(together, alone, strict=True):
+        assert {k: float(v) for k, v in ours.items() if v} == pytest.approx(
+            {k: float(v) for k, v in theirs.items() if v}, rel=1e-4
+        )
+    assert load_model(folder / "models/duplex/model.safetensors").config.d_model == 32
+    assert not (folder / "models/duplex/state.safetensors").exists()
+
+
+def test_a_step_is_shared_evenly(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "join_ranks", lambda: nullcontext(Ranks(num_ranks=2)))
+    with pytest.raises(InputError, match=r"duplex\.batch_size: 3; expected a multiple of the 2 processes"):
+        duplex.run(folder, TINY, workers=1)

@@ -67,7 +67,7 @@ def test_everything_enters_the_trunk_at_the_size_of_words(tmp_path: Path) -> Non
 
 def test_training_reaches_every_weight_that_was_taken(tmp_path: Path) -> None:
     save_qwen3(tmp_path)
-    model = loaded(tmp_path).train()
+    model = loaded(tmp_path)
     batch = random_batch(model.config)
     model(batch).text_logits_BKSV.logsumexp(-1).sum().backward()
     for name, weight in model.blocks.named_parameters():

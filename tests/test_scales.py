@@ -8,6 +8,7 @@ from torch import nn
 
 from tests.duplex_fixtures import CONFIG, random_batch
 from tests.qwen_folders import qwen3
+from wanstreamer.dropout import draw_dropped
 from wanstreamer.errors import InputError
 from wanstreamer.model import DuplexModel, ModelConfig, Noisy
 from wanstreamer.model_config import SCALES, scaled
@@ -82,13 +83,14 @@ def test_an_impossible_config_is_refused(change: dict[str, object]) -> None:
 def test_a_pass_keeps_its_shapes_and_stays_on_its_device(scale: str) -> None:
     """Without numbers: tensors of `meta` refuse to meet the CPU's, so one left behind is found without a GPU."""
     config = scaled(scale, vocab_size=512, **SIZES)
-    model = on_meta(config).train()
+    model = on_meta(config)
     made = random_batch(config, windows=1, units=3)
     values = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
     moved = {name: value.to("meta") for name, value in values.items() if isinstance(value, torch.Tensor)}
     batch = dataclasses.replace(made, **moved)
     noisy = Noisy(batch.agent_audio_BKNC, batch.agent_video_BKCHW, torch.empty(1, 3, device="meta"))
-    output = model(batch, noisy)
+    dropped = draw_dropped(config, 1, 3, torch.Generator()).map(lambda factor: factor.to("meta"))
+    output = model(batch, noisy, dropped)
     assert output.text_logits_BKSV.shape == (1, 3, 2, 512)
     assert output.audio_x0_BKNC.shape == noisy.audio_BKNC.shape
     assert output.video_x0_BKCHW.shape == noisy.video_BKCHW.shape

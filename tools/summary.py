@@ -48,7 +48,7 @@ def made(stage: str, metrics: dict[str, Any]) -> str:
             if said:
                 break
         return ", ".join(said)
-    if stage == "duplex":
+    if stage in ("pretrain", "duplex"):
         split = "train" if metrics["valid"]["loss"] is None else "valid"
         loss = metrics[split]["loss"]
         return f"{metrics['parameters']:,} weights, {metrics['steps']} steps, loss on {split} {loss:.3f}"

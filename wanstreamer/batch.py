@@ -4,6 +4,7 @@ Shape suffixes: B windows, K units, N=4 audio latents per unit, C channels, H an
 slots, L=4 labels. Field layout, fixed by WINDOW_FORMAT: `FIELDS`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,6 +47,24 @@ class Batch:
             if isinstance(value, torch.Tensor)
         }
         return replace(self, **moved)
+
+    def take(self, rows: Sequence[int]) -> "Batch":
+        """These windows, in the order given."""
+        index = torch.as_tensor(rows, dtype=torch.int64)
+        taken: dict[str, Any] = {
+            name: value[index.to(value.device)] for name, value in vars(self).items() if isinstance(value, torch.Tensor)
+        }
+        return replace(self, **taken, window_id=[self.window_id[row] for row in rows])
+
+
+def join(batches: Sequence[Batch]) -> Batch:
+    """The windows of several batches, one after the other."""
+    joined: dict[str, Any] = {
+        name: torch.cat([getattr(batch, name) for batch in batches])
+        for name, value in vars(batches[0]).items()
+        if isinstance(value, torch.Tensor)
+    }
+    return Batch(**joined, window_id=[name for batch in batches for name in batch.window_id])
 
 
 def make_batch(records: np.ndarray, window_id: list[str], *, pin_memory: bool) -> Batch:

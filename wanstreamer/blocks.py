@@ -38,17 +38,18 @@ class Block(nn.Module):
         modulation_BN6D: Tensor | None,
         before: KeysValues | Slot | None,
         backend: str,
+        dropped_B2D: Tensor | None = None,
     ) -> tuple[Tensor, KeysValues]:
         shift1, scale1, gate1, shift2, scale2, gate2 = (
             (None,) * 6 if modulation_BN6D is None else modulation_BN6D.unbind(dim=2)
         )
         h_BND = _modulate(self.attention_norm(x_BND), scale1, shift1)
         h_BND, keys_values = self._attend(h_BND, rotary, mask, before, backend)
-        x_BND = x_BND + self._drop(_modulate(h_BND, gate1, None))
+        x_BND = x_BND + _drop(_modulate(h_BND, gate1, None), dropped_B2D, 0)
         h_BND = _modulate(self.feed_norm(x_BND), scale2, shift2)
         gate_BND, up_BND = self.feed_in(h_BND).chunk(2, dim=-1)
         h_BND = self.feed_out(functional.silu(gate_BND) * up_BND)
-        return x_BND + self._drop(_modulate(h_BND, gate2, None)), keys_values
+        return x_BND + _drop(_modulate(h_BND, gate2, None), dropped_B2D, 1), keys_values
 
     def _attend(
         self,
@@ -62,17 +63,11 @@ class Block(nn.Module):
         heads, kv_heads = config.num_heads, config.num_kv_heads
         qkv = self.qkv(h_BND).unflatten(-1, (heads + 2 * kv_heads, config.head_dim)).transpose(1, 2)
         q_BHND, k_BHND, v_BHND = qkv.split([heads, kv_heads, kv_heads], dim=1)
-        q_BHND, k_BHND = _rotate(self.q_norm(q_BHND), rotary), _rotate(self.k_norm(k_BHND), rotary)
+        q_BHND = _rotate(self.q_norm(q_BHND), rotary).type_as(v_BHND)  # under autocast, norms give float32
+        k_BHND = _rotate(self.k_norm(k_BHND), rotary).type_as(v_BHND)
         k_BHND, v_BHND = with_history(k_BHND, v_BHND, before)
         attended_BHND = attend(q_BHND, k_BHND, v_BHND, mask, backend)
         return self.attention_out(attended_BHND.transpose(1, 2).flatten(2)), KeysValues(k_BHND, v_BHND)
-
-    def _drop(self, x_BND: Tensor) -> Tensor:
-        """Dropout with one mask for all tokens of a window: as good here, and a tenth of the step's time less."""
-        if not self.training:
-            return x_BND
-        mask_B1D = functional.dropout(x_BND.new_ones(len(x_BND), 1, x_BND.shape[2]), self.config.dropout)
-        return x_BND * mask_B1D
 
 
 class FlowTime(nn.Module):
@@ -102,6 +97,10 @@ def _modulate(x_BND: Tensor, scale_BND: Tensor | None, shift_BND: Tensor | None)
     if scale_BND is None:
         return x_BND
     return torch.addcmul(x_BND if shift_BND is None else x_BND + shift_BND, x_BND, scale_BND)
+
+
+def _drop(x_BND: Tensor, dropped_B2D: Tensor | None, part: int) -> Tensor:
+    return x_BND if dropped_B2D is None else x_BND * dropped_B2D[:, None, part]
 
 
 def _rotate(x_BHND: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:

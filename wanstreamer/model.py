@@ -27,6 +27,7 @@ from wanstreamer.blocks import Block, FlowTime
 from wanstreamer.cache import KeysValues, KVCache, Slot
 from wanstreamer.checkpoint import load_tensors, save_tensors
 from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT
+from wanstreamer.dropout import Dropped
 from wanstreamer.errors import InputError
 from wanstreamer.model_config import ModelConfig
 from wanstreamer.perception import AudioPerception, VideoPerception, pack_audio, pack_video, unpack_video
@@ -155,6 +156,7 @@ class DuplexModel(nn.Module):
         self,
         batch: "Batch",
         noisy: Noisy | None = None,
+        dropped: Dropped | None = None,
         *,
         prefix: Prefix | None = None,
         window: Window | None = None,
@@ -162,6 +164,7 @@ class DuplexModel(nn.Module):
         """Whole windows at once, teacher forced: unit k's outputs see what `visible` allows, never the future.
 
         Args:
+            dropped: What training leaves out; without it nothing is, in `train` mode too.
             prefix: What stands before the windows, one for each.
             window: What is seen of units long ago, as in a cache with that window; None: all.
 
@@ -173,12 +176,14 @@ class DuplexModel(nn.Module):
         before = NO_PREFIX if prefix is None else prefix.layout
         shape = self.layout, num_units, self.config.self_lag, before, window
         mask = partial(window_mask, *shape, backend=backend, device=device)
-        clean_BND = self.embed_clean(batch).flatten(1, 2)
+        clean_BND = self.embed_clean(batch, dropped.kept_BKP if dropped else None).flatten(1, 2)
         tokens = clean_tokens(self.layout, num_units, device=device)
         if prefix is not None:
             clean_BND = torch.cat([self.embed_prefix(prefix), clean_BND], dim=1)
             tokens = join(prefix_tokens(self.layout, before, device), tokens)
-        clean_BND, history = self.trunk(clean_BND, tokens, mask(noisy=False), backend=backend)
+        clean_BND, history = self.trunk(
+            clean_BND, tokens, mask(noisy=False), backend=backend, dropped_BL2D=dropped.clean_BL2D if dropped else None
+        )
         clean_BKPD = clean_BND[:, -num_units * self.layout.num_clean :].unflatten(1, (num_units, -1))
         logits = self.text_head(clean_BKPD[:, :, self.layout.num_user : self.layout.num_user + self.config.text_slots])
         if noisy is None:
@@ -186,7 +191,8 @@ class DuplexModel(nn.Module):
         past = past_of(batch)
         noisy_BMD = self.embed_noisy(noisy, past).flatten(1, 2)
         tokens = noisy_tokens(self.layout, num_units, device=device)
-        noisy_BMD, _ = self.trunk(noisy_BMD, tokens, mask(noisy=True), self.flow_time(noisy.tau_BK), history, backend)
+        modulation, left_out = self.flow_time(noisy.tau_BK), dropped.noisy_BL2D if dropped else None
+        noisy_BMD, _ = self.trunk(noisy_BMD, tokens, mask(noisy=True), modulation, history, backend, left_out)
         return Output(logits, *self.flow_head(noisy_BMD.unflatten(1, (num_units, -1)), noisy, past))
 
     def trunk(
@@ -197,6 +203,7 @@ class DuplexModel(nn.Module):
         modulation: list[Tensor] | None = None,
         history: list[KeysValues] | KVCache | None = None,
         backend: str = "sdpa",
+        dropped_BL2D: Tensor | None = None,
     ) -> tuple[Tensor, list[KeysValues]]:
         """All blocks, over clean tokens or (with `modulation`, one (B, N, 6, D) per layer) over noisy ones.
 
@@ -215,12 +222,15 @@ class DuplexModel(nn.Module):
                 before = Slot(history.key_LBHND[layer], history.value_LBHND[layer], history.start, history.stop)
             elif history is not None:
                 before = history[layer]
-            x_BND, keys_values = block(x_BND, rotary, mask, modulation[layer] if modulation else None, before, backend)
+            left_out = None if dropped_BL2D is None else dropped_BL2D[:, layer]
+            x_BND, keys_values = block(
+                x_BND, rotary, mask, modulation[layer] if modulation else None, before, backend, left_out
+            )
             seen.append(keys_values)
         return x_BND, seen
 
-    def embed_clean(self, batch: "Batch") -> Tensor:
-        """All clean tokens of all units: (B, K, num_clean, D)."""
+    def embed_clean(self, batch: "Batch", kept_BKP: Tensor | None = None) -> Tensor:
+        """All clean tokens of all units: (B, K, num_clean, D); those that are not `kept` are left without content."""
         user_audio, _ = self.perceive_audio(batch.user_audio_BKNC, batch.user_audio_known_BK)
         user_video, _ = self.perceive_video(batch.user_video_BKCHW, batch.user_video_known_BK)
         user_text_BKS = batch.user_text_BKS.masked_fill(~batch.user_text_known_BK[..., None], MISSING)
@@ -238,9 +248,7 @@ class DuplexModel(nn.Module):
             ),
         ]
         content_BKPD = torch.cat(parts, dim=2)
-        if self.training:
-            drawn_BKP = torch.rand(content_BKPD.shape[:-1], device=content_BKPD.device)
-            kept_BKP = drawn_BKP >= self.config.token_dropout
+        if kept_BKP is not None:
             content_BKPD = content_BKPD * kept_BKP[..., None]
         return content_BKPD + self.kind_embedding(clean_tokens(self.layout, 1, device=self.device).kind_N)
 

@@ -1,17 +1,17 @@
-"""`python -m tools.bench ingest | annotate | codec | encode | pack | load | stream`: figures of this machine."""
+"""`python -m tools.bench ingest | annotate | codec | encode | pack | load | train | stream`: this machine's figures."""
 
 import argparse
 import json
 import sys
 
 from pipelines.errors import exit_on_input_error
-from tools.bench import annotate, codec, encode, ingest, load, pack, stream
+from tools.bench import annotate, codec, encode, ingest, load, pack, stream, train
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (ingest, annotate, codec, encode, pack, load, stream):
+    for module in (ingest, annotate, codec, encode, pack, load, train, stream):
         module.add(commands)
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="print figures as JSON")

@@ -13,11 +13,6 @@ from wanstreamer.vae import AudioVAE
 from wanstreamer.vae.tracks import Codec, to_input, unit_length
 
 
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """What one step draws from: clips, augmentation and noise depend on the seed and the step's number alone."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
-
-
 def draw_clips(
     model: Codec, tracks: Sequence[Tensor], count: int, clip_units: int, generator: torch.Generator
 ) -> Tensor:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from wanstreamer.checkpoint import resume_training, save_training
 from wanstreamer.metrics import log_mel_l1, psnr_db, ssim
-from wanstreamer.train.clips import draw_clips, held_out_clips, step_generator
+from wanstreamer.train.clips import draw_clips, held_out_clips
+from wanstreamer.train.steps import average_weights, step_generator
 from wanstreamer.vae import AudioVAE
 from wanstreamer.vae.causal import Carry
 from wanstreamer.vae.losses import SpectralLoss, latent_pull, pixel_loss
@@ -99,7 +100,7 @@ def train_codec(
         loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
         optimizer.step()
-        _average(averaged, model, min(config.ema_decay, (1 + step) / (10 + step)))
+        average_weights(averaged, model, decay=config.ema_decay, step=step)
         step += 1
         for name, value in {**parts, "grad_norm": norm}.items():
             sums[name] = sums.get(name, 0.0) + value.item()
@@ -220,8 +221,3 @@ def _optimizer(model: Codec, config: CodecTrainConfig) -> torch.optim.AdamW:
         {"params": model.skip_parameters(), "factor": config.skip_rate, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
-
-
-@torch.no_grad()
-def _average(averaged: Codec, model: Codec, decay: float) -> None:
-    torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)

@@ -1,48 +1,57 @@
 """Windows -> a trained duplex model: text cross-entropy plus joint flow matching, resumable to the exact step.
 
-Every step draws its randomness from the seed and its own number, and one file holds weights, optimiser and history, so
-a run that was killed and continued ends with the same bytes as one that was not.
+Every step draws its randomness from the seed and its own number, and one file holds weights, optimiser, average, place
+in the stream and history, so a run that was killed and continued ends with the same bytes as one that was not: on the
+CPU, alone or with two ranks (with more, gloo may add in another order after a start). How many ranks share a step's
+windows, and how many of them pass through the model at a time, changes sums in their last digits only.
 
-Loss: `L = w_text CE + w_audio FM_audio + w_video FM_video` (Wan-Streamer v0.1, arXiv 2606.25041; the weights are ours).
+On a GPU the passes run in bfloat16 and compiled where the config says so; weights, losses and optimiser stay float32.
 """
 
 import copy
-import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 
 from wanstreamer.checkpoint import resume_training, save_training
-from wanstreamer.flow import add_noise, draw_tau, velocity_weight
+from wanstreamer.dropout import draw_dropped
 from wanstreamer.model import DuplexModel
-from wanstreamer.prior import past_of
-from wanstreamer.sequence import MISSING
+from wanstreamer.train.draws import Given, drop_text, make_noisy, move_identities
+from wanstreamer.train.fit_prior import fit_prior
+from wanstreamer.train.loss import PARTS, event_units, part_counts, part_sums
+from wanstreamer.train.parallel import ALONE, Ranks
+from wanstreamer.train.steps import average_weights, step_generator
+from wanstreamer.train.tasks import Mix
 
 if TYPE_CHECKING:
     from wanstreamer.data import Batch
 
-PARTS = ("text", "audio", "video")
-# Of the latent just before, in the prior. Some still elements fit best above 1: alone for a minute, they run away. The
-# clip costs a held-out error of 0.03 %.
-MAX_LAST_GAIN = 0.95
 Row = dict[str, float]
+
+
+class Source(Protocol):
+    """This rank's windows of one step after the other, as `wanstreamer.data.Loader` gives them."""
+
+    def __iter__(self) -> Iterator["Batch"]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """One run; equal values, data and thread count give equal bytes."""
+    """One run; equal values, data, ranks and thread count give equal bytes on a CPU."""
 
     steps: int
-    batch_size: int = 4  # windows
+    batch_size: int = 4  # windows of a step, over all ranks
+    micro_batch: int = 0  # windows of one pass on a rank, whose gradients are added up; 0: all it has
     learning_rate: float = 2e-3  # peak, after warm-up; falls to zero along a cosine
     warmup_steps: int = 100
     weight_decay: float = 0.05  # of matrices
@@ -51,165 +60,176 @@ class TrainConfig:
     text_weight: float = 1.0
     audio_weight: float = 3.0
     video_weight: float = 3.0
+    event_weight: float = 1.0  # of units around the agent's onsets, backchannels and interruptions; others have 1
     identity_jitter: float = 1.0  # how far faces are moved towards others; without, the few people are learnt by heart
     user_text_drop: float = 0.5  # share of windows that train without the user's words; live use has none
     agent_text_drop: float = 0.5  # and without the agent's: sound and face then follow from the conversation alone
     prior_batches: int = 32  # from which the prior of a unit given the one before it is fitted
+    bfloat16: bool = True  # passes in bfloat16, on a GPU only
+    compile: bool = True  # blocks compiled, on a GPU only
     log_every: int = 100  # steps between rows of history and validations
     checkpoint_s: float = 30.0  # wall-clock seconds between states for resuming; changes no result
     seed: int = 0
     threads: int = 2  # of torch; part of the result, as sums change with it
 
 
-def duplex_loss(
-    model: DuplexModel, batch: "Batch", generator: torch.Generator, *, config: TrainConfig | None = None
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The training loss of one batch and its unweighted parts `text`, `audio`, `video` (scalars).
-
-    Text that is MISSING and agent latents that are unknown carry no loss.
-    """
-    config = config or TrainConfig(steps=0)
-    tau_BK = draw_tau(batch.agent_text_BKS.shape[0], batch.agent_text_BKS.shape[1], generator)
-    output = model(batch, add_noise(batch, tau_BK, generator))
-    spoken_BKS = batch.agent_text_known_BK[..., None] & (batch.agent_text_BKS != MISSING)
-    targets = torch.where(spoken_BKS, batch.agent_text_BKS, -100).flatten()
-    text = functional.cross_entropy(output.text_logits_BKSV.flatten(0, 2), targets, ignore_index=-100, reduction="sum")
-    past = past_of(batch)
-    audio_BK = (output.audio_x0_BKNC - batch.agent_audio_BKNC).square().mean((2, 3))
-    video_BK = (output.video_x0_BKCHW - batch.agent_video_BKCHW).square().mean((2, 3, 4))
-    audio_BK = audio_BK * _flow_weight(tau_BK, model.audio_std, past.audio_known_BK)
-    video_BK = video_BK * _flow_weight(tau_BK, model.video_std, past.video_known_BK)
-    parts = {
-        "text": text / spoken_BKS.sum().clamp(min=1),
-        "audio": _mean_where(audio_BK, batch.agent_audio_known_BK),
-        "video": _mean_where(video_BK, batch.agent_video_known_BK),
-    }
-    weights = _weights(config)
-    return torch.stack([weights[name] * parts[name] for name in PARTS]).sum(), parts
-
-
-def drop_text(batch: "Batch", party: str, share: float, generator: torch.Generator) -> "Batch":
-    """The batch with the words of `party` (user or agent) unknown in at least `share` of its windows, at random."""
-    name = f"{party}_text_known_BK"
-    num_windows = len(batch.window_id)
-    dropped = torch.randperm(num_windows, generator=generator)[: math.ceil(share * num_windows)]
-    known_BK = getattr(batch, name).clone()
-    known_BK[dropped] = False
-    return dataclasses.replace(batch, **{name: known_BK})
-
-
-def move_identities(batch: "Batch", amount: float, generator: torch.Generator) -> "Batch":
-    """Both parties' video latents shifted, whole windows at a time, by random differences between two windows' faces.
-
-    A face's motion hardly depends on whose face it is, and there are few people to learn it from. The difference is of
-    other windows, so a window's own future is not in it.
-    """
-    num_windows = len(batch.window_id)
-    if num_windows < 3:
-        return batch
-    moved = {}
-    for party in ("user", "agent"):
-        video_BKCHW, known_BK = getattr(batch, f"{party}_video_BKCHW"), getattr(batch, f"{party}_video_known_BK")
-        weight_BK111 = known_BK.float()[..., None, None, None]
-        face_B1CHW = (video_BKCHW * weight_BK111).sum(1, keepdim=True) / weight_BK111.sum(1, keepdim=True).clamp(min=1)
-        start = int(
-            torch.randint(1, num_windows - 1, (), generator=generator)
-        )  # neither roll brings a window to itself
-        share = amount * torch.rand(num_windows, 1, 1, 1, 1, generator=generator)
-        shift = share * (face_B1CHW.roll(start + 1, 0) - face_B1CHW.roll(start, 0))
-        moved[f"{party}_video_BKCHW"] = video_BKCHW + shift * weight_BK111
-    return dataclasses.replace(batch, **moved)
-
-
-@torch.no_grad()
-def fit_prior(model: DuplexModel, batches: Sequence["Batch"]) -> None:
-    """Least-squares gains and residual deviation of each latent, given the one before the unit and the mean so far."""
-    pasts = [past_of(batch) for batch in batches]
-    known = [past.audio_known_BK & batch.agent_audio_known_BK for past, batch in zip(pasts, batches, strict=True)]
-    audio = torch.cat([batch.agent_audio_BKNC[on] for batch, on in zip(batches, known, strict=True)])
-    last = torch.cat([past.audio_last_BKC[on] for past, on in zip(pasts, known, strict=True)])
-    mean = torch.cat([past.audio_mean_BKC[on] for past, on in zip(pasts, known, strict=True)])
-    fitted = _regress(audio, last[:, None].expand_as(audio), mean[:, None].expand_as(audio))
-    for buffer, value in zip((model.audio_last_gain, model.audio_mean_gain, model.audio_std), fitted, strict=False):
-        buffer.copy_(value)
-    known = [past.video_known_BK & batch.agent_video_known_BK for past, batch in zip(pasts, batches, strict=True)]
-    video = torch.cat([batch.agent_video_BKCHW[on] for batch, on in zip(batches, known, strict=True)])
-    last = torch.cat([past.video_last_BKCHW[on] for past, on in zip(pasts, known, strict=True)])
-    mean = torch.cat([past.video_mean_BKCHW[on] for past, on in zip(pasts, known, strict=True)])
-    fitted = _regress(video, last, mean)
-    for buffer, value in zip((model.video_last_gain, model.video_mean_gain, model.video_std), fitted, strict=False):
-        buffer.copy_(value)
-
-
-def _regress(target: Tensor, one: Tensor, two: Tensor) -> tuple[Tensor, ...]:
-    """Per element over the first dimension: gains of `one` and `two`, residual deviation; nothing for no examples."""
-    if len(target) < 2:
-        return ()  # this stream is nowhere known; it is not trained either
-    features = torch.stack([one, two], dim=-1).double()
-    gram = torch.einsum("n...f,n...g->...fg", features, features) / len(target)
-    gram += 1e-4 * torch.eye(2, dtype=torch.float64)  # in a window's second unit the two are the same
-    moment = torch.einsum("n...f,n...->...f", features, target.double()) / len(target)
-    first = torch.linalg.solve(gram, moment)[..., 0].clamp(0, MAX_LAST_GAIN)
-    second = (moment[..., 1] - first * gram[..., 0, 1]) / gram[..., 1, 1]  # the best one beside the first
-    second = torch.minimum(second, 1 - first)
-    residual = target - first * one - second * two
-    return first, second, residual.square().mean(0).clamp(min=1e-4).sqrt()
-
-
 def train(
     model: DuplexModel,
     config: TrainConfig,
     *,
-    batches: Callable[[int], Iterator["Batch"]],
+    source: Source,
+    prior: Callable[[], Sequence["Batch"]],
     valid: Sequence["Batch"],
     state_path: Path,
     fingerprint: str,
+    mix: Mix | None = None,
+    ranks: Ranks = ALONE,
     on_step: Callable[[int, Row], None] = lambda step, parts: None,
+    on_row: Callable[[Row], None] = lambda row: None,
 ) -> tuple[DuplexModel, list[Row]]:
     """Train from `state_path` if it holds a state with this fingerprint, else from the start.
 
     Args:
-        model: Initialised as the seed says; its weights are changed.
-        batches: Start step -> endless batches from there; batch n must not depend on the start.
-        valid: Batches of the validation curve.
-        state_path: Where states for resuming go; the caller removes it once the result is safe.
+        model: Initialised as the seed says, the same on every rank; its weights are changed.
+        source: This rank's `batch_size / num_ranks` windows of each step.
+        prior: Windows that the prior is fitted on, the same on every rank; called where training starts.
+        valid: Batches of the validation curve; the first rank alone looks at them.
+        state_path: Where states for resuming go; the caller removes it once the result is safe. All ranks read the
+            first one's.
         fingerprint: Of everything the result depends on.
+        mix: What is learnt from the windows, where that is not duplex conversation (wanstreamer/train/tasks.py).
+        ranks: This process among those that train together.
         on_step: Called with the step just done and its loss parts.
+        on_row: Called with each row of the history, those of a run that is continued first.
 
     Returns:
-        The averaged weights in eval mode, and the history: a row every `log_every` steps and at the end.
+        The averaged weights in eval mode on the CPU, and the history: a row every `log_every` steps and at the end.
     """
-    with _determinism(config.threads):
+    with _determinism(config.threads, ranks.device):
+        model.to(ranks.device)
         averaged = copy.deepcopy(model).eval()
-        optimizer = _optimizer(model, config)
+        optimizer = make_optimizer(model, config)
         modules = {"model": model, "averaged": averaged}
         resumed = resume_training(state_path, fingerprint, modules, optimizer) or {}
         step, history = resumed.get("step", 0), resumed.get("history", [])
         sums: dict[str, tuple[float, int]] = resumed.get("sums", {})
-        source = batches(step)
-        if step == 0:
-            fit_prior(model, list(islice(batches(0), config.prior_batches)))
+        ranks.check_equal("the step to go on from", step)
+        if resumed:
+            source.load_state_dict(resumed["source"])
+        else:
+            fit_prior(model, prior())
             averaged.load_state_dict(model.state_dict())
+        for row in history:
+            on_row(row)
+        passes = Passes(model, config, ranks)
+        batches = iter(source)
         saved_s = time.monotonic()
         while step < config.steps:
-            parts, norms = _step(model, optimizer, next(source), step, config)
-            _average(averaged, model, min(config.ema_decay, (1 + step) / (10 + step)))
+            given = give(next(batches), model, config, step, mix=mix, ranks=ranks)
+            parts, norms = train_step(passes, optimizer, given, step)
+            average_weights(averaged, model, decay=config.ema_decay, step=step)
             step += 1
             for name, value in (parts | norms).items():
                 total, count = sums.get(name, (0.0, 0))
                 sums[name] = (total + value, count + 1)
             if step % config.log_every == 0 or step == config.steps:
                 row = {"step": step} | {name: total / count for name, (total, count) in sums.items()}
-                history.append(
-                    row | {f"valid_{name}": value for name, value in evaluate(averaged, valid, config).items()}
-                )
+                looked = evaluate(averaged, valid, config) if ranks.first else {}
+                history.append(row | {f"valid_{name}": value for name, value in looked.items()})
+                on_row(history[-1])
                 sums = {}
-            if time.monotonic() - saved_s > config.checkpoint_s:
-                progress = {"step": step, "history": history, "sums": sums}
+            if ranks.first and time.monotonic() - saved_s > config.checkpoint_s:
+                progress = {"step": step, "history": history, "sums": sums, "source": source.state_dict()}
                 save_training(state_path, fingerprint, modules, optimizer, progress)
                 saved_s = time.monotonic()
             on_step(step, parts)
-    return averaged, history
+    return averaged.to("cpu"), history
+
+
+def give(
+    batch: "Batch",
+    model: DuplexModel,
+    config: TrainConfig,
+    step: int,
+    *,
+    mix: Mix | None = None,
+    ranks: Ranks = ALONE,
+) -> Given:
+    """What the model is given of a rank's windows at a step: all that is random of it is drawn here."""
+    batch = batch.to(ranks.device, non_blocking=True)
+    num_windows, num_units = len(batch.window_id), batch.agent_text_BKS.shape[1]
+    generator = step_generator(config.seed, step)
+    batch = move_identities(batch, config.identity_jitter, generator, ranks)
+    batch = drop_text(batch, "user", config.user_text_drop, generator, ranks)
+    batch = drop_text(batch, "agent", config.agent_text_drop, generator, ranks)
+    weight_BKW = torch.where(event_units(batch.labels_BKL), config.event_weight, 1.0)[..., None].expand(-1, -1, 3)
+    if mix:
+        first = (step * ranks.num_ranks + ranks.rank) * num_windows
+        batch, of_tasks = mix(batch, range(first, first + num_windows))
+        weight_BKW = weight_BKW * of_tasks
+    noisy = make_noisy(batch, generator, ranks)
+    drawn = draw_dropped(model.config, num_windows * ranks.num_ranks, num_units, step_generator(config.seed, step))
+    return Given(batch, noisy, weight_BKW, drawn.map(ranks.own))
+
+
+class Passes:
+    """The passes of a training step through a model, and what their results are summed up to."""
+
+    def __init__(self, model: DuplexModel, config: TrainConfig, ranks: Ranks = ALONE) -> None:
+        self.model, self.config, self.ranks = model, config, ranks
+        self.accelerated = accelerated(ranks.device)
+        if self.accelerated and config.compile:
+            for block in model.blocks:  # one small graph, compiled once for all layers
+                block.compile()
+        self.shared = ranks.share(model)
+
+    def sums(self, given: Given) -> Tensor:
+        """The loss's sums (W,) over these windows."""
+        device = torch.device(self.ranks.device).type
+        with torch.autocast(device, torch.bfloat16, enabled=self.accelerated and self.config.bfloat16):
+            output = self.shared(given.batch, given.noisy, given.dropped)
+        return part_sums(self.model, output, given.batch, given.noisy.tau_BK, given.weight_BKW)
+
+    def adding_up(self) -> AbstractContextManager[None]:
+        """Inside, gradients stay on this rank: more passes are to come."""
+        return self.shared.no_sync() if isinstance(self.shared, DistributedDataParallel) else nullcontext()
+
+
+def train_step(passes: Passes, optimizer: torch.optim.Optimizer, given: Given, step: int) -> tuple[Row, Row]:
+    """One update of the weights; returns the loss with its parts and gradient norms, the same on all ranks."""
+    model, config, ranks = passes.model, passes.config, passes.ranks
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * _schedule(step, config)
+    weights_W = part_weights(config, ranks.device)
+    counts_W = ranks.sum(part_counts(given.batch, given.weight_BKW)).clamp(min=1)
+    num_windows = len(given.batch.window_id)
+    micro_batch = config.micro_batch or num_windows
+    looks = (step + 1) % config.log_every == 0
+    parts_W = torch.zeros_like(weights_W)
+    gradients = [[torch.zeros_like(p) for p in model.blocks.parameters()] for _ in PARTS] if looks else []
+    optimizer.zero_grad(set_to_none=True)
+    for start in range(0, num_windows, micro_batch):
+        with passes.adding_up() if start + micro_batch < num_windows else nullcontext():
+            share_W = passes.sums(given.take(start, start + micro_batch)) / counts_W
+            for part, held in enumerate(gradients):
+                _add_gradient(weights_W[part] * share_W[part], model, held)
+            # DDP averages over ranks, and their shares are to be added up.
+            (ranks.num_ranks * (weights_W * share_W).sum()).backward()
+        parts_W += share_W.detach()
+    norms = {
+        f"grad_{name}": float(torch.stack([ranks.sum(g).norm() for g in held]).norm())
+        for name, held in zip(PARTS, gradients, strict=False)
+    }
+    norms["grad_norm"] = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip).item()
+    optimizer.step()
+    parts_W = ranks.sum(parts_W)
+    return {"loss": (weights_W * parts_W).sum().item()} | dict(zip(PARTS, parts_W.tolist(), strict=True)), norms
+
+
+def _add_gradient(loss: Tensor, model: DuplexModel, held: list[Tensor]) -> None:
+    """What one weighted part alone asks of the shared blocks: a few audio tokens beside many video ones can drown."""
+    found = torch.autograd.grad(loss, list(model.blocks.parameters()), retain_graph=True)
+    torch._foreach_add_(held, list(found))
 
 
 @torch.no_grad()
@@ -218,47 +238,39 @@ def evaluate(model: DuplexModel, batches: Sequence["Batch"], config: TrainConfig
     generator = torch.Generator().manual_seed(config.seed)
     total: Row = {}
     for batch in batches:
-        batch = drop_text(batch, "user", 1.0, generator)
-        loss, parts = duplex_loss(model, batch, generator, config=config)
-        for name, value in {"loss": loss, **parts}.items():
+        batch = drop_text(batch.to(model.device), "user", 1.0, generator)
+        loss, parts_W = duplex_loss(model, batch, generator, config)
+        for name, value in zip(("loss", *PARTS), (loss, *parts_W), strict=True):
             total[name] = total.get(name, 0.0) + float(value) / len(batches)
     return total
 
 
-def _step(
-    model: DuplexModel, optimizer: torch.optim.Optimizer, batch: "Batch", step: int, config: TrainConfig
-) -> tuple[Row, Row]:
-    seed = config.seed * 1_000_003 + step
-    torch.manual_seed(seed)  # dropout; the caller restores the global generator
-    model.train()
-    for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * _schedule(step, config)
-    generator = torch.Generator().manual_seed(seed)
-    batch = move_identities(batch, config.identity_jitter, generator)
-    batch = drop_text(batch, "user", config.user_text_drop, generator)
-    batch = drop_text(batch, "agent", config.agent_text_drop, generator)
-    loss, parts = duplex_loss(model, batch, generator, config=config)
-    norms = _modality_norms(model, parts, config) if (step + 1) % config.log_every == 0 else {}
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    norms["grad_norm"] = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip).item()
-    optimizer.step()
-    return {"loss": loss.item()} | {name: part.item() for name, part in parts.items()}, norms
+def duplex_loss(
+    model: DuplexModel, batch: "Batch", generator: torch.Generator, config: TrainConfig
+) -> tuple[Tensor, Tensor]:
+    """The loss of a batch by itself, nothing dropped, and its unweighted parts (W,)."""
+    noisy = make_noisy(batch, generator, Ranks(device=str(model.device)))
+    weight_BKW = torch.ones(*batch.agent_text_BKS.shape[:2], len(PARTS), device=model.device)
+    sums_W = part_sums(model, model(batch, noisy), batch, noisy.tau_BK, weight_BKW)
+    parts_W = sums_W / part_counts(batch, weight_BKW).clamp(min=1)
+    return (part_weights(config, str(model.device)) * parts_W).sum(), parts_W
 
 
-def _modality_norms(model: DuplexModel, parts: dict[str, Tensor], config: TrainConfig) -> Row:
-    """What each weighted part alone asks of the shared blocks: a few audio tokens beside many video ones can drown."""
-    shared = list(model.blocks.parameters())
-    norms = {}
-    for name, weight in _weights(config).items():
-        if parts[name].requires_grad:
-            gradients = torch.autograd.grad(weight * parts[name], shared, retain_graph=True)
-            norms[f"grad_{name}"] = float(torch.stack([g.norm() for g in gradients]).norm())
-    return norms
+def part_weights(config: TrainConfig, device: str = "cpu") -> Tensor:
+    return torch.tensor([config.text_weight, config.audio_weight, config.video_weight], device=device)
 
 
-def _weights(config: TrainConfig) -> dict[str, float]:
-    return dict(zip(PARTS, (config.text_weight, config.audio_weight, config.video_weight), strict=True))
+def make_optimizer(model: DuplexModel, config: TrainConfig) -> torch.optim.AdamW:
+    matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "embedding" not in name]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in chosen]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
+
+
+def accelerated(device: str) -> bool:
+    """Whether bfloat16 and compiling are to be had. On a CPU neither pays for itself within minutes."""
+    return device.startswith("cuda")
 
 
 def _schedule(step: int, config: TrainConfig) -> float:
@@ -267,43 +279,14 @@ def _schedule(step: int, config: TrainConfig) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps))
 
 
-def _optimizer(model: DuplexModel, config: TrainConfig) -> torch.optim.AdamW:
-    matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "embedding" not in name]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in model.parameters() if id(p) not in chosen]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
-
-
-@torch.no_grad()
-def _average(averaged: DuplexModel, model: DuplexModel, decay: float) -> None:
-    torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
-
-
-def _flow_weight(tau_BK: Tensor, std: Tensor, known_BK: Tensor) -> Tensor:
-    """The velocity's weight in units of what the linear estimate leaves open at this tau.
-
-    A nearly still picture leaves little: without the units its velocity is learnt at small tau only, and drowns beside
-    audio. This is the weight of Karras et al. 2022 (1 / c_out^2) with the stream's mean prior variance.
-    """
-    variance_BK = torch.where(known_BK, std.square().mean(), 1.0)
-    left_open_BK = variance_BK / ((1 - tau_BK).square() * variance_BK + tau_BK.square())
-    return velocity_weight(tau_BK) / left_open_BK
-
-
-def _mean_where(x_BK: Tensor, known_BK: Tensor) -> Tensor:
-    return (x_BK * known_BK).sum() / known_BK.sum().clamp(min=1)
-
-
 @contextmanager
-def _determinism(threads: int) -> Iterator[None]:
-    """Fixed thread count, deterministic kernels, and the global generator left as it was."""
+def _determinism(threads: int, device: str) -> Iterator[None]:
+    """Fixed thread count and, on a CPU, deterministic kernels; a GPU has none for some of the passes."""
     before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(device == "cpu")
     try:
-        with torch.random.fork_rng(devices=[]):
-            yield
+        yield
     finally:
         torch.set_num_threads(before)
         torch.use_deterministic_algorithms(strict)

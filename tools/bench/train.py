@@ -1,0 +1,234 @@
+"""How fast the duplex model trains, and how much of the machine that uses: `python -m tools.bench train`.
+
+Whole steps on windows in memory (drawing noise, passes, update, average; reading is `bench load`), of random latents at
+a scale's size. A token is one that passes through the trunk: the clean ones, and the noisy copies of the agent's.
+
+Model FLOPs utilisation: floating-point operations that the model asks for, over those that the machine could do in that
+time. A multiplication and addition are two; the backward pass counts twice the forward pass; attention counts on the
+pairs that the mask lets through, whatever a kernel computes beside them. On a CPU a matrix product (2048 x 2048,
+float32, as many threads) measures what the machine could do, just before each round; of a GPU it is the maker's figure
+for dense bfloat16, by the card's name or `--peak-tflops`.
+"""
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from wanstreamer.attention import Attention
+from wanstreamer.data import LABELS, Batch
+from wanstreamer.errors import InputError
+from wanstreamer.model import DuplexModel, ModelConfig, Noisy
+from wanstreamer.model_config import SCALES, scaled
+from wanstreamer.sequence import FIRST_WORD, Tokens, clean_tokens, join, noisy_tokens, take, visible
+from wanstreamer.train.duplex import Passes, TrainConfig, give, make_optimizer, train_step
+from wanstreamer.train.parallel import Ranks
+from wanstreamer.train.steps import average_weights
+
+# Audio and video channels, vocabulary. Those of `make repro`, of larger codecs, and of Qwen3.
+SIZES = {"tiny": (16, 32, 512), "small": (32, 64, 16384), "base": (32, 64, 151672), "large": (32, 64, 151672)}
+# Dense bfloat16, from the data sheets; the first name that the card's holds.
+PEAK_TFLOPS = {"H100 PCIe": 756, "H100": 989, "H200": 989, "A100": 312, "L40S": 362, "RTX 4090": 165}
+MATRIX = 2048
+WARM_STEPS = 2  # the first calls plan kernels, and compile on a GPU
+
+
+def step_flops(config: ModelConfig, num_windows: int, num_units: int) -> float:
+    """What one step asks of a machine, forward and backward; see the module's docstring."""
+    return 3.0 * num_windows * (_linear_flops(config, num_units) + _attention_flops(config, num_units))
+
+
+def visible_pairs(query: Tokens, key: Tokens, self_lag: int) -> int:
+    """How many (query, key) pairs the mask lets through; a few thousand queries at a time."""
+    count = len(query.unit_N)
+    return sum(int(visible(take(query, n, n + 1024), key, self_lag).sum()) for n in range(0, count, 1024))
+
+
+def _attention_flops(config: ModelConfig, num_units: int) -> float:
+    clean, noisy = clean_tokens(config.layout, num_units), noisy_tokens(config.layout, num_units)
+    pairs = visible_pairs(clean, clean, config.self_lag) + visible_pairs(noisy, join(clean, noisy), config.self_lag)
+    return 4.0 * config.num_layers * config.num_heads * config.head_dim * pairs  # QK^T and its product with V
+
+
+def _linear_flops(config: ModelConfig, num_units: int) -> float:
+    """Of all linear layers in one window's forward pass, counted as they are called; on `meta`: nothing is computed."""
+    flops = 2.0 * num_units * config.text_slots * config.d_model * config.vocab_size  # the tied text head
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal flops
+        assert isinstance(module, nn.Linear)
+        flops += 2.0 * inputs[0].numel() * module.out_features
+
+    with torch.device("meta"):
+        model = DuplexModel(config)
+        batch = random_batch(config, 1, num_units)
+        noisy = Noisy(batch.agent_audio_BKNC, batch.agent_video_BKCHW, torch.empty(1, num_units))
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.register_forward_hook(count)
+    model(batch, noisy)
+    return flops
+
+
+def random_batch(config: ModelConfig, num_windows: int, num_units: int) -> Batch:
+    """Windows of noise in which everything is known."""
+    text = (num_windows, num_units, config.text_slots)
+    flags = {
+        f"{party}_{stream}_known_BK": torch.ones(num_windows, num_units, dtype=torch.bool)
+        for party in ("user", "agent")
+        for stream in ("audio", "video", "text")
+    }
+    return Batch(
+        user_audio_BKNC=torch.randn(num_windows, num_units, *config.audio_shape),
+        user_video_BKCHW=torch.randn(num_windows, num_units, *config.video_shape),
+        user_text_BKS=torch.randint(FIRST_WORD, config.vocab_size, text),
+        agent_audio_BKNC=torch.randn(num_windows, num_units, *config.audio_shape),
+        agent_video_BKCHW=torch.randn(num_windows, num_units, *config.video_shape),
+        agent_text_BKS=torch.randint(FIRST_WORD, config.vocab_size, text),
+        labels_BKL=torch.zeros(num_windows, num_units, len(LABELS), dtype=torch.int64),
+        window_id=[str(number) for number in range(num_windows)],
+        **flags,
+    )
+
+
+def measured_tflops() -> float:
+    """What this machine's processors do at most in a matrix product, the best of three."""
+    one = torch.randn(MATRIX, MATRIX)
+    best_s = float("inf")
+    for _ in range(3):
+        began_s = time.perf_counter()
+        one @ one
+        best_s = min(best_s, time.perf_counter() - began_s)
+    return 2 * MATRIX**3 / best_s / 1e12
+
+
+def known_tflops(card: str) -> float:
+    for name, tflops in PEAK_TFLOPS.items():
+        if name in card:
+            return tflops
+    raise InputError(f"bench train: no peak known of {card!r}; give its dense bfloat16 figure, --peak-tflops N")
+
+
+def measure(
+    scale: str, *, batch_size: int, micro_batch: int, num_units: int, rounds: int, steps: int, peak_tflops: float | None
+) -> dict[str, Any]:
+    """What `--json` prints; lists hold a figure per round."""
+    audio_channels, video_channels, vocab_size = SIZES[scale]
+    config = scaled(scale, audio_channels=audio_channels, video_channels=video_channels, vocab_size=vocab_size)
+    cuda = torch.cuda.is_available()
+    ranks = Ranks(device="cuda:0" if cuda else "cpu")
+    card = torch.cuda.get_device_name(0) if cuda else ""
+    given_tflops = peak_tflops or (known_tflops(card) if cuda else None)
+    training = TrainConfig(steps=10**6, batch_size=batch_size, micro_batch=micro_batch)
+    torch.manual_seed(0)
+    batch = random_batch(config, batch_size, num_units)
+    model = DuplexModel(config, Attention(windows="flex" if cuda else "sdpa")).to(ranks.device)
+    averaged = DuplexModel(config).to(ranks.device)
+    averaged.load_state_dict(model.state_dict())
+    passes, optimizer = Passes(model, training, ranks), make_optimizer(model, training)
+    done = 0
+
+    def step_s(count: int) -> float:
+        """Seconds of a step, the mean of `count`."""
+        nonlocal done
+        began_s = time.perf_counter()
+        for _ in range(count):
+            given = give(batch, model, training, done, ranks=ranks)
+            train_step(passes, optimizer, given, done)
+            average_weights(averaged, model, decay=training.ema_decay, step=done)
+            done += 1
+        if cuda:
+            torch.cuda.synchronize()
+        return (time.perf_counter() - began_s) / count
+
+    step_s(WARM_STEPS)
+    flops = step_flops(config, batch_size, num_units)
+    num_tokens = batch_size * num_units * (config.layout.num_clean + config.layout.num_agent)
+    peaks, times_s = [], []
+    for _ in range(rounds):
+        peaks.append(given_tflops or measured_tflops())
+        times_s.append(step_s(steps))
+    return {
+        "machine": card or f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s)",
+        "torch": torch.__version__,
+        "precision": "bfloat16" if cuda else "float32",
+        "scale": scale,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "batch_size": batch_size,
+        "micro_batch": micro_batch or batch_size,
+        "units": num_units,
+        "tokens_per_step": num_tokens,
+        "tflop_per_step": round(flops / 1e12, 6),
+        "rounds": rounds,
+        "steps_per_round": steps,
+        "peak_measured": given_tflops is None,
+        "peak_tflops": [round(peak, 4) for peak in peaks],
+        "step_ms": [round(1000 * time_s, 2) for time_s in times_s],
+        "tokens_per_s": [round(num_tokens / time_s) for time_s in times_s],
+        "mfu": [round(flops / time_s / peak / 1e12, 4) for time_s, peak in zip(times_s, peaks, strict=True)],
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    console = Console()
+    table = Table(
+        box=SIMPLE_HEAD, title_justify="left",
+        title=f"training at scale {found['scale']}: {found['parameters']:,} weights, {found['batch_size']} windows of "
+        f"{found['units']} units a step ({found['micro_batch']} a pass), {found['tokens_per_step']:,} tokens and "
+        f"{found['tflop_per_step']:.3g} TFLOP a step; {found['rounds']} rounds of {found['steps_per_round']} steps",
+    )  # fmt: skip
+    for name in ("", "median", "lowest", "highest"):
+        table.add_column(name, justify="right" if name else "left")
+    peak = "peak TFLOP/s, measured" if found["peak_measured"] else "peak TFLOP/s, as given"
+    for name, values, digits in (
+        ("step, ms", found["step_ms"], 1),
+        ("tokens a second", found["tokens_per_s"], 0),
+        (peak, found["peak_tflops"], 3),
+        ("model FLOPs utilisation", found["mfu"], 3),
+    ):
+        table.add_row(name, *_figures(values, digits))
+    console.print(table)
+    console.print(f"{found['machine']}, {found['precision']}, torch {found['torch']}", highlight=False)
+
+
+def _figures(values: Sequence[float], digits: int) -> list[str]:
+    return [f"{figure:,.{digits}f}" for figure in (statistics.median(values), min(values), max(values))]
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser(
+        "train", help="speed of training, and what it uses of the machine", description=__doc__
+    )
+    command.add_argument("--scale", choices=SCALES, default="tiny", help="(default: tiny)")
+    command.add_argument("--batch-size", type=int, default=4, help="windows of a step (default: 4)")
+    command.add_argument("--micro-batch", type=int, default=0, help="windows of a pass (default: all)")
+    command.add_argument("--units", type=int, default=32, help="units of a window (default: 32)")
+    command.add_argument("--rounds", type=int, default=5, help="(default: 5)")
+    command.add_argument("--steps", type=int, default=5, help="steps of a round (default: 5)")
+    command.add_argument("--threads", type=int, default=1, help="torch threads on a CPU (default: 1)")
+    command.add_argument("--peak-tflops", type=float, help="of the machine, where it is not to be measured")
+    command.set_defaults(run=run, show=show)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    if min(args.batch_size, args.units, args.rounds, args.steps, args.threads) < 1 or args.micro_batch < 0:
+        raise InputError("bench train: expected 1 or more windows, units, rounds, steps and threads")
+    if args.peak_tflops is not None and args.peak_tflops <= 0:
+        raise InputError(f"--peak-tflops {args.peak_tflops}: expected more than 0")
+    before = torch.get_num_threads()
+    torch.set_num_threads(args.threads)
+    try:
+        return measure(
+            args.scale, batch_size=args.batch_size, micro_batch=args.micro_batch, num_units=args.units,
+            rounds=args.rounds, steps=args.steps, peak_tflops=args.peak_tflops,
+        )  # fmt: skip
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,87 @@
+"""What the model said about some windows -> the sums that a step's loss is made of.
+
+Loss: `L = w_text CE + w_audio FM_audio + w_video FM_video` (Wan-Streamer v0.1, arXiv 2606.25041; the weights are ours).
+Each part is a sum over text tokens or units divided by how many of them carry loss in the whole step. Sums and counts
+add up over ranks and over passes, so that how a step's windows are dealt out does not change its loss; means of means
+would, as windows know more or less.
+
+Shape letters as in `model`, and W the three parts, in the order of PARTS.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from wanstreamer.flow import velocity_weight
+from wanstreamer.model import DuplexModel, Output
+from wanstreamer.prior import past_of
+from wanstreamer.sequence import MISSING
+from wanstreamer.windows import LABELS
+
+if TYPE_CHECKING:
+    from wanstreamer.data import Batch
+
+PARTS = ("text", "audio", "video")
+
+
+def part_sums(model: DuplexModel, output: Output, batch: "Batch", tau_BK: Tensor, weight_BKW: Tensor) -> Tensor:
+    """Weighted sums (W,) over text tokens, audio units and video units.
+
+    Text that is MISSING and agent streams that are unknown carry no loss.
+    """
+    assert output.audio_x0_BKNC is not None and output.video_x0_BKCHW is not None
+    spoken_BKS = _spoken(batch)
+    targets = torch.where(spoken_BKS, batch.agent_text_BKS, -100).flatten()
+    logits = output.text_logits_BKSV.flatten(0, 2).float()
+    text = functional.cross_entropy(logits, targets, ignore_index=-100, reduction="none")
+    past = past_of(batch)
+    audio_BK = (output.audio_x0_BKNC.float() - batch.agent_audio_BKNC).square().mean((2, 3))
+    video_BK = (output.video_x0_BKCHW.float() - batch.agent_video_BKCHW).square().mean((2, 3, 4))
+    audio_BK = audio_BK * _flow_weight(tau_BK, model.audio_std, past.audio_known_BK)
+    video_BK = video_BK * _flow_weight(tau_BK, model.video_std, past.video_known_BK)
+    text_weight_BK, audio_weight_BK, video_weight_BK = weight_BKW.unbind(-1)
+    return torch.stack(
+        [
+            (text.view(spoken_BKS.shape) * text_weight_BK[..., None]).sum(),
+            (audio_BK * (batch.agent_audio_known_BK * audio_weight_BK)).sum(),
+            (video_BK * (batch.agent_video_known_BK * video_weight_BK)).sum(),
+        ]
+    )
+
+
+def part_counts(batch: "Batch", weight_BKW: Tensor) -> Tensor:
+    """How many text tokens, audio units and video units carry loss: float32 (W,), to divide the sums of a step by."""
+    counted_BKW = weight_BKW > 0
+    return torch.stack(
+        [
+            (_spoken(batch) & counted_BKW[..., :1]).sum(),
+            (batch.agent_audio_known_BK & counted_BKW[..., 1]).sum(),
+            (batch.agent_video_known_BK & counted_BKW[..., 2]).sum(),
+        ]
+    ).float()
+
+
+def event_units(labels_BKL: Tensor) -> Tensor:
+    """Units, bool (B, K), in which the agent starts to speak, utters a backchannel or takes part in an interruption,
+    and those just before and after: what conversation turns on, and few of all units."""
+    speech_ms, _, backchannel, role = (labels_BKL[..., LABELS.index(name)] for name in LABELS)
+    event_BK = (backchannel > 0) | (role > 0)
+    event_BK[:, 1:] |= (speech_ms[:, 1:] > 0) & (speech_ms[:, :-1] == 0)
+    return functional.max_pool1d(event_BK.float(), 3, stride=1, padding=1) > 0
+
+
+def _spoken(batch: "Batch") -> Tensor:
+    return batch.agent_text_known_BK[..., None] & (batch.agent_text_BKS != MISSING)
+
+
+def _flow_weight(tau_BK: Tensor, std: Tensor, known_BK: Tensor) -> Tensor:
+    """The velocity's weight in units of what the linear estimate leaves open at this tau.
+
+    A nearly still picture leaves little: without the units its velocity is learnt at small tau only, and drowns beside
+    audio. This is the weight of Karras et al. 2022 (1 / c_out^2) with the stream's mean prior variance.
+    """
+    variance_BK = torch.where(known_BK, std.square().mean(), 1.0)
+    left_open_BK = variance_BK / ((1 - tau_BK).square() * variance_BK + tau_BK.square())
+    return velocity_weight(tau_BK) / left_open_BK

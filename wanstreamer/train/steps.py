@@ -1,0 +1,16 @@
+"""What every training loop here does at a step: a generator of its own, and the running average of the weights."""
+
+import torch
+from torch import nn
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """What one step draws from: all that is random depends on the seed and the step's number alone."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+@torch.no_grad()
+def average_weights(averaged: nn.Module, model: nn.Module, *, decay: float, step: int) -> None:
+    """Move the average towards the weights after `step` (from 0); in the first steps, which are far off, faster."""
+    decay = min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
