@@ -148,7 +148,7 @@ def test_users_who_react_hear_the_unit_before() -> None:
 def test_every_agent_talks_with_users_who_react() -> None:
     session = small_session(max_units=60)
     bank = [np.full(16_000 * 3, 0.1, np.float32)]
-    params = BehaviourParams(seconds=9, users=2, watched=1, at_seconds=(4,), resamples=5)
+    params = BehaviourParams(user_seconds=9, users=2, watched=1, at_seconds=(4,), resamples=5)
     found, played = play_simulated(lambda: nullcontext([Scripted(), Scripted()]), session, bank, [300.0], params)
     assert behaviour.draw_simulated(played, 16_000).startswith("<svg")
     assert list(found) == ["model", "shuffled user", "ignoring", "cascade", "copy", "silence"]

@@ -41,9 +41,10 @@ Found = dict[str, dict[str, list[Observed]]]  # agent -> session -> observations
 class BehaviourParams:
     """How long who talks to whom; nothing here changes the model."""
 
-    seconds: int = 64  # of every conversation: 60 s of free running after the history
-    conversations: int = 10  # with recorded users, at most; the sample's test split has about twice as many
-    users: int = 10  # who react; 0: none
+    seconds: int = 64  # with a recorded user: 60 s of free running after the history
+    conversations: int = 8  # with recorded users, at most; the sample's test split has about twice as many
+    users: int = 6  # who react; 0: none
+    user_seconds: int = 40  # of a conversation with one of them: drawing them costs most of the time
     given_units: int = (
         24  # true history at the start of a recorded conversation: 3.8 s, so that there is a face and a voice
     )
@@ -57,7 +58,7 @@ class BehaviourParams:
     seed: int = 0
 
     def check(self) -> None:
-        for name in ("seconds", "conversations", "steps", "bank_turns", "resamples"):
+        for name in ("seconds", "user_seconds", "conversations", "steps", "bank_turns", "resamples"):
             if getattr(self, name) < 1:
                 raise InputError(f"behaviour.{name}: {getattr(self, name)}; expected 1 or more")
         for name in ("users", "given_units", "watched", "latency_ms"):
@@ -68,6 +69,7 @@ class BehaviourParams:
 
     @property
     def num_units(self) -> int:
+        """With a recorded user."""
         return whole_units_in_ms(self.seconds * 1000)
 
 
@@ -122,7 +124,7 @@ def simulated(
         return open_partners(
             params.users,
             seed=params.seed,
-            seconds=params.seconds,
+            seconds=params.user_seconds,
             width=size.width,
             height=size.height,
             rate_hz=session.audio_vae.config.rate_hz,
@@ -176,11 +178,12 @@ def play_simulated(
     )
     found: Found = {}
     played: dict[str, Played] = {}
-    with progress(len(agents) * params.num_units, "users who react") as advance:
+    num_units = whole_units_in_ms(params.user_seconds * 1000)
+    with progress(len(agents) * num_units, "users who react") as advance:
         for name, make in agents.items():
             with open_users() as partners:
                 found[name], played[name] = run_simulated(
-                    partners, session, make(), num_units=params.num_units, seconds=params.at_seconds, advance=advance
+                    partners, session, make(), num_units=num_units, seconds=params.at_seconds, advance=advance
                 )
     return found, played
 
@@ -198,9 +201,10 @@ def agents_of(
     shuffled model hears."""
     seeds = [params.seed * 1_000_003 + place for place in range(len(order))]
     rate_hz = session.audio_vae.config.rate_hz
+    max_units = whole_units_in_ms(max(params.seconds, params.user_seconds) * 1000)
 
     def model(watched: int) -> Model:
-        return Model(session, seeds=seeds, max_units=params.num_units, watched=watched)
+        return Model(session, seeds=seeds, max_units=max_units, watched=watched)
 
     return {
         MODEL: lambda: model(params.watched),
