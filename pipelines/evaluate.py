@@ -62,6 +62,7 @@ class EvaluateParams:
     # Flow times, in (0, 1]. At 0.25 the noisy unit shows nearly all that a partner's stream could tell of it.
     taus: tuple[float, ...] = (0.5, 0.75, 1.0)
     warmup_units: int = 4  # of each window, counted for nobody: without history all guess
+    noise_draws: int = 3  # that every window is estimated from; what is left of chance is smaller than the differences
     batch_size: int = 8  # windows; fixed, as sums in float32 depend on it
     resamples: int = 2000
     seed: int = 0
@@ -101,6 +102,8 @@ def run(data: Path, params: EvaluateParams, *, workers: int) -> dict[str, object
 def _check(params: EvaluateParams) -> None:
     if not params.taus or not all(0 < tau <= 1 for tau in params.taus):
         raise InputError(f"evaluate.taus: {list(params.taus)}; expected flow times above 0, up to 1")
+    if params.noise_draws < 1:
+        raise InputError(f"evaluate.noise_draws: {params.noise_draws}; expected 1 or more")
     if params.warmup_units < 1:
         raise InputError(f"evaluate.warmup_units: {params.warmup_units}; expected 1 or more: unit 0 has no unit before")
 
@@ -256,22 +259,25 @@ def _tally_latents(
         "video": _counted(batch.agent_video_known_BK, params.warmup_units),
     }
 
-    def add(stream: str, who: str, tau: float, guess: Tensor, truth: Tensor) -> None:
-        error_BK = (guess - truth).square().flatten(2).mean(2).double() * counted[stream]
+    def add(stream: str, who: str, tau: float, guesses: Sequence[Tensor], truth: Tensor) -> None:
+        error_BK = torch.stack([(guess - truth).square().flatten(2).mean(2).double() for guess in guesses]).mean(0)
         under = counted[stream].sum(1).double()
-        tally[_error_key(stream, tau, who)].append((error_BK.sum(1).numpy(), under.numpy()))
+        tally[_error_key(stream, tau, who)].append(((error_BK * counted[stream]).sum(1).numpy(), under.numpy()))
 
     for place, tau in enumerate(params.taus):
         for who, given in batches.items():
             # Equal noise for all: the difference to other_user is the user alone.
             seed = (params.seed * 1_000_003 + number) * len(params.taus) + place
-            guessed = denoise_at(model, given, tau, torch.Generator().manual_seed(seed))
-            for stream, guess, truth in zip(("audio", "video"), guessed, (audio, video), strict=True):
-                add(stream, who, tau, guess, truth)
+            noise = torch.Generator().manual_seed(seed)
+            draws = [denoise_at(model, given, tau, noise) for _ in range(params.noise_draws)]
+            for stream, guesses, truth in zip(
+                ("audio", "video"), zip(*draws, strict=True), (audio, video), strict=True
+            ):
+                add(stream, who, tau, guesses, truth)
         for stream, truth in (("audio", audio), ("video", video)):
-            add(stream, "copy_previous", tau, truth.roll(1, dims=1), truth)
-        add("audio", "silence_still", tau, silence_NC.expand_as(audio), audio)
-        add("video", "silence_still", tau, still_BKCHW, video)
+            add(stream, "copy_previous", tau, [truth.roll(1, dims=1)], truth)
+        add("audio", "silence_still", tau, [silence_NC.expand_as(audio)], audio)
+        add("video", "silence_still", tau, [still_BKCHW], video)
 
 
 def _counted(known_BK: Tensor, warmup_units: int) -> Tensor:
