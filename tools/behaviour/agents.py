@@ -89,7 +89,7 @@ class Model:
 
     def __init__(self, session: Session, *, seeds: Sequence[int], max_units: int, watched: int = 0) -> None:
         self.session = session
-        self.state = new_state(session.model, max_units=max_units, seeds=seeds)
+        self.state = new_state(session.model, max_units=max_units, seeds=seeds, window=session.config.window)
         self.voice = Voice(session, watched)
 
     @torch.inference_mode()

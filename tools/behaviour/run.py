@@ -50,6 +50,7 @@ class BehaviourParams:
     )
     watched: int = 4  # conversations whose picture is decoded and judged; decoding it costs as much as all the rest
     at_seconds: tuple[int, ...] = (10, 30, 60)  # of free running, at which drift is looked at
+    window_units: int | None = 32  # of history that the model sees, about what it was trained on; None: all of it
     steps: int = 4  # of the solver
     text_temperature: float = 0.85
     latency_ms: int = 200  # model-side, from a user's unit to the answer decoded; Wan-Streamer v0.1 reports about 200
@@ -83,7 +84,9 @@ def run(data: Path, params: BehaviourParams, *, workers: int) -> dict[str, Any]:
     views, left_out = find_views(data, params.conversations)
     if not views:
         return {"skipped": "no held-out session has sound and picture of two people", "left_out": left_out}
-    config = SessionConfig(steps=params.steps, text_temperature=params.text_temperature)
+    config = SessionConfig(
+        steps=params.steps, text_temperature=params.text_temperature, window_units=params.window_units
+    )
     session = load_session(data, config)
     windows = open_windows(data / "windows", "test")
     recording = read_recording(data, session, windows, views, params.num_units, params.given_units)
