@@ -40,11 +40,11 @@ class Lane:
 def draw_lanes(title: str, lanes: Sequence[Lane], *, start_ms: int, end_ms: int) -> str:
     """A line of lanes per LINE_MS; what lies before `start_ms` is paler: it was given, or is not scored."""
     line_height = AXIS + LANE * len(lanes) + LINE_GAP
-    lines = [Span(at, at + LINE_MS) for at in range(0, max(end_ms, 1), LINE_MS)]
+    lines = [Span(at, min(at + LINE_MS, end_ms)) for at in range(0, max(end_ms, 1), LINE_MS)]
     parts = [*_open(WIDTH, HEAD + line_height * len(lines), title), *_legend()]
     for place, line in enumerate(lines):
         parts.append(f'<g transform="translate({LEFT} {HEAD + place * line_height})">')
-        for ms in range(line.start_ms, min(line.end_ms, end_ms) + 1, 1000):
+        for ms in range(line.start_ms, line.end_ms + 1, 1000):
             x = (ms - line.start_ms) * PX_PER_MS
             parts.append(f'<path d="M{x:.1f} {AXIS - 5}V{AXIS - 1}" stroke="{GREY}"/>')
             if ms % 5000 == 0:
@@ -52,7 +52,7 @@ def draw_lanes(title: str, lanes: Sequence[Lane], *, start_ms: int, end_ms: int)
         for row, lane in enumerate(lanes):
             y = AXIS + row * LANE
             parts.append(_text(-8, y + BAR, lane.title, "who" if lane.is_user else "", anchor="end"))
-            parts.append(_rect(0, y + 3, (min(line.end_ms, end_ms) - line.start_ms) * PX_PER_MS, BAR, "#f4f4f4"))
+            parts.append(_rect(0, y + 3, (line.end_ms - line.start_ms) * PX_PER_MS, BAR, "#f4f4f4"))
             colour = COLOURS[0] if lane.is_user else COLOURS[1]
             for span in lane.sound:
                 parts += _bar(span, line, y + 3, colour, 0.4 if span.end_ms <= start_ms else 1)
