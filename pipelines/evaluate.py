@@ -7,7 +7,8 @@ by cross-entropy on what is said and by F1 of when something is said. Every figu
     copy_previous   the unit before, again; of text, the ids of the unit before, as far as train windows trust them
     silence_still   latents of digital silence; of the window's first frame, held; of text, BLANK for ever
     unigram         text only: shares of ids on train windows; its decision is the better of always and never
-    other_user      the same model and noise, hearing and seeing the user of another held-out session
+    other_user      the same model and noise, hearing and seeing the user of another held-out session: the mean over
+                    `other_users` of them
 
 on the same units: those that are known together with the unit before, after `warmup_units` of each window, in windows
 without overlap. The user's words are withheld, as they are in use. For audio and video the agent's are too: they are
@@ -62,8 +63,8 @@ class EvaluateParams:
     # Flow times, in (0, 1]. At 0.25 the noisy unit shows nearly all that a partner's stream could tell of it.
     taus: tuple[float, ...] = (0.5, 0.75, 1.0)
     warmup_units: int = 4  # of each window, counted for nobody: without history all guess
-    noise_draws: int = 3  # that every window is estimated from; what is left of chance is smaller than the differences
     batch_size: int = 8  # windows; fixed, as sums in float32 depend on it
+    other_users: int = 3  # with whom each window is judged instead of its own, on average: one alone may fit by chance
     resamples: int = 2000
     seed: int = 0
     unigram_windows: int = 4096  # train windows, drawn at random, that the text baselines are fitted on
@@ -102,8 +103,8 @@ def run(data: Path, params: EvaluateParams, *, workers: int) -> dict[str, object
 def _check(params: EvaluateParams) -> None:
     if not params.taus or not all(0 < tau <= 1 for tau in params.taus):
         raise InputError(f"evaluate.taus: {list(params.taus)}; expected flow times above 0, up to 1")
-    if params.noise_draws < 1:
-        raise InputError(f"evaluate.noise_draws: {params.noise_draws}; expected 1 or more")
+    if params.other_users < 1:
+        raise InputError(f"evaluate.other_users: {params.other_users}; expected 1 or more")
     if params.warmup_units < 1:
         raise InputError(f"evaluate.warmup_units: {params.warmup_units}; expected 1 or more: unit 0 has no unit before")
 
@@ -163,20 +164,22 @@ def tally_windows(
     tally: Tally = defaultdict(list)
     silence_NC = silence_latent(audio_vae) if audio_vae else torch.zeros(1)
     video_paths = {(row["session_id"], row["participant"]): row["video_path"] for row in read_rows(data, "tracks")}
-    partners = other_users(windows.rows)
+    partners = other_users(windows.rows, params.other_users)
     starts = range(0, len(windows.rows), params.batch_size)
     with progress(len(starts), "evaluate") as advance, torch.inference_mode():
         for number, start in enumerate(starts):
             indices = list(islice(range(len(windows.rows)), start, start + params.batch_size))
             batch = without_text(load_batch(windows, indices), "user")
-            batches = {MODEL: batch}
+            batches = {MODEL: [batch]}
             if partners:
-                batches["other_user"] = with_user_of(batch, load_batch(windows, [partners[i] for i in indices]))
-            wordless = {who: without_text(given, "agent") for who, given in batches.items()}
+                batches["other_user"] = [
+                    with_user_of(batch, load_batch(windows, [chosen[i] for i in indices])) for chosen in partners
+                ]
+            wordless = {who: [without_text(one, "agent") for one in given] for who, given in batches.items()}
             rows = [windows.rows[i] for i in indices]
             paths = [video_paths[row["session_id"], row["agent"]] for row in rows]
             still_BKCHW = still_latents(data, paths, [row["start_unit"] for row in rows], video_vae, batch)
-            _tally_latents(tally, model, wordless | {WITH_WORDS: batch}, silence_NC, still_BKCHW, params, number)
+            _tally_latents(tally, model, wordless | {WITH_WORDS: [batch]}, silence_NC, still_BKCHW, params, number)
             _tally_text(tally, model, batches, unigram, params)
             advance()
     return tally
@@ -198,20 +201,24 @@ def with_user_of(batch: Batch, other: Batch) -> Batch:
     return dataclasses.replace(batch, **{name: getattr(other, name) for name in names})
 
 
-def other_users(rows: Sequence[Mapping[str, Any]]) -> list[int] | None:
-    """For each window the window whose user it is given instead: a fixed derangement of sessions.
+def other_users(rows: Sequence[Mapping[str, Any]], count: int) -> list[list[int]]:
+    """For each window the window whose user it is given instead, `count` times: fixed derangements of sessions.
 
-    Of the next session (sorted, cyclic), windows with strangers as user come first. None with a single session.
+    Of the next session, and the one after (sorted, cyclic), windows with strangers as user come first. Fewer with few
+    sessions, none with a single one.
     """
     by_session: dict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
         by_session[row["session_id"]].append(index)
+    return [_partners(rows, by_session, ahead) for ahead in range(1, min(count + 1, len(by_session)))]
+
+
+def _partners(rows: Sequence[Mapping[str, Any]], by_session: Mapping[str, list[int]], ahead: int) -> list[int]:
+    """Windows of the session `ahead` places after each window's own."""
     names = sorted(by_session)
-    if len(names) < 2:
-        return None
     partners = [0] * len(rows)
     for place, name in enumerate(names):
-        others = by_session[names[(place + 1) % len(names)]]
+        others = by_session[names[(place + ahead) % len(names)]]
         for nth, index in enumerate(by_session[name]):
             present = {rows[index]["agent_speaker_id"], rows[index]["user_speaker_id"]}
             strangers = [other for other in others if rows[other]["user_speaker_id"] not in present] or others
@@ -246,13 +253,13 @@ def still_latents(
 def _tally_latents(
     tally: Tally,
     model: DuplexModel,
-    batches: Mapping[str, Batch],
+    batches: Mapping[str, Sequence[Batch]],
     silence_NC: Tensor,
     still_BKCHW: Tensor,
     params: EvaluateParams,
     number: int,
 ) -> None:
-    batch = batches[MODEL]
+    (batch,) = batches[MODEL]
     audio, video = batch.agent_audio_BKNC, batch.agent_video_BKCHW
     counted = {
         "audio": _counted(batch.agent_audio_known_BK, params.warmup_units),
@@ -268,11 +275,8 @@ def _tally_latents(
         for who, given in batches.items():
             # Equal noise for all: the difference to other_user is the user alone.
             seed = (params.seed * 1_000_003 + number) * len(params.taus) + place
-            noise = torch.Generator().manual_seed(seed)
-            draws = [denoise_at(model, given, tau, noise) for _ in range(params.noise_draws)]
-            for stream, guesses, truth in zip(
-                ("audio", "video"), zip(*draws, strict=True), (audio, video), strict=True
-            ):
+            made = [denoise_at(model, one, tau, torch.Generator().manual_seed(seed)) for one in given]
+            for stream, guesses, truth in zip(("audio", "video"), zip(*made, strict=True), (audio, video), strict=True):
                 add(stream, who, tau, guesses, truth)
         for stream, truth in (("audio", audio), ("video", video)):
             add(stream, "copy_previous", tau, [truth.roll(1, dims=1)], truth)
@@ -288,9 +292,9 @@ def _counted(known_BK: Tensor, warmup_units: int) -> Tensor:
 
 
 def _tally_text(
-    tally: Tally, model: DuplexModel, batches: Mapping[str, Batch], unigram: Unigram, params: EvaluateParams
+    tally: Tally, model: DuplexModel, batches: Mapping[str, Sequence[Batch]], unigram: Unigram, params: EvaluateParams
 ) -> None:
-    batch = batches[MODEL]
+    (batch,) = batches[MODEL]
     target = batch.agent_text_BKS.numpy()
     counted = np.broadcast_to(_counted(batch.agent_text_known_BK, params.warmup_units).numpy()[..., None], target.shape)
     spoken, previous = counted & (target != BLANK_ID), np.roll(target, 1, axis=1)
@@ -298,15 +302,19 @@ def _tally_text(
     def add_loss(figure: str, who: str, loss: np.ndarray) -> None:
         tally[f"text/{figure}/{who}"].append((np.where(spoken, loss, 0).sum((1, 2)), spoken.sum((1, 2)).astype(float)))
 
-    def add_decision(who: str, said: np.ndarray) -> None:
-        tally[f"text/f1/{who}"].append(f1_sums(said, target != BLANK_ID, counted))
+    def add_decision(who: str, *said: np.ndarray) -> None:
+        sums = [f1_sums(one, target != BLANK_ID, counted) for one in said]
+        over, under = (np.mean(part, axis=0) for part in zip(*sums, strict=True))
+        tally[f"text/f1/{who}"].append((over, under))
 
     for who, given in batches.items():
-        logits = text_logits(model, given)
-        add_loss("cross_entropy", who, -_picked(logits.log_softmax(-1), target))
-        add_decision(who, (logits.softmax(-1)[..., BLANK_ID] < 0.5).numpy())
-        logits[..., BLANK_ID] = -torch.inf
-        add_loss("cross_entropy_of_words", who, -_picked(logits.log_softmax(-1), target))
+        logits = [text_logits(model, one) for one in given]
+        add_loss("cross_entropy", who, -np.mean([_picked(one.log_softmax(-1), target) for one in logits], axis=0))
+        add_decision(who, *((one.softmax(-1)[..., BLANK_ID] < 0.5).numpy() for one in logits))
+        for one in logits:
+            one[..., BLANK_ID] = -torch.inf
+        words = [_picked(one.log_softmax(-1), target) for one in logits]
+        add_loss("cross_entropy_of_words", who, -np.mean(words, axis=0))
     # MISSING has no share; it is never counted.
     safe = np.where(counted, target, BLANK_ID)
     add_loss("cross_entropy", "unigram", -np.log(unigram.share_V[safe]))

@@ -105,15 +105,19 @@ def test_other_users_come_from_another_session_and_are_strangers_where_possible(
         for view in (0, 1)
         for _ in range(size)
     ]
-    partners = evaluate.other_users(rows)
-    for row, other in zip(rows, partners, strict=True):
-        assert rows[other]["session_id"] != row["session_id"]
-        present = {row["agent_speaker_id"], row["user_speaker_id"]}
-        candidates = [found for found in rows if found["session_id"] == rows[other]["session_id"]]
-        if any(found["user_speaker_id"] not in present for found in candidates):
-            assert rows[other]["user_speaker_id"] not in present
-    assert partners == evaluate.other_users(rows)
-    assert evaluate.other_users(rows[: sizes[0]]) is None
+    found = evaluate.other_users(rows, 3)
+    assert len(found) == min(3, len(sizes) - 1)
+    for partners in found:
+        for row, other in zip(rows, partners, strict=True):
+            assert rows[other]["session_id"] != row["session_id"]
+            present = {row["agent_speaker_id"], row["user_speaker_id"]}
+            candidates = [one for one in rows if one["session_id"] == rows[other]["session_id"]]
+            if any(one["user_speaker_id"] not in present for one in candidates):
+                assert rows[other]["user_speaker_id"] not in present
+    for place in range(len(rows)):  # never one session twice
+        assert len({rows[partners[place]]["session_id"] for partners in found}) == len(found)
+    assert found == evaluate.other_users(rows, 3) and found[:1] == evaluate.other_users(rows, 1)
+    assert evaluate.other_users(rows[: sizes[0]], 3) == []
 
 
 def test_no_unit_counts_twice(folder):
