@@ -199,7 +199,10 @@ def main() -> None:
         print("usage: python -m pipelines.local_ray COMMAND [ARGUMENT ...]", file=sys.stderr)
         sys.exit(2)
     with exit_on_input_error(), shared_ray(os.cpu_count() or 1) as variables:
-        code = subprocess.run(sys.argv[1:], env={**os.environ, **variables}, check=False).returncode
+        try:
+            code = subprocess.run(sys.argv[1:], env={**os.environ, **variables}, check=False).returncode
+        except KeyboardInterrupt:
+            code = 130  # the command has had it too, and has said what is kept
     sys.exit(code)
 
 

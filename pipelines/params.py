@@ -78,11 +78,22 @@ def build_params(cls: type[Params], values: Mapping[str, Any], where: str) -> Pa
     """A params dataclass from plain values; raises InputError naming `where`.key for a wrong key or type."""
     check_keys(cls, values, where)
     try:
-        return TypeAdapter(cls).validate_python(dict(values))
+        return TypeAdapter(cls).validate_python(_with_defaults(cls, values))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{where}.{key}: {first['msg']}; found {first['input']!r}") from error
+
+
+def _with_defaults(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values`, those of nested dataclasses completed by their field's default, which need not be their class's."""
+    filled = dict(values)
+    for one in dataclasses.fields(cls):
+        if isinstance(filled.get(one.name), Mapping) and one.default_factory is not dataclasses.MISSING:
+            default = one.default_factory()
+            if dataclasses.is_dataclass(default) and not isinstance(default, type):
+                filled[one.name] = dataclasses.asdict(default) | _with_defaults(type(default), filled[one.name])
+    return filled
 
 
 def check_keys(cls: type, values: Mapping[str, Any], where: str) -> None:

@@ -1,5 +1,6 @@
 """A user's mistake gets one clear line that names the place and the remedy, exit code 2, and nothing half-written."""
 
+import dataclasses
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from pipelines.params import SECTIONS, build_params, read_sections, section_class
+from pipelines.vae import VaeParams
 from wanstreamer.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -95,3 +97,9 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[s
     assert done.returncode == 2
     assert said in done.stderr and done.stderr.count("\n") == 1 and done.stderr.startswith("error: ")
     assert not (tmp_path / "data").exists()
+
+
+def test_a_nested_value_leaves_the_defaults_beside_it() -> None:
+    params = build_params(VaeParams, {"video": {"channels": 48}, "audio": {"steps": 7}}, "vae")
+    assert params.video == dataclasses.replace(VaeParams().video, channels=48)
+    assert params.audio == dataclasses.replace(VaeParams().audio, steps=7)

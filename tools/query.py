@@ -164,9 +164,20 @@ def print_rows(names: Sequence[str], rows: Sequence[tuple[Any, ...]], form: str)
             table.add_column(name, justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*("" if value is None else _shown(value) for value in row))
-        console = Console()
+        console = Console(markup=False)
         # A file or pipe has no width of its own: nothing is folded there.
-        Console(width=None if console.is_terminal else 10_000, markup=False).print(table)
+        wide = Console(width=10_000, markup=False)
+        if not console.is_terminal:
+            wide.print(table)
+        elif wide.measure(table).maximum <= console.width:
+            console.print(table)
+        else:  # one below the other
+            for number, row in enumerate(rows, 1):
+                block = Table.grid("name", "value", padding=(0, 2))
+                for name, value in zip(names, row, strict=True):
+                    block.add_row(name, "" if value is None else _shown(value))
+                console.rule(f"row {number}", align="left")
+                console.print(block)
         print(f"{len(rows)} row{'' if len(rows) == 1 else 's'}", file=sys.stderr)
 
 

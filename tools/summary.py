@@ -8,14 +8,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.errors import exit_on_input_error
 from pipelines.params import SECTIONS
+from wanstreamer.errors import InputError
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.summary", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
     args = parser.parse_args()
-    Console().print(summary_table(args.data))
+    with exit_on_input_error():
+        if not args.data.is_dir():
+            raise InputError(f"{args.data}: no such data folder; run `make repro` or pass --data DIR")
+        Console().print(summary_table(args.data))
 
 
 def summary_table(data: Path) -> Table:
@@ -27,11 +32,11 @@ def summary_table(data: Path) -> Table:
     table.add_column("time", justify="right")
     for stage in SECTIONS:
         path = data.resolve().parent / "metrics" / f"{stage}.json"
-        if not path.is_file():
+        timings = data / "timings" / f"{stage}.json"
+        if not path.is_file() or not timings.is_file():  # figures alone may have come with the code
             continue
         metrics = json.loads(path.read_text())
-        timings = data / "timings" / f"{stage}.json"
-        wall_s = json.loads(timings.read_text())["wall_s"] if timings.is_file() else None
+        wall_s = json.loads(timings.read_text()).get("wall_s")
         rejected = ", ".join(f"{count} {reason}" for reason, count in metrics.get("rejected", {}).items())
         table.add_row(stage, made(stage, metrics), rejected or "-", "-" if wall_s is None else f"{wall_s:.0f} s")
     return table

@@ -238,7 +238,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             warnings.simplefilter("ignore")
             return compare(
                 windows, scratch, batch_size=args.batch_size, workers=args.workers, rounds=args.rounds,
-                on_step=lambda said: console.print(said, highlight=False),
+                on_step=lambda said: console.print(said, highlight=False, markup=False),
             )  # fmt: skip
     finally:
         shutil.rmtree(scratch)
