@@ -1,4 +1,4 @@
-# Everything a person runs: make setup | repro | test | stress | check | bench. PYTHON names the interpreter for the environment.
+# Everything a person runs: make setup | repro | long | test | stress | check | bench. PYTHON names the interpreter for the environment.
 PYTHON ?= python3
 BIN := .venv/bin
 # Where torch is the CPU build, nothing may draw in CUDA packages.
@@ -9,7 +9,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 export PYANNOTE_METRICS_ENABLED = 0
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup repro windows test stress check format bench clean
+.PHONY: help setup repro long windows test stress check format bench clean
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
@@ -42,6 +42,14 @@ windows: .venv/.core  ## SOURCE=recordings OUT=folder: your recordings to window
 	  --set pack.tokenizer="$(WEIGHTS)/tokenizer.json" $(ARGS); python -m pipelines.params "$$@" && \
 	python -m pipelines.local_ray sh -ec 'for stage in ingest quality annotate vae encode pack; do \
 	  python -m pipelines.$$stage --data "$(OUT)/data" "$$@"; done' windows "$$@"
+
+long: .venv/.core  ## hours of the sample, an hour of training, behaviour (params.long.yaml): about two hours, in long/
+	@python -m pipelines.params --params params.long.yaml && \
+	python -m pipelines.local_ray sh -ec 'run() { python -m "$$@" --params params.long.yaml --data long/data; }; \
+	  test -d long/data/truth || run tools.sample; \
+	  for stage in ingest quality annotate vae encode pack duplex evaluate; do run pipelines.$$stage; done; \
+	  run tools.behaviour'
+	@python -m tools.summary --data long/data
 
 test: .venv/.dev  ## the whole suite
 	pytest

@@ -89,7 +89,8 @@ BREAK_IN = Prompt("interruption", 8000, 9500)
         ([(5000, 12_000)], [4000]),  # went on to the end of its turn
         ([(5000, 8300), (8700, 12_000)], [4000]),  # a short silence is no stop
         ([(5000, 8300), (9000, 12_000)], [300]),  # a longer one while the user speaks is
-        ([(5000, 7900)], [0]),  # had just fallen silent
+        ([(5000, 7970)], [0]),  # fell silent with the unit before
+        ([(5000, 7900)], []),  # had fallen silent already
         ([(5000, 7000)], []),  # was not speaking
         ([(8600, 9000)], []),
     ],

@@ -85,6 +85,22 @@ def test_it_says_mhm_and_interrupts_only_who_is_speaking() -> None:
     assert min(count.values()) >= 2
 
 
+def test_it_raises_its_voice_to_interrupt() -> None:
+    """Against its own level of the first instant, before anybody reacts to an overlap."""
+    raised_db, plain_db = [], []
+    for partner, samples, _, _ in converse(answering(), 4, 400):
+        begun_ms = {prompt.start_ms for prompt in partner.prompts if prompt.kind == "interruption"}
+        for turn in partner.said.of("a", "turn"):
+            if turn.clips[0][1].duration_ms > 900 and turn.start_ms + 900 < 400 * UNIT_MS:
+                at_ms = turn.start_ms
+                first, then = (
+                    loud(between(samples, at_ms, at_ms + 120)),
+                    loud(between(samples, at_ms + 220, at_ms + 800)),
+                )
+                (raised_db if at_ms in begun_ms else plain_db).append(20 * np.log10(then / first))
+    assert len(raised_db) >= 3 and np.mean(raised_db) - np.mean(plain_db) > 2
+
+
 def test_it_goes_on_soon_after_an_answer_and_late_without_one() -> None:
     waits = {}
     for name, agent in (("answering", answering()), ("silent", lambda unit, said: False)):

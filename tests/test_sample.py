@@ -23,14 +23,17 @@ from pipelines.stage import Rejected
 from tools.sample import corpus, grammar
 from tools.sample.cast import Recording, plan, split_counts
 from tools.sample.corpus import SampleParams, run
-from tools.sample.dialogue import Dialogue, other
+from tools.sample.dialogue import Dialogue, Utterance, other
 from tools.sample.face import draw_frames
 from tools.sample.look import make_look
+from tools.sample.loudness import with_loudness
 from tools.sample.motion import Motion, make_motion
 from tools.sample.phrases import samples_of_ms
-from tools.sample.script import write_dialogue
+from tools.sample.record import rms
+from tools.sample.script import YIELD_MS, write_dialogue
 from tools.sample.session import make_session
 from tools.sample.voice import RATE_HZ, Voice, VoiceSpec
+from wanstreamer.clock import merge_spans
 from wanstreamer.errors import InputError
 
 SMALL = SampleParams(sessions=2, seconds=10, width=128, height=96)
@@ -163,6 +166,7 @@ def test_answers_are_true_and_a_fifth_of_short_utterances(dialogues: list[Dialog
 
 def test_interruptions_cut_a_word_and_yield_in_time(dialogues: list[Dialogue]) -> None:
     outcomes: Counter[str] = Counter()
+    yields_ms: list[int] = []
     for dialogue in dialogues:
         for transition in (t for t in dialogue.transitions if t.label == "interruption"):
             assert transition.outcome and transition.yielder and transition.yield_ms
@@ -172,7 +176,8 @@ def test_interruptions_cut_a_word_and_yield_in_time(dialogues: list[Dialogue]) -
                 for u in dialogue.of(transition.yielder)
                 if u.start_ms <= transition.start_ms + transition.yield_ms <= u.end_ms
             )
-            assert 200 <= transition.yield_ms <= 1500
+            assert YIELD_MS[0] <= transition.yield_ms <= YIELD_MS[1]
+            yields_ms.append(transition.yield_ms)
             assert broken.end_ms == transition.start_ms + transition.yield_ms
             assert broken.is_broken
             track = dialogue.samples(transition.yielder)
@@ -182,6 +187,30 @@ def test_interruptions_cut_a_word_and_yield_in_time(dialogues: list[Dialogue]) -
             # The other speaks on past the break.
             assert any(s.start_ms <= broken.end_ms < s.end_ms for s in dialogue.speech(other(transition.yielder)))
     assert min(outcomes["floor_taking"], outcomes["failed"]) >= 2
+    assert 330 <= np.median(yields_ms) <= 500
+    assert np.mean(np.array(yields_ms) <= 640) > 0.85  # four units
+
+
+def test_who_does_not_insist_is_heard_to_from_the_start(dialogues: list[Dialogue]) -> None:
+    """Their first word is none that claims the floor, and they are softer beside the others' voices."""
+    insists = {text.split()[0] for text in grammar.CHALLENGES}
+    louder_db = []
+    for dialogue in dialogues:
+        heard = with_loudness(dialogue, np.random.default_rng(0))
+        for t in (t for t in dialogue.transitions if t.label == "interruption"):
+            said = next(u for u in heard.of(t.participant) if u.start_ms == t.start_ms)
+            assert (said.words[0].text.rstrip("-") in insists) == (t.outcome == "floor_taking")
+            assert said.hesitant == (t.outcome == "failed")
+        for utterance in heard.utterances:
+            bare = next(u for u in dialogue.utterances if (u.participant, u.start_ms) == _begin(utterance))
+            gain = rms(utterance.clips[0][1].samples) / rms(bare.clips[0][1].samples)
+            louder_db.append((utterance.hesitant, 20 * np.log10(gain)))
+    means = [np.mean([db for hesitant, db in louder_db if hesitant == which]) for which in (True, False)]
+    assert means[1] - means[0] > 2
+
+
+def _begin(utterance: Utterance) -> tuple[str, int]:
+    return utterance.participant, utterance.start_ms
 
 
 def test_transitions_have_the_offsets_their_labels_demand(dialogues: list[Dialogue]) -> None:
@@ -209,7 +238,7 @@ def test_transitions_have_the_offsets_their_labels_demand(dialogues: list[Dialog
 
 
 def test_backchannels_leave_the_floor_where_it_is(dialogues: list[Dialogue]) -> None:
-    in_pause = total = 0
+    in_pause = total = silent_after = 0
     for dialogue in dialogues:
         for participant in "ab":
             for said in dialogue.of(participant, "backchannel"):
@@ -218,7 +247,10 @@ def test_backchannels_leave_the_floor_where_it_is(dialogues: list[Dialogue]) -> 
                 assert any(turn.start_ms < said.start_ms and said.end_ms < turn.end_ms for turn in turns)
                 theirs = dialogue.speech(other(participant))
                 in_pause += not any(s.start_ms < said.end_ms and s.end_ms > said.start_ms for s in theirs)
+                over = [s for s in merge_spans(theirs, 500) if s.start_ms <= said.start_ms < s.end_ms]
+                silent_after += bool(over) and over[0].end_ms <= said.start_ms + 640
     assert total >= 12
+    assert silent_after / (total - in_pause) < 0.25  # who goes on after "mhm" mostly does so without a pause
     assert 0.15 <= in_pause / total <= 0.55
 
 

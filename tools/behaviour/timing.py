@@ -33,8 +33,8 @@ ANSWER_MS = 3000  # after a turn's end or a shown object: what comes later answe
 EARLY_MS = 1000  # an answer may begin so long before the turn ends: the longest terminal overlap
 STOP_UNITS = 4
 MIN_PAUSE_MS = 2 * UNIT_MS  # shorter ones no agent that hears whole units can have cut into
-AT_ONCE_MS = 200  # "was speaking when ...": sounded in so many ms before
-BREAK_MS = 40  # before the unit in which the user goes on: a sound that ends there was cut at the unit's border
+AT_ONCE_MS = 200  # "was silent when ...": did not sound in so many ms before
+BREAK_MS = 40  # before the unit in which the user begins: a sound that ends there was cut at the unit's border
 NEAREST_MS = 3000  # a backchannel further from every end of a phrase counts as that far
 
 # Name -> rows, one per thing observed: 0 or 1, ms, or (part, whole) of a share. See `observe`.
@@ -128,7 +128,8 @@ def _stops(conversation: Conversation, spoken: Sequence[Span]) -> dict[str, list
     for kind, found in spoke_on_ms.items():
         for prompt in conversation.of(kind):
             at_ms = _unit_start(prompt.start_ms)
-            if not _sounds_before(at_ms, conversation.agent) or prompt.start_ms + limit_ms > conversation.end_ms:
+            speaking = covered_ms(Span(at_ms - BREAK_MS, at_ms), conversation.agent) > 0
+            if not speaking or prompt.start_ms + limit_ms > conversation.end_ms:
                 continue
             found.append(max(0.0, float(_utterance_at(at_ms - 1, bursts).end_ms - prompt.start_ms)))
             if kind == "backchannel":

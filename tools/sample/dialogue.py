@@ -17,6 +17,7 @@ class Utterance:
     clips: tuple[tuple[int, Clip], ...]  # (start_ms, phrase)
     about: str = ""  # the thing talked about
     asks: bool = False
+    hesitant: bool = False  # spoken into the other's turn without a claim to the floor
 
     @property
     def start_ms(self) -> int:

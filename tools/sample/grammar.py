@@ -66,6 +66,14 @@ CHALLENGES = (
     "but listen {o} told me about the {n} {t}s",
 )
 
+# How somebody begins who does not insist.
+HESITATIONS = (
+    "well maybe the {t} of {o} is {c}",
+    "well i thought the {t} was {c}",
+    "so maybe {o} has {n} {t}s",
+    "i was going to say the {t} is {c}",
+)
+
 # About a thing that the other holds up, without having been asked.
 COMMENTS = (
     "oh that is the {c} {t} of {o}",
@@ -129,6 +137,10 @@ def comment(rng: np.random.Generator, about: Thing) -> list[str]:
 
 def challenge(rng: np.random.Generator, about: Thing) -> str:
     return f"{fill(_pick(rng, CHALLENGES), about)}."
+
+
+def hesitation(rng: np.random.Generator, about: Thing) -> str:
+    return f"{fill(_pick(rng, HESITATIONS), about)}."
 
 
 def question(rng: np.random.Generator, about: Thing) -> Question:

@@ -4,7 +4,7 @@
   turns meet (Levitan & Hirschberg 2011, Interspeech, "Measuring acoustic-prosodic entrainment").
 - Whoever keeps or claims the floor while the other sounds raises the voice, a moment after it became an overlap
   (French & Local 1983, Journal of Pragmatics 7; Kurtic, Brown & Wells 2013, Computer Speech and Language 27).
-  Backchannels claim nothing and are not raised.
+  Backchannels claim nothing and are not raised; who begins hesitantly is softer than otherwise.
 
 The amounts are ours. Times do not change.
 """
@@ -22,6 +22,7 @@ LEVEL_SD_DB = 2.5
 LEVEL_LIMIT_DB = 5.0
 ENTRAINMENT = 0.75  # share of the other's last level that is taken over
 OVERLAP_DB = 6.0
+HESITANT_DB = -4.0
 REACTION_MS = 120  # until the voice follows
 RISE_MS = 80
 
@@ -36,20 +37,21 @@ def with_loudness(dialogue: Dialogue, rng: np.random.Generator) -> Dialogue:
         levels_db[speaker] = float(
             np.clip(ENTRAINMENT * levels_db[other(speaker)] + own_db, -LEVEL_LIMIT_DB, LEVEL_LIMIT_DB)
         )
-        against = [] if utterance.role == "backchannel" else dialogue.speech(other(speaker))
-        shaped.append(_scaled(utterance, levels_db[speaker], against))
+        claims = utterance.role != "backchannel" and not utterance.hesitant
+        level_db = levels_db[speaker] + (HESITANT_DB if utterance.hesitant else 0.0)
+        shaped.append(_scaled(utterance, level_db, dialogue.speech(other(speaker)) if claims else []))
     return replace(dialogue, utterances=shaped)
 
 
 def _scaled(utterance: Utterance, level_db: float, against: list[Span]) -> Utterance:
     clips = tuple(
-        (start_ms, replace(clip, samples=clip.samples * _gain(clip, start_ms, level_db, against)))
+        (start_ms, replace(clip, samples=clip.samples * gain(clip, start_ms, level_db, against)))
         for start_ms, clip in utterance.clips
     )
     return replace(utterance, clips=clips)
 
 
-def _gain(clip: Clip, start_ms: int, level_db: float, against: list[Span]) -> np.ndarray:
+def gain(clip: Clip, start_ms: int, level_db: float, against: list[Span]) -> np.ndarray:
     """Factor per sample, (T,) float32: the utterance's level, and more of it while the other is heard."""
     time_ms = start_ms + np.arange(len(clip.samples)) * 1000 / RATE_HZ
     raised = np.zeros(len(clip.samples))

@@ -8,8 +8,8 @@ phrase being said: the user decides from what the agent can be heard to do.
 
 - It tells and asks, with pauses, and then waits. When the agent has answered and is silent for a while, or has not
   answered for some seconds, it goes on.
-- While the agent speaks it says "mhm" now and then, or interrupts: it talks on until it is done, or gives up when the
-  agent does not stop.
+- While the agent speaks it says "mhm" now and then, or interrupts: it raises its voice and talks on until it is done,
+  or gives up when the agent does not stop.
 - When the agent talks into its turn it gives way, or not.
 - Now and then it holds a thing up instead of speaking, and waits to be told what it is.
 
@@ -32,7 +32,7 @@ from tools.sample.cast import Speaker, people
 from tools.sample.dialogue import Dialogue, Utterance
 from tools.sample.face import draw_frames
 from tools.sample.look import make_look
-from tools.sample.loudness import LEVEL_LIMIT_DB, LEVEL_SD_DB
+from tools.sample.loudness import LEVEL_LIMIT_DB, LEVEL_SD_DB, gain
 from tools.sample.motion import (
     RISE_MS,
     STEP_MS,
@@ -47,9 +47,9 @@ from tools.sample.motion import (
 from tools.sample.phrases import Clip, cut, cut_points_ms, samples_of_ms
 from tools.sample.prompts import Prompt
 from tools.sample.record import rms, room_noise, voice_gain
-from tools.sample.script import PAUSE_MEDIAN_MS, Writer
+from tools.sample.script import PAUSE_MEDIAN_MS, YIELD_MS, Writer
 from tools.sample.voice import RATE_HZ, Voice
-from wanstreamer.clock import FRAME_MS, FRAMES_PER_UNIT, UNIT_MS
+from wanstreamer.clock import FRAME_MS, FRAMES_PER_UNIT, UNIT_MS, Span
 
 ME = "a"
 CAMERA = (320, 240)  # pixels drawn, as in recorded sessions
@@ -218,7 +218,7 @@ class Partner:
         self.reaction = None
         if kind == "interrupt":
             words = grammar.challenge(self.rng, grammar.thing(self.rng))
-            self._say([self.writer.say(ME, words)], role="turn")
+            self._say([self.writer.say(ME, words)], role="turn", against=[Span(0, YIELD_MS[1])])
             assert self.turn is not None
             self.wants_floor = True
             self.patience_ms = self.writer.between_ms(800, 1600) if self.writer.chance(GIVES_UP) else 0
@@ -254,12 +254,14 @@ class Partner:
             ]
             self._say([self.writer.say(ME, phrase) for phrase in phrases], role="turn")
 
-    def _say(self, clips: Sequence[Clip], *, role: str, asks: bool = False) -> Utterance:
-        """Speech that begins within the next unit."""
+    def _say(self, clips: Sequence[Clip], *, role: str, asks: bool = False, against: Sequence[Span] = ()) -> Utterance:
+        """Speech that begins within the next unit; `against`: what is expected of the agent's speech during it."""
         start_ms = self.now_ms + self.writer.between_ms(0, UNIT_MS // STEP_MS - 1) * STEP_MS
-        level_db = np.clip(LEVEL_SD_DB * self.rng.standard_normal(), -LEVEL_LIMIT_DB, LEVEL_LIMIT_DB)
-        loud = np.float32(self.gain * 10 ** (level_db / 20))
-        scaled = [replace(clip, samples=clip.samples * loud) for clip in clips]
+        level_db = float(np.clip(LEVEL_SD_DB * self.rng.standard_normal(), -LEVEL_LIMIT_DB, LEVEL_LIMIT_DB))
+        scaled = [
+            replace(clip, samples=clip.samples * np.float32(self.gain) * gain(clip, 0, level_db, list(against)))
+            for clip in clips
+        ]
         pauses_ms = [self.writer.draw_ms(PAUSE_MEDIAN_MS, 0.45, 230, 1300) for _ in clips[1:]]
         said = Utterance(
             participant=ME, role=role, clips=self.writer.lay_out(scaled, pauses_ms, start_ms), asks=asks

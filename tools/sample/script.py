@@ -10,8 +10,10 @@ drawn:
   overlap less often and mostly follow the question (Stivers et al. 2009, PNAS 106).
 - a thing held up to the camera is commented on unasked, as by a system that speaks of what it sees (Wan-Streamer v0.1
   shows it); how often, and after how long, is ours.
-- the time to give way, 200 to 1500 ms with a median of 500 ms; pauses inside a turn, median 550 ms; and how often
-  each thing happens: ours.
+- overlap is mostly over within a few syllables (Schegloff 2000, Language in Society 29): whoever is interrupted gives
+  way after 200 to 900 ms, median 400. Those who do not get the floor did not claim it: they begin hesitantly and
+  softly, and break off as soon. So a listener can tell early which of the two it will be.
+- pauses inside a turn, median 550 ms, and how often each thing happens: ours.
 
 Speech that is broken off is really cut, inside a word, which is then marked with a trailing "-".
 """
@@ -34,9 +36,11 @@ ANSWER_OVERLAP_SHARE = 0.3
 SIMULTANEOUS_MS = 150
 LAPSE_MS = (3100, 4200)  # mutual silence before an initiation (3000 and more in the turn rules)
 SHOWN_AFTER_MS = (2500, 5200)  # silence before a thing is held up: whether one comes cannot be told from the silence
+YIELD_MEDIAN_MS, YIELD_SIGMA, YIELD_MS = 400, 0.3, (200, 900)  # from the onset in overlap to the end of who gives way
 NOTICE_MEDIAN_MS = 800  # from its beginning to rise to the first sound about it
 OWN_PAUSE_MS = (1600, 2400)  # silence before the same speaker's next turn (1500 and more)
 BEFORE_COLLISION_MS = (1560, 2400)  # one of the two spoke last: sooner, that one would only go on
+INSIDE_MS = (500, 700)  # a backchannel well inside a phrase: so long after its beginning, and before its end
 OWN_REST_MS = 1000  # between two things a participant says that are not one turn
 
 
@@ -154,7 +158,10 @@ class Writer:
         phrases: list[str] = []
         for _ in range(sentences):
             sentence = grammar.statement(self.rng, about)
-            phrases += sentence if self.chance(0.6) else [" ".join(sentence)]
+            if self.chance(0.25):
+                phrases.append(grammar.long_statement(self.rng, about))
+            else:
+                phrases += sentence if self.chance(0.6) else [" ".join(sentence)]
         clips = [self.say(speaker, phrase) for phrase in phrases]
         start_ms, label, offset_ms = self.begin(speaker, clips[0], label)
         pauses_ms = [self.draw_ms(PAUSE_MEDIAN_MS, 0.45, 230, 1300) for _ in clips[1:]]
@@ -174,8 +181,8 @@ class Writer:
         """Backchannels of the listener during a turn; a pause that takes one is as long as it needs to be.
 
         Every other phrase or so gets one, never within a second of the listener's own speech. A third of all lie
-        in the speaker's pauses; the rest are spoken over the phrases, towards their ends, where listeners respond
-        (Heldner & Edlund 2010 find most of them in overlap).
+        in the speaker's pauses; the rest are spoken over the phrases (Heldner & Edlund 2010 find most of them in
+        overlap): of long ones well inside, of others towards their ends.
         """
         own_ms = self.last_end_ms(listener)
         turn_ms = sum(clip.duration_ms for clip in clips) + sum(pauses_ms)
@@ -191,7 +198,11 @@ class Writer:
                     onset_ms = clip_end_ms + before_ms
                     fits = sound.duration_ms <= 850
                 else:
-                    onset_ms = clip_end_ms - sound.duration_ms - self.between_ms(40, 450)
+                    earliest_ms, latest_ms = at_ms + INSIDE_MS[0], clip_end_ms - INSIDE_MS[1]
+                    if latest_ms - earliest_ms >= 200:
+                        onset_ms = self.between_ms(earliest_ms, latest_ms)
+                    else:
+                        onset_ms = clip_end_ms - sound.duration_ms - self.between_ms(40, 450)
                     fits = onset_ms >= at_ms + 300
                 if fits and onset_ms >= own_ms + OWN_REST_MS and onset_ms + sound.duration_ms <= last_ms:
                     heard.append(Utterance(participant=listener, role="backchannel", clips=((onset_ms, sound),)))
@@ -244,8 +255,9 @@ class Writer:
         about, challenger = self.topic_next(), other(speaker)
         spoken = self.say(speaker, grammar.long_statement(self.rng, about))
         start_ms, label, offset_ms = self.begin(speaker, spoken)
-        words = self.say(challenger, grammar.challenge(self.rng, grammar.thing(self.rng)))
-        yield_ms = self.draw_ms(520, 0.6, 230, 1480)
+        opening = grammar.challenge if taken else grammar.hesitation
+        words = self.say(challenger, opening(self.rng, grammar.thing(self.rng)))
+        yield_ms = self.draw_ms(YIELD_MEDIAN_MS, YIELD_SIGMA, *YIELD_MS)
         # Onsets lie well inside the speaker's sound, so that nobody could take them for the end of a pause.
         first_ms = max(900, self.last_end_ms(challenger) + OWN_REST_MS - start_ms)
         onsets = {t for span in spoken.speech for t in range(max(first_ms, span.start_ms + 100), span.end_ms - 100)}
@@ -265,7 +277,7 @@ class Writer:
                 return False
             outcome, holder, yielder = "floor_taking", challenger, speaker
         else:
-            cuts = [t for t in cut_points_ms(words) if 200 <= t <= 1500]
+            cuts = [t for t in cut_points_ms(words) if YIELD_MS[0] <= t <= YIELD_MS[1]]
             if not cuts:
                 return False
             broken = cut(words, min(cuts, key=lambda t: abs(t - yield_ms)))
@@ -275,7 +287,9 @@ class Writer:
                 return False
             onset_ms = start_ms + room[int(self.rng.integers(len(room)))]
             turn = Utterance(participant=speaker, role="turn", clips=((start_ms, spoken),), about=about.name)
-            after = Utterance(participant=challenger, role="attempt", clips=((onset_ms, broken),), about=about.name)
+            after = Utterance(
+                participant=challenger, role="attempt", clips=((onset_ms, broken),), about=about.name, hesitant=True
+            )
             if not self.commit(turn, after):
                 return False
             outcome, holder, yielder = "failed", speaker, challenger
@@ -370,7 +384,7 @@ def write_dialogue(
     writer = Writer(voice, specs, rng, first_ms=first_ms, duration_ms=duration_ms)
     speaker = "a" if writer.chance(0.5) else "b"
     moves = ("tell", "ask", "taken", "failed", "collide", "initiation", "hold", "show")
-    weights = np.array([0.31, 0.28, 0.125, 0.11, 0.045, 0.04, 0.05, 0.06 * len(seen)])
+    weights = np.array([0.31, 0.28, 0.19, 0.06, 0.045, 0.04, 0.05, 0.06 * len(seen)])
     if duration_ms < 20_000:  # a lapse would take most of a short session
         weights[5:] = 0
     weights /= weights.sum()

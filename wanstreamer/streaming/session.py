@@ -41,7 +41,7 @@ PARTS = ("encode", "think", "perform", "decode")
 @dataclass(frozen=True, kw_only=True)
 class SessionConfig:
     steps: int = 6  # solver steps; fewer are faster and shrink the variance of what is generated
-    text_temperature: float = 0.85  # 0.7 speaks half as often as people do; 0 takes the likeliest token
+    text_temperature: float = 0.85  # of what is said, not of whether; 0 takes the likeliest token
     max_units: int = 3750  # of full history: ten minutes; memory for it is reserved at the start
     window_units: int | None = (
         None  # see `Window`: a conversation without an end, in constant memory; max_units is void

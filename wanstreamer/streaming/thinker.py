@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wanstreamer.model import DuplexModel
 from wanstreamer.prior import past_after
-from wanstreamer.sequence import BEGIN, MISSING
+from wanstreamer.sequence import BEGIN, BLANK, MISSING
 from wanstreamer.streaming.state import StreamState
 
 
@@ -35,7 +35,7 @@ def think(
     Args:
         audio_BNC, video_BCHW: User latents; None where the stream is missing.
         text: Each user's text ids of the unit, one per slot; None without a transcript.
-        temperature: Of the text; 0 takes the likeliest.
+        temperature: Of the words; 0 takes the likeliest token.
         given: Each agent's text ids where they are known (a recorded history); nothing is sampled then.
         returned: The agent's clean latents that follow in the cache, where they were not committed on their own.
 
@@ -60,7 +60,7 @@ def think(
     for slot in range(config.text_slots):
         logits.append(model.text_head(hidden_BND[:, -1]))
         for place, generator in enumerate(state.generators):
-            drawn = _sample(logits[-1][place], temperature, generator) if given is None else given[place][slot]
+            drawn = sample_token(logits[-1][place], temperature, generator) if given is None else given[place][slot]
             tokens[place].append(drawn)
         last = torch.tensor([own[-1:] for own in tokens])
         hidden_BND = model.extend(model.text_embedding(last), cache)  # the last one is STATE
@@ -82,7 +82,16 @@ def clean_content(model: DuplexModel, audio_BNC: Tensor, video_BCHW: Tensor) -> 
     return torch.cat(contents, dim=2)[:, 0]
 
 
-def _sample(logits_V: Tensor, temperature: float, generator: torch.Generator) -> int:
+def sample_token(logits_V: Tensor, temperature: float, generator: torch.Generator) -> int:
+    """Whether something is said is drawn as the model has it, what is said with the temperature.
+
+    Tempered as one, the many ways to begin would lose against the one way to stay silent: turns would begin late.
+    """
     if temperature == 0:
         return int(logits_V.argmax())
-    return int(torch.multinomial((logits_V / temperature).softmax(-1), 1, generator=generator))
+    silent = float(logits_V.softmax(-1)[BLANK])
+    if float(torch.rand((), generator=generator)) < silent:
+        return BLANK
+    words_V = logits_V.clone()
+    words_V[BLANK] = float("-inf")
+    return int(torch.multinomial((words_V / temperature).softmax(-1), 1, generator=generator))
