@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
+from torch.utils import deterministic
 
 from pipelines.codecs.making import make_codec
 from pipelines.codecs.task import CodecTask
@@ -68,6 +69,7 @@ def _child(pipe: Connection, task: CodecTask) -> None:
     torch.set_num_threads(1)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA's matrix products are not repeatable
     torch.use_deterministic_algorithms(True)
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads what was not written
     # One training of the video codec met denormal numbers, and its steps took twice as long or more.
     torch.set_flush_denormal(True)
     try:
