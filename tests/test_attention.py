@@ -67,6 +67,20 @@ def test_cached_steps_are_attended_as_the_reference_says(heads: tuple[int, int],
     torch.testing.assert_close(attend(q, k, v, None).double(), reference(q, k, v, None), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("heads", HEADS)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_keys_shared_by_a_view_are_attended_as_the_reference_says(heads: tuple[int, int], batch: int) -> None:
+    """Keys and values are stretches of longer buffers, as a cache has them."""
+    q, k, v = drawn(heads, 9, 700)
+    q, k, v = q[:batch], k[:batch, :, 50:650], v[:batch, :, 50:650]
+    seen = torch.rand(9, 600, generator=torch.Generator().manual_seed(1)) < 0.7
+    bias = torch.zeros(9, 600).masked_fill(~seen, float("-inf"))
+    for mask in (None, seen, bias):
+        expected = reference(q, k, v, None if mask is None else seen)
+        found = attend(q, k, v, mask, "grouped")
+        torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason=f"compiled flex: {NO_CUDA}")
 @pytest.mark.parametrize("heads", HEADS)

@@ -9,23 +9,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tools.bench import soak, stream
-from tools.bench.conversation import Setting, load
+from tools.bench.conversation import Setting, load, random_session
 from tools.bench.overlap import StallWatch, not_timed, shares
 from wanstreamer.errors import InputError
+from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.session import SessionConfig
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_stream_in_two_overlapping_processes(
-    live: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stream, "UNITS_PER_POINT", 10)
-    found: Any = stream.stream(tmp_path, Setting(workers=2, live=live), seconds=1)
+def test_stream_in_two_overlapping_processes(live: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    setting = Setting(workers=2, live=live, units_per_point=10)
+    found: Any = stream.stream(tmp_path, setting, seconds=1)
     assert (found["workers"], found["self_lag"], found["live"], found["solver_steps"]) == (2, 1, live, 4)
     # Out: keys and values of users and slots, and the noise. Back: the latents.
-    config = load(tmp_path, SessionConfig())[0].model.config
+    config = load(tmp_path, SessionConfig(), setting)[0].model.config
     numbers = prod(config.audio_shape) + prod(config.video_shape)
     tokens = config.layout.num_user + config.layout.num_slots
     history = found["histories"]["full"]
@@ -68,11 +68,8 @@ def test_shares_of_work_and_stalls() -> None:
     assert not StallWatch().hit(timed.heard_s, timed.answered_s).any()
 
 
-def test_full_history_and_a_window_stand_side_by_side(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stream, "UNITS_PER_POINT", 5)
-    found: Any = stream.stream(tmp_path, Setting(steps=1), seconds=1, windows=[None, 4])
+def test_full_history_and_a_window_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found: Any = stream.stream(tmp_path, Setting(steps=1, units_per_point=5), seconds=1, windows=[None, 4])
     assert list(found["histories"]) == ["full", "4"]
     assert found["p95_ms_at_1s"] == found["histories"]["full"]["at"]["1"]["unit"]["p95_ms"]
     stream.show(found)
@@ -96,6 +93,25 @@ def test_a_long_conversation_is_told_as_memory_drift_and_losses(
     assert "112 units, 0 min of conversation" in capsys.readouterr().out
 
 
+def test_a_scale_needs_no_data_and_says_on_what_it_ran(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--scale", "tiny", "--device", "cpu", "--trunk", "bfloat16", "--graphs", "--workers", "1", "--lag", "0"]
+    found: Any = parsed([*given, "--seconds", "1", "--units-per-point", "3", "--steps", "2", "--data", str(tmp_path)])
+    assert (found["device"], found["trunk"], found["passes"], found["scale"]) == ("cpu", "bfloat16", "fixed", "tiny")
+    assert found["units"] == 6 + 3 and not found["trained"] and not found["recorded_media"]
+    json.dumps(found)
+    stream.show(found)
+    assert "bfloat16 random weights" in capsys.readouterr().out
+
+
+def test_a_larger_scale_has_the_codecs_of_its_size() -> None:
+    """Without numbers; its media are 336x192 and 24 kHz."""
+    with torch.device("meta"):
+        session = random_session("small", SessionConfig(max_units=1), Machine(device="meta"))
+    assert session.frame_shape == (4, 192, 336, 3) and session.num_samples == 3840
+    assert session.video_vae.config.latent_shape == session.model.config.video_shape
+    assert session.audio_vae.config.channels == session.model.config.audio_channels
+
+
 def parsed(arguments: list[str]) -> dict[str, object]:
     parser = argparse.ArgumentParser()
     stream.add(parser.add_subparsers())
@@ -107,6 +123,8 @@ def test_impossible_lengths_are_refused(tmp_path: Path) -> None:
         (["--seconds", "0"], "--seconds 0"),
         (["--threads", "2"], "--workers 2 --threads 2"),
         (["--steps", "0"], "--steps 0"),
+        (["--units-per-point", "0"], "--units-per-point 0"),
+        (["--compile"], "choose passes fixed or graphs"),
         (["--hours", "1"], "give one --window-units"),
         (["--hours", "1", "--window-units", "8", "9"], "give one --window-units"),
         (["--hours", "0.001", "--window-units", "100"], "expected more than the window's 100"),

@@ -3,7 +3,20 @@
 import pytest
 import torch
 
-from wanstreamer.sequence import KINDS, UnitLayout, clean_tokens, join, noisy_tokens, rotary_angles, visible
+from wanstreamer.sequence import (
+    KINDS,
+    PrefixLayout,
+    UnitLayout,
+    Window,
+    clean_tokens,
+    join,
+    noisy_tokens,
+    prefix_tokens,
+    rotary_angles,
+    take,
+    visible,
+    visible_rows,
+)
 
 LAYOUT = UnitLayout()
 # Clean tokens of one unit with one token per stream; N marks the noisy copies.
@@ -81,3 +94,24 @@ def test_rotary_tells_the_axes_apart() -> None:
     assert all(
         not torch.equal(a, b) for a, b in ((angles[0], angles[1]), (angles[0], angles[2]), (angles[1], angles[2]))
     )
+
+
+@pytest.mark.parametrize(
+    "window", [None, Window(units=4), Window(units=3, sink_units=2)], ids=["full", "window", "sink"]
+)
+@pytest.mark.parametrize("self_lag", [0, 1])
+def test_few_rows_say_what_all_rows_say(self_lag: int, window: Window | None) -> None:
+    """For every stretch of up to two units of clean and noisy tokens, over a history with a prefix."""
+    layout = UnitLayout(agent_audio=2, agent_video=(1, 2))
+    clean = join(prefix_tokens(layout, PrefixLayout(voice_units=1, num_text=2)), clean_tokens(layout, 9))
+    everything = join(clean, noisy_tokens(layout, 9))
+    count = len(everything.unit_N)
+    fewest = count
+    for start in range(0, count, 3):
+        for length in (1, 2, layout.num_clean, 2 * layout.num_clean):
+            query = take(everything, start, start + length)
+            seen_RK, row_N = visible_rows(query, everything, self_lag, window)
+            assert torch.equal(seen_RK[row_N], visible(query, everything, self_lag, window))
+            if length == 2 * layout.num_clean:
+                fewest = min(fewest, len(seen_RK))
+    assert fewest <= 10

@@ -2,8 +2,9 @@
 
 | backend | for | mask | where |
 |---|---|---|---|
-| `sdpa` | training on CPUs, cached steps | boolean tensor, or None: all is visible | everywhere |
+| `sdpa` | training on CPUs, cached steps | boolean tensor or bias, or None: all is visible | everywhere |
 | `flex` | training on GPUs: empty blocks of the mask are skipped | BlockMask | GPU; on the CPU forward only, and slow |
+| `grouped` | the same as `sdpa`, and on GPUs where heads share keys | tensor, or None | everywhere |
 | `flash` | cached steps on GPUs: flash-attn's kernel for a kv cache | None | GPU, bfloat16 or float16, extra `gpu` |
 
 All of them do grouped-query attention. The tests hold `sdpa` and, on the CPU, `flex` against softmax(QK^T)V in float64.
@@ -63,7 +64,10 @@ def attend(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor, mask: Mask, backend: 
     Raises InputError when flash-attn is asked for and not installed, TypeError for a mask that is not the backend's.
     """
     grouped = k_BHND.shape[1] != q_BHND.shape[1]
-    if backend == "sdpa" and not isinstance(mask, BlockMask):
+    if backend == "grouped" or (backend == "sdpa" and grouped and q_BHND.is_cuda):
+        if not isinstance(mask, BlockMask):
+            return _grouped(q_BHND, k_BHND, v_BHND, mask)
+    elif backend == "sdpa" and not isinstance(mask, BlockMask):
         return functional.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND, attn_mask=mask, enable_gqa=grouped)
     if backend == "flex" and isinstance(mask, BlockMask):
         flex = _on(q_BHND.device, flex_attention)
@@ -139,6 +143,15 @@ def _on(device: torch.device, function: Callable[..., Any]) -> Callable[..., Any
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compile(function)
+
+
+def _grouped(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor, mask_QK: Tensor | None) -> Tensor:
+    """Heads that share keys stand side by side and the keys have stride 0: else, under a mask, PyTorch copies them."""
+    (batch, heads, queries, _), kv_heads = q_BHND.shape, k_BHND.shape[1]
+    q = q_BHND.unflatten(1, (kv_heads, -1)).flatten(0, 1)  # (B kv_heads, group, Q, D)
+    k, v = (x_BHND.flatten(0, 1)[:, None].expand(-1, heads // kv_heads, -1, -1) for x_BHND in (k_BHND, v_BHND))
+    attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask_QK)
+    return attended.reshape(batch, heads, queries, -1)
 
 
 def _flash(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:

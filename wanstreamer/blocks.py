@@ -3,15 +3,18 @@
 Clean tokens pass an ordinary block (RMSNorm, QK-norm, rotary embedding, SwiGLU, grouped-query attention), so a language
 model's weights fit it as they are.
 
-Shape letters: B batch, K units, N tokens, H heads, E half a head's dimensions, D model width or head dimension.
+Shape letters: B batch, K units, A agent tokens of a unit, N tokens, H heads, E half a head's dimensions, D model width
+or head dimension.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from wanstreamer.attention import Mask, attend
-from wanstreamer.cache import KeysValues, Slot, with_history
+from wanstreamer.cache import KeysValues, Places, Slot, with_history
 from wanstreamer.model_config import ModelConfig
 
 
@@ -35,13 +38,13 @@ class Block(nn.Module):
         x_BND: Tensor,
         rotary: tuple[Tensor, Tensor],
         mask: Mask,
-        modulation_BN6D: Tensor | None,
-        before: KeysValues | Slot | None,
+        modulation_BKA6D: Tensor | None,
+        before: KeysValues | Slot | Places | None,
         backend: str,
         dropped_B2D: Tensor | None = None,
     ) -> tuple[Tensor, KeysValues]:
         shift1, scale1, gate1, shift2, scale2, gate2 = (
-            (None,) * 6 if modulation_BN6D is None else modulation_BN6D.unbind(dim=2)
+            (None,) * 6 if modulation_BKA6D is None else modulation_BKA6D.unbind(dim=3)
         )
         h_BND = _modulate(self.attention_norm(x_BND), scale1, shift1)
         h_BND, keys_values = self._attend(h_BND, rotary, mask, before, backend)
@@ -56,7 +59,7 @@ class Block(nn.Module):
         h_BND: Tensor,
         rotary: tuple[Tensor, Tensor],
         mask: Mask,
-        before: KeysValues | Slot | None,
+        before: KeysValues | Slot | Places | None,
         backend: str,
     ) -> tuple[Tensor, KeysValues]:
         config = self.config
@@ -83,20 +86,41 @@ class FlowTime(nn.Module):
         self.layers = nn.Parameter(torch.zeros(config.num_layers, 6, d))
 
     def forward(self, tau_BK: Tensor) -> list[Tensor]:
-        """tau in [0, 1], (B, K) -> per layer (B, K * num_agent, 6, D); the solver calls this once per distinct tau."""
+        """tau in [0, 1], (B, K) -> per layer (B, K, num_agent, 6, D); the solver calls this once per distinct tau.
+
+        Of each unit there is one in memory: its tokens are views of it.
+        """
         # A quarter turn to 8 turns over [0, 1].
         frequency = torch.pi / 2 * torch.logspace(0, 1.5, self.features, device=tau_BK.device)
         angle = tau_BK[..., None] * frequency
         h = functional.silu(self.hidden(torch.cat([angle.cos(), angle.sin()], dim=-1)))
-        base = self.out(h).unflatten(-1, (6, -1)).repeat_interleave(self.num_agent, dim=1)
-        return [base + layer for layer in self.layers]
+        base_BK6D = self.out(h).unflatten(-1, (6, -1))
+        base_BKA6D = base_BK6D[:, :, None].expand(-1, -1, self.num_agent, -1, -1)
+        return [_AddToEach.apply(base_BKA6D, layer_6D) for layer_6D in self.layers]
 
 
-def _modulate(x_BND: Tensor, scale_BND: Tensor | None, shift_BND: Tensor | None) -> Tensor:
+class _AddToEach(torch.autograd.Function):
+    """A unit's numbers, expanded over its tokens, + a layer's -> the same kind of view; gradients come per token.
+
+    These are summed over tokens after all layers, as if every token had a copy: trained weights depend on that order.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, base_BKA6D: Tensor, layer_6D: Tensor) -> Tensor:
+        return (base_BKA6D[:, :, :1] + layer_6D).expand_as(base_BKA6D)
+
+    @staticmethod
+    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, Tensor]:
+        (gradient_BKA6D,) = gradient
+        return gradient_BKA6D, gradient_BKA6D.sum(dim=(0, 1, 2))
+
+
+def _modulate(x_BND: Tensor, scale_BKAD: Tensor | None, shift_BKAD: Tensor | None) -> Tensor:
     """(1 + scale) x + shift; clean tokens, which have neither, pass."""
-    if scale_BND is None:
+    if scale_BKAD is None:
         return x_BND
-    return torch.addcmul(x_BND if shift_BND is None else x_BND + shift_BND, x_BND, scale_BND)
+    x_BKAD = x_BND.unflatten(1, scale_BKAD.shape[1:3])
+    return torch.addcmul(x_BKAD if shift_BKAD is None else x_BKAD + shift_BKAD, x_BKAD, scale_BKAD).flatten(1, 2)
 
 
 def _drop(x_BND: Tensor, dropped_B2D: Tensor | None, part: int) -> Tensor:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wanstreamer.devices import HOST, to_device
 from wanstreamer.sequence import Tokens, UnitLayout, Window, join, served_tokens, take
 
 
@@ -37,6 +38,14 @@ class Slot(NamedTuple):
     stop: int
 
 
+class Places(NamedTuple):
+    """One layer's buffers, all of which is attended to under a bias; the next keys and values go to `place_N`."""
+
+    key_BHND: Tensor
+    value_BHND: Tensor
+    place_N: Tensor
+
+
 @dataclass(kw_only=True)
 class KVCache:
     """Keys and values of the clean history in the order of serving, and which of the buffers' places are valid.
@@ -46,7 +55,7 @@ class KVCache:
 
     key_LBHND: Tensor
     value_LBHND: Tensor
-    tokens: Tokens  # of every place: those that are there, and beyond `stop` those that will come
+    tokens: Tokens  # on the host, of every place: those that are there, and beyond `stop` those that will come
     layout: UnitLayout
     delay: int  # of the agent's tokens behind the same unit's users and slots; see `served_order`
     max_units: int | None  # None: any number, as a window drops them
@@ -88,15 +97,14 @@ class KVCache:
             return
         if self.window is None or self.length + count > places:
             raise ValueError(f"cache is full: {self.max_units} units")
-        self._move(torch.arange(self.start, self.stop, device=self.key_LBHND.device), 0)
+        self._move(torch.arange(self.start, self.stop, device=HOST), 0)
         self.start, self.stop = 0, self.length
         self.describe(take(self.tokens, 0, self.stop))
 
     def describe(self, there: Tokens) -> None:
         """Set `tokens`: those that are there, from the first place on, and those that will come."""
         num_coming = self.key_LBHND.shape[3] - len(there.unit_N)
-        device = self.tokens.unit_N.device
-        self.tokens = join(there, served_tokens(self.layout, self.delay, self.appended, num_coming, device))
+        self.tokens = join(there, served_tokens(self.layout, self.delay, self.appended, num_coming, HOST))
 
     def _drop(self, before_unit: int, sink_units: int) -> None:
         if before_unit <= self.dropped:
@@ -116,14 +124,21 @@ class KVCache:
     def _move(self, places: Tensor, first: int) -> None:
         """What lies at these places goes to `first` and behind."""
         stop = first + len(places)
+        place_N = to_device(places, self.key_LBHND.device)
         for buffer in (*self.key_LBHND, *self.value_LBHND):
-            buffer[:, :, first:stop] = buffer[:, :, places]  # indexed: a copy, so the two may overlap
+            buffer[:, :, first:stop] = buffer[:, :, place_N]  # indexed: a copy, so the two may overlap
         for column in self.tokens:
             column[first:stop] = column[places]
 
 
-def with_history(key_BHND: Tensor, value_BHND: Tensor, before: KeysValues | Slot | None) -> tuple[Tensor, Tensor]:
-    """Keys and values of the history and then the new ones; a slot's buffers take the new ones."""
+def with_history(
+    key_BHND: Tensor, value_BHND: Tensor, before: KeysValues | Slot | Places | None
+) -> tuple[Tensor, Tensor]:
+    """Keys and values of the history and then the new ones; buffers take the new ones."""
+    if isinstance(before, Places):
+        before.key_BHND.index_copy_(2, before.place_N, key_BHND)
+        before.value_BHND.index_copy_(2, before.place_N, value_BHND)
+        return before.key_BHND, before.value_BHND
     if isinstance(before, Slot):
         start, stop = before.stop, before.stop + key_BHND.shape[2]
         before.key_BHND[:, :, start:stop] = key_BHND

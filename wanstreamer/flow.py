@@ -95,7 +95,7 @@ def solve(
     """
     latents = list(noise)
     drifts: list[list[Tensor]] = [[], []]
-    angles = [[torch.atan2(torch.tensor(tau), (1 - tau) * prior.std) for tau in taus] for prior in priors]
+    angles = [[torch.atan2(prior.std.new_full((), tau), (1 - tau) * prior.std) for tau in taus] for prior in priors]
     for step, (tau, after) in enumerate(zip(taus, taus[1:], strict=False)):
         estimated = estimate(step, *latents)
         for stream, prior in enumerate(priors):

@@ -27,6 +27,7 @@ from wanstreamer.blocks import Block, FlowTime
 from wanstreamer.cache import KeysValues, KVCache, Slot
 from wanstreamer.checkpoint import load_tensors, save_tensors
 from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT
+from wanstreamer.devices import HOST, to_device
 from wanstreamer.dropout import Dropped
 from wanstreamer.errors import InputError
 from wanstreamer.model_config import ModelConfig
@@ -46,6 +47,7 @@ from wanstreamer.sequence import (
     rotary_angles,
     served_tokens,
     visible,
+    visible_rows,
 )
 
 if TYPE_CHECKING:
@@ -99,6 +101,8 @@ class DuplexModel(nn.Module):
     video_last_gain: Tensor  # (C, H, W)
     video_mean_gain: Tensor
     video_std: Tensor
+    clean_kind_P: Tensor  # int64, of a unit's clean tokens
+    noisy_kind_A: Tensor  # of its agent tokens as noisy ones
 
     def __init__(self, config: ModelConfig, attention: Attention | None = None) -> None:
         super().__init__()
@@ -129,6 +133,9 @@ class DuplexModel(nn.Module):
             self.register_buffer(f"{kind}_last_gain", torch.zeros(shape))
             self.register_buffer(f"{kind}_mean_gain", torch.zeros(shape))
             self.register_buffer(f"{kind}_std", torch.ones(shape))
+        # Fixed by the layout, hence not stored.
+        self.register_buffer("clean_kind_P", clean_tokens(self.layout, 1).kind_N, persistent=False)
+        self.register_buffer("noisy_kind_A", noisy_tokens(self.layout, 1).kind_N, persistent=False)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -205,7 +212,7 @@ class DuplexModel(nn.Module):
         backend: str = "sdpa",
         dropped_BL2D: Tensor | None = None,
     ) -> tuple[Tensor, list[KeysValues]]:
-        """All blocks, over clean tokens or (with `modulation`, one (B, N, 6, D) per layer) over noisy ones.
+        """All blocks, over clean tokens or (with `modulation`, one (B, K, A, 6, D) per layer) over noisy ones.
 
         Nobody sees a noisy token but its own unit's, so a pass over clean tokens comes first and noisy ones attend to
         its keys and values, `history`. A cache is a history in fixed buffers: what is new is written behind its
@@ -214,7 +221,10 @@ class DuplexModel(nn.Module):
         Returns:
             The last block's output (B, N, D) and each layer's keys and values, history included.
         """
-        rotary = rotary_angles(tokens.position_N3, self.config.head_dim, self.config.rope_theta)
+        angles = rotary_angles(tokens.position_N3, self.config.head_dim, self.config.rope_theta)
+        rotary = to_device(angles[0], self.device), to_device(angles[1], self.device)
+        given_dtype = x_BND.dtype
+        x_BND = x_BND.to(self.trunk_dtype)
         seen = []
         for layer, block in enumerate(self.blocks):
             before: KeysValues | Slot | None = None
@@ -227,7 +237,7 @@ class DuplexModel(nn.Module):
                 x_BND, rotary, mask, modulation[layer] if modulation else None, before, backend, left_out
             )
             seen.append(keys_values)
-        return x_BND, seen
+        return x_BND.to(given_dtype), seen
 
     def embed_clean(self, batch: "Batch", kept_BKP: Tensor | None = None) -> Tensor:
         """All clean tokens of all units: (B, K, num_clean, D); those that are not `kept` are left without content."""
@@ -250,7 +260,7 @@ class DuplexModel(nn.Module):
         content_BKPD = torch.cat(parts, dim=2)
         if kept_BKP is not None:
             content_BKPD = content_BKPD * kept_BKP[..., None]
-        return content_BKPD + self.kind_embedding(clean_tokens(self.layout, 1, device=self.device).kind_N)
+        return content_BKPD + self.kind_embedding(self.clean_kind_P)
 
     def embed_prefix(self, prefix: Prefix) -> Tensor:
         """Tokens (B, N, D) of unit -1. Text has no type embedding: it is read as a language model reads it."""
@@ -282,7 +292,7 @@ class DuplexModel(nn.Module):
             self.noisy_audio_in(pack_audio(audio.innovation, self.config.agent_audio_tokens)),
             self.noisy_video_in(pack_video(video.innovation, self.config.agent_video_tokens)),
         ]
-        return torch.cat(contents, dim=2) + self.kind_embedding(noisy_tokens(self.layout, 1, device=self.device).kind_N)
+        return torch.cat(contents, dim=2) + self.kind_embedding(self.noisy_kind_A)
 
     def flow_head(self, x_BKPD: Tensor, noisy: Noisy, past: Past) -> tuple[Tensor, Tensor]:
         """Trunk outputs at the noisy tokens -> estimated clean latents (B, K, N, C) and (B, K, C, H, W).
@@ -305,9 +315,8 @@ class DuplexModel(nn.Module):
     def text_head(self, x_BKSD: Tensor) -> Tensor:
         """Logits (..., V), tied to the embedding; MISSING and BEGIN are never said."""
         logits = functional.linear(self.text_norm(x_BKSD), self.text_embedding.weight)
-        never = torch.zeros(self.config.vocab_size, dtype=torch.bool, device=self.device)
-        never[[MISSING, BEGIN]] = True
-        return logits.masked_fill(never, float("-inf"))
+        id_V = torch.arange(self.config.vocab_size, device=self.device)
+        return logits.masked_fill((id_V == MISSING) | (id_V == BEGIN), float("-inf"))
 
     def prior(self, past: Past) -> tuple[Gaussian, Gaussian]:
         """What the agent's audio (B, K, N, C) and video (B, K, C, H, W) are expected to be from the latents before."""
@@ -335,6 +344,13 @@ class DuplexModel(nn.Module):
     def device(self) -> torch.device:
         return self.text_embedding.weight.device
 
+    @property
+    def trunk_dtype(self) -> torch.dtype:
+        """Of the blocks' weights, and of keys and values."""
+        block = self.blocks[0]
+        assert isinstance(block, Block)
+        return block.qkv.weight.dtype
+
     def new_cache(
         self, batch_size: int, max_units: int, *, window: Window | None = None, delay: int = 0, num_prefix: int = 0
     ) -> KVCache:
@@ -351,11 +367,10 @@ class DuplexModel(nn.Module):
             units = window.sink_units + window.units + 1 + (window.units + 3) // 4
         num_tokens = num_prefix + units * layout.num_clean
         shape = (config.num_layers, batch_size, config.num_kv_heads, num_tokens, config.head_dim)
-        dtype = self.text_embedding.weight.dtype
         return KVCache(
-            key_LBHND=torch.zeros(shape, dtype=dtype, device=self.device),
-            value_LBHND=torch.zeros(shape, dtype=dtype, device=self.device),
-            tokens=served_tokens(layout, delay, 0, num_tokens, self.device),
+            key_LBHND=torch.zeros(shape, dtype=self.trunk_dtype, device=self.device),
+            value_LBHND=torch.zeros(shape, dtype=self.trunk_dtype, device=self.device),
+            tokens=served_tokens(layout, delay, 0, num_tokens, HOST),
             layout=layout,
             delay=delay,
             max_units=max_units if window is None else None,
@@ -365,9 +380,9 @@ class DuplexModel(nn.Module):
     def prefill(self, prefix: Prefix, cache: KVCache) -> Tensor:
         """Unit -1 into an empty cache that has places for it; returns the trunk's output there (B, N, D)."""
         assert cache.length == 0, "prefill comes first"
-        tokens = prefix_tokens(self.layout, prefix.layout, self.device)
+        tokens = prefix_tokens(self.layout, prefix.layout, HOST)
         cache.describe(tokens)
-        seen = visible(tokens, tokens, self.config.self_lag)
+        seen = to_device(visible(tokens, tokens, self.config.self_lag), self.device)
         x_BND, _ = self.trunk(self.embed_prefix(prefix), tokens, seen, history=cache)
         cache.stop = len(tokens.unit_N)
         return x_BND
@@ -380,12 +395,13 @@ class DuplexModel(nn.Module):
         """
         count = content_BND.shape[1]
         query = cache.next_tokens(count)
-        x_BND = content_BND + self.kind_embedding(query.kind_N)
-        seen = visible(query, cache.with_next(count), self.config.self_lag, cache.window)
-        if seen.all():
+        x_BND = content_BND + self.kind_embedding(to_device(query.kind_N, self.device))
+        seen_RK, row_N = visible_rows(query, cache.with_next(count), self.config.self_lag, cache.window)
+        if seen_RK.all():
             x_BND, _ = self.trunk(x_BND, query, None, history=cache, backend=self.attention.cached)
         else:
-            x_BND, _ = self.trunk(x_BND, query, seen, history=cache)
+            seen_NK = to_device(seen_RK, self.device)[to_device(row_N, self.device)]
+            x_BND, _ = self.trunk(x_BND, query, seen_NK, history=cache)
         cache.advance(count)
         return x_BND
 
@@ -398,7 +414,7 @@ class DuplexModel(nn.Module):
         """
         x_BND = self.embed_noisy(noisy, past).flatten(1, 2)
         # Once STATE is the last token, `visible` lets noisy tokens see all there is: no mask, whatever the self_lag.
-        tokens = noisy_tokens(self.layout, 1, unit, self.device)
+        tokens = noisy_tokens(self.layout, 1, unit, HOST)
         cache.reserve(self.layout.num_agent)
         x_BND, _ = self.trunk(x_BND, tokens, None, modulation, cache, self.attention.cached)
         return self.flow_head(x_BND[:, None], noisy, past)

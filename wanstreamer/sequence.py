@@ -207,6 +207,24 @@ def visible(query: Tokens, key: Tokens, self_lag: int, window: Window | None = N
     return may_see(query.at((slice(None), None)), key.at((None, slice(None))), self_lag, window)
 
 
+def visible_rows(query: Tokens, key: Tokens, self_lag: int, window: Window | None = None) -> tuple[Tensor, Tensor]:
+    """`visible` for a few queries over a long history, in short: its different rows (R, K) and which is whose (Q,).
+
+    Neighbours of one unit and role share a row, but for slots and what is prefilled. `may_see` is asked only about keys
+    that are new, or near the end of the window; those between are seen.
+    """
+    alike = (query.unit_N[1:] == query.unit_N[:-1]) & (query.role_N[1:] == query.role_N[:-1])
+    alike &= (query.role_N[1:] != SLOT) & (query.role_N[1:] != PREFIX)
+    first_N = torch.cat([torch.ones(1, dtype=torch.bool, device=alike.device), ~alike])
+    rows = query.at(first_N)
+    in_doubt_K = (key.unit_N > int(query.unit_N.min()) - 2 - self_lag) | (key.role_N == NOISY)
+    if window is not None:
+        in_doubt_K |= key.unit_N <= int(query.unit_N.max()) + 1 + self_lag - window.units
+    seen_RK = torch.ones(len(rows.unit_N), len(key.unit_N), dtype=torch.bool, device=key.unit_N.device)
+    seen_RK[:, in_doubt_K] = visible(rows, key.at(in_doubt_K), self_lag, window)
+    return seen_RK, first_N.cumsum(0) - 1
+
+
 def may_see(query: Tokens, key: Tokens, self_lag: int, window: Window | None = None) -> Tensor:
     """Whether queries may attend to keys, for columns that broadcast against each other.
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from tools.behaviour.activity import ABOVE_FLOOR_DB, LOUD_DB, QUIET_DB, level_db
 from tools.sample.prompts import Prompt
 from wanstreamer.clock import UNIT_MS
+from wanstreamer.devices import to_host
 from wanstreamer.streaming.performer import perform
 from wanstreamer.streaming.session import Session, to_frames
 from wanstreamer.streaming.state import new_state
@@ -81,7 +82,7 @@ class Voice:
         if self.watched:
             video, self.looking = self.session.video_vae.decode(video_BCHW[: self.watched, None], self.looking)
             frames = np.stack([to_frames(one[None]) for one in video])
-        return AgentUnit(samples_BT=audio.clamp(-1, 1).numpy(), frames_BTHWC=frames, tokens_BS=tokens_BS)
+        return AgentUnit(samples_BT=to_host(audio.clamp(-1, 1)).numpy(), frames_BTHWC=frames, tokens_BS=tokens_BS)
 
 
 class Model:

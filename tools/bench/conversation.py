@@ -1,9 +1,12 @@
-"""What the bench of the live session plays: trained models and recorded media of a data folder, else random ones."""
+"""What the bench of the live session plays: trained models and recorded media of a data folder, else random ones.
+
+Models of a named scale are always random, with codecs of its size.
+"""
 
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +15,18 @@ import torch
 from pipelines.media import read_frames, read_wav
 from pipelines.stage import Rejected
 from tools.bench.overlap import Media
+from tools.bench.train import SIZES
 from wanstreamer.clock import FRAMES_PER_UNIT
 from wanstreamer.errors import InputError
-from wanstreamer.model import DuplexModel, ModelConfig, save_model
+from wanstreamer.model import DuplexModel, save_model
+from wanstreamer.model_config import SCALES, scaled
+from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.pipeline import Pipeline, open_pipeline
 from wanstreamer.streaming.session import Session, SessionConfig, load_session
+from wanstreamer.streaming.streams import open_streams
 from wanstreamer.streaming.workers import PerformerProcess, open_workers
 from wanstreamer.vae import AudioVAE, AudioVAEConfig, VideoVAE, VideoVAEConfig
+from wanstreamer.vae.video import SPATIAL_FACTOR
 
 RANDOM_UNITS = 50
 
@@ -32,11 +40,15 @@ class Setting:
     steps: int | None = None  # of the solver; None: 4 where units overlap, else the session's
     lag: int | None = None  # None: 1 with two workers, else what the model was trained at
     live: bool = False  # a unit every 160 ms, not as fast as the machine goes
+    scale: str | None = None  # random weights of that scale; None: what the data folder holds
+    units_per_point: int = 50  # 8 s of units timed from each length of history on
+    machine: Machine = field(default_factory=Machine)
 
     def __post_init__(self) -> None:
-        if self.threads < 1 or (self.steps is not None and self.steps < 1):
-            given = f"--threads {self.threads}" if self.threads < 1 else f"--steps {self.steps}"
-            raise InputError(f"{given}: expected 1 or more")
+        given = {"--threads": self.threads, "--steps": self.steps, "--units-per-point": self.units_per_point}
+        for name, number in given.items():
+            if number is not None and number < 1:
+                raise InputError(f"{name} {number}: expected 1 or more")
         if self.workers == 2 and self.threads != 1:
             raise InputError(f"--workers 2 --threads {self.threads}: each worker has one thread; leave --threads at 1")
 
@@ -59,32 +71,34 @@ class Conversation:
 
 def prepare(data: Path, setting: Setting, config: SessionConfig) -> Conversation:
     """Models at the setting's lag, whatever they were trained at: the times hold, what is said does not."""
-    session, trained = load(data, config)
+    session, trained = load(data, config, setting)
     trained_at = session.model.config.self_lag if trained else None
     if setting.self_lag is not None:
         session.model.config = replace(session.model.config, self_lag=setting.self_lag)
-    recorded = recorded_media(data, session)
+    recorded = [] if setting.scale else recorded_media(data, session)
     media = recorded or random_media(session)
     return Conversation(session=session, media=media, trained_at_self_lag=trained_at, recorded=bool(recorded))
 
 
-def load(data: Path, config: SessionConfig) -> tuple[Session, bool]:
+def load(data: Path, config: SessionConfig, setting: Setting) -> tuple[Session, bool]:
     """A session, and whether its weights are trained ones."""
-    if (data / "models" / "duplex" / "model.safetensors").is_file():
-        return load_session(data, config), True
+    if setting.scale is None and (data / "models" / "duplex" / "model.safetensors").is_file():
+        return load_session(data, config, setting.machine), True
+    return random_session(setting.scale or "tiny", config, setting.machine), False
+
+
+def random_session(scale: str, config: SessionConfig, machine: Machine) -> Session:
+    """Random weights: 336x192 and 24 kHz, but for `tiny`."""
     torch.manual_seed(0)
-    audio_vae, video_vae = AudioVAE(AudioVAEConfig()), VideoVAE(VideoVAEConfig())
-    channels, height, width = video_vae.config.latent_shape
-    model = DuplexModel(
-        ModelConfig(
-            audio_channels=audio_vae.config.channels,
-            video_channels=channels,
-            video_height=height,
-            video_width=width,
-            vocab_size=512,
-        )
-    )
-    return Session(model, audio_vae, video_vae, config=config), False
+    audio_channels, video_channels, vocab_size = SIZES[scale]
+    height, width = (SPATIAL_FACTOR * SCALES[scale][f"video_{side}"] for side in ("height", "width"))
+    rate_hz = 16000 if scale == "tiny" else 24000
+    audio_vae = AudioVAE(AudioVAEConfig(rate_hz=rate_hz, channels=audio_channels))
+    video_vae = VideoVAE(VideoVAEConfig(height=height, width=width, channels=video_channels))
+    sizes = {"audio_channels": audio_channels, "video_channels": video_channels, "vocab_size": vocab_size}
+    with torch.device(machine.device):  # a billion random numbers are a GPU's work where there is one
+        model = DuplexModel(scaled(scale, **sizes))
+    return Session(model, audio_vae, video_vae, config=config, machine=machine)
 
 
 def recorded_media(data: Path, session: Session) -> list[Media]:
@@ -117,10 +131,13 @@ def random_media(session: Session) -> list[Media]:
 
 @contextmanager
 def opened(session: Session, workers: int) -> Iterator[Pipeline]:
-    """A new pipeline with its performer in this process or in its own."""
+    """A new pipeline with its performer in this process or in its own; on a GPU, on a stream of its own."""
     with ExitStack() as held:
         if workers == 1:
             yield held.enter_context(open_pipeline(session, seed=0))
+            return
+        if session.model.device.type == "cuda":
+            yield held.enter_context(open_streams(session, seed=0))
             return
         weights = Path(held.enter_context(tempfile.TemporaryDirectory())) / "model.safetensors"
         save_model(session.model, weights)

@@ -5,21 +5,28 @@ Plays a recorded user (random media where there is none) into a live session wit
 a user's unit being there to its answer decoded, `pace` from answer to answer: the two differ where units overlap, as
 they do in two workers at self_lag 1, the default. `--live` gives a unit every 160 ms instead, as a user does.
 
+`--scale small | base | large` times random weights of that size with codecs for 336x192 and 24 kHz, and needs no data.
+On a GPU (`--device`; the default where there is one) two workers are two CUDA streams of this process, the trunk is
+bfloat16 and the solver's passes are CUDA graphs unless `--no-graphs`; parts are then what the host waited for, units
+and paces what a user waits for.
+
 `--window-units full 375` compares full history with a window of 375 units; `--hours 1 --window-units 375` plays for
 so long and says what became of memory and latency.
 """
 
 import argparse
+import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -30,11 +37,12 @@ from tools.bench.conversation import Conversation, Setting, handed_bytes, opened
 from tools.bench.overlap import Media, StallWatch, Timed, not_timed, play, shares
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
+from wanstreamer.model_config import SCALES
+from wanstreamer.streaming.machine import TRUNKS, Machine
 from wanstreamer.streaming.session import PARTS, Session, SessionConfig
 from wanstreamer.streaming.state import StreamState
 
 HISTORY_S = (1, 10, 60, 300)
-UNITS_PER_POINT = 50  # 8 s of units timed from each length of history on
 COLUMNS = (*PARTS, "unit", "pace")
 FULL = "full"
 
@@ -43,7 +51,7 @@ def stream(data: Path, setting: Setting, *, seconds: int, windows: Sequence[int 
     """Time sessions; returns what `--json` prints.
 
     `histories` holds, per kept history (`windows`; None: all of it), `at`: per seconds p50, p95 and max in ms of each
-    part, of the whole unit and of the pace, over the UNITS_PER_POINT units that follow; with two workers also the
+    part, of the whole unit and of the pace, over the setting's `units_per_point` that follow; with two workers also the
     shares of time either and both of them work, and p50 and p95 of the hand-over. `stalls` are times the machine ran
     nothing of ours; the other figures have them in. `p95_ms_at_60s` is the unit's, of the first kept history. Several
     kept histories take turns.
@@ -51,13 +59,14 @@ def stream(data: Path, setting: Setting, *, seconds: int, windows: Sequence[int 
     if seconds < 1:
         raise InputError(f"--seconds {seconds}: expected 1 or more")
     points_s = sorted({point for point in HISTORY_S if point < seconds} | {seconds})
-    num_units = units_in(points_s[-1]) + UNITS_PER_POINT
+    num_units = units_in(points_s[-1]) + setting.units_per_point
     config = SessionConfig(steps=setting.solver_steps, max_units=num_units)
     with threads(setting.threads), ExitStack() as held:
         told = [prepare(data, setting, replace(config, window_units=window_units)) for window_units in windows]
         running = [_start(each, setting, num_units, held) for each in told]
         watch = held.enter_context(StallWatch())
-        for units in _turns(points_s, num_units, alone=setting.live or len(running) == 1):
+        alone = setting.live or len(running) == 1
+        for units in _turns(points_s, num_units, setting.units_per_point, alone=alone):
             for conversation in running:
                 conversation.play(units)
     histories = {
@@ -66,6 +75,9 @@ def stream(data: Path, setting: Setting, *, seconds: int, windows: Sequence[int 
     }
     first = next(iter(histories.values()))
     return {
+        **_machine(setting),
+        "scale": setting.scale,
+        "parameters": sum(p.numel() for p in told[0].session.model.parameters()),
         "workers": setting.workers,
         "threads": setting.threads,
         "live": setting.live,
@@ -81,6 +93,14 @@ def stream(data: Path, setting: Setting, *, seconds: int, windows: Sequence[int 
     }
 
 
+def _machine(setting: Setting) -> dict[str, Any]:
+    """What it ran on, and how."""
+    machine = setting.machine
+    cuda = machine.device.startswith("cuda")
+    name = torch.cuda.get_device_name(machine.device) if cuda else platform.processor() or platform.machine()
+    return {"machine": name, "torch": torch.__version__, **asdict(machine)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Running:
     """A conversation under way: it is played a stretch of units at a time."""
@@ -90,18 +110,19 @@ class Running:
     handed_bytes: int | None
 
 
-def _turns(points_s: Sequence[int], num_units: int, *, alone: bool) -> list[range]:
+def _turns(points_s: Sequence[int], num_units: int, units_per_point: int, *, alone: bool) -> list[range]:
     """Stretches of units that conversations play in turns, so that the machine's moods meet all of them alike."""
     if alone:
         return [range(num_units)]
-    starts = {start for point in points_s for start in (units_in(point), units_in(point) + UNITS_PER_POINT)}
-    edges = sorted(starts | set(range(0, num_units, UNITS_PER_POINT)) | {num_units})
+    starts = {start for point in points_s for start in (units_in(point), units_in(point) + units_per_point)}
+    edges = sorted(starts | set(range(0, num_units, units_per_point)) | {num_units})
     return [range(start, stop) for start, stop in pairwise(edges)]
 
 
 def _start(told: Conversation, setting: Setting, num_units: int, held: ExitStack) -> Running:
     session, media, timed = told.session, told.media, not_timed(num_units)
-    if setting.workers == 1 and session.model.config.self_lag == 0 and not setting.live:
+    plain = setting.machine.passes == "plain"  # others are a pipeline's
+    if setting.workers == 1 and session.model.config.self_lag == 0 and not setting.live and plain:
         _in_sequence(session, session.start(seed=0), media, not_timed(3), range(3))  # kernels are loaded and planned
         state = session.start(seed=0)
         return Running(play=partial(_in_sequence, session, state, media, timed), timed=timed, handed_bytes=None)
@@ -128,7 +149,7 @@ def _figures_of(running: Running, watch: StallWatch, setting: Setting, points_s:
     stalled = watch.hit(timed.heard_s, timed.answered_s)
     at: dict[str, dict[str, Any]] = {}
     for point in points_s:
-        units = slice(units_in(point), units_in(point) + UNITS_PER_POINT)
+        units = slice(units_in(point), units_in(point) + setting.units_per_point)
         row: dict[str, Any] = {name: figures(times_ms[name][units]) for name in COLUMNS}
         without = times_ms["unit"][units][~stalled[units]]
         row["unit_without_stalls"] = figures(without) if len(without) else None
@@ -163,7 +184,8 @@ def show(found: dict[str, Any]) -> None:
     weights = "trained weights" if found["trained"] else "random weights: nothing is trained yet"
     media = "recorded media" if found["recorded_media"] else "random media"
     console.print(
-        f"ms per {UNIT_MS} ms unit, p50/p95; {weights}, {media}, {found['threads']} thread(s), "
+        f"ms per {UNIT_MS} ms unit, p50/p95; {found['machine']}, {found['parameters']:,} {found['trunk']} {weights}, "
+        f"{found['passes']}{' compiled' if found['compile'] else ''} passes, {media}, {found['threads']} thread(s), "
         f"{found['solver_steps']} solver steps, {found['workers']} worker(s), self_lag {found['self_lag']}",
         soft_wrap=True,
     )
@@ -229,18 +251,53 @@ def add(commands: Any) -> None:
         choices=(0, 1),
         help="self_lag: 1 overlaps units (default: 1 with two workers, else the model's)",
     )
+    command.add_argument("--scale", choices=SCALES, help="random weights of this size (default: what --data holds)")
+    command.add_argument("--device", help="cpu or cuda (default: cuda where there is a GPU)")
+    command.add_argument(
+        "--trunk", choices=TRUNKS, help="type of its weights (default: bfloat16 on a GPU, else float32)"
+    )
+    command.add_argument(
+        "--graphs",
+        action=argparse.BooleanOptionalAction,
+        help="solver passes in fixed shapes, on a GPU as CUDA graphs (default: on a GPU)",
+    )
+    command.add_argument("--compile", action="store_true", help="compile the blocks of passes in fixed shapes")
+    command.add_argument(
+        "--units-per-point", type=int, default=Setting.units_per_point, help="timed per length of history (default: 50)"
+    )
     command.add_argument("--live", action="store_true", help=f"a user's unit every {UNIT_MS} ms, not at full speed")
     command.set_defaults(run=run, show=show)
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
-    setting = Setting(workers=args.workers, threads=args.threads, steps=args.steps, lag=args.lag, live=args.live)
+    setting = Setting(
+        workers=args.workers,
+        threads=args.threads,
+        steps=args.steps,
+        lag=args.lag,
+        live=args.live,
+        scale=args.scale,
+        units_per_point=args.units_per_point,
+        machine=_chosen(args),
+    )
     windows = [_window_units(given) for given in args.window_units]
     if args.hours is None:
         return stream(args.data, setting, seconds=args.seconds, windows=windows)
     if len(windows) != 1 or windows[0] is None:
         raise InputError("--hours: full history does not fit for so long; give one --window-units N")
     return soak.soak(args.data, setting, hours=args.hours, window_units=windows[0])
+
+
+def _chosen(args: argparse.Namespace) -> Machine:
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    cuda = device.startswith("cuda")
+    fixed = "graphs" if cuda else "fixed"
+    return Machine(
+        device=device,
+        trunk=args.trunk or ("bfloat16" if cuda else "float32"),
+        passes=fixed if (cuda if args.graphs is None else args.graphs) else "plain",
+        compile=args.compile,
+    )
 
 
 def _window_units(given: str) -> int | None:

@@ -9,34 +9,27 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wanstreamer.flow import solve, solver_taus
+from wanstreamer.devices import HOST, to_device
+from wanstreamer.flow import Latents, solve
 from wanstreamer.model import DuplexModel, Noisy
-from wanstreamer.prior import past_after
-from wanstreamer.sequence import Window, join, noisy_tokens, visible
+from wanstreamer.prior import Past, past_after
+from wanstreamer.sequence import Window, join, noisy_tokens, visible_rows
+from wanstreamer.streaming.fixed import FixedPasses
+from wanstreamer.streaming.machine import Machine
+from wanstreamer.streaming.schedule import Schedule, beside_clean
 from wanstreamer.streaming.state import (
     StreamState,
     cache_from_tensors,
     cache_to_tensors,
+    copied,
     named,
     new_past,
     part,
-    past_from_tensors,
     past_to_tensors,
 )
 from wanstreamer.streaming.thinker import clean_content
 
-Latents = tuple[Tensor, Tensor]  # audio (N, C), video (C, H, W); with a leading B where conversations are batched
 STREAMS = ("audio", "video")
-
-
-class Schedule:
-    """Solver steps and what depends on their flow times alone, computed once per model."""
-
-    @torch.inference_mode()
-    def __init__(self, model: DuplexModel, steps: int) -> None:
-        self.taus = solver_taus(steps)
-        self.tau_BK = [torch.full((1, 1), tau) for tau in self.taus]
-        self.modulation = [model.flow_time(tau_BK) for tau_BK in self.tau_BK[:-1]]
 
 
 @torch.inference_mode()
@@ -54,11 +47,10 @@ def perform(model: DuplexModel, state: StreamState, schedule: Schedule) -> tuple
 
 
 def draw_noise(model: DuplexModel, generator: torch.Generator) -> Latents:
-    """Standard normal, in the shape of one unit's latents."""
-    return (
-        torch.randn(model.config.audio_shape, generator=generator),
-        torch.randn(model.config.video_shape, generator=generator),
-    )
+    """Standard normal, in the shape of one unit's latents; the host's generator says the same for every device."""
+    shapes = model.config.audio_shape, model.config.video_shape
+    audio_NC, video_CHW = (torch.randn(shape, generator=generator, device=HOST) for shape in shapes)
+    return to_device(audio_NC, model.device), to_device(video_CHW, model.device)
 
 
 class Slice(NamedTuple):
@@ -98,15 +90,16 @@ class Performer:
         max_units: int,
         window: Window | None = None,
         fused: bool = True,
+        machine: Machine | None = None,
     ) -> None:
-        self.model, self.schedule, self.fused = model, schedule, fused
+        self.model, self.schedule, self.fused, self.machine = model, schedule, fused, machine or Machine()
         self.max_units, self.window = max_units, window
         self.cache = model.new_cache(1, max_units, window=window, delay=1 if fused else 0)
-        self.past = new_past(model.config)
+        self.past = new_past(model.config, device=model.device)
         self.unit = 0
         self.made: Latents | None = None  # the last unit's, to be committed
-        # Clean tokens pass an unmodulated block: shifts, scales and gates of zero.
-        self._modulation = [torch.cat([torch.zeros_like(m), m], dim=1) for m in schedule.modulation[0]]
+        self._modulation = [beside_clean(m) for m in schedule.modulation[0]]
+        self._fixed = self._fix_passes()
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Copies of all that the next unit depends on; between units only."""
@@ -123,10 +116,11 @@ class Performer:
         self.cache = cache_from_tensors(
             self.model, part(tensors, "cache"), max_units=self.max_units, window=self.window, delay=self.cache.delay
         )
-        self.past = past_from_tensors(part(tensors, "past"))
+        self._fixed = self._fix_passes()  # over the new cache's buffers
+        self.past = Past(**copied(part(tensors, "past"), self.model.device))
         self.unit = int(tensors["unit"])
-        made = part(tensors, "made")
-        self.made = (made["audio"].clone(), made["video"].clone()) if made else None
+        made = copied(part(tensors, "made"), self.model.device)
+        self.made = (made["audio"], made["video"]) if made else None
 
     @torch.inference_mode()
     def receive(self, slice_: Slice) -> None:
@@ -144,13 +138,24 @@ class Performer:
     @torch.inference_mode()
     def perform(self) -> Latents:
         """Clean latents of the unit whose slice was received."""
-        audio_BKNC, video_BKCHW = solve(self._estimate, self._noise, self.schedule.taus, self.model.prior(self.past))
+        if self._fixed is None or self.made is None:
+            latents = solve(self._estimate, self._noise, self.schedule.taus, self.model.prior(self.past))
+        else:
+            made_audio_NC, made_video_CHW = self.made
+            latents = self._fixed(self._noise, (made_audio_NC[None], made_video_CHW[None]), self.past, self.unit)
+        audio_BKNC, video_BKCHW = latents
         self.past = past_after(self.past, self.unit, audio_BKNC, video_BKCHW)
         self.unit += 1
         self.made = audio_BKNC[0, 0], video_BKCHW[0, 0]
         if not self.fused:
             self.model.extend(clean_content(self.model, audio_BKNC[:, 0], video_BKCHW[:, 0]), self.cache)
         return self.made
+
+    def _fix_passes(self) -> FixedPasses | None:
+        if self.machine.passes == "plain":
+            return None
+        assert self.fused, "fixed passes commit in the first one"
+        return FixedPasses(self.model, self.schedule, self.cache, self.machine)
 
     def _estimate(self, step: int, audio_BKNC: Tensor, video_BKCHW: Tensor) -> tuple[Tensor, Tensor]:
         noisy = Noisy(audio_BKNC, video_BKCHW, self.schedule.tau_BK[step])
@@ -163,10 +168,13 @@ class Performer:
         num_agent = model.layout.num_agent
         cache.reserve(2 * num_agent)
         clean = cache.next_tokens(num_agent)
-        tokens = join(clean, noisy_tokens(model.layout, 1, self.unit, model.device))
-        clean_BND = clean_content(model, audio_NC[None], video_CHW[None]) + model.kind_embedding(clean.kind_N)
+        tokens = join(clean, noisy_tokens(model.layout, 1, self.unit, HOST))
+        kind_A = model.clean_kind_P[-num_agent:]
+        clean_BND = clean_content(model, audio_NC[None], video_CHW[None]) + model.kind_embedding(kind_A)
         x_BND = torch.cat([clean_BND, model.embed_noisy(noisy, self.past).flatten(1, 2)], dim=1)
-        seen = visible(tokens, join(cache.with_next(0), tokens), model.config.self_lag, cache.window)
-        x_BND, _ = model.trunk(x_BND, tokens, seen, self._modulation, cache)
+        key = join(cache.with_next(0), tokens)
+        seen_RK, row_N = visible_rows(tokens, key, model.config.self_lag, cache.window)
+        seen_NK = to_device(seen_RK, model.device)[to_device(row_N, model.device)]
+        x_BND, _ = model.trunk(x_BND, tokens, seen_NK, self._modulation, cache)
         cache.advance(num_agent)
         return model.flow_head(x_BND[:, None, num_agent:], noisy, self.past)

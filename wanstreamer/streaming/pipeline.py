@@ -10,7 +10,8 @@ heard. With 1 it sees those up to k - 2: one unit may be open, and thinking, dec
 that came back are committed as a prefix of the next slice (Wan-Streamer v0.1, arXiv 2606.25041, has one boundary at
 which they come back and the slice goes out; when is ours: as soon as both sides can).
 
-The performer is anything with `send` and `receive`: `LocalPerformer` here, a process of its own in `workers`.
+The performer is anything with `send` and `receive`: `LocalPerformer` here, a process of its own in `workers`, a CUDA
+stream of its own in `streams`.
 """
 
 import time
@@ -24,8 +25,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wanstreamer.flow import Latents
 from wanstreamer.model import Prefix
-from wanstreamer.streaming.performer import Latents, Performer, Slice, draw_noise, start_tensors
+from wanstreamer.streaming.performer import Performer, Slice, draw_noise, start_tensors
 from wanstreamer.streaming.session import AgentUnit, Session, alone, timed
 from wanstreamer.streaming.state import StreamState, new_state
 from wanstreamer.streaming.thinker import think
@@ -215,6 +217,12 @@ def _batched(latents: Latents) -> Latents:
 
 def open_pipeline(session: Session, *, seed: int, prefix: Prefix | None = None) -> Pipeline:
     """Thinker and performer in this process, one after the other: the schedule of two workers, without the gain."""
+    return Pipeline(session, LocalPerformer(new_performer(session)), seed=seed, prefix=prefix)
+
+
+def new_performer(session: Session) -> Performer:
+    """For one conversation, on the session's machine."""
     config = session.config
-    performer = Performer(session.model, session.schedule, max_units=config.max_units, window=config.window)
-    return Pipeline(session, LocalPerformer(performer), seed=seed, prefix=prefix)
+    return Performer(
+        session.model, session.schedule, max_units=config.max_units, window=config.window, machine=session.machine
+    )

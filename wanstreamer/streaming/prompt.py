@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS
+from wanstreamer.devices import to_device
 from wanstreamer.errors import InputError
 from wanstreamer.model import Prefix
 from wanstreamer.sequence import FIRST_WORD
@@ -42,16 +43,17 @@ def read_prompt(
     if image is not None:
         _check("image", image, image.shape == session.frame_shape[1:], np.uint8, list(session.frame_shape[1:]))
         frames = np.repeat(image[None], FRAMES_PER_UNIT, axis=0)
-        video_BKCHW, _ = session.video_vae.encode(to_video(frames), None)
+        video_BKCHW, _ = session.video_vae.encode(to_video(frames, session.model.device), None)
         image_BCHW = video_BKCHW[:, 0]
     if voice is not None:
         whole = voice.ndim == 1 and len(voice) > 0 and len(voice) % session.num_samples == 0
         _check("voice", voice, whole, np.float32, f"a multiple of {session.num_samples} samples ({UNIT_MS} ms)")
-        audio_BTC, _ = session.audio_vae.encode(torch.from_numpy(voice)[None], None)
+        samples_BT = to_device(torch.from_numpy(voice), session.model.device)[None]
+        audio_BTC, _ = session.audio_vae.encode(samples_BT, None)
         voice_BKNC = audio_BTC.unflatten(1, (len(voice) // session.num_samples, -1))
     if not ids and image_BCHW is None and voice_BKNC is None:
         return None
-    return Prefix(image_BCHW, voice_BKNC, torch.tensor([ids]) if ids else None)
+    return Prefix(image_BCHW, voice_BKNC, to_device(torch.tensor([ids]), session.model.device) if ids else None)
 
 
 def _ids(session: Session, text: str | Sequence[int]) -> list[int]:

@@ -23,10 +23,11 @@ from torch import Tensor
 
 from wanstreamer.checkpoint import load_tensors, save_tensors
 from wanstreamer.errors import InputError
-from wanstreamer.streaming.performer import STREAMS, Latents
+from wanstreamer.flow import Latents
+from wanstreamer.streaming.performer import STREAMS
 from wanstreamer.streaming.pipeline import Open, Performed, Pipeline, open_pipeline
 from wanstreamer.streaming.session import Session
-from wanstreamer.streaming.state import StreamState, named, part, state_from_tensors, state_to_tensors
+from wanstreamer.streaming.state import StreamState, copied, named, part, state_from_tensors, state_to_tensors
 from wanstreamer.streaming.workers import open_workers
 
 FORMAT = "wanstreamer-conversation-1"
@@ -80,8 +81,9 @@ def _restore(path: Path, session: Session, open_new: Callable[[], Pipeline]) -> 
         pipeline.close()
         raise
     pipeline.state = state
-    pipeline.returned = deque(_latents_from_tensors(part(tensors, "returned")))
-    for open_, latents in zip(meta["open"], _latents_from_tensors(part(tensors, "arrived")), strict=True):
+    returned, arrived = (copied(part(tensors, name), session.model.device) for name in ("returned", "arrived"))
+    pipeline.returned = deque(_latents_from_tensors(returned))
+    for open_, latents in zip(meta["open"], _latents_from_tensors(arrived), strict=True):
         performed_s = open_.pop("perform_s")
         pipeline.open.append(Open(**open_))
         pipeline.arrived.append(Performed(latents=latents, began_s=0.0, ended_s=performed_s, handover_us=0.0))

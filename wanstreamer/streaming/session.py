@@ -24,9 +24,11 @@ from torch import Tensor
 
 from wanstreamer.checkpoint import digest
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, samples_per_unit
+from wanstreamer.devices import HOST, to_device, to_host
 from wanstreamer.errors import InputError
 from wanstreamer.model import DuplexModel, Prefix, load_model
 from wanstreamer.sequence import BEGIN, BLANK, Window
+from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.performer import Schedule, perform
 from wanstreamer.streaming.state import StreamState, new_state
 from wanstreamer.streaming.thinker import commit, think
@@ -73,7 +75,10 @@ class AgentUnit:
 
 
 class Session:
-    """Weights and settings of the agent. All that changes during a conversation is in the StreamState."""
+    """Weights and settings of the agent. All that changes during a conversation is in the StreamState.
+
+    The models are the session's from here on, on the machine's device. Media go in and out as the host's.
+    """
 
     def __init__(
         self,
@@ -82,8 +87,12 @@ class Session:
         video_vae: VideoVAE,
         tokenizer: "Tokenizer | None" = None,
         config: SessionConfig | None = None,
+        machine: Machine | None = None,
     ) -> None:
-        self.model, self.audio_vae, self.video_vae = model.eval(), audio_vae.eval(), video_vae.eval()
+        self.machine = machine or Machine()
+        self.model = self.machine.place(model.eval())
+        self.audio_vae = audio_vae.eval().to(self.machine.device)
+        self.video_vae = video_vae.eval().to(self.machine.device)
         self.tokenizer = tokenizer
         self.config = config or SessionConfig()
         self.schedule = Schedule(model, self.config.steps)
@@ -148,13 +157,15 @@ class Session:
         if frames is None:
             codecs["video_encoder"] = None
         else:
-            video, codecs["video_encoder"] = self.video_vae.encode(to_video(frames), codecs["video_encoder"])
+            video, codecs["video_encoder"] = self.video_vae.encode(
+                to_video(frames, self.model.device), codecs["video_encoder"]
+            )
             video_CHW = video[0, 0]
         if samples is None:
             codecs["audio_encoder"] = None
         else:
             audio, codecs["audio_encoder"] = self.audio_vae.encode(
-                torch.from_numpy(samples)[None], codecs["audio_encoder"]
+                to_device(torch.from_numpy(samples), self.model.device)[None], codecs["audio_encoder"]
             )
             audio_NC = audio[0]
         return audio_NC, video_CHW
@@ -170,7 +181,7 @@ class Session:
             audio, codecs["audio_decoder"] = self.audio_vae.decode(audio_NC[None], codecs["audio_decoder"])
             return AgentUnit(
                 frames=to_frames(video),
-                samples=audio[0].clamp(-1, 1).numpy(),
+                samples=to_host(audio[0].clamp(-1, 1)).numpy(),
                 text_tokens=tokens,
                 text=self._words(tokens),
                 part_ms=part_ms,
@@ -219,8 +230,8 @@ def first_word(tokenizer: "Tokenizer") -> int:
     return 0 if tokenizer.token_to_id("<blank>") == BLANK else BEGIN + 1
 
 
-def load_session(data: Path, config: SessionConfig | None = None) -> Session:
-    """A session from the models of a data folder.
+def load_session(data: Path, config: SessionConfig | None = None, machine: Machine | None = None) -> Session:
+    """A session from the models of a data folder, on the CPU or where the machine says.
 
     Raises InputError when one is missing, or when the duplex model was trained on latents of other codecs.
     """
@@ -245,6 +256,7 @@ def load_session(data: Path, config: SessionConfig | None = None) -> Session:
         load_video_vae(others["video_codec"]),
         Tokenizer.from_file(str(others["tokenizer"])),
         config,
+        machine,
     )
 
 
@@ -253,15 +265,15 @@ def alone(audio_NC: Tensor | None, video_CHW: Tensor | None) -> tuple[Tensor | N
     return (None if audio_NC is None else audio_NC[None]), (None if video_CHW is None else video_CHW[None])
 
 
-def to_video(frames: NDArray[np.uint8]) -> Tensor:
+def to_video(frames: NDArray[np.uint8], device: torch.device = HOST) -> Tensor:
     """uint8 (T, H, W, 3) -> float32 (1, T, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(frames).permute(0, 3, 1, 2)[None].float() / 127.5 - 1
+    return to_device(torch.from_numpy(frames), device).permute(0, 3, 1, 2)[None].float() / 127.5 - 1
 
 
 def to_frames(video_BTCHW: Tensor) -> NDArray[np.uint8]:
     """The inverse of `to_video`, for one stream; values beyond the range are cut off."""
     pixels = ((video_BTCHW[0] + 1) * 127.5).round().clamp(0, 255)
-    return pixels.permute(0, 2, 3, 1).to(torch.uint8).contiguous().numpy()
+    return to_host(pixels.permute(0, 2, 3, 1).to(torch.uint8).contiguous()).numpy()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from wanstreamer.cache import KVCache
+from wanstreamer.devices import HOST
 from wanstreamer.model import DuplexModel, Prefix
 from wanstreamer.model_config import ModelConfig
 from wanstreamer.perception import State
@@ -59,17 +60,17 @@ def new_state(
         cache=cache,
         hearing=None,
         seeing=None,
-        past=new_past(model.config, len(seeds)),
+        past=new_past(model.config, len(seeds), model.device),
         codecs=dict.fromkeys(CODECS),
         generators=[torch.Generator().manual_seed(seed) for seed in seeds],
     )
 
 
-def new_past(config: ModelConfig, batch_size: int = 1) -> Past:
+def new_past(config: ModelConfig, batch_size: int = 1, device: torch.device = HOST) -> Past:
     """Of the first unit: there is none."""
-    absent_BK = torch.zeros(batch_size, 1, dtype=torch.bool)
-    audio_BKC = torch.zeros(batch_size, 1, config.audio_channels)
-    video_BKCHW = torch.zeros(batch_size, 1, *config.video_shape)
+    absent_BK = torch.zeros(batch_size, 1, dtype=torch.bool, device=device)
+    audio_BKC = torch.zeros(batch_size, 1, config.audio_channels, device=device)
+    video_BKCHW = torch.zeros(batch_size, 1, *config.video_shape, device=device)
     return Past(audio_BKC, audio_BKC, absent_BK, video_BKCHW, video_BKCHW, absent_BK)
 
 
@@ -100,12 +101,12 @@ def state_from_tensors(
     for generator, held in zip(state.generators, tensors["generators"], strict=True):
         generator.set_state(held.clone())  # not a view into all of them
     state.cache = cache_from_tensors(model, part(tensors, "cache"), max_units=max_units, window=window, delay=delay)
-    state.past = past_from_tensors(part(tensors, "past"))
+    state.past = Past(**copied(part(tensors, "past"), model.device))
     for name in ("hearing", "seeing"):
-        pasts = part(tensors, name)
-        setattr(state, name, tuple(pasts[str(index)].clone() for index in range(len(pasts))) or None)
+        pasts = copied(part(tensors, name), model.device)
+        setattr(state, name, tuple(pasts[str(index)] for index in range(len(pasts))) or None)
     for codec in CODECS:
-        state.codecs[codec] = {name: value.clone() for name, value in part(tensors, codec).items()} or None
+        state.codecs[codec] = copied(part(tensors, codec), model.device) or None
     return state
 
 
@@ -126,7 +127,7 @@ def cache_from_tensors(
 
     Raises ValueError when the history exceeds `max_units`, or is in another order of serving.
     """
-    tokens = Tokens(**part(tensors, "tokens"))
+    tokens = Tokens(**copied(part(tensors, "tokens"), HOST))
     num_prefix = int((tokens.unit_N < 0).sum())
     batch_size = tensors["keys"].shape[1]
     cache = model.new_cache(batch_size, max_units, window=window, delay=delay, num_prefix=num_prefix)
@@ -138,7 +139,7 @@ def cache_from_tensors(
     cache.stop, cache.appended, cache.dropped = used, int(tensors["appended"]), int(tensors["dropped"])
     cache.describe(tokens)
     if cache.appended:
-        last = served_tokens(model.layout, delay, cache.appended - 1, 1)
+        last = served_tokens(model.layout, delay, cache.appended - 1, 1, HOST)
         if (last.unit_N, last.order_N) != (tokens.unit_N[-1], tokens.order_N[-1]):
             raise ValueError("stored history is in another order of serving")
     return cache
@@ -149,9 +150,9 @@ def past_to_tensors(past: Past) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in past._asdict().items()}
 
 
-def past_from_tensors(tensors: dict[str, Tensor]) -> Past:
-    """The inverse of `past_to_tensors`."""
-    return Past(**{name: value.clone() for name, value in tensors.items()})
+def copied(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """The same on the device, each in memory of its own."""
+    return {name: value.to(device, copy=True) for name, value in tensors.items()}
 
 
 def named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

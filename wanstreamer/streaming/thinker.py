@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from wanstreamer.devices import to_device, to_host
 from wanstreamer.model import DuplexModel
 from wanstreamer.prior import past_after
 from wanstreamer.sequence import BEGIN, BLANK, MISSING
@@ -43,14 +44,17 @@ def think(
         Each agent's sampled ids, and the logits (B, S, V) they were drawn from. The cache then ends with STATE.
     """
     config, cache = model.config, state.cache
-    batch = len(state.generators)
-    present, absent = torch.ones(batch, 1, dtype=torch.bool), torch.zeros(batch, 1, dtype=torch.bool)
-    audio_B1NC = torch.zeros(batch, 1, *config.audio_shape) if audio_BNC is None else audio_BNC[:, None]
-    video_B1CHW = torch.zeros(batch, 1, *config.video_shape) if video_BCHW is None else video_BCHW[:, None]
+    batch, device = len(state.generators), model.device
+    present = torch.ones(batch, 1, dtype=torch.bool, device=device)
+    absent = ~present
+    audio_B1NC = torch.zeros(batch, 1, *config.audio_shape, device=device) if audio_BNC is None else audio_BNC[:, None]
+    video_B1CHW = (
+        torch.zeros(batch, 1, *config.video_shape, device=device) if video_BCHW is None else video_BCHW[:, None]
+    )
     heard, state.hearing = model.perceive_audio(audio_B1NC, absent if audio_BNC is None else present, state.hearing)
     seen, state.seeing = model.perceive_video(video_B1CHW, absent if video_BCHW is None else present, state.seeing)
     ids = [[MISSING] * config.text_slots] * batch if text is None else text
-    words = model.text_embedding(torch.tensor([[*own, BEGIN] for own in ids]))
+    words = model.text_embedding(to_device(torch.tensor([[*own, BEGIN] for own in ids]), device))
     contents = [heard[:, 0], seen[:, 0], words]
     if returned is not None:
         contents.insert(0, clean_content(model, *returned))
@@ -59,10 +63,14 @@ def think(
     logits = []
     for slot in range(config.text_slots):
         logits.append(model.text_head(hidden_BND[:, -1]))
-        for place, generator in enumerate(state.generators):
-            drawn = sample_token(logits[-1][place], temperature, generator) if given is None else given[place][slot]
-            tokens[place].append(drawn)
-        last = torch.tensor([own[-1:] for own in tokens])
+        if given is None:
+            drawn = zip(to_host(logits[-1]), state.generators, strict=True)
+            said = [sample_token(logits_V, temperature, generator) for logits_V, generator in drawn]
+        else:
+            said = [own[slot] for own in given]
+        for own, token in zip(tokens, said, strict=True):
+            own.append(token)
+        last = to_device(torch.tensor([[token] for token in said]), device)
         hidden_BND = model.extend(model.text_embedding(last), cache)  # the last one is STATE
     return tokens, torch.stack(logits, dim=1)
 
@@ -77,7 +85,7 @@ def commit(model: DuplexModel, state: StreamState, audio_BNC: Tensor, video_BCHW
 
 def clean_content(model: DuplexModel, audio_BNC: Tensor, video_BCHW: Tensor) -> Tensor:
     """Contents (B, num_agent, D) of the clean tokens of one unit of the agents' latents."""
-    known = torch.ones(len(audio_BNC), 1, dtype=torch.bool)
+    known = torch.ones(len(audio_BNC), 1, dtype=torch.bool, device=model.device)
     contents = model.agent_content(audio_BNC[:, None], video_BCHW[:, None], known, known)
     return torch.cat(contents, dim=2)[:, 0]
 

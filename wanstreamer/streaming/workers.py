@@ -24,6 +24,7 @@ from torch.multiprocessing import get_context
 
 from wanstreamer.errors import InputError
 from wanstreamer.model import DuplexModel, Prefix, load_model
+from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.performer import Performer, Schedule, Slice
 from wanstreamer.streaming.pipeline import Performed, Pipeline
 from wanstreamer.streaming.session import Session, SessionConfig
@@ -60,7 +61,7 @@ class Ring(NamedTuple):
 def new_ring(model: DuplexModel) -> Ring:
     config, layout = model.config, model.layout
     shape = (config.num_layers, config.num_kv_heads, layout.num_user + layout.num_slots, config.head_dim)
-    dtype = model.text_embedding.weight.dtype
+    dtype = model.trunk_dtype
 
     def shared(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.zeros(shape, dtype=dtype).share_memory_()
@@ -80,7 +81,7 @@ def new_ring(model: DuplexModel) -> Ring:
 class PerformerProcess:
     """The other end of `_serve`; a `PerformerLink`."""
 
-    def __init__(self, model: DuplexModel, weights: Path, config: SessionConfig) -> None:
+    def __init__(self, model: DuplexModel, weights: Path, config: SessionConfig, machine: Machine) -> None:
         context = get_context("spawn")
         self.ring = new_ring(model)
         self.sent = self.received = 0
@@ -90,7 +91,7 @@ class PerformerProcess:
         self.connection, theirs = context.Pipe()
         self.process = context.Process(
             target=_serve,
-            args=(theirs, self.ring, str(weights), config),
+            args=(theirs, self.ring, str(weights), config, machine),
             name="performer",
             daemon=True,
         )
@@ -195,22 +196,26 @@ class PerformerProcess:
 def open_workers(session: Session, weights: Path, *, seed: int, prefix: Prefix | None = None) -> Pipeline:
     """A conversation whose performer is a process of its own; `weights` is the file `session.model` was read from.
 
-    Raises InputError when that file is missing or holds another model, WorkerDied when the process does not start.
+    Raises InputError when that file is missing or holds another model or the session is not on the CPU, WorkerDied when
+    the process does not start.
     """
-    stored, used = load_model(weights), session.model.state_dict()
+    if session.model.device.type != "cpu":
+        raise InputError(f"two processes: the session is on {session.machine.device}, expected cpu; use open_streams")
+    stored, used = session.machine.place(load_model(weights)), session.model.state_dict()
     same = all(name in used and torch.equal(tensor, used[name]) for name, tensor in stored.state_dict().items())
     if stored.config != session.model.config or not same:
         raise InputError(f"{weights}: not the model of this session; give the file that it was read from")
-    return Pipeline(session, PerformerProcess(session.model, weights, session.config), seed=seed, prefix=prefix)
+    process = PerformerProcess(session.model, weights, session.config, session.machine)
+    return Pipeline(session, process, seed=seed, prefix=prefix)
 
 
-def _serve(connection: Connection, ring: Ring, weights: str, config: SessionConfig) -> None:
+def _serve(connection: Connection, ring: Ring, weights: str, config: SessionConfig, machine: Machine) -> None:
     """The performer's process: units until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller decides
     torch.set_num_threads(1)
-    model = load_model(Path(weights))
+    model = machine.place(load_model(Path(weights)))
     schedule = Schedule(model, config.steps)
-    performer = Performer(model, schedule, max_units=config.max_units, window=config.window)
+    performer = Performer(model, schedule, max_units=config.max_units, window=config.window, machine=machine)
     try:
         connection.send_bytes(b"")  # ready
         while True:

@@ -1,0 +1,40 @@
+"""Where and how a live session computes."""
+
+from dataclasses import dataclass
+
+import torch
+
+from wanstreamer.errors import InputError
+from wanstreamer.model import DuplexModel
+
+TRUNKS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PASSES = ("plain", "fixed", "graphs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A choice of the machine, not of the agent. No GPU has run any of it yet."""
+
+    device: str = "cpu"  # of models, history and latents
+    trunk: str = "float32"  # or bfloat16: weights, keys and values of the Transformer's blocks; the rest stays float32
+    # The solver's, of a performer with a cache of its own: plain, as long as the history is; fixed, of few lengths, see
+    # `fixed`; graphs, the same replayed as CUDA graphs.
+    passes: str = "plain"
+    compile: bool = False  # blocks of fixed passes
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("trunk", self.trunk, tuple(TRUNKS)), ("passes", self.passes, PASSES)):
+            if value not in known:
+                raise InputError(f"{name} {value!r}: expected one of {', '.join(known)}")
+        if self.compile and self.passes == "plain":
+            raise InputError("compile: plain passes have a new length at every unit; choose passes fixed or graphs")
+        if self.passes == "graphs" and not self.device.startswith("cuda"):
+            raise InputError(f"passes 'graphs' on {self.device}: CUDA graphs need a GPU; choose fixed")
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise InputError(f"device {self.device}: torch {torch.__version__} sees no GPU here; choose cpu")
+
+    def place(self, model: DuplexModel) -> DuplexModel:
+        """The same model, moved; its trunk in the type asked for."""
+        model.to(self.device)
+        model.blocks.to(TRUNKS[self.trunk])
+        return model

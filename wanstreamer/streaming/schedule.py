@@ -1,0 +1,26 @@
+"""The solver's flow times and what depends on them alone."""
+
+import torch
+from torch import Tensor
+
+from wanstreamer.flow import solver_taus
+from wanstreamer.model import DuplexModel
+
+
+class Schedule:
+    """Solver steps and the blocks' modulation at each, computed once per model."""
+
+    @torch.inference_mode()
+    def __init__(self, model: DuplexModel, steps: int) -> None:
+        self.taus = solver_taus(steps)
+        self.tau_BK = [torch.full((1, 1), tau, device=model.device) for tau in self.taus]
+        self.modulation = [
+            [m[:, :, :1].to(model.trunk_dtype).expand_as(m) for m in model.flow_time(tau_BK)]
+            for tau_BK in self.tau_BK[:-1]
+        ]
+
+
+def beside_clean(modulation_BKA6D: Tensor) -> Tensor:
+    """Of a unit's clean tokens and then noisy ones: (B, 2, A, 6, D). Clean ones pass unmodulated: zeros."""
+    once = modulation_BKA6D[:, :, :1]
+    return torch.cat([torch.zeros_like(once), once], dim=1).expand(-1, -1, modulation_BKA6D.shape[2], -1, -1)

@@ -1,0 +1,92 @@
+"""The performer on a CUDA stream of its own: thinker and performer side by side on one GPU, in one process.
+
+    with open_streams(session, seed=0) as pipeline:
+        ...                                   # as in `pipeline`: hear, answer
+
+`send` launches all that a unit needs and returns; with graphs that is a few launches, so that the host is back at the
+thinker's work at once. No GPU has run it yet: the tests put stand-ins with the documented behaviour in CUDA's place.
+"""
+
+import time
+from collections import deque
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wanstreamer.errors import InputError
+from wanstreamer.flow import Latents
+from wanstreamer.model import Prefix
+from wanstreamer.streaming.performer import Performer, Slice
+from wanstreamer.streaming.pipeline import Performed, Pipeline, new_performer
+from wanstreamer.streaming.session import Session
+
+POLL_S = 0.0005
+
+
+class UnderWay(NamedTuple):
+    latents: Latents
+    began: torch.cuda.Event
+    ended: torch.cuda.Event
+
+
+class StreamPerformer:
+    """A `PerformerLink`; the performer is its own from here on."""
+
+    def __init__(self, performer: Performer) -> None:
+        self.performer = performer
+        self.stream = torch.cuda.Stream()
+        self.under_way: deque[UnderWay] = deque()
+        # Where the GPU's clock stands on the host's.
+        self.start = torch.cuda.Event(enable_timing=True)
+        self.start.record()
+        self.start.synchronize()
+        self.start_s = time.perf_counter()
+
+    def ensure_open(self) -> None:
+        """It is here."""
+
+    @torch.inference_mode()
+    def send(self, slice_: Slice) -> None:
+        slice_ = Slice(*(part.clone() for part in slice_))  # the thinker's cache may move meanwhile
+        began, ended = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            began.record()
+            self.performer.receive(slice_)
+            latents = self.performer.perform()
+            ended.record()
+        for part in slice_:
+            part.record_stream(self.stream)  # not to be used again before it is done
+        self.under_way.append(UnderWay(latents, began, ended))
+
+    def receive(self, timeout_s: float | None) -> Performed | None:
+        latents, began, ended = self.under_way[0]
+        until_s = float("inf") if timeout_s is None else time.perf_counter() + timeout_s
+        while not ended.query():
+            if time.perf_counter() >= until_s:
+                return None
+            time.sleep(POLL_S)
+        self.under_way.popleft()
+        for part in latents:
+            part.record_stream(torch.cuda.current_stream())
+        began_s, ended_s = (self.start_s + self.start.elapsed_time(event) / 1000 for event in (began, ended))
+        return Performed(latents=latents, began_s=began_s, ended_s=ended_s, handover_us=0.0)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        self.stream.synchronize()
+        return self.performer.to_tensors()
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        self.performer.restore(tensors)
+
+    def close(self) -> None:
+        self.stream.synchronize()
+        self.under_way.clear()
+
+
+def open_streams(session: Session, *, seed: int, prefix: Prefix | None = None) -> Pipeline:
+    """A conversation whose performer has a CUDA stream of its own. Raises InputError for a session elsewhere."""
+    if session.model.device.type != "cuda":
+        raise InputError(f"two streams: the session is on {session.machine.device}, expected cuda; use open_workers")
+    return Pipeline(session, StreamPerformer(new_performer(session)), seed=seed, prefix=prefix)
