@@ -15,6 +15,7 @@ import math
 import os
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ import pyarrow as pa
 from pipelines.errors import exit_on_input_error
 from pipelines.files import write_json_atomic
 from pipelines.local_ray import ray_session, time_limit
+from pipelines.param_help import help_text
 from pipelines.params import build_params, read_sections
 from pipelines.parts import (
     Finish,
@@ -350,7 +352,13 @@ def stage_main(
     doc = (inspect.getmodule(run).__doc__ or "").strip().splitlines()[0]  # type: ignore[union-attr]
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     name = spec.name.removesuffix(".__main__") if spec else f"pipelines.{section}"
-    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=doc)
+    width = shutil.get_terminal_size().columns - 2  # argparse's own
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {name}",
+        description=textwrap.fill(doc, width),
+        epilog=f"{help_text(section, cls, width)}\n\n{help_text('run', RunParams, width)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
     parser.add_argument(
         "--params", type=Path, default=Path("params.yaml"), help="parameter file (default: params.yaml)"
@@ -374,8 +382,9 @@ def stage_main(
         os.environ["RAY_ADDRESS"] = args.ray_address
     with exit_on_input_error():
         sections = read_sections(args.params, args.set)
-        params = build_params(cls, sections.get(section, {}), f"{args.params}: {section}")
-        how = build_params(RunParams, sections.get("run", {}), f"{args.params}: run")
+        given: dict[str, Any] = {"path": args.params, "overrides": args.set}
+        params = build_params(cls, sections.get(section, {}), section, **given)
+        how = build_params(RunParams, sections.get("run", {}), "run", **given)
         workers = args.workers or how.workers or os.cpu_count() or 1
         if workers < 1:
             raise InputError(f"--workers {workers}: expected 1 or more")
