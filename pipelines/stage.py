@@ -56,6 +56,7 @@ from pipelines.store import (
     take_part,
 )
 from pipelines.tables import read_rows
+from pipelines.timings import note_work, write_timings
 from wanstreamer.errors import InputError
 
 Params = TypeVar("Params")
@@ -141,6 +142,7 @@ def run_keys(
         elif folder.name not in prints:
             remove_part(data, folder)
     pending = [job for job in jobs if not is_current(data, home / job.key, prints[job.key])]
+    note_work(bool(pending))
     if len(pending) < len(jobs):
         print(f"{stage}: {len(jobs) - len(pending)} of {len(jobs)} keys are up to date", file=sys.stderr)
     if store:
@@ -396,6 +398,7 @@ def stage_main(
             count = forget_rejected(args.data, section, args.retry_rejected, store)
             hint = "" if count else _known_reasons(args.data, section)
             print(f"{section}: {count} rejected keys are tried again{hint}", file=sys.stderr)
+        note_work(True)
         began_s = time.monotonic()
         try:
             metrics = run(args.data, params, workers=workers)
@@ -404,9 +407,7 @@ def stage_main(
             sys.exit(130)
         wall_s = round(time.monotonic() - began_s, 1)
         write_json_atomic(args.data.resolve().parent / "metrics" / f"{section}.json", metrics)
-        timings = args.data / "timings" / f"{section}.json"
-        known = json.loads(timings.read_text()) if timings.is_file() else {}
-        write_json_atomic(timings, {**known, "wall_s": wall_s, "workers": workers})
+        write_timings(args.data, section, {"wall_s": wall_s, "workers": workers})
         print(f"{section}: {_summary(metrics)} in {wall_s:.1f} s")
 
 
