@@ -84,10 +84,12 @@ def test_params_yaml_holds_what_the_stages_know() -> None:
         ("annotate.speech=pyannote", "annotate.speech_model"),
         ("annotate.language=german", "annotate.language german: no known language tag"),
         ("vae.weights=nowhere", "vae.weights nowhere: no such file or folder"),
+        ("ingest.source=tests/nowhere", "tests/nowhere: no such folder or manifest"),
+        ("ingest.source=docs", "docs: no recordings found"),
     ],
 )
 def test_what_a_later_stage_lacks_is_said_before_the_first(setting: str, said: str) -> None:
-    done = command("pipelines.params", "--set", setting)
+    done = command("pipelines.params", "--set", setting, "--set", "pack.tokenizer=nowhere")
     assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
 
 
