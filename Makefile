@@ -9,7 +9,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 export PYANNOTE_METRICS_ENABLED = 0
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup repro long windows test stress check format bench clean
+.PHONY: help setup repro long windows check-source test stress check format bench clean
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
@@ -34,14 +34,16 @@ SOURCE ?=
 OUT ?= mine
 WEIGHTS ?= data/models
 ARGS ?=
-windows: .venv/.core  ## SOURCE=recordings OUT=folder: your recordings to windows, with the codecs and tokenizer of WEIGHTS
-	@test -n "$(SOURCE)" || { echo "error: name your recordings: make windows SOURCE=folder-or-manifest" >&2; exit 2; }
-	@case "$(SOURCE)" in *://*) ;; *) test -e "$(SOURCE)" || \
-	  { echo "error: SOURCE=$(SOURCE): no such folder or manifest" >&2; exit 2; } ;; esac
+windows: check-source .venv/.core  ## SOURCE=recordings OUT=folder: your recordings to windows, with the codecs and tokenizer of WEIGHTS
 	@set -- --set ingest.source="$(SOURCE)" --set vae.weights="$(WEIGHTS)/vae" \
 	  --set pack.tokenizer="$(WEIGHTS)/tokenizer.json" $(ARGS); python -m pipelines.params "$$@" && \
 	python -m pipelines.local_ray sh -ec 'for stage in ingest quality annotate vae encode pack; do \
 	  python -m pipelines.$$stage --data "$(OUT)/data" "$$@"; done' windows "$$@"
+
+check-source:  # looked for before minutes are spent on an environment
+	@test -n "$(SOURCE)" || { echo "error: name your recordings: make windows SOURCE=folder-or-manifest" >&2; exit 2; }
+	@case "$(SOURCE)" in *://*) ;; *) test -e "$(SOURCE)" || \
+	  { echo "error: SOURCE=$(SOURCE): no such folder or manifest" >&2; exit 2; } ;; esac
 
 long: .venv/.core  ## hours of the sample, an hour of training, behaviour (params.long.yaml): about two hours, in long/
 	@python -m pipelines.params --params params.long.yaml && \

@@ -26,6 +26,8 @@ from wanstreamer.errors import InputError
 
 SOURCE_NOTE = "ingest-source.json"  # where the recordings were, for whoever must find them again
 
+SAMPLE = "data/sources"  # where dvc.yaml has it
+
 
 @dataclass(frozen=True, kw_only=True)
 class IngestParams:
@@ -52,6 +54,12 @@ class IngestParams:
             raise InputError(
                 "ingest.valid_fraction + test_fraction: expected less than 1, so that something is left to train on"
             )
+
+    def check(self) -> None:
+        """Raises InputError for a source without recordings, before any stage has run. The sample may still be made."""
+        source = folder_at(self.source or SAMPLE)
+        if Path(SAMPLE) not in (source, *source.parents):
+            find_sources(source, self.layout, warn=False)
 
 
 def session_split(rows: Sequence[SourceRow], params: IngestParams) -> str:

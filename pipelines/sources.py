@@ -24,16 +24,17 @@ PATHS = ("uri", "audio_uri", "words_uri", "rttm_uri")
 _ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def find_sources(source: Path, layout: str = "") -> tuple[Path, list[SourceRow]]:
+def find_sources(source: Path, layout: str = "", *, warn: bool = True) -> tuple[Path, list[SourceRow]]:
     """The folder that paths are relative to, and the rows, sorted by session and participant.
 
-    `layout` names how a folder without a manifest is laid out; it is recognised when not given.
+    `layout` names how a folder without a manifest is laid out; it is recognised when not given. `warn` prints what lies
+    beside no recording.
 
     Raises InputError for what only the user can mend: no such path, nothing in it, a manifest that is not well formed.
     """
     check_layout(layout)
     with reachable(source):
-        root, rows = _read(source, layout)
+        root, rows = _read(source, layout, warn)
     if not rows:
         raise InputError(
             f"{source}: no recordings found; expected SESSION/PARTICIPANT.mp4, SESSION.wav + .rttm, or manifest.csv"
@@ -49,7 +50,7 @@ def find_sources(source: Path, layout: str = "") -> tuple[Path, list[SourceRow]]
     return root, rows
 
 
-def _read(source: Path, layout: str) -> tuple[Path, list[SourceRow]]:
+def _read(source: Path, layout: str, warn: bool) -> tuple[Path, list[SourceRow]]:
     if not source.exists():
         raise InputError(f"{source}: no such folder or manifest; set ingest.source to where the recordings are")
     if source.is_file():
@@ -58,7 +59,7 @@ def _read(source: Path, layout: str) -> tuple[Path, list[SourceRow]]:
     if named:
         return source, read_manifest(named)
     rows = rows_of_folder(source, layout)
-    if strays := unnamed_sidecars(source, rows):
+    if warn and (strays := unnamed_sidecars(source, rows)):
         print(
             f"ingest: warning: words or RTTM without a recording: {strays[0]}"
             + (f" and {len(strays) - 1} more" if strays[1:] else "")

@@ -15,6 +15,7 @@ import math
 import os
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ import pyarrow as pa
 from pipelines.errors import exit_on_input_error
 from pipelines.files import write_json_atomic
 from pipelines.local_ray import ray_session, time_limit
+from pipelines.param_help import help_text
 from pipelines.params import build_params, read_sections
 from pipelines.parts import (
     Finish,
@@ -54,6 +56,7 @@ from pipelines.store import (
     take_part,
 )
 from pipelines.tables import read_rows
+from pipelines.timings import note_work, write_timings
 from wanstreamer.errors import InputError
 
 Params = TypeVar("Params")
@@ -139,6 +142,7 @@ def run_keys(
         elif folder.name not in prints:
             remove_part(data, folder)
     pending = [job for job in jobs if not is_current(data, home / job.key, prints[job.key])]
+    note_work(bool(pending))
     if len(pending) < len(jobs):
         print(f"{stage}: {len(jobs) - len(pending)} of {len(jobs)} keys are up to date", file=sys.stderr)
     if store:
@@ -350,7 +354,13 @@ def stage_main(
     doc = (inspect.getmodule(run).__doc__ or "").strip().splitlines()[0]  # type: ignore[union-attr]
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     name = spec.name.removesuffix(".__main__") if spec else f"pipelines.{section}"
-    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=doc)
+    width = shutil.get_terminal_size().columns - 2  # argparse's own
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {name}",
+        description=textwrap.fill(doc, width),
+        epilog=f"{help_text(section, cls, width)}\n\n{help_text('run', RunParams, width)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
     parser.add_argument(
         "--params", type=Path, default=Path("params.yaml"), help="parameter file (default: params.yaml)"
@@ -374,8 +384,9 @@ def stage_main(
         os.environ["RAY_ADDRESS"] = args.ray_address
     with exit_on_input_error():
         sections = read_sections(args.params, args.set)
-        params = build_params(cls, sections.get(section, {}), f"{args.params}: {section}")
-        how = build_params(RunParams, sections.get("run", {}), f"{args.params}: run")
+        given: dict[str, Any] = {"path": args.params, "overrides": args.set}
+        params = build_params(cls, sections.get(section, {}), section, **given)
+        how = build_params(RunParams, sections.get("run", {}), "run", **given)
         workers = args.workers or how.workers or os.cpu_count() or 1
         if workers < 1:
             raise InputError(f"--workers {workers}: expected 1 or more")
@@ -387,6 +398,7 @@ def stage_main(
             count = forget_rejected(args.data, section, args.retry_rejected, store)
             hint = "" if count else _known_reasons(args.data, section)
             print(f"{section}: {count} rejected keys are tried again{hint}", file=sys.stderr)
+        note_work(True)
         began_s = time.monotonic()
         try:
             metrics = run(args.data, params, workers=workers)
@@ -395,9 +407,7 @@ def stage_main(
             sys.exit(130)
         wall_s = round(time.monotonic() - began_s, 1)
         write_json_atomic(args.data.resolve().parent / "metrics" / f"{section}.json", metrics)
-        timings = args.data / "timings" / f"{section}.json"
-        known = json.loads(timings.read_text()) if timings.is_file() else {}
-        write_json_atomic(timings, {**known, "wall_s": wall_s, "workers": workers})
+        write_timings(args.data, section, {"wall_s": wall_s, "workers": workers})
         print(f"{section}: {_summary(metrics)} in {wall_s:.1f} s")
 
 

@@ -62,15 +62,24 @@ def write_rejections(data: Path, stage: str, rejections: Iterable[tuple[str, str
 def read_rows(data: Path, table: str, filters: Any = None) -> list[dict[str, Any]]:
     """All rows of a table, or those that pass pyarrow's `filters`.
 
-    Raises InputError when the stage that writes it has not run.
+    Raises InputError when the stage that writes it has not run, or in another folder.
     """
     path = data / "tables" / f"{table}.parquet"
     if not path.is_file():
+        if near := data_folder_near(data):
+            raise InputError(f"{path}: not there; the data folder is {near}: pass --data {near}")
         stage = TABLES[table].stage
         raise InputError(
             f"{path}: not there yet; run the {stage} stage first (python -m pipelines.{stage} --data {data})"
         )
     return pq.read_table(path, filters=filters).to_pylist()
+
+
+def data_folder_near(folder: Path) -> Path | None:
+    """The data folder a level below or above, where somebody named the wrong one."""
+    if (folder / "tables").is_dir():
+        return None
+    return next((near for near in (folder / "data", folder.parent) if (near / "tables").is_dir()), None)
 
 
 def rows_by_session(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -24,9 +24,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import wanstreamer
-from pipelines.files import file_sha256, write_bytes_atomic, write_json_atomic
+from pipelines.files import file_sha256, write_bytes_atomic
 from pipelines.initial_weights import check_init_from, init_files, starting_from
 from pipelines.logs import check_logs, open_logs
+from pipelines.timings import note_work, write_timings
 from wanstreamer.attention import Attention
 from wanstreamer.data import Batch, Loader, Manifest, batches_once, open_windows, read_manifest
 from wanstreamer.errors import InputError
@@ -110,6 +111,12 @@ def run_training(
             raise InputError(
                 f"{section}.batch_size: {params.batch_size}; expected a multiple of the {ranks.num_ranks} processes"
             )
+        if ranks.first and params.batch_size > len(train_windows.rows):
+            print(
+                f"{section}: warning: batch_size {params.batch_size} exceeds the {len(train_windows.rows)} windows "
+                "of train: a step holds some of them several times",
+                file=sys.stderr,
+            )
         torch.manual_seed(params.seed)
         model = DuplexModel(config, _attention(ranks, params))
         start(model)
@@ -148,8 +155,10 @@ def run_training(
     save_model(trained, home / "model.safetensors")
     write_bytes_atomic(data.parent / "plots" / f"{section}.csv", _curves(history))
     state_path.unlink(missing_ok=True)
-    timings = {"train_s": round(train_s, 1), "step_ms": round(1000 * train_s / max(1, len(done)), 1)}
-    write_json_atomic(data / "timings" / f"{section}.json", timings)
+    note_work(bool(done))
+    write_timings(
+        data, section, {"train_s": round(train_s, 1), "step_ms": round(1000 * train_s / max(1, len(done)), 1)}
+    )
     final = {name: float(f"{value:.5g}") for name, value in history[-1].items() if name != "step"}
     return {
         "steps": params.steps,

@@ -22,9 +22,10 @@ from pipelines.codecs.children import run_children
 from pipelines.codecs.curves import curve_paths, write_curves
 from pipelines.codecs.reports import draw_films
 from pipelines.codecs.task import EVALUATED_TRACKS, CodecTask, evenly, record_path, weights_path
-from pipelines.files import file_sha256, write_json_atomic
+from pipelines.files import file_sha256
 from pipelines.stage import stage_main
 from pipelines.tables import read_rows, write_rejections
+from pipelines.timings import note_work, write_timings
 from wanstreamer import vae
 from wanstreamer.errors import InputError
 from wanstreamer.train.codec import CodecTrainConfig
@@ -82,16 +83,18 @@ def run(data: Path, params: VaeParams, *, workers: int) -> dict[str, Any]:
         else:
             tasks.append(task)
     metrics: dict[str, Any] = {"tracks": _count_tracks(rows)}
-    timings: dict[str, Any] = {}
     rejections: list[tuple[str, str, str]] = []
-    for kind, outcome in run_children(tasks, at_once=min(workers, len(tasks))).items():
-        metrics[kind] = outcome["metrics"]
-        timings[kind] = outcome["timings"]
+    outcomes = run_children(tasks, at_once=min(workers, len(tasks)))
+    for task in tasks:
+        outcome = outcomes[task.kind]
+        metrics[task.kind] = outcome["metrics"]
+        note_work(not task.finished)
+        write_timings(data, "vae", {task.kind: outcome["timings"]})
         rejections += [(key, reason, detail) for key, reason, detail in outcome["rejections"]]
     if len(tasks) == len(KINDS):
         _draw_films(data, tasks)
     metrics["rejected"] = write_rejections(data, "vae", rejections)
-    write_json_atomic(data / "timings" / "vae.json", timings)
+    note_work(any(not task.finished for task in tasks))
     return metrics
 
 

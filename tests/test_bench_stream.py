@@ -129,6 +129,7 @@ def test_impossible_lengths_are_refused(tmp_path: Path) -> None:
         (["--hours", "1", "--window-units", "8", "9"], "give one --window-units"),
         (["--hours", "0.001", "--window-units", "100"], "expected more than the window's 100"),
         (["--window-units", "some"], "--window-units some: expected a number of units, or full"),
+        (["--data", "nowhere"], "--data nowhere: no such data folder; leave --data out"),
     ):
         with pytest.raises(InputError, match=said):
-            parsed([*given, "--data", str(tmp_path)])
+            parsed(["--data", str(tmp_path), *given])

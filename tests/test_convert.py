@@ -50,7 +50,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert [(one.kind, one.text) for one in found] == [("speech", ""), ("words", "red")]
     main([*inputs, "--session", "mon", "--out", str(tmp_path / "call.srt")])
     assert "srt: not kept: name of the session: the file's name stands for it (1)" in capsys.readouterr().err
+    (tmp_path / "call.srt").write_text("written by hand")
     for bad, message in [
+        ([*inputs, "--session", "mon", "--out", str(tmp_path / "call.srt")], "call.srt: there already; --force"),
+        ([*inputs, "--to", "textgrid", "--out", str(tmp_path / "grids")], "mon.TextGrid: there already; --force"),
         ([*inputs, "--out", str(tmp_path / "x.srt")], "holds one session a file, and there are 2"),
         ([*inputs, "--out", str(tmp_path / "x.json")], "the suffix names no format"),
         ([*inputs, "--to", "moshi", "--main", "z", "--out", str(tmp_path / "x.json")], "--main z: no such participant"),
@@ -60,6 +63,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         with pytest.raises(SystemExit) as ended:
             main(bad)
         assert ended.value.code == 2 and message in capsys.readouterr().err
+    assert (tmp_path / "call.srt").read_text() == "written by hand"
+    main(
+        [inputs[0], "--session", "mon", "--from", "CTM", "--to", "SRT", "--out", str(tmp_path / "call.srt"), "--force"]
+    )
+    assert "red" in (tmp_path / "call.srt").read_text()
 
 
 def test_eaf_without_its_library_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -74,7 +82,7 @@ def test_nothing_is_left_half_written(monkeypatch: pytest.MonkeyPatch, tmp_path:
     out.write_text("as before")
     monkeypatch.setattr("pipelines.files.replace_file", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        convert(dialogue(), "ctm", out, tiers=["words"])
+        convert(dialogue(), "ctm", out, tiers=["words"], force=True)
     assert out.read_text() == "as before"
 
 

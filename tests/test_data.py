@@ -199,6 +199,30 @@ def test_prefetching_stops_with_its_reader(windows):
     assert threading.active_count() == before
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "said"),
+    [
+        (0, "batch_size 0: expected 1 or more windows"),
+        (-3, "batch_size -3: expected"),
+        (10**12, r"a batch takes [\d,]+ GB of the [\d,]+ GB of this machine"),
+    ],
+)
+def test_a_batch_that_cannot_be_is_refused(windows, batch_size, said):
+    with pytest.raises(InputError, match=said):
+        Loader(windows, batch_size=batch_size, seed=0)
+    with pytest.raises(InputError, match=said):
+        next(batches_once(windows, batch_size))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_batch_larger_than_the_split_goes_on_with_the_next_epochs(windows, workers):
+    made = iter(Loader(windows, batch_size=35, seed=3, workers=workers))
+    batch = next(made)
+    made.close()
+    assert_holds(batch, windows, stream_indices(14, 3, 0, 35))
+    assert {batch.window_id.count(row["window_id"]) for row in windows.rows} == {2, 3}
+
+
 def test_ranks_outside_their_number_are_refused(windows):
     with pytest.raises(ValueError, match="rank 2 of 2"):
         Loader(windows, batch_size=1, seed=0, rank=2, num_ranks=2)

@@ -92,6 +92,11 @@ def test_a_killed_stage_ends_with_the_bytes_of_an_unbroken_one(folder: Path, mon
     assert [path.name for path in (folder / "models/duplex").iterdir()] == ["model.safetensors"]
 
 
+def test_a_batch_larger_than_the_split_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    duplex.run(folder, dataclasses.replace(TINY, steps=1, batch_size=40), workers=1)
+    assert "duplex: warning: batch_size 40 exceeds the 8 windows of train" in capsys.readouterr().err
+
+
 @contextmanager
 def _progress(on_step: Callable[[int], None]) -> Iterator[Callable[[int, Row], None]]:
     yield lambda step, parts: on_step(step)

@@ -13,7 +13,19 @@ PACKAGES = ("pipelines", "schemas", "tools", "wanstreamer")
 # How a stage is started, counted and shown; what decides an output is in the fingerprints of pipelines/stage.py.
 GLUE = {
     f"pipelines/{name}.py"
-    for name in ("__init__", "errors", "files", "local_ray", "params", "parts", "progress", "stage", "store", "tables")
+    for name in (
+        "__init__",
+        "errors",
+        "files",
+        "local_ray",
+        "params",
+        "parts",
+        "progress",
+        "stage",
+        "store",
+        "tables",
+        "timings",
+    )
 }
 GLUE |= {"schemas/__init__.py", "tools/__init__.py", "wanstreamer/__init__.py", "wanstreamer/errors.py"}
 

@@ -66,6 +66,19 @@ def test_parameters_and_language(tmp_path: Path) -> None:
     assert sum(row["label"] == "pause" for row in longer) < sum(row["label"] == "pause" for row in default)
 
 
+def test_without_a_parameter_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.ctm").write_text(CTM)
+    known = annotate(tmp_path, str(tmp_path / "x.ctm"))
+    monkeypatch.chdir(tmp_path)
+    main(["x.ctm", "--from", "CTM", "--out", "events.parquet"])
+    assert pq.read_table("events.parquet").to_pylist() == known
+    (tmp_path / "params.yaml").write_text("annotate: {ipu_gap_ms: 1000}\n")
+    main(["x.ctm", "--out", "events.parquet"])
+    assert pq.read_table("events.parquet").to_pylist() != known
+    with pytest.raises(SystemExit):
+        main(["x.ctm", "--out", "events.parquet", "--params", "nowhere.yaml"])
+
+
 def test_what_the_rules_cannot_use_is_counted(tmp_path: Path) -> None:
     (tmp_path / "x.ctm").write_text("s a 0.0 0.0 red\ns a 0.5 0.5 hat\n")
     found, _ = read_file(tmp_path / "x.ctm")

@@ -49,6 +49,27 @@ def test_wrong_values_name_their_key(values: dict, said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "values", "place"),
+    [
+        ([], {"inner": {"dpeth": 3}}, "params.yaml: vae.inner.dpeth: "),
+        (["vae.inner.depth=2", "vae.inner.dpeth=3"], {"inner": {"dpeth": 3}}, "--set vae.inner.dpeth=3: "),
+        (["vae.inner={dpeth: 3}"], {"inner": {"dpeth": 3}}, "--set vae.inner={dpeth: 3}: "),
+        (["vae.inner.depth=deep"], {"inner": {"depth": "deep"}}, "--set vae.inner.depth=deep: "),
+        (["vae.width=x", "vae.width=y"], {"width": "y"}, "--set vae.width=y: "),
+        (["vae.wid=x", "vae.share=0.1"], {"width": "y", "share": 0.1}, "params.yaml: vae.width: "),
+    ],
+)
+def test_a_wrong_value_names_who_gave_it(overrides: list[str], values: dict, place: str) -> None:
+    with pytest.raises(InputError) as caught:
+        build_params(Outer, values, "vae", path=Path("params.yaml"), overrides=overrides)
+    assert str(caught.value).startswith(place)
+
+
+def test_overrides_do_without_a_file() -> None:
+    assert read_sections(None, ["vae.width=32"]) == {"vae": {"width": 32}}
+
+
 def test_params_yaml_holds_what_the_stages_know() -> None:
     sections = read_sections(ROOT / "params.yaml")
     assert set(sections) == set(SECTIONS)
@@ -63,10 +84,12 @@ def test_params_yaml_holds_what_the_stages_know() -> None:
         ("annotate.speech=pyannote", "annotate.speech_model"),
         ("annotate.language=german", "annotate.language german: no known language tag"),
         ("vae.weights=nowhere", "vae.weights nowhere: no such file or folder"),
+        ("ingest.source=tests/nowhere", "tests/nowhere: no such folder or manifest"),
+        ("ingest.source=docs", "docs: no recordings found"),
     ],
 )
 def test_what_a_later_stage_lacks_is_said_before_the_first(setting: str, said: str) -> None:
-    done = command("pipelines.params", "--set", setting)
+    done = command("pipelines.params", "--set", setting, "--set", "pack.tokenizer=nowhere")
     assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
 
 
@@ -80,7 +103,10 @@ def command(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[st
         (["--set", "ingest.source=no/such/folder"], "no/such/folder: no such folder"),
         (["--set", "ingest.source={empty}"], "no recordings found"),
         (["--set", "ingest.source={manifest}"], "unknown column `colour`"),
-        (["--set", "ingest.widht=32"], "ingest.widht: unknown key; did you mean `width`"),
+        (["--set", "ingest.widht=32"], "error: --set ingest.widht=32: unknown key; did you mean `width`"),
+        (["--set", "ingest.width=wide"], "error: --set ingest.width=wide: Input should be a valid integer"),
+        (["--set", "ingest.width.x=1"], "error: --set ingest.width.x=1: `width` is 64 and has no keys of its own"),
+        (["--set", "ingest.width=65"], "error: ingest.width x height 65 x 48: expected multiples of 16"),
         (["--set", "ingset.width=32"], "unknown section; did you mean `ingest`"),
         (["--set", "width"], "expected section.key=value"),
         (["--params", "{params}"], "anotate: unknown section; did you mean `annotate`"),

@@ -9,11 +9,12 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines.tables import conform, write_rejections, write_table
+from pipelines.tables import conform, read_rows, write_rejections, write_table
 from schemas import TABLES
 from tests.blank_rows import blank_row
 from tools import query
 from wanstreamer.clock import Span
+from wanstreamer.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 RULES: dict[str, Any] = {"rule_version": "turns-1"}
@@ -80,6 +81,16 @@ def data(tmp_path: Path) -> Path:
     write_rejections(folder, "ingest", [("s2", "unreadable", ""), ("s3", "unreadable", "x")])
     write_rejections(folder, "annotate", [("s1/a", "word_outside_session", "")] * 3)
     return folder
+
+
+def test_a_folder_a_level_off_is_answered_with_the_right_one(data: Path, tmp_path: Path) -> None:
+    data = data.rename(tmp_path / "data")
+    for wrong in (tmp_path, data / "tables"):
+        said = f"^{wrong}.*; the data folder is {data}: pass --data {data}$"
+        with pytest.raises(InputError, match=said):
+            query.query(wrong, "FROM tracks")
+        with pytest.raises(InputError, match=said):
+            read_rows(wrong, "tracks")
 
 
 def test_mended_clocks_are_listed(data: Path) -> None:

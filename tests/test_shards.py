@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from pipelines.files import file_sha256
 from pipelines.pack import sample_bytes
@@ -281,6 +282,12 @@ def test_other_formats_and_fields_are_refused_by_name(copied):
 def test_missing_and_unfinished_folders_say_what_to_do(copied, tmp_path):
     with pytest.raises(InputError, match="no window manifest; run the pack stage"):
         read_manifest(tmp_path / "nowhere")
+    shutil.copytree(copied, tmp_path / "mine" / "data" / "windows")
+    for wrong in ("mine", "mine/data", "mine/windows"):
+        with pytest.raises(
+            InputError, match=f"{wrong}/manifest.json: no window manifest; the windows are in .*data/wi"
+        ):
+            read_manifest(tmp_path / wrong)
     with pytest.raises(InputError, match="no windows of split 'valid' .splits found: test, train."):
         open_windows(copied, "valid")
     with (copied / "index.parquet").open("ab") as file:
@@ -313,10 +320,20 @@ def test_shards_open_as_a_hugging_face_dataset(packed, tmp_path, monkeypatch):
     import datasets
 
     paths = [str(packed / shard["path"]) for shard in read_manifest(packed).shards if shard["split"] == "test"]
-    found = list(datasets.load_dataset("webdataset", data_files=paths, split="train", streaming=True))
+    dataset = datasets.load_dataset("webdataset", data_files=paths, split="train", streaming=True)
+    found = list(dataset)
     windows = open_windows(packed, "test")
     assert sorted(sample["__key__"] for sample in found) == [row["window_id"] for row in windows.rows]
     by_key = {sample["__key__"]: sample for sample in found}
     for index, row in enumerate(windows.rows):
         for name, array in load_sample(windows, index).items():
             np.testing.assert_array_equal(np.asarray(by_key[row["window_id"]][f"{name}.npy"]), array)
+    for form, kind in (("numpy", np.ndarray), ("torch", torch.Tensor)):
+        sample = next(iter(dataset.with_format(form)))
+        [index] = [i for i, row in enumerate(windows.rows) if row["window_id"] == sample["__key__"]]
+        for name, array in load_sample(windows, index).items():
+            given = sample[f"{name}.npy"]
+            assert isinstance(given, kind) and tuple(given.shape) == array.shape
+            wider = {"float16": "float32", "int32": "int64"}.get(array.dtype.name, array.dtype.name)
+            assert str(given.dtype).removeprefix("torch.") == wider
+            np.testing.assert_array_equal(np.asarray(given), array)

@@ -222,6 +222,24 @@ def test_a_reason_that_no_key_had_is_answered_with_those_there_are(
     )
 
 
+def test_a_run_without_work_leaves_the_times_of_the_one_that_worked(tmp_path: Path) -> None:
+    data, path = tmp_path / "data", tmp_path / "data" / "timings" / "annotate.json"
+    (tmp_path / "params.yaml").write_text("")
+
+    def times(*keys: str) -> dict[str, Any]:
+        def annotate(data: Path, params: Settings, *, workers: int) -> dict[str, Any]:
+            return run(data, jobs_of(*keys))
+
+        stage_main("annotate", Settings, annotate, ["--data", str(data), "--params", str(tmp_path / "params.yaml")])
+        return json.loads(path.read_text())
+
+    assert times("s1")["wall_s"] < 60
+    path.write_text(json.dumps({"wall_s": 1000.0, "workers": 9, "read_s": 5}))
+    assert times("s1") == {"wall_s": 1000.0, "workers": 9, "read_s": 5}
+    again = times("s1", "s2")
+    assert again["wall_s"] < 60 and again["read_s"] == 5
+
+
 @pytest.mark.parametrize(
     ("num_gpus", "workers", "share"), [(0, 4, 0), (1, 1, 1), (1, 16, 0.0625), (1, 3, 0.3333), (2, 3, 0.5), (8, 2, 1)]
 )

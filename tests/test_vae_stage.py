@@ -193,7 +193,10 @@ def test_stage_gives_equal_bytes_for_one_and_two_workers_and_does_not_train_twic
         assert (other / name).read_bytes() == (corpus / name).read_bytes()
 
     capsys.readouterr()
+    times = (other / "timings" / "vae.json").read_text()
+    assert set(json.loads(times)) == {"audio", "video"} and times.count("train_s") == 2
     assert stage.run(other, TINY, workers=2) == metrics
+    assert (other / "timings" / "vae.json").read_text() == times
     assert "audio weights are finished" in capsys.readouterr().err
     assert weights(other) == made
 

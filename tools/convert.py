@@ -27,6 +27,7 @@ def convert(
     tiers: Sequence[str] = (),
     main: str | None = None,
     media: Mapping[str, Sequence[Path]] | None = None,
+    force: bool = False,
 ) -> tuple[list[Path], Losses]:
     """Write intervals in one format; returns the files written and what was lost.
 
@@ -35,6 +36,9 @@ def convert(
         tiers: The kinds to write; empty: what the format is for.
         main: Moshi's SPEAKER_MAIN.
         media: Session -> files an EAF links.
+        force: Whether files that are there are replaced.
+
+    Raises InputError, before anything is written, for what the format cannot hold and for a file that is there.
     """
     chosen, losses = given_to(form, intervals, tiers)
     if not chosen:
@@ -46,6 +50,8 @@ def convert(
         losses += lost
         if not FORMATS[form].many_sessions and session_named_by(path, form) != own[0].session_id:
             losses["name of the session: the file's name stands for it"] += 1
+    if there := [path for path in contents if path.exists() and not force]:
+        raise InputError(f"{there[0]}: there already; --force replaces it")
     for path, content in contents.items():
         write_bytes_atomic(path, content.encode())
     return list(contents), losses
@@ -131,6 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tiers", nargs="+", default=[], metavar="KIND", help="only these: speech words turns ...")
     parser.add_argument("--main", metavar="PARTICIPANT", help="moshi: whose voice is to be learnt")
     parser.add_argument("--private", action="store_true", help="with --data: also people who did not agree to `share`")
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
     args = parser.parse_args(arguments)
     with exit_on_input_error():
         form = args.to or by_suffix(args.out)
@@ -149,7 +156,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise InputError(f"--main {args.main}: no such participant")
         if form == "moshi" and args.main is None and not any(one.participant == MOSHI_MAIN for one in intervals):
             print(f"moshi: nobody is {MOSHI_MAIN}; --main names whose voice is to be learnt", file=sys.stderr)
-        paths, lost = convert(intervals, form, args.out, tiers=args.tiers, main=args.main, media=media)
+        paths, lost = convert(
+            intervals, form, args.out, tiers=args.tiers, main=args.main, media=media, force=args.force
+        )
         report(unread, "input")
         report(lost, form)
         sessions = {one.session_id for one in intervals}

@@ -23,6 +23,8 @@ from tools.exchange.intervals import WORDS, Interval, Losses, part_sounds, sound
 from wanstreamer.clock import Span
 from wanstreamer.errors import InputError
 
+DEFAULT_PARAMS = Path("params.yaml")
+
 
 def annotate_intervals(
     intervals: Iterable[Interval], params: TurnParams, *, language: str = "en"
@@ -66,14 +68,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m tools.events", description="Annotate files of words or speech by the turn rules."
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="FILE", help="put together by session")
-    parser.add_argument("--from", dest="source", choices=FORMATS, help="their format (default: by suffix or content)")
+    parser.add_argument(
+        "--from", dest="source", type=str.lower, choices=FORMATS, help="their format (default: by suffix or content)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
     parser.add_argument("--language", default="en", help="of the words, as a tag such as en or pt-BR (default: en)")
+    parser.add_argument("--params", type=Path, help="parameter file (default: params.yaml, if there is one)")
     parser.add_argument(
-        "--params", type=Path, default=Path("params.yaml"), help="parameter file (default: params.yaml)"
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one parameter"
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override one of the turn rules, which `python -m pipelines.annotate --help` lists",
     )
     args = parser.parse_args(arguments)
     with exit_on_input_error():
@@ -81,8 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise InputError(f"--out {args.out}: expected a name that ends in .parquet")
         if not is_language(args.language):
             raise InputError(f"--language {args.language}: no known language tag; expected one such as en, de or pt-BR")
-        section = read_sections(args.params, args.set).get("annotate", {})
-        params = build_params(AnnotateParams, section, f"{args.params}: annotate")
+        path = args.params or (DEFAULT_PARAMS if DEFAULT_PARAMS.is_file() else None)
+        values = read_sections(path, args.set).get("annotate", {})
+        params = build_params(AnnotateParams, values, "annotate", path=path, overrides=args.set)
         intervals, unread = read_all(args.inputs, args.source)
         if not intervals:
             raise InputError(f"{args.inputs[0]}: holds no words and no speech")

@@ -160,7 +160,7 @@ def _sources(data: Path, report: Report) -> tuple[Path, list[SourceRow]]:
         return data / "sources", []
     known = json.loads(note.read_text())
     try:
-        return find_sources(folder_at(known["source"]), known["layout"])
+        return find_sources(folder_at(known["source"]), known["layout"], warn=False)
     except InputError as error:
         if is_remote(known["source"]):
             report.unreached.append(str(error))

@@ -19,6 +19,7 @@ from typing import Any
 import duckdb
 
 from pipelines.errors import exit_on_input_error
+from pipelines.tables import data_folder_near
 from schemas import TABLES
 from wanstreamer.errors import InputError
 
@@ -76,6 +77,8 @@ def _checked(data: Path) -> dict[str, str]:
         raise InputError(f"{data}: no such data folder; pass --data DIR")
     statements = view_statements(data)
     if not statements:
+        if near := data_folder_near(data):
+            raise InputError(f"{data}: holds no tables; the data folder is {near}: pass --data {near}")
         raise InputError(f"{data}: holds no tables; run the pipeline first (make repro) or pass --data DIR")
     return statements
 

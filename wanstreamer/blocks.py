@@ -94,25 +94,8 @@ class FlowTime(nn.Module):
         frequency = torch.pi / 2 * torch.logspace(0, 1.5, self.features, device=tau_BK.device)
         angle = tau_BK[..., None] * frequency
         h = functional.silu(self.hidden(torch.cat([angle.cos(), angle.sin()], dim=-1)))
-        base_BK6D = self.out(h).unflatten(-1, (6, -1))
-        base_BKA6D = base_BK6D[:, :, None].expand(-1, -1, self.num_agent, -1, -1)
-        return [_AddToEach.apply(base_BKA6D, layer_6D) for layer_6D in self.layers]
-
-
-class _AddToEach(torch.autograd.Function):
-    """A unit's numbers, expanded over its tokens, + a layer's -> the same kind of view; gradients come per token.
-
-    These are summed over tokens after all layers, as if every token had a copy: trained weights depend on that order.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, base_BKA6D: Tensor, layer_6D: Tensor) -> Tensor:
-        return (base_BKA6D[:, :, :1] + layer_6D).expand_as(base_BKA6D)
-
-    @staticmethod
-    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, Tensor]:
-        (gradient_BKA6D,) = gradient
-        return gradient_BKA6D, gradient_BKA6D.sum(dim=(0, 1, 2))
+        base_BK16D = self.out(h).unflatten(-1, (6, -1))[:, :, None]
+        return [(base_BK16D + layer_6D).expand(-1, -1, self.num_agent, -1, -1) for layer_6D in self.layers]
 
 
 def _modulate(x_BND: Tensor, scale_BKAD: Tensor | None, shift_BKAD: Tensor | None) -> Tensor:

@@ -14,6 +14,7 @@ The shards are plain WebDataset tars; other loaders read them as they are:
 (`split="train"` is the only name `datasets` gives to plain files; choose `paths` by `split` in manifest.json.)
 """
 
+import os
 import queue
 import threading
 from collections import deque
@@ -72,13 +73,16 @@ class Loader:
 
     Args:
         windows: What to read.
-        batch_size: Windows per batch and rank.
+        batch_size: Windows per batch and rank. With more than the split has, a batch holds windows several times, as
+            the stream goes on with the next epoch.
         seed: Of the order.
         rank: Of this process among `num_ranks`, which all go on from equal positions.
         num_ranks: Processes that share the stream.
         workers: Processes that read. 0: this process does, in a thread unless `prefetch` is 0.
         prefetch: Batches that are read ahead, by each worker where there are some (then at least 1).
         pin_memory: Whether batches lie in pinned memory; by default where CUDA is.
+
+    Raises InputError for less than one window a batch, or more than this machine's memory holds.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class Loader:
     ) -> None:
         if not 0 <= rank < num_ranks:
             raise ValueError(f"rank {rank} of {num_ranks}")
+        _check_batch_size(windows, batch_size)
         self.windows = windows
         self.batch_size, self.seed, self.rank, self.num_ranks = batch_size, seed, rank, num_ranks
         self.workers, self.prefetch = workers, prefetch
@@ -167,12 +172,25 @@ def batches_once(windows: Windows, batch_size: int, *, rank: int = 0, num_ranks:
     shared evenly, so these are smaller, and empty on some ranks where fewer windows than ranks are left. Weigh by
     `len(batch.window_id)`.
     """
+    _check_batch_size(windows, batch_size)
     share = num_ranks * batch_size
     with ShardReader(windows) as reader:
         for start in range(0, len(windows.rows), share):
             left = min(share, len(windows.rows) - start)
             indices = range(start + left * rank // num_ranks, start + left * (rank + 1) // num_ranks)
             yield _read_batch(reader, np.empty(len(indices), reader.record_dtype), indices)
+
+
+def _check_batch_size(windows: Windows, batch_size: int) -> None:
+    if batch_size < 1:
+        raise InputError(f"batch_size {batch_size}: expected 1 or more windows")
+    batch_bytes = batch_size * ShardReader(windows).record_dtype.itemsize
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if batch_bytes > memory_bytes:
+        raise InputError(
+            f"batch_size {batch_size}: a batch takes {batch_bytes / 1e9:,.0f} GB of the {memory_bytes / 1e9:,.0f} GB "
+            "of this machine; take fewer windows"
+        )
 
 
 def _read_batch(reader: ShardReader, records: np.ndarray, indices: Sequence[int], *, pin_memory: bool = False) -> Batch:

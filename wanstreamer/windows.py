@@ -116,6 +116,9 @@ def read_manifest(folder: str | Path) -> Manifest:
         found = json.loads(content)
         version = found["format_version"]
     except FileNotFoundError as error:
+        near = [place for place in _folders_near(folder) if (place / "manifest.json").is_file()]
+        if near:
+            raise InputError(f"{path}: no window manifest; the windows are in {near[0]}: name that folder") from error
         raise InputError(f"{path}: no window manifest; run the pack stage (it is written last)") from error
     except InputError:
         raise
@@ -156,6 +159,11 @@ def read_manifest(folder: str | Path) -> Manifest:
                 f"{path}: field {name} is {dtype} {list(shape)}, expected {wanted}; pack the windows again"
             )
     return manifest
+
+
+def _folders_near(folder: Path) -> list[Path]:
+    """Where windows lie when somebody named the data folder, or the folder above it."""
+    return [folder / "windows", folder / "data" / "windows", folder.parent / "data" / "windows"]
 
 
 def open_windows(folder: str | Path, split: str) -> Windows:

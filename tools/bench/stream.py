@@ -230,7 +230,7 @@ def _kept(kept: str) -> str:
 
 def add(commands: Any) -> None:
     command = commands.add_parser("stream", help="latency of the live session", description=__doc__)
-    command.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
+    command.add_argument("--data", type=Path, help="data folder (default: data, which need not be there)")
     command.add_argument("--seconds", type=int, default=60, help="longest history (default: 60)")
     command.add_argument("--hours", type=float, help="instead: play for so long, with one --window-units")
     command.add_argument(
@@ -270,6 +270,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
+    data = _named(args.data)
     setting = Setting(
         workers=args.workers,
         threads=args.threads,
@@ -282,10 +283,17 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     )
     windows = [_window_units(given) for given in args.window_units]
     if args.hours is None:
-        return stream(args.data, setting, seconds=args.seconds, windows=windows)
+        return stream(data, setting, seconds=args.seconds, windows=windows)
     if len(windows) != 1 or windows[0] is None:
         raise InputError("--hours: full history does not fit for so long; give one --window-units N")
-    return soak.soak(args.data, setting, hours=args.hours, window_units=windows[0])
+    return soak.soak(data, setting, hours=args.hours, window_units=windows[0])
+
+
+def _named(folder: Path | None) -> Path:
+    """The data folder: only the default may be missing, and then weights and media are random, which `show` says."""
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"--data {folder}: no such data folder; leave --data out for random weights")
+    return folder or Path("data")
 
 
 def _chosen(args: argparse.Namespace) -> Machine:

@@ -1,0 +1,78 @@
+"""A params dataclass -> its part of `--help`: every parameter with its default and the comment beside its field.
+
+The comments are read from the source, so that there is no second list to keep.
+"""
+
+import ast
+import dataclasses
+import inspect
+import io
+import json
+import textwrap
+import tokenize
+from collections.abc import Iterator
+from typing import Any
+
+NAME_COLUMNS = 38  # a longer name moves its comment to the right
+
+
+def help_text(section: str, cls: type, width: int) -> str:
+    """Lines `section.key=default  comment`, in the form that --set takes."""
+    lines = [f"parameters of {section}, as --set takes them, with their defaults:"]
+    for name, default, comment in parameters(cls()):
+        shown = f"  {section}.{name}={_shown(default)}"
+        lines.append(
+            textwrap.fill(
+                comment, width, initial_indent=f"{shown:<{NAME_COLUMNS}}  ", subsequent_indent=" " * (NAME_COLUMNS + 2)
+            )
+            if comment
+            else shown
+        )
+    return "\n".join(lines)
+
+
+def parameters(defaults: Any) -> Iterator[tuple[str, object, str]]:
+    """(name, default, comment) of each field of a dataclass instance; those of a nested one stand for it, as `a.b`."""
+    comments = _comments(type(defaults))
+    for one in dataclasses.fields(defaults):
+        default = getattr(defaults, one.name)
+        if dataclasses.is_dataclass(default):
+            for name, inner, comment in parameters(default):
+                yield f"{one.name}.{name}", inner, comment
+        else:
+            yield one.name, default, comments[one.name]
+
+
+def _comments(cls: type) -> dict[str, str]:
+    """By field, what the last class that declares it says: in lines just above it, and behind it."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if dataclasses.is_dataclass(base):
+            found |= _own_comments(textwrap.dedent(inspect.getsource(base)))
+    return found
+
+
+def _own_comments(source: str) -> dict[str, str]:
+    above: dict[int, str] = {}
+    behind: dict[int, str] = {}
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            alone = not token.line[: token.start[1]].strip()
+            (above if alone else behind)[token.start[0]] = token.string.lstrip("# ")
+    found: dict[str, str] = {}
+    [declared] = ast.parse(source).body
+    assert isinstance(declared, ast.ClassDef)
+    for node in declared.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            first = node.lineno
+            while first - 1 in above:
+                first -= 1
+            said = [above[line] for line in range(first, node.lineno)]
+            last = node.end_lineno or node.lineno
+            said += [behind[line] for line in range(node.lineno, last + 1) if line in behind]
+            found[node.target.id] = " ".join(said)
+    return found
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value)
