@@ -8,8 +8,8 @@
     pipeline = restore_workers(path, session, weights)
 
 At any boundary: between two calls. A new process that restores it, with the same models, settings and number of torch
-threads on the same kind of machine, says bitwise what the old one would have said. Steps and temperature are the
-session's, not the file's.
+threads on the same kind of machine, says bitwise what the old one would have said. Steps, temperature and device are
+the session's, not the file's; a trunk of another type is another model.
 """
 
 from collections import deque
