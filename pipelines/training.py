@@ -34,7 +34,6 @@ from wanstreamer.errors import InputError
 from wanstreamer.model import DuplexModel, ModelConfig, save_model
 from wanstreamer.sequence import BEGIN, BLANK, MISSING
 from wanstreamer.train.duplex import Row, TrainConfig, train
-from wanstreamer.train.loss import PARTS
 from wanstreamer.train.parallel import Ranks, join_ranks
 from wanstreamer.train.tasks import mix
 
@@ -63,7 +62,6 @@ class TrainingParams:
     text_weight: float = 1.0  # loss weights; the paper gives none. Text alone asks most of the shared blocks
     audio_weight: float = 5.0
     video_weight: float = 3.0
-    activity_weight: float = 1.0  # of saying at every unit who will sound in the next two seconds; not in the paper
     event_weight: float = 1.0  # of units around the agent's onsets, backchannels and interruptions; others have 1
     user_text_drop: float = 0.5  # share of windows without the user's words; live use has none
     agent_text_drop: float = 0.5  # and without the agent's: sound and face then follow from the conversation alone
@@ -167,8 +165,8 @@ def run_training(
         "parameters": sum(p.numel() for p in trained.parameters()),
         "train_windows": len(train_windows.rows),
         "valid_windows": sum(len(batch.window_id) for batch in valid),
-        "train": {name: final[name] for name in ("loss", *PARTS)},
-        "valid": {name: final.get(f"valid_{name}") for name in ("loss", *PARTS)},
+        "train": {name: final[name] for name in ("loss", "text", "audio", "video")},
+        "valid": {name: final.get(f"valid_{name}") for name in ("loss", "text", "audio", "video")},
     }
 
 
@@ -261,9 +259,9 @@ def _fingerprint(
 
 
 def _curves(history: list[Row]) -> bytes:
-    losses = ["loss", *PARTS]
+    losses = ["loss", "text", "audio", "video"]
     columns = ["step", *losses, *(f"valid_{name}" for name in losses)]
-    columns += ["grad_norm", *(f"grad_{part}" for part in PARTS)]
+    columns += ["grad_norm", "grad_text", "grad_audio", "grad_video"]
     held = io.StringIO()
     writer = csv.DictWriter(held, columns, lineterminator="\n")
     writer.writeheader()

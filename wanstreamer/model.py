@@ -6,8 +6,7 @@ and mask.
 
 What is stated by Wan-Streamer v0.1 (arXiv 2606.25041): one Transformer, discrete text, audio and video latents denoised
 jointly under one flow time, clean history. Ours: RMSNorm, QK-norm, SwiGLU, adaptive norm on noisy tokens only (clean
-tokens pass an ordinary language-model block), `prior`: the network adds to a linear estimate of the clean latents, and
-`activity_out`: training asks STATE who will sound next.
+tokens pass an ordinary language-model block), and `prior`: the network adds to a linear estimate of the clean latents.
 
 Shape letters: B batch, K units, N tokens or audio latents of a unit, M noisy tokens, C channels, H W latent rows and
 columns, S text slots, V vocabulary, D model width, P tokens of a unit.
@@ -56,7 +55,7 @@ if TYPE_CHECKING:
 
 FORMAT = "wanstreamer-duplex-1"
 # Fields of the config that older files of this format lack, and the values those were trained with.
-ADDED = {"norm_eps": 1e-6, "prediction": "clean", "activity_units": 0}
+ADDED = {"norm_eps": 1e-6, "prediction": "clean"}
 EMBEDDING_STD = 0.1  # of freshly initialised embeddings
 
 
@@ -91,7 +90,6 @@ class Output(NamedTuple):
     text_logits_BKSV: Tensor
     audio_x0_BKNC: Tensor | None  # estimated clean latents; None when no noisy latents were given
     video_x0_BKCHW: Tensor | None
-    activity_BK2F: Tensor | None  # logits: agent, then user, sounds in each of the F units that follow
 
 
 class DuplexModel(nn.Module):
@@ -129,7 +127,6 @@ class DuplexModel(nn.Module):
         self.flow_time = FlowTime(config)
         self.text_norm, self.flow_norm = nn.RMSNorm(d, eps=config.norm_eps), nn.RMSNorm(d, eps=1e-6)
         self.audio_out, self.video_out = nn.Linear(d, audio_dim), nn.Linear(d, video_dim)
-        self.activity_out = nn.Linear(d, 2 * config.activity_units) if config.activity_units else None
         # Prior of a unit: mean `last_gain * last + mean_gain * mean`, standard deviation `std`. Statistics of the train
         # split, not weights: trained, they fit its people and leave the others.
         for kind, shape in (("audio", config.audio_shape), ("video", config.video_shape)):
@@ -197,14 +194,13 @@ class DuplexModel(nn.Module):
         clean_BKPD = clean_BND[:, -num_units * self.layout.num_clean :].unflatten(1, (num_units, -1))
         logits = self.text_head(clean_BKPD[:, :, self.layout.num_user : self.layout.num_user + self.config.text_slots])
         if noisy is None:
-            return Output(logits, None, None, self.activity_head(clean_BKPD))
+            return Output(logits, None, None)
         past = past_of(batch)
         noisy_BMD = self.embed_noisy(noisy, past).flatten(1, 2)
         tokens = noisy_tokens(self.layout, num_units, device=device)
         modulation, left_out = self.flow_time(noisy.tau_BK), dropped.noisy_BL2D if dropped else None
         noisy_BMD, _ = self.trunk(noisy_BMD, tokens, mask(noisy=True), modulation, history, backend, left_out)
-        estimates = self.flow_head(noisy_BMD.unflatten(1, (num_units, -1)), noisy, past)
-        return Output(logits, *estimates, self.activity_head(clean_BKPD))
+        return Output(logits, *self.flow_head(noisy_BMD.unflatten(1, (num_units, -1)), noisy, past))
 
     def trunk(
         self,
@@ -321,13 +317,6 @@ class DuplexModel(nn.Module):
         logits = functional.linear(self.text_norm(x_BKSD), self.text_embedding.weight)
         id_V = torch.arange(self.config.vocab_size, device=self.device)
         return logits.masked_fill((id_V == MISSING) | (id_V == BEGIN), float("-inf"))
-
-    def activity_head(self, clean_BKPD: Tensor) -> Tensor | None:
-        """What STATE says of who will sound; see `wanstreamer.train.loss.activity_targets`."""
-        if self.activity_out is None:
-            return None
-        state_BKD = clean_BKPD[:, :, self.layout.num_user + self.layout.num_slots - 1]
-        return self.activity_out(self.text_norm(state_BKD)).unflatten(-1, (2, -1))
 
     def prior(self, past: Past) -> tuple[Gaussian, Gaussian]:
         """What the agent's audio (B, K, N, C) and video (B, K, C, H, W) are expected to be from the latents before."""

@@ -43,7 +43,6 @@ class ModelConfig:
     prediction: str = "clean"  # what the flow heads say: the clean latent, or the path's velocity as in the paper
     dropout: float = 0.2  # of what a block adds
     token_dropout: float = 0.1  # share of clean tokens that lose their content in training
-    activity_units: int = 12  # how far ahead STATE says who will sound, while it is trained; 0: it does not
     self_lag: int = 0  # units by which the language path trails the agent's own latents; 0 is the paper's equation
     audio_codec: str = ""  # sha256 of the audio VAE whose latents the model speaks; empty: none
     video_codec: str = ""

@@ -61,7 +61,6 @@ class TrainConfig:
     text_weight: float = 1.0
     audio_weight: float = 3.0
     video_weight: float = 3.0
-    activity_weight: float = 1.0
     event_weight: float = 1.0  # of units around the agent's onsets, backchannels and interruptions; others have 1
     identity_jitter: float = 1.0  # how far faces are moved towards others; without, the few people are learnt by heart
     user_text_drop: float = 0.5  # share of windows that train without the user's words; live use has none
@@ -164,8 +163,7 @@ def give(
     batch = move_identities(batch, config.identity_jitter, generator, ranks)
     batch = drop_text(batch, "user", config.user_text_drop, generator, ranks)
     batch = drop_text(batch, "agent", config.agent_text_drop, generator, ranks)
-    weight_BKW = torch.where(event_units(batch.labels_BKL), config.event_weight, 1.0)[..., None]
-    weight_BKW = weight_BKW.expand(-1, -1, len(PARTS))
+    weight_BKW = torch.where(event_units(batch.labels_BKL), config.event_weight, 1.0)[..., None].expand(-1, -1, 3)
     if mix:
         first = (step * ranks.num_ranks + ranks.rank) * num_windows
         batch, of_tasks = mix(batch, range(first, first + num_windows))
@@ -204,7 +202,7 @@ def train_step(passes: Passes, optimizer: torch.optim.Optimizer, given: Given, s
     for group in optimizer.param_groups:
         group["lr"] = config.learning_rate * _schedule(step, config)
     weights_W = part_weights(config, ranks.device)
-    counts_W = ranks.sum(part_counts(given.batch, given.weight_BKW, model.config.activity_units)).clamp(min=1)
+    counts_W = ranks.sum(part_counts(given.batch, given.weight_BKW)).clamp(min=1)
     num_windows = len(given.batch.window_id)
     micro_batch = config.micro_batch or num_windows
     looks = (step + 1) % config.log_every == 0
@@ -255,12 +253,12 @@ def duplex_loss(
     noisy = make_noisy(batch, generator, Ranks(device=str(model.device)))
     weight_BKW = torch.ones(*batch.agent_text_BKS.shape[:2], len(PARTS), device=model.device)
     sums_W = part_sums(model, model(batch, noisy), batch, noisy.tau_BK, weight_BKW)
-    parts_W = sums_W / part_counts(batch, weight_BKW, model.config.activity_units).clamp(min=1)
+    parts_W = sums_W / part_counts(batch, weight_BKW).clamp(min=1)
     return (part_weights(config, str(model.device)) * parts_W).sum(), parts_W
 
 
 def part_weights(config: TrainConfig, device: str = "cpu") -> Tensor:
-    return torch.tensor([getattr(config, f"{part}_weight") for part in PARTS], device=device)
+    return torch.tensor([config.text_weight, config.audio_weight, config.video_weight], device=device)
 
 
 def make_optimizer(model: DuplexModel, config: TrainConfig) -> torch.optim.AdamW:

@@ -37,7 +37,6 @@ class Task(NamedTuple):
     text: float = 1.0  # loss weights, beside those of the run
     audio: float = 1.0
     video: float = 1.0
-    activity: float = 0.0  # who will sound cannot be told from the streams of one task
 
 
 def withhold(batch: "Batch", *streams: str) -> "Batch":
