@@ -53,7 +53,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def dialogues() -> list[Dialogue]:
     made = []
-    for index in range(8):
+    for index in range(10):
         with Voice(seed=index) as voice:
             rng = np.random.default_rng([7, index])
             made.append(write_dialogue(voice, VOICES, rng, first_ms=500, duration_ms=45_000, seen="ab"))
@@ -211,6 +211,20 @@ def test_who_does_not_insist_is_heard_to_from_the_start(dialogues: list[Dialogue
 
 def _begin(utterance: Utterance) -> tuple[str, int]:
     return utterance.participant, utterance.start_ms
+
+
+def test_the_end_of_a_turn_is_heard_coming(dialogues: list[Dialogue]) -> None:
+    """Whole phrases that end a turn grow softer; those before a pause of the same turn do not."""
+    falls_db: dict[str, list[float]] = {"last": [], "before": []}
+    for dialogue in dialogues:
+        for turn in (u for u in dialogue.utterances if u.role == "turn" and not u.is_broken):
+            for place, (_, clip) in enumerate(turn.clips):
+                if clip.duration_ms >= 1200:
+                    third = len(clip.samples) // 3
+                    fall_db = 20 * np.log10(rms(clip.samples[-third:]) / rms(clip.samples[:third]))
+                    falls_db["last" if place == len(turn.clips) - 1 else "before"].append(fall_db)
+    assert min(map(len, falls_db.values())) >= 10
+    assert np.mean(falls_db["last"]) < np.mean(falls_db["before"]) - 2
 
 
 def test_transitions_have_the_offsets_their_labels_demand(dialogues: list[Dialogue]) -> None:

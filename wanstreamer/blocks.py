@@ -7,7 +7,6 @@ Shape letters: B batch, K units, A agent tokens of a unit, N tokens, H heads, E 
 or head dimension.
 """
 
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

@@ -111,12 +111,13 @@ class Dialogue:
         return sorted((word for u in self.of(participant) for word in u.words), key=lambda word: word.start_ms)
 
     def samples(self, participant: str) -> np.ndarray:
-        """Everything the participant says, (duration,) float32 at RATE_HZ."""
+        """Everything the participant says until the end, (duration,) float32 at RATE_HZ."""
         track = np.zeros(samples_of_ms(self.duration_ms), dtype=np.float32)
         for utterance in self.of(participant):
             for start_ms, clip in utterance.clips:
                 first = samples_of_ms(start_ms)
-                track[first : first + len(clip.samples)] += clip.samples
+                place = track[first : first + len(clip.samples)]
+                place += clip.samples[: len(place)]
         return track
 
 

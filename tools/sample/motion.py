@@ -1,11 +1,11 @@
 """A dialogue and frame times -> how a head, its eyes and its mouth move in each frame.
 
 What the face does follows from what is said. The mouth opens with the energy of the own voice, and spreads with its
-brightness. Whoever speaks looks away at the start of a turn and back towards its end, and blinks at boundaries (Kendon
-1967). Whoever listens looks at the partner, bobs and raises the brows a few frames behind the partner's energy (so
-plainly that it survives 64 x 48 pixels), and nods with backchannels and, silently, now and then when they pause.
-Whoever holds a thing up looks down at it while it rises, then at the partner with raised brows, waiting. The rest is
-slow idle motion and blinking.
+brightness. Whoever speaks looks away at the start of a turn and in its pauses and back towards its end, and blinks at
+boundaries (Kendon 1967). Whoever listens looks at the partner, bobs and raises the brows a few frames behind the
+partner's energy (so plainly that it survives 64 x 48 pixels), and nods with backchannels and, silently, now and then
+when they pause. Whoever holds a thing up looks down at it while it rises, then at the partner with raised brows,
+waiting. The rest is slow idle motion and blinking.
 """
 
 from dataclasses import dataclass, replace
@@ -192,7 +192,7 @@ def _speaks(dialogue: Dialogue, participant: str, start_ms: int, end_ms: int) ->
 
 
 def avert_gaze(turns: list[Utterance], num_steps: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Gaze away from the partner: at the start of most turns, again in the middle of long ones, back at the end."""
+    """Gaze away from the partner: at the start of most turns, amid long ones and in pauses; back at the end."""
     away_x, away_y = np.zeros(num_steps), np.zeros(num_steps)
     for turn in turns:
         at_ms = turn.start_ms - 150
@@ -202,6 +202,10 @@ def avert_gaze(turns: list[Utterance], num_steps: int, rng: np.random.Generator)
             away_x[span] = rng.choice((-1, 1)) * rng.uniform(0.4, 0.8)
             away_y[span] = rng.uniform(-0.6, 0.3)
             at_ms = until_ms + int(rng.integers(900, 2500))
+        for (start_ms, clip), (next_ms, _) in zip(turn.clips, turn.clips[1:], strict=False):
+            span = slice((start_ms + clip.duration_ms - 200) // STEP_MS, (next_ms + 200) // STEP_MS)
+            away_x[span] = rng.choice((-1, 1)) * rng.uniform(0.4, 0.8)
+            away_y[span] = rng.uniform(-0.6, 0.3)
     return away_x, away_y
 
 

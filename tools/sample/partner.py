@@ -218,7 +218,7 @@ class Partner:
         self.reaction = None
         if kind == "interrupt":
             words = grammar.challenge(self.rng, grammar.thing(self.rng))
-            self._say([self.writer.say(ME, words)], role="turn", against=[Span(0, YIELD_MS[1])])
+            self._say(self.writer.say_turn(ME, [words]), role="turn", against=[Span(0, YIELD_MS[1])])
             assert self.turn is not None
             self.wants_floor = True
             self.patience_ms = self.writer.between_ms(800, 1600) if self.writer.chance(GIVES_UP) else 0
@@ -246,13 +246,13 @@ class Partner:
             self._hold_up()
         elif self.writer.chance(0.5):
             question = grammar.question(self.rng, self.writer.topic_next())
-            self._say([self.writer.say(ME, question.text)], role="turn", asks=True)
+            self._say(self.writer.say_turn(ME, [question.text]), role="turn", asks=True)
         else:
             about = self.writer.topic_next()
             phrases = [
                 phrase for _ in range(self.writer.between_ms(1, 2)) for phrase in grammar.statement(self.rng, about)
             ]
-            self._say([self.writer.say(ME, phrase) for phrase in phrases], role="turn")
+            self._say(self.writer.say_turn(ME, phrases), role="turn")
 
     def _say(self, clips: Sequence[Clip], *, role: str, asks: bool = False, against: Sequence[Span] = ()) -> Utterance:
         """Speech that begins within the next unit; `against`: what is expected of the agent's speech during it."""

@@ -1,4 +1,4 @@
-"""A voice and a text -> one phrase: its samples, its words and sounds in time; and how it is broken off."""
+"""A voice and a text -> one phrase: its samples, its words and sounds in time; how it ends or is broken off."""
 
 from dataclasses import dataclass, replace
 
@@ -11,6 +11,8 @@ HOP_MS = 10
 VOICED_DB = -32.0  # below the loud parts of the same phrase; espeak's pauses are digital silence
 CLOSURE_MS = 120  # silences up to this are stops inside words, not pauses
 FADE_MS = 12  # a cut without it clicks
+TRAIL_MS = 800  # before its end a turn's last phrase grows softer,
+TRAIL_DB = -6.0  # by so much
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,14 @@ def speak(voice: Voice, spec: VoiceSpec, text: str, *, ending: str, rate_factor:
         ),
         speech=tuple(Span(span.start_ms - first_ms, span.end_ms - first_ms) for span in voiced),
     )
+
+
+def trail_off(clip: Clip) -> Clip:
+    """The phrase, softer and softer towards its end: nothing follows. Times do not change."""
+    fading = min(len(clip.samples), samples_of_ms(TRAIL_MS))
+    samples = clip.samples.copy()
+    samples[-fading:] *= 10 ** (np.linspace(0, TRAIL_DB, fading, dtype=np.float32) / 20)
+    return replace(clip, samples=samples)
 
 
 def cut_points_ms(clip: Clip) -> list[int]:

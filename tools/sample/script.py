@@ -13,6 +13,8 @@ drawn:
 - overlap is mostly over within a few syllables (Schegloff 2000, Language in Society 29): whoever is interrupted gives
   way after 200 to 900 ms, median 400. Those who do not get the floor did not claim it: they begin hesitantly and
   softly, and break off as soon. So a listener can tell early which of the two it will be.
+- the end of a turn can be heard coming: only its last phrase has a final melody, and grows softer (Gravano & Hirschberg
+  2011, Computer Speech & Language 25); before a pause the melody says that more will come.
 - pauses inside a turn, median 550 ms, and how often each thing happens: ours.
 
 Speech that is broken off is really cut, inside a word, which is then marked with a trailing "-".
@@ -24,7 +26,7 @@ import numpy as np
 
 from tools.sample import grammar
 from tools.sample.dialogue import Answer, Dialogue, Showing, Transition, Utterance, other
-from tools.sample.phrases import Clip, cut, cut_points_ms, speak
+from tools.sample.phrases import Clip, cut, cut_points_ms, speak, trail_off
 from tools.sample.voice import Voice, VoiceSpec
 
 END_MARGIN_MS = 250  # the recording goes on a little after the last word
@@ -79,6 +81,11 @@ class Writer:
         ending = ending or (text[-1] if text[-1] in ".?" else ",")
         factor = float(self.rng.uniform(0.93, 1.07))
         return speak(self.voice, self.specs[participant], text, ending=ending, rate_factor=factor)
+
+    def say_turn(self, participant: str, phrases: Sequence[str]) -> list[Clip]:
+        """The phrases of a whole turn: all but the last sound as if more will come, the last as if nothing will."""
+        *before, last = phrases
+        return [*(self.say(participant, phrase, ",") for phrase in before), trail_off(self.say(participant, last))]
 
     def say_backchannel(self, participant: str) -> Clip:
         text = grammar.backchannel(self.rng)
@@ -162,7 +169,7 @@ class Writer:
                 phrases.append(grammar.long_statement(self.rng, about))
             else:
                 phrases += sentence if self.chance(0.6) else [" ".join(sentence)]
-        clips = [self.say(speaker, phrase) for phrase in phrases]
+        clips = self.say_turn(speaker, phrases)
         start_ms, label, offset_ms = self.begin(speaker, clips[0], label)
         pauses_ms = [self.draw_ms(PAUSE_MEDIAN_MS, 0.45, 230, 1300) for _ in clips[1:]]
         heard, pauses_ms = self.plan_backchannels(other(speaker), clips, pauses_ms, start_ms)
@@ -218,7 +225,7 @@ class Writer:
         """A question and its answer; the one who answers may go on."""
         about, replier = self.topic_next(), other(speaker)
         question = grammar.question(self.rng, about)
-        asked = self.say(speaker, question.text)
+        (asked,) = self.say_turn(speaker, [question.text])
         start_ms, label, offset_ms = self.begin(speaker, asked, label)
         turn = Utterance(
             participant=speaker, role="turn", clips=((start_ms, asked),), about=about.name, asks=True
@@ -226,9 +233,8 @@ class Writer:
         is_short = self.chance(0.7)
         options = question.short_answers if is_short else question.long_answers
         text = options[int(self.rng.integers(len(options)))]
-        clips = [self.say(replier, text)]
-        if self.chance(0.35):
-            clips += [self.say(replier, phrase) for phrase in grammar.statement(self.rng, about)]
+        more = grammar.statement(self.rng, about) if self.chance(0.35) else []
+        clips = self.say_turn(replier, [text, *more])
         reply_ms = turn.end_ms + self.offset_ms(replier, turn.end_ms, asked, clips[0], ANSWER_OVERLAP_SHARE)
         pauses_ms = [self.draw_ms(PAUSE_MEDIAN_MS, 0.45, 230, 1300) for _ in clips[1:]]
         reply = Utterance(
@@ -254,9 +260,11 @@ class Writer:
         """A long turn into which the other speaks: `taken`, the speaker gives way; otherwise the other does."""
         about, challenger = self.topic_next(), other(speaker)
         spoken = self.say(speaker, grammar.long_statement(self.rng, about))
+        spoken = spoken if taken else trail_off(spoken)
         start_ms, label, offset_ms = self.begin(speaker, spoken)
         opening = grammar.challenge if taken else grammar.hesitation
         words = self.say(challenger, opening(self.rng, grammar.thing(self.rng)))
+        words = trail_off(words) if taken else words
         yield_ms = self.draw_ms(YIELD_MEDIAN_MS, YIELD_SIGMA, *YIELD_MS)
         # Onsets lie well inside the speaker's sound, so that nobody could take them for the end of a pause.
         first_ms = max(900, self.last_end_ms(challenger) + OWN_REST_MS - start_ms)
@@ -305,7 +313,7 @@ class Writer:
     def show(self, holder: str) -> bool:
         """In a silence `holder` holds a thing up, and the other speaks about it without being asked."""
         about, commenter = grammar.thing(self.rng), other(holder)
-        clips = [self.say(commenter, phrase) for phrase in grammar.comment(self.rng, about)]
+        clips = self.say_turn(commenter, grammar.comment(self.rng, about))
         shown_ms = self.end_ms + self.between_ms(*SHOWN_AFTER_MS)
         start_ms = shown_ms + self.draw_ms(NOTICE_MEDIAN_MS, 0.25, LAPSE_MS[0] - SHOWN_AFTER_MS[0], 1600)
         pauses_ms = [self.draw_ms(PAUSE_MEDIAN_MS, 0.45, 230, 1300) for _ in clips[1:]]
@@ -339,18 +347,18 @@ class Writer:
         stopping = (early, late) if both_stop else (other(winner),)
         utterances = []
         for participant in (early, late):
-            clip, role = clips[participant], "turn"
+            clip, role = trail_off(clips[participant]), "turn"
             if participant in stopping:
-                cuts = cut_points_ms(clip)
+                cuts = cut_points_ms(clips[participant])
                 if not cuts:
                     return False
                 wanted_ms = self.draw_ms(450, 0.3, 250, 900)
-                clip, role = cut(clip, min(cuts, key=lambda t: abs(t - wanted_ms))), "attempt"
+                clip, role = cut(clips[participant], min(cuts, key=lambda t: abs(t - wanted_ms))), "attempt"
             utterances.append(
                 Utterance(participant=participant, role=role, clips=((start_ms[participant], clip),), about=about.name)
             )
         if both_stop:
-            again = self.say(winner, " ".join(grammar.statement(self.rng, about)))
+            (again,) = self.say_turn(winner, [" ".join(grammar.statement(self.rng, about))])
             again_ms = max(u.end_ms for u in utterances) + self.between_ms(*BEFORE_COLLISION_MS)
             utterances.append(
                 Utterance(participant=winner, role="turn", clips=((again_ms, again),), about=about.name)
