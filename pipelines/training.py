@@ -39,9 +39,9 @@ from wanstreamer.train.tasks import mix
 
 # The files whose code decides the result: a state made by other code is not continued.
 CODE = (
-    "attention", "batch", "blocks", "cache", "checkpoint", "data", "devices", "dropout", "flow", "language_model", "model",
-    "model_config", "perception", "prior", "sequence", "shards", "train/draws", "train/duplex", "train/fit_prior",
-    "train/loss", "train/parallel", "train/steps", "train/tasks", "windows",
+    "attention", "batch", "blocks", "cache", "checkpoint", "data", "devices", "dropout", "flow", "language_model",
+    "model", "model_config", "perception", "prior", "sequence", "shards", "train/draws", "train/duplex",
+    "train/fit_prior", "train/loss", "train/parallel", "train/steps", "train/tasks", "windows",
 )  # fmt: skip
 
 
