@@ -31,9 +31,9 @@ def in_process() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory, in_process: None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """SESSION/PARTICIPANT -> frames and sound of four drawn and spoken people, 24 s each."""
+    """SESSION/PARTICIPANT -> frames and sound of four drawn and spoken people, 36 s each."""
     data = tmp_path_factory.mktemp("people") / "data"
-    draw_sample(data, SampleParams(sessions=2, seconds=24, width=128, height=96), workers=1)
+    draw_sample(data, SampleParams(sessions=2, seconds=36, width=128, height=96), workers=1)
     ingest.run(data, ingest.IngestParams(source=str(data / "sources"), width=128, height=96), workers=1)
     return {
         f"{session}/{who}": (
