@@ -54,17 +54,17 @@ long: .venv/.core  ## hours of the sample, an hour of training, behaviour (param
 	@python -m tools.summary --data long/data
 
 test: .venv/.dev  ## the whole suite
-	pytest -n 2 --dist loadfile
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 stress: .venv/.dev  ## lost machines, full disks, long recordings, 20 kills: about 20 minutes
 	WANSTREAMER_DRIFT_MINUTES=60 WANSTREAMER_KILLS=20 pytest -m "stress or slow" tests/test_nodes.py \
-	  tests/test_full_disk.py tests/test_spans.py tests/test_drift.py tests/test_kill.py
+	  tests/test_full_disk.py tests/test_spans.py tests/test_drift.py tests/test_kill.py tests/test_fixed.py
 
 check: .venv/.dev  ## format, lint with the import rules, types, fast tests
 	ruff format --check .
 	ruff check .
 	mypy wanstreamer pipelines schemas tools
-	pytest -m "not slow" -n 2 --dist loadfile
+	pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 format: .venv/.dev  ## format and mend what the linter can
 	ruff format .

@@ -138,7 +138,7 @@ def test_a_bfloat16_trunk_says_nearly_the_same(passes: str) -> None:
     assert two.last is not None and two.last.latents[0].dtype == torch.float32
 
 
-@pytest.mark.slow
+@pytest.mark.stress  # a compiler takes a minute, and has to be there
 def test_compiled_blocks_say_the_same() -> None:
     said = [
         converse(open_pipeline(session_of("sink", machine), seed=3), range(6))
