@@ -105,8 +105,7 @@ def test_a_scale_needs_no_data_and_says_on_what_it_ran(tmp_path: Path, capsys: p
 
 def test_a_larger_scale_has_the_codecs_of_its_size() -> None:
     """Without numbers; its media are 336x192 and 24 kHz."""
-    with torch.device("meta"):
-        session = random_session("small", SessionConfig(max_units=1), Machine(device="meta"))
+    session = random_session("small", SessionConfig(max_units=1), Machine(device="meta"))
     assert session.frame_shape == (4, 192, 336, 3) and session.num_samples == 3840
     assert session.video_vae.config.latent_shape == session.model.config.video_shape
     assert session.audio_vae.config.channels == session.model.config.audio_channels
