@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from tools.bench import soak, stream
 from tools.bench.conversation import Setting, load, random_session

@@ -26,7 +26,7 @@ from wanstreamer.train.duplex import (
     train_step,
 )
 from wanstreamer.train.fit_prior import fit_prior
-from wanstreamer.train.loss import event_units, part_sums
+from wanstreamer.train.loss import event_units, interrupting_units, part_sums
 
 TINY = TrainConfig(steps=14, batch_size=2, warmup_steps=3, prior_batches=2, log_every=4, checkpoint_s=0.0, threads=1)
 
@@ -173,6 +173,20 @@ def labelled(batch: Batch, **events: list[int]) -> Batch:
 def test_event_units(events: dict[str, list[int]], expected: list[int]) -> None:
     found_BK = event_units(labelled(random_batch(), **events).labels_BKL)
     assert found_BK[0].nonzero().flatten().tolist() == expected and not found_BK[1].any()
+
+
+def test_interrupting_units_begin_before_their_sound() -> None:
+    labels_BKL = labelled(random_batch(), agent_interruption_role=[0, 0, 0, 1, 1, 0, 2]).labels_BKL
+    found_BK = interrupting_units(labels_BKL)
+    assert found_BK[0].nonzero().flatten().tolist() == [1, 2, 3, 4] and not found_BK[1].any()
+
+
+def test_interrupting_weight_of_nothing_hides_how_an_interruption_is_said_from_training() -> None:
+    model = random_model()
+    batch = labelled(random_batch(), agent_interruption_role=[0, 0, 0, 1, 0, 2, 2])
+    config = dataclasses.replace(TINY, event_weight=3.0, interrupting_weight=0.0)
+    weight_BKW = give(batch, model, config, 0).weight_BKW
+    assert weight_BKW[0, :, 0].tolist() == [1, 0, 0, 0, 3, 3, 3] and (weight_BKW[1] == 1).all()
 
 
 def test_event_weight_multiplies_the_loss_of_those_units_alone() -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from wanstreamer.data import Batch
 
 PARTS = ("text", "audio", "video")
+CHALLENGER = 1  # in the labels; 2 is who is interrupted
+INTENDED_UNITS = 2  # before its sound an utterance has words, and a breath
 
 
 def part_sums(model: DuplexModel, output: Output, batch: "Batch", tau_BK: Tensor, weight_BKW: Tensor) -> Tensor:
@@ -70,6 +72,14 @@ def event_units(labels_BKL: Tensor) -> Tensor:
     event_BK = (backchannel > 0) | (role > 0)
     event_BK[:, 1:] |= (speech_ms[:, 1:] > 0) & (speech_ms[:, :-1] == 0)
     return functional.max_pool1d(event_BK.float(), 3, stride=1, padding=1) > 0
+
+
+def interrupting_units(labels_BKL: Tensor) -> Tensor:
+    """Units, bool (B, K), in which the agent speaks into the user's turn to take it, whether it gets it or not, and the
+    INTENDED_UNITS before: when is chance, so whoever learns it breaks in at random."""
+    challenger_BK = labels_BKL[..., LABELS.index("agent_interruption_role")] == CHALLENGER
+    ahead_BK = functional.pad(challenger_BK.float(), (0, INTENDED_UNITS))
+    return functional.max_pool1d(ahead_BK, INTENDED_UNITS + 1, stride=1) > 0
 
 
 def _spoken(batch: "Batch") -> Tensor:
