@@ -128,8 +128,10 @@ def _stops(conversation: Conversation, spoken: Sequence[Span]) -> dict[str, list
     for kind, found in spoke_on_ms.items():
         for prompt in conversation.of(kind):
             at_ms = _unit_start(prompt.start_ms)
-            speaking = covered_ms(Span(at_ms - BREAK_MS, at_ms), conversation.agent) > 0
-            if not speaking or prompt.start_ms + limit_ms > conversation.end_ms:
+            if (
+                not _sounds_before(at_ms, conversation.agent, BREAK_MS)
+                or prompt.start_ms + limit_ms > conversation.end_ms
+            ):
                 continue
             found.append(max(0.0, float(_utterance_at(at_ms - 1, bursts).end_ms - prompt.start_ms)))
             if kind == "backchannel":
@@ -266,8 +268,8 @@ def _unit_start(ms: int) -> int:
     return unit_span(unit_of_ms(ms)).start_ms
 
 
-def _sounds_before(at_ms: int, agent: Sequence[Span]) -> bool:
-    return covered_ms(Span(at_ms - AT_ONCE_MS, at_ms), agent) > 0
+def _sounds_before(at_ms: int, agent: Sequence[Span], within_ms: int = AT_ONCE_MS) -> bool:
+    return covered_ms(Span(at_ms - within_ms, at_ms), agent) > 0
 
 
 def _utterance_at(ms: int, spoken: Sequence[Span]) -> Span:

@@ -194,18 +194,20 @@ def _speaks(dialogue: Dialogue, participant: str, start_ms: int, end_ms: int) ->
 def avert_gaze(turns: list[Utterance], num_steps: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Gaze away from the partner: at the start of most turns, amid long ones and in pauses; back at the end."""
     away_x, away_y = np.zeros(num_steps), np.zeros(num_steps)
+
+    def look_away(from_ms: int, until_ms: int) -> None:
+        span = slice(max(0, from_ms // STEP_MS), max(0, until_ms // STEP_MS))
+        away_x[span] = rng.choice((-1, 1)) * rng.uniform(0.4, 0.8)
+        away_y[span] = rng.uniform(-0.6, 0.3)
+
     for turn in turns:
         at_ms = turn.start_ms - 150
         while at_ms < turn.end_ms - 700:
             until_ms = min(at_ms + int(rng.integers(500, 1300)), turn.end_ms - 400)
-            span = slice(max(0, at_ms // STEP_MS), max(0, until_ms // STEP_MS))
-            away_x[span] = rng.choice((-1, 1)) * rng.uniform(0.4, 0.8)
-            away_y[span] = rng.uniform(-0.6, 0.3)
+            look_away(at_ms, until_ms)
             at_ms = until_ms + int(rng.integers(900, 2500))
         for (start_ms, clip), (next_ms, _) in zip(turn.clips, turn.clips[1:], strict=False):
-            span = slice((start_ms + clip.duration_ms - 200) // STEP_MS, (next_ms + 200) // STEP_MS)
-            away_x[span] = rng.choice((-1, 1)) * rng.uniform(0.4, 0.8)
-            away_y[span] = rng.uniform(-0.6, 0.3)
+            look_away(start_ms + clip.duration_ms - 200, next_ms + 200)
     return away_x, away_y
 
 
