@@ -83,6 +83,8 @@ COMMENTS = (
     "oh you found the {t} of {o}",
 )
 
+FILLED_PAUSE, SPOKEN_FILLED_PAUSE = "um", "[['V:m:]]"  # for the eye, for the ear: half a second
+
 # (text for the ear, text for the eye); espeak spells out "mhm"
 BACKCHANNELS = {
     "mhm": "[[m@hm'Vm]]",

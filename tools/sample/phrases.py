@@ -12,7 +12,7 @@ VOICED_DB = -32.0  # below the loud parts of the same phrase; espeak's pauses ar
 CLOSURE_MS = 120  # silences up to this are stops inside words, not pauses
 FADE_MS = 12  # a cut without it clicks
 TRAIL_MS = 800  # before its end a turn's last phrase grows softer,
-TRAIL_DB = -6.0  # by so much
+TRAIL_DB = -10.0  # by so much
 
 
 @dataclass(frozen=True, kw_only=True)
