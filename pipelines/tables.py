@@ -75,6 +75,12 @@ def read_rows(data: Path, table: str, filters: Any = None) -> list[dict[str, Any
     return pq.read_table(path, filters=filters).to_pylist()
 
 
+def check_data_folder(folder: Path) -> None:
+    """Raises InputError where there is no such folder: for tools, which do not make one."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such data folder; pass --data DIR, or run the pipeline first (make repro)")
+
+
 def data_folder_near(folder: Path) -> Path | None:
     """The data folder a level below or above, where somebody named the wrong one."""
     if (folder / "tables").is_dir():

@@ -123,6 +123,8 @@ def test_codecs_beside_their_peers(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "random weights: nothing is trained yet" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(InputError, match="--rounds 0"):
         codec.run(argparse.Namespace(data=tmp_path, seconds=1, rounds=0))
+    with pytest.raises(InputError, match="no such data folder"):
+        codec.run(argparse.Namespace(data=tmp_path / "no", seconds=1, rounds=1))
 
 
 def test_a_codec_is_played_unit_by_unit_with_its_state() -> None:

@@ -97,6 +97,8 @@ def test_again_changes_nothing_and_a_stranger_is_an_error(data: Path) -> None:
     with pytest.raises(InputError, match="no speaker dan"):
         forget(data, "dan")
     assert contents(data) == once
+    with pytest.raises(InputError, match="no such data folder"):
+        forget(data / "nowhere", SHE)
 
 
 def test_what_would_go_is_said_before_anything_goes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

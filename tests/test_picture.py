@@ -113,10 +113,11 @@ def test_a_meeting_has_a_lane_for_everybody_and_no_transcript_is_no_mistake(tmp_
 
 
 def test_mistakes_are_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    empty = tmp_path / "empty"
+    absent = tmp_path / "absent"
     write_annotated(tmp_path / "data", {"s1": TALK}, consent=SHOW, num_units=180)
     for arguments, told in (
-        (["--data", str(empty)], "run the ingest stage first"),
+        (["--data", str(absent)], f"{absent}: no such data folder; pass --data DIR"),
+        (["--data", str(tmp_path)], f"the data folder is {tmp_path / 'data'}"),
         (["--data", str(tmp_path / "data"), "--session", "s9"], "no session s9"),
         (["--data", str(tmp_path / "data"), "--limit", "0"], "--limit 0"),
     ):
@@ -124,4 +125,4 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.Ca
             picture.main(arguments)
         said = capsys.readouterr().err
         assert ended.value.code == 2 and told in said and said.count("\n") == 1
-    assert not empty.exists()
+    assert not absent.exists()

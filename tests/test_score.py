@@ -60,6 +60,7 @@ def test_two_files_are_compared_and_mistakes_are_one_line(tmp_path: Path, capsys
         ([str(one), str(other), "--audio", "x.wav"], "x is none of the reference's 2 sessions"),
         ([str(one), "--found", str(two), "--collar-ms", "-1"], "--collar-ms -1"),
         ([str(one), "--audio", str(tmp_path / "call.wav")], "call.wav: missing_file"),
+        ([str(one), "--data", str(tmp_path / "no")], "no such data folder"),
     ):
         with pytest.raises(SystemExit) as stopped:
             score.main(arguments)

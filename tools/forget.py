@@ -40,7 +40,7 @@ from pipelines.store import (
     stores_of,
     take_tables,
 )
-from pipelines.tables import read_rows
+from pipelines.tables import check_data_folder, read_rows
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
 
@@ -77,6 +77,8 @@ def forget(data: Path, speaker_id: str, *, cache: Path | None = None, stores: Se
 
 
 def _look(data: Path, speaker_id: str, stores: Sequence[str], report: Report) -> _Found:
+    if not stores:
+        check_data_folder(data)
     opened = _open_stores([*stores_of(data), *stores], data, report)
     tracks = read_rows(data, "tracks") if not stores or (data / "tables" / "tracks.parquet").is_file() else []
     found = _sources(data, report)

@@ -25,7 +25,7 @@ from rich.table import Table
 from pipelines.errors import exit_on_input_error
 from pipelines.parts import Rejected
 from pipelines.speech_models import DetectorParams, load_detector
-from pipelines.tables import read_rows
+from pipelines.tables import check_data_folder, read_rows
 from pipelines.turns import TurnParams
 from pipelines.voice_activity import VoiceParams, speech_spans
 from tools.bench.agreement import Item, match
@@ -200,8 +200,9 @@ def _named_as_in(data: Path, paths: Sequence[Path], intervals: Sequence[Interval
     """The reference under the names of the data folder: ingest names a session by its file, and so may a file that
     calls its one session otherwise.
 
-    Raises InputError for a session that is not there.
+    Raises InputError for a folder or session that is not there.
     """
+    check_data_folder(data)
     present = {row["session_id"] for row in read_rows(data, "sessions")}
     named = sorted({one.session_id for one in intervals})
     stems = {path.name.partition(".")[0] for path in paths}

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from pipelines.errors import exit_on_input_error
 from pipelines.params import SECTIONS
-from wanstreamer.errors import InputError
+from pipelines.tables import check_data_folder
 
 
 def main() -> None:
@@ -18,8 +18,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
     args = parser.parse_args()
     with exit_on_input_error():
-        if not args.data.is_dir():
-            raise InputError(f"{args.data}: no such data folder; run `make repro` or pass --data DIR")
+        check_data_folder(args.data)
         Console().print(summary_table(args.data))
 
 

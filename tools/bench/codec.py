@@ -29,6 +29,7 @@ from torch.nn import functional
 from pipelines.media import read_frames, read_wav
 from pipelines.speech_models import import_torchaudio
 from pipelines.stage import Rejected
+from tools.bench.stream import named_folder
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, samples_per_unit
 from wanstreamer.errors import InputError
 from wanstreamer.vae import AudioVAE, AudioVAEConfig, VideoVAE, VideoVAEConfig, load_audio_vae, load_video_vae
@@ -205,7 +206,7 @@ def show(found: dict[str, Any]) -> None:
 
 def add(commands: Any) -> None:
     command = commands.add_parser("codec", help="speed of the codecs beside Mimi and EnCodec", description=__doc__)
-    command.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
+    command.add_argument("--data", type=Path, help="data folder (default: data, which need not be there)")
     command.add_argument("--seconds", type=int, default=8, help="of media in each round (default: 8)")
     command.add_argument("--rounds", type=int, default=5, help="rounds, in turns (default: 5)")
     command.set_defaults(run=run, show=show)
@@ -214,9 +215,10 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.seconds < 1 or args.rounds < 1:
         raise InputError(f"--seconds {args.seconds} --rounds {args.rounds}: expected 1 or more of each")
+    data = named_folder(args.data)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return compare(args.data, seconds=args.seconds, rounds=args.rounds)
+        return compare(data, seconds=args.seconds, rounds=args.rounds)
     finally:
         torch.set_num_threads(before)

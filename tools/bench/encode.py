@@ -19,7 +19,7 @@ from typing import Any
 from pipelines import encode
 from pipelines.encode import EncodeParams
 from pipelines.local_ray import ray_session
-from pipelines.tables import read_rows
+from pipelines.tables import check_data_folder, read_rows
 from tools.bench.steady import finish_times, in_turns, keys_per_s, repeat_corpus, shares, show_rounds
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
@@ -117,6 +117,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.hours <= 0 or min(args.rounds, args.workers) < 1:
         raise InputError("bench encode: expected 1 or more rounds and workers, and some hours")
+    check_data_folder(args.data)
     with tempfile.TemporaryDirectory(prefix="bench-encode-") as folder:
         return compare(args.data.resolve(), Path(folder), hours=args.hours, rounds=args.rounds, workers=args.workers)
 

@@ -36,6 +36,7 @@ from rich.table import Table
 
 from pipelines.files import file_sha256, write_bytes_atomic
 from pipelines.pack import TOKENIZER_PATH, PackParams, sample_bytes, write_index
+from pipelines.tables import check_data_folder
 from pipelines.tokenizer import fit_tokenizer, load_tokenizer
 from tools.bench.loaders import PEERS, Arrays
 from wanstreamer.data import FIELDS, LABELS, Batch, Loader, Windows, open_windows
@@ -224,6 +225,8 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.rounds < 1 or min(args.workers) < 0 or args.batch_size < 1:
         raise InputError("bench load: expected 1 or more rounds and windows in a batch, 0 or more workers")
+    if args.data is not None:
+        check_data_folder(args.data)
     console = Console(stderr=True)
     scratch = Path(tempfile.mkdtemp(prefix="bench-load-"))
     try:

@@ -21,7 +21,7 @@ from typing import Any
 from pipelines import pack
 from pipelines.local_ray import ray_session
 from pipelines.pack import TOKENIZER_PATH, PackParams
-from pipelines.tables import read_rows
+from pipelines.tables import check_data_folder, read_rows
 from tools.bench.steady import finish_times, in_turns, keys_per_s, repeat_corpus, shares, show_rounds
 from wanstreamer.errors import InputError
 
@@ -109,6 +109,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if min(args.sessions, args.rounds, args.workers) < 1:
         raise InputError("bench pack: expected 1 or more sessions, rounds and workers")
+    check_data_folder(args.data)
     with tempfile.TemporaryDirectory(prefix="bench-pack-") as folder:
         return compare(
             args.data.resolve(), Path(folder), sessions=args.sessions, rounds=args.rounds, workers=args.workers

@@ -270,7 +270,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
-    data = _named(args.data)
+    data = named_folder(args.data)
     setting = Setting(
         workers=args.workers,
         threads=args.threads,
@@ -289,7 +289,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     return soak.soak(data, setting, hours=args.hours, window_units=windows[0])
 
 
-def _named(folder: Path | None) -> Path:
+def named_folder(folder: Path | None) -> Path:
     """The data folder: only the default may be missing, and then weights and media are random, which `show` says."""
     if folder is not None and not folder.is_dir():
         raise InputError(f"--data {folder}: no such data folder; leave --data out for random weights")

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.tables import read_rows
+from pipelines.tables import check_data_folder, read_rows
 from tools.exchange.intervals import SPEECH, WORDS, Interval, Read, in_order
 from wanstreamer.errors import InputError
 
@@ -13,7 +13,8 @@ TURNS = "turns"
 
 
 def read_data(data: Path, sessions: Collection[str]) -> Read:
-    """All intervals of the sessions named, or of all. Raises InputError for a session that is not there."""
+    """All intervals of the sessions named, or of all. Raises InputError for a folder or session that is not there."""
+    check_data_folder(data)
     present = {row["session_id"] for row in read_rows(data, "sessions")}
     unknown = sorted(set(sessions) - present)
     if unknown:

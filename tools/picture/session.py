@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from pipelines.tables import read_rows
+from pipelines.tables import check_data_folder, read_rows
 from wanstreamer.clock import Span, unit_span
 from wanstreamer.errors import InputError
 
@@ -45,8 +45,9 @@ class Picture:
 def read_pictures(data: Path, sessions: Sequence[str], limit: int) -> Iterator[Picture]:
     """The sessions asked for, or the first `limit` of the table where none is asked for.
 
-    Raises InputError for a table that is not there yet and for a session that is not in the tables.
+    Raises InputError for a folder or table that is not there and for a session that is not in the tables.
     """
+    check_data_folder(data)
     known = {row["session_id"]: row for row in read_rows(data, "sessions")}
     unknown = [session for session in sessions if session not in known]
     if unknown:
