@@ -160,6 +160,8 @@ def test_a_query_changes_nothing(data: Path) -> None:
         ("FROM trns", 'Did you mean "turns"'),
         ("SELECT foo FROM turns", '"foo" not found'),
         ("FROM windows", "run pack first"),
+        ("FROM turns; FROM words", "SQL: 2 statements; expected one"),
+        ("-- nothing", "SQL: 0 statements; expected one"),
         ("FROM training_hours", "needs windows, not there yet"),
     ],
 )

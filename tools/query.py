@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 
 from pipelines.errors import exit_on_input_error
-from pipelines.tables import data_folder_near
+from pipelines.tables import check_data_folder, data_folder_near
 from schemas import TABLES
 from wanstreamer.errors import InputError
 
@@ -73,8 +73,7 @@ def build(data: Path) -> Path:
 
 
 def _checked(data: Path) -> dict[str, str]:
-    if not data.is_dir():
-        raise InputError(f"{data}: no such data folder; pass --data DIR")
+    check_data_folder(data)
     statements = view_statements(data)
     if not statements:
         if near := data_folder_near(data):
@@ -112,6 +111,9 @@ def query(data: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names and rows of one SQL statement. Raises InputError with one line for SQL that cannot run."""
     with connect(data) as connection:
         try:
+            count = len(connection.extract_statements(sql))
+            if count != 1:
+                raise InputError(f"SQL: {count} statements; expected one")
             answer = connection.execute(sql)
             rows = answer.fetchall()
             return [column[0] for column in answer.description or ()], rows
