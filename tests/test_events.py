@@ -30,7 +30,7 @@ one f 1.3 1.0 hello
 
 def annotate(tmp_path: Path, *arguments: str) -> list[dict]:
     out = tmp_path / "events.parquet"
-    main([*arguments, "--params", PARAMS, "--out", str(out)])
+    main([*arguments, "--params", PARAMS, "--out", str(out), "--force"])
     table = pq.read_table(out)
     assert table.schema.equals(TABLES["events"].schema)
     return table.to_pylist()
@@ -70,13 +70,24 @@ def test_without_a_parameter_file_the_defaults_hold(tmp_path: Path, monkeypatch:
     (tmp_path / "x.ctm").write_text(CTM)
     known = annotate(tmp_path, str(tmp_path / "x.ctm"))
     monkeypatch.chdir(tmp_path)
-    main(["x.ctm", "--from", "CTM", "--out", "events.parquet"])
+    main(["x.ctm", "--from", "CTM", "--out", "events.parquet", "--force"])
     assert pq.read_table("events.parquet").to_pylist() == known
     (tmp_path / "params.yaml").write_text("annotate: {ipu_gap_ms: 1000}\n")
-    main(["x.ctm", "--out", "events.parquet"])
+    main(["x.ctm", "--out", "events.parquet", "--force"])
     assert pq.read_table("events.parquet").to_pylist() != known
     with pytest.raises(SystemExit):
-        main(["x.ctm", "--out", "events.parquet", "--params", "nowhere.yaml"])
+        main(["x.ctm", "--out", "other.parquet", "--params", "nowhere.yaml"])
+
+
+def test_a_file_that_is_there_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.ctm").write_text(CTM)
+    out = tmp_path / "events.parquet"
+    out.write_text("of another")
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "x.ctm"), "--params", PARAMS, "--out", str(out)])
+    assert capsys.readouterr().err == f"error: {out}: there already; --force replaces it\n"
+    assert out.read_text() == "of another"
+    assert annotate(tmp_path, str(tmp_path / "x.ctm"))
 
 
 def test_what_the_rules_cannot_use_is_counted(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--from", dest="source", type=str.lower, choices=FORMATS, help="their format (default: by suffix or content)"
     )
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+    parser.add_argument("--force", action="store_true", help="replace a file that is there")
     parser.add_argument("--language", default="en", help="of the words, as a tag such as en or pt-BR (default: en)")
     parser.add_argument("--params", type=Path, help="parameter file (default: params.yaml, if there is one)")
     parser.add_argument(
@@ -85,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with exit_on_input_error():
         if args.out.suffix != ".parquet":
             raise InputError(f"--out {args.out}: expected a name that ends in .parquet")
+        if args.out.exists() and not args.force:
+            raise InputError(f"{args.out}: there already; --force replaces it")
         if not is_language(args.language):
             raise InputError(f"--language {args.language}: no known language tag; expected one such as en, de or pt-BR")
         path = args.params or (DEFAULT_PARAMS if DEFAULT_PARAMS.is_file() else None)
