@@ -43,11 +43,13 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     inputs = [str(tmp_path / "both.ctm"), str(tmp_path / "mon.rttm")]
     main([*inputs, "--to", "textgrid", "--out", str(tmp_path / "grids")])
     said = capsys.readouterr()
-    assert said.out == f"convert: 2 sessions to 2 files in {tmp_path / 'grids'}\n"
+    assert said.out == f"convert: 2 sessions to 2 files in {tmp_path / 'grids'}: mon.TextGrid to tue.TextGrid\n"
     assert said.err == "textgrid: not kept: confidences (2)\n"
     assert sorted(path.name for path in (tmp_path / "grids").iterdir()) == ["mon.TextGrid", "tue.TextGrid"]
     found, _ = read_file(tmp_path / "grids" / "mon.TextGrid")
     assert [(one.kind, one.text) for one in found] == [("speech", ""), ("words", "red")]
+    main([*inputs, "--session", "mon", "--to", "srt", "--out", str(tmp_path / "titles")])
+    assert capsys.readouterr().out == f"convert: 1 session to {tmp_path / 'titles' / 'mon.srt'}\n"
     main([*inputs, "--session", "mon", "--out", str(tmp_path / "call.srt")])
     assert "srt: not kept: name of the session: the file's name stands for it (1)" in capsys.readouterr().err
     (tmp_path / "call.srt").write_text("written by hand")
@@ -55,10 +57,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         ([*inputs, "--session", "mon", "--out", str(tmp_path / "call.srt")], "call.srt: there already; --force"),
         ([*inputs, "--to", "textgrid", "--out", str(tmp_path / "grids")], "mon.TextGrid: there already; --force"),
         ([*inputs, "--out", str(tmp_path / "x.srt")], "holds one session a file, and there are 2"),
+        ([*inputs, "--to", "seglst", "--out", str(tmp_path / "x")], f"such as {tmp_path / 'x'}.seglst.json"),
         ([*inputs, "--out", str(tmp_path / "x.json")], "the suffix names no format"),
         ([*inputs, "--to", "moshi", "--main", "z", "--out", str(tmp_path / "x.json")], "--main z: no such participant"),
         ([*inputs, "--session", "wed", "--out", str(tmp_path / "x.srt")], "--session wed: no such session"),
         (["--out", str(tmp_path / "x.srt")], "expected files to read"),
+        (["--data", str(tmp_path / "no"), "--out", str(tmp_path / "x.srt")], "no: no such data folder; pass --data"),
     ]:
         with pytest.raises(SystemExit) as ended:
             main(bad)

@@ -61,6 +61,10 @@ def _files(intervals: Sequence[Interval], form: str, out: Path) -> dict[Path, li
     if FORMATS[form].many_sessions:
         if out.is_dir():
             raise InputError(f"--out {out}: is a folder; {form} holds all sessions in one file, name that")
+        if not out.suffix:
+            raise InputError(
+                f"--out {out}: {form} holds all sessions in one file; name that, such as {out}{FORMATS[form].suffix}"
+            )
         return {out: list(intervals)}
     sessions = sorted({one.session_id for one in intervals})
     is_folder = out.is_dir() or not out.suffix
@@ -133,7 +137,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--to", type=str.lower, choices=WRITABLE, help="format to write (default: by the suffix of --out)"
     )
-    parser.add_argument("--out", type=Path, required=True, help="file to write; a folder for a file per session")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="file to write; a folder, or a name without suffix, for a file per session",
+    )
     parser.add_argument("--tiers", nargs="+", default=[], metavar="KIND", help="only these: speech words turns ...")
     parser.add_argument("--main", metavar="PARTICIPANT", help="moshi: whose voice is to be learnt")
     parser.add_argument("--private", action="store_true", help="with --data: also people who did not agree to `share`")
@@ -162,7 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report(unread, "input")
         report(lost, form)
         sessions = {one.session_id for one in intervals}
-        files = f"{len(paths)} files in {args.out}" if len(paths) > 1 else str(paths[0])
+        named = f"{paths[0].name} to {paths[-1].name}"  # they are in order
+        files = f"{len(paths)} files in {args.out}: {named}" if len(paths) > 1 else str(paths[0])
         print(f"convert: {len(sessions)} session{'' if len(sessions) == 1 else 's'} to {files}")
 
 
