@@ -348,9 +348,17 @@ def _by_name(work: Any) -> Any:
 
 
 def stage_main(
-    section: str, cls: type[Params], run: Callable[..., dict[str, Any]], arguments: Sequence[str] | None = None
+    section: str,
+    cls: type[Params],
+    run: Callable[..., dict[str, Any]],
+    arguments: Sequence[str] | None = None,
+    *,
+    options: argparse.ArgumentParser | None = None,
 ) -> None:
-    """The command line every stage shares: read params, run, write metrics and timings, print one summary."""
+    """The command line every stage shares: read params, run, write metrics and timings, print one summary.
+
+    `options` are more that this command takes, for its help: whoever adds them reads them.
+    """
     doc = (inspect.getmodule(run).__doc__ or "").strip().splitlines()[0]  # type: ignore[union-attr]
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     name = spec.name.removesuffix(".__main__") if spec else f"pipelines.{section}"
@@ -360,6 +368,7 @@ def stage_main(
         description=textwrap.fill(doc, width),
         epilog=f"{help_text(section, cls, width)}\n\n{help_text('run', RunParams, width)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[options] if options else [],
     )
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
     parser.add_argument(
@@ -396,7 +405,7 @@ def stage_main(
         store = open_store(how.store, args.data) if how.store else None
         if args.retry_rejected:
             count = forget_rejected(args.data, section, args.retry_rejected, store)
-            hint = "" if count else _known_reasons(args.data, section)
+            hint = "" if count else _why_none(args.data, section, args.retry_rejected)
             print(f"{section}: {count} rejected keys are tried again{hint}", file=sys.stderr)
         note_work(True)
         began_s = time.monotonic()
@@ -411,11 +420,17 @@ def stage_main(
         print(f"{section}: {_summary(metrics)} in {wall_s:.1f} s")
 
 
-def _known_reasons(data: Path, stage: str) -> str:
-    if not (data / "tables" / "rejections" / f"{stage}.parquet").is_file():
-        return ""
-    reasons = sorted({row["reason"] for row in read_rows(data, f"rejections/{stage}")})
-    return f"; reasons of the last run: {', '.join(reasons) or 'none'} (thresholds are judged at every run)"
+def _why_none(data: Path, stage: str, reason: str) -> str:
+    """Why no key is tried again. Raises InputError for a reason that the last run did not have."""
+    known = (data / "tables" / "rejections" / f"{stage}.parquet").is_file()
+    reasons = sorted({row["reason"] for row in read_rows(data, f"rejections/{stage}")}) if known else []
+    if not reasons:
+        return "; the last run rejected none"
+    if reason not in ("all", *reasons):
+        raise InputError(
+            f"--retry-rejected {reason}: no such reason; those of {stage} are {', '.join(reasons)}, or all"
+        )
+    return "; its rejections are judged at every run"
 
 
 def _summary(metrics: Mapping[str, Any]) -> str:

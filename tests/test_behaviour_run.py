@@ -1,6 +1,7 @@
 """The behaviour stage on a tiny corpus: prompts from tables, all agents, same bytes twice; and users who react."""
 
 import json
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from tests.behaviour_fixtures import UNITS, write_data
 from tests.live_fixtures import small_session
 from tools.behaviour import run as behaviour
-from tools.behaviour.__main__ import show
+from tools.behaviour.__main__ import main, show
 from tools.behaviour.agents import Copy, Silence
 from tools.behaviour.recorded import find_views, read_recording, strangers, turn_bank
 from tools.behaviour.run import BehaviourParams, play_simulated
@@ -94,6 +95,14 @@ def test_the_stage_judges_every_agent_and_repeats_byte_for_byte(data: Path, caps
     show(json.loads(made[0]))
     said = capsys.readouterr().out
     assert "response onset" in said and "behaviour.users is 0" in said
+
+
+def test_help_lists_the_option_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["behaviour", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().out
+    assert said.startswith("usage: ") and "  --json                print the figures as JSON" in said
 
 
 def test_without_held_out_people_it_says_so(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

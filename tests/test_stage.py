@@ -213,13 +213,21 @@ def test_a_reason_that_no_key_had_is_answered_with_those_there_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "data"
-    run(data, [*jobs_of("s1", bad=True), *jobs_of("s2")])
     (tmp_path / "params.yaml").write_text("")
-    where = ["--data", str(data), "--params", str(tmp_path / "params.yaml")]
-    stage_main("annotate", Settings, nothing, [*where, "--retry-rejected", "unreadible"])
-    assert "annotate: 0 rejected keys are tried again; reasons of the last run: short, unreadable" in (
-        capsys.readouterr().err
-    )
+
+    def retry(reason: str) -> str:
+        where = ["--data", str(data), "--params", str(tmp_path / "params.yaml")]
+        stage_main("annotate", Settings, nothing, [*where, "--retry-rejected", reason])
+        return capsys.readouterr().err
+
+    assert retry("unreadible") == "annotate: 0 rejected keys are tried again; the last run rejected none\n"
+    run(data, [*jobs_of("s1", bad=True), *jobs_of("s2")])
+    with pytest.raises(SystemExit) as ended:
+        retry("unreadible")
+    said = "error: --retry-rejected unreadible: no such reason; those of annotate are short, unreadable, or all\n"
+    assert ended.value.code == 2 and capsys.readouterr().err.endswith(said)
+    assert "2 rejected keys are tried again\n" in retry("all")
+    assert "0 rejected keys are tried again; its rejections are judged at every run\n" in retry("all")
 
 
 def test_a_run_without_work_leaves_the_times_of_the_one_that_worked(tmp_path: Path) -> None:

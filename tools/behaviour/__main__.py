@@ -24,14 +24,13 @@ TITLES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--json", action="store_true")
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument("--json", action="store_true", help="print the figures as JSON instead of tables")
+    parser = argparse.ArgumentParser(add_help=False, parents=[options])
     parser.add_argument("--data", type=Path, default=Path("data"))
     known, rest = parser.parse_known_args()
-    if {"-h", "--help"} & set(rest):
-        print("--json: print the figures as JSON instead of tables; and, as every stage:\n")
     with contextlib.redirect_stdout(sys.stdout if {"-h", "--help"} & set(rest) else sys.stderr):
-        stage_main("behaviour", BehaviourParams, run, ["--data", str(known.data), *rest])
+        stage_main("behaviour", BehaviourParams, run, ["--data", str(known.data), *rest], options=options)
     metrics = json.loads((known.data.resolve().parent / "metrics" / "behaviour.json").read_text())
     if known.json:
         print(json.dumps(metrics, indent=2))
