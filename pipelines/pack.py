@@ -85,6 +85,12 @@ def run(data: Path, params: PackParams, *, workers: int) -> dict[str, object]:
             f"{data / 'tables' / 'rejections' / 'pack.parquet'}: no window could be made ({reasons}); mend what the "
             "reasons name, or add dyads of at least pack.window_units units"
         )
+    if not any(row["split"] == "train" for row in rows):
+        print(
+            "pack: warning: no window is of the split train; to train on all there is, run from ingest with "
+            "--set ingest.valid_fraction=0 --set ingest.test_fraction=0 (make windows: in ARGS)",
+            file=sys.stderr,
+        )
     hours = write_index(data, params, rows, shapes, codecs, tokenizer)
     done = {row["session_id"] for row in rows}
     return {

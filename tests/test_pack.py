@@ -315,6 +315,15 @@ def test_windows_with_little_talk_are_left_out_by_name(tmp_path, in_process):
     assert counts["rejected"] == {"little_talk": 2}
 
 
+def test_windows_of_which_none_is_for_training_are_told(tmp_path, in_process, capsys):
+    write_corpus(tmp_path / "data", {"s0": ("valid", 16, talkers())})
+    pack_all(tmp_path / "data")
+    assert "pack: warning: no window is of the split train; " in capsys.readouterr().err
+    write_corpus(tmp_path / "data", {"s0": ("train", 16, talkers())})
+    pack_all(tmp_path / "data")
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_no_window_at_all_is_the_users_to_know(tmp_path, in_process):
     write_corpus(tmp_path / "data", {"alone": ("train", 16, {"a": Person()})})
     with pytest.raises(InputError, match="no window could be made .1 not_a_dyad"):
