@@ -2,8 +2,9 @@
 
 Each codec is trained in a child process of its own with one thread and a fixed number of steps, so that the weights do
 not depend on how many workers there are: two children at once with two workers, one after the other with one. Finished
-weights named by `vae.weights` are copied instead, and only measured. Figures stand beside those of linear principal
-components of the same size on the same tracks (pipelines/codecs/baselines.py).
+weights named by `vae.weights` are copied instead, and only measured; what was measured before on the same is read back
+(pipelines/codecs/measured.py). Figures stand beside those of linear principal components of the same size on the same
+tracks (pipelines/codecs/baselines.py).
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ import torch
 
 from pipelines.codecs.children import run_children
 from pipelines.codecs.curves import curve_paths, write_curves
+from pipelines.codecs.measured import keep_outcomes, known_outcomes, measured_on
 from pipelines.codecs.reports import draw_films
 from pipelines.codecs.task import EVALUATED_TRACKS, CodecTask, evenly, record_path, weights_path
 from pipelines.files import file_sha256
@@ -84,18 +86,36 @@ def run(data: Path, params: VaeParams, *, workers: int) -> dict[str, Any]:
             tasks.append(task)
     metrics: dict[str, Any] = {"tracks": _count_tracks(rows)}
     rejections: list[tuple[str, str, str]] = []
-    outcomes = run_children(tasks, at_once=min(workers, len(tasks)))
+    outcomes = _outcomes(data, params, rows, tasks, workers)
     for task in tasks:
         outcome = outcomes[task.kind]
         metrics[task.kind] = outcome["metrics"]
-        note_work(not task.finished)
-        write_timings(data, "vae", {task.kind: outcome["timings"]})
         rejections += [(key, reason, detail) for key, reason, detail in outcome["rejections"]]
-    if len(tasks) == len(KINDS):
-        _draw_films(data, tasks)
     metrics["rejected"] = write_rejections(data, "vae", rejections)
     note_work(any(not task.finished for task in tasks))
     return metrics
+
+
+def _outcomes(
+    data: Path, params: VaeParams, rows: Sequence[Mapping[str, Any]], tasks: Sequence[CodecTask], workers: int
+) -> Mapping[str, Any]:
+    """What comes of the tasks, by kind: as it is known, or made, with films of both codecs."""
+    if all(task.finished for task in tasks):
+        known = known_outcomes(data, measured_on(data, params, rows, tasks))
+        if known is not None:
+            print("vae: weights are finished and measured", file=sys.stderr)
+            return known
+    for task in tasks:
+        if task.finished:
+            print(f"vae: {task.kind} weights are finished, measuring only", file=sys.stderr)
+    outcomes = run_children(tasks, at_once=min(workers, len(tasks)))
+    if len(tasks) == len(KINDS):
+        _draw_films(data, tasks)
+    for task in tasks:
+        note_work(not task.finished)
+        write_timings(data, "vae", {task.kind: outcomes[task.kind]["timings"]})
+    keep_outcomes(data, measured_on(data, params, rows, tasks), outcomes)
+    return outcomes
 
 
 def _draw_films(data: Path, tasks: Sequence[CodecTask]) -> None:
@@ -143,9 +163,6 @@ def _plan(data: Path, params: VaeParams, kind: str, rows: Sequence[Mapping[str, 
             temporary.replace(path)
         record_path(data, kind).unlink(missing_ok=True)
         write_curves(data, kind, [])
-    finished = bool(params.weights) or _was_made(data, kind, fingerprint)
-    if finished:
-        print(f"vae: {kind} weights are finished, measuring only", file=sys.stderr)
     return CodecTask(
         kind=kind,
         data=data.resolve(),
@@ -154,7 +171,7 @@ def _plan(data: Path, params: VaeParams, kind: str, rows: Sequence[Mapping[str, 
         config=config,
         training=training,
         fingerprint=fingerprint,
-        finished=finished,
+        finished=bool(params.weights) or _was_made(data, kind, fingerprint),
         given=bool(params.weights),
     )
 

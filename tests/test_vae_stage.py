@@ -181,7 +181,7 @@ def test_stage_gives_equal_bytes_for_one_and_two_workers_and_does_not_train_twic
         assert all(float(row[column]) > 0 for row in curve)
     assert {path.name for path in (corpus / "reports").iterdir()} >= {
         "vae_video.png", "vae_seen.mp4", "vae_unseen.mp4", "vae_audio_unseen0_truth.wav",
-        "vae_audio_unseen0_decoded.wav", "vae_audio_unseen0_pca_griffin_lim.wav",
+        "vae_audio_unseen0_decoded.wav", "vae_audio_unseen0_pca_griffin_lim.wav", "vae_measured.json",
     }  # fmt: skip
     assert sorted(path.name for path in (corpus / "parts" / "vae").iterdir()) == ["audio.json", "video.json"]
 
@@ -197,7 +197,11 @@ def test_stage_gives_equal_bytes_for_one_and_two_workers_and_does_not_train_twic
     assert set(json.loads(times)) == {"audio", "video"} and times.count("train_s") == 2
     assert stage.run(other, TINY, workers=2) == metrics
     assert (other / "timings" / "vae.json").read_text() == times
-    assert "audio weights are finished" in capsys.readouterr().err
+    assert capsys.readouterr().err == "vae: weights are finished and measured\n"
+    (other / "reports" / "vae_seen.mp4").unlink()
+    assert stage.run(other, TINY, workers=2) == metrics
+    assert "audio weights are finished, measuring only" in capsys.readouterr().err
+    assert (other / "reports" / "vae_seen.mp4").is_file()
     assert weights(other) == made
 
     # Weights that are not what their training left would be made again.
@@ -217,13 +221,22 @@ def test_held_out_people_do_not_touch_the_weights(corpus: Path, tmp_path: Path) 
     assert weights(data) == weights(corpus)
 
 
-def test_finished_weights_are_copied_and_measured(corpus: Path, trained: dict[str, Any], tmp_path: Path) -> None:
+def test_finished_weights_are_copied_and_measured_once(
+    corpus: Path, trained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = tmp_path / "data"
     write_tracks(data, SESSIONS)
     given = VaeParams(weights=str(corpus / "models" / "vae"))
     metrics = stage.run(data, given, workers=2)
     assert weights(data) == weights(corpus)
     assert metrics["video"]["unseen"] == trained["video"]["unseen"]
+    measured: list[int] = []
+    measure = stage.run_children
+    monkeypatch.setattr(stage, "run_children", lambda *args, **how: measured.append(1) or measure(*args, **how))
+    assert stage.run(data, given, workers=2) == metrics and not measured
+    (data / "tracks" / "far" / "b.wav").write_bytes(b"RIFF")
+    for times in (1, 2):  # a track that cannot be read is tried again
+        assert sum(stage.run(data, given, workers=2)["rejected"].values()) == 1 and len(measured) == times
     with pytest.raises(InputError, match=r"vae\.weights: .*no such file"):
         stage.run(data, VaeParams(weights=str(tmp_path / "nowhere")), workers=2)
     small_video_path = tmp_path / "wrong" / "video.safetensors"
