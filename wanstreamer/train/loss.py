@@ -82,6 +82,14 @@ def interrupting_units(labels_BKL: Tensor) -> Tensor:
     return functional.max_pool1d(ahead_BK, INTENDED_UNITS + 1, stride=1) > 0
 
 
+def silent_units(labels_BKL: Tensor) -> Tensor:
+    """Units, bool (B, K), in which nobody sounds: there it is decided whether to begin.
+
+    The sound of both precedes what the unit's text decides: weighing these units biases no decision.
+    """
+    return (labels_BKL[..., [LABELS.index("agent_speech_ms"), LABELS.index("user_speech_ms")]] == 0).all(-1)
+
+
 def _spoken(batch: "Batch") -> Tensor:
     return batch.agent_text_known_BK[..., None] & (batch.agent_text_BKS != MISSING)
 
