@@ -178,10 +178,10 @@ def test_event_units(events: dict[str, list[int]], expected: list[int]) -> None:
 def test_interrupting_units_begin_before_their_sound() -> None:
     labels_BKL = labelled(random_batch(), agent_interruption_role=[0, 0, 0, 1, 1, 0, 2]).labels_BKL
     found_BK = interrupting_units(labels_BKL)
-    assert found_BK[0].nonzero().flatten().tolist() == [1, 2, 3, 4] and not found_BK[1].any()
+    assert found_BK[0].nonzero().flatten().tolist() == [1, 2, 3] and not found_BK[1].any()
 
 
-def test_interrupting_weight_of_nothing_hides_how_an_interruption_is_said_from_training() -> None:
+def test_interrupting_weight_of_nothing_hides_from_training_when_an_interruption_begins() -> None:
     model = random_model()
     batch = labelled(random_batch(), agent_interruption_role=[0, 0, 0, 1, 0, 2, 2])
     config = dataclasses.replace(TINY, event_weight=3.0, interrupting_weight=0.0)

@@ -62,7 +62,7 @@ class TrainConfig:
     audio_weight: float = 3.0
     video_weight: float = 3.0
     event_weight: float = 1.0  # of units around the agent's onsets, backchannels and interruptions; others have 1
-    interrupting_weight: float = 1.0  # of units in which the agent speaks into the user's turn to take it
+    interrupting_weight: float = 1.0  # of units in which the agent begins to speak into the user's turn to take it
     silence_weight: float = 1.0  # of text in units in which nobody sounds
     identity_jitter: float = 1.0  # how far faces are moved towards others; without, the few people are learnt by heart
     user_text_drop: float = 0.5  # share of windows that train without the user's words; live use has none

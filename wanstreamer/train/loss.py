@@ -75,10 +75,11 @@ def event_units(labels_BKL: Tensor) -> Tensor:
 
 
 def interrupting_units(labels_BKL: Tensor) -> Tensor:
-    """Units, bool (B, K), in which the agent speaks into the user's turn to take it, whether it gets it or not, and the
-    INTENDED_UNITS before: when is chance, so whoever learns it breaks in at random."""
-    challenger_BK = labels_BKL[..., LABELS.index("agent_interruption_role")] == CHALLENGER
-    ahead_BK = functional.pad(challenger_BK.float(), (0, INTENDED_UNITS))
+    """Units, bool (B, K), in which the agent begins to speak into the user's turn to take it, and the INTENDED_UNITS
+    before: when is chance, and whoever learns it breaks in at random. How it goes on, or gives in, is no chance."""
+    begins_BK = labels_BKL[..., LABELS.index("agent_interruption_role")] == CHALLENGER
+    begins_BK[:, 1:] &= ~begins_BK[:, :-1].clone()
+    ahead_BK = functional.pad(begins_BK.float(), (0, INTENDED_UNITS))
     return functional.max_pool1d(ahead_BK, INTENDED_UNITS + 1, stride=1) > 0
 
 
