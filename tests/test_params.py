@@ -1,19 +1,23 @@
 """A user's mistake gets one clear line that names the place and the remedy, exit code 2, and nothing half-written."""
 
 import dataclasses
+import importlib
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import yaml
 
+from pipelines import stage
 from pipelines.params import SECTIONS, build_params, read_sections, section_class
 from pipelines.vae import VaeParams
 from wanstreamer.errors import InputError
 
 ROOT = Path(__file__).parents[1]
+Command = Callable[..., tuple[int, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +92,38 @@ def test_params_yaml_holds_what_the_stages_know() -> None:
         ("ingest.source=docs", "docs: no recordings found"),
     ],
 )
-def test_what_a_later_stage_lacks_is_said_before_the_first(setting: str, said: str) -> None:
-    done = command("pipelines.params", "--set", setting, "--set", "pack.tokenizer=nowhere")
-    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
+def test_what_a_later_stage_lacks_is_said_before_the_first(command: Command, setting: str, said: str) -> None:
+    code, errors = command("pipelines.params", "--set", setting, "--set", "pack.tokenizer=nowhere")
+    assert code == 2 and said in errors and errors.count("\n") == 1
 
 
-def command(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """command(module, argument, ...): its exit code and what it said to stderr; in this process."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(stage, "_how", stage.RunParams())
+
+    def call(module: str, *arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            importlib.import_module(module).main()
+        return ended.value.code, capsys.readouterr().err  # type: ignore[return-value]
+
+    return call
+
+
+@pytest.mark.parametrize("module", ["pipelines.params", "pipelines.ingest"])
+def test_the_command_itself(module: str) -> None:
+    """In a process of its own, where imports could say something too."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--set", "ingest.widht=32"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --set ingest.widht=32: unknown key") and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -113,15 +142,17 @@ def command(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[st
         (["--params", "nowhere.yaml"], "nowhere.yaml: no such parameter file"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_bad_input_is_one_line_and_exit_code_2(
+    tmp_path: Path, command: Command, arguments: list[str], said: str
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "manifest.csv").write_text("session_id,uri,colour\ns,a.mp4,red\n")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"anotate": {}}))
     places = {"empty": tmp_path / "empty", "manifest": tmp_path / "manifest.csv", "params": tmp_path / "params.yaml"}
     filled = [argument.format(**places) for argument in arguments]
-    done = command("pipelines.ingest", "--data", str(tmp_path / "data"), *filled)
-    assert done.returncode == 2
-    assert said in done.stderr and done.stderr.count("\n") == 1 and done.stderr.startswith("error: ")
+    code, errors = command("pipelines.ingest", "--data", str(tmp_path / "data"), *filled)
+    assert code == 2
+    assert said in errors and errors.count("\n") == 1 and errors.startswith("error: ")
     assert not (tmp_path / "data").exists()
 
 
