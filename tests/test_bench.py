@@ -75,7 +75,10 @@ def test_ingest_beside_ffmpeg(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("ray_once")
-def test_encode_beside_the_forward_pass_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_encode_beside_the_forward_pass_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_in_process(monkeypatch)
     data = tmp_path / "data"
     write_tracks(data, {"talk": ("train", "av", 5), "call": ("train", "a", 4)})
     for kind in ("audio", "video"):
@@ -92,7 +95,10 @@ def test_encode_beside_the_forward_pass_alone(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.usefixtures("ray_once")
-def test_pack_beside_tarfile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pack_beside_tarfile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_in_process(monkeypatch)
     data = tmp_path / "data"
     people = {"a": Person(words=[("red", 330, 470)], speech_units={2}), "b": Person(speech_units={6})}
     write_corpus(data, {f"s{number}": ("train", 40, people) for number in range(2)})
