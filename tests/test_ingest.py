@@ -24,6 +24,7 @@ from pipelines.sources import find_sources, read_manifest
 from pipelines.splits import split_of
 from pipelines.stage import Job, Rejected
 from pipelines.tables import read_rows
+from tests.small_corpus import keep_in_process
 from wanstreamer.clock import Span, samples_per_unit
 from wanstreamer.errors import InputError
 
@@ -328,8 +329,8 @@ def test_rttm_lines_are_checked(tmp_path: Path) -> None:
         read_rttm(path)
 
 
-@pytest.mark.usefixtures("ray_once")
-def test_the_stage_counts_everything(tmp_path: Path) -> None:
+def test_the_stage_counts_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_in_process(monkeypatch)
     source, data = tmp_path / "source", tmp_path / "data"
     for session in ("one", "two"):
         (source / session).mkdir(parents=True)
@@ -349,8 +350,8 @@ def test_the_stage_counts_everything(tmp_path: Path) -> None:
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items()), "a finished session was done again"
 
 
-@pytest.mark.usefixtures("ray_once")
-def test_sessions_turned_away_before_any_work_are_counted(tmp_path: Path) -> None:
+def test_sessions_turned_away_before_any_work_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_in_process(monkeypatch)
     params = IngestParams(source=str(tmp_path / "manifest.csv"))
     shares = (params.split_salt, params.valid_fraction, params.test_fraction)
     people = {split_of(f"p{i}", *shares): f"p{i}" for i in range(50)}
