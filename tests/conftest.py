@@ -12,6 +12,13 @@ import pytest
 from pipelines.local_ray import shared_ray
 from tests.spoken_session import Placed, speak_session
 
+LONGEST = ("test_end_to_end", "test_vae_stage")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: two processes take whole files in order, and one begun late would keep one waiting."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
 
 @pytest.fixture(scope="session")
 def ray_once() -> Iterator[None]:
