@@ -13,7 +13,8 @@ by cross-entropy on what is said and by F1 of when something is said. Every figu
 on the same units: those that are known together with the unit before, after `warmup_units` of each window, in windows
 without overlap. The user's words are withheld, as they are in use. For audio and video the agent's are too: they are
 its answer to the user already, and would tell `other_user` what it cannot hear. `with_words` is the model that reads
-them, for what they are worth. Intervals are of paired bootstraps over sessions.
+them, for what they are worth. Intervals are of paired bootstraps over sessions. Beside all this, `turn_ends` is how
+well the model tells ends of turns from pauses.
 """
 
 import csv
@@ -38,6 +39,7 @@ from pipelines.scoring import Sums, Unigram, compare, f1_sums, fit_unigram, roun
 from pipelines.stage import stage_main
 from pipelines.tables import read_rows
 from pipelines.tokenizer import BLANK_ID, MISSING_ID
+from pipelines.turn_ends import Silence, chance_to_begin, find_silences, summarize_turn_ends
 from wanstreamer.clock import FRAMES_PER_UNIT, samples_per_unit
 from wanstreamer.data import Batch, Windows, epoch_order, load_batch, load_sample, open_windows, read_manifest
 from wanstreamer.errors import InputError
@@ -54,6 +56,7 @@ TEXT_BASELINES: dict[str, tuple[str, ...]] = {
 }
 # Figure name -> per-window numerators and denominators, in the order of the windows.
 Tally = dict[str, list[tuple[np.ndarray, np.ndarray]]]
+Heard = tuple[list[Silence], dict[str, np.ndarray]]  # of a batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +93,9 @@ def run(data: Path, params: EvaluateParams, *, workers: int) -> dict[str, object
     # A corpus without a stream has no codec of it; its figures are then null.
     audio_vae = load_audio_vae(audio_path) if windows.manifest.audio_codec else None
     video_vae = load_video_vae(video_path) if windows.manifest.video_codec else None
-    tally = tally_windows(data, model, windows, audio_vae, video_vae, unigram, params)
+    tally, silences = tally_windows(data, model, windows, audio_vae, video_vae, unigram, params)
     figures = summarize(tally, [row["session_id"] for row in windows.rows], params)
+    figures["turn_ends"] = summarize_turn_ends(silences)
     _write_curves(plots, figures, params)
     reports = None
     if params.reports:
@@ -159,9 +163,10 @@ def tally_windows(
     video_vae: VideoVAE | None,
     unigram: Unigram,
     params: EvaluateParams,
-) -> Tally:
-    """Errors of model and baselines on every window."""
+) -> tuple[Tally, list[Heard]]:
+    """Errors of model and baselines on every window, and what the model makes of the silences in each batch."""
     tally: Tally = defaultdict(list)
+    heard: list[Heard] = []
     silence_NC = silence_latent(audio_vae) if audio_vae else torch.zeros(1)
     video_paths = {(row["session_id"], row["participant"]): row["video_path"] for row in read_rows(data, "tracks")}
     partners = other_users(windows.rows, params.other_users)
@@ -180,9 +185,10 @@ def tally_windows(
             paths = [video_paths[row["session_id"], row["agent"]] for row in rows]
             still_BKCHW = still_latents(data, paths, [row["start_unit"] for row in rows], video_vae, batch)
             _tally_latents(tally, model, wordless | {WITH_WORDS: [batch]}, silence_NC, still_BKCHW, params, number)
-            _tally_text(tally, model, batches, unigram, params)
+            chances = _tally_text(tally, model, batches, unigram, params)
+            heard.append((find_silences(batch), chances))
             advance()
-    return tally
+    return tally, heard
 
 
 def without_text(batch: Batch, party: str) -> Batch:
@@ -293,7 +299,8 @@ def _counted(known_BK: Tensor, warmup_units: int) -> Tensor:
 
 def _tally_text(
     tally: Tally, model: DuplexModel, batches: Mapping[str, Sequence[Batch]], unigram: Unigram, params: EvaluateParams
-) -> None:
+) -> dict[str, np.ndarray]:
+    """Returns each one's chance (B, K) to begin."""
     (batch,) = batches[MODEL]
     target = batch.agent_text_BKS.numpy()
     counted = np.broadcast_to(_counted(batch.agent_text_known_BK, params.warmup_units).numpy()[..., None], target.shape)
@@ -307,8 +314,10 @@ def _tally_text(
         over, under = (np.mean(part, axis=0) for part in zip(*sums, strict=True))
         tally[f"text/f1/{who}"].append((over, under))
 
+    chances = {}
     for who, given in batches.items():
         logits = [text_logits(model, one) for one in given]
+        chances[who] = np.mean([chance_to_begin(one) for one in logits], axis=0)
         add_loss("cross_entropy", who, -np.mean([_picked(one.log_softmax(-1), target) for one in logits], axis=0))
         add_decision(who, *((one.softmax(-1)[..., BLANK_ID] < 0.5).numpy() for one in logits))
         for one in logits:
@@ -323,6 +332,7 @@ def _tally_text(
     add_decision("copy_previous", previous != BLANK_ID)
     add_decision("silence_still", np.zeros_like(spoken))
     add_decision("unigram", np.ones_like(spoken))  # "never" has an F1 of 0
+    return chances
 
 
 def _picked(log_share_BKSV: Tensor, target: np.ndarray) -> np.ndarray:

@@ -61,14 +61,15 @@ def recipe_of(stage: str, params: object, tables: Sequence[str], modules: Sequen
     code = [ast.dump(ast.parse(inspect.getsource(module))) for module in modules]
     values = asdict(params) if is_dataclass(params) and not isinstance(params, type) else params
     layouts = [TABLES[table].schema.to_string() for table in tables]
-    return _digest([stage, SCHEMA_VERSION, values, layouts, code])
+    return digest_of([stage, SCHEMA_VERSION, values, layouts, code])
 
 
 def fingerprint_of(recipe: str, job: Job) -> str:
-    return _digest([recipe, job.key, job.spec, list(job.inputs)])
+    return digest_of([recipe, job.key, job.spec, list(job.inputs)])
 
 
-def _digest(content: object) -> str:
+def digest_of(content: object) -> str:
+    """SHA-256 of anything JSON can say, keys in sorted order."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 

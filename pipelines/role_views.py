@@ -13,11 +13,10 @@ import numpy as np
 from pipelines.tokenizer import BLANK_ID, MISSING_ID, TextTokenizer
 from schemas.windows import WINDOW_FIELDS
 from wanstreamer.clock import Span, unit_of_ms, units_touched
+from wanstreamer.windows import INTERRUPTION_ROLES
 
 if TYPE_CHECKING:
     from pipelines.pack import PackParams
-
-ROLES = {None: 0, "challenger": 1, "incumbent": 2}
 
 
 def role_pairs(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -189,5 +188,5 @@ def _labels(spec: Mapping[str, Any], agent: str, user: str) -> np.ndarray:
     labels = []
     for mine, theirs in zip(sorted(spec["units"][agent]), sorted(spec["units"][user]), strict=True):
         speech_ms = [-1 if row[1] is None else row[1] for row in (mine, theirs)]
-        labels.append([*speech_ms, int(mine[2]), ROLES[mine[3]]])
+        labels.append([*speech_ms, int(mine[2]), INTERRUPTION_ROLES[mine[3]]])
     return np.array(labels, dtype=np.int32)

@@ -7,9 +7,7 @@ Several processes train together when torchrun starts them (wanstreamer/train/pa
 
 import csv
 import dataclasses
-import hashlib
 import io
-import json
 import math
 import sys
 import time
@@ -27,6 +25,7 @@ import wanstreamer
 from pipelines.files import file_sha256, write_bytes_atomic
 from pipelines.initial_weights import check_init_from, init_files, starting_from
 from pipelines.logs import check_logs, open_logs
+from pipelines.parts import digest_of
 from pipelines.timings import note_work, write_timings
 from wanstreamer.attention import Attention
 from wanstreamer.data import Batch, Loader, Manifest, batches_once, open_windows, read_manifest
@@ -64,7 +63,7 @@ class TrainingParams:
     video_weight: float = 3.0
     event_weight: float = 1.0  # of units around the agent's onsets, backchannels and interruptions; others have 1
     interrupting_weight: float = 0.0  # of units in which the agent begins to speak into the user's turn to take it
-    silence_weight: float = 4.0  # of text in units in which nobody sounds: whether to begin is learnt from few of them
+    floor_weight: float = 4.0  # of text where nobody sounds or both do: who speaks on is learnt from few units
     user_text_drop: float = 0.5  # share of windows without the user's words; live use has none
     agent_text_drop: float = 0.5  # and without the agent's: sound and face then follow from the conversation alone
     # What to start from; '' starts at random. A model.safetensors of ours (from `pretrain`, say), or the folder of a
@@ -221,7 +220,7 @@ def check_params(section: str, params: TrainingParams) -> None:
     shares = ("user_text_drop", "agent_text_drop", "dropout", "token_dropout", "ema_decay")
     bounds |= dict.fromkeys(shares, (0, 1, "a share between 0 and 1"))
     bounds |= dict.fromkeys(
-        ("micro_batch", "event_weight", "interrupting_weight", "silence_weight"), (0, math.inf, "0 or more")
+        ("micro_batch", "event_weight", "interrupting_weight", "floor_weight"), (0, math.inf, "0 or more")
     )
     bounds["self_lag"] = (0, 1, "0 or 1")
     for name, (lowest, highest, expected) in bounds.items():
@@ -259,7 +258,7 @@ def _fingerprint(
     parts = [file_sha256(windows / "manifest.json"), file_sha256(windows / "index.parquet"), torch.__version__]
     parts += [file_sha256(home / f"{name}.py") for name in CODE]
     parts += [file_sha256(path) for path in init]
-    return hashlib.sha256(json.dumps([parts, asdict(config), settings, tasks], sort_keys=True).encode()).hexdigest()
+    return digest_of([parts, asdict(config), settings, tasks])
 
 
 def _curves(history: list[Row]) -> bytes:

@@ -8,7 +8,6 @@ tracks (pipelines/codecs/baselines.py).
 """
 
 import dataclasses
-import hashlib
 import json
 import shutil
 import sys
@@ -25,6 +24,7 @@ from pipelines.codecs.measured import keep_outcomes, known_outcomes, measured_on
 from pipelines.codecs.reports import draw_films
 from pipelines.codecs.task import EVALUATED_TRACKS, CodecTask, evenly, record_path, weights_path
 from pipelines.files import file_sha256
+from pipelines.parts import digest_of
 from pipelines.stage import stage_main
 from pipelines.tables import read_rows, write_rejections
 from pipelines.timings import note_work, write_timings
@@ -239,7 +239,7 @@ def _fingerprint(
         "training": dataclasses.asdict(training) | {"checkpoint_s": None},
         "train": [(row[f"{kind}_sha256"], row["units"]) for row in train],
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return digest_of(content)
 
 
 def main() -> None:

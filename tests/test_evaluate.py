@@ -213,7 +213,7 @@ def tally(folder: Path, params: EvaluateParams = PARAMS) -> dict:
         vae.load_video_vae(folder / "models/vae/video.safetensors"),
     )
     unigram = evaluate._fit_text(folder, params, model.config.vocab_size)
-    found = evaluate.tally_windows(folder, model, windows, *codecs, unigram, params)
+    found, _ = evaluate.tally_windows(folder, model, windows, *codecs, unigram, params)
     return evaluate.summarize(found, [row["session_id"] for row in windows.rows], params)
 
 
@@ -277,7 +277,7 @@ def test_a_corpus_without_pictures_has_no_figures_of_them(folder):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "load_batch", blind)
-        found = evaluate.tally_windows(folder, model, deaf, audio_vae, None, unigram, PARAMS)
+        found, _ = evaluate.tally_windows(folder, model, deaf, audio_vae, None, unigram, PARAMS)
     figures = evaluate.summarize(found, [row["session_id"] for row in windows.rows], PARAMS)
     assert figures["video"]["tau_1"]["model"] is None and figures["audio"]["tau_1"]["model"] > 0
     assert figures["comparisons"]["made"] == 2 * 3 + 9
@@ -302,10 +302,10 @@ def test_audio_and_video_are_judged_without_the_agents_words(folder):
         batch = load_batch(windows, indices)
         return replace(batch, agent_text_BKS=torch.where(batch.agent_text_BKS == BLANK_ID, 5, BLANK_ID))
 
-    found = evaluate.tally_windows(folder, model, windows, audio_vae, video_vae, unigram, PARAMS)
+    found, _ = evaluate.tally_windows(folder, model, windows, audio_vae, video_vae, unigram, PARAMS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "load_batch", other_words)
-        changed = evaluate.tally_windows(folder, model, windows, audio_vae, video_vae, unigram, PARAMS)
+        changed, _ = evaluate.tally_windows(folder, model, windows, audio_vae, video_vae, unigram, PARAMS)
     for stream in ("audio", "video"):
         for who in ("model", "other_user", "with_words"):
             key = f"{stream}/tau_1/{who}"
@@ -335,6 +335,7 @@ def test_the_stage_gives_the_same_figures_twice_and_reports_that_play(folder):
     assert json.dumps(first, allow_nan=False) == json.dumps(again, allow_nan=False)
     assert [curve.read_text() for curve in curves] == written
     assert first["sessions"] == 3 and first["windows"] == 12
+    assert set(first["turn_ends"]) == {"ends", "pauses", "unit_0", "unit_1", "unit_2"}
     assert first["comparisons"]["made"] == 2 * 2 * 3 + 3 + 2 + 4
     for lines in map(str.splitlines, written):
         assert lines[0] == "tau,model,copy_previous,silence_still,other_user"

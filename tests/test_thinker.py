@@ -14,9 +14,9 @@ LOGITS[FIRST_WORD:] = torch.tensor((1 - SILENT) / (WORDS + 1)).log()
 LOGITS[FIRST_WORD] += torch.tensor(2.0).log()
 
 
-def draw(temperature: float, count: int = 4000) -> torch.Tensor:
+def draw(temperature: float, count: int = 4000, epsilon: float = 0.0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.tensor([sample_token(LOGITS, temperature, generator) for _ in range(count)])
+    return torch.tensor([sample_token(LOGITS, temperature, generator, epsilon) for _ in range(count)])
 
 
 @pytest.mark.parametrize("temperature", [0.3, 0.85, 1.0, 2.0])
@@ -34,3 +34,14 @@ def test_the_temperature_is_that_of_the_words() -> None:
 
 def test_zero_takes_the_likeliest_token_of_all() -> None:
     assert set(draw(0.0, 10).tolist()) == {BLANK}
+
+
+def test_what_is_rarer_than_epsilon_is_never_said_and_the_rest_shares_its_chance() -> None:
+    likelier_than_one_word = 1.5 * (1 - SILENT) / (WORDS + 1)
+    drawn = draw(1.0, 20_000, epsilon=likelier_than_one_word)
+    assert set(drawn.tolist()) == {BLANK, FIRST_WORD}
+    word = 2 * (1 - SILENT) / (WORDS + 1)
+    assert float((drawn == FIRST_WORD).float().mean()) == pytest.approx(word / (word + SILENT), rel=0.15)
+    assert set(draw(1.0, 1000, epsilon=2 * word).tolist()) == {BLANK}
+    assert set(draw(1.0, 1000, epsilon=0.99).tolist()) == {BLANK}  # above all of them: the likeliest stays
+    assert torch.equal(draw(0.85, 200), draw(0.85, 200, epsilon=1e-9))

@@ -61,7 +61,9 @@ def made(stage: str, metrics: dict[str, Any]) -> str:
         if not compared:
             return str(metrics.get("skipped", ""))
         beaten = f"{compared['beaten']} of {compared['made']} baselines"
-        return f"model beats {beaten} on {metrics['sessions']} held-out sessions"
+        area = metrics["turn_ends"]["unit_0"].get("model", {}).get("area")
+        told = "" if area is None else f", tells turn ends from pauses (area {area:.2f})"
+        return f"model beats {beaten} on {metrics['sessions']} held-out sessions{told}"
     if stage == "behaviour":
         if "recorded" not in metrics:
             return str(metrics["skipped"])

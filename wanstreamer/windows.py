@@ -37,6 +37,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "user_video_known": ("bool", "K"),
 }
 LABELS = ("agent_speech_ms", "user_speech_ms", "agent_backchannel", "agent_interruption_role")
+INTERRUPTION_ROLES = {None: 0, "challenger": 1, "incumbent": 2}  # who breaks in, and into whose turn
 
 
 @dataclass(frozen=True, kw_only=True)

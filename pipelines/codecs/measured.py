@@ -4,7 +4,6 @@ The note lies with the reports it belongs to, and is removed with them.
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import pipelines
 import wanstreamer
 from pipelines.codecs.task import CodecTask, weights_path
 from pipelines.files import file_sha256, write_json_atomic
+from pipelines.parts import digest_of
 
 NOTE = "vae_measured.json"
 CODE = ("captions", "media", "codecs/*", "vae")
@@ -32,7 +32,7 @@ def measured_on(data: Path, params: Any, rows: Sequence[Mapping[str, Any]], task
         "tracks": rows,
         "num_bytes": [path.stat().st_size if path.is_file() else None for path in media],
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return digest_of(content)
 
 
 def known_outcomes(data: Path, digest: str) -> dict[str, dict[str, Any]] | None:

@@ -97,8 +97,16 @@ class Model:
     def step(self, user: UserUnit) -> AgentUnit:
         model, state, history = self.session.model, self.state, user.history
         given = history.text_BS if history else None
-        temperature = self.session.config.text_temperature
-        tokens, _ = think(model, state, user.audio_BNC, user.video_BCHW, None, temperature=temperature, given=given)
+        tokens, _ = think(
+            model,
+            state,
+            user.audio_BNC,
+            user.video_BCHW,
+            None,
+            temperature=self.session.config.text_temperature,
+            epsilon=self.session.config.text_epsilon,
+            given=given,
+        )
         made = (history.audio_BNC, history.video_BCHW) if history else perform(model, state, self.session.schedule)
         commit(model, state, *made)
         return self.voice.decode(*made, tokens)

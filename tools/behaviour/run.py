@@ -53,6 +53,7 @@ class BehaviourParams:
     window_units: int | None = 32  # of history that the model sees, about what it was trained on; None: all of it
     steps: int = 4  # of the solver
     text_temperature: float = 0.85
+    text_epsilon: float = 0.0
     latency_ms: int = 200  # model-side, from a user's unit to the answer decoded; Wan-Streamer v0.1 reports about 200
     bank_turns: int = 48  # different turns that the baselines say
     resamples: int = 200
@@ -85,7 +86,10 @@ def run(data: Path, params: BehaviourParams, *, workers: int) -> dict[str, Any]:
     if not views:
         return {"skipped": "no held-out session has sound and picture of two people", "left_out": left_out}
     config = SessionConfig(
-        steps=params.steps, text_temperature=params.text_temperature, window_units=params.window_units
+        steps=params.steps,
+        text_temperature=params.text_temperature,
+        text_epsilon=params.text_epsilon,
+        window_units=params.window_units,
     )
     session = load_session(data, config)
     windows = open_windows(data / "windows", "test")

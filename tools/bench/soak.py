@@ -8,6 +8,7 @@ import numpy as np
 import psutil
 from rich.console import Console
 
+from pipelines.progress import progress
 from tools.bench.conversation import Setting, opened, prepare, threads
 from tools.bench.overlap import StallWatch, not_timed, play
 from wanstreamer.clock import UNIT_MS
@@ -35,13 +36,18 @@ def soak(data: Path, setting: Setting, *, hours: float, window_units: int) -> di
     config = SessionConfig(steps=setting.solver_steps, window_units=window_units)
     with threads(setting.threads):
         played = prepare(data, setting, config)
-        with opened(played.session, setting.workers) as pipeline, StallWatch() as watch:
+        with (
+            opened(played.session, setting.workers) as pipeline,
+            StallWatch() as watch,
+            progress(num_units, "conversation") as advance,
+        ):
             processes = {"thinker": psutil.Process(os.getpid())}
             if isinstance(pipeline.link, PerformerProcess):
                 processes["performer"] = psutil.Process(pipeline.link.process.pid)
             memory_mb: dict[str, list[float]] = {name: [] for name in processes}
 
             def at_unit(unit: int) -> None:
+                advance()
                 if unit in sampled:
                     for name, process in processes.items():
                         memory_mb[name].append(round(process.memory_info().rss / 1e6, 1))

@@ -164,6 +164,7 @@ class Pipeline:
                 *alone(audio_NC, video_CHW),
                 None if text_tokens is None else [text_tokens],
                 temperature=session.config.text_temperature,
+                epsilon=session.config.text_epsilon,
                 # Of unit k - lag - 1, also where later ones are there: what the text may see is no matter of speed.
                 returned=_batched(self.returned.popleft()) if state.unit > self.lag else None,
             )

@@ -44,6 +44,7 @@ PARTS = ("encode", "think", "perform", "decode")
 class SessionConfig:
     steps: int = 6  # solver steps; fewer are faster and shrink the variance of what is generated
     text_temperature: float = 0.85  # of what is said, not of whether; 0 takes the likeliest token
+    text_epsilon: float = 0.0  # text ids less probable than this are never said
     max_units: int = 3750  # of full history: ten minutes; memory for it is reserved at the start
     window_units: int | None = (
         None  # see `Window`: a conversation without an end, in constant memory; max_units is void
@@ -61,6 +62,8 @@ class SessionConfig:
             raise InputError(f"sink_units {self.sink_units}: without window_units all units stay; leave it at 0")
         if not self.text_temperature >= 0:
             raise InputError(f"text_temperature {self.text_temperature}: expected 0 (likeliest token) or more")
+        if not 0 <= self.text_epsilon < 1:
+            raise InputError(f"text_epsilon {self.text_epsilon}: expected 0 or more, and less than 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +144,7 @@ class Session:
                 *alone(audio_NC, video_CHW),
                 None if text_tokens is None else [text_tokens],
                 temperature=self.config.text_temperature,
+                epsilon=self.config.text_epsilon,
             )
         with timed(part_ms, "perform"):
             audio_BNC, video_BCHW = perform(self.model, state, self.schedule)

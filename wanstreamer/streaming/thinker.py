@@ -28,6 +28,7 @@ def think(
     text: Sequence[Sequence[int]] | None,
     *,
     temperature: float,
+    epsilon: float = 0.0,
     given: Sequence[Sequence[int]] | None = None,
     returned: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[list[list[int]], Tensor]:
@@ -36,7 +37,7 @@ def think(
     Args:
         audio_BNC, video_BCHW: User latents; None where the stream is missing.
         text: Each user's text ids of the unit, one per slot; None without a transcript.
-        temperature: Of the words; 0 takes the likeliest token.
+        temperature, epsilon: How text is drawn, see `sample_token`.
         given: Each agent's text ids where they are known (a recorded history); nothing is sampled then.
         returned: The agent's clean latents that follow in the cache, where they were not committed on their own.
 
@@ -65,7 +66,7 @@ def think(
         logits.append(model.text_head(hidden_BND[:, -1]))
         if given is None:
             drawn = zip(to_host(logits[-1]), state.generators, strict=True)
-            said = [sample_token(logits_V, temperature, generator) for logits_V, generator in drawn]
+            said = [sample_token(logits_V, temperature, generator, epsilon) for logits_V, generator in drawn]
         else:
             said = [own[slot] for own in given]
         for own, token in zip(tokens, said, strict=True):
@@ -90,16 +91,24 @@ def clean_content(model: DuplexModel, audio_BNC: Tensor, video_BCHW: Tensor) -> 
     return torch.cat(contents, dim=2)[:, 0]
 
 
-def sample_token(logits_V: Tensor, temperature: float, generator: torch.Generator) -> int:
+def sample_token(logits_V: Tensor, temperature: float, generator: torch.Generator, epsilon: float = 0.0) -> int:
     """Whether something is said is drawn as the model has it, what is said with the temperature.
 
     Tempered as one, the many ways to begin would lose against the one way to stay silent: turns would begin late.
+
+    Args:
+        temperature: 0 takes the likeliest token.
+        epsilon: Ids less probable than this are never drawn (epsilon sampling, Hewitt et al. 2022, arXiv 2210.15191).
+            Conversation asks six times a second whether to begin: what is said once in a thousand chances, like a
+            sentence amid the user's, comes every three minutes.
     """
     if temperature == 0:
         return int(logits_V.argmax())
-    silent = float(logits_V.softmax(-1)[BLANK])
+    share_V = logits_V.softmax(-1)
+    rare_V = share_V < min(epsilon, float(share_V.max()))
+    silent = float(share_V[BLANK]) * float(~rare_V[BLANK]) / float(share_V[~rare_V].sum())
     if float(torch.rand((), generator=generator)) < silent:
         return BLANK
-    words_V = logits_V.clone()
+    words_V = logits_V.masked_fill(rare_V, float("-inf"))
     words_V[BLANK] = float("-inf")
     return int(torch.multinomial((words_V / temperature).softmax(-1), 1, generator=generator))

@@ -18,13 +18,12 @@ from wanstreamer.flow import velocity_weight
 from wanstreamer.model import DuplexModel, Output
 from wanstreamer.prior import past_of
 from wanstreamer.sequence import MISSING
-from wanstreamer.windows import LABELS
+from wanstreamer.windows import INTERRUPTION_ROLES, LABELS
 
 if TYPE_CHECKING:
     from wanstreamer.data import Batch
 
 PARTS = ("text", "audio", "video")
-CHALLENGER = 1  # in the labels; 2 is who is interrupted
 INTENDED_UNITS = 2  # before its sound an utterance has words, and a breath
 
 
@@ -77,18 +76,20 @@ def event_units(labels_BKL: Tensor) -> Tensor:
 def interrupting_units(labels_BKL: Tensor) -> Tensor:
     """Units, bool (B, K), in which the agent begins to speak into the user's turn to take it, and the INTENDED_UNITS
     before: when is chance, and whoever learns it breaks in at random. How it goes on, or gives in, is no chance."""
-    begins_BK = labels_BKL[..., LABELS.index("agent_interruption_role")] == CHALLENGER
+    begins_BK = labels_BKL[..., LABELS.index("agent_interruption_role")] == INTERRUPTION_ROLES["challenger"]
     begins_BK[:, 1:] &= ~begins_BK[:, :-1].clone()
     ahead_BK = functional.pad(begins_BK.float(), (0, INTENDED_UNITS))
     return functional.max_pool1d(ahead_BK, INTENDED_UNITS + 1, stride=1) > 0
 
 
-def silent_units(labels_BKL: Tensor) -> Tensor:
-    """Units, bool (B, K), in which nobody sounds: there it is decided whether to begin.
+def open_floor_units(labels_BKL: Tensor) -> Tensor:
+    """Units, bool (B, K), in which nobody sounds, or both do: there it is decided who speaks on.
 
-    The sound of both precedes what the unit's text decides: weighing these units biases no decision.
+    With words packed a unit or more ahead of their sound (`pack.text_lead_units`) the sound of both precedes what the
+    unit's text decides, and weighing these units biases no decision.
     """
-    return (labels_BKL[..., [LABELS.index("agent_speech_ms"), LABELS.index("user_speech_ms")]] == 0).all(-1)
+    agent_ms, user_ms = (labels_BKL[..., LABELS.index(f"{party}_speech_ms")] for party in ("agent", "user"))
+    return ((agent_ms == 0) & (user_ms == 0)) | ((agent_ms > 0) & (user_ms > 0))
 
 
 def _spoken(batch: "Batch") -> Tensor:
