@@ -189,14 +189,14 @@ def test_interrupting_weight_of_nothing_hides_from_training_when_an_interruption
     assert weight_BKW[0, :, 0].tolist() == [1, 0, 0, 0, 3, 3, 3] and (weight_BKW[1] == 1).all()
 
 
-def test_floor_weight_is_of_text_where_nobody_sounds_or_both_do() -> None:
+def test_silence_weight_is_of_text_where_nobody_sounds() -> None:
     """Not where it is unknown who does."""
     model = random_model()
-    sounds = {"agent_speech_ms": [160, 0, 0, 0, -1, 0, 9], "user_speech_ms": [0, 9, 0, 0, 0, -1, 160]}
+    sounds = {"agent_speech_ms": [160, 0, 0, 0, -1, 0, 0], "user_speech_ms": [0, 9, 0, 0, 0, -1, 160]}
     batch = labelled(random_batch(), **sounds)
     batch.labels_BKL[1, :, LABELS.index("user_speech_ms")] = 160
-    weight_BKW = give(batch, model, dataclasses.replace(TINY, floor_weight=4.0), 0).weight_BKW
-    assert weight_BKW[0, :, 0].tolist() == [1, 1, 4, 4, 1, 1, 4]
+    weight_BKW = give(batch, model, dataclasses.replace(TINY, silence_weight=4.0), 0).weight_BKW
+    assert weight_BKW[0, :, 0].tolist() == [1, 1, 4, 4, 1, 1, 1]
     assert (weight_BKW[1] == 1).all() and (weight_BKW[..., 1:] == 1).all()
 
 

@@ -13,7 +13,7 @@ from tests.live_fixtures import media, small_session
 from wanstreamer.data import Batch
 from wanstreamer.errors import InputError
 from wanstreamer.sequence import visible
-from wanstreamer.streaming.performer import Schedule, perform
+from wanstreamer.streaming.performer import Schedule, draw_noise, perform
 from wanstreamer.streaming.session import SessionConfig, to_frames, to_video
 from wanstreamer.streaming.state import new_state, state_from_tensors, state_to_tensors
 from wanstreamer.streaming.thinker import think
@@ -165,7 +165,10 @@ def test_beyond_its_history_a_session_says_so() -> None:
         session.step(state, None, None)
 
 
-@pytest.mark.parametrize("settings", [{"steps": 0}, {"text_temperature": -1.0}, {"max_units": 0}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"steps": 0}, {"text_temperature": -1.0}, {"text_epsilon": 1.0}, {"video_temperature": -0.1}, {"max_units": 0}],
+)
 def test_impossible_settings_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(settings))):
         SessionConfig(**settings)
@@ -176,3 +179,18 @@ def test_frames_survive_the_conversion_there_and_back() -> None:
     video = to_video(frames)
     assert video.shape == (1, 4, 3, 48, 64) and video.min() >= -1 and video.max() <= 1
     assert np.array_equal(to_frames(video), frames)
+
+
+def test_video_temperature_is_the_deviation_of_the_pictures_noise_alone() -> None:
+    model = random_model()
+    warm, cool = (draw_noise(model, torch.Generator().manual_seed(3), temperature) for temperature in (1.0, 0.25))
+    assert torch.equal(cool[0], warm[0]) and torch.equal(cool[1], 0.25 * warm[1])
+
+
+def test_a_session_takes_its_video_temperature() -> None:
+    (frames, samples), *_ = media(1)
+    shown = []
+    for temperature in (0.0, 1.0, 1.0):
+        session = small_session(video_temperature=temperature)
+        shown.append(session.step(session.start(seed=1), frames, samples)[0].frames)
+    assert not np.array_equal(shown[0], shown[1]) and np.array_equal(shown[1], shown[2])

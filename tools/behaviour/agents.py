@@ -95,7 +95,7 @@ class Model:
 
     @torch.inference_mode()
     def step(self, user: UserUnit) -> AgentUnit:
-        model, state, history = self.session.model, self.state, user.history
+        model, state, history, config = self.session.model, self.state, user.history, self.session.config
         given = history.text_BS if history else None
         tokens, _ = think(
             model,
@@ -103,11 +103,14 @@ class Model:
             user.audio_BNC,
             user.video_BCHW,
             None,
-            temperature=self.session.config.text_temperature,
-            epsilon=self.session.config.text_epsilon,
+            temperature=config.text_temperature,
+            epsilon=config.text_epsilon,
             given=given,
         )
-        made = (history.audio_BNC, history.video_BCHW) if history else perform(model, state, self.session.schedule)
+        if history:
+            made = history.audio_BNC, history.video_BCHW
+        else:
+            made = perform(model, state, self.session.schedule, video_temperature=config.video_temperature)
         commit(model, state, *made)
         return self.voice.decode(*made, tokens)
 

@@ -42,8 +42,8 @@ class BehaviourParams:
     """How long who talks to whom; nothing here changes the model."""
 
     seconds: int = 64  # with a recorded user: 60 s of free running after the history
-    conversations: int = 8  # with recorded users, at most; the sample's test split has about twice as many
-    users: int = 6  # who react; 0: none
+    conversations: int = 16  # with recorded users, at most: about what the sample's test split has
+    users: int = 12  # who react; 0: none
     user_seconds: int = 40  # of a conversation with one of them: drawing them costs most of the time
     given_units: int = (
         24  # true history at the start of a recorded conversation: 3.8 s, so that there is a face and a voice
@@ -53,7 +53,8 @@ class BehaviourParams:
     window_units: int | None = 32  # of history that the model sees, about what it was trained on; None: all of it
     steps: int = 4  # of the solver
     text_temperature: float = 0.85
-    text_epsilon: float = 0.0
+    text_epsilon: float = 0.005
+    video_temperature: float = 0.6
     latency_ms: int = 200  # model-side, from a user's unit to the answer decoded; Wan-Streamer v0.1 reports about 200
     bank_turns: int = 48  # different turns that the baselines say
     resamples: int = 200
@@ -89,6 +90,7 @@ def run(data: Path, params: BehaviourParams, *, workers: int) -> dict[str, Any]:
         steps=params.steps,
         text_temperature=params.text_temperature,
         text_epsilon=params.text_epsilon,
+        video_temperature=params.video_temperature,
         window_units=params.window_units,
     )
     session = load_session(data, config)

@@ -33,24 +33,31 @@ STREAMS = ("audio", "video")
 
 
 @torch.inference_mode()
-def perform(model: DuplexModel, state: StreamState, schedule: Schedule) -> tuple[Tensor, Tensor]:
+def perform(
+    model: DuplexModel, state: StreamState, schedule: Schedule, *, video_temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Audio (B, N, C) and video (B, C, H, W) latents of the unit whose STATE the cache ends with; the cache stays."""
 
     def estimate(step: int, audio_BKNC: Tensor, video_BKCHW: Tensor) -> tuple[Tensor, Tensor]:
         noisy = Noisy(audio_BKNC, video_BKCHW, schedule.tau_BK[step])
         return model.denoise(noisy, state.past, schedule.modulation[step], state.unit, state.cache)
 
-    drawn = zip(*(draw_noise(model, generator) for generator in state.generators), strict=True)
+    drawn = zip(*(draw_noise(model, generator, video_temperature) for generator in state.generators), strict=True)
     audio_BKNC, video_BKCHW = (torch.stack(noise)[:, None] for noise in drawn)
     audio_BKNC, video_BKCHW = solve(estimate, (audio_BKNC, video_BKCHW), schedule.taus, model.prior(state.past))
     return audio_BKNC[:, 0], video_BKCHW[:, 0]
 
 
-def draw_noise(model: DuplexModel, generator: torch.Generator) -> Latents:
-    """Standard normal, in the shape of one unit's latents; the host's generator says the same for every device."""
+def draw_noise(model: DuplexModel, generator: torch.Generator, video_temperature: float = 1.0) -> Latents:
+    """Normal, in the shape of one unit's latents; the host's generator says the same for every device.
+
+    Args:
+        video_temperature: Deviation of the picture's noise. What the estimates err by makes a face more restless than
+            people are; less noise makes it calmer.
+    """
     shapes = model.config.audio_shape, model.config.video_shape
     audio_NC, video_CHW = (torch.randn(shape, generator=generator, device=HOST) for shape in shapes)
-    return to_device(audio_NC, model.device), to_device(video_CHW, model.device)
+    return to_device(audio_NC, model.device), to_device(video_temperature * video_CHW, model.device)
 
 
 class Slice(NamedTuple):

@@ -207,7 +207,7 @@ class Pipeline:
         return Slice(
             cache.key_LBHND[:, 0, :, places],
             cache.value_LBHND[:, 0, :, places],
-            *draw_noise(self.session.model, self.state.generators[0]),
+            *draw_noise(self.session.model, self.state.generators[0], self.session.config.video_temperature),
         )
 
 

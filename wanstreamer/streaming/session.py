@@ -44,7 +44,8 @@ PARTS = ("encode", "think", "perform", "decode")
 class SessionConfig:
     steps: int = 6  # solver steps; fewer are faster and shrink the variance of what is generated
     text_temperature: float = 0.85  # of what is said, not of whether; 0 takes the likeliest token
-    text_epsilon: float = 0.0  # text ids less probable than this are never said
+    text_epsilon: float = 0.005  # text ids less probable than this are never said: see `thinker.sample_token`
+    video_temperature: float = 0.6  # deviation of the noise that pictures are made from; 1 is what training had
     max_units: int = 3750  # of full history: ten minutes; memory for it is reserved at the start
     window_units: int | None = (
         None  # see `Window`: a conversation without an end, in constant memory; max_units is void
@@ -64,6 +65,8 @@ class SessionConfig:
             raise InputError(f"text_temperature {self.text_temperature}: expected 0 (likeliest token) or more")
         if not 0 <= self.text_epsilon < 1:
             raise InputError(f"text_epsilon {self.text_epsilon}: expected 0 or more, and less than 1")
+        if not self.video_temperature >= 0:
+            raise InputError(f"video_temperature {self.video_temperature}: expected 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +150,9 @@ class Session:
                 epsilon=self.config.text_epsilon,
             )
         with timed(part_ms, "perform"):
-            audio_BNC, video_BCHW = perform(self.model, state, self.schedule)
+            audio_BNC, video_BCHW = perform(
+                self.model, state, self.schedule, video_temperature=self.config.video_temperature
+            )
             commit(self.model, state, audio_BNC, video_BCHW)
         return self.decode(state, audio_BNC[0], video_BCHW[0], tokens[0], part_ms), state
 

@@ -98,17 +98,16 @@ def sample_token(logits_V: Tensor, temperature: float, generator: torch.Generato
 
     Args:
         temperature: 0 takes the likeliest token.
-        epsilon: Ids less probable than this are never drawn (epsilon sampling, Hewitt et al. 2022, arXiv 2210.15191).
-            Conversation asks six times a second whether to begin: what is said once in a thousand chances, like a
-            sentence amid the user's, comes every three minutes.
+        epsilon: Words less probable than this are never drawn (epsilon sampling, Hewitt et al. 2022, arXiv 2210.15191),
+            and where all are, nothing is. Six times a second it is asked whether to begin, and a sentence amid the
+            user's, unlikely as it is each time, else comes every minute.
     """
     if temperature == 0:
         return int(logits_V.argmax())
     share_V = logits_V.softmax(-1)
-    rare_V = share_V < min(epsilon, float(share_V.max()))
-    silent = float(share_V[BLANK]) * float(~rare_V[BLANK]) / float(share_V[~rare_V].sum())
-    if float(torch.rand((), generator=generator)) < silent:
+    sayable_V = share_V >= epsilon
+    sayable_V[BLANK] = False
+    if float(torch.rand((), generator=generator)) < float(share_V[BLANK]) or not bool(sayable_V.any()):
         return BLANK
-    words_V = logits_V.masked_fill(rare_V, float("-inf"))
-    words_V[BLANK] = float("-inf")
+    words_V = logits_V.masked_fill(~sayable_V, float("-inf"))
     return int(torch.multinomial((words_V / temperature).softmax(-1), 1, generator=generator))

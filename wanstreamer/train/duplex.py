@@ -27,7 +27,7 @@ from wanstreamer.dropout import draw_dropped
 from wanstreamer.model import DuplexModel
 from wanstreamer.train.draws import Given, drop_text, make_noisy, move_identities
 from wanstreamer.train.fit_prior import fit_prior
-from wanstreamer.train.loss import PARTS, event_units, interrupting_units, open_floor_units, part_counts, part_sums
+from wanstreamer.train.loss import PARTS, event_units, interrupting_units, part_counts, part_sums, silent_units
 from wanstreamer.train.parallel import ALONE, Ranks
 from wanstreamer.train.steps import average_weights, step_generator
 from wanstreamer.train.tasks import Mix
@@ -63,7 +63,7 @@ class TrainConfig:
     video_weight: float = 3.0
     event_weight: float = 1.0  # of units around the agent's onsets, backchannels and interruptions; others have 1
     interrupting_weight: float = 1.0  # of units in which the agent begins to speak into the user's turn to take it
-    floor_weight: float = 1.0  # of text in units in which nobody sounds, or both do
+    silence_weight: float = 1.0  # of text in units in which nobody sounds
     identity_jitter: float = 1.0  # how far faces are moved towards others; without, the few people are learnt by heart
     user_text_drop: float = 0.5  # share of windows that train without the user's words; live use has none
     agent_text_drop: float = 0.5  # and without the agent's: sound and face then follow from the conversation alone
@@ -167,7 +167,7 @@ def give(
     batch = drop_text(batch, "agent", config.agent_text_drop, generator, ranks)
     weight_BK = torch.where(event_units(batch.labels_BKL), config.event_weight, 1.0)
     weight_BK = torch.where(interrupting_units(batch.labels_BKL), config.interrupting_weight, weight_BK)
-    text_weight_BK = weight_BK * torch.where(open_floor_units(batch.labels_BKL), config.floor_weight, 1.0)
+    text_weight_BK = weight_BK * torch.where(silent_units(batch.labels_BKL), config.silence_weight, 1.0)
     weight_BKW = torch.stack([text_weight_BK, weight_BK, weight_BK], dim=-1)
     if mix:
         first = (step * ranks.num_ranks + ranks.rank) * num_windows

@@ -82,14 +82,13 @@ def interrupting_units(labels_BKL: Tensor) -> Tensor:
     return functional.max_pool1d(ahead_BK, INTENDED_UNITS + 1, stride=1) > 0
 
 
-def open_floor_units(labels_BKL: Tensor) -> Tensor:
-    """Units, bool (B, K), in which nobody sounds, or both do: there it is decided who speaks on.
+def silent_units(labels_BKL: Tensor) -> Tensor:
+    """Units, bool (B, K), in which nobody sounds: there it is decided whether to begin.
 
     With words packed a unit or more ahead of their sound (`pack.text_lead_units`) the sound of both precedes what the
     unit's text decides, and weighing these units biases no decision.
     """
-    agent_ms, user_ms = (labels_BKL[..., LABELS.index(f"{party}_speech_ms")] for party in ("agent", "user"))
-    return ((agent_ms == 0) & (user_ms == 0)) | ((agent_ms > 0) & (user_ms > 0))
+    return (labels_BKL[..., [LABELS.index("agent_speech_ms"), LABELS.index("user_speech_ms")]] == 0).all(-1)
 
 
 def _spoken(batch: "Batch") -> Tensor:
