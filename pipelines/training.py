@@ -63,7 +63,7 @@ class TrainingParams:
     video_weight: float = 3.0
     event_weight: float = 1.0  # of units around the agent's onsets, backchannels and interruptions; others have 1
     interrupting_weight: float = 0.0  # of units in which the agent begins to speak into the user's turn to take it
-    silence_weight: float = 4.0  # of text in units in which nobody sounds: whether to begin is learnt from few of them
+    silence_weight: float = 2.0  # of text in units in which nobody sounds: whether to begin is learnt from few of them
     user_text_drop: float = 0.5  # share of windows without the user's words; live use has none
     agent_text_drop: float = 0.5  # and without the agent's: sound and face then follow from the conversation alone
     # What to start from; '' starts at random. A model.safetensors of ours (from `pretrain`, say), or the folder of a
