@@ -16,6 +16,7 @@ help:  ## this list
 setup: .venv/.core  ## make .venv with the pinned core and the sample extra
 
 .venv/.core: pyproject.toml constraints.txt cpu-overrides.txt
+	@echo "installing torch and the other packages into .venv: a minute or two"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check $$(grep -E '^(numpy|torch|uv)==' constraints.txt)
 	$(INSTALL) -e '.[sample]'

@@ -157,6 +157,8 @@ def main() -> None:
     for name in ("--workers", "--ray-address", "--retry-rejected"):  # a stage's own, when one line of them serves both
         parser.add_argument(name, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    from pipelines.training import TrainingParams, check_params  # torch: not for those who only read a file
+
     with exit_on_input_error():
         for section, values in read_sections(args.params, args.set).items():
             params: object = build_params(section_class(section), values, section, path=args.params, overrides=args.set)
@@ -166,6 +168,8 @@ def main() -> None:
                     raise InputError(f"{section}.{name} {given}: no such file or folder; `make repro` makes some")
             if check := getattr(params, "check", None):
                 check()
+            if isinstance(params, TrainingParams):  # known before the stages that training comes after
+                check_params(section, params)
 
 
 if __name__ == "__main__":

@@ -97,6 +97,20 @@ def test_what_a_later_stage_lacks_is_said_before_the_first(command: Command, set
     assert code == 2 and said in errors and errors.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("duplex.silence_weight=-1", "duplex.silence_weight: -1.0; expected 0 or more"),
+        ("pretrain.dropout=2", "pretrain.dropout: 2.0; expected a share between 0 and 1"),
+    ],
+)
+def test_values_of_training_are_checked_before_the_stages_it_comes_after(
+    command: Command, setting: str, said: str
+) -> None:
+    code, errors = command("pipelines.params", "--set", setting)
+    assert code == 2 and said in errors and errors.count("\n") == 1
+
+
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """command(module, argument, ...): its exit code and what it said to stderr; in this process."""
