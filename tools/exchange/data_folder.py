@@ -18,7 +18,9 @@ def read_data(data: Path, sessions: Collection[str]) -> Read:
     present = {row["session_id"] for row in read_rows(data, "sessions")}
     unknown = sorted(set(sessions) - present)
     if unknown:
-        raise InputError(f"--session {unknown[0]}: no such session in {data}; see tools.query 'FROM sessions'")
+        raise InputError(
+            f"--session {unknown[0]}: no such session in {data}; `python -m tools.query 'FROM sessions'` lists them"
+        )
     wanted = sorted(set(sessions) or present)
     losses: Counter[str] = Counter()
     found = [_interval(row, SPEECH, "", row["confidence"]) for row in _rows(data, "speech", wanted)]
