@@ -157,10 +157,11 @@ def main() -> None:
     for name in ("--workers", "--ray-address", "--retry-rejected"):  # a stage's own, when one line of them serves both
         parser.add_argument(name, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    from pipelines.training import TrainingParams, check_params  # torch: not for those who only read a file
-
     with exit_on_input_error():
-        for section, values in read_sections(args.params, args.set).items():
+        sections = read_sections(args.params, args.set)
+        from pipelines.training import TrainingParams, check_params  # brings torch: after what is told without it
+
+        for section, values in sections.items():
             params: object = build_params(section_class(section), values, section, path=args.params, overrides=args.set)
             for name in ("weights", "tokenizer"):
                 given = getattr(params, name, "")
