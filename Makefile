@@ -28,7 +28,7 @@ setup: .venv/.core  ## make .venv with the pinned core and the sample extra
 
 repro: .venv/.core  ## rebuild what is out of date, from sources to the evaluated model
 	python -m pipelines.params
-	python -m pipelines.local_ray dvc repro evaluate
+	python -m pipelines.engine.ray dvc repro evaluate
 	python -m tools.summary
 
 SOURCE ?=
@@ -38,7 +38,7 @@ ARGS ?=
 windows: check-source .venv/.core  ## SOURCE=recordings OUT=folder: your recordings to windows, with the codecs and tokenizer of WEIGHTS
 	@set -- --set ingest.source="$(SOURCE)" --set vae.weights="$(WEIGHTS)/vae" \
 	  --set pack.tokenizer="$(WEIGHTS)/tokenizer.json" $(ARGS); python -m pipelines.params "$$@" && \
-	python -m pipelines.local_ray sh -ec 'for stage in ingest quality annotate vae encode pack; do \
+	python -m pipelines.engine.ray sh -ec 'for stage in ingest quality annotate vae encode pack; do \
 	  python -m pipelines.$$stage --data "$(OUT)/data" "$$@"; done' windows "$$@"
 
 check-source:  # looked for before minutes are spent on an environment
@@ -48,10 +48,10 @@ check-source:  # looked for before minutes are spent on an environment
 
 long: .venv/.core  ## hours of the sample, an hour of training, behaviour (params.long.yaml): about two hours, in long/
 	@python -m pipelines.params --params params.long.yaml && \
-	python -m pipelines.local_ray sh -ec 'run() { python -m "$$@" --params params.long.yaml --data long/data; }; \
-	  test -d long/data/truth || run tools.sample; \
-	  for stage in ingest quality annotate vae encode pack duplex evaluate; do run pipelines.$$stage; done; \
-	  run tools.behaviour'
+	python -m pipelines.engine.ray sh -ec 'run() { python -m "$$@" --params params.long.yaml --data long/data; }; \
+	  test -d long/data/truth || run pipelines.sample; \
+	  for stage in ingest quality annotate vae encode pack train.duplex evaluate; do run pipelines.$$stage; done; \
+	  run pipelines.behaviour'
 	@python -m tools.summary --data long/data
 
 test: .venv/.dev  ## the whole suite
@@ -64,6 +64,7 @@ stress: .venv/.dev  ## lost machines, full disks, long recordings, 20 kills: abo
 check: .venv/.dev  ## format, lint with the import rules, types, fast tests
 	ruff format --check .
 	ruff check .
+	lint-imports
 	mypy wanstreamer pipelines schemas tools
 	pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 

@@ -1,1 +1,8 @@
-"""The stages, one file or folder each: sources -> tracks -> annotations -> latents -> windows -> model -> figures."""
+"""The stages, a folder each, and what they stand on: engine, media, formats, signals, conversation.
+
+sources -> tracks -> annotations -> latents -> windows -> model -> figures
+"""
+
+from pathlib import Path
+
+__path__.append(str(Path(__file__).parent / "engine" / "renamed"))  # commands under their old names

@@ -1,153 +1,45 @@
-"""params.yaml + `--set section.key=value` -> one frozen dataclass per stage; every mistake is one clear line.
+"""params.yaml -> every section checked at once, before any stage runs: `python -m pipelines.params`.
 
-`python -m pipelines.params` checks the whole file at once, before any stage runs.
+The only module that knows all stages; none of them imports it.
 """
 
 import argparse
-import dataclasses
-import difflib
-import importlib
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
-import yaml
-from pydantic import TypeAdapter, ValidationError
-
-from pipelines.errors import exit_on_input_error
+from pipelines.engine.errors import exit_on_input_error
+from pipelines.engine.params import build_params, read_sections
 from wanstreamer.errors import InputError
 
-Params = TypeVar("Params")
 
-# Section -> (module, dataclass). `run` is read by the command line alone: nothing in it may change an output.
-SECTIONS: dict[str, tuple[str, str]] = {
-    "run": ("pipelines.stage", "RunParams"),
-    "sample": ("tools.sample.corpus", "SampleParams"),
-    "ingest": ("pipelines.ingest", "IngestParams"),
-    "quality": ("pipelines.quality", "QualityParams"),
-    "annotate": ("pipelines.annotate", "AnnotateParams"),
-    "vae": ("pipelines.vae", "VaeParams"),
-    "encode": ("pipelines.encode", "EncodeParams"),
-    "pack": ("pipelines.pack", "PackParams"),
-    "pretrain": ("pipelines.pretrain", "PretrainParams"),
-    "duplex": ("pipelines.duplex", "DuplexParams"),
-    "evaluate": ("pipelines.evaluate", "EvaluateParams"),
-    "behaviour": ("tools.behaviour.run", "BehaviourParams"),
-}
+def section_classes() -> dict[str, type]:
+    """The dataclass of each section, in the order of params.yaml. Imported here, as some bring torch."""
+    from pipelines.annotate.stage import AnnotateParams
+    from pipelines.behaviour.stage import BehaviourParams
+    from pipelines.encode.stage import EncodeParams
+    from pipelines.engine.run import RunParams
+    from pipelines.evaluate.stage import EvaluateParams
+    from pipelines.ingest.stage import IngestParams
+    from pipelines.pack.stage import PackParams
+    from pipelines.quality.stage import QualityParams
+    from pipelines.sample.stage import SampleParams
+    from pipelines.train.duplex import DuplexParams
+    from pipelines.train.pretrain import PretrainParams
+    from pipelines.vae.stage import VaeParams
 
-
-def read_sections(path: Path | None, overrides: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """All sections of a parameter file with the overrides applied; without a file, the overrides alone.
-
-    Raises InputError for a missing or unreadable file, an unknown section, or an override that is not
-    `section.key=value`.
-    """
-    sections = _read_file(path) if path else {}
-    for override in overrides:
-        name, equals, value = override.partition("=")
-        section, dot, key = name.partition(".")
-        if not equals or not dot or not key:
-            raise InputError(f"--set {override}: expected section.key=value, for example annotate.ipu_gap_ms=180")
-        _known(section, SECTIONS, f"--set {override}", "section")
-        target = sections.setdefault(section, {})
-        *parents, leaf = key.split(".")
-        for parent in parents:
-            target = target.setdefault(parent, {})
-            if not isinstance(target, dict):
-                raise InputError(f"--set {override}: `{parent}` is {target!r} and has no keys of its own")
-        try:
-            target[leaf] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {override}: the value is not valid YAML; quote it") from error
-    return sections
-
-
-def _read_file(path: Path) -> dict[str, dict[str, Any]]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such parameter file; run in the project root or pass --params FILE")
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        place = getattr(error, "problem_mark", None)
-        where = f" line {place.line + 1}" if place else ""
-        raise InputError(f"{path}{where}: not valid YAML; mend the file") from error
-    if not isinstance(loaded, dict):
-        raise InputError(f"{path}: expected sections ({', '.join(SECTIONS)}), found {type(loaded).__name__}")
-    for section, values in loaded.items():
-        _known(section, SECTIONS, f"{path}: {section}", "section")
-        if values is not None and not isinstance(values, dict):
-            raise InputError(f"{path}: {section}: expected `key: value` lines, found {values!r}")
-    return {section: dict(values or {}) for section, values in loaded.items()}
-
-
-def build_params(
-    cls: type[Params],
-    values: Mapping[str, Any],
-    section: str,
-    *,
-    path: Path | None = None,
-    overrides: Sequence[str] = (),
-) -> Params:
-    """A params dataclass from plain values of a section.
-
-    Raises InputError for a wrong key or type, naming the override that gave it, else the key in the file `path`.
-    """
-    place = partial(_place, section, path, overrides)
-    check_keys(cls, values, place)
-    try:
-        return TypeAdapter(cls).validate_python(_with_defaults(cls, values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        refused = first.get("ctx", {}).get("error")
-        if isinstance(refused, InputError):  # of the dataclass's own checks
-            raise refused from error
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{place(key)}: {first['msg']}; found {first['input']!r}") from error
-
-
-def _place(section: str, path: Path | None, overrides: Sequence[str], key: str) -> str:
-    """Who gave a key: the last override of it, of what it lies in or of what lies in it; else the file."""
-    full = f"{section}.{key}"
-    for override in reversed(overrides):
-        name = override.partition("=")[0]
-        if f"{full}.".startswith(f"{name}.") or name.startswith(f"{full}."):
-            return f"--set {override}"
-    return f"{path}: {full}" if path else full
-
-
-def _with_defaults(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values`, those of nested dataclasses completed by their field's default, which need not be their class's."""
-    filled = dict(values)
-    for one in dataclasses.fields(cls):
-        if isinstance(filled.get(one.name), Mapping) and one.default_factory is not dataclasses.MISSING:
-            default = one.default_factory()
-            if dataclasses.is_dataclass(default) and not isinstance(default, type):
-                filled[one.name] = dataclasses.asdict(default) | _with_defaults(type(default), filled[one.name])
-    return filled
-
-
-def check_keys(cls: type, values: Mapping[str, Any], place: Callable[[str], str], within: str = "") -> None:
-    """Refuse keys that are not fields of `cls`, in nested dataclasses too; `place` says where a key was given."""
-    fields = {field.name: field.type for field in dataclasses.fields(cls)}
-    for key, value in values.items():
-        _known(key, fields, place(f"{within}{key}"), "key")
-        kind = fields[key]
-        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-            check_keys(kind, value, place, f"{within}{key}.")
-
-
-def section_class(section: str) -> type:
-    module, name = SECTIONS[section]
-    return getattr(importlib.import_module(module), name)
-
-
-def _known(name: object, known: Mapping[str, object], where: str, what: str) -> None:
-    if name in known:
-        return
-    near = difflib.get_close_matches(str(name), known, n=1)
-    hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}"
-    raise InputError(f"{where}: unknown {what}; {hint}")
+    return {
+        "run": RunParams,
+        "sample": SampleParams,
+        "ingest": IngestParams,
+        "quality": QualityParams,
+        "annotate": AnnotateParams,
+        "vae": VaeParams,
+        "encode": EncodeParams,
+        "pack": PackParams,
+        "pretrain": PretrainParams,
+        "duplex": DuplexParams,
+        "evaluate": EvaluateParams,
+        "behaviour": BehaviourParams,
+    }
 
 
 def main() -> None:
@@ -159,10 +51,11 @@ def main() -> None:
     args = parser.parse_args()
     with exit_on_input_error():
         sections = read_sections(args.params, args.set)
-        from pipelines.training import TrainingParams, check_params  # brings torch: after what is told without it
+        from pipelines.train.stage import TrainingParams, check_params  # brings torch: after what is told without it
 
+        classes = section_classes()
         for section, values in sections.items():
-            params: object = build_params(section_class(section), values, section, path=args.params, overrides=args.set)
+            params: object = build_params(classes[section], values, section, path=args.params, overrides=args.set)
             for name in ("weights", "tokenizer"):
                 given = getattr(params, name, "")
                 if given and not Path(given).exists():

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from pipelines.local_ray import shared_ray
-from tests.spoken_session import Placed, speak_session
+from pipelines.engine.ray import shared_ray
+from tests.helpers.spoken_session import Placed, speak_session
 
-LONGEST = ("test_end_to_end", "test_vae_stage")
+LONGEST = ("test_end_to_end.py", "vae/test_stage.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

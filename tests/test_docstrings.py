@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.helpers.paths import ROOT
+
 WITH_EXAMPLES = [
     path.relative_to(ROOT).with_suffix("")
     for package in ("schemas", "pipelines", "wanstreamer", "tools")

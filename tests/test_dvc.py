@@ -2,12 +2,12 @@
 
 import ast
 from functools import cache
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
+from tests.helpers.paths import ROOT
+
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PACKAGES = ("pipelines", "schemas", "tools", "wanstreamer")
 # How a stage is started, counted and shown; what decides an output is in the fingerprints of pipelines/stage.py.

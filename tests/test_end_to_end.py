@@ -14,11 +14,10 @@ import pytest
 import torch
 import yaml
 
-from pipelines import stage
 from schemas import TABLES
-from tests.small_corpus import keep_in_process
+from tests.helpers.paths import ROOT
+from tests.helpers.small_corpus import keep_in_process
 
-ROOT = Path(__file__).parents[1]
 SMALL = {
     "run": {"workers": 2},
     "sample": {"sessions": 2, "seconds": 10},
@@ -63,7 +62,6 @@ def dvc(folder: Path, *arguments: str) -> str:
 def run_here(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """The stages up to evaluate as `dvc.yaml` lists them, which is their order, in this process and no worker's."""
     patch.chdir(folder)
-    patch.setattr(stage, "_how", stage.RunParams())
     keep_in_process(patch)
     commands = {
         name: one["cmd"].split() for name, one in yaml.safe_load(Path("dvc.yaml").read_text())["stages"].items()

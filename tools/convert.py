@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipelines.errors import exit_on_input_error
-from pipelines.files import write_bytes_atomic
+from pipelines.engine.errors import exit_on_input_error
+from pipelines.engine.files import write_bytes_atomic
 from tools.exchange import data_folder, eaf, json_forms
 from tools.exchange.formats import FORMATS, WRITABLE, by_suffix, given_to, read_file, session_named_by
 from tools.exchange.intervals import Interval, Losses, Written, in_order

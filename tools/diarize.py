@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.diarization import diarize, load_diarizer
-from pipelines.errors import exit_on_input_error
-from pipelines.files import write_bytes_atomic
-from pipelines.media import decode_audio
-from pipelines.parts import Rejected
-from pipelines.probing import probe, timeline
-from pipelines.voice_activity import RATE_HZ
+from pipelines.engine.errors import exit_on_input_error
+from pipelines.engine.files import write_bytes_atomic
+from pipelines.engine.jobs import Rejected
+from pipelines.media.ffmpeg import decode_audio
+from pipelines.media.probing import probe, timeline
+from pipelines.signals.diarization import diarize, load_diarizer
+from pipelines.signals.voice_activity import RATE_HZ
 from tools.exchange.intervals import SPEECH, Interval
 from tools.exchange.lines import write_rttm
 from wanstreamer.clock import Span

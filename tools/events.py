@@ -11,17 +11,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.annotate import AnnotateParams, event_rows
-from pipelines.errors import exit_on_input_error
-from pipelines.languages import is_language, same_language
-from pipelines.params import build_params, read_sections
-from pipelines.tables import conform, write_table
-from pipelines.turns import Sound, TurnParams, Word, annotate_session
+from pipelines.annotate.stage import AnnotateParams, event_rows
+from pipelines.engine.errors import exit_on_input_error
+from pipelines.engine.params import build_params, read_sections
+from pipelines.engine.tables import conform, write_table
+from pipelines.media.languages import is_language, same_language
 from tools.convert import read_all, report
 from tools.exchange.formats import FORMATS
 from tools.exchange.intervals import WORDS, Interval, Losses, part_sounds, sound_label, speech_of
 from wanstreamer.clock import Span
 from wanstreamer.errors import InputError
+from wanstreamer.turns import Sound, TurnParams, Word, annotate_session
 
 DEFAULT_PARAMS = Path("params.yaml")
 

@@ -23,14 +23,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.errors import exit_on_input_error
-from pipelines.files import file_sha256, replace_file, write_json_atomic
-from pipelines.forgotten import is_forgotten, remember
-from pipelines.ingest import SOURCE_NOTE
-from pipelines.remote import folder_at, is_remote
-from pipelines.source_row import SourceRow
-from pipelines.sources import PATHS, find_sources
-from pipelines.store import (
+from pipelines.engine.errors import exit_on_input_error
+from pipelines.engine.files import file_sha256, replace_file, write_json_atomic
+from pipelines.engine.forgotten import is_forgotten, remember
+from pipelines.engine.remote import folder_at, is_remote
+from pipelines.engine.store import (
     Store,
     drop_part,
     keep_files,
@@ -40,7 +37,10 @@ from pipelines.store import (
     stores_of,
     take_tables,
 )
-from pipelines.tables import check_data_folder, read_rows
+from pipelines.engine.tables import check_data_folder, read_rows
+from pipelines.ingest.source_row import SourceRow
+from pipelines.ingest.sources import PATHS, find_sources
+from pipelines.ingest.stage import SOURCE_NOTE
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import duckdb
 
-from pipelines.errors import exit_on_input_error
-from pipelines.tables import check_data_folder, data_folder_near
+from pipelines.engine.errors import exit_on_input_error
+from pipelines.engine.tables import check_data_folder, data_folder_near
 from schemas import TABLES
 from wanstreamer.errors import InputError
 

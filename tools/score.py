@@ -22,12 +22,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.errors import exit_on_input_error
-from pipelines.parts import Rejected
-from pipelines.speech_models import DetectorParams, load_detector
-from pipelines.tables import check_data_folder, read_rows
-from pipelines.turns import TurnParams
-from pipelines.voice_activity import VoiceParams, speech_spans
+from pipelines.engine.errors import exit_on_input_error
+from pipelines.engine.jobs import Rejected
+from pipelines.engine.tables import check_data_folder, read_rows
+from pipelines.signals.speech_models import DetectorParams, load_detector
+from pipelines.signals.voice_activity import VoiceParams, speech_spans
 from tools.bench.agreement import Item, match
 from tools.convert import read_all, report
 from tools.diarize import sound_of
@@ -36,6 +35,7 @@ from tools.exchange.data_folder import read_data
 from tools.exchange.intervals import SPEECH, WORDS, Interval, part_sounds, speech_of
 from wanstreamer.clock import Span, intersect_spans, merge_spans
 from wanstreamer.errors import InputError
+from wanstreamer.turns import TurnParams
 
 EVERYBODY = "everybody"
 Speech = dict[str, dict[str, list[Span]]]  # session, participant or EVERYBODY -> spans

@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.errors import exit_on_input_error
-from pipelines.params import SECTIONS
-from pipelines.tables import check_data_folder
+from pipelines.engine.errors import exit_on_input_error
+from pipelines.engine.params import SECTIONS
+from pipelines.engine.tables import check_data_folder
 
 
 def main() -> None:

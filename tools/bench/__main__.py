@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from pipelines.errors import exit_on_input_error
+from pipelines.engine.errors import exit_on_input_error
 from tools.bench import annotate, codec, encode, ingest, load, pack, stream, train
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipelines.tables import read_rows
+from pipelines.engine.tables import read_rows
 from wanstreamer.clock import Span, merge_spans
 
 MIN_SILENCE_MS = 250  # of gaps and pauses that count; shorter ones are mostly edges of speech

@@ -20,18 +20,20 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import annotate, ingest
-from pipelines.annotate import AnnotateParams
-from pipelines.ingest import IngestParams
-from pipelines.local_ray import ray_session
-from pipelines.tables import conform, read_rows, rows_by_session, write_table
-from pipelines.turns import Word, annotate_session
+from pipelines.annotate import stage as annotate
+from pipelines.annotate.stage import AnnotateParams
+from pipelines.engine.ray import ray_session
+from pipelines.engine.run import RunParams
+from pipelines.engine.tables import conform, read_rows, rows_by_session, write_table
+from pipelines.ingest import stage as ingest
+from pipelines.ingest.stage import IngestParams
+from pipelines.sample import stage as corpus
+from pipelines.sample.stage import SampleParams
 from tools.bench.comparison import compare
 from tools.bench.steady import finish_times, keys_per_s
-from tools.sample import corpus
-from tools.sample.corpus import SampleParams
 from wanstreamer.clock import Span
 from wanstreamer.errors import InputError
+from wanstreamer.turns import Word, annotate_session
 
 RULES_S = 1.0  # the rules are repeated for at least this long
 VARIANTS = ("with words", "without words")
@@ -43,8 +45,8 @@ def prepare(folder: Path, seed: int, *, sessions: int, seconds: int, workers: in
     sample = SampleParams(sessions=sessions, seconds=seconds, seed=seed, pictures=False)
     if not (data / "truth").is_dir():
         data.mkdir(parents=True, exist_ok=True)
-        corpus.run(data, sample, workers=workers)
-    ingest.run(data, IngestParams(source=str(data / "sources")), workers=workers)
+        corpus.run(data, sample, RunParams(workers=workers))
+    ingest.run(data, IngestParams(source=str(data / "sources")), RunParams(workers=workers))
     mute = data / VARIANTS[1]
     for name in ("tracks", "truth"):
         mute.mkdir(exist_ok=True)
@@ -54,7 +56,7 @@ def prepare(folder: Path, seed: int, *, sessions: int, seconds: int, workers: in
     tracks = [row | {"words_path": None, "words_sha256": None} for row in _bare(read_rows(data, "tracks"))]
     write_table(mute, "tracks", conform("tracks", tracks))
     for home in (data, mute):
-        annotate.run(home, AnnotateParams(), workers=workers)
+        annotate.run(home, AnnotateParams(), RunParams(workers=workers))
     return data
 
 

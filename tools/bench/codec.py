@@ -26,9 +26,9 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.media import read_frames, read_wav
-from pipelines.speech_models import import_torchaudio
-from pipelines.stage import Rejected
+from pipelines.engine.jobs import Rejected
+from pipelines.media.tracks import read_frames, read_wav
+from pipelines.signals.speech_models import import_torchaudio
 from tools.bench.stream import named_folder
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, samples_per_unit
 from wanstreamer.errors import InputError

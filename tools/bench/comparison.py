@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipelines.tables import rows_by_session
+from pipelines.engine.tables import rows_by_session
 from tools.bench.agreement import Item, agreement, match, read_items, wasserstein_1
 from tools.bench.confidence import calibration
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines.media import read_frames, read_wav
-from pipelines.stage import Rejected
+from pipelines.engine.jobs import Rejected
+from pipelines.media.tracks import read_frames, read_wav
 from tools.bench.overlap import Media
 from tools.bench.train import SIZES
 from wanstreamer.clock import FRAMES_PER_UNIT
 from wanstreamer.errors import InputError
-from wanstreamer.model import DuplexModel, save_model
-from wanstreamer.model_config import SCALES, scaled
+from wanstreamer.model.config import SCALES, scaled
+from wanstreamer.model.duplex import DuplexModel, save_model
 from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.pipeline import Pipeline, open_pipeline
 from wanstreamer.streaming.session import Session, SessionConfig, load_session

@@ -16,10 +16,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pipelines import encode
-from pipelines.encode import EncodeParams
-from pipelines.local_ray import ray_session
-from pipelines.tables import check_data_folder, read_rows
+from pipelines.encode import stage as encode
+from pipelines.encode.stage import EncodeParams
+from pipelines.engine.ray import ray_session
+from pipelines.engine.run import RunParams
+from pipelines.engine.tables import check_data_folder, read_rows
 from tools.bench.steady import finish_times, in_turns, keys_per_s, repeat_corpus, shares, show_rounds
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
@@ -79,7 +80,7 @@ def compare(data: Path, folder: Path, *, hours: float, rounds: int, workers: int
     def ours() -> float:
         for made in ("parts", "latents"):
             shutil.rmtree(repeated / made, ignore_errors=True)
-        encode.run(repeated, params, workers=workers)
+        encode.run(repeated, params, RunParams(workers=workers))
         return 3600 * keys_per_s(finish_times(repeated, "encode")) * corpus_hours / len(sessions)
 
     def bare() -> float:

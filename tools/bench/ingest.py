@@ -25,10 +25,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import ingest
-from pipelines.ingest import IngestParams
-from pipelines.local_ray import ray_session
-from pipelines.media import ffmpeg_path
+from pipelines.engine.ray import ray_session
+from pipelines.engine.run import RunParams
+from pipelines.ingest import stage as ingest
+from pipelines.ingest.stage import IngestParams
+from pipelines.media.ffmpeg import ffmpeg_path
 from tools.bench.steady import finish_times, keys_per_s
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
 from wanstreamer.errors import InputError
@@ -93,7 +94,7 @@ def run_ours(source: Path, scratch: Path, workers: int, params: IngestParams) ->
     """Seconds from the start at which each session was finished; and the whole time."""
     data = scratch / "data"
     began, began_s = time.time(), time.monotonic()
-    ingest.run(data, params, workers=workers)
+    ingest.run(data, params, RunParams(workers=workers))
     wall_s = time.monotonic() - began_s
     return [end_s - began for end_s in finish_times(data, "ingest")], wall_s
 

@@ -34,13 +34,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.files import file_sha256, write_bytes_atomic
-from pipelines.pack import TOKENIZER_PATH, PackParams, sample_bytes, write_index
-from pipelines.tables import check_data_folder
-from pipelines.tokenizer import fit_tokenizer, load_tokenizer
+from pipelines.engine.files import file_sha256, write_bytes_atomic
+from pipelines.engine.tables import check_data_folder
+from pipelines.formats.tokenizer import fit_tokenizer, load_tokenizer
+from pipelines.pack.stage import TOKENIZER_PATH, PackParams, sample_bytes, write_index
 from tools.bench.loaders import PEERS, Arrays
-from wanstreamer.data import FIELDS, LABELS, Batch, Loader, Windows, open_windows
 from wanstreamer.errors import InputError
+from wanstreamer.windows.loader import FIELDS, LABELS, Batch, Loader, Windows, open_windows
 
 AUDIO_SHAPE, VIDEO_SHAPE = (4, 16), (32, 3, 4)  # of the `tiny` scale's latents
 SESSION_WINDOWS = 64  # in a made shard: some minutes of a dyad

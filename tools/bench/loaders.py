@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from wanstreamer.batch import TORCH_DTYPES
-from wanstreamer.data import FIELDS, Windows, load_sample
+from wanstreamer.windows.batch import TORCH_DTYPES
+from wanstreamer.windows.loader import FIELDS, Windows, load_sample
 
 SHUFFLE_BUFFER = 1000  # samples, as in webdataset's own examples
 os.environ.setdefault("LITDATA_DISABLE_VERSION_CHECK", "1")  # it would ask the package index

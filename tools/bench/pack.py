@@ -18,10 +18,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pipelines import pack
-from pipelines.local_ray import ray_session
-from pipelines.pack import TOKENIZER_PATH, PackParams
-from pipelines.tables import check_data_folder, read_rows
+from pipelines.engine.ray import ray_session
+from pipelines.engine.run import RunParams
+from pipelines.engine.tables import check_data_folder, read_rows
+from pipelines.pack import stage as pack
+from pipelines.pack.stage import TOKENIZER_PATH, PackParams
 from tools.bench.steady import finish_times, in_turns, keys_per_s, repeat_corpus, shares, show_rounds
 from wanstreamer.errors import InputError
 
@@ -59,7 +60,7 @@ def compare(data: Path, folder: Path, *, sessions: int, rounds: int, workers: in
     shutil.copytree(data / "models", repeated / "models")  # pack writes its tokenizer there
     params = PackParams(tokenizer=str(data / TOKENIZER_PATH))
     with ray_session(workers):
-        pack.run(repeated, params, workers=workers)  # what the peer will copy
+        pack.run(repeated, params, RunParams(workers=workers))  # what the peer will copy
         (repeated / "windows").rename(kept)
         shards = sorted(kept.glob("*.tar"))
         finished = len(finish_times(repeated, "pack"))
@@ -73,7 +74,7 @@ def compare(data: Path, folder: Path, *, sessions: int, rounds: int, workers: in
         def ours() -> float:
             for made in ("parts", "windows"):
                 shutil.rmtree(repeated / made, ignore_errors=True)
-            pack.run(repeated, params, workers=workers)
+            pack.run(repeated, params, RunParams(workers=workers))
             return keys_per_s(finish_times(repeated, "pack")) * total_mb / finished
 
         def tarfile_alone() -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 from rich.console import Console
 
-from pipelines.progress import progress
+from pipelines.engine.progress import progress
 from tools.bench.conversation import Setting, opened, prepare, threads
 from tools.bench.overlap import StallWatch, not_timed, play
 from wanstreamer.clock import UNIT_MS

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.tables import conform, read_rows, write_table
+from pipelines.engine.tables import conform, read_rows, write_table
 from wanstreamer.errors import InputError
 
 

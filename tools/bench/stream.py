@@ -28,7 +28,7 @@ from tools.bench.conversation import Setting
 from tools.bench.latency import COLUMNS, FULL, stream
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
-from wanstreamer.model_config import SCALES
+from wanstreamer.model.config import SCALES
 from wanstreamer.streaming.machine import TRUNKS, Machine
 
 

@@ -23,15 +23,15 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from wanstreamer.attention import Attention
-from wanstreamer.data import LABELS, Batch
 from wanstreamer.errors import InputError
-from wanstreamer.model import DuplexModel, ModelConfig, Noisy
-from wanstreamer.model_config import SCALES, scaled
-from wanstreamer.sequence import FIRST_WORD, Tokens, clean_tokens, join, noisy_tokens, take, visible
+from wanstreamer.model.attention import Attention
+from wanstreamer.model.config import SCALES, scaled
+from wanstreamer.model.duplex import DuplexModel, ModelConfig, Noisy
+from wanstreamer.model.sequence import FIRST_WORD, Tokens, clean_tokens, join, noisy_tokens, take, visible
 from wanstreamer.train.duplex import Passes, TrainConfig, give, make_optimizer, train_step
 from wanstreamer.train.parallel import Ranks
 from wanstreamer.train.steps import average_weights
+from wanstreamer.windows.loader import LABELS, Batch
 
 # Audio and video channels, vocabulary. Those of `make repro`, of larger codecs, and of Qwen3.
 SIZES = {"tiny": (16, 32, 512), "small": (32, 64, 16384), "base": (32, 64, 151672), "large": (32, 64, 151672)}

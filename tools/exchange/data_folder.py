@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.tables import check_data_folder, read_rows
+from pipelines.engine.tables import check_data_folder, read_rows
 from tools.exchange.intervals import SPEECH, WORDS, Interval, Read, in_order
 from wanstreamer.errors import InputError
 

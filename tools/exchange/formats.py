@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.word_files import BadWords, read_words
+from pipelines.formats.word_files import BadWords, read_words
 from tools.exchange import audacity, eaf, json_forms, lines, subtitles, textgrid
 from tools.exchange.intervals import (
     NON_SPEECH,

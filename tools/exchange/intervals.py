@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines.nonspeech import NOISE, SILENCE, described_as, part_words, sound_of
 from wanstreamer.clock import Span, intersect_spans, merge_spans, seconds_to_ms
 from wanstreamer.errors import InputError
+from wanstreamer.turns.nonspeech import NOISE, SILENCE, described_as, part_words, sound_of
 
 SPEECH = "speech"  # voice activity, no text
 WORDS = "words"

@@ -11,8 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipelines.nonspeech import BLEED
-from pipelines.rttm import speaker_lines
+from pipelines.formats.rttm import speaker_lines
 from tools.exchange.intervals import (
     NON_SPEECH,
     SEGMENTS,
@@ -32,6 +31,7 @@ from tools.exchange.intervals import (
 )
 from wanstreamer.clock import ms_to_seconds
 from wanstreamer.errors import InputError
+from wanstreamer.turns.nonspeech import BLEED
 
 UNKNOWN = "<NA>"
 RTTM_FIELDS = 9  # at least; of CTM there are six at most

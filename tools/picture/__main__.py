@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.errors import exit_on_input_error
+from pipelines.engine.errors import exit_on_input_error
 from tools.picture.drawing import pages
 from tools.picture.session import read_pictures
 from wanstreamer.errors import InputError

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
+from pipelines.media.svg import AMBER, COLOURS, GREY, INK, RED, STYLE, rect, text
 from tools.picture.session import Lane, Picture
 from wanstreamer.clock import Span
 
@@ -22,8 +23,6 @@ WIDTH = round(LEFT + LINE_MS * PX_PER_MS + RIGHT)
 HEAD = 84  # title and legend
 AXIS, FLOOR, LANE, LINE_GAP = 20, 7, 56, 22  # heights in px
 WORDS, BAR, BAR_HEIGHT, NOTE = 13, 19, 16, 47  # places in a lane: words' baseline, bar's top, notes' baseline
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#8e4a94", "#7a6a00", "#4b5fbd")  # told apart by the colour-blind too
-RED, INK, GREY, AMBER = "#b00020", "#222222", "#767676", "#f0a830"
 MIN_LABELLED_MS = 230  # a shorter silence or overlap has no room for its figure
 LETTER_PX, NARROW_PX, WIDE_PX = 6.5, 3.8, 9.5  # widths of letters of words, about
 NARROW, WIDE = frozenset("iljtfrI.,'!:;"), frozenset("mwMW")
@@ -32,12 +31,6 @@ SPACE_PX = 3.5  # least distance between words
 LATE_PX = 36  # a word that would begin this much after its onset makes those before it narrower
 OUTCOMES = {"floor_taking": "takes the floor", "failed": "fails", "both_stop": "both stop"}
 AT_ONCE = {"goes_on": "both start, goes on", "gives_way": "both start, gives way", "both_stop": "both start and stop"}
-STYLE = """
-text { font: 11px 'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-serif; fill: #222222 }
-.word { font-size: 10.5px } .note { font-size: 9.5px; paint-order: stroke; stroke: #ffffff; stroke-width: 2.5px }
-.figure { font-size: 8.5px; fill: #767676 } .title { font-size: 15px; font-weight: bold }
-.who { font-size: 13px; font-weight: bold } .quiet { fill: #767676; font-size: 10px }
-"""
 
 
 def pages(picture: Picture) -> list[str]:
@@ -71,28 +64,28 @@ def _head(picture: Picture, title: str) -> Iterator[str]:
     about = [f"{int(seconds // 60)}:{seconds % 60:04.1f} long", picture.language or "language unknown"]
     if picture.withheld:
         about.append(f"words of {', '.join(picture.withheld)} withheld: no consent to show them")
-    yield _text(16, 24, title, "title")
-    yield _text(16, 42, "; ".join(about), "quiet")
+    yield text(16, 24, title, "title")
+    yield text(16, 42, "; ".join(about), "quiet")
     yield from _legend(16, 66)
 
 
 def _legend(x: float, y: float) -> Iterator[str]:
     colour = COLOURS[0]
     entries = [
-        (30, _rect(0, -11, 30, 5, colour), "holds the floor"),
-        (30, _rect(0, -12, 30, 14, colour, opacity=0.18) + _rect(0, -12, 22, 14, colour), "speech in a turn"),
-        (30, _dashed(0, -12, 30, 14, colour) + _rect(0, -12, 30, 14, colour), "turn within a turn"),
+        (30, rect(0, -11, 30, 5, colour), "holds the floor"),
+        (30, rect(0, -12, 30, 14, colour, opacity=0.18) + rect(0, -12, 22, 14, colour), "speech in a turn"),
+        (30, _dashed(0, -12, 30, 14, colour) + rect(0, -12, 30, 14, colour), "turn within a turn"),
         (24, _pill(0, -12, 24, 14, colour), "backchannel"),
-        (16, _rect(0, -14, 16, 18, GREY, opacity=0.18), "gap, ms"),
-        (16, _rect(0, -14, 16, 18, RED, opacity=0.16), "overlap, ms"),
+        (16, rect(0, -14, 16, 18, GREY, opacity=0.18), "gap, ms"),
+        (16, rect(0, -14, 16, 18, RED, opacity=0.16), "overlap, ms"),
         (10, _triangle(5, -10, RED), "interrupts"),
-        (30, _text(30, 0, "+380", "note", anchor="end"), "onset after the turn before, ms"),
-        (30, _rect(0, -6, 30, 4, GREY), "another's voice (bleed)"),
-        (24, _rect(0, -9, 24, 8, AMBER), "laughter, noise"),
+        (30, text(30, 0, "+380", "note", anchor="end"), "onset after the turn before, ms"),
+        (30, rect(0, -6, 30, 4, GREY), "another's voice (bleed)"),
+        (24, rect(0, -9, 24, 8, AMBER), "laughter, noise"),
         (30, '<rect x="0" y="-10" width="30" height="10" fill="url(#mixed)"/>', "mixed sound"),
     ]
     for width, drawn, meaning in entries:
-        yield f'<g transform="translate({x:.0f} {y:.0f})">{drawn}{_text(width + 5, 0, meaning, "quiet")}</g>'
+        yield f'<g transform="translate({x:.0f} {y:.0f})">{drawn}{text(width + 5, 0, meaning, "quiet")}</g>'
         x += width + 5 + 5.2 * len(meaning) + 18
 
 
@@ -100,13 +93,13 @@ def _line(picture: Picture, line: Span) -> Iterator[str]:
     lanes_px = LANE * len(picture.lanes)
     top = AXIS + FLOOR
     end = min(line.end_ms, picture.duration_ms)
-    yield _rect(0, top, (end - line.start_ms) * PX_PER_MS, lanes_px, "#fafafa")
+    yield rect(0, top, (end - line.start_ms) * PX_PER_MS, lanes_px, "#fafafa")
     for ms in range(line.start_ms, end + 1, 1000):
         x = (ms - line.start_ms) * PX_PER_MS
         is_long = ms % LABEL_MS == 0
         yield f'<path d="M{x:.1f} {AXIS - (7 if is_long else 4)}V{AXIS - 2}" stroke="{GREY}"/>'
         if is_long:
-            yield _text(x, AXIS - 9, f"{ms // 60_000}:{ms // 1000 % 60:02d}", "quiet", anchor="middle")
+            yield text(x, AXIS - 9, f"{ms // 60_000}:{ms // 1000 % 60:02d}", "quiet", anchor="middle")
     for state in picture.states:
         yield from _state(state, _is_silent(picture, state), line, top, lanes_px)
     for place, lane in enumerate(picture.lanes):
@@ -138,14 +131,14 @@ def _state(state: dict[str, Any], silent: bool, line: Span, top: float, height: 
     middle = (span.start_ms + span.end_ms) / 2
     if span.duration_ms >= MIN_LABELLED_MS and line.start_ms <= middle < line.end_ms:
         x = (middle - line.start_ms) * PX_PER_MS
-        yield _text(x, top + height + 9, str(span.duration_ms), "figure", anchor="middle")
+        yield text(x, top + height + 9, str(span.duration_ms), "figure", anchor="middle")
 
 
 def _lane(lane: Lane, line: Span, colour: str, duration_ms: int) -> Iterator[str]:
     yield f'<path d="M0 {LANE}H{(min(line.end_ms, duration_ms) - line.start_ms) * PX_PER_MS:.1f}" stroke="#dddddd"/>'
-    yield _text(-12, BAR + 12, lane.participant, "who", anchor="end", fill=colour)
+    yield text(-12, BAR + 12, lane.participant, "who", anchor="end", fill=colour)
     if lane.speaker_id:
-        yield _text(-12, BAR + 25, lane.speaker_id[:14], "figure", anchor="end")
+        yield text(-12, BAR + 25, lane.speaker_id[:14], "figure", anchor="end")
     for span in lane.mixed:
         yield from _bar(span, line, BAR - 2, BAR_HEIGHT + 4, "url(#mixed)")
     for turn in lane.turns:
@@ -215,9 +208,9 @@ def _note(event: dict[str, Any], x: float) -> Iterator[str]:
     if said:
         end_px = LINE_MS * PX_PER_MS + RIGHT - 4
         if x + NOTE_LETTER_PX * len(said) > end_px:
-            yield _text(end_px, NOTE, said, "note", anchor="end", fill=colour)
+            yield text(end_px, NOTE, said, "note", anchor="end", fill=colour)
         else:
-            yield _text(x, NOTE, said, "note", fill=colour)
+            yield text(x, NOTE, said, "note", fill=colour)
 
 
 def _cut(span: Span, line: Span) -> tuple[float, float] | None:
@@ -229,12 +222,7 @@ def _cut(span: Span, line: Span) -> tuple[float, float] | None:
 def _bar(span: Span, line: Span, y: float, height: float, fill: str, opacity: float = 1) -> Iterator[str]:
     cut = _cut(span, line)
     if cut:
-        yield _rect(cut[0], y, cut[1], height, fill, opacity=opacity)
-
-
-def _rect(x: float, y: float, width: float, height: float, fill: str, opacity: float = 1) -> str:
-    faint = "" if opacity == 1 else f' fill-opacity="{opacity}"'
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{fill}"{faint}/>'
+        yield rect(cut[0], y, cut[1], height, fill, opacity=opacity)
 
 
 def _pill(x: float, y: float, width: float, height: float, colour: str) -> str:
@@ -253,8 +241,3 @@ def _dashed(x: float, y: float, width: float, height: float, colour: str) -> str
 
 def _triangle(x: float, y: float, fill: str) -> str:
     return f'<path d="M{x:.1f} {y:.1f}l-5 9h10z" fill="{fill}"/>'
-
-
-def _text(x: float, y: float, said: str, style: str, *, anchor: str = "start", fill: str = "") -> str:
-    more = (f' text-anchor="{anchor}"' if anchor != "start" else "") + (f' style="fill: {fill}"' if fill else "")
-    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}"{more}>{escape(said)}</text>'

@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from pipelines.tables import check_data_folder, read_rows
+from pipelines.engine.tables import check_data_folder, read_rows
 from wanstreamer.clock import Span, unit_span
 from wanstreamer.errors import InputError
 

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from wanstreamer.blocks import Block
-from wanstreamer.cache import KVCache, Places
 from wanstreamer.devices import HOST, to_device
-from wanstreamer.flow import Latents, solve
-from wanstreamer.model import DuplexModel, Noisy
-from wanstreamer.prior import Past
-from wanstreamer.sequence import Tokens, join, noisy_tokens, rotary_angles, visible_rows
+from wanstreamer.model.blocks import Block
+from wanstreamer.model.cache import KVCache, Places
+from wanstreamer.model.duplex import DuplexModel, Noisy
+from wanstreamer.model.flow import Latents, solve
+from wanstreamer.model.prior import Past
+from wanstreamer.model.sequence import Tokens, join, noisy_tokens, rotary_angles, visible_rows
 from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.schedule import Schedule, beside_clean
 from wanstreamer.streaming.state import new_past

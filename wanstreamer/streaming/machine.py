@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from wanstreamer.errors import InputError
-from wanstreamer.model import DuplexModel
+from wanstreamer.model.duplex import DuplexModel
 
 TRUNKS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PASSES = ("plain", "fixed", "graphs")

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from wanstreamer.devices import HOST, to_device
-from wanstreamer.flow import Latents, solve
-from wanstreamer.model import DuplexModel, Noisy
-from wanstreamer.prior import Past, past_after
-from wanstreamer.sequence import Window, join, noisy_tokens, visible_rows
+from wanstreamer.model.duplex import DuplexModel, Noisy
+from wanstreamer.model.flow import Latents, solve
+from wanstreamer.model.prior import Past, past_after
+from wanstreamer.model.sequence import Window, join, noisy_tokens, visible_rows
 from wanstreamer.streaming.fixed import FixedPasses
 from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.schedule import Schedule, beside_clean

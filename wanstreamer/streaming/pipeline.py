@@ -25,8 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wanstreamer.flow import Latents
-from wanstreamer.model import Prefix
+from wanstreamer.model.duplex import Prefix
+from wanstreamer.model.flow import Latents
 from wanstreamer.streaming.performer import Performer, Slice, draw_noise, start_tensors
 from wanstreamer.streaming.session import AgentUnit, Session, alone, timed
 from wanstreamer.streaming.state import StreamState, new_state

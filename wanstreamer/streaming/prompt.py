@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS
 from wanstreamer.devices import to_device
 from wanstreamer.errors import InputError
-from wanstreamer.model import Prefix
-from wanstreamer.sequence import FIRST_WORD
+from wanstreamer.model.duplex import Prefix
+from wanstreamer.model.sequence import FIRST_WORD
 from wanstreamer.streaming.session import Session, first_word, to_video
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from wanstreamer.checkpoint import load_tensors, save_tensors
 from wanstreamer.errors import InputError
-from wanstreamer.flow import Latents
+from wanstreamer.model.flow import Latents
 from wanstreamer.streaming.performer import STREAMS
 from wanstreamer.streaming.pipeline import Open, Performed, Pipeline, open_pipeline
 from wanstreamer.streaming.session import Session

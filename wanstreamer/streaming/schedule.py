@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from wanstreamer.flow import solver_taus
-from wanstreamer.model import DuplexModel
+from wanstreamer.model.duplex import DuplexModel
+from wanstreamer.model.flow import solver_taus
 
 
 class Schedule:

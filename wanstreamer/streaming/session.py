@@ -26,8 +26,8 @@ from wanstreamer.checkpoint import digest
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, samples_per_unit
 from wanstreamer.devices import HOST, to_device, to_host
 from wanstreamer.errors import InputError
-from wanstreamer.model import DuplexModel, Prefix, load_model
-from wanstreamer.sequence import BEGIN, BLANK, Window
+from wanstreamer.model.duplex import DuplexModel, Prefix, load_model
+from wanstreamer.model.sequence import BEGIN, BLANK, Window
 from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.performer import Schedule, perform
 from wanstreamer.streaming.state import StreamState, new_state

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wanstreamer.cache import KVCache
 from wanstreamer.devices import HOST
-from wanstreamer.model import DuplexModel, Prefix
-from wanstreamer.model_config import ModelConfig
-from wanstreamer.perception import State
-from wanstreamer.prior import Past
-from wanstreamer.sequence import Tokens, Window, served_tokens
+from wanstreamer.model.cache import KVCache
+from wanstreamer.model.config import ModelConfig
+from wanstreamer.model.duplex import DuplexModel, Prefix
+from wanstreamer.model.perception import State
+from wanstreamer.model.prior import Past
+from wanstreamer.model.sequence import Tokens, Window, served_tokens
 
 CODECS = ("audio_encoder", "video_encoder", "audio_decoder", "video_decoder")
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from wanstreamer.errors import InputError
-from wanstreamer.flow import Latents
-from wanstreamer.model import Prefix
+from wanstreamer.model.duplex import Prefix
+from wanstreamer.model.flow import Latents
 from wanstreamer.streaming.performer import Performer, Slice
 from wanstreamer.streaming.pipeline import Performed, Pipeline, new_performer
 from wanstreamer.streaming.session import Session

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from wanstreamer.devices import to_device, to_host
-from wanstreamer.model import DuplexModel
-from wanstreamer.prior import past_after
-from wanstreamer.sequence import BEGIN, BLANK, MISSING
+from wanstreamer.model.duplex import DuplexModel
+from wanstreamer.model.prior import past_after
+from wanstreamer.model.sequence import BEGIN, BLANK, MISSING
 from wanstreamer.streaming.state import StreamState
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.multiprocessing import get_context
 
 from wanstreamer.errors import InputError
-from wanstreamer.model import DuplexModel, Prefix, load_model
+from wanstreamer.model.duplex import DuplexModel, Prefix, load_model
 from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.performer import Performer, Schedule, Slice
 from wanstreamer.streaming.pipeline import Performed, Pipeline

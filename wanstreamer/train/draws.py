@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from wanstreamer.dropout import Dropped
-from wanstreamer.flow import draw_tau, interpolate
-from wanstreamer.model import Noisy
+from wanstreamer.model.dropout import Dropped
+from wanstreamer.model.duplex import Noisy
+from wanstreamer.model.flow import draw_tau, interpolate
 from wanstreamer.train.parallel import ALONE, Ranks
 
 if TYPE_CHECKING:
-    from wanstreamer.data import Batch
+    from wanstreamer.windows.loader import Batch
 
 
 class Given(NamedTuple):

@@ -23,8 +23,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils import deterministic
 
 from wanstreamer.checkpoint import resume_training, save_training
-from wanstreamer.dropout import draw_dropped
-from wanstreamer.model import DuplexModel
+from wanstreamer.model.dropout import draw_dropped
+from wanstreamer.model.duplex import DuplexModel
 from wanstreamer.train.draws import Given, drop_text, make_noisy, move_identities
 from wanstreamer.train.fit_prior import fit_prior
 from wanstreamer.train.loss import PARTS, event_units, interrupting_units, part_counts, part_sums, silent_units
@@ -33,7 +33,7 @@ from wanstreamer.train.steps import average_weights, step_generator
 from wanstreamer.train.tasks import Mix
 
 if TYPE_CHECKING:
-    from wanstreamer.data import Batch
+    from wanstreamer.windows.loader import Batch
 
 Row = dict[str, float]
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from wanstreamer.model import DuplexModel
-from wanstreamer.prior import past_of
+from wanstreamer.model.duplex import DuplexModel
+from wanstreamer.model.prior import past_of
 
 if TYPE_CHECKING:
-    from wanstreamer.data import Batch
+    from wanstreamer.windows.loader import Batch
 
 # Of the latent just before, in the prior. Some still elements fit best above 1: alone for a minute, they run away. The
 # clip costs a held-out error of 0.03 %.

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wanstreamer.flow import velocity_weight
-from wanstreamer.model import DuplexModel, Output
-from wanstreamer.prior import past_of
-from wanstreamer.sequence import MISSING
-from wanstreamer.windows import INTERRUPTION_ROLES, LABELS
+from wanstreamer.model.duplex import DuplexModel, Output
+from wanstreamer.model.flow import velocity_weight
+from wanstreamer.model.prior import past_of
+from wanstreamer.model.sequence import MISSING
+from wanstreamer.windows.manifest import INTERRUPTION_ROLES, LABELS
 
 if TYPE_CHECKING:
-    from wanstreamer.data import Batch
+    from wanstreamer.windows.loader import Batch
 
 PARTS = ("text", "audio", "video")
 INTENDED_UNITS = 2  # before its sound an utterance has words, and a breath

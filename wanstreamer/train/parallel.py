@@ -1,6 +1,6 @@
 """Data parallel training: which windows of a step this process has, and what the processes tell each other.
 
-    torchrun --standalone --nproc-per-node 2 -m pipelines.duplex
+    torchrun --standalone --nproc-per-node 2 -m pipelines.train.duplex
 
 Every process (*rank*) holds the whole model and takes an equal share of each step's windows; gradients are averaged by
 DistributedDataParallel while the backward pass runs, over NCCL between GPUs and gloo between CPUs. What DDP bounds: a
@@ -20,7 +20,7 @@ from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from wanstreamer.errors import InputError
-from wanstreamer.model import DuplexModel
+from wanstreamer.model.duplex import DuplexModel
 
 
 @dataclass(frozen=True, kw_only=True)

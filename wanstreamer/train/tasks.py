@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wanstreamer.batch import join
-from wanstreamer.sequence import MISSING
+from wanstreamer.model.sequence import MISSING
 from wanstreamer.train.loss import PARTS
+from wanstreamer.windows.batch import join
 
 if TYPE_CHECKING:
-    from wanstreamer.data import Batch
+    from wanstreamer.windows.loader import Batch
 
 # A step's windows and their places in the stream -> what is learnt from them, and loss weights (B, K, W).
 Mix = Callable[["Batch", Sequence[int]], tuple["Batch", Tensor]]

@@ -1,0 +1,302 @@
+"""Tracks + word sidecars -> speech, words, IPUs, turns, events and unit labels: who spoke when, and what happened.
+
+Per session: voice activity of each track (speech_models.py, voice_activity.py), words of sidecars checked and put in
+order or of whisperx (transcription.py), then the turn rules (pipelines.turns), then the labels of every 160 ms unit
+that trainer and evaluator share. Speech in a shared mix is nobody's: such a track gets no speech, its units none to
+learn from, and the session goes on.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from pipelines.annotate.transcription import (
+    TranscriptParams,
+    check_transcriber,
+    load_transcriber,
+    speaks,
+    transcript_digests,
+)
+from pipelines.annotate.unit_labels import unit_rows
+from pipelines.annotate.whisperx_words import TimedWord
+from pipelines.engine.command import stage_main
+from pipelines.engine.jobs import Job, Rejected, Result
+from pipelines.engine.run import RunParams, run_keys
+from pipelines.engine.tables import read_rows, rows_by_session
+from pipelines.media.languages import is_language, same_language
+from pipelines.media.tracks import read_wav
+from pipelines.signals.speech_models import DetectorParams, check_detector, detector_digests, load_detector
+from pipelines.signals.voice_activity import (
+    Activity,
+    Bleed,
+    VoiceParams,
+    remove_bleed,
+    resample,
+    speech_spans,
+    subtract,
+)
+from schemas.annotate import EVENTS, IPUS, SPEECH, TURNS, UNITS, WORDS
+from wanstreamer.clock import UNIT_MS, Span
+from wanstreamer.errors import InputError
+from wanstreamer.turns import (
+    RULE_VERSION,
+    Annotation,
+    Sound,
+    TurnParams,
+    annotate_session,
+    nonspeech,
+)
+
+TABLES = (SPEECH, WORDS, IPUS, TURNS, EVENTS, UNITS)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotateParams(DetectorParams, TranscriptParams, VoiceParams, TurnParams):
+    """The annotators and every threshold of the stage: those of voice activity and those of the turn rules."""
+
+    def check(self) -> None:
+        """Raises InputError where a model that is asked for is not there, before any stage has run."""
+        if self.speech == "pyannote":
+            check_detector(self)
+        if self.words == "whisperx":
+            check_transcriber(self)
+        if not is_language(self.language):
+            raise InputError(f"annotate.language {self.language}: no known language tag; expected such as en or pt-BR")
+
+
+def run(data: Path, params: AnnotateParams, how: RunParams) -> dict[str, Any]:
+    """Annotate every session of the tracks table; returns counts, of events by label too."""
+    tracks = rows_by_session(read_rows(data, "tracks"))
+    weights = detector_digests(params) + transcript_digests(params)
+    jobs = [_job(row["session_id"], tracks.get(row["session_id"], []), weights) for row in read_rows(data, "sessions")]
+    counts = run_keys(
+        data,
+        "annotate",
+        jobs,
+        Annotator,
+        params=params,
+        tables=TABLES,
+        how=how,
+        uses_gpu=params.speech == "pyannote" or params.words == "whisperx",
+        setup={"params": params},
+    )  # fmt: skip
+    events = pq.read_table(data / "tables" / "events.parquet", columns=["kind", "label", "outcome"]).to_pylist()
+    labels = Counter(".".join(filter(None, (row["kind"], row["label"], row["outcome"]))) for row in events)
+    return counts | {"events": dict(sorted(labels.items()))}
+
+
+def _job(session_id: str, tracks: Sequence[Row], weights: tuple[str, ...]) -> Job:
+    needed = ("participant", "num_units", "audio_path", "words_path", "language", "attributed", "mixed")
+    digests = tuple(str(row[name]) for row in tracks for name in ("audio_sha256", "words_sha256"))
+    spec = {"tracks": [{name: row[name] for name in needed} for row in tracks]}
+    return Job(key=session_id, spec=spec, inputs=digests + weights)
+
+
+class Annotator:
+    """Holds the annotators; annotates one session per call."""
+
+    def __init__(self, params: AnnotateParams) -> None:
+        self.params = params
+        self.detect = load_detector(params)
+        self.transcribe = load_transcriber(params)
+
+    def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
+        tracks: list[Row] = job.spec["tracks"]
+        if not tracks:
+            raise Rejected("no_tracks")
+        result = Result()
+        audio: dict[str, np.ndarray] = {}
+        words: dict[str, list[TimedWord] | None] = {}
+        for track in tracks:
+            key, who = f"{job.key}/{track['participant']}", track["participant"]
+            if track["audio_path"] is None:
+                result.rejections.append((key, "no_audio", ""))
+            elif not track["attributed"]:
+                result.rejections.append((key, "speech_unattributed", "shared sound without diarization"))
+            else:
+                audio[who] = resample(*read_wav(data / track["audio_path"]))
+            words[who], rejected = _read_words(data, track)
+            result.rejections += [(key, reason, "") for reason in rejected]
+        heard, activity, bleeds = self._speech(audio)
+        made = {who: [_bleed_sound(bleed) for bleed in own] for who, own in bleeds.items()}
+        for track in tracks:
+            key, who = f"{job.key}/{track['participant']}", track["participant"]
+            if self.transcribe and who in audio and (words[who] is None or self.params.replace_sidecars):
+                told, rejections = self._hear_words(audio[who], heard[who], track)
+                words[who] = words[who] if told is None else told
+                result.rejections += [(key, *rejection) for rejection in rejections]
+            transcript = words[who]
+            if transcript is not None:
+                words[who], tagged = nonspeech.part_words(transcript)
+                made.setdefault(who, []).extend(_tagged_sound(word, label) for word, label in tagged)
+        english = all(same_language(track["language"] or self.params.language, "en") for track in tracks)
+        found = annotate_session(
+            {track["participant"]: heard.get(track["participant"], []) for track in tracks},
+            words,
+            self.params,
+            sounds=made,
+            lexical=english,
+        )
+        speech = {who: found.speech[who] for who in heard}
+        result.tables = {
+            "speech": speech_rows(job.key, speech, activity),
+            "words": word_rows(job.key, words),
+            "ipus": ipu_rows(job.key, found, self.params),
+            "turns": turn_rows(job.key, found),
+            "events": event_rows(job.key, found),
+            "units": [row for track in tracks for row in unit_rows(job.key, track, speech, found)],
+        }
+        return result
+
+    def _speech(
+        self, audio: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, list[Span]], dict[str, Activity], dict[str, list[Bleed]]]:
+        """(own speech, what the detector heard, bleed taken out) per participant."""
+        activity = {who: self.detect(audio_T) for who, audio_T in audio.items()}
+        heard = {who: speech_spans(activity[who], audio_T, self.params) for who, audio_T in audio.items()}
+        own, bleeds = remove_bleed(heard, audio, self.params)
+        return own, activity, bleeds
+
+    def _hear_words(
+        self, audio_T: np.ndarray, speech: Sequence[Span], track: Row
+    ) -> tuple[list[TimedWord] | None, list[tuple[str, str]]]:
+        """Transcribed words of a track, and (reason, detail) of what was not.
+
+        None in a language the models do not know. Where others speak in the same sound, words would be anybody's.
+        """
+        assert self.transcribe is not None
+        if not speaks(track["language"], self.params):
+            return None, [("other_language", f"{track['language']}; annotate.language is {self.params.language}")]
+        mixed = [Span(span["start_ms"], span["end_ms"]) for span in track["mixed"]]
+        alone = subtract(speech, mixed, self.params.vad_min_speech_ms)
+        words, reasons = self.transcribe(audio_T, alone)
+        unheard_ms = sum(span.duration_ms for span in speech) - sum(span.duration_ms for span in alone)
+        mixed_part = [("speech_not_transcribed", f"{unheard_ms} ms in mixed sound")] if unheard_ms else []
+        return words, mixed_part + [(reason, "") for reason in reasons]
+
+
+def _read_words(data: Path, track: Row) -> tuple[list[TimedWord] | None, list[str]]:
+    """The words of a track's sidecar, in order and inside the session, and a reason for each one turned away.
+
+    None without a sidecar, or with one that cannot be read. A word that reaches over an end of the session is cut.
+    """
+    if track["words_path"] is None:
+        return None, []
+    try:
+        listed = json.loads((data / track["words_path"]).read_text(encoding="utf-8"))["words"]
+        listed = list(listed)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, ["words_unreadable"]
+    duration_ms = track["num_units"] * UNIT_MS
+    words: list[TimedWord] = []
+    rejected: list[str] = []
+    for entry in listed:
+        try:
+            text, start_ms, end_ms = str(entry["word"]).strip(), round(entry["start_ms"]), round(entry["end_ms"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            rejected.append("word_malformed")
+            continue
+        if not text:
+            rejected.append("word_malformed")
+        elif end_ms <= start_ms:
+            rejected.append("word_without_duration")
+        elif start_ms >= duration_ms or end_ms <= 0:
+            rejected.append("word_outside_session")
+        else:
+            within = {"start_ms": max(0, start_ms), "end_ms": min(end_ms, duration_ms)}
+            words.append(TimedWord(**within, text=text, source="sidecar", confidence=1.0))
+    return sorted(words, key=lambda word: (word.start_ms, word.end_ms)), rejected
+
+
+def _bleed_sound(bleed: Bleed) -> Sound:
+    return Sound(
+        start_ms=bleed.span.start_ms, end_ms=bleed.span.end_ms, label=nonspeech.BLEED, source="audio",
+        confidence=bleed.correlation, other=bleed.other,
+    )  # fmt: skip
+
+
+def _tagged_sound(word: TimedWord, label: str) -> Sound:
+    return Sound(start_ms=word.start_ms, end_ms=word.end_ms, label=label, confidence=word.confidence)
+
+
+def speech_rows(session_id: str, speech: Mapping[str, Sequence[Span]], activity: Mapping[str, Activity]) -> list[Row]:
+    """`confidence` is the detector's mean probability over the interval."""
+    return [
+        _interval(session_id, who, span)
+        | {"source": activity[who].source, "confidence": round(activity[who].confidence(span), 3)}
+        for who, spans in speech.items()
+        for span in spans
+    ]
+
+
+def word_rows(session_id: str, words: Mapping[str, Sequence[TimedWord] | None]) -> list[Row]:
+    return [
+        _interval(session_id, who, Span(word.start_ms, word.end_ms))
+        | {"index": index, "word": word.text, "source": word.source, "confidence": word.confidence}
+        for who, told in words.items()
+        for index, word in enumerate(told or ())
+    ]
+
+
+def ipu_rows(session_id: str, found: Annotation, params: TurnParams) -> list[Row]:
+    return [
+        _interval(session_id, who, Span(ipu.start_ms, ipu.end_ms))
+        | {
+            "short": ipu.end_ms - ipu.start_ms < params.short_ipu_ms,
+            "text": None if ipu.words is None else " ".join(word.text for word in ipu.words),
+            "candidate": ipu.candidate,
+            "rule_version": RULE_VERSION,
+        }
+        for who, own in found.ipus.items()
+        for ipu in own
+    ]
+
+
+def turn_rows(session_id: str, found: Annotation) -> list[Row]:
+    rows: list[Row] = []
+    for turn in found.turns:
+        words = [ipu.words for ipu in turn.ipus]
+        rows.append(
+            _interval(session_id, turn.participant, Span(turn.start_ms, turn.end_ms))
+            | {
+                "is_primary": turn.is_primary,
+                "complete": turn.complete,
+                "num_ipus": len(turn.ipus),
+                "num_words": None if None in words else sum(len(told or ()) for told in words),
+                "rule_version": RULE_VERSION,
+            }
+        )
+    return rows
+
+
+def event_rows(session_id: str, found: Annotation) -> list[Row]:
+    return [
+        _interval(session_id, event.participant, Span(event.start_ms, event.end_ms))
+        | {
+            "kind": event.kind,
+            "label": event.label,
+            "outcome": event.outcome,
+            "other": event.other,
+            "yield_ms": event.yield_ms,
+            "fto_ms": event.fto_ms,
+            "source": event.source,
+            "confidence": event.confidence,
+            "rule_version": RULE_VERSION,
+        }
+        for event in found.events
+    ]
+
+
+def _interval(session_id: str, participant: str, span: Span) -> Row:
+    return {"session_id": session_id, "participant": participant, "start_ms": span.start_ms, "end_ms": span.end_ms}
+
+
+def main() -> None:
+    stage_main("annotate", AnnotateParams, run)

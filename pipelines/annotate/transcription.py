@@ -1,0 +1,176 @@
+"""Audio of one track and where its participant speaks -> timed words, by whisperx: Whisper, then alignment by wav2vec2.
+
+Whisper is given the participant's speech and nothing else: stretches that hold no detected speech, bleed or another
+voice are silenced before it listens, so it can neither take the other's words nor write over a silence as long as the
+detector was right. What whisperx gets wrong all the same is mended in whisperx_words.py.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pipelines.annotate.whisperx_words import EDGE_MS, TimedWord, mend_words
+from pipelines.media.languages import same_language
+from pipelines.media.tracks import gate_audio
+from pipelines.signals.speech_models import (
+    Published,
+    device,
+    folder_sha256,
+    import_speech_packages,
+    loading,
+    model_folder,
+)
+from pipelines.signals.voice_activity import ENERGY_MS, RATE_HZ, energy_db
+from wanstreamer.clock import Span
+from wanstreamer.errors import InputError
+
+CHUNK_MS = 30_000  # what Whisper hears at once
+BATCH = 8  # chunks at a time
+
+WHISPER = Published(
+    what="a Whisper model in CTranslate2's format",
+    hub="Systran/faster-whisper-large-v3",
+    files=("model.bin", "config.json", "tokenizer.json"),
+)
+ALIGNER = Published(
+    what="a wav2vec2 model with letters of the language",
+    hub="facebook/wav2vec2-base-960h",
+    files=("config.json", "vocab.json"),
+    note=" for English; for others, see the list in whisperx/alignment.py",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscriptParams:
+    """Where words come from."""
+
+    words: Literal["sidecar", "whisperx"] = "sidecar"  # whisperx: tracks without a sidecar are transcribed
+    replace_sidecars: bool = False  # with `words: whisperx`, tracks that have a sidecar too
+    whisperx_model: str = ""  # folder with a Whisper model in CTranslate2's format
+    align_model: str = ""  # folder with a wav2vec2 model of the same language
+    language: str = "en"  # of the align_model, and of recordings whose manifest names none
+
+
+class Whisperx:
+    """Holds both models."""
+
+    def __init__(self, params: TranscriptParams) -> None:
+        whisper, aligner = check_transcriber(params)
+        import_speech_packages()
+        import torch
+        import transformers
+        import whisperx
+        import whisperx.alignment
+
+        transformers.utils.logging.disable_progress_bar()
+        torch.set_num_threads(1)
+        logging.getLogger("whisperx").setLevel(logging.ERROR)  # its warnings quote what was said
+        # Sentences play no role for the times of words, and the splitter would be downloaded.
+        whisperx.alignment.nltk_load = lambda name: _OneSentence()
+        self.language = _whisper_code(params.language)
+        self.align = whisperx.align
+        with redirect_stdout(sys.stderr):  # it prints while it loads
+            with loading("annotate.whisperx_model", whisper, WHISPER):
+                self.whisper = whisperx.load_model(
+                    str(whisper), device(), language=self.language, vad_model=object(), threads=1, local_files_only=True
+                )
+            with loading("annotate.align_model", aligner, ALIGNER):
+                self.aligner, self.letters = whisperx.load_align_model(
+                    self.language, device(), model_name=str(aligner), model_cache_only=True
+                )
+        if not self.whisper.model.model.is_multilingual and self.language != "en":
+            raise InputError(
+                f"annotate.whisperx_model {whisper}: knows English only, but annotate.language is {params.language}; "
+                f"{WHISPER.hub} knows 100 languages"
+            )
+
+    def __call__(self, audio_T: np.ndarray, speech: Sequence[Span]) -> tuple[list[TimedWord], list[str]]:
+        """Words of a track, and a reason for each one dropped.
+
+        Args:
+            audio_T: float32 (num_samples,) at 16 kHz.
+            speech: Of the participant, ms, disjoint and in order.
+        """
+        if not speech:
+            return [], []
+        near = [Span(max(0, span.start_ms - EDGE_MS), span.end_ms + EDGE_MS) for span in speech]
+        heard_T = gate_audio(audio_T, near, RATE_HZ)
+        self.whisper.vad_model = _given(cut_long(speech, energy_db(audio_T)))
+        found = self.whisper.transcribe(heard_T, batch_size=BATCH, language=self.language)["segments"]
+        segments = []
+        for segment in found:  # one by one: of several, whisperx does not say which it could not align
+            aligned = self.align([segment], self.aligner, self.letters, heard_T, device())["word_segments"]
+            segments.append({**segment, "words": aligned})
+        return mend_words(segments, speech, self.language)
+
+
+def load_transcriber(params: TranscriptParams) -> Whisperx | None:
+    """None where words come from sidecars alone."""
+    return Whisperx(params) if params.words == "whisperx" else None
+
+
+def check_transcriber(params: TranscriptParams) -> tuple[Path, Path]:
+    """The two folders; raises InputError for what is missing, without importing anything."""
+    return (
+        model_folder("annotate.whisperx_model", Path(params.whisperx_model), WHISPER, "whisperx"),
+        model_folder("annotate.align_model", Path(params.align_model), ALIGNER, "whisperx"),
+    )
+
+
+def transcript_digests(params: TranscriptParams) -> tuple[str, ...]:
+    """Of the weights that words come from, none for sidecars. Raises InputError as `check_transcriber`."""
+    return tuple(map(folder_sha256, check_transcriber(params))) if params.words == "whisperx" else ()
+
+
+def cut_long(speech: Sequence[Span], level_db: np.ndarray) -> list[Span]:
+    """Speech in pieces of at most 30 s, cut where it is quietest in the second half of each; Whisper would lose what is
+    beyond.
+
+    Args:
+        speech: ms, disjoint and in order.
+        level_db: Of each 10 ms.
+    """
+    pieces: list[Span] = []
+    for span in speech:
+        start_ms = span.start_ms
+        while span.end_ms - start_ms > CHUNK_MS:
+            first = (start_ms + CHUNK_MS // 2) // ENERGY_MS
+            quietest = first + int(np.argmin(level_db[first : (start_ms + CHUNK_MS) // ENERGY_MS]))
+            pieces.append(Span(start_ms, quietest * ENERGY_MS))
+            start_ms = quietest * ENERGY_MS
+        pieces.append(Span(start_ms, span.end_ms))
+    return pieces
+
+
+def _given(pieces: Sequence[Span]) -> Any:
+    """What whisperx takes as a voice activity detector; it joins the pieces to chunks of up to 30 s."""
+    from whisperx.diarize import Segment
+    from whisperx.vads import Vad
+
+    class Given(Vad):  # type: ignore[misc]  # its methods are chosen by its class
+        def __call__(self, audio: Any) -> list[Any]:
+            return [Segment(span.start_ms / 1000, span.end_ms / 1000) for span in pieces]
+
+    return Given(0.5)
+
+
+class _OneSentence:
+    """Stands where whisperx asks NLTK for a sentence splitter."""
+
+    def span_tokenize(self, text: str) -> list[tuple[int, int]]:
+        return [(0, len(text))]
+
+
+def _whisper_code(tag: str) -> str:
+    return tag.replace("_", "-").split("-")[0].lower()
+
+
+def speaks(track_language: str | None, params: TranscriptParams) -> bool:
+    """Whether a track may be transcribed: `align_model` knows one language."""
+    return track_language is None or same_language(track_language, params.language)

@@ -1,0 +1,75 @@
+"""Turns and events of a session -> the labels of every 160 ms unit, which trainer and evaluator share."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from wanstreamer.clock import Span, covered_ms, unit_of_ms, unit_span, units_touched
+from wanstreamer.turns import Annotation, floor_at
+from wanstreamer.turns.nonspeech import BLEED
+from wanstreamer.turns.transitions import interruptions_open
+
+Row = dict[str, Any]
+
+
+def unit_rows(session_id: str, track: Row, speech: Mapping[str, Sequence[Span]], found: Annotation) -> list[Row]:
+    """A row per unit of the track. Without speech that is known to be the participant's, `speech_ms` is null."""
+    who, num_units = track["participant"], track["num_units"]
+    own = list(speech[who]) if who in speech else None
+    primary = [turn for turn in found.turns if turn.participant == who and turn.is_primary]
+    begins = [unit_of_ms(turn.start_ms) for turn in primary]
+    ends = sorted(unit_of_ms(turn.end_ms - 1) for turn in primary)
+    backchannel = _touched(
+        Span(event.start_ms, event.end_ms)
+        for event in found.events
+        if event.kind == "backchannel" and event.participant == who
+    )
+    roles: dict[int, str] = {}
+    for span, role in interruptions_open(found.events).get(who, ()):
+        roles |= dict.fromkeys(units_touched(span), role)
+    made = _touched(
+        Span(event.start_ms, event.end_ms)
+        for event in found.events
+        if event.kind == "non_speech" and event.label != BLEED and event.participant == who
+    )
+    mixed = _touched(Span(span["start_ms"], span["end_ms"]) for span in track["mixed"])
+    stops = [span.end_ms for span in own or ()]
+    rows: list[Row] = []
+    for unit in range(num_units):
+        span = unit_span(unit)
+        spoken_ms = silence_ms = None
+        if own is not None:
+            near = own[bisect_right(stops, span.start_ms) : bisect_left(own, Span(span.end_ms, 0))]
+            spoken_ms = covered_ms(span, near)
+            before = bisect_right(stops, span.end_ms)
+            if near and near[-1].end_ms > span.end_ms:
+                silence_ms = 0
+            elif before:
+                silence_ms = span.end_ms - stops[before - 1]
+        rows.append(
+            {
+                "session_id": session_id,
+                "participant": who,
+                "unit": unit,
+                "speech_ms": spoken_ms,
+                "holds_floor": floor_at(found.floor, span.end_ms - 1) == who,
+                "turn_begins_in": _units_until(begins, unit),
+                "turn_ends_in": _units_until(ends, unit),
+                "interruption_role": roles.get(unit),
+                "backchannel": unit in backchannel,
+                "silence_ms": silence_ms,
+                "audio_mixed": unit in mixed,
+                "non_speech": unit in made,
+            }
+        )
+    return rows
+
+
+def _units_until(units: Sequence[int], unit: int) -> int | None:
+    """How far it is from `unit` to the first of the sorted `units` at or after it."""
+    at = bisect_left(units, unit)
+    return units[at] - unit if at < len(units) else None
+
+
+def _touched(spans: Iterable[Span]) -> set[int]:
+    return {unit for span in spans for unit in units_touched(span)}

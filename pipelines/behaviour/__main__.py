@@ -1,0 +1,62 @@
+"""`python -m pipelines.behaviour`: the behaviour stage, then its figures as a table; with `--json` as JSON alone."""
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipelines.behaviour.figures import figures_of_looks, figures_of_timing
+from pipelines.behaviour.stage import BehaviourParams, run
+from pipelines.behaviour.table import table
+from pipelines.engine.command import stage_main
+
+WIDTH = 160  # of the table where there is no terminal
+ORDER = ("truth", "model", "shuffled user", "ignoring", "cascade", "copy", "silence")
+TITLES = {
+    "recorded": "Agents that hear and see a recorded user",
+    "simulated": "Agents in conversation with users who react",
+}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument("--json", action="store_true", help="print the figures as JSON instead of tables")
+    parser = argparse.ArgumentParser(add_help=False, parents=[options])
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    known, rest = parser.parse_known_args()
+    with contextlib.redirect_stdout(sys.stdout if {"-h", "--help"} & set(rest) else sys.stderr):
+        stage_main("behaviour", BehaviourParams, run, ["--data", str(known.data), *rest], options=options)
+    metrics = json.loads((known.data.resolve().parent / "metrics" / "behaviour.json").read_text())
+    if known.json:
+        print(json.dumps(metrics, indent=2))
+        return
+    show(metrics)
+
+
+def show(metrics: Mapping[str, Any]) -> None:
+    """Print a table per part."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    if "skipped" in metrics:
+        console.print(f"behaviour: {metrics['skipped']}")
+    for part, title in TITLES.items():
+        if part not in metrics:
+            continue
+        found = metrics[part]
+        if "skipped" in found:
+            console.print(f"{title}: {found['skipped']}")
+            continue
+        seconds = sorted({int(name.split("_")[1][:-1]) for name in found["agents"]["model"] if "identity" in name})
+        figures = {**figures_of_timing(0), **figures_of_looks(seconds)}
+        counted = ", ".join(f"{found[name]} {name}" for name in ("conversations", "sessions") if name in found)
+        console.print(table(f"{title}: {counted}", figures, found["agents"], order=ORDER, with_interval="model"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""Whoever may be the agent of B conversations at once: a unit of the users in, a unit of the agents out.
+
+    Model      the streaming model, batched
+    Shuffled   the model again, hearing and seeing the user of another conversation: what it does without listening
+    Replay     recorded latents through the codecs: the truth, as good as the codecs let it be
+    Silence    nothing
+    Copy       what the user said one unit before
+    Ignoring   whole turns at given onsets, whatever the user does meanwhile
+    Cascade    what most voice assistants are: a turn after three silent units of the user, silence at any sound
+
+Every agent's unit k may depend on the users' units up to k, as the model's does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipelines.behaviour.activity import ABOVE_FLOOR_DB, LOUD_DB, QUIET_DB, level_db
+from pipelines.conversation.prompts import Prompt
+from wanstreamer.clock import UNIT_MS
+from wanstreamer.devices import to_host
+from wanstreamer.streaming.performer import perform
+from wanstreamer.streaming.session import Session, to_frames
+from wanstreamer.streaming.state import new_state
+from wanstreamer.streaming.thinker import commit, think
+
+Samples = NDArray[np.float32]  # (B, T): one unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """The agents' own recorded unit, where conversations begin with one."""
+
+    audio_BNC: Tensor
+    video_BCHW: Tensor
+    text_BS: list[list[int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserUnit:
+    """160 ms of every user. Latents may be empty for agents other than the model."""
+
+    unit: int
+    audio_BNC: Tensor
+    video_BCHW: Tensor
+    samples_BT: Samples
+    history: History | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentUnit:
+    """160 ms of every agent."""
+
+    samples_BT: Samples
+    frames_BTHWC: NDArray[np.uint8] | None = None  # of the first conversations, as many as are watched
+    tokens_BS: list[list[int]] | None = None
+
+
+class Agent(Protocol):
+    """One side of B conversations. It holds their state: an agent serves one run."""
+
+    def step(self, user: UserUnit) -> AgentUnit: ...
+
+
+class Voice:
+    """Latents -> samples of all conversations and frames of the first `watched`, unit by unit."""
+
+    def __init__(self, session: Session, watched: int) -> None:
+        self.session, self.watched = session, watched
+        self.speaking: dict[str, Tensor] | None = None
+        self.looking: dict[str, Tensor] | None = None
+
+    @torch.inference_mode()
+    def decode(self, audio_BNC: Tensor, video_BCHW: Tensor, tokens_BS: list[list[int]] | None = None) -> AgentUnit:
+        audio, self.speaking = self.session.audio_vae.decode(audio_BNC, self.speaking)
+        frames = None
+        if self.watched:
+            video, self.looking = self.session.video_vae.decode(video_BCHW[: self.watched, None], self.looking)
+            frames = np.stack([to_frames(one[None]) for one in video])
+        return AgentUnit(samples_BT=to_host(audio.clamp(-1, 1)).numpy(), frames_BTHWC=frames, tokens_BS=tokens_BS)
+
+
+class Model:
+    """The model of a session, free running after the history that it is given."""
+
+    def __init__(self, session: Session, *, seeds: Sequence[int], max_units: int, watched: int = 0) -> None:
+        self.session = session
+        self.state = new_state(session.model, max_units=max_units, seeds=seeds, window=session.config.window)
+        self.voice = Voice(session, watched)
+
+    @torch.inference_mode()
+    def step(self, user: UserUnit) -> AgentUnit:
+        model, state, history, config = self.session.model, self.state, user.history, self.session.config
+        given = history.text_BS if history else None
+        tokens, _ = think(
+            model,
+            state,
+            user.audio_BNC,
+            user.video_BCHW,
+            None,
+            temperature=config.text_temperature,
+            epsilon=config.text_epsilon,
+            given=given,
+        )
+        if history:
+            made = history.audio_BNC, history.video_BCHW
+        else:
+            made = perform(model, state, self.session.schedule, video_temperature=config.video_temperature)
+        commit(model, state, *made)
+        return self.voice.decode(*made, tokens)
+
+
+class Shuffled:
+    """An agent in front of the wrong users: conversation b is given the user of conversation order[b]."""
+
+    def __init__(self, agent: Agent, order: Sequence[int]) -> None:
+        self.agent, self.order = agent, list(order)
+
+    def step(self, user: UserUnit) -> AgentUnit:
+        return self.agent.step(
+            UserUnit(
+                unit=user.unit,
+                audio_BNC=user.audio_BNC[self.order],
+                video_BCHW=user.video_BCHW[self.order],
+                samples_BT=user.samples_BT[self.order],
+                history=user.history,
+            )
+        )
+
+
+class Replay:
+    """Recorded latents, decoded: audio (B, K, N, C) and video (B, K, C, H, W)."""
+
+    def __init__(self, session: Session, audio_BKNC: Tensor, video_BKCHW: Tensor, *, watched: int = 0) -> None:
+        self.audio_BKNC, self.video_BKCHW = audio_BKNC, video_BKCHW
+        self.voice = Voice(session, watched)
+
+    def step(self, user: UserUnit) -> AgentUnit:
+        return self.voice.decode(self.audio_BKNC[:, user.unit], self.video_BKCHW[:, user.unit])
+
+
+class Silence:
+    def step(self, user: UserUnit) -> AgentUnit:
+        return AgentUnit(samples_BT=np.zeros_like(user.samples_BT))
+
+
+class Copy:
+    def __init__(self) -> None:
+        self.before_BT: Samples | None = None
+
+    def step(self, user: UserUnit) -> AgentUnit:
+        before_BT, self.before_BT = self.before_BT, user.samples_BT
+        return AgentUnit(samples_BT=np.zeros_like(user.samples_BT) if before_BT is None else before_BT)
+
+
+class Turns:
+    """Turns to say, float32 (samples,) each, drawn for every conversation in an order of its own."""
+
+    def __init__(self, bank: Sequence[Samples], seeds: Sequence[int]) -> None:
+        if not bank:
+            raise ValueError("no turns to say")
+        self.bank = bank
+        self.chance = [np.random.default_rng(seed) for seed in seeds]
+        self.rest: list[Samples] = [np.zeros(0, np.float32) for _ in seeds]  # still to be said
+
+    def begin(self, conversation: int, wait_samples: int = 0) -> None:
+        turn = self.bank[int(self.chance[conversation].integers(len(self.bank)))]
+        self.rest[conversation] = np.concatenate([np.zeros(wait_samples, np.float32), turn])
+
+    def stop(self, conversation: int) -> None:
+        self.rest[conversation] = self.rest[conversation][:0]
+
+    def speaks(self, conversation: int) -> bool:
+        return len(self.rest[conversation]) > 0
+
+    def say(self, count: int) -> Samples:
+        """The next `count` samples of every conversation, (B, count)."""
+        said_BT = np.zeros((len(self.rest), count), np.float32)
+        for row, rest in zip(said_BT, self.rest, strict=True):
+            row[: len(rest)] = rest[:count]
+        self.rest = [rest[count:] for rest in self.rest]
+        return said_BT
+
+
+class Ignoring:
+    """Begins a turn at each onset, unless it is speaking, and says it to its end.
+
+    Onsets (ms on the conversation's clock) are given, or follow on the users' turn ends by delays drawn from
+    `delays_ms` where `notice` is told of them: it knows when to speak, but does not hear.
+    """
+
+    def __init__(
+        self,
+        turns: Turns,
+        *,
+        rate_hz: int,
+        onsets_ms: Sequence[Sequence[int]],
+        delays_ms: Sequence[float] = (),
+    ) -> None:
+        self.turns, self.rate_hz, self.delays_ms = turns, rate_hz, list(delays_ms)
+        self.onsets_ms = [sorted(onsets) for onsets in onsets_ms]
+
+    def notice(self, conversation: int, prompt: Prompt) -> None:
+        if prompt.kind == "turn_end" and self.delays_ms:
+            delay_ms = self.turns.chance[conversation].choice(self.delays_ms)
+            self.onsets_ms[conversation].append(prompt.end_ms + round(float(delay_ms)))
+
+    def step(self, user: UserUnit) -> AgentUnit:
+        start_ms = user.unit * UNIT_MS
+        for conversation, onsets in enumerate(self.onsets_ms):
+            due = [onset for onset in onsets if onset < start_ms + UNIT_MS]
+            self.onsets_ms[conversation] = [onset for onset in onsets if onset not in due]
+            if due and not self.turns.speaks(conversation):
+                self.turns.begin(conversation, max(0, due[0] - start_ms) * self.rate_hz // 1000)
+        return AgentUnit(samples_BT=self.turns.say(user.samples_BT.shape[1]))
+
+
+class Cascade:
+    """Speaks when the user has spoken and then been silent for SILENT_UNITS; stops as soon as the user sounds."""
+
+    SILENT_UNITS = 3
+
+    def __init__(self, turns: Turns, *, rate_hz: int) -> None:
+        self.turns, self.rate_hz = turns, rate_hz
+        count = len(turns.rest)
+        self.floor_db = np.full(count, QUIET_DB)  # the quietest unit so far
+        self.silent_units = np.zeros(count, dtype=int)
+        self.owes = np.zeros(count, dtype=bool)  # the user has spoken since the last turn began
+
+    def step(self, user: UserUnit) -> AgentUnit:
+        for conversation, samples_T in enumerate(user.samples_BT):
+            level = float(level_db(samples_T, self.rate_hz, UNIT_MS)[0])
+            self.floor_db[conversation] = min(self.floor_db[conversation], level)
+            threshold = min(max(self.floor_db[conversation] + ABOVE_FLOOR_DB, QUIET_DB), LOUD_DB)
+            if level > threshold:
+                self.silent_units[conversation], self.owes[conversation] = 0, True
+                self.turns.stop(conversation)
+            else:
+                self.silent_units[conversation] += 1
+            if self.owes[conversation] and self.silent_units[conversation] >= self.SILENT_UNITS:
+                self.owes[conversation] = False
+                self.turns.begin(conversation)
+        return AgentUnit(samples_BT=self.turns.say(user.samples_BT.shape[1]))

@@ -1,0 +1,112 @@
+"""Users who react -> every agent in conversation with each of them.
+
+A user speaks, pauses, interrupts, says "mhm" and shows things by its own script, but listens to the agent: it
+interrupts while the agent speaks, answers what is over, and takes note of what it did. So interruptions and
+backchannels meet every agent's own speech, which a recording cannot do. Nobody has any history at the start.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipelines.behaviour.activity import sounding_spans
+from pipelines.behaviour.agents import Agent, Ignoring, Model, Shuffled, UserUnit
+from pipelines.behaviour.looks import observe_looks
+from pipelines.behaviour.play import Played, play
+from pipelines.behaviour.timing import Conversation, Observed, observe
+from pipelines.conversation.prompts import Prompt
+from wanstreamer.clock import UNIT_MS
+from wanstreamer.streaming.session import Session
+
+
+class Partner(Protocol):
+    """One user who reacts."""
+
+    prompts: list[Prompt]  # what it has done so far
+
+    def step(
+        self, agent_samples: NDArray[np.float32], *, draw: bool = True
+    ) -> tuple[NDArray[np.uint8] | None, NDArray[np.float32]]:
+        """Its next unit, frames (4, H, W, 3) (None unless drawn) and samples (T,), having heard the agent's before."""
+
+
+class SimulatedUsers:
+    """B partners, encoded as they go for agents that take latents; `notice(conversation, prompt)` is told what each has
+    just done."""
+
+    def __init__(
+        self,
+        session: Session,
+        partners: Sequence[Partner],
+        *,
+        latents: bool,
+        notice: Callable[[int, Prompt], None] | None = None,
+    ) -> None:
+        self.session, self.partners, self.latents, self.notice = session, partners, latents, notice
+        self.known = [0] * len(partners)  # prompts told of
+        self.hearing: dict[str, Tensor] | None = None
+        self.seeing: dict[str, Tensor] | None = None
+
+    def step(self, unit: int, agent_samples_BT: NDArray[np.float32] | None) -> UserUnit:
+        if agent_samples_BT is None:
+            agent_samples_BT = np.zeros((len(self.partners), self.session.num_samples), np.float32)
+        frames, samples = zip(
+            *(
+                partner.step(heard, draw=self.latents)
+                for partner, heard in zip(self.partners, agent_samples_BT, strict=True)
+            ),
+            strict=True,
+        )
+        for place, partner in enumerate(self.partners):
+            fresh, self.known[place] = partner.prompts[self.known[place] :], len(partner.prompts)
+            if self.notice is not None:
+                for prompt in fresh:
+                    self.notice(place, prompt)
+        samples_BT = np.stack(samples)
+        audio_BNC = video_BCHW = torch.zeros(len(samples_BT), 0)
+        if self.latents:
+            audio_BNC, video_BCHW = self._encode(np.stack(frames), samples_BT)
+        return UserUnit(unit=unit, audio_BNC=audio_BNC, video_BCHW=video_BCHW, samples_BT=samples_BT)
+
+    @torch.inference_mode()
+    def _encode(self, frames_BTHWC: NDArray[np.uint8], samples_BT: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+        video_BTCHW = torch.from_numpy(frames_BTHWC).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+        video_BKCHW, self.seeing = self.session.video_vae.encode(video_BTCHW, self.seeing)
+        audio_BNC, self.hearing = self.session.audio_vae.encode(torch.from_numpy(samples_BT), self.hearing)
+        return audio_BNC, video_BKCHW[:, 0]
+
+
+def run_simulated(
+    partners: Sequence[Partner],
+    session: Session,
+    agent: Agent,
+    *,
+    num_units: int,
+    seconds: Sequence[int],
+    advance: Callable[[], object],
+) -> tuple[dict[str, list[Observed]], Played]:
+    """One agent with all partners, which are used up: user -> observations of its conversation."""
+    rate_hz = session.audio_vae.config.rate_hz
+    notice = agent.notice if isinstance(agent, Ignoring) else None
+    users = SimulatedUsers(session, partners, latents=isinstance(agent, Model | Shuffled), notice=notice)
+    played = play(users, agent, num_units, advance)
+    found: dict[str, list[Observed]] = {}
+    for place, partner in enumerate(partners):
+        samples = played.agent_BT[place]
+        conversation = Conversation(
+            start_ms=0,
+            end_ms=num_units * UNIT_MS,
+            user=sounding_spans(played.user_BT[place], rate_hz),
+            agent=sounding_spans(samples, rate_hz),
+            prompts=partner.prompts,
+        )
+        observed = observe(conversation)
+        if played.frames_BTHWC is not None and place < len(played.frames_BTHWC):
+            observed |= observe_looks(played.frames_BTHWC[place], samples, rate_hz, start_ms=0, seconds=seconds)
+        found[f"user-{place:03d}"] = [observed]
+    return found, replace(played, prompts=[list(partner.prompts) for partner in partners])

@@ -1,0 +1,320 @@
+"""Trained model and baselines, free running -> figures of behaviour, pictures and a film of one conversation.
+
+Every agent is judged twice: against recorded users of held-out sessions (`recorded`) and in conversation with users who
+react to it (`simulated`). What the figures mean is said in `timing` and `looks`.
+"""
+
+import importlib.util
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipelines.behaviour.activity import sounding_spans
+from pipelines.behaviour.agents import (
+    Agent,
+    Cascade,
+    Copy,
+    Ignoring,
+    Model,
+    Replay,
+    Samples,
+    Shuffled,
+    Silence,
+    Turns,
+)
+from pipelines.behaviour.drawing import Lane, draw_lanes, draw_onsets
+from pipelines.behaviour.figures import Figure, figures_of_looks, figures_of_timing, summarize
+from pipelines.behaviour.play import Played
+from pipelines.behaviour.recorded import (
+    Recording,
+    find_views,
+    read_recording,
+    run_recorded,
+    strangers,
+    turn_bank,
+)
+from pipelines.behaviour.simulated import Partner, run_simulated
+from pipelines.behaviour.timing import Observed
+from pipelines.engine.progress import progress
+from pipelines.engine.run import RunParams
+from pipelines.engine.tables import read_rows
+from pipelines.engine.timings import write_timings
+from pipelines.media.captions import captioned
+from pipelines.media.tracks import read_frames, write_video
+from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, whole_units_in_ms
+from wanstreamer.errors import InputError
+from wanstreamer.streaming.session import Session, SessionConfig, load_session
+from wanstreamer.windows.loader import open_windows, read_manifest
+
+TRUTH, MODEL = "truth", "model"
+SCALE = 4  # of the film
+DRAWN = (MODEL, "ignoring", "cascade")  # in conversation with the user who reacts
+Found = dict[str, dict[str, list[Observed]]]  # agent -> session -> observations
+
+
+@dataclass(frozen=True, kw_only=True)
+class BehaviourParams:
+    """How long who talks to whom; nothing here changes the model."""
+
+    seconds: int = 64  # with a recorded user: 60 s of free running after the history
+    conversations: int = 16  # with recorded users, at most: about what the sample's test split has
+    users: int = 12  # who react; 0: none
+    user_seconds: int = 40  # of a conversation with one of them: drawing them costs most of the time
+    given_units: int = (
+        24  # true history at the start of a recorded conversation: 3.8 s, so that there is a face and a voice
+    )
+    watched: int = 4  # conversations whose picture is decoded and judged; decoding it costs as much as all the rest
+    at_seconds: tuple[int, ...] = (10, 30, 60)  # of free running, at which drift is looked at
+    window_units: int | None = 32  # of history that the model sees, about what it was trained on; None: all of it
+    steps: int = 4  # of the solver
+    text_temperature: float = 0.85
+    text_epsilon: float = 0.005
+    video_temperature: float = 0.6
+    latency_ms: int = 200  # model-side, from a user's unit to the answer decoded; Wan-Streamer v0.1 reports about 200
+    bank_turns: int = 48  # different turns that the baselines say
+    resamples: int = 200
+    seed: int = 0
+
+    def check(self) -> None:
+        for name in ("seconds", "user_seconds", "conversations", "steps", "bank_turns", "resamples"):
+            if getattr(self, name) < 1:
+                raise InputError(f"behaviour.{name}: {getattr(self, name)}; expected 1 or more")
+        for name in ("users", "given_units", "watched", "latency_ms"):
+            if getattr(self, name) < 0:
+                raise InputError(f"behaviour.{name}: {getattr(self, name)}; expected 0 or more")
+        if self.given_units >= self.num_units:
+            raise InputError(f"behaviour.given_units {self.given_units}: expected fewer than {self.num_units} units")
+
+    @property
+    def num_units(self) -> int:
+        """With a recorded user."""
+        return whole_units_in_ms(self.seconds * 1000)
+
+
+def run(data: Path, params: BehaviourParams, how: RunParams) -> dict[str, Any]:
+    """Write `reports/behaviour/`; return the figures. One process and thread: float sums depend on the order."""
+    began_s = time.monotonic()
+    params.check()
+    torch.set_num_threads(1)
+    if "test" not in {shard["split"] for shard in read_manifest(data / "windows").shards}:
+        return {"skipped": "no held-out session; add speakers until some fall into test"}
+    views, left_out = find_views(data, params.conversations)
+    if not views:
+        return {"skipped": "no held-out session has sound and picture of two people", "left_out": left_out}
+    config = SessionConfig(
+        steps=params.steps,
+        text_temperature=params.text_temperature,
+        text_epsilon=params.text_epsilon,
+        video_temperature=params.video_temperature,
+        window_units=params.window_units,
+    )
+    session = load_session(data, config)
+    windows = open_windows(data / "windows", "test")
+    recording = read_recording(data, session, windows, views, params.num_units, params.given_units)
+    bank = turn_bank(data, session.audio_vae.config.rate_hz, params.bank_turns)
+    figures = {**figures_of_timing(params.latency_ms), **figures_of_looks(params.at_seconds)}
+    folder = data / "reports" / "behaviour"
+    folder.mkdir(parents=True, exist_ok=True)
+    found, played = play_recorded(recording, session, bank, params)
+    truth = found[TRUTH]
+    report(folder, recording, found, played, params)
+    film(data, folder / "conversation.mp4", recording, session, played[MODEL])
+    recorded = {
+        "conversations": len(views),
+        "sessions": len(truth),
+        "left_out": left_out,
+        "agents": _figures(figures, found, truth, params),
+    }
+    with_users = simulated(folder, session, bank, truth, figures, params)
+    write_timings(data, "behaviour", {"wall_s": round(time.monotonic() - began_s, 1), "workers": how.num_workers})
+    return {"recorded": recorded, "simulated": with_users}
+
+
+def simulated(
+    folder: Path,
+    session: Session,
+    bank: Sequence[Samples],
+    truth: Mapping[str, list[Observed]],
+    figures: Mapping[str, Figure],
+    params: BehaviourParams,
+) -> dict[str, Any]:
+    """Figures of conversations with the sample's users; distances are from the recorded truth, which stands beside."""
+    if not params.users:
+        return {"skipped": "behaviour.users is 0"}
+    if importlib.util.find_spec("espeakng_loader") is None:
+        return {"skipped": "users who react speak with the voices of the extra `sample`: install it"}
+    from pipelines.conversation.partner import open_partners
+
+    def open_users() -> AbstractContextManager[Sequence[Partner]]:
+        size = session.video_vae.config
+        return open_partners(
+            params.users,
+            seed=params.seed,
+            seconds=params.user_seconds,
+            width=size.width,
+            height=size.height,
+            rate_hz=session.audio_vae.config.rate_hz,
+        )
+
+    delays_ms = [float(ms) for some in truth.values() for one in some for ms in one["offset_ms"][:, 0]]
+    found, users = play_simulated(open_users, session, bank, delays_ms, params)
+    (folder / "simulated.svg").write_text(draw_simulated(users, session.audio_vae.config.rate_hz), encoding="utf-8")
+    return {
+        "conversations": params.users,
+        "agents": {TRUTH: _figures(figures, {TRUTH: dict(truth)}, truth, params)[TRUTH]}
+        | _figures(figures, found, truth, params),
+    }
+
+
+def play_recorded(
+    recording: Recording, session: Session, bank: Sequence[Samples], params: BehaviourParams
+) -> tuple[Found, dict[str, Played]]:
+    """Every agent against the recorded users."""
+    onsets_ms = [view.agent_onsets_ms for view in recording.views]
+    truth = {TRUTH: lambda: Replay(session, *recording.agent, watched=params.watched)}
+    agents = truth | agents_of(session, bank, params, order=strangers(recording.views), onsets_ms=onsets_ms)
+    found: Found = {}
+    played: dict[str, Played] = {}
+    # Only the model's drift is asked for longer than there is a recording.
+    num_units = {name: recording.num_units if name == MODEL else recording.session_units for name in agents}
+    with progress(sum(num_units.values()), "recorded users") as advance:
+        for name, make in agents.items():
+            found[name], played[name] = run_recorded(
+                recording, session, make(), num_units=num_units[name], seconds=params.at_seconds, advance=advance
+            )
+    return found, played
+
+
+def play_simulated(
+    open_users: Callable[[], AbstractContextManager[Sequence[Partner]]],
+    session: Session,
+    bank: Sequence[Samples],
+    delays_ms: Sequence[float],
+    params: BehaviourParams,
+) -> tuple[Found, dict[str, Played]]:
+    """Every agent with the same users, made anew for each. `delays_ms`: the truth's offsets after turn ends."""
+    count = params.users
+    agents = agents_of(
+        session,
+        bank,
+        params,
+        order=[(place + 1) % count for place in range(count)],
+        onsets_ms=[[] for _ in range(count)],
+        delays_ms=delays_ms,
+    )
+    found: Found = {}
+    played: dict[str, Played] = {}
+    num_units = whole_units_in_ms(params.user_seconds * 1000)
+    with progress(len(agents) * num_units, "users who react") as advance:
+        for name, make in agents.items():
+            with open_users() as partners:
+                found[name], played[name] = run_simulated(
+                    partners, session, make(), num_units=num_units, seconds=params.at_seconds, advance=advance
+                )
+    return found, played
+
+
+def agents_of(
+    session: Session,
+    bank: Sequence[Samples],
+    params: BehaviourParams,
+    *,
+    order: Sequence[int],
+    onsets_ms: Sequence[Sequence[int]],
+    delays_ms: Sequence[float] = (),
+) -> dict[str, Callable[[], Agent]]:
+    """The model and its baselines for as many conversations as there are in `order`, which says whose user the
+    shuffled model hears."""
+    seeds = [params.seed * 1_000_003 + place for place in range(len(order))]
+    rate_hz = session.audio_vae.config.rate_hz
+    max_units = whole_units_in_ms(max(params.seconds, params.user_seconds) * 1000)
+
+    def model(watched: int) -> Model:
+        return Model(session, seeds=seeds, max_units=max_units, watched=watched)
+
+    return {
+        MODEL: lambda: model(params.watched),
+        "shuffled user": lambda: Shuffled(model(0), order),
+        "ignoring": lambda: Ignoring(Turns(bank, seeds), rate_hz=rate_hz, onsets_ms=onsets_ms, delays_ms=delays_ms),
+        "cascade": lambda: Cascade(Turns(bank, seeds), rate_hz=rate_hz),
+        "copy": Copy,
+        "silence": Silence,
+    }
+
+
+def _figures(
+    figures: Mapping[str, Figure], found: Found, truth: Mapping[str, list[Observed]], params: BehaviourParams
+) -> dict[str, Any]:
+    return {
+        name: summarize(figures, sessions, truth, resamples=params.resamples, seed=params.seed)
+        for name, sessions in found.items()
+    }
+
+
+def report(
+    folder: Path, recording: Recording, found: Found, played: Mapping[str, Played], params: BehaviourParams
+) -> None:
+    """`onsets.svg`, and `conversation.svg` of the first recorded user with every agent."""
+    offsets_ms = {
+        name: np.concatenate([one["offset_ms"][:, 0] for some in sessions.values() for one in some])
+        for name, sessions in found.items()
+    }
+    title = "When agents begin to speak after a turn of a recorded user"
+    (folder / "onsets.svg").write_text(draw_onsets(title, offsets_ms), encoding="utf-8")
+    view = recording.views[0]
+    rate_hz = played[MODEL].user_BT.shape[1] * 1000 // (recording.num_units * UNIT_MS)
+    lanes = [Lane(title="user", sound=view.user_speech, is_user=True, prompts=view.prompts)]
+    lanes += [Lane(title=name, sound=sounding_spans(one.agent_BT[0], rate_hz)) for name, one in played.items()]
+    drawn = draw_lanes(
+        f"Session {view.session_id}: every agent in the place of {view.agent}",
+        lanes,
+        start_ms=params.given_units * UNIT_MS,
+        end_ms=min(view.num_units, recording.num_units) * UNIT_MS,
+    )
+    (folder / "conversation.svg").write_text(drawn, encoding="utf-8")
+
+
+def draw_simulated(played: Mapping[str, Played], rate_hz: int) -> str:
+    """The first user with every agent: the same person, who does other things with each."""
+    lanes = []
+    for name in DRAWN:
+        one = played[name]
+        lanes += [
+            Lane(title="user", sound=sounding_spans(one.user_BT[0], rate_hz), is_user=True, prompts=one.prompts[0]),
+            Lane(title=name, sound=sounding_spans(one.agent_BT[0], rate_hz)),
+        ]
+    end_ms = played[MODEL].user_BT.shape[1] * 1000 // rate_hz
+    return draw_lanes("One user who reacts, with several agents", lanes, start_ms=0, end_ms=end_ms)
+
+
+def film(data: Path, path: Path, recording: Recording, session: Session, played: Played) -> None:
+    """User and model side by side with the sound of both, of the first user who, with the agent, agreed to be shown."""
+    watched = 0 if played.frames_BTHWC is None else len(played.frames_BTHWC)
+    place = next((i for i, view in enumerate(recording.views[:watched]) if view.may_show), None)
+    if place is None or played.frames_BTHWC is None:
+        path.unlink(missing_ok=True)
+        return
+    view = recording.views[place]
+    track = next(
+        row
+        for row in read_rows(data, "tracks", filters=[("session_id", "=", view.session_id)])
+        if row["participant"] == view.user
+    )
+    num_frames = min(view.num_units, recording.num_units) * FRAMES_PER_UNIT
+    given = recording.text_BKS.shape[1] * FRAMES_PER_UNIT
+    user = read_frames(data / track["video_path"], 0, num_frames)
+    agent = played.frames_BTHWC[place, :num_frames]
+    middle = [captioned(agent[:given], "given", SCALE), captioned(agent[given:], "model, alone", SCALE)]
+    picture = np.concatenate(
+        [captioned(user, "user", SCALE), np.concatenate([one for one in middle if len(one)])], axis=2
+    )
+    count = num_frames // FRAMES_PER_UNIT * session.num_samples
+    mixed = played.user_BT[place, :count] + played.agent_BT[place, :count]
+    sound = (mixed / max(1.0, float(np.abs(mixed).max()))).astype(np.float32)
+    write_video(path, picture, sound, session.audio_vae.config.rate_hz)

@@ -1,0 +1,128 @@
+"""Clean voices and frames -> media files as a camera would have made them: other containers, rates, noise, bleed.
+
+ffmpeg gets frames through a pipe and sound as a WAV file, runs on one thread and with bit-exact flags: x264 chooses
+differently with every number of threads, and containers otherwise carry random ids and dates.
+"""
+
+import subprocess
+import wave
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipelines.conversation.cast import Stream
+from pipelines.conversation.phrases import samples_of_ms
+from pipelines.conversation.voice import RATE_HZ
+from pipelines.media.process import ffmpeg_path
+
+BLEED_DELAY_MS = 12  # from the other's loudspeaker to this microphone
+PEAK = 0.97  # full scale is never reached
+X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "24", "-pix_fmt", "yuv420p", "-threads", "1")
+EXACT = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact", "-map_metadata", "-1")
+AUDIO_BITRATE = {"aac": "96k", "libopus": "64k"}
+
+
+def rms(samples: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(samples.astype(np.float64) ** 2))) if len(samples) else 0.0
+
+
+def voice_gain(voice: np.ndarray, speech_rms: float, level_db: float) -> float:
+    """Factor that brings speech of this RMS to `level_db` below full scale, or as loud as leaves room under PEAK."""
+    peak = float(np.abs(voice).max())
+    return min(10 ** (level_db / 20) / speech_rms, 0.8 / peak) if peak else 1.0
+
+
+def mix_track(
+    own: np.ndarray, theirs: np.ndarray, own_rms: float, stream: Stream, duration_ms: int, rng: np.random.Generator
+) -> np.ndarray:
+    """What the microphone hears from session time 0, float32 at RATE_HZ: own voice, noise, the other's bleed.
+
+    Args:
+        own: Levelled voice of the participant; `own_rms` is that of its speech.
+        theirs: Levelled voice of the other.
+        duration_ms: Until the file ends, on the session clock.
+    """
+    track = np.zeros(samples_of_ms(duration_ms), dtype=np.float64)
+    track[: len(own)] += own[: len(track)]
+    if stream.bleed_db is not None:
+        delay = samples_of_ms(BLEED_DELAY_MS)
+        heard = theirs[: len(track) - delay] * 10 ** (stream.bleed_db / 20)
+        track[delay : delay + len(heard)] += heard
+    noise = room_noise(len(track), rng)
+    track += noise * own_rms * 10 ** (-stream.noise_db / 20)
+    return (track * min(1.0, PEAK / float(np.abs(track).max()))).astype(np.float32)
+
+
+def room_noise(length: int, rng: np.random.Generator) -> np.ndarray:
+    """A room: noise that falls by 0 to 6 dB per octave, with or without mains hum; RMS 1."""
+    size = 1 << (length - 1).bit_length()
+    spectrum = np.fft.rfft(rng.standard_normal(size))
+    frequency = np.maximum(np.fft.rfftfreq(size, 1 / RATE_HZ), 40.0)
+    noise = np.fft.irfft(spectrum * frequency ** -float(rng.uniform(0.0, 1.0)))[:length]
+    noise /= rms(noise)
+    if rng.random() < 0.4:
+        time_s = np.arange(length) / RATE_HZ
+        noise += sum(0.4 / k * np.sin(2 * np.pi * 50 * k * time_s + k) for k in (1, 2, 3))
+    return noise / rms(noise)
+
+
+def write_wav(path: Path, channels: Sequence[np.ndarray]) -> None:
+    """Float tracks of equal length to one 16-bit file at RATE_HZ."""
+    samples = np.round(np.stack(channels, axis=1) * 32767).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(len(channels))
+        file.setsampwidth(2)
+        file.setframerate(RATE_HZ)
+        file.writeframes(samples.tobytes())
+
+
+def encode(
+    path: Path, sound: Path, stream: Stream, frames: Iterable[np.ndarray] | None, width: int, height: int
+) -> None:
+    """Writes one media file; `frames` (BGR, height x width) at the stream's frame rate, or None for sound only.
+
+    Raises RuntimeError with ffmpeg's own words when it fails.
+    """
+    command = [ffmpeg_path(), "-v", "error", "-y", "-nostdin"]
+    if frames is not None:
+        command += [
+            "-f",
+            "rawvideo",
+            "-pix_fmt",
+            "yuv420p",
+            "-s",
+            f"{width}x{height}",
+            "-r",
+            stream.frame_rate,
+            "-i",
+            "pipe:0",
+        ]
+    command += ["-i", str(sound), "-ar", str(stream.rate_hz), "-c:a", stream.audio_codec]
+    if stream.audio_codec in AUDIO_BITRATE:
+        command += ["-b:a", AUDIO_BITRATE[stream.audio_codec]]
+    command += [*(X264 if frames is not None else ()), *EXACT, str(path)]
+    log = path.with_suffix(".log")
+    with log.open("wb") as errors:
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
+        assert child.stdin is not None
+        try:
+            for frame in frames or ():
+                child.stdin.write(cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420).data)
+            child.stdin.close()
+        except BrokenPipeError:
+            pass  # ffmpeg has ended; its log says why
+        finally:
+            if child.poll() is None and not child.stdin.closed:
+                child.kill()  # the drawing failed: leave no orphan waiting for frames
+            code = child.wait()
+    if code:
+        raise RuntimeError(f"ffmpeg could not write {path.name}: {log.read_text(errors='replace').strip()[-2000:]}")
+    log.unlink()
+
+
+def truncate(path: Path, share: float) -> None:
+    """Keeps the first `share` of the bytes, as after a full disk or a lost connection."""
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])

@@ -1,0 +1,1 @@
+"""Tracks + frozen VAEs -> latents: one tar of float16 npy members per session, and a row per track."""

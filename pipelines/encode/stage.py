@@ -1,0 +1,291 @@
+"""Tracks + frozen VAEs -> latents: one tar of float16 npy members per session, and a row per track.
+
+Each track is streamed through its codec in fixed pieces with the state carried over, as it is when served live, so that
+the length of a recording costs no memory; the next piece is read while one is encoded. On a GPU, the tracks of a
+session go through a codec side by side. A session is recomputed when its media or the codecs' weights change, and only
+then.
+"""
+
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from pipelines.engine.command import stage_main
+from pipelines.engine.jobs import Job, Rejected, Result
+from pipelines.engine.run import RunParams, run_keys
+from pipelines.engine.tables import read_rows, rows_by_session
+from pipelines.formats import npy_tar
+from pipelines.media.tracks import frame_pieces, wav_pieces
+from schemas.latents import LATENTS
+from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT, FRAMES_PER_UNIT, samples_per_unit
+from wanstreamer.errors import InputError
+from wanstreamer.vae import (
+    AudioVAE,
+    State,
+    VideoVAE,
+    fingerprint,
+    load_audio_vae,
+    load_video_vae,
+)
+
+KINDS = ("audio", "video")
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeParams:
+    piece_units: int = 25  # units per call of a codec (4 s); other values change latents by rounding errors only
+
+
+def run(data: Path, params: EncodeParams, how: RunParams) -> dict[str, Any]:
+    """Make `latents/<session>.tar` and the latents table; returns counts.
+
+    Raises:
+        InputError: A codec that the tracks need is missing, or tracks are not in its format.
+    """
+    sessions = read_rows(data, "sessions")
+    tracks = read_rows(data, "tracks")
+    if params.piece_units < 1:
+        raise InputError(f"encode.piece_units: {params.piece_units}; expected 1 or more")
+    kinds = [kind for kind in KINDS if any(row[f"{kind}_path"] for row in tracks)]
+    codecs = {kind: _codec_path(data, kind) for kind in kinds}
+    prints = {kind: fingerprint(path) for kind, path in codecs.items()}
+    grouped = rows_by_session(tracks)
+    keys = [session["session_id"] for session in sessions]
+    jobs = [make_job(data, key, grouped.get(key, []), prints) for key in keys]
+    counts = run_keys(
+        data,
+        "encode",
+        jobs,
+        Encoder,
+        params=params,
+        tables=(LATENTS,),
+        how=how,
+        uses_gpu=True,
+        setup={
+            "paths": {kind: str(path) for kind, path in codecs.items()},
+            "prints": prints,
+            "piece_units": params.piece_units,
+        },
+    )
+    return counts | {"latent_std": _spread(read_rows(data, "latents"))}
+
+
+def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Least, median and largest standard deviation of a track's latents, by kind: far from 1, the codec does not know
+    such recordings."""
+    found = {kind: [row[f"{kind}_std"] for row in rows if row[f"{kind}_std"] is not None] for kind in KINDS}
+    return {
+        kind: [round(one, 3) for one in (min(stds), statistics.median(stds), max(stds))]
+        for kind, stds in found.items()
+        if stds
+    }
+
+
+def _codec_path(data: Path, kind: str) -> Path:
+    path = (data / "models" / "vae" / f"{kind}.safetensors").resolve()
+    if not path.is_file():
+        raise InputError(f"{path}: not there, but there are {kind} tracks; run the vae stage first")
+    return path
+
+
+def make_job(data: Path, session_id: str, tracks: list[dict[str, Any]], prints: Mapping[str, str]) -> Job:
+    """The work on one session. Its inputs are the content of media and codecs, and the sizes the files have now: a file
+    that was damaged after ingest and is whole again is another input."""
+    tracks = sorted(tracks, key=lambda row: row["participant"])
+    names = ("participant", "num_units", "audio_path", "video_path", "rate_hz", "width", "height")
+    media = [
+        (row[f"{kind}_sha256"], data / row[f"{kind}_path"]) for row in tracks for kind in prints if row[f"{kind}_path"]
+    ]
+    sizes = [str(path.stat().st_size if path.is_file() else None) for _, path in media]
+    return Job(
+        key=session_id,
+        spec={"tracks": [{name: row[name] for name in names} for row in tracks]},
+        inputs=(*(digest for digest, _ in media), *sizes, *(f"{kind}:{prints[kind]}" for kind in sorted(prints))),
+    )
+
+
+class Encoder:
+    """Holds the codecs; one per worker process."""
+
+    def __init__(self, *, paths: Mapping[str, str], prints: Mapping[str, str], piece_units: int):
+        torch.set_num_threads(1)
+        self.prints = prints
+        self.piece_units = piece_units
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.codecs: dict[str, AudioVAE | VideoVAE] = {}
+        if "audio" in paths:
+            self.codecs["audio"] = load_audio_vae(Path(paths["audio"])).to(self.device)
+        if "video" in paths:
+            self.codecs["video"] = load_video_vae(Path(paths["video"])).to(self.device)
+
+    def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
+        """Encode every track of a session. Raises Rejected when one cannot be read: a dyad needs both."""
+        tracks = job.spec["tracks"]
+        if not tracks:
+            raise Rejected("no_tracks", "the session has no track")
+        shard, finished = f"latents/{job.key}.tar", scratch / "latents.tar"
+        members = {
+            _member(track, kind): (track["num_units"], *_latent_shape(self.codecs[kind]))
+            for track in tracks
+            for kind in KINDS
+            if track[f"{kind}_path"]
+        }
+        spread: dict[str, Spread] = {name: Spread() for name in members}
+        with npy_tar.npy_tar(finished, members, "float16") as tar:
+            for kind in KINDS:
+                own = [track for track in tracks if track[f"{kind}_path"]]
+                for together in _together(own, self.device):
+                    for name, start, latents in self.encode(data, together, kind):
+                        tar.write(name, start, latents)
+                        spread[name].add(latents)
+        return Result(
+            tables={"latents": [self._row(job.key, track, shard, spread) for track in tracks]}, files={shard: finished}
+        )
+
+    def encode(
+        self, data: Path, tracks: Sequence[Mapping[str, Any]], kind: str
+    ) -> Iterator[tuple[str, int, np.ndarray]]:
+        """(member, first unit, float32 latents) of tracks of one length, piece by piece, the tracks in turns."""
+        codec = self.codecs[kind]
+        state: State | None = None
+        start = 0
+        with torch.inference_mode():
+            for piece in ahead(zip(*(pieces(data, track, codec, self.piece_units) for track in tracks), strict=True)):
+                latents, state = codec.encode(_side_by_side(piece).to(self.device), state)
+                found = latents.cpu()
+                if kind == "audio":
+                    found = found.unflatten(1, (-1, AUDIO_LATENTS_PER_UNIT))
+                for track, one in zip(tracks, found.numpy(), strict=True):
+                    yield _member(track, kind), start, one
+                start += found.shape[1]
+
+    def _row(self, key: str, track: Mapping[str, Any], shard: str, spread: Mapping[str, "Spread"]) -> dict[str, Any]:
+        row = {"session_id": key, "participant": track["participant"], "num_units": track["num_units"], "shard": shard}
+        for kind in KINDS:
+            name = _member(track, kind) if track[f"{kind}_path"] else None
+            row[f"{kind}_member"] = name
+            row[f"{kind}_codec"] = self.prints[kind] if name else None
+            row[f"{kind}_mean"] = spread[name].mean if name else None
+            row[f"{kind}_std"] = spread[name].std if name else None
+        return row
+
+
+@dataclass
+class Spread:
+    """Mean and standard deviation of numbers that come in pieces."""
+
+    count: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0])  # of the numbers and of their squares
+
+    def add(self, numbers: np.ndarray) -> None:
+        flat = numbers.reshape(-1).astype(np.float64)
+        self.count += flat.size
+        self.sums[0] += float(flat.sum())
+        self.sums[1] += float(flat @ flat)
+
+    @property
+    def mean(self) -> float:
+        return self.sums[0] / self.count
+
+    @property
+    def std(self) -> float:
+        return max(0.0, self.sums[1] / self.count - self.mean**2) ** 0.5
+
+
+def _side_by_side(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """A batch; of one tensor without a copy, and with its order in memory, which the video codec is faster in."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(tuple(tensors))
+
+
+def _member(track: Mapping[str, Any], kind: str) -> str:
+    return f"{track['participant']}.{kind}.npy"
+
+
+def _latent_shape(codec: AudioVAE | VideoVAE) -> tuple[int, ...]:
+    """Of one unit."""
+    if isinstance(codec, VideoVAE):
+        return codec.config.latent_shape
+    return AUDIO_LATENTS_PER_UNIT, codec.config.channels
+
+
+def _together(tracks: Sequence[Mapping[str, Any]], device: str) -> list[list[Mapping[str, Any]]]:
+    """Which tracks share a call of the codec: on a GPU those of one length; a core gains nothing by it."""
+    if device == "cpu":
+        return [[track] for track in tracks]
+    lengths = sorted({track["num_units"] for track in tracks})
+    return [[track for track in tracks if track["num_units"] == length] for length in lengths]
+
+
+def pieces(
+    data: Path, track: Mapping[str, Any], codec: AudioVAE | VideoVAE, piece_units: int
+) -> Iterator[torch.Tensor]:
+    """A track as its codec takes it, in whole units: samples (T,), or frames (T, 3, H, W) in [-1, 1]."""
+    if isinstance(codec, AudioVAE):
+        yield from map(torch.from_numpy, audio_pieces(data, track, codec, piece_units))
+    else:
+        for frames_THWC in video_pieces(data, track, codec, piece_units):
+            yield torch.from_numpy(frames_THWC).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def audio_pieces(data: Path, track: Mapping[str, Any], codec: AudioVAE, piece_units: int) -> Iterator[np.ndarray]:
+    """Samples (T,) float32 of a WAV track."""
+    path, rate_hz = data / track["audio_path"], codec.config.rate_hz
+    if track["rate_hz"] != rate_hz:
+        raise InputError(
+            f"{path}: {track['rate_hz']} Hz, the audio codec takes {rate_hz} Hz; train a codec on these tracks (vae "
+            "stage) or run ingest at that rate"
+        )
+    length = samples_per_unit(rate_hz)
+    wanted = track["num_units"] * length
+    found = 0
+    for samples_T in wav_pieces(path, piece_units * length, rate_hz):
+        found += len(samples_T)
+        if len(samples_T) < piece_units * length or found > wanted:
+            _check_length(path, found, wanted)  # before the codec sees half a unit
+        yield samples_T
+    _check_length(path, found, wanted)
+
+
+def video_pieces(data: Path, track: Mapping[str, Any], codec: VideoVAE, piece_units: int) -> Iterator[np.ndarray]:
+    """Frames (T, H, W, 3) uint8 of a video track."""
+    path, config = data / track["video_path"], codec.config
+    if (track["width"], track["height"]) != (config.width, config.height):
+        raise InputError(
+            f"{path}: {track['width']}x{track['height']}, the video codec takes {config.width}x{config.height}; "
+            "train a codec on these tracks (vae stage) or run ingest at that size"
+        )
+    found, num_frames = 0, track["num_units"] * FRAMES_PER_UNIT
+    for frames_THWC in frame_pieces(path, num_frames, piece_units * FRAMES_PER_UNIT):
+        found += len(frames_THWC)
+        if frames_THWC.shape[1:] != (config.height, config.width, 3):
+            raise Rejected("damaged_track", f"{path.name}: frames of shape {frames_THWC.shape[1:]}")
+        if len(frames_THWC) < piece_units * FRAMES_PER_UNIT:
+            _check_length(path, found, num_frames)  # before the codec sees half a unit
+        yield frames_THWC
+    _check_length(path, found, num_frames)
+
+
+def ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The same items, the next one being made in a thread while one is worked on."""
+    source, ended = iter(items), object()
+    with ThreadPoolExecutor(1) as thread:
+        coming: Any = thread.submit(next, source, ended)
+        while (item := coming.result()) is not ended:
+            coming = thread.submit(next, source, ended)
+            yield item
+
+
+def _check_length(path: Path, found: int, expected: int) -> None:
+    if found != expected:
+        raise Rejected("damaged_track", f"{path.name}: ends after {found} of {expected}")
+
+
+def main() -> None:
+    stage_main("encode", EncodeParams, run)

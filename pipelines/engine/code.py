@@ -1,0 +1,139 @@
+"""What code a result depends on: the modules of the project that its module imports, directly or not.
+
+Parts, `dvc.yaml` and trainings ask here; nothing is listed by hand. Three rules leave code out:
+
+- The engine (`pipelines.engine`) decides how, where and when work is done, never what the result is: that is the same
+  for any number of workers, any resume and any store (tests/pipelines/engine), and every run writes the tables again.
+- `a/__init__.py`, where `a.b` is imported: no import does work in this project, so it counts only where it is named.
+- Comments, docstrings and layout, and what only a type checker reads (`if TYPE_CHECKING:`).
+
+`python -m pipelines.engine.code STAGE` prints the list of a stage; `--write` brings `dvc.yaml` up to date.
+"""
+
+import argparse
+import ast
+import hashlib
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("pipelines", "schemas", "wanstreamer")
+ENGINE = "pipelines.engine"
+
+
+def code_of(*modules: str, root: Path = ROOT) -> list[str]:
+    """Names of all modules whose code decides what `modules` compute, themselves included, sorted."""
+    seen: set[str] = set()
+    ahead = list(modules)
+    while ahead:
+        module = ahead.pop()
+        if module in seen or module == ENGINE or module.startswith(f"{ENGINE}."):
+            continue
+        seen.add(module)
+        ahead += _imports(module, root)
+    return sorted(seen)
+
+
+def code_files(*modules: str, root: Path = ROOT) -> list[str]:
+    """The files of `code_of`, relative to the project's root."""
+    paths = (_file(module, root) for module in code_of(*modules, root=root))
+    return sorted(path.relative_to(root).as_posix() for path in paths if path is not None)
+
+
+def code_digest(*modules: str, root: Path = ROOT) -> str:
+    """SHA-256 of what the code of `code_of` says to Python: comments, docstrings and layout do not count."""
+    said = [f"{module} {_meaning(module, root)}" for module in code_of(*modules, root=root)]
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()
+
+
+def _file(module: str, root: Path) -> Path | None:
+    path = root.joinpath(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+@cache
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _imports(module: str, root: Path) -> set[str]:
+    """The project's modules that the code of `module` names in an import, wherever it stands."""
+    file = _file(module, root)
+    if file is None:
+        return set()
+    names: set[str] = set()
+    for node in _run_nodes(_tree(file)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                member = f"{node.module}.{alias.name}"
+                names.add(member if node.module.partition(".")[0] in PACKAGES and _file(member, root) else node.module)
+    return {name for name in names if name.partition(".")[0] in PACKAGES}
+
+
+def _run_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those below `if TYPE_CHECKING:`."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from _run_nodes(node)
+
+
+@cache
+def _meaning(module: str, root: Path) -> str:
+    file = _file(module, root)
+    if file is None:
+        return ""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                del node.body[0]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def stage_module(command: str) -> str:
+    """`python -m pipelines.pack` -> pipelines.pack.__main__, whose imports are all that the command runs."""
+    module = command.split("python -m ")[1].split()[0]
+    return module if _file(f"{module}.__main__", ROOT) is None else f"{module}.__main__"
+
+
+def with_code(dvc: str) -> str:
+    """The text of `dvc.yaml` with each stage's list of code as it is computed; all else stays as it is."""
+    lines: list[str] = []
+    code: list[str] = []
+    for line in dvc.splitlines():
+        if command := re.match(r"    cmd: (.*)", line):
+            code = code_files(stage_module(command[1]))
+        if re.match(r"      - (pipelines|schemas|wanstreamer|tools)/", line):
+            continue
+        if code and re.match(r"    (outs|metrics):", line):
+            lines += [f"      - {file}" for file in code]
+            code = []
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m pipelines.engine.code", description="The code a stage depends on.")
+    parser.add_argument("stage", nargs="?", help="ingest, pack, ...")
+    parser.add_argument("--write", action="store_true", help="write the lists of all stages into dvc.yaml")
+    args = parser.parse_args()
+    if args.stage:
+        print("\n".join(code_files(stage_module(f"python -m pipelines.{args.stage}"))))
+    if args.write:
+        path = ROOT / "dvc.yaml"
+        path.write_text(with_code(path.read_text()))
+
+
+if __name__ == "__main__":
+    main()

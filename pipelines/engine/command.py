@@ -1,0 +1,117 @@
+"""The command line every stage shares: read params, run, write metrics, print one summary."""
+
+import argparse
+import inspect
+import os
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipelines.engine.errors import exit_on_input_error
+from pipelines.engine.files import write_json_atomic
+from pipelines.engine.param_help import help_text
+from pipelines.engine.params import build_params, read_sections
+from pipelines.engine.parts import forget_rejected
+from pipelines.engine.run import RunParams
+from pipelines.engine.store import open_store
+from pipelines.engine.tables import read_rows
+from wanstreamer.errors import InputError
+
+Params = TypeVar("Params")
+
+
+def stage_main(
+    section: str,
+    cls: type[Params],
+    run: Callable[..., dict[str, Any]],
+    arguments: Sequence[str] | None = None,
+    *,
+    options: argparse.ArgumentParser | None = None,
+) -> None:
+    """Run a stage as a command; `run(data, params, how)` returns its metrics.
+
+    `options` are more that this command takes, for its help: whoever adds them reads them.
+    """
+    doc = (inspect.getmodule(run).__doc__ or "").strip().splitlines()[0]  # type: ignore[union-attr]
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    name = spec.name.removesuffix(".__main__") if spec else f"pipelines.{section}"
+    width = shutil.get_terminal_size().columns - 2  # argparse's own
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {name}",
+        description=textwrap.fill(doc, width),
+        epilog=f"{help_text(section, cls, width)}\n\n{help_text('run', RunParams, width)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[options] if options else [],
+    )
+    parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
+    parser.add_argument(
+        "--params", type=Path, default=Path("params.yaml"), help="parameter file (default: params.yaml)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override one parameter; may be repeated",
+    )
+    parser.add_argument("--workers", type=int, help="worker processes (default: run.workers, else one per core)")
+    parser.add_argument(
+        "--retry-rejected",
+        metavar="REASON",
+        help="work again on the keys that were rejected for this reason; `all` for any",
+    )
+    parser.add_argument("--ray-address", help="of a running Ray cluster (default: RAY_ADDRESS, else a Ray of its own)")
+    args = parser.parse_args(arguments)
+    if args.ray_address:
+        os.environ["RAY_ADDRESS"] = args.ray_address
+    with exit_on_input_error():
+        sections = read_sections(args.params, args.set)
+        given: dict[str, Any] = {"path": args.params, "overrides": args.set}
+        params = build_params(cls, sections.get(section, {}), section, **given)
+        how = build_params(RunParams, sections.get("run", {}), "run", **given)
+        if args.workers is not None:
+            if args.workers < 1:
+                raise InputError(f"--workers {args.workers}: expected 1 or more")
+            how = replace(how, workers=args.workers)
+        # Before the stage looks at its input: the store may know of people who asked to be forgotten.
+        store = open_store(how.store, args.data) if how.store else None
+        if args.retry_rejected:
+            count = forget_rejected(args.data, section, args.retry_rejected, store)
+            hint = "" if count else _why_none(args.data, section, args.retry_rejected)
+            print(f"{section}: {count} rejected keys are tried again{hint}", file=sys.stderr)
+        began_s = time.monotonic()
+        try:
+            metrics = run(args.data, params, how)
+        except KeyboardInterrupt:
+            print(f"{section}: stopped; what is finished is kept, the same command goes on from there", file=sys.stderr)
+            sys.exit(130)
+        wall_s = round(time.monotonic() - began_s, 1)
+        write_json_atomic(args.data.resolve().parent / "metrics" / f"{section}.json", metrics)
+        print(f"{section}: {_summary(metrics)} in {wall_s:.1f} s")
+
+
+def _why_none(data: Path, stage: str, reason: str) -> str:
+    """Why no key is tried again. Raises InputError for a reason that the last run did not have."""
+    known = (data / "tables" / "rejections" / f"{stage}.parquet").is_file()
+    reasons = sorted({row["reason"] for row in read_rows(data, f"rejections/{stage}")}) if known else []
+    if not reasons:
+        return "; the last run rejected none"
+    if reason not in ("all", *reasons):
+        raise InputError(
+            f"--retry-rejected {reason}: no such reason; those of {stage} are {', '.join(reasons)}, or all"
+        )
+    return "; its rejections are judged at every run"
+
+
+def _summary(metrics: Mapping[str, Any]) -> str:
+    said = []
+    if "keys" in metrics:
+        said.append(f"{metrics['done']} of {metrics['keys']} sessions")
+    said += [f"{count} {table}" for table, count in metrics.get("rows", {}).items()]
+    said += [f"{count} rejected as {reason}" for reason, count in metrics.get("rejected", {}).items()]
+    return ", ".join(said) or "done"

@@ -1,0 +1,42 @@
+"""Files that are whole or absent: temp name, fsync, atomic rename; and their digests."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def replace_file(finished: Path, final: Path) -> None:
+    """Move a finished file (same file system) to its final name, durably."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with finished.open("rb") as file:
+        os.fsync(file.fileno())
+    finished.replace(final)
+    folder = os.open(final.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_bytes_atomic(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    replace_file(temporary, path)
+
+
+def write_json_atomic(path: Path, content: Any) -> None:
+    """Keys sorted, so that equal content is equal bytes."""
+    write_bytes_atomic(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(content: object) -> str:
+    """SHA-256 of anything JSON can say, keys in sorted order."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

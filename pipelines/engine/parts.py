@@ -1,0 +1,134 @@
+"""What the work on one key makes, and how it lies on disk: `parts/<stage>/<key>/`.
+
+A part holds rows, rejections and the names of the bulk files that belong to it. `part.json` comes last and carries the
+fingerprint of code, params and input content: where it lies and the files have their sizes, the part is whole.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.engine.code import code_digest
+from pipelines.engine.files import digest_of, replace_file, write_json_atomic
+from pipelines.engine.jobs import Job, Result
+from pipelines.engine.store import Store, drop_rejected
+from pipelines.engine.tables import conform, write_rejections, write_table
+from schemas import SCHEMA_VERSION, Table
+
+Finish = Callable[[dict[str, pa.Table]], tuple[dict[str, pa.Table], list[tuple[str, str, str]]]]
+
+
+def recipe_of(stage: str, params: object, tables: Sequence[Table], modules: Sequence[str]) -> str:
+    """Digest of what decides a part besides its input: code without comments, params, table layouts."""
+    values = asdict(params) if is_dataclass(params) and not isinstance(params, type) else params
+    layouts = [table.schema.to_string() for table in tables]
+    return digest_of([stage, SCHEMA_VERSION, values, layouts, code_digest(*modules)])
+
+
+def fingerprint_of(recipe: str, job: Job) -> str:
+    return digest_of([recipe, job.key, job.spec, list(job.inputs)])
+
+
+def is_current(data: Path, folder: Path, fingerprint: str) -> bool:
+    try:
+        part = json.loads((folder / "part.json").read_text())
+    except FileNotFoundError:
+        return False
+    if part["fingerprint"] != fingerprint:
+        return False
+    return all((data / name).is_file() and (data / name).stat().st_size == size for name, size in part["files"].items())
+
+
+def write_part(
+    data: Path, folder: Path, scratch: Path, result: Result, fingerprint: str, tables: Sequence[str]
+) -> None:
+    unknown = set(result.tables) - set(tables)
+    if unknown:
+        raise ValueError(f"{folder.name}: rows for undeclared tables {sorted(unknown)}")
+    for name, rows in result.tables.items():
+        pq.write_table(conform(name, rows), scratch / f"{name}.parquet")
+    part = {
+        "fingerprint": fingerprint,
+        "files": {name: finished.stat().st_size for name, finished in result.files.items()},
+        "rejections": result.rejections,
+        "tables": sorted(result.tables),
+    }
+    finish_part(data, folder, scratch, result.files, part)
+
+
+def finish_part(data: Path, folder: Path, scratch: Path, files: Mapping[str, Path], part: Mapping[str, Any]) -> None:
+    """Finished bulk files to their final names, then the scratch folder with its tables becomes the part."""
+    # The old part goes first: a kill between here and the end leaves no part, and the key is done again.
+    remove_part(data, folder, keep=frozenset(files))
+    for name, finished in sorted(files.items()):
+        replace_file(finished, data / name)
+    shutil.rmtree(scratch / "made")
+    write_json_atomic(scratch / "part.json", part)
+    try:
+        scratch.replace(folder)
+    except OSError:  # another worker was given the key after all, and was quicker: its bytes are the same
+        if not is_current(data, folder, part["fingerprint"]):
+            raise
+    shutil.rmtree(scratch.parent, ignore_errors=True)
+
+
+def remove_part(data: Path, folder: Path, keep: frozenset[str] = frozenset()) -> None:
+    try:
+        part = json.loads((folder / "part.json").read_text())
+    except FileNotFoundError:
+        part = {"files": {}}
+    (folder / "part.json").unlink(missing_ok=True)
+    for name in set(part["files"]) - keep:
+        (data / name).unlink(missing_ok=True)
+        if not keep and (data / name).parent.is_dir() and not any((data / name).parent.iterdir()):
+            (data / name).parent.rmdir()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def merge_parts(
+    data: Path,
+    home: Path,
+    stage: str,
+    keys: Sequence[str],
+    tables: Sequence[str],
+    early: Sequence[tuple[str, str, str]],
+    finish: Finish | None,
+) -> dict[str, Any]:
+    parts = {key: json.loads((home / key / "part.json").read_text()) for key in keys}
+    made: Iterable[tuple[str, pa.Table]] = ((table, _merged(home, parts, table)) for table in tables)
+    last: list[tuple[str, str, str]] = []
+    if finish is not None:
+        finished, last = finish(dict(made))
+        made = finished.items()
+    counts: dict[str, int] = {}
+    for table, rows in made:
+        write_table(data, table, rows)
+        counts[table] = rows.num_rows
+    late = [
+        (str(key), str(reason), str(detail)) for part in parts.values() for key, reason, detail in part["rejections"]
+    ]
+    rejected = write_rejections(data, stage, [*early, *late, *last])
+    done = sum(bool(part["tables"]) for part in parts.values())
+    return {"keys": len(keys), "done": done, "rejected": rejected, "rows": counts}
+
+
+def _merged(home: Path, parts: Mapping[str, dict[str, Any]], table: str) -> pa.Table:
+    pieces = [pq.read_table(home / key / f"{table}.parquet") for key in parts if table in parts[key]["tables"]]
+    return pa.concat_tables(pieces) if pieces else conform(table, [])
+
+
+def forget_rejected(data: Path, stage: str, reason: str, store: Store | None = None) -> int:
+    """Take away the parts of keys that were rejected for this reason (`all`: any), so that they are done again."""
+    keys = drop_rejected(store, stage, reason) if store else set()  # first, or they would be taken from there again
+    for path in sorted((data / "parts" / stage).glob("*/part.json")):
+        reasons = {rejection[1] for rejection in json.loads(path.read_text())["rejections"]}
+        if reasons and (reason == "all" or reason in reasons):
+            remove_part(data, path.parent)
+            keys.add(path.parent.name)
+    return len(keys)

@@ -1,0 +1,210 @@
+"""`python -m pipelines.engine.ray COMMAND ...`: one local Ray for all stages that the command runs.
+
+A stage by itself starts a Ray of its own and stops it at its end, which costs more than its work on a small corpus.
+"""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipelines.engine.errors import exit_on_input_error
+from wanstreamer.errors import InputError
+
+# Of every worker process: sums, and so bytes, change with the number of threads.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+PACKAGES = ("pipelines", "schemas", "tools", "wanstreamer")
+CONNECT_S = 10
+GRACE_S = 1.0  # the one who waits for a call is told first that time is over
+Made = TypeVar("Made")
+SHARED = "WANSTREAMER_RAY"  # address of a Ray that was started here, so with ONE_THREAD
+
+
+@contextmanager
+def ray_session(workers: int) -> Iterator[int]:
+    """A connection to Ray: the one that is there already, the cluster at RAY_ADDRESS, or a new local one.
+
+    Yields:
+        How many worker processes it has room for, at most `workers`.
+    """
+    ray = _import_ray()
+    started = not ray.is_initialized()
+    address = os.environ.get("RAY_ADDRESS")
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if started and address:
+        # A Ray of our own has the environment; asking for it again would start its workers anew.
+        given = {} if address == os.environ.get(SHARED) else {"runtime_env": runtime_env()}
+        _check_address(address)
+        with _no_stderr():
+            ray.init(address=address, **quiet, **given)
+    elif started:
+        try:
+            with _environment(ONE_THREAD), _no_stderr():
+                ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
+        except Exception as error:  # Ray's own say too little to be caught by name
+            reason = str(error).strip().partition("\n")[0]
+            raise InputError(
+                f"Ray did not start: {reason} On a busy machine it may need a second try: run the same command again"
+            ) from error
+    try:
+        yield max(1, min(workers, int(ray.cluster_resources().get("CPU", 1))))
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def spread(calls: Sequence[Callable[[], Made]]) -> list[Made]:
+    """What the calls return, in their order; inside a worker, made by as many workers as are free.
+
+    A task waits without holding its core; an actor would hold it, so only stages that run as tasks may spread.
+    The first exception ends all: calls not begun are dropped, and those under way have ended when this returns. None
+    is cancelled, as Ray can end the process that cancels a task just when the task ends by itself.
+    """
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return [call() for call in calls]
+    once = ray.remote(num_cpus=1)(_call)
+    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    left_s = signal.getitimer(signal.ITIMER_REAL)[0]  # of the key's time limit
+    until = time.time() + left_s + GRACE_S if left_s else None
+    made: dict[int, Made] = {}
+    waiting = list(enumerate(calls))[::-1]
+    under_way: dict[Any, int] = {}
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < cores:
+                place, call = waiting.pop()
+                under_way[once.remote(call, until)] = place
+            for handle in ray.wait(list(under_way))[0]:
+                place = under_way.pop(handle)
+                made[place] = ray.get(handle)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except SystemError as error:  # as which Ray's C++ passes on what a signal raises
+        raise error.__cause__ or error from None
+    finally:
+        for handle in under_way:
+            with suppress(ray.exceptions.RayError):
+                ray.get(handle)
+    return [made[place] for place in range(len(calls))]
+
+
+def _call(call: Callable[[], Made], until: float | None) -> Made:
+    """In a worker; broken off at `until`, a time by the clock."""
+    with time_limit(max(0.001, until - time.time()) if until else 0, TimeoutError()):
+        return call()
+
+
+@contextmanager
+def time_limit(seconds: float, error: Exception) -> Iterator[None]:
+    """Raises `error` inside the block once the time is over, 0 being no limit; in main threads only, for others there
+    is none."""
+    if not seconds or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise error
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def runtime_env() -> dict[str, Any]:
+    """What a worker of a cluster needs besides the installed packages: this very code, and one thread."""
+    root = Path(__file__).parents[2]
+    return {"env_vars": ONE_THREAD, "py_modules": [str(root / name) for name in PACKAGES]}
+
+
+def _check_address(address: str) -> None:
+    """Raises InputError when nobody answers there: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if address != "auto":
+            socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--ray-address or RAY_ADDRESS {address}: no Ray answers there; give HOST:PORT as `ray start --head` "
+            "prints it, or unset it for a Ray of your own"
+        ) from error
+
+
+def _import_ray():  # type: ignore[no-untyped-def]  # a module
+    """Seconds: only when there is work. Ray reads these variables while it is imported."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of Ray itself: what our workers raise is shown anyway
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+    import ray.data
+
+    for name in ("ray", "ray.data"):  # after the import, which sets levels of its own
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return ray
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Variables that processes started inside inherit."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Drops what Ray's C++ prints at its start, whatever its log level; what goes wrong is raised."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@contextmanager
+def shared_ray(workers: int) -> Iterator[dict[str, str]]:
+    """Keeps a Ray running; yields the variables that lead child processes to it. Nothing new where one is named."""
+    if "RAY_ADDRESS" in os.environ:
+        yield {}
+        return
+    with ray_session(workers):
+        address = _import_ray().get_runtime_context().gcs_address
+        yield {"RAY_ADDRESS": address, SHARED: address}
+
+
+def main() -> None:
+    if len(sys.argv) < 2:
+        print("usage: python -m pipelines.engine.ray COMMAND [ARGUMENT ...]", file=sys.stderr)
+        sys.exit(2)
+    with exit_on_input_error(), shared_ray(os.cpu_count() or 1) as variables:
+        try:
+            code = subprocess.run(sys.argv[1:], env={**os.environ, **variables}, check=False).returncode
+        except KeyboardInterrupt:
+            code = 130  # the command has had it too, and has said what is kept
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

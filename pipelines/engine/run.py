@@ -1,0 +1,322 @@
+"""Jobs, one per session -> per-session parts on disk -> tables: run in parallel, resumed, counted, never half-written.
+
+A job's part (`parts/<stage>/<key>/`) holds its rows, rejections and the names of the
+bulk files it wrote; `part.json` comes last and carries the fingerprint of code, params and input content. A part with
+the same fingerprint is not made again; a part of a vanished key goes, with its files. With `run.store`,
+a part is taken from the store instead of being made, and what is made or removed here is put or removed there.
+"""
+
+import errno
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.engine.jobs import Job, Rejected, Result
+from pipelines.engine.parts import (
+    Finish,
+    fingerprint_of,
+    finish_part,
+    is_current,
+    merge_parts,
+    recipe_of,
+    remove_part,
+    write_part,
+)
+from pipelines.engine.progress import progress
+from pipelines.engine.ray import ray_session, time_limit
+from pipelines.engine.store import Store, drop_part, is_kept, keep_files, keep_part, kept_parts, open_store, take_part
+from pipelines.engine.timings import write_timings
+from schemas import Table
+from wanstreamer.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParams:
+    """How a stage is run; nothing here may change an output."""
+
+    workers: int = 0  # parallel worker processes; 0: one per core
+    key_timeout_s: float = 0  # a key that takes longer is rejected as `timed_out`; 0: no limit
+    max_attempts: int = 3  # a key that kills its worker this often is rejected as `worker_died`
+    store: str = ""  # s3://bucket/prefix or a folder where finished parts are kept too, and taken from; empty: none
+
+    def __post_init__(self) -> None:
+        if min(self.workers, self.key_timeout_s) < 0 or self.max_attempts < 1:
+            raise InputError("run: workers and key_timeout_s must be 0 or more, max_attempts 1 or more")
+
+    @property
+    def num_workers(self) -> int:
+        return self.workers or os.cpu_count() or 1
+
+
+Work = Callable[[Job, Path, Path], Result]
+
+ATTEMPTS = "attempts.json"  # beside the scratch folders of a key that is being worked on
+TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNRESET})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+MOST_KEYS = 32  # of a task
+RETRY_AFTER_S = (0.5, 2.0)  # of transient errors: a mount that stutters
+
+
+def run_keys(
+    data: Path,
+    stage: str,
+    jobs: Sequence[Job],
+    work: Work | type,
+    *,
+    params: object,
+    tables: Sequence[Table],
+    how: RunParams,
+    code: Sequence[str] | None = None,
+    setup: Mapping[str, Any] | None = None,
+    spreads: bool = False,
+    uses_gpu: bool = False,
+    rejections: Sequence[tuple[str, str, str]] = (),
+    finish: Finish | None = None,
+) -> dict[str, Any]:
+    """Run `work(job, data, scratch)` for every job whose part is missing or out of date, then write the tables.
+
+    Args:
+        data: The data folder.
+        stage: Name of the stage; also of its folder of parts and of its rejections.
+        jobs: One per key; their order does not matter.
+        work: A function, or a class that is built once per worker process with `setup` and then called.
+        params: The stage's dataclass; enters the fingerprint.
+        tables: Tables this stage writes.
+        how: Workers, limits, store.
+        code: Modules whose code decides the result, with all they import (`code_of`); by default that of `work`. A
+            change there, except of comments, redoes the work.
+        spreads: The work shares a long key out over idle workers (`spread`); its class is then built for every key.
+        uses_gpu: The workers share the machine's GPUs evenly, where it has any: each sees one of them.
+        rejections: (key, reason, detail) of keys that were turned away before they became jobs.
+        finish: Decides over all keys at once, before the tables are written: tables made of the parts in, the tables
+            to write and further rejections out. Its results are in no part, so it works on every run.
+
+    Returns:
+        Counts: keys, done, rejected by reason, rows per table. The same for any number of workers and any resume.
+
+    Raises:
+        InputError: A worker met a user's mistake (for example missing weights).
+    """
+    began_s = time.monotonic()
+    data = data.resolve()
+    home = data / "parts" / stage
+    home.mkdir(parents=True, exist_ok=True)
+    jobs = sorted(jobs, key=lambda job: job.key)
+    if len({job.key for job in jobs}) != len(jobs):
+        raise ValueError(f"{stage}: two jobs have the same key")
+    names = [table.name for table in tables]
+    recipe = recipe_of(stage, params, tables, (work.__module__,) if code is None else code)
+    prints = {job.key: fingerprint_of(recipe, job) for job in jobs}
+    store = open_store(how.store, data) if how.store else None
+    kept = kept_parts(store, stage) if store else {}
+    for folder in sorted(home.iterdir()):
+        if folder.name.startswith("."):
+            shutil.rmtree(folder)  # scratch of a run that was killed
+        elif folder.name not in prints:
+            remove_part(data, folder)
+    pending = [job for job in jobs if not is_current(data, home / job.key, prints[job.key])]
+    if len(pending) < len(jobs):
+        print(f"{stage}: {len(jobs) - len(pending)} of {len(jobs)} keys are up to date", file=sys.stderr)
+    if store:
+        for key in sorted(set(kept) - set(prints)):
+            drop_part(store, stage, key)
+        undone = {job.key for job in pending}
+        pending += [
+            job for job in jobs if job.key not in undone and not is_kept(store, kept.get(job.key, {}), home / job.key)
+        ]
+    worked = bool(pending)
+    if pending:
+        worker = _Worker(
+            data=data, home=home, work=work, setup=dict(setup or {}), tables=tuple(names), how=how,
+            store=store, run_id=f"{os.getpid()}-{time.time_ns()}",
+        )  # fmt: skip
+        with progress(len(pending), stage) as advance:
+            for outcome in _map_ray(
+                [(job, prints[job.key]) for job in pending], worker, how.num_workers, spreads=spreads, uses_gpu=uses_gpu
+            ):
+                if outcome["error"]:
+                    raise InputError(outcome["error"])
+                advance()
+    counts = merge_parts(data, home, stage, [job.key for job in jobs], names, rejections, finish)
+    if store:
+        keep_files(store, data, [f"tables/{name}.parquet" for name in (*names, f"rejections/{stage}")])
+    wall_s = round(time.monotonic() - began_s, 1)
+    write_timings(data, stage, {"wall_s": wall_s, "workers": how.num_workers}, worked=worked)
+    return counts
+
+
+class _Worker:
+    """Runs in the worker processes: one job in, its part on disk, a short outcome out."""
+
+    def __init__(
+        self,
+        *,
+        data: Path,
+        home: Path,
+        work: Any,
+        setup: dict[str, Any],
+        tables: tuple[str, ...],
+        how: RunParams,
+        store: Store | None,
+        run_id: str,
+    ) -> None:
+        self.data, self.home, self.work, self.setup = data, home, work, setup
+        self.tables, self.how, self.store, self.run_id = tables, how, store, run_id
+        self.cwd = Path.cwd()  # what a relative path of `setup` is relative to, on a machine of its own too
+        self.built: Work | None = None
+
+    def __call__(self, row: dict[str, str]) -> dict[str, str]:
+        loaded = json.loads(row["job"])
+        job = Job(key=loaded["key"], spec=loaded["spec"], inputs=tuple(loaded["inputs"]))
+        if self.store is None and is_current(self.data, self.home / job.key, row["fingerprint"]):
+            return {"key": job.key, "error": ""}  # done by a machine that was lost before it could say so
+        os.chdir(self.cwd)
+        attempts, scratch = self._begin(self.home / f".{job.key}")
+        try:
+            self._do(job, scratch, attempts, row["fingerprint"])
+        except InputError as error:
+            shutil.rmtree(scratch.parent, ignore_errors=True)
+            return {"key": job.key, "error": str(error)}
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            shutil.rmtree(scratch.parent, ignore_errors=True)
+            return {"key": job.key, "error": f"{self.data}: no space left; free some and run the same command again"}
+        return {"key": job.key, "error": ""}
+
+    def _do(self, job: Job, scratch: Path, attempts: int, fingerprint: str) -> None:
+        """The key's part: from the store or made here, then put into the store."""
+        folder = self.home / job.key
+        if self.store is not None and is_current(self.data, folder, fingerprint):
+            shutil.rmtree(scratch.parent)  # only the store lacks it
+        elif self.store is not None and self._take(folder, scratch, fingerprint):
+            return
+        else:
+            result = self._result(job, scratch, attempts)
+            write_part(self.data, folder, scratch, result, fingerprint, self.tables)
+        if self.store is not None:
+            keep_part(self.store, self.data, folder)
+
+    def _take(self, folder: Path, scratch: Path, fingerprint: str) -> bool:
+        """Whether the store had the part; it is here then."""
+        assert self.store is not None
+        taken = scratch / "made" / "taken"
+        part = take_part(self.store, self.home.name, folder.name, fingerprint, taken)
+        if part is None:
+            shutil.rmtree(taken, ignore_errors=True)
+            return False
+        for table in part["tables"]:
+            (taken / f"{table}.parquet").replace(scratch / f"{table}.parquet")
+        finish_part(self.data, folder, scratch, {name: taken / "bulk" / name for name in part["files"]}, part)
+        return True
+
+    def _begin(self, home: Path) -> tuple[int, Path]:
+        """How often this run has begun the key, counting workers that died over it; an empty scratch folder.
+
+        A folder of its own: a worker on a machine that Ray gave up may still be writing into its own.
+        """
+        note = home / ATTEMPTS
+        try:
+            before = json.loads(note.read_text())
+        except (FileNotFoundError, ValueError):
+            before = {}
+        attempts = before.get("attempts", 0) + 1 if before.get("run") == self.run_id else 1
+        scratch = home / f"{attempts}-{os.getpid()}-{time.time_ns()}"
+        (scratch / "made").mkdir(parents=True)
+        # Not made durable: after a loss of power no other run asks for it.
+        beside = note.with_suffix(f".{os.getpid()}.tmp")
+        beside.write_text(json.dumps({"run": self.run_id, "attempts": attempts}))
+        beside.replace(note)
+        return attempts, scratch
+
+    def _result(self, job: Job, scratch: Path, attempts: int) -> Result:
+        """What comes of the key; a second and third try where the file system stuttered."""
+        if attempts > self.how.max_attempts:
+            return Result(rejections=[(job.key, "worker_died", f"{attempts - 1} attempts")])
+        late = Rejected("timed_out", f"more than {self.how.key_timeout_s:g} s (run.key_timeout_s)")
+        for wait_s in (*RETRY_AFTER_S, None):
+            try:
+                if self.built is None:
+                    self.built = self.work(**self.setup) if isinstance(self.work, type) else self.work
+                with time_limit(self.how.key_timeout_s, late):
+                    return self.built(job, self.data, scratch / "made")
+            except Rejected as rejected:
+                return Result(rejections=[(job.key, rejected.reason, rejected.detail)])
+            except OSError as error:
+                if error.errno not in TRANSIENT:
+                    raise
+                if wait_s is None:
+                    detail = f"{error.strerror}, {len(RETRY_AFTER_S) + 1} attempts"
+                    return Result(rejections=[(job.key, "input_output_error", detail)])
+                time.sleep(wait_s)
+                shutil.rmtree(scratch / "made")
+                (scratch / "made").mkdir()
+        raise AssertionError("unreachable")
+
+
+def _map_ray(
+    jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int, *, spreads: bool, uses_gpu: bool
+) -> Iterator[dict[str, str]]:
+    """Outcomes in the order the jobs finish. An exception in a worker is a bug and stops the run."""
+    with ray_session(workers) as size:
+        import ray
+        import ray.data
+
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        context.target_max_block_size = 1  # byte: finished keys come back one by one
+        # Else a worker waits after every second key until it was asked for them, which is ten times a second.
+        context._max_num_blocks_in_streaming_gen_buffer = MOST_KEYS
+        rows = [{"job": json.dumps(asdict(job)), "fingerprint": fingerprint} for job, fingerprint in jobs]
+        size = min(size, len(rows))
+        dataset = ray.data.from_arrow([pa.Table.from_pylist(rows[part]) for part in _tasks(len(rows), size)])
+        if isinstance(worker.work, type) and not spreads:
+            actor: Any = _Actor  # a class, where the stubs of map expect a function
+            pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
+            num_gpus = gpu_share(ray.cluster_resources().get("GPU", 0), size) if uses_gpu else 0
+            mapped = dataset.map(actor, fn_constructor_args=(worker,), compute=pool, num_cpus=1, num_gpus=num_gpus)
+        else:
+            mapped = dataset.map(worker.__call__, compute=ray.data.TaskPoolStrategy(size=size), num_cpus=1)
+        yield from mapped.iter_rows()
+
+
+def gpu_share(num_gpus: float, workers: int) -> float:
+    """The part of a GPU that each worker has, in the ten-thousandths that Ray counts in.
+
+    >>> gpu_share(1, 16), gpu_share(8, 2), gpu_share(2, 3), gpu_share(0, 2)
+    (0.0625, 1, 0.5, 0)
+    """
+    if num_gpus >= workers or num_gpus < 1:
+        return min(1, int(num_gpus))
+    workers_each = math.ceil(workers / int(num_gpus))
+    return math.floor(10_000 / workers_each) / 10_000
+
+
+def _tasks(num_keys: int, workers: int) -> Iterator[slice]:
+    """The keys of each task: several at first, as a worker waits between two tasks, and one at last, when others
+    would wait for it (guided self-scheduling; Polychronopoulos and Kuck 1987)."""
+    start = 0
+    while start < num_keys:
+        stop = start + max(1, min(MOST_KEYS, (num_keys - start) // (2 * workers)))
+        yield slice(start, stop)
+        start = stop
+
+
+class _Actor:
+    """One per worker process, so that weights load once."""
+
+    def __init__(self, worker: _Worker) -> None:
+        self.worker = worker
+
+    def __call__(self, row: dict[str, str]) -> dict[str, str]:
+        return self.worker(row)

@@ -1,0 +1,95 @@
+"""Rows -> `tables/*.parquet` and back: conform to the schema, sort, check the key, write whole or not at all."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.engine.files import replace_file
+from schemas import SCHEMA_VERSION, TABLES
+from wanstreamer.errors import InputError
+
+ROWS_PER_GROUP = 1 << 16  # fixed, so that equal tables are equal bytes
+
+
+def conform(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Rows to the declared schema; a missing column, an unknown one or a null where none may be is a bug."""
+    schema = TABLES[table].schema
+    rows = [{**row, "schema_version": SCHEMA_VERSION} for row in rows]
+    names = set(schema.names)
+    for row in rows:
+        if set(row) != names:
+            raise ValueError(f"{table}: columns differ from the schema: {sorted(set(row) ^ names)}")
+    made = pa.Table.from_pylist(rows, schema=schema)
+    for column in schema:
+        if not column.nullable and made[column.name].null_count:
+            raise ValueError(f"{table}.{column.name}: null in a column that allows none")
+    return made
+
+
+def write_table(data: Path, table: str, made: pa.Table, path: str | None = None) -> None:
+    """Sort by the table's key, check that it is unique, write `tables/<table>.parquet` atomically."""
+    key = TABLES[table].key
+    made = made.sort_by([(name, "ascending") for name in key]).combine_chunks()
+    keys = list(zip(*(made[name].to_pylist() for name in key), strict=True))
+    twice = next((one for one, two in zip(keys, keys[1:], strict=False) if one == two), None)
+    if twice is not None:
+        raise ValueError(f"{table}: key {twice} is there twice")
+    final = data / (path or f"tables/{table}.parquet")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f".{final.name}.tmp")
+    pq.write_table(made, temporary, row_group_size=ROWS_PER_GROUP, compression="zstd")
+    replace_file(temporary, final)
+
+
+def write_rejections(data: Path, stage: str, rejections: Iterable[tuple[str, str, str]]) -> dict[str, int]:
+    """`tables/rejections/<stage>.parquet`; returns how often each reason occurred."""
+    counted = Counter(rejections)
+    rows = [
+        {"stage": stage, "key": key, "reason": reason, "detail": detail, "count": count}
+        for (key, reason, detail), count in counted.items()
+    ]
+    write_table(data, "rejections", conform("rejections", rows), f"tables/rejections/{stage}.parquet")
+    reasons: Counter[str] = Counter()
+    for (_, reason, _), count in counted.items():
+        reasons[reason] += count
+    return dict(sorted(reasons.items()))
+
+
+def read_rows(data: Path, table: str, filters: Any = None) -> list[dict[str, Any]]:
+    """All rows of a table, or those that pass pyarrow's `filters`.
+
+    Raises InputError when the stage that writes it has not run, or in another folder.
+    """
+    path = data / "tables" / f"{table}.parquet"
+    if not path.is_file():
+        if near := data_folder_near(data):
+            raise InputError(f"{path}: not there; the data folder is {near}: pass --data {near}")
+        stage = TABLES[table].stage
+        raise InputError(
+            f"{path}: not there yet; run the {stage} stage first (python -m pipelines.{stage} --data {data})"
+        )
+    return pq.read_table(path, filters=filters).to_pylist()
+
+
+def check_data_folder(folder: Path) -> None:
+    """Raises InputError where there is no such folder: for tools, which do not make one."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such data folder; pass --data DIR, or run the pipeline first (make repro)")
+
+
+def data_folder_near(folder: Path) -> Path | None:
+    """The data folder a level below or above, where somebody named the wrong one."""
+    if (folder / "tables").is_dir():
+        return None
+    return next((near for near in (folder / "data", folder.parent) if (near / "tables").is_dir()), None)
+
+
+def rows_by_session(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        grouped.setdefault(row["session_id"], []).append(row)
+    return grouped

@@ -1,0 +1,66 @@
+"""Per-session sums of errors -> figures with paired bootstrap intervals; and the baselines of the text stream.
+
+Every figure is a ratio of sums over sessions (mean squared error, mean cross-entropy, F1), so resampling whole sessions
+is resampling rows. Differences are always the model's gain: positive means that the model is better.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.formats.tokenizer import BEGIN_ID, BLANK_ID, MISSING_ID
+
+COPY_SHARES = np.arange(10) / 10  # how far the previous unit's token is trusted; fitted on train windows
+
+
+def f1_sums(said: np.ndarray, meant: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """F1 of a decision as 2 tp over 2 tp + fp + fn, summed over all but the first axis (windows)."""
+    axes = tuple(range(1, said.ndim))
+    hits = 2.0 * (said & meant & counted).sum(axes)
+    return hits, hits + ((said != meant) & counted).sum(axes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unigram:
+    """Shares of text ids on train windows, smoothed by one count each; and how far a copied id may be trusted."""
+
+    share_V: np.ndarray  # float64, BLANK included; MISSING and BEGIN are never said
+    copy_share: float
+
+    def blank_free(self) -> np.ndarray:
+        """Shares among ids that are not BLANK, float64 (V,)."""
+        share_V = self.share_V.copy()
+        share_V[BLANK_ID] = 0
+        return share_V / share_V.sum()
+
+    def copy_probability(self, target: np.ndarray, previous: np.ndarray) -> np.ndarray:
+        """Probability of `target` when the previous unit's id is trusted by `copy_share`, else the shares hold."""
+        return self.copy_share * (target == previous) + (1 - self.copy_share) * self.share_V[target]
+
+
+def fit_unigram(windows: Iterable[Mapping[str, np.ndarray]], vocab_size: int) -> Unigram:
+    """Count the agent's ids where they are known (train windows), and fit the copying share to the ids that are said.
+
+    Args:
+        windows: Samples with `agent_text` (K, S) and `agent_text_known` (K,).
+    """
+    counts = np.ones(vocab_size)
+    counts[[MISSING_ID, BEGIN_ID]] = 0
+    targets, copied = [], []
+    for sample in windows:
+        text, known = sample["agent_text"], sample["agent_text_known"]
+        counts += np.bincount(text[known].ravel(), minlength=vocab_size)
+        both = known[1:] & known[:-1]
+        targets.append(text[1:][both].ravel())
+        copied.append(text[:-1][both].ravel())
+    counts[[MISSING_ID, BEGIN_ID]] = 0
+    share_V = counts / counts.sum()
+    target, previous = (np.concatenate(parts) if parts else np.zeros(0, dtype=int) for parts in (targets, copied))
+    spoken = target != BLANK_ID
+    target, previous = target[spoken], previous[spoken]
+    losses = [
+        -np.log(Unigram(share_V=share_V, copy_share=share).copy_probability(target, previous)).sum()
+        for share in COPY_SHARES
+    ]
+    return Unigram(share_V=share_V, copy_share=float(COPY_SHARES[int(np.argmin(losses))]))

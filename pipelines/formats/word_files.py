@@ -1,0 +1,98 @@
+"""A file of timed words, as corpora bring them -> `{"word", "start_ms", "end_ms"}` rows on the file's clock.
+
+    *.json with "words"                our own: {"words": [{"word", "start_ms", "end_ms"}]}
+    *.json with "metadata:transcript"  Seamless Interaction: segments of words with "start" and "end" in seconds
+    *.json with "results"              CANDOR: Amazon Transcribe by channel, times in seconds as text
+    *.words.xml                        AMI and ICSI (NXT): <w starttime endtime>, punctuation in elements of its own
+
+Words without times are left out and counted; punctuation joins the word before it. Sounds that are no words stay among
+them as the file has them, `[laughter]`; the elements `vocalsound` and `nonvocalsound` become such tags (nonspeech.py).
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from wanstreamer.turns.nonspeech import NOISE, VOCAL, VOCAL_NOISE, described_as, sound_of, tag
+
+EXPECTED = "expected timed words: our JSON, Seamless Interaction, CANDOR (transcribe_output.json) or AMI (*.words.xml)"
+
+
+class BadWords(Exception):
+    """The file is none of the known kinds; the message says what was wrong, without its words."""
+
+
+def read_words(path: Path, channel: int | None = None) -> tuple[list[dict[str, Any]], int]:
+    """All words of one participant in time order, and how many had no times.
+
+    Args:
+        channel: Which speaker, from 0, in a file that holds several by audio channel.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        BadWords: It cannot be read as any known kind.
+    """
+    try:
+        if path.suffix == ".xml":
+            found = list(_ami(ElementTree.fromstring(path.read_bytes())))
+        else:
+            found = list(_json(json.loads(path.read_text(encoding="utf-8")), channel))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, ElementTree.ParseError) as error:
+        raise BadWords(f"{type(error).__name__}; {EXPECTED}") from error
+    words: list[dict[str, Any]] = []
+    untimed = 0
+    for text, start_ms, end_ms in found:
+        if start_ms is None or end_ms is None:
+            # Punctuation has no time; a word without one is lost.
+            before = next((word for word in reversed(words) if sound_of(word["word"]) is None), None)
+            if before and text and not any(letter.isalnum() for letter in text):
+                before["word"] += text
+            else:
+                untimed += bool(text)
+        elif text:
+            words.append({"word": text, "start_ms": start_ms, "end_ms": max(end_ms, start_ms + 1)})
+    return sorted(words, key=lambda word: (word["start_ms"], word["end_ms"])), untimed
+
+
+Found = Iterator[tuple[str, int | None, int | None]]
+
+
+def _json(content: Any, channel: int | None) -> Found:
+    if "words" in content:
+        for word in content["words"]:
+            yield str(word["word"]), int(word["start_ms"]), int(word["end_ms"])
+    elif "metadata:transcript" in content:
+        for segment in content["metadata:transcript"]:
+            for word in segment["words"]:
+                yield str(word["word"]).strip(), _ms(word.get("start")), _ms(word.get("end"))
+    else:
+        channels = content["results"]["channel_labels"]["channels"]
+        wanted = [one for one in channels if one["channel_label"] == f"ch_{channel or 0}"]
+        for item in wanted[0]["items"]:
+            yield item["alternatives"][0]["content"], _ms(item.get("start_time")), _ms(item.get("end_time"))
+
+
+def _ami(root: ElementTree.Element) -> Found:
+    for element in root:
+        name, text = element.tag.rpartition("}")[2], (element.text or "").strip()
+        if name == "w" and element.get("punc") == "true":
+            yield text, None, None
+            continue
+        if name == "vocalsound":  # AMI has a type, ICSI a description
+            label = described_as(element.get("type") or element.get("description") or "")
+            text = tag(label if label in VOCAL else VOCAL_NOISE)
+        elif name == "nonvocalsound":
+            text = tag(NOISE)
+        elif name != "w":  # gaps, comments
+            continue
+        yield text, _ms(element.get("starttime")), _ms(element.get("endtime"))
+
+
+def _ms(seconds: object) -> int | None:
+    if seconds in (None, ""):
+        return None
+    value = float(str(seconds))
+    return round(1000 * value) if math.isfinite(value) else None

@@ -1,0 +1,168 @@
+"""A manifest or a folder of recordings -> one `SourceRow` per participant stream: what ingest is to read.
+
+A folder is read by its layout (layouts.py), unless it holds a `manifest.csv`, `.jsonl` or `.parquet`. Split screens,
+start offsets, people and consent need a manifest.
+"""
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipelines.engine.remote import is_remote, reachable
+from pipelines.ingest.layouts import check_layout, rows_of_folder, unnamed_sidecars
+from pipelines.ingest.source_row import COLUMNS, CONSENTS, SourceRow
+from wanstreamer.errors import InputError
+
+MANIFESTS = ("manifest.csv", "manifest.jsonl", "manifest.parquet")
+PATHS = ("uri", "audio_uri", "words_uri", "rttm_uri")
+_ID = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def find_sources(source: Path, layout: str = "", *, warn: bool = True) -> tuple[Path, list[SourceRow]]:
+    """The folder that paths are relative to, and the rows, sorted by session and participant.
+
+    `layout` names how a folder without a manifest is laid out; it is recognised when not given. `warn` prints what lies
+    beside no recording.
+
+    Raises InputError for what only the user can mend: no such path, nothing in it, a manifest that is not well formed.
+    """
+    check_layout(layout)
+    with reachable(source):
+        root, rows = _read(source, layout, warn)
+    if not rows:
+        raise InputError(
+            f"{source}: no recordings found; expected SESSION/PARTICIPANT.mp4, SESSION.wav + .rttm, or manifest.csv"
+        )
+    _check_paths(source, rows)
+    rows = sorted(rows, key=lambda row: (row.session_id, row.participant))
+    for one, two in zip(rows, rows[1:], strict=False):
+        if (one.session_id, one.participant) == (two.session_id, two.participant):
+            raise InputError(
+                f"{source}: session {one.session_id} has participant {one.participant} twice; give each its own"
+            )
+    _check_partners(source, rows)
+    return root, rows
+
+
+def _read(source: Path, layout: str, warn: bool) -> tuple[Path, list[SourceRow]]:
+    if not source.exists():
+        raise InputError(f"{source}: no such folder or manifest; set ingest.source to where the recordings are")
+    if source.is_file():
+        return source.parent, read_manifest(source)
+    named = next((source / name for name in MANIFESTS if (source / name).is_file()), None)
+    if named:
+        return source, read_manifest(named)
+    rows = rows_of_folder(source, layout)
+    if warn and (strays := unnamed_sidecars(source, rows)):
+        print(
+            f"ingest: warning: words or RTTM without a recording: {strays[0]}"
+            + (f" and {len(strays) - 1} more" if strays[1:] else "")
+            + "; they lie beside the recording and are named like it",
+            file=sys.stderr,
+        )
+    return source, rows
+
+
+def _check_paths(source: Path, rows: Sequence[SourceRow]) -> None:
+    """No row leads out of the folder its paths are relative to (symbolic links in it are the user's own)."""
+    for row in rows:
+        for column in PATHS:
+            uri = getattr(row, column)
+            if uri and (Path(uri).is_absolute() or ".." in Path(uri).parts or "\0" in uri or "://" in uri):
+                raise InputError(
+                    f"{source}: {row.session_id}/{row.participant}: {column} `{uri}` leads out of the source folder; "
+                    "put the manifest into a folder above the recordings and name them relative to it"
+                )
+
+
+def read_manifest(path: Path) -> list[SourceRow]:
+    """Rows of a CSV, JSONL or Parquet manifest. Raises InputError naming the row and column that is wrong."""
+    records: Iterable[Mapping[str, Any]]
+    try:
+        if path.suffix == ".csv":
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file)
+                records = list(reader)
+                if len(reader.fieldnames or ()) == 1 and (
+                    found := re.search(r"[;\t|]", (reader.fieldnames or [""])[0])
+                ):
+                    raise InputError(f"{path}: fields are separated by {found[0]!r}; a manifest's are by commas")
+        elif path.suffix == ".jsonl":
+            records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        elif path.suffix == ".parquet":
+            with path.open("rb") as file:
+                records = pq.read_table(file).to_pylist()
+        else:
+            raise InputError(f"{path}: a manifest is .csv, .jsonl or .parquet; rename or convert it")
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError) or (isinstance(error, OSError) and is_remote(path)):
+            raise
+        remedy = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "write it again"
+        raise InputError(f"{path}: not a readable {path.suffix[1:]} file ({type(error).__name__}); {remedy}") from error
+    rows: list[SourceRow] = []
+    places: dict[str, int] = {}
+    for number, record in enumerate(records, start=1):
+        where = f"{path} row {number}"
+        if None in record:
+            raise InputError(f"{where}: more fields than the header has columns; quote fields that hold a comma")
+        for column in record:
+            if column not in COLUMNS:
+                raise InputError(f"{where}: unknown column `{column}`; known: {', '.join(COLUMNS)}")
+        given = {key: value for key, value in record.items() if value not in (None, "")}
+        missing = [column for column in ("session_id", "uri") if column not in given]
+        if missing:
+            raise InputError(f"{where}: no {missing[0]}; every row names its session and its media file")
+        session = str(given["session_id"])
+        places[session] = places.get(session, -1) + 1
+        given.setdefault("participant", chr(ord("a") + places[session]))
+        rows.append(_row(given, where))
+    return rows
+
+
+def _row(given: Mapping[str, Any], where: str) -> SourceRow:
+    values: dict[str, Any] = {
+        key: str(value) for key, value in given.items() if key not in ("crop", "consent", "partners")
+    }
+    for key in ("session_id", "participant"):
+        if not _ID.fullmatch(values[key]):
+            raise InputError(f"{where}: {key} `{values[key]}`: expected letters, digits, _ and - only")
+    for key in ("video_stream", "audio_stream", "channel", "start_offset_ms"):
+        if key in values:
+            if not values[key].isdecimal():
+                raise InputError(f"{where}: {key} `{values[key]}`: expected a whole number, 0 or more")
+            values[key] = int(values[key])
+    if values.get("audio_kind", "own") not in ("own", "shared"):
+        raise InputError(f"{where}: audio_kind `{values['audio_kind']}`: expected own or shared")
+    if "crop" in given:
+        crop = given["crop"]
+        parts = crop.split(":") if isinstance(crop, str) else list(crop)
+        if len(parts) != 4 or not all(str(part).isdecimal() for part in parts):
+            raise InputError(f"{where}: crop `{crop}`: expected x:y:width:height in whole pixels")
+        values["crop"] = tuple(int(part) for part in parts)
+        if min(values["crop"][2:]) < 2:
+            raise InputError(f"{where}: crop `{crop}`: width and height must be at least 2 pixels")
+    for key in ("consent", "partners"):
+        if key in given:
+            listed = given[key]
+            values[key] = tuple(part.strip() for part in (listed.split(";") if isinstance(listed, str) else listed))
+    unknown = [part for part in values.get("consent", ()) if part not in CONSENTS]
+    if unknown:
+        raise InputError(f"{where}: consent `{unknown[0]}`: expected some of {', '.join(CONSENTS)}, separated by ;")
+    return SourceRow(**values)
+
+
+def _check_partners(source: Path, rows: Sequence[SourceRow]) -> None:
+    present = {(row.session_id, row.participant) for row in rows}
+    for row in rows:
+        for partner in row.partners or ():
+            if partner == row.participant or (row.session_id, partner) not in present:
+                raise InputError(
+                    f"{source}: {row.session_id}/{row.participant}: partners `{partner}`: expected other participants "
+                    "of the session, separated by ;"
+                )

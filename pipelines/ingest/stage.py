@@ -1,0 +1,177 @@
+"""Sources -> tracks: constant 25 fps video and mono audio per participant, on one clock, in whole units.
+
+Here sessions are found, dealt into splits and turned away where people did not agree; conform.py does the work on each.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.engine.command import stage_main
+from pipelines.engine.files import file_sha256, write_json_atomic
+from pipelines.engine.forgotten import digest, forgotten
+from pipelines.engine.jobs import Job, Rejected
+from pipelines.engine.remote import folder_at, is_remote, settings, stamps
+from pipelines.engine.run import RunParams, run_keys
+from pipelines.engine.tables import read_rows, rows_by_session
+from pipelines.formats.splits import split_of
+from pipelines.ingest.conform import Conform, check_crops, files_of
+from pipelines.ingest.source_row import SourceRow
+from pipelines.ingest.sources import find_sources
+from pipelines.media.probing import check_file
+from schemas.ingest import SESSIONS, TRACKS
+from wanstreamer.errors import InputError
+
+SOURCE_NOTE = "ingest-source.json"  # where the recordings were, for whoever must find them again
+
+SAMPLE = "data/sources"  # where dvc.yaml has it
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestParams:
+    """Where the recordings are and what tracks look like."""
+
+    source: str = ""  # folder or manifest of recordings; empty: the sample in <data>/sources
+    layout: str = ""  # of a folder without a manifest: plain, stereo, seamless, candor or ami; empty: recognised
+    width: int = 64  # pixels; the tiny scale. 336 x 192 serves the larger ones
+    height: int = 48
+    rate_hz: int = 16000
+    qp: int = 22  # x264 quantiser of the tracks; at 64 x 48 the loss stays below the VAE's
+    split_salt: str = "wanstreamer"  # another salt deals the people out anew
+    valid_fraction: float = 0.1
+    test_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.width % 16 or self.height % 16 or min(self.width, self.height) < 16:
+            raise InputError(
+                f"ingest.width x height {self.width} x {self.height}: expected multiples of 16 (the video VAE's step)"
+            )
+        if self.rate_hz % 25:
+            raise InputError(f"ingest.rate_hz {self.rate_hz}: expected a multiple of 25 Hz")
+        if not 0 <= self.valid_fraction + self.test_fraction < 1:
+            raise InputError(
+                "ingest.valid_fraction + test_fraction: expected less than 1, so that something is left to train on"
+            )
+
+    def check(self) -> None:
+        """Raises InputError for a source without recordings, before any stage has run. The sample may still be made."""
+        source = folder_at(self.source or SAMPLE)
+        if Path(SAMPLE) not in (source, *source.parents):
+            find_sources(source, self.layout, warn=False)
+
+
+def session_split(rows: Sequence[SourceRow], params: IngestParams) -> str:
+    """The split all known people of a session fall into; a session of unknown people is dealt out by its own id.
+
+    Raises Rejected `split_straddles` when its people fall into different splits.
+    """
+    names = {row.speaker_id for row in rows if row.speaker_id} or {f"session {rows[0].session_id}"}
+    shares = (params.split_salt, params.valid_fraction, params.test_fraction)
+    splits = {split_of(name, *shares) for name in names}
+    if len(splits) > 1:
+        where = " and ".join(sorted(splits))
+        raise Rejected("split_straddles", f"its people fall into {where}; see ingest.split_salt and the fractions")
+    return splits.pop()
+
+
+def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
+    """Ingest every session of the source; see the module's first lines."""
+    source = folder_at(params.source) if params.source else data / "sources"
+    if not params.source and not source.exists():
+        raise InputError(
+            f"{source}: no sample there; run `python -m pipelines.sample --data {data}` or set ingest.source"
+        )
+    root, rows = find_sources(source, params.layout)
+    root = root.resolve()
+    if not is_remote(root):
+        check_crops(root, rows)
+    nameless = sum(row.speaker_id is None for row in rows)
+    if nameless:
+        print(
+            f"ingest: warning: {nameless} of {len(rows)} streams have no speaker_id; each counts as a person of its "
+            "own, so a person recorded twice may fall into two splits",
+            file=sys.stderr,
+        )
+    write_json_atomic(data / "parts" / SOURCE_NOTE, {"source": str(source.resolve()), "layout": params.layout})
+    digests = _Digests(data / "parts" / "ingest-digests.json")
+    remote = stamps(root, [name for row in rows for name in files_of([row])]) if is_remote(root) else None
+    jobs, rejections = [], []
+    gone = forgotten(data)
+    grouped = rows_by_session([asdict(row) for row in rows])
+    for session_id, records in grouped.items():
+        session = [SourceRow(**record) for record in records]
+        try:
+            split = session_split(session, params)
+            for row in session:
+                if row.speaker_id and digest(row.speaker_id) in gone:
+                    raise Rejected("forgotten", f"{row.participant} asked to be forgotten")
+                if row.consent is not None and "train" not in row.consent:
+                    raise Rejected("no_consent", f"{row.participant} did not agree to training")
+            if remote is None:
+                inputs = tuple(digests.of(root / name) for name in files_of(session))
+            else:
+                inputs = tuple(_there(name, remote[name]) for name in files_of(session))
+        except Rejected as rejected:
+            rejections.append((session_id, rejected.reason, rejected.detail))
+            continue
+        jobs.append(Job(key=session_id, spec={"rows": records, "split": split}, inputs=inputs))
+    digests.save()
+    # Where the source lies and how people are dealt out do not decide a session's tracks: the job says what does.
+    looks = {name: getattr(params, name) for name in ("width", "height", "rate_hz", "qp")}
+    counts = run_keys(
+        data,
+        "ingest",
+        jobs,
+        Conform,
+        params=looks,
+        tables=(SESSIONS, TRACKS),
+        how=how,
+        spreads=True,
+        setup={"root": str(root), "reach": settings() if is_remote(root) else None, **looks},
+        rejections=rejections,
+    )
+    done = read_rows(data, "sessions")
+    if not done:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in counts["rejected"].items())
+        example = read_rows(data, "rejections/ingest")[0]
+        raise InputError(
+            f"{source}: none of {counts['keys'] + len(rejections)} sessions can be used ({reasons}); "
+            f"for example {example['key']}: {example['detail']}"
+        )
+    splits = Counter(row["split"] for row in done)
+    return {**counts, "sessions_by_split": dict(sorted(splits.items())), "streams_without_speaker_id": nameless}
+
+
+def _there(name: str, stamp: str | None) -> str:
+    if stamp is None:
+        raise Rejected("missing_file", name)
+    return stamp
+
+
+class _Digests:
+    """sha256 of source files, remembered by size and modification time: hours of video are not read at each run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known: dict[str, list[Any]] = json.loads(path.read_text()) if path.is_file() else {}
+        self.used: dict[str, list[Any]] = {}
+
+    def of(self, file: Path) -> str:
+        check_file(file)
+        state = file.stat()
+        entry = self.known.get(str(file))
+        if entry is None or entry[:2] != [state.st_size, state.st_mtime_ns]:
+            entry = [state.st_size, state.st_mtime_ns, file_sha256(file)]
+        self.used[str(file)] = entry
+        return entry[2]
+
+    def save(self) -> None:
+        write_json_atomic(self.path, self.used)
+
+
+def main() -> None:
+    stage_main("ingest", IngestParams, run)

@@ -1,0 +1,203 @@
+"""Source files -> samples and tracks, by ffmpeg, whatever the clock and the colours of a recording."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import ffmpeg
+import numpy as np
+
+from pipelines.engine.jobs import Rejected
+from pipelines.media.process import address, complaint, ffmpeg_path, running
+from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
+
+GAP_S = 0.018  # sound this far from its timestamp is moved there; less than a packet of any common codec (20 ms)
+
+
+# BT.2408: diffuse white of HDR lies at 203 cd/m2. It becomes 1, what is below 0.3 of it stays, what is above is bent
+# so that 1000 cd/m2 still fits.
+HDR_WHITE_CD_M2 = 203
+
+
+HDR_PEAK_CD_M2 = 1000
+
+
+HDR_KEPT = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """How the pixels of a source are coded."""
+
+    matrix: str  # of YUV, as ffmpeg's scale names it
+    curve: str  # sdr, pq or hlg
+    wide_gamut: bool  # BT.2020 primaries
+    is_rgb: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A media file, and what of it is taken."""
+
+    path: Path
+    video: int | None  # index among all streams of the file
+    audio: int | None
+    start_s: float  # the timestamp of the file's first instant
+    picture: Picture | None  # None without video
+    audio_weights: tuple[float, ...]  # of each channel in the mono sound
+
+
+def _input(source: Source, seek_ms: int | None = None):  # type: ignore[no-untyped-def]  # of ffmpeg-python
+    # One decoder thread: sessions run in parallel, and threads of one decoder cost more than they give. ffmpeg's own
+    # mending of timestamps (no copyts) looks at one stream at a time, and would move sound against picture.
+    seek = {} if seek_ms is None else {"ss": seek_ms / 1000, "noaccurate_seek": None}
+    return ffmpeg.input(address(source.path), protocol_whitelist="file,pipe", threads=1, copyts=None, **seek)
+
+
+def decode_audio(
+    source: Source, rate_hz: int, channel: int | None, scratch: Path | None = None, *, end_ms: int | None = None
+) -> np.ndarray:
+    """The chosen audio stream as mono float32 (num_samples,) at `rate_hz`, from media time 0 to its end or `end_ms`.
+
+    The samples lie in a file of `scratch` that has no name any more: hours of them take no memory.
+
+    `channel` picks one source channel; None adds them up by `source.audio_weights`. Media time is kept: late-starting
+    audio is padded, gaps in the timestamps are filled with silence and overlaps cut (aresample async), so sample n is
+    at n / rate_hz of the file's clock. Raises Rejected `unreadable` when ffmpeg fails or finds nothing.
+    """
+    weights = source.audio_weights if channel is None else [float(one == channel) for one in range(channel + 1)]
+    mix = "+".join(f"{weight:.6f}*c{one}" for one, weight in enumerate(weights) if weight)
+    stream = _input(source)[str(source.audio)].filter("pan", args=f"mono|c0={mix}")
+    stream = stream.filter("asetpts", f"PTS-({source.start_s:.6f})/TB")
+    stream = stream.filter("aresample", rate_hz, **{"async": 1, "first_pts": 0, "min_hard_comp": GAP_S})
+    limit = {} if end_ms is None else {"t": end_ms / 1000}
+    command = stream.output("pipe:", format="f32le", ac=1, ar=rate_hz, **limit)
+    command = command.global_args("-v", "error", "-nostdin", "-xerror")
+    with tempfile.TemporaryFile(dir=scratch) as held:
+        with running(command.compile(cmd=ffmpeg_path()), stdout=held) as process:
+            _, errors = process.communicate()
+        if process.returncode or not held.seek(0, os.SEEK_END):
+            raise Rejected("unreadable", f"{source.path.name}: audio: {complaint(errors)}")
+        return np.memmap(held, np.float32, mode="r")
+
+
+def conform_video(
+    source: Source,
+    target: Path,
+    *,
+    lead_ms: int,
+    first_frame: int = 0,
+    num_frames: int,
+    seek_ms: int | None = None,
+    width: int,
+    height: int,
+    crop: tuple[int, int, int, int] | None,
+    qp: int,
+) -> None:
+    """The chosen video stream -> frames of a track, 25 fps, H.264 without B-frames, a keyframe every unit.
+
+    `num_frames` of them from `first_frame` on; with `seek_ms`, decoding begins at the last keyframe before that media
+    time. A track's frames do not depend on the spans it is made in: nothing that x264 does with a constant quantiser
+    reaches over a keyframe.
+
+    Frame n shows the source frame nearest to track time 40 n ms; over a gap the frame before it stands, until 20 ms
+    before the next. The file's media time 0 lies at track time `lead_ms` (negative: its beginning is cut). Frames
+    missing at either end of the track repeat their neighbour. The picture is scaled to cover width x height and cut
+    around its centre. Colours are BT.601, limited range, BT.709 curve and primaries, and tagged so. One encoder thread:
+    x264's output depends on their number.
+
+    Raises:
+        Rejected: `unreadable` when ffmpeg fails or delivers other than `num_frames` frames.
+    """
+    assert source.picture is not None
+    command = (
+        _conform(
+            _input(source, seek_ms)[str(source.video)], source, lead_ms, first_frame, num_frames, width, height, crop
+        )
+        .output(
+            str(target),
+            vframes=num_frames,
+            vcodec="libx264",
+            preset="veryfast",
+            qp=qp,
+            pix_fmt="yuv420p",
+            g=FRAMES_PER_UNIT,
+            keyint_min=FRAMES_PER_UNIT,
+            sc_threshold=0,
+            bf=0,
+            threads=1,
+            map_metadata=-1,
+            fflags="+bitexact",
+            **{"flags:v": "+bitexact+cgop"},
+        )
+        .global_args("-v", "error", "-nostdin", "-y", "-filter_threads", "1")
+    )
+    with running(command.compile(cmd=ffmpeg_path())) as process:
+        _, errors = process.communicate()
+    if process.returncode or not target.is_file():
+        raise Rejected("unreadable", f"{source.path.name}: video: {complaint(errors)}")
+    with av.open(str(target)) as container:
+        made = container.streams.video[0].frames
+    if made != num_frames:
+        raise Rejected("unreadable", f"{source.path.name}: video: {made} of {num_frames} frames")
+
+
+def join_videos(pieces: Sequence[Path], target: Path) -> None:
+    """Tracks of `conform_video` end to end, packet by packet."""
+    with av.open(str(target), "w", format="mp4", options={"fflags": "+bitexact"}) as joined:
+        stream, frame = None, 0
+        for piece in pieces:
+            with av.open(str(piece)) as container:
+                video = container.streams.video[0]
+                stream = stream or joined.add_stream_from_template(video)
+                for packet in container.demux(video):
+                    if packet.size:
+                        packet.pts = packet.dts = frame
+                        packet.duration, packet.time_base, packet.stream = 1, Fraction(1, FRAME_RATE_HZ), stream
+                        joined.mux(packet)
+                        frame += 1
+
+
+def _conform(stream, source, lead_ms, first_frame, num_frames, width, height, crop):  # type: ignore[no-untyped-def]
+    """The filters of `conform_video`."""
+    picture = source.picture
+    if not picture.is_rgb:  # Frame by frame, by their flags: next to no cost where none is interlaced.
+        stream = stream.filter("bwdif", mode="send_frame", deint="interlaced")
+    if crop:  # displayed pixels; coded ones may be wider or narrower
+        x, y, crop_width, crop_height = crop
+        stream = stream.filter("crop", f"{crop_width}/sar", crop_height, f"{x}/sar", y)
+    # Every frame begins half way from the one before it, at most half a frame of ours early; with round=up, the last
+    # that has begun at 40 n ms is the nearest. fps before scaling: dropped frames cost no scaling. start_time repeats
+    # the first frame back to the start, and drops what was decoded before it.
+    half_us = 500_000 // FRAME_RATE_HZ
+    begins = f"PTS-if(isnan(PREV_INPTS),0,clip((PTS-PREV_INPTS)/2,0,{half_us}))"
+    stream = stream.filter("settb", "AVTB").filter("setpts", f"{begins}+{lead_ms * 1000 - round(source.start_s * 1e6)}")
+    stream = stream.filter("fps", fps=FRAME_RATE_HZ, start_time=first_frame / FRAME_RATE_HZ, round="up")
+    stream = stream.filter("setpts", f"PTS-{first_frame}")
+    colours = {"in_color_matrix": picture.matrix, "out_color_matrix": "bt601", "out_range": "tv"}
+    if picture.curve != "sdr" or picture.wide_gamut:
+        colours = {}
+    cover = f"max({width},round({height}*dar))", f"max({height},round({width}/dar))"
+    stream = stream.filter("scale", *cover, flags="area+accurate_rnd+full_chroma_int", **colours)
+    stream = stream.filter("crop", width, height).filter("setsar", 1)
+    if not colours:
+        stream = _to_standard_colours(stream, picture)
+    stream = stream.filter("format", "yuv420p")
+    stream = stream.filter(
+        "setparams", colorspace="smpte170m", color_primaries="bt709", color_trc="bt709", range="limited"
+    )
+    return stream.filter("tpad", stop_mode="clone", stop=num_frames)
+
+
+def _to_standard_colours(stream, picture):  # type: ignore[no-untyped-def]
+    """HDR and wide gamut -> BT.601, limited range, after scaling, where pixels are few."""
+    if picture.curve != "sdr":
+        stream = stream.filter("zscale", transfer="linear", npl=HDR_WHITE_CD_M2).filter("format", "gbrpf32le")
+        stream = stream.filter("zscale", primaries="bt709")
+        peak = HDR_PEAK_CD_M2 / HDR_WHITE_CD_M2
+        stream = stream.filter("tonemap", "mobius", param=HDR_KEPT, peak=f"{peak:.4f}", desat=0)
+    return stream.filter("zscale", matrix="170m", primaries="bt709", transfer="bt709", range="limited")

@@ -1,0 +1,327 @@
+"""Source files -> what they hold: the streams to take, how their picture is coded, and how their clock runs.
+
+Sources are read with PyAV (the ffmpeg of imageio-ffmpeg has no ffprobe). Only the first frame is decoded; all else is
+read from packets. Which stream of a kind is taken: the one the manifest names; else, of those that can be decoded and
+are no cover picture, the first in the row's language, then the first that is flagged as default, then the first.
+"""
+
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import av
+import numpy as np
+
+from pipelines.engine.jobs import Rejected
+from pipelines.media.ffmpeg import GAP_S, Picture, Source, address
+from pipelines.media.languages import same_language
+from wanstreamer.clock import Span
+
+# Files that name other files or addresses. A recording is none of them, and opening one could read what is not ours.
+PLAYLISTS = frozenset({"hls", "concat", "dash", "sdp", "rtsp", "imf", "webm_dash_manifest", "vapoursynth", "image2"})
+SEEKS_EXACTLY = frozenset({"mov", "matroska"})  # formats with an index of keyframes
+HELD_MS = 500  # a picture that stands longer has no fresh frames; slower than any camera, 2 Hz
+BACK_S = 0.1  # timestamps that fall back by more begin anew; interleaving and B-frames explain less
+AHEAD_S = 3600.0  # timestamps that leap ahead by more begin anew; no outage lasts so long
+_MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}  # ITU-T H.273, table 4
+_CURVES = {16: "pq", 18: "hlg"}  # H.273, table 3
+_TS_DISCONT = 0x200  # libavformat's flag of formats whose timestamps may restart, by design
+_WIDE = 9  # BT.2020 primaries: H.273, table 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What a source file holds."""
+
+    source: Source
+    duration_ms: int  # as the container claims; 0 where it only guesses
+    width: int  # pixels as displayed, after rotation and pixel aspect; 0 without video
+    height: int
+    channels: int  # of the chosen audio stream; 0 without audio
+
+    @property
+    def has_video(self) -> bool:
+        return self.source.video is not None
+
+    @property
+    def has_audio(self) -> bool:
+        return self.source.audio is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """How the clock of a source runs, from 0 at its first instant. Times in ms; spans are sorted and disjoint."""
+
+    source: Source  # with one clock throughout: a copy where timestamps began anew
+    video_end_ms: int | None  # where the last frame ends; None without video
+    audio_end_ms: int | None
+    audio_gaps: tuple[Span, ...]  # without sound, from the first instant on; filled with silence
+    audio_cut_ms: int  # sound whose time was already taken; dropped
+    video_holds: tuple[Span, ...]  # over HELD_MS without a fresh frame; the one before stands
+    video_keys_ms: tuple[int, ...]  # media times that decoding can begin at; none where seeking is not exact
+    joins: int  # times that timestamps began anew; what follows is put after what came before
+
+
+def _open(path: Path) -> "av.container.InputContainer":
+    """A source, opened so that it can lead to no other file and no network."""
+    container = av.open(address(path), options={"protocol_whitelist": "file"})
+    if PLAYLISTS & set(container.format.name.split(",")):
+        container.close()
+        raise Rejected("playlist", f"{path.name}: {container.format.name} names other files; give the recording itself")
+    return container
+
+
+def check_file(path: Path) -> None:
+    """Raises Rejected `missing_file`, or `not_a_file` for what could block for ever (a FIFO, a device) or a folder."""
+    if not path.exists():
+        raise Rejected("missing_file", str(path))
+    if not path.is_file():
+        raise Rejected("not_a_file", f"{path}: a folder, FIFO or device; give the recording itself")
+
+
+def probe(
+    path: Path, *, language: str | None = None, video_stream: int | None = None, audio_stream: int | None = None
+) -> Probe:
+    """Look into a source file. Raises Rejected `unreadable`, `playlist`, `no_such_stream`, or as `check_file`.
+
+    `video_stream` and `audio_stream` count the streams of their kind from 0, as ffmpeg's `v:0` and `a:0` do.
+    """
+    check_file(path)
+    try:
+        with _open(path) as container:
+            video = _chosen(container.streams.video, "video_stream", video_stream, None)
+            audio = _chosen(container.streams.audio, "audio_stream", audio_stream, language)
+            guessed = _clock_may_restart(container)  # from the last timestamps, not from what was written down
+            ends = [0 if guessed else (container.duration or 0) / av.time_base]
+            ends += [
+                float(stream.duration * stream.time_base)
+                for stream in (video, audio)
+                if stream is not None and stream.duration and stream.time_base and not guessed
+            ]
+            frame = next(iter(container.decode(video)), None) if video is not None else None
+            width, height = _displayed_size(video, frame) if video is not None else (0, 0)
+            return Probe(
+                source=Source(
+                    path=path,
+                    video=video.index if video is not None else None,
+                    audio=audio.index if audio is not None else None,
+                    start_s=(container.start_time or 0) / av.time_base,
+                    picture=_picture(video.codec_context) if video is not None else None,
+                    audio_weights=_weights(audio) if audio is not None else (),
+                ),
+                duration_ms=round(1000 * max(ends)),
+                width=width,
+                height=height,
+                channels=audio.codec_context.channels if audio is not None else 0,
+            )
+    except (av.error.FFmpegError, ValueError) as error:
+        raise Rejected("unreadable", f"{path.name}: {type(error).__name__}, {path.stat().st_size} bytes") from error
+
+
+def _chosen(streams, column: str, wanted: int | None, language: str | None):  # type: ignore[no-untyped-def]  # of PyAV
+    """One stream of a kind, or None where there is none to be had."""
+    if wanted is not None:
+        if wanted >= len(streams):
+            raise Rejected("no_such_stream", f"{column} {wanted} of {len(streams)}")
+        return streams[wanted]
+    # A stream whose codec nobody knows is no stream to us; a cover picture is no film.
+    usable = [stream for stream in streams if stream.codec_context and not _is_cover(stream)]
+
+    def rank(stream) -> tuple[bool, bool]:  # type: ignore[no-untyped-def]
+        default = bool(stream.disposition & av.stream.Disposition.default)
+        return not same_language(language, stream.metadata.get("language")), not default
+
+    return min(usable, key=rank, default=None)
+
+
+def _is_cover(stream) -> bool:  # type: ignore[no-untyped-def]
+    covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    return bool(stream.disposition & covers)
+
+
+def _clock_may_restart(container: "av.container.InputContainer") -> bool:
+    """Formats made for broadcast: MPEG-TS and its like."""
+    return bool(container.format.flags & _TS_DISCONT)
+
+
+def _displayed_size(video: "av.VideoStream", frame: "av.VideoFrame | None") -> tuple[int, int]:
+    width, height, aspect = video.codec_context.width, video.codec_context.height, float(video.sample_aspect_ratio or 1)
+    if (getattr(frame, "rotation", 0) or 0) % 180:  # turned first, then stretched, as ffmpeg does
+        width, height, aspect = height, width, 1 / aspect
+    return round(width * aspect), height
+
+
+def _picture(codec: "av.VideoCodecContext") -> Picture:
+    """How the picture is coded, once a frame was; what a stream does not say is guessed as players do."""
+    high_definition = codec.width >= 1280 or codec.height > 576
+    return Picture(
+        matrix=_MATRICES.get(int(codec.colorspace), "bt709" if high_definition else "bt601"),
+        curve=_CURVES.get(int(codec.color_trc), "sdr"),
+        wide_gamut=int(codec.color_primaries) == _WIDE,
+        is_rgb=codec.format is not None and codec.format.is_rgb,
+    )
+
+
+def _weights(audio: "av.AudioStream") -> tuple[float, ...]:
+    """Of each channel in the mono sound, together 1: nothing clips, and one voice on all channels keeps its level.
+
+    Up to two channels, and channels nobody named, count alike. Of surround sound, the side and rear speakers count
+    half the centre, left and right 0.71 of it, and the bass channel nothing: as broadcasters fold it down (ITU-R
+    BS.775), and ffmpeg does.
+    """
+    count = audio.codec_context.channels
+    names = [channel.name for channel in audio.codec_context.layout.channels]
+    if count > 2 and {"FC", "FL", "FR"} <= set(names):
+        shares = [{"FC": 1.0, "FL": 0.5**0.5, "FR": 0.5**0.5, "LFE": 0.0, "LFE2": 0.0}.get(name, 0.5) for name in names]
+    else:
+        shares = [1.0] * count
+    return tuple(share / sum(shares) for share in shares)
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """The timestamps of one stream's packets, in seconds, in the order they lie in the file."""
+
+    decoded_N: np.ndarray
+    shown_N: np.ndarray
+    duration_N: np.ndarray  # 0 where the file does not say
+
+    def parts(self) -> np.ndarray:
+        """How often timestamps had begun anew, per packet."""
+        steps = np.diff(self.decoded_N, prepend=self.decoded_N[:1])
+        return np.cumsum((steps < -BACK_S) | (steps > AHEAD_S))
+
+    def moved(self, by_s: "np.ndarray | float") -> "_Clock":
+        return replace(self, decoded_N=self.decoded_N + by_s, shown_N=self.shown_N + by_s)
+
+
+def timeline(source: Source, scratch: Path) -> Timeline:
+    """Read a source's clock from its packets, without decoding.
+
+    Containers lie about the duration of files that were cut short; their packets do not. Where the timestamps of all
+    chosen streams begin anew (recordings joined end to end), the packets are copied to `scratch` on one clock: each
+    part begins where the longer stream of the one before ended, so sound and picture keep together within it. A
+    stream that jumps alone keeps its timestamps: what overlaps is dropped, and later content stays in its place.
+
+    Raises Rejected `truncated` when the container breaks off.
+    """
+    chosen = source
+    try:
+        clocks, start_s, keys_ms = _clocks(source)
+        shifts_s = _shifts_s(list(clocks.values()), start_s)
+        if len(shifts_s) == 1:
+            clocks = {index: clock.moved(shifts_s[0]) for index, clock in clocks.items()}
+            source = replace(source, start_s=start_s)
+        else:
+            clocks = {index: clock.moved(np.array(shifts_s)[clock.parts()]) for index, clock in clocks.items()}
+            source = _joined(source, clocks, scratch)
+    except (av.error.FFmpegError, ValueError) as error:
+        raise Rejected("truncated", f"{source.path.name}: {type(error).__name__} while reading packets") from error
+    video, audio = (clocks.get(-1 if index is None else index) for index in (chosen.video, chosen.audio))
+    audio_gaps, audio_cut_ms = _gaps(audio) if audio is not None else ((), 0)
+    return Timeline(
+        source=source,
+        video_end_ms=round(1000 * float((video.shown_N + video.duration_N).max())) if video is not None else None,
+        audio_end_ms=round(1000 * float((audio.shown_N + audio.duration_N).max())) if audio is not None else None,
+        audio_gaps=audio_gaps,
+        audio_cut_ms=audio_cut_ms,
+        video_holds=_holds(video) if video is not None else (),
+        video_keys_ms=keys_ms if len(shifts_s) == 1 else (),
+        joins=len(shifts_s) - 1,
+    )
+
+
+def _packets(
+    container: "av.container.InputContainer", source: Source
+) -> "Iterator[tuple[av.Packet, int, float, float, int]]":
+    """Packets of the chosen streams that have a time: with their stream, the seconds of a tick of its clock, and the
+    ticks at which they are decoded (nan: not said) and shown."""
+    chosen = [container.streams[index] for index in (source.video, source.audio) if index is not None]
+    ticks_s = {stream.index: float(stream.time_base or 0) for stream in chosen}
+    for packet in container.demux(chosen):
+        decoded, shown, index = packet.dts, packet.pts, packet.stream_index
+        if shown is None:
+            shown = decoded
+        if shown is not None and ticks_s[index]:
+            yield packet, index, ticks_s[index], math.nan if decoded is None else decoded, shown
+
+
+def _clocks(source: Source) -> tuple[dict[int, _Clock], float, tuple[int, ...]]:
+    """By stream, with the timestamp of the file's first instant, and the media times of the picture's keyframes."""
+    stamps: dict[int, list[tuple[float, float, float]]] = {}
+    keys = []
+    with _open(source.path) as container:
+        for packet, index, tick_s, decoded, shown in _packets(container, source):
+            stamp = (decoded * tick_s, shown * tick_s, (packet.duration or 0) * tick_s)
+            stamps.setdefault(index, []).append(stamp)
+            if index == source.video and packet.is_keyframe:
+                keys.append(round(1000 * (stamp[1] - source.start_s)))
+        clocks = {index: _clock(np.array(found)) for index, found in stamps.items()}
+        exact = bool(SEEKS_EXACTLY & set(container.format.name.split(",")))
+        if clocks and _clock_may_restart(container):  # other programmes of a broadcast have clocks of their own
+            start_s = min(float(clock.shown_N[clock.parts() == 0].min()) for clock in clocks.values())
+            return clocks, start_s, ()
+        return clocks, source.start_s, tuple(keys) if exact else ()
+
+
+def _clock(stamps_N3: np.ndarray) -> _Clock:
+    """Columns decoded, shown, duration. Matroska does not say when the frames before the first B-frame are decoded."""
+    decoded_N, shown_N, duration_N = stamps_N3.T
+    said = np.flatnonzero(~np.isnan(decoded_N))
+    if not len(said):
+        return _Clock(shown_N, shown_N, duration_N)
+    latest = np.searchsorted(said, np.arange(len(decoded_N)), side="right") - 1
+    return _Clock(decoded_N[said[np.maximum(latest, 0)]], shown_N, duration_N)
+
+
+def _shifts_s(clocks: Sequence[_Clock], start_s: float) -> list[float]:
+    """What to add to the timestamps of each part, so that the first begins at 0 and each other where one ends."""
+    parts = [clock.parts() for clock in clocks]
+    shifts = [-start_s]
+    if len({int(part_N.max()) for part_N in parts}) != 1:  # no part is common to all
+        return shifts
+    for part in range(1, int(parts[0].max()) + 1):
+        before = [(clock, part_N == part - 1) for clock, part_N in zip(clocks, parts, strict=True)]
+        end_s = max(float((clock.shown_N + clock.duration_N)[inside].max()) for clock, inside in before) + shifts[-1]
+        begin_s = min(float(clock.shown_N[part_N == part].min()) for clock, part_N in zip(clocks, parts, strict=True))
+        shifts.append(end_s - begin_s)
+    return shifts
+
+
+def _joined(source: Source, clocks: dict[int, _Clock], scratch: Path) -> Source:
+    """A copy of the chosen streams on one clock. NUT holds any codec, and timestamps as exact as they were."""
+    path = Path(tempfile.mkdtemp(dir=scratch)) / "joined.nut"  # participants' files may be named alike
+    counts = dict.fromkeys(clocks, 0)
+    with _open(source.path) as container, av.open(str(path), "w", format="nut") as target:
+        streams = {index: target.add_stream_from_template(container.streams[index]) for index in clocks}
+        for packet, index, tick_s, _, _ in _packets(container, source):
+            clock, count = clocks[index], counts[index]
+            packet.pts, packet.dts = (round(float(at_N[count]) / tick_s) for at_N in (clock.shown_N, clock.decoded_N))
+            packet.stream = streams[index]
+            target.mux(packet)
+            counts[index] += 1
+    places = {index: stream.index for index, stream in streams.items()}
+    video, audio = (None if index is None else places[index] for index in (source.video, source.audio))
+    return replace(source, path=path, video=video, audio=audio, start_s=0.0)
+
+
+def _gaps(audio: _Clock) -> tuple[tuple[Span, ...], int]:
+    """Where no packet has sound, and how much sound lies where there was some before."""
+    end_N = np.maximum.accumulate(np.append(0.0, audio.shown_N + audio.duration_N))[:-1]
+    known_N = np.append(True, audio.duration_N[:-1] > 0)
+    late_N, early_N = audio.shown_N - end_N, np.minimum(end_N - audio.shown_N, audio.duration_N)
+    gaps = np.flatnonzero(known_N & (late_N > GAP_S))
+    cut_s = float(early_N[(end_N - audio.shown_N > GAP_S) & (audio.shown_N >= 0)].sum())
+    spans = tuple(Span(round(1000 * end_N[gap]), round(1000 * audio.shown_N[gap])) for gap in gaps)
+    return spans, round(1000 * cut_s)
+
+
+def _holds(video: _Clock) -> tuple[Span, ...]:
+    """Where no fresh frame comes for longer than HELD_MS."""
+    shown_ms = 1000 * np.append(0.0, np.maximum(0, np.sort(video.shown_N)))
+    return tuple(
+        Span(round(shown_ms[index]), round(shown_ms[index + 1]))
+        for index in np.flatnonzero(np.diff(shown_ms) > HELD_MS)
+    )

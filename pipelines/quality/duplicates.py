@@ -1,0 +1,122 @@
+"""Fingerprints of all tracks -> which tracks are a recording of an earlier session, given again.
+
+Tracks that share words are found in sorted words, never by looking at all pairs, and then compared by when the words
+come: copies share many at one offset, all over the track; strangers share few, and a phrase or jingle that two
+recordings have in common stays in one place. Tracks of one session are not compared: they may share a microphone. For
+the same reason a shared sound is not believed across sessions where the pictures differ.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.quality.hashes import MAX_WORDS, scrambled
+
+NEIGHBOURS = 16  # tracks holding the same word that each is paired with: bounds the work where a word is common
+SAME_FRAMES = 3  # by which the times of a word may differ between copies
+MIN_SHARED = 4  # words at about the same offset that make two tracks worth a look
+MIN_WORDS, MIN_SHARE = 8, 0.05  # at one offset, of copies; the share is of the shorter track's words
+STRETCHES, MIN_STRETCHES = 8, 4  # of the shorter track, and how many of them must share words
+CONFIRMING_WORDS = 3  # of the picture, at the offset that the sound has told
+
+
+class Words(NamedTuple):
+    """uint32 (N,) and int32 (N,), ascending in time; a frame is 40 ms."""
+
+    word: np.ndarray
+    frame: np.ndarray
+
+
+def find_duplicates(fingerprints: pa.Table) -> dict[tuple[str, str], tuple[str, str]]:
+    """(session, participant) of a copy -> that of the recording in the session that sorts first."""
+    table = fingerprints.sort_by([("session_id", "ascending"), ("participant", "ascending")])
+    keys = list(zip(table["session_id"].to_pylist(), table["participant"].to_pylist(), strict=True))
+    numbers = {session: number for number, session in enumerate(sorted({session for session, _ in keys}))}
+    sessions = np.array([numbers[session] for session, _ in keys], np.int32)
+    sounds, pictures = _words(table, "sound"), _words(table, "picture")
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    pairs = {*_pairs(sounds, sessions), *_pairs(pictures, sessions)}
+    for second, first in sorted((second, first) for first, second in pairs):
+        if keys[second] not in found and is_copy(
+            (sounds[first], pictures[first]), (sounds[second], pictures[second])
+        ):  # fmt: skip
+            found[keys[second]] = found.get(keys[first], keys[first])
+    return found
+
+
+def is_copy(one: tuple[Words, Words], two: tuple[Words, Words]) -> bool:
+    """Whether (sound, picture) of two tracks are of one recording, one perhaps a part of the other."""
+    heard, seen = (_copied(*streams) for streams in zip(one, two, strict=True))
+    if seen is not None or heard is None:
+        return seen is not None
+    pictures = (one[1], two[1])
+    if min(len(picture.word) for picture in pictures) < MIN_WORDS:
+        return True
+    first, second = _shared(*pictures)
+    away = pictures[1].frame[second] - pictures[0].frame[first] - heard
+    return int((np.abs(away) <= SAME_FRAMES).sum()) >= CONFIRMING_WORDS
+
+
+def _copied(one: Words, two: Words) -> int | None:
+    """Frames by which a word of `one` comes later in `two`, or None where they are no copies."""
+    first, second = _shared(one, two)
+    if len(first) < MIN_WORDS:
+        return None
+    offsets = two.frame[second] - one.frame[first]
+    ascending = np.sort(offsets)
+    within = np.searchsorted(ascending, ascending + 2 * SAME_FRAMES, side="right") - np.arange(len(ascending))
+    offset = int(ascending[int(np.argmax(within))]) + SAME_FRAMES
+    agree = np.abs(offsets - offset) <= SAME_FRAMES
+    # Of a long track only the words of lowest scrambled value are known: what the other has above them tells nothing.
+    limit = min(_limit(one), _limit(two))
+    known = [scrambled(words.word) <= limit for words in (one, two)]
+    spans = [int(words.frame[-1] - words.frame[0]) for words in (one, two)]
+    shorter = int(spans[1] < spans[0])
+    frames, places = (one, two)[shorter].frame[known[shorter]], ((first, second)[shorter])[agree]
+    hits = np.isin(frames, (one, two)[shorter].frame[places])
+    stretches = sum(bool(part.any()) for part in np.array_split(hits, STRETCHES))
+    enough = hits.sum() >= max(MIN_WORDS, MIN_SHARE * len(frames)) and stretches >= MIN_STRETCHES
+    return offset if enough else None
+
+
+def _limit(words: Words) -> int:
+    return int(scrambled(words.word).max()) if len(words.word) >= MAX_WORDS else 2**32
+
+
+def _shared(one: Words, two: Words) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the words that both have; no word is twice in one track."""
+    _, first, second = np.intersect1d(one.word, two.word, assume_unique=True, return_indices=True)
+    return first, second
+
+
+def _words(table: pa.Table, stream: str) -> list[Words]:
+    """Of each row, as views into two arrays."""
+    words, frames = (table[f"{stream}_{what}"].combine_chunks() for what in ("words", "frames"))
+    ends = np.concatenate([[0], np.cumsum(words.value_lengths().to_numpy(zero_copy_only=False))]).astype(int)
+    values, times = words.flatten().to_numpy(zero_copy_only=False), frames.flatten().to_numpy(zero_copy_only=False)
+    return [Words(values[start:end], times[start:end]) for start, end in zip(ends, ends[1:], strict=False)]
+
+
+def _pairs(tracks: list[Words], sessions: np.ndarray) -> list[tuple[int, int]]:
+    """Tracks of two sessions, first < second, that share MIN_SHARED words at about one offset."""
+    word = np.concatenate([np.empty(0, np.uint32), *(words.word for words in tracks)])
+    frame = np.concatenate([np.empty(0, np.int32), *(words.frame for words in tracks)])
+    track = np.repeat(np.arange(len(tracks), dtype=np.int32), [len(words.word) for words in tracks])
+    order = np.argsort(word, kind="stable")  # among equal words, tracks stay in their order
+    word, frame, track = word[order], frame[order], track[order]
+    pairs, offsets = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for apart in range(1, NEIGHBOURS + 1):
+        place = np.flatnonzero(word[apart:] == word[:-apart])
+        place = place[sessions[track[place]] != sessions[track[place + apart]]]
+        pairs.append(track[place].astype(np.int64) * len(tracks) + track[place + apart])
+        offsets.append(frame[place + apart].astype(np.int64) - frame[place])
+    pair, offset = np.concatenate(pairs), np.concatenate(offsets)
+    near = []
+    width = 4 * SAME_FRAMES
+    for shift in (0, width // 2):  # twice, so that no offset lies at an edge both times
+        cell = (offset - offset.min(initial=0) + shift) // width
+        cells = int(cell.max(initial=0)) + 1
+        found, times = np.unique(pair * cells + cell, return_counts=True)
+        near.append(found[times >= MIN_SHARED] // cells)
+    return [(int(one) // len(tracks), int(one) % len(tracks)) for one in np.unique(np.concatenate(near))]

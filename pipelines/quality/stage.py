@@ -1,0 +1,122 @@
+"""Tracks -> facts of recording quality, and which sessions are too poor to learn from or are there already.
+
+A pass of its own over the conformed tracks. Thresholds are judged here, over the facts of all tracks at once, and
+obeyed by `pack`: changing one measures nothing anew and redoes neither annotations nor latents. Generous by default: a
+listener may be silent and still.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.engine.command import stage_main
+from pipelines.engine.jobs import Job
+from pipelines.engine.run import RunParams, run_keys
+from pipelines.engine.tables import conform, read_rows, rows_by_session
+from pipelines.quality import track_facts
+from pipelines.quality.duplicates import find_duplicates
+from schemas.quality import FINGERPRINTS, QUALITY
+from wanstreamer.errors import InputError
+
+SHARES = ("max_clipped_share", "max_silent_share", "max_black_share", "max_frozen_share", "min_face_share")
+Rejections = list[tuple[str, str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityParams:
+    """When a track is too poor; generous, as what is usable depends on the purpose. Nothing here is measured with."""
+
+    max_clipped_share: float = 0.01
+    min_loudness_lufs: float = -60.0  # speech at a far microphone is about -45; not asked of a track without any sound
+    max_loudness_lufs: float = 0.0
+    max_silent_share: float = 1.0  # 1: off, as a listener may say nothing
+    max_black_share: float = 0.5
+    max_frozen_share: float = 0.9  # a photograph for a camera that was off
+    min_face_share: float = 0.1  # 0: off, for people seen from the side or from afar
+    max_av_offset_ms: int = 160  # one unit; what is sooner can be told from one unit of the model
+    min_av_confidence: float = 0.4  # below it the offset is not believed, and nothing is turned away for it
+    find_duplicates: bool = True  # turn away what an earlier session, by its id, holds already
+
+    def __post_init__(self) -> None:
+        for name in (*SHARES, "min_av_confidence"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"quality.{name} {getattr(self, name)}: expected a share between 0 and 1")
+        if not self.min_loudness_lufs <= self.max_loudness_lufs:
+            raise InputError(
+                f"quality.min_loudness_lufs {self.min_loudness_lufs}: expected at most max_loudness_lufs, "
+                f"{self.max_loudness_lufs}"
+            )
+        if self.max_av_offset_ms < 0:
+            raise InputError(f"quality.max_av_offset_ms {self.max_av_offset_ms}: expected 0 or more")
+
+
+def run(data: Path, params: QualityParams, how: RunParams) -> dict[str, Any]:
+    """Write `tables/quality.parquet`, `fingerprints.parquet` and `rejections/quality.parquet`; return counts and
+    medians."""
+    sessions = rows_by_session(read_rows(data, "tracks"))
+    keep = ("participant", "audio_path", "video_path", "num_units", "rate_hz", "width", "height")
+    jobs = [
+        Job(
+            key=session,
+            spec={"tracks": [{name: row[name] for name in keep} for row in rows]},
+            inputs=tuple(str(row[name]) for row in rows for name in ("audio_sha256", "video_sha256")),
+        )
+        for session, rows in sessions.items()
+    ]
+    counts = run_keys(
+        data, "quality", jobs, track_facts.measure_session, params=None, tables=(QUALITY, FINGERPRINTS),
+        how=how,
+        finish=partial(judge_all, params=params),
+    )  # fmt: skip
+    rows = read_rows(data, "quality")
+    medians = {}
+    for name in ("snr_db", "loudness_lufs", "face_share", "av_offset_ms"):
+        known = [row[name] for row in rows if row[name] is not None]
+        medians[f"median_{name}"] = float(np.median(known)) if known else None
+    return {**counts, **medians, "usable_tracks": sum(row["usable"] for row in rows)}
+
+
+def judge_all(tables: dict[str, pa.Table], params: QualityParams) -> tuple[dict[str, pa.Table], Rejections]:
+    """The measured tables with `usable` and `duplicate_of`, and a rejection per track and broken threshold."""
+    copies = find_duplicates(tables["fingerprints"]) if params.find_duplicates else {}
+    rows, rejections = [], []
+    for row in tables["quality"].to_pylist():
+        first = copies.get((row["session_id"], row["participant"]))
+        row["duplicate_of"] = "/".join(first) if first else None
+        broken = judge(row, params)
+        row["usable"] = not broken
+        key = f"{row['session_id']}/{row['participant']}"
+        rejections += [(key, reason, detail) for reason, detail in broken.items()]
+        rows.append(row)
+    return {**tables, "quality": conform("quality", rows)}, rejections
+
+
+def judge(facts: Mapping[str, Any], params: QualityParams) -> dict[str, str]:
+    """Reason -> figures, of every threshold that the track breaks. What is not known breaks none."""
+    broken: dict[str, str] = {}
+    for reason in ("clipped", "silent", "black", "frozen"):
+        share, most = facts[f"{reason}_share"], getattr(params, f"max_{reason}_share")
+        if share is not None and share > most:
+            broken[reason] = f"share {share:.3f}, at most {most:g}"
+    loudness = facts["loudness_lufs"]
+    if loudness is not None and loudness < params.min_loudness_lufs:
+        broken["too_quiet"] = f"{loudness:.1f} LUFS, at least {params.min_loudness_lufs:g}"
+    if loudness is not None and loudness > params.max_loudness_lufs:
+        broken["too_loud"] = f"{loudness:.1f} LUFS, at most {params.max_loudness_lufs:g}"
+    if facts["face_share"] is not None and facts["face_share"] < params.min_face_share:
+        broken["no_face"] = f"share {facts['face_share']:.3f}, at least {params.min_face_share:g}"
+    offset_ms, confidence = facts["av_offset_ms"], facts["av_confidence"]
+    if confidence is not None and confidence >= params.min_av_confidence and abs(offset_ms) > params.max_av_offset_ms:
+        broken["out_of_sync"] = f"the picture is {offset_ms} ms late, at most {params.max_av_offset_ms} either way"
+    if facts["duplicate_of"] is not None:
+        broken["duplicate"] = f"the recording of {facts['duplicate_of']}"
+    return broken
+
+
+def main() -> None:
+    stage_main("quality", QualityParams, run)

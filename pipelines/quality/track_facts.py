@@ -1,0 +1,176 @@
+"""One session's tracks -> measured facts of picture and sound, and the words that tell a recording given twice.
+
+Read piece by piece: an hour takes no more memory than its curves. Nothing is judged here, so that a changed threshold
+measures nothing anew.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.engine.jobs import Job, Result
+from pipelines.media.tracks import frame_pieces, loudness_lufs, wav_pieces
+from pipelines.quality import hashes as fingerprints
+from pipelines.signals import av_offset
+from pipelines.signals.faces import shows_face
+from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
+
+FULL_SCALE = 0.999
+FRAME_S = 0.02
+FLOOR_DB = -90.0
+DARK = 20  # of 255: what is darker throughout is black
+STILL = 0.05  # mean difference of pixels, of 255, that an encoder makes of equal frames
+CUT_CORRELATION = 0.3  # of the brightness of two frames; a head that turns keeps more
+FACE_EVERY = 13  # frames: about two looks a second
+PIECE_PIXELS = 1_000_000  # of pictures read at a time
+PIECE_S = 40  # of sound
+
+AUDIO_FACTS = ("level_db", "peak_db", "snr_db", "clipped_share", "silent_share", "loudness_lufs")
+VIDEO_FACTS = ("black_share", "frozen_share", "cuts", "face_share")
+BOTH_FACTS = ("av_offset_ms", "av_confidence")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """Curves of a whole sound."""
+
+    power_F: np.ndarray  # mean square of each 20 ms, float32
+    peak: float
+    num_clipped: int
+    num_samples: int
+    energy_N: np.ndarray  # for the offset
+    bands_NB: np.ndarray  # for the words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """Curves of a whole picture, a value per frame T, or per pair of frames T - 1."""
+
+    brightest_T: np.ndarray
+    change_P: np.ndarray  # mean difference of pixels
+    alike_P: np.ndarray  # correlation of pixels
+    structured_P: np.ndarray  # bool: neither picture is flat
+    light_TB: np.ndarray  # mean brightness of blocks
+    faces: tuple[bool, ...]  # of every FACE_EVERYth frame
+
+
+def measure_session(job: Job, data: Path, scratch: Path) -> Result:
+    """Rows of `quality`, not judged yet, and of `fingerprints`."""
+    del scratch
+    rows, prints = [], []
+    for track in job.spec["tracks"]:
+        key = {"session_id": job.key, "participant": track["participant"]}
+        facts, words = measure(data, track)
+        rows.append({**key, **facts, "duplicate_of": None, "usable": True})
+        prints.append({**key, **words})
+    return Result(tables={"quality": rows, "fingerprints": prints})
+
+
+def measure(data: Path, track: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[int]]]:
+    """All facts of one track (those of a missing stream None), and its words."""
+    facts: dict[str, Any] = dict.fromkeys((*AUDIO_FACTS, *VIDEO_FACTS, *BOTH_FACTS))
+    words: dict[str, list[int]] = {
+        f"{stream}_{what}": [] for stream in ("sound", "picture") for what in ("words", "frames")
+    }
+    heard = seen = None
+    if track["audio_path"]:
+        path, rate_hz = data / track["audio_path"], track["rate_hz"]
+        heard = listen(wav_pieces(path, _piece_samples(rate_hz)), rate_hz)
+        facts |= {**sound_facts(heard), "loudness_lufs": loudness_lufs(path)}
+        words |= _named("sound", fingerprints.sound_words(heard.bands_NB))
+    if track["video_path"]:
+        piece_frames = max(1, PIECE_PIXELS // (track["width"] * track["height"]))
+        num_frames = track["num_units"] * FRAMES_PER_UNIT
+        seen = look(frame_pieces(data / track["video_path"], num_frames, piece_frames))
+        facts |= picture_facts(seen)
+        words |= _named("picture", fingerprints.picture_words(seen.light_TB, *av_offset.BLOCKS))
+    if heard is not None and seen is not None:
+        found = av_offset.av_offset(seen.light_TB, FRAME_RATE_HZ, heard.energy_N)
+        facts["av_offset_ms"], facts["av_confidence"] = found or (None, None)
+    return facts, words
+
+
+def _named(stream: str, found: tuple[np.ndarray, np.ndarray]) -> dict[str, list[int]]:
+    return {f"{stream}_words": found[0].tolist(), f"{stream}_frames": found[1].tolist()}
+
+
+def _piece_samples(rate_hz: int) -> int:
+    """About PIECE_S, and whole frames of every length that `listen` divides pieces into."""
+    whole = math.lcm(round(FRAME_S * rate_hz), rate_hz // av_offset.RATE_HZ, rate_hz // fingerprints.RATE_HZ)
+    return max(1, PIECE_S * rate_hz // whole) * whole
+
+
+def listen(pieces: Iterable[np.ndarray], rate_hz: int) -> Heard:
+    """pieces: float32 samples in [-1, 1], `_piece_samples` each but the last."""
+    hop, overlap = round(FRAME_S * rate_hz), (fingerprints.WINDOW - 1) * (rate_hz // fingerprints.RATE_HZ)
+    power, energy, bands = [], [], []
+    peak, num_clipped, num_samples = 0.0, 0, 0
+    before = np.zeros(overlap, np.float32)
+    for piece in pieces:
+        power.append((piece[: len(piece) // hop * hop].reshape(-1, hop) ** 2).mean(1))
+        energy.append(av_offset.sound_energy(piece, rate_hz))
+        bands.append(fingerprints.sound_bands(np.concatenate([before, piece]), rate_hz))
+        before = piece[len(piece) - overlap :]
+        peak = max(peak, float(np.abs(piece).max(initial=0)))
+        num_clipped += int((np.abs(piece) >= FULL_SCALE).sum())
+        num_samples += len(piece)
+    return Heard(
+        power_F=np.concatenate(power), peak=peak, num_clipped=num_clipped, num_samples=num_samples,
+        energy_N=np.concatenate(energy), bands_NB=np.concatenate(bands),
+    )  # fmt: skip
+
+
+def sound_facts(heard: Heard) -> dict[str, float]:
+    """`AUDIO_FACTS` without the loudness."""
+    levels_db = np.maximum(10 * np.log10(heard.power_F + 1e-12), FLOOR_DB)
+    floor_db, loud_db = np.percentile(levels_db, [10, 95])
+    sounding = levels_db > floor_db + 6
+    power = float(heard.power_F[sounding].mean(dtype=np.float64)) if sounding.any() else 0.0
+    return {
+        "level_db": round(max(FLOOR_DB, 10 * float(np.log10(power + 1e-12))), 1),
+        "peak_db": round(max(FLOOR_DB, 20 * float(np.log10(heard.peak + 1e-12))), 1),
+        "snr_db": round(float(loud_db - floor_db), 1),
+        "clipped_share": heard.num_clipped / heard.num_samples,
+        "silent_share": round(float(1 - sounding.mean()), 4),
+    }
+
+
+def look(pieces: Iterable[np.ndarray]) -> Seen:
+    """pieces: uint8 RGB frames (t, H, W, 3)."""
+    curves: dict[str, list[np.ndarray]] = {name: [] for name in ("brightest", "change", "alike", "structured", "light")}
+    faces: list[bool] = []
+    last = None
+    count = 0
+    for piece in pieces:
+        faces += [shows_face(frame) for frame in piece[-count % FACE_EVERY :: FACE_EVERY]]
+        count += len(piece)
+        luma = piece.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+        flat = luma.reshape(len(luma), -1)
+        curves["brightest"].append(flat.max(1))
+        curves["light"].append(av_offset.block_light(luma))
+        joined = flat if last is None else np.concatenate([last, flat])
+        last = flat[-1:]
+        curves["change"].append(np.abs(np.diff(joined, axis=0)).mean(1))
+        centred = joined - joined.mean(1, keepdims=True)
+        length = np.sqrt((centred**2).sum(1)) + 1e-6
+        curves["alike"].append((centred[1:] * centred[:-1]).sum(1) / (length[1:] * length[:-1]))
+        curves["structured"].append(np.minimum(length[1:], length[:-1]) > flat.shape[1] ** 0.5)
+    whole = {name: np.concatenate(parts) for name, parts in curves.items()}
+    return Seen(
+        brightest_T=whole["brightest"], change_P=whole["change"], alike_P=whole["alike"],
+        structured_P=whole["structured"], light_TB=whole["light"], faces=tuple(faces),
+    )  # fmt: skip
+
+
+def picture_facts(seen: Seen) -> dict[str, Any]:
+    """`VIDEO_FACTS`."""
+    return {
+        "black_share": round(float((seen.brightest_T < DARK).mean()), 4),
+        "frozen_share": round(float((seen.change_P < STILL).mean()), 4) if len(seen.change_P) else 0.0,
+        "cuts": int((seen.structured_P & (seen.alike_P < CUT_CORRELATION)).sum()),  # a flat picture is like nothing
+        "face_share": round(sum(seen.faces) / len(seen.faces), 4),
+    }

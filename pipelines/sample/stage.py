@@ -1,0 +1,174 @@
+"""Number of sessions and a seed -> `sources/` (recordings and manifest) and `truth/` of synthetic conversations.
+
+Equal parameters give equal bytes, whatever the number of workers. Everything is built beside its final place and moved
+there at the end: a run that is stopped leaves the old sample whole.
+"""
+
+import csv
+import shutil
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from pipelines.conversation.cast import Recording, plan, without_pictures
+from pipelines.engine.command import stage_main
+from pipelines.engine.progress import progress
+from pipelines.engine.run import RunParams
+from pipelines.engine.timings import write_timings
+from pipelines.sample.truth import TABLES, Rows, write_truth
+from wanstreamer.errors import InputError
+
+COLUMNS = (
+    "session_id", "participant", "speaker_id", "uri", "audio_uri", "channel", "crop", "start_offset_ms", "words_uri",
+    "rttm_uri", "rttm_speaker", "language", "licence", "consent", "audio_kind",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleParams:
+    """How much is recorded, and of what size."""
+
+    sessions: int = 40  # good ones; from six on there is one more whose file is truncated
+    seconds: int = 45
+    seed: int = 0
+    width: int = 320  # pixels of one participant's picture; ingest makes it smaller
+    height: int = 240
+    pictures: bool = True  # false: sound alone
+    split_salt: str = "wanstreamer"  # as in ingest: groups of people are chosen to fall into one split
+    valid_fraction: float = 0.1
+    test_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.sessions < 1:
+            raise InputError(f"sample.sessions {self.sessions}: expected 1 or more")
+        if self.seconds < 8:
+            raise InputError(f"sample.seconds {self.seconds}: expected 8 or more; less holds no exchange of turns")
+        if self.seed < 0:
+            raise InputError(f"sample.seed {self.seed}: expected 0 or more")
+        if self.width % 2 or self.height % 2 or min(self.width, self.height) < 48:
+            raise InputError(
+                f"sample.width x height {self.width} x {self.height}: expected even numbers of at least 48"
+            )
+        if min(self.valid_fraction, self.test_fraction) <= 0 or self.valid_fraction + self.test_fraction >= 1:
+            raise InputError(
+                "sample.valid_fraction and test_fraction: expected positive shares with less than 1 together"
+            )
+
+
+def run(data: Path, params: SampleParams, how: RunParams) -> dict[str, Any]:
+    """Make the sample; returns counts and the figures of what is in it."""
+    began_s = time.monotonic()
+    recordings = plan(
+        params.sessions, seed=params.seed, seconds=params.seconds, salt=params.split_salt,
+        valid_fraction=params.valid_fraction, test_fraction=params.test_fraction,
+    )  # fmt: skip
+    if not params.pictures:
+        recordings = [without_pictures(recording) for recording in recordings]
+    scratch = data / ".sample"
+    shutil.rmtree(scratch, ignore_errors=True)
+    sources = scratch / "sources"
+    sources.mkdir(parents=True)
+    manifest, rows, speech_ms = _record(recordings, sources, params, how.num_workers)
+    with (sources / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(manifest)
+    write_truth(scratch / "truth", rows)
+    for name in ("sources", "truth"):
+        if (data / name).exists():
+            (data / name).rename(scratch / f"old-{name}")
+        (scratch / name).rename(data / name)
+    shutil.rmtree(scratch)
+    write_timings(data, "sample", {"wall_s": round(time.monotonic() - began_s, 1), "workers": how.num_workers})
+    return summarise(recordings, rows, speech_ms)
+
+
+def _record(
+    recordings: list[Recording], sources: Path, params: SampleParams, workers: int
+) -> tuple[list[dict[str, Any]], Rows, float]:
+    """All sessions, in parallel; results in the order of the plan."""
+    # Imported late: drawing and speaking need the `sample` extra, checking parameters does not.
+    try:
+        from pipelines.sample.session import make_session
+    except ModuleNotFoundError as error:
+        raise InputError(f"{error.name}: not installed, but the sample needs it; pip install -e '.[sample]'") from error
+
+    made = {}
+    # Spawned, not forked: forked children inherit threads' locks in unknown states.
+    with (
+        ProcessPoolExecutor(min(workers, len(recordings)), mp_context=get_context("spawn")) as pool,
+        progress(len(recordings), "sample") as advance,
+    ):
+        pending = {
+            pool.submit(make_session, r, sources, seed=params.seed, width=params.width, height=params.height): r.index
+            for r in recordings
+        }
+        try:
+            for future in as_completed(pending):
+                made[pending[future]] = future.result()
+                advance()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    manifest: list[dict[str, Any]] = []
+    rows: Rows = {name: [] for name in TABLES}
+    speech_ms = 0.0
+    for recording in recordings:
+        streams, truth_rows, spoken_ms = made[recording.index]
+        manifest += streams
+        for name, some in truth_rows.items():
+            rows[name] += some
+        if not recording.is_truncated:
+            speech_ms += sum(spoken_ms.values())
+    return manifest, rows, speech_ms
+
+
+def summarise(recordings: list[Recording], rows: Rows, speech_ms: float) -> dict[str, Any]:
+    """Figures of the sample: sizes, events, and the medians that were to be met."""
+    good = [recording for recording in recordings if not recording.is_truncated]
+    hours = sum(recording.seconds for recording in good) / 3600
+    labels = Counter(row["label"] for row in rows["transitions"])
+    outcomes = Counter(row["outcome"] for row in rows["transitions"] if row["outcome"])
+    gaps = [row["fto_ms"] for row in rows["transitions"] if row["label"] == "smooth_shift"]
+    overlaps = [-row["fto_ms"] for row in rows["transitions"] if row["label"] == "terminal_overlap"]
+    yields = [row["yield_ms"] for row in rows["transitions"] if row["yield_ms"] is not None]
+    backchannels = rows["backchannels"]
+    short_answers = {_place(row) for row in rows["answers"] if row["is_short"]}
+    # A short answer counts when its speaker goes on too: the pause after it sets it apart.
+    short = short_answers | {_place(row) for row in [*rows["turns"], *backchannels] if len(row["text"].split()) <= 3}
+    return {
+        "keys": len(recordings),
+        "done": len(recordings),
+        "hours": round(hours, 4),
+        "speakers": len({row["speaker_id"] for row in rows["tracks"]}),
+        "sessions_by_split": dict(sorted(Counter(recording.split for recording in good).items())),
+        "layouts": dict(sorted(Counter(recording.layout for recording in good).items())),
+        "truncated": len(recordings) - len(good),
+        "talk_share": round(speech_ms / (2 * hours * 3.6e6), 4),
+        "transitions": dict(sorted(labels.items())),
+        "interruptions": dict(sorted(outcomes.items())),
+        "gap_median_ms": median(gaps) if gaps else None,
+        "overlap_median_ms": median(overlaps) if overlaps else None,
+        "yield_ms": [min(yields), median(yields), max(yields)] if yields else None,
+        "backchannels": len(backchannels),
+        "backchannels_in_pause": sum(row["in_pause"] for row in backchannels),
+        "shown": len(rows["shown"]),
+        "questions": len(rows["answers"]),
+        "short_answers": len(short_answers),
+        "short_answer_share": round(len(short_answers) / len(short), 4) if short else None,
+        "rows": {name: len(some) for name, some in sorted(rows.items())},
+    }
+
+
+def _place(row: dict[str, Any]) -> tuple[str, str, int]:
+    return row["session_id"], row["participant"], row["start_ms"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    stage_main("sample", SampleParams, run, arguments if arguments is not None else sys.argv[1:])

@@ -1,0 +1,1 @@
+"""What several stages measure in sound and picture: voice activity, faces, offsets, bleed."""

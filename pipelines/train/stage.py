@@ -1,0 +1,299 @@
+"""What the stages that train the duplex model share: windows + parameters -> weights and their curves, resumable.
+
+Several processes train together when torchrun starts them (wanstreamer/train/parallel.py):
+
+    torchrun --standalone --nproc-per-node 2 -m pipelines.train.duplex
+"""
+
+import csv
+import dataclasses
+import io
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from pipelines.engine.code import code_digest
+from pipelines.engine.files import digest_of, file_sha256, write_bytes_atomic
+from pipelines.engine.timings import write_timings
+from pipelines.train.initial_weights import check_init_from, init_files, starting_from
+from pipelines.train.logs import check_logs, open_logs
+from wanstreamer.errors import InputError
+from wanstreamer.model.attention import Attention
+from wanstreamer.model.duplex import DuplexModel, ModelConfig, save_model
+from wanstreamer.model.sequence import BEGIN, BLANK, MISSING
+from wanstreamer.train.duplex import Row, TrainConfig, train
+from wanstreamer.train.parallel import Ranks, join_ranks
+from wanstreamer.train.tasks import mix
+from wanstreamer.windows.loader import Batch, Loader, Manifest, batches_once, open_windows, read_manifest
+
+# Whose code, with all it imports, decides the result: a state made by other code is not continued.
+CODE = ("wanstreamer.train.duplex", "wanstreamer.windows.loader", "pipelines.train.initial_weights")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingParams:
+    """The model's size and its training; together with windows and seed they fix the weights' bytes on a CPU."""
+
+    steps: int = 1400  # four to five minutes on one core; the sample is 20 minutes of dialogue
+    batch_size: int = 4  # windows, over all processes; more steps beat larger batches at this size
+    micro_batch: int = 0  # windows of one pass through the model, for less memory; 0: all of a process's
+    learning_rate: float = 2e-3  # peak
+    warmup_steps: int = 100
+    weight_decay: float = 0.05
+    dropout: float = 0.1  # of what a block adds
+    token_dropout: float = 0.05  # share of clean tokens that lose their content
+    identity_jitter: float = 1.0  # how far faces are moved towards other faces
+    ema_decay: float = 0.998  # of the averaged weights, which are what is saved
+    text_weight: float = 1.0  # loss weights; the paper gives none. Text alone asks most of the shared blocks
+    audio_weight: float = 5.0
+    video_weight: float = 3.0
+    event_weight: float = 1.0  # of units around the agent's onsets, backchannels and interruptions; others have 1
+    interrupting_weight: float = 0.0  # of units in which the agent begins to speak into the user's turn to take it
+    silence_weight: float = 2.0  # of text in units in which nobody sounds: whether to begin is learnt from few of them
+    user_text_drop: float = 0.5  # share of windows without the user's words; live use has none
+    agent_text_drop: float = 0.5  # and without the agent's: sound and face then follow from the conversation alone
+    # What to start from; '' starts at random. A model.safetensors of ours (from `pretrain`, say), or the folder of a
+    # Qwen3 language model, which pack.tokenizer must then name too. Its shape replaces d_model to d_ff.
+    init_from: str = ""
+    d_model: int = 128
+    num_layers: int = 4
+    num_heads: int = 4  # of 32 dimensions
+    d_ff: int = 352
+    self_lag: int = 0  # 1: the language path trails the agent's own latents by a unit, for two overlapping workers
+    valid_windows: int = 32  # of the validation curve, spread over the split
+    log_every: int = 100  # steps between points of the curves
+    checkpoint_s: float = 30.0  # wall-clock seconds between states; changes no result
+    bfloat16: bool = True  # on a GPU; a CPU computes in float32
+    compile: bool = True  # on a GPU
+    logs: tuple[str, ...] = ()  # of tensorboard, dvclive (extra `logs`), in data/logs; the curves are in plots anyway
+    threads: int = 1  # of torch: two are slower at this size. Sums depend on it, so it is part of the result
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raises InputError when there is nothing to start from: known before any stage runs."""
+        check_init_from(self.init_from)
+
+
+def run_training(
+    section: str, data: Path, params: TrainingParams, tasks: dict[str, float] | None = None
+) -> dict[str, object]:
+    """Train (or finish a killed training) and write `models/<section>/model.safetensors`; returns sizes and losses.
+
+    `tasks`: what is learnt instead of conversation, and in which shares. Of several processes the first writes for all;
+    the others end here.
+    """
+    check_params(section, params)
+    data = data.resolve()
+    windows, home = data / "windows", data / "models" / section
+    manifest = read_manifest(windows)
+    tokenizer = data / "models" / "tokenizer.json"
+    config, start = starting_from(params.init_from, model_config(manifest, tokenizer, params), tokenizer)
+    training = _train_config(params)
+    train_windows = open_windows(windows, "train")
+    state_path = home / "state.safetensors"
+    began_s = time.monotonic()
+    done: list[int] = []
+    with join_ranks() as ranks:
+        if params.batch_size % ranks.num_ranks:
+            raise InputError(
+                f"{section}.batch_size: {params.batch_size}; expected a multiple of the {ranks.num_ranks} processes"
+            )
+        if ranks.first and params.batch_size > len(train_windows.rows):
+            print(
+                f"{section}: warning: batch_size {params.batch_size} exceeds the {len(train_windows.rows)} windows "
+                "of train: a step holds some of them several times",
+                file=sys.stderr,
+            )
+        torch.manual_seed(params.seed)
+        model = DuplexModel(config, _attention(ranks, params))
+        start(model)
+        source = Loader(
+            train_windows, batch_size=params.batch_size // ranks.num_ranks, seed=params.seed,
+            rank=ranks.rank, num_ranks=ranks.num_ranks,
+        )  # fmt: skip
+        everybody = Loader(train_windows, batch_size=params.batch_size, seed=params.seed, prefetch=0)
+        valid = _held_out(windows, manifest, params) if ranks.first else []
+        logs = params.logs if ranks.first else ()
+        with (
+            show_progress(section, params.steps, ranks.first) as advance,
+            open_logs(logs, data / "logs" / section) as log,
+        ):
+
+            def on_step(step: int, parts: Row) -> None:
+                done.append(step)
+                advance(step, parts)
+
+            trained, history = train(
+                model,
+                training,
+                source=source,
+                prior=lambda: list(islice(everybody, training.prior_batches)),
+                valid=valid,
+                state_path=state_path,
+                fingerprint=_fingerprint(windows, config, training, init_files(params.init_from), tasks),
+                mix=mix(tasks, params.seed) if tasks else None,
+                ranks=ranks,
+                on_step=on_step,
+                on_row=log,
+            )
+    if not ranks.first:
+        sys.exit(0)
+    train_s = time.monotonic() - began_s
+    save_model(trained, home / "model.safetensors")
+    write_bytes_atomic(data.parent / "plots" / f"{section}.csv", _curves(history))
+    state_path.unlink(missing_ok=True)
+    took = {
+        "wall_s": round(train_s, 1),
+        "train_s": round(train_s, 1),
+        "step_ms": round(1000 * train_s / max(1, len(done)), 1),
+    }
+    write_timings(data, section, took, worked=bool(done))
+    final = {name: float(f"{value:.5g}") for name, value in history[-1].items() if name != "step"}
+    return {
+        "steps": params.steps,
+        "parameters": sum(p.numel() for p in trained.parameters()),
+        "train_windows": len(train_windows.rows),
+        "valid_windows": sum(len(batch.window_id) for batch in valid),
+        "train": {name: final[name] for name in ("loss", "text", "audio", "video")},
+        "valid": {name: final.get(f"valid_{name}") for name in ("loss", "text", "audio", "video")},
+    }
+
+
+def model_config(manifest: Manifest, tokenizer: Path, params: TrainingParams) -> ModelConfig:
+    """The model that fits these windows. Raises InputError when they were packed with other text ids than ours."""
+    ids = (manifest.blank_id, manifest.missing_id, manifest.begin_id)
+    if ids != (BLANK, MISSING, BEGIN):
+        raise InputError(
+            f"{manifest.folder / 'manifest.json'}: blank, missing and begin ids are {ids}, expected "
+            f"{(BLANK, MISSING, BEGIN)}; pack the windows again"
+        )
+    if not tokenizer.is_file():
+        raise InputError(f"{tokenizer}: no such file; run the pack stage")
+    channels, height, width = manifest.field_shapes["agent_video"][1:]
+    return ModelConfig(
+        audio_channels=manifest.field_shapes["agent_audio"][2],
+        video_channels=channels,
+        video_height=height,
+        video_width=width,
+        vocab_size=manifest.vocab_size,
+        text_slots=manifest.text_slots,
+        d_model=params.d_model,
+        num_layers=params.num_layers,
+        num_heads=params.num_heads,
+        num_kv_heads=params.num_heads,
+        d_ff=params.d_ff,
+        dropout=params.dropout,
+        token_dropout=params.token_dropout,
+        self_lag=params.self_lag,
+        audio_codec=manifest.audio_codec or "",
+        video_codec=manifest.video_codec or "",
+        tokenizer=file_sha256(tokenizer),
+    )
+
+
+def check_params(section: str, params: TrainingParams) -> None:
+    """Raises InputError naming the first value that cannot be."""
+    whole = (
+        "steps",
+        "batch_size",
+        "threads",
+        "log_every",
+        "valid_windows",
+        "d_model",
+        "num_layers",
+        "num_heads",
+        "d_ff",
+    )
+    bounds: dict[str, tuple[float, float, str]] = dict.fromkeys(whole, (1, math.inf, "1 or more"))
+    shares = ("user_text_drop", "agent_text_drop", "dropout", "token_dropout", "ema_decay")
+    bounds |= dict.fromkeys(shares, (0, 1, "a share between 0 and 1"))
+    bounds |= dict.fromkeys(
+        ("micro_batch", "event_weight", "interrupting_weight", "silence_weight"), (0, math.inf, "0 or more")
+    )
+    bounds["self_lag"] = (0, 1, "0 or 1")
+    for name, (lowest, highest, expected) in bounds.items():
+        value = getattr(params, name)
+        if not lowest <= value <= highest:
+            raise InputError(f"{section}.{name}: {value}; expected {expected}")
+    check_logs(params.logs, section)
+
+
+def _attention(ranks: Ranks, params: TrainingParams) -> Attention:
+    """FlexAttention skips what the mask hides, once it is compiled; on a CPU it has no backward pass."""
+    return Attention(windows="flex" if ranks.device != "cpu" and params.compile else "sdpa")
+
+
+def _held_out(windows: Path, manifest: Manifest, params: TrainingParams) -> list[Batch]:
+    """Batches of the validation curve. A corpus of few people may have no valid split; the curve is then empty."""
+    if "valid" not in {shard["split"] for shard in manifest.shards}:
+        return []
+    held_out = open_windows(windows, "valid")
+    stride = -(-len(held_out.rows) // params.valid_windows)
+    return list(batches_once(dataclasses.replace(held_out, rows=held_out.rows[::stride]), params.batch_size))
+
+
+def _train_config(params: TrainingParams) -> TrainConfig:
+    shared = {field.name for field in dataclasses.fields(TrainConfig)}
+    return TrainConfig(**{name: value for name, value in asdict(params).items() if name in shared})
+
+
+def _fingerprint(
+    windows: Path, config: ModelConfig, training: TrainConfig, init: list[Path], tasks: dict[str, float] | None
+) -> str:
+    """Of everything the weights depend on but the number of processes: a state with another one is another run's."""
+    settings = {name: value for name, value in asdict(training).items() if name != "checkpoint_s"}
+    parts = [file_sha256(windows / "manifest.json"), file_sha256(windows / "index.parquet"), torch.__version__]
+    parts.append(code_digest(*CODE))
+    parts += [file_sha256(path) for path in init]
+    return digest_of([parts, asdict(config), settings, tasks])
+
+
+def _curves(history: list[Row]) -> bytes:
+    losses = ["loss", "text", "audio", "video"]
+    columns = ["step", *losses, *(f"valid_{name}" for name in losses)]
+    columns += ["grad_norm", "grad_text", "grad_audio", "grad_video"]
+    held = io.StringIO()
+    writer = csv.DictWriter(held, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in history:
+        writer.writerow({name: f"{row[name]:.6g}" if name in row else "" for name in columns})
+    return held.getvalue().encode()
+
+
+@contextmanager
+def show_progress(section: str, total: int, shown: bool) -> Iterator[Callable[[int, Row], None]]:
+    """If `shown`: a bar with the running loss on a terminal, a line about every twenty seconds elsewhere."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn(section),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    smooth: Row = {}
+    said_s = time.monotonic()
+    with Progress(*columns, console=console, disable=not (shown and console.is_terminal)) as bars:
+        task = bars.add_task("", total=total)
+
+        def advance(step: int, parts: Row) -> None:
+            nonlocal said_s
+            for name, value in parts.items():
+                smooth[name] = 0.98 * smooth.get(name, value) + 0.02 * value
+            described = " ".join(f"{name} {value:.3f}" for name, value in smooth.items())
+            bars.update(task, completed=step, description=described)
+            if shown and not console.is_terminal and (time.monotonic() - said_s > 20 or step == total):
+                said_s = time.monotonic()
+                print(f"{section}: {step}/{total} {described}", file=sys.stderr, flush=True)
+
+        yield advance

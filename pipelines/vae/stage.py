@@ -1,0 +1,248 @@
+"""Tracks of the train split -> audio and video VAE weights, their curves, and figures on people never seen.
+
+Each codec is trained in a child process of its own with one thread and a fixed number of steps, so that the weights do
+not depend on how many workers there are: two children at once with two workers, one after the other with one. Finished
+weights named by `vae.weights` are copied instead, and only measured; what was measured before on the same is read back
+(pipelines/codecs/measured.py). Figures stand beside those of linear principal components of the same size on the same
+tracks (pipelines/codecs/baselines.py).
+"""
+
+import dataclasses
+import json
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipelines.engine.code import code_digest
+from pipelines.engine.command import stage_main
+from pipelines.engine.files import digest_of, file_sha256
+from pipelines.engine.run import RunParams
+from pipelines.engine.tables import read_rows, write_rejections
+from pipelines.engine.timings import write_timings
+from pipelines.vae.children import run_children
+from pipelines.vae.curves import curve_paths, write_curves
+from pipelines.vae.measured import keep_outcomes, known_outcomes, measured_on
+from pipelines.vae.reports import draw_films
+from pipelines.vae.task import EVALUATED_TRACKS, CodecTask, evenly, record_path, weights_path
+from wanstreamer import vae
+from wanstreamer.errors import InputError
+from wanstreamer.train.codec import CodecTrainConfig
+from wanstreamer.vae import AudioVAEConfig, VideoVAEConfig
+
+KINDS = ("audio", "video")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecParams:
+    """Training of one codec; see CodecTrainConfig for what is not named here."""
+
+    channels: int  # of a latent
+    steps: int  # one thread does 2 (video) to 8 (audio) a second
+    batch: int = 8  # clips per step
+    clip_units: int = 4  # units of 160 ms per clip
+    learning_rate: float = 2e-3  # peak
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaeParams:
+    audio: CodecParams = field(
+        default_factory=lambda: CodecParams(channels=16, steps=900, batch=4, clip_units=8)  # 1.28 s: several syllables
+    )
+    video: CodecParams = field(
+        default_factory=lambda: CodecParams(channels=32, steps=300)  # 384 numbers a unit
+    )
+    seed: int = 0  # of weights, clips, augmentation and noise
+    # Of tracks held in memory, evenly from all. A minute of 64x48 video takes 14 MB, of 336x192 290 MB.
+    max_train_minutes: int = 60
+    weights: str = ""  # folder with finished audio.safetensors and video.safetensors; empty: train
+    checkpoint_s: float = 20.0  # between states that a killed training resumes from
+
+
+def run(data: Path, params: VaeParams, how: RunParams) -> dict[str, Any]:
+    """Make `models/vae/{audio,video}.safetensors`, curves, pictures and sounds; returns held-out figures and counts.
+
+    Raises:
+        InputError: No train tracks, tracks of several picture sizes or sample rates, or `weights` that do not fit.
+    """
+    began_s = time.monotonic()
+    rows = read_rows(data, "tracks")
+    if not params.weights and not any(row["split"] == "train" for row in rows):
+        table = data / "tables" / "tracks.parquet"
+        raise InputError(
+            f"{table}: no track is in the train split; add sessions, or set vae.weights to finished codecs"
+        )
+    (data / "models" / "vae").mkdir(parents=True, exist_ok=True)
+    tasks = []
+    for kind in KINDS:
+        task = _plan(data, params, kind, rows)
+        if task is None:
+            print(f"vae: no {kind} in the train split, so no {kind} codec is trained", file=sys.stderr)
+            weights_path(data, kind).unlink(missing_ok=True)
+            write_curves(data, kind, [])
+        else:
+            tasks.append(task)
+    metrics: dict[str, Any] = {"tracks": _count_tracks(rows)}
+    rejections: list[tuple[str, str, str]] = []
+    outcomes = _outcomes(data, params, rows, tasks, how.num_workers)
+    for task in tasks:
+        outcome = outcomes[task.kind]
+        metrics[task.kind] = outcome["metrics"]
+        rejections += [(key, reason, detail) for key, reason, detail in outcome["rejections"]]
+    metrics["rejected"] = write_rejections(data, "vae", rejections)
+    worked = any(not task.finished for task in tasks)
+    write_timings(
+        data, "vae", {"wall_s": round(time.monotonic() - began_s, 1), "workers": how.num_workers}, worked=worked
+    )
+    return metrics
+
+
+def _outcomes(
+    data: Path, params: VaeParams, rows: Sequence[Mapping[str, Any]], tasks: Sequence[CodecTask], workers: int
+) -> Mapping[str, Any]:
+    """What comes of the tasks, by kind: as it is known, or made, with films of both codecs."""
+    if all(task.finished for task in tasks):
+        known = known_outcomes(data, measured_on(data, params, rows, tasks))
+        if known is not None:
+            print("vae: weights are finished and measured", file=sys.stderr)
+            return known
+    for task in tasks:
+        if task.finished:
+            print(f"vae: {task.kind} weights are finished, measuring only", file=sys.stderr)
+    outcomes = run_children(tasks, at_once=min(workers, len(tasks)))
+    if len(tasks) == len(KINDS):
+        _draw_films(data, tasks)
+    for task in tasks:
+        write_timings(data, "vae", {task.kind: outcomes[task.kind]["timings"]}, worked=not task.finished)
+    keep_outcomes(data, measured_on(data, params, rows, tasks), outcomes)
+    return outcomes
+
+
+def _draw_films(data: Path, tasks: Sequence[CodecTask]) -> None:
+    torch.set_num_threads(1)  # sums of several threads differ in the last digit
+    audio, video = (weights_path(data, kind) for kind in KINDS)
+    people = {"seen": tasks[0].train, "unseen": tasks[0].held_out}
+    draw_films(data, vae.load_audio_vae(audio), vae.load_video_vae(video), people)
+
+
+def _count_tracks(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    return {
+        "train": sum(row["split"] == "train" for row in rows),
+        "held_out": sum(row["split"] != "train" for row in rows),
+        "without_audio": sum(row["audio_path"] is None for row in rows),
+        "without_video": sum(row["video_path"] is None for row in rows),
+    }
+
+
+def _plan(data: Path, params: VaeParams, kind: str, rows: Sequence[Mapping[str, Any]]) -> CodecTask | None:
+    """What to do for one codec; None when the train split has no such medium."""
+    having = [dict(row) for row in rows if row[f"{kind}_path"] is not None and row["num_units"] > 0]
+    train = _within([row for row in having if row["split"] == "train"], params.max_train_minutes)
+    if not (having if params.weights else train):
+        return None
+    others = [row | {"units": row["num_units"]} for row in having if row["split"] != "train"]
+    held_out = evenly(others, EVALUATED_TRACKS)
+    chosen: CodecParams = getattr(params, kind)
+    config = _config(data, kind, having, chosen.channels)
+    training = CodecTrainConfig(
+        steps=chosen.steps,
+        batch=chosen.batch,
+        clip_units=chosen.clip_units,
+        learning_rate=chosen.learning_rate,
+        checkpoint_s=params.checkpoint_s,
+        seed=params.seed,
+    )
+    fingerprint = _fingerprint(kind, config, training, train)
+    path = weights_path(data, kind)
+    if params.weights:
+        given = Path(params.weights) / f"{kind}.safetensors"
+        config = _check_given(given, kind, config)
+        if not path.is_file() or file_sha256(path) != file_sha256(given):
+            temporary = path.with_name(f".{path.name}.tmp")
+            shutil.copyfile(given, temporary)
+            temporary.replace(path)
+        record_path(data, kind).unlink(missing_ok=True)
+        write_curves(data, kind, [])
+    return CodecTask(
+        kind=kind,
+        data=data.resolve(),
+        train=train,
+        held_out=held_out,
+        config=config,
+        training=training,
+        fingerprint=fingerprint,
+        finished=bool(params.weights) or _was_made(data, kind, fingerprint),
+        given=bool(params.weights),
+    )
+
+
+def _was_made(data: Path, kind: str, fingerprint: str) -> bool:
+    """Whether the weights that lie there are the outcome of this very training."""
+    record, path = record_path(data, kind), weights_path(data, kind)
+    if not (record.is_file() and path.is_file() and all(file.is_file() for file in curve_paths(data, kind))):
+        return False
+    return json.loads(record.read_text()) == {"training": fingerprint, "weights_sha256": file_sha256(path)}
+
+
+def _config(data: Path, kind: str, rows: Sequence[Mapping[str, Any]], channels: int) -> AudioVAEConfig | VideoVAEConfig:
+    """The codec that fits the tracks."""
+    table = data / "tables" / "tracks.parquet"
+    names = ("rate_hz",) if kind == "audio" else ("width", "height")
+    formats = sorted({tuple(row[name] for name in names) for row in rows})
+    if len(formats) > 1:
+        said = ", ".join("x".join(map(str, one)) for one in formats)
+        raise InputError(f"{table}: {kind} tracks in several formats ({said}); run ingest again over all sessions")
+    try:
+        if kind == "audio":
+            return AudioVAEConfig(channels=channels, **dict(zip(names, formats[0], strict=True)))
+        return VideoVAEConfig(channels=channels, **dict(zip(names, formats[0], strict=True)))
+    except ValueError as error:
+        raise InputError(f"{table}: {error}; change the ingest section of params.yaml") from error
+
+
+def _check_given(given: Path, kind: str, wanted: AudioVAEConfig | VideoVAEConfig) -> AudioVAEConfig | VideoVAEConfig:
+    """The configuration of finished weights. Raises InputError when they are missing or of another format."""
+    if not given.is_file():
+        raise InputError(f"vae.weights: {given}: no such file; expected audio.safetensors and video.safetensors there")
+    config = (vae.load_audio_vae(given) if kind == "audio" else vae.load_video_vae(given)).config
+    for name in ("rate_hz",) if kind == "audio" else ("width", "height"):
+        if getattr(config, name) != getattr(wanted, name):
+            raise InputError(
+                f"vae.weights: {given}: {name} is {getattr(config, name)}, the tracks have {getattr(wanted, name)}; "
+                f"run ingest with that {name} or train new weights"
+            )
+    return config
+
+
+def _within(rows: list[dict[str, Any]], max_minutes: int) -> list[dict[str, Any]]:
+    """Tracks and how many of their units to read, at most `max_minutes` in all: shorter pieces first, then fewer."""
+    limit = max(64, max_minutes * 60_000 // 160)
+    share = max(64, limit // max(1, len(rows)))
+    if sum(row["num_units"] for row in rows) <= limit:
+        return [row | {"units": row["num_units"]} for row in rows]
+    return [row | {"units": min(share, row["num_units"])} for row in evenly(rows, limit // share)]
+
+
+def _fingerprint(
+    kind: str,
+    config: AudioVAEConfig | VideoVAEConfig,
+    training: CodecTrainConfig,
+    train: Sequence[Mapping[str, Any]],
+) -> str:
+    """Digest of all that decides the weights. Held-out tracks do not: new ones must not make latents out of date."""
+    content = {
+        "code": code_digest("wanstreamer.train.codec", "pipelines.media.tracks"),
+        "config": dataclasses.asdict(config),
+        "training": dataclasses.asdict(training) | {"checkpoint_s": None},
+        "train": [(row[f"{kind}_sha256"], row["units"]) for row in train],
+    }
+    return digest_of(content)
+
+
+def main() -> None:
+    stage_main("vae", VaeParams, run)

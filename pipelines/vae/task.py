@@ -1,0 +1,77 @@
+"""All that a process needs to make and measure one codec, and where its outputs lie."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipelines.engine.jobs import Rejected
+from pipelines.media.tracks import read_frames, read_wav
+from wanstreamer.clock import FRAMES_PER_UNIT, samples_per_unit
+from wanstreamer.train.codec import CodecTrainConfig
+from wanstreamer.vae import AudioVAEConfig, VideoVAEConfig
+
+EVALUATED_TRACKS = 8  # at most, of each of seen and unseen people: enough for a figure, seconds to compute
+
+Item = TypeVar("Item")
+Pair = tuple[dict[str, Any], Tensor]  # a row of the tracks table, and its media
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecTask:
+    kind: str  # audio or video
+    data: Path
+    train: list[dict[str, Any]]  # rows of the tracks table, each with `units`: how many to read
+    held_out: list[dict[str, Any]]
+    config: AudioVAEConfig | VideoVAEConfig
+    training: CodecTrainConfig
+    fingerprint: str  # of code, parameters and content that decide the weights
+    finished: bool  # weights are already in place: measure only
+    given: bool  # they were made elsewhere
+
+
+def weights_path(data: Path, kind: str) -> Path:
+    return data / "models" / "vae" / f"{kind}.safetensors"
+
+
+def record_path(data: Path, kind: str) -> Path:
+    """Which training made which weights. Not in the weights' file, whose digest names the codec in every latent:
+    another training with the same result is the same codec."""
+    return data / "parts" / "vae" / f"{kind}.json"
+
+
+def read_tracks(task: CodecTask, rows: Sequence[dict[str, Any]], rejections: list[tuple[str, str, str]]) -> list[Pair]:
+    """Tracks as tensors; what cannot be read is left out and counted."""
+    found = []
+    for row in rows:
+        try:
+            found.append((row, read_track(task.data, row, task.kind, row["units"])))
+        except Rejected as rejected:
+            rejections.append((f"{row['session_id']}/{row['participant']}", rejected.reason, rejected.detail))
+    return found
+
+
+def read_track(data: Path, row: Mapping[str, Any], kind: str, units: int) -> Tensor:
+    """The first `units` of a track: float32 samples (T,) or uint8 frames (T, H, W, 3). Raises Rejected."""
+    path = data / row[f"{kind}_path"]
+    if kind == "audio":
+        media, rate_hz = read_wav(path)
+        length = units * samples_per_unit(rate_hz)
+        good = rate_hz == row["rate_hz"]
+    else:
+        media = read_frames(path, 0, units * FRAMES_PER_UNIT)
+        length = units * FRAMES_PER_UNIT
+        good = media.shape[1:] == (row["height"], row["width"], 3)
+    if not good or len(media) < length:
+        raise Rejected("damaged_track", f"{path.name}: {len(media)} of {length} expected, shape {media.shape[1:]}")
+    return torch.from_numpy(np.ascontiguousarray(media[:length]))
+
+
+def evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """At most `count` of the items, spread over all of them."""
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]

@@ -1,0 +1,87 @@
+"""Data folders as annotate leaves them, from given intervals and words through the real rules; no sound, no Ray."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.annotate.stage import AnnotateParams, event_rows, ipu_rows, turn_rows, word_rows
+from pipelines.annotate.unit_labels import unit_rows
+from pipelines.annotate.whisperx_words import TimedWord
+from pipelines.engine.tables import conform, write_table
+from tests.helpers.blank_rows import blank_row
+from wanstreamer.clock import UNIT_MS, Span
+from wanstreamer.turns import Sound, annotate_session
+from wanstreamer.turns.nonspeech import part_words
+
+Said = Sequence[tuple[int, int, str | None]]  # start_ms, end_ms, words and tags of sounds; None: no transcript
+
+# A asks, b answers; a tells, b listens; b breaks in and a gives way; silence; both begin, b goes on, twice; a latch.
+TALK: dict[str, Said] = {
+    "a": [(1000, 2200, "is it red?"), (4000, 6000, "well i went down to the"), (6500, 9000, "sea and looked at"),
+          (10_500, 12_500, "and then we all went -"), (20_000, 20_600, "so then -"), (25_520, 27_500, "it was late.")],
+    "b": [(2600, 3200, "no blue."), (5000, 5400, "mhm"), (12_000, 15_000, "but wait that was last year."),
+          (20_100, 22_500, "anyway we came home."), (24_200, 25_500, "and that was it.")],
+}  # fmt: skip
+
+
+def write_annotated(
+    data: Path, sessions: Mapping[str, Mapping[str, Said]], *, consent: Mapping[str, list[str] | None], num_units: int
+) -> Path:
+    """Tables of `sessions` (participant -> what is said) under `data`; returns it. `consent` is by participant."""
+    rows: dict[str, list[dict[str, Any]]] = {
+        name: [] for name in ("sessions", "tracks", "speech", "words", "ipus", "turns", "events", "units")
+    }
+    for key, said in sessions.items():
+        speech = {who: [Span(start, end) for start, end, _ in own] for who, own in said.items()}
+        words: dict[str, list[TimedWord] | None] = {}
+        sounds: dict[str, list[Sound]] = {}
+        for who, own in said.items():
+            timed = _timed(own)
+            words[who], tagged = part_words(timed) if timed is not None else (None, [])
+            sounds[who] = [Sound(start_ms=one.start_ms, end_ms=one.end_ms, label=label) for one, label in tagged]
+        found = annotate_session(speech, words, AnnotateParams(), sounds=sounds)
+        speech = found.speech
+        rows["sessions"].append(
+            blank_row("sessions", session_id=key, num_participants=len(said), num_units=num_units,
+                      duration_ms=num_units * UNIT_MS, language="en")
+        )  # fmt: skip
+        tracks = [
+            blank_row("tracks", session_id=key, participant=who, speaker_id=f"<p&{who}>", num_units=num_units,
+                      consent=consent.get(who), attributed=True)
+            for who in said
+        ]  # fmt: skip
+        rows["tracks"] += tracks
+        rows["speech"] += [
+            {"session_id": key, "participant": who, **span._asdict(), "source": "silero", "confidence": 1.0}
+            for who, own in speech.items()
+            for span in own
+        ]
+        rows["words"] += word_rows(key, words)
+        rows["ipus"] += ipu_rows(key, found, AnnotateParams())
+        rows["turns"] += turn_rows(key, found)
+        rows["events"] += event_rows(key, found)
+        rows["units"] += [row for track in tracks for row in unit_rows(key, track, speech, found)]
+    for table, content in rows.items():
+        write_table(data, table, conform(table, content))
+    return data
+
+
+def _timed(said: Said) -> list[TimedWord] | None:
+    """Words spread evenly over what is said."""
+    words = []
+    for start_ms, end_ms, text in said:
+        if text is None:
+            return None
+        parts = text.split()
+        step_ms = (end_ms - start_ms) // len(parts)
+        words += [
+            TimedWord(
+                start_ms=start_ms + i * step_ms,
+                end_ms=start_ms + (i + 1) * step_ms,
+                text=part,
+                source="sidecar",
+                confidence=1.0,
+            )
+            for i, part in enumerate(parts)
+        ]
+    return words

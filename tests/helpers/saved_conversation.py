@@ -1,0 +1,21 @@
+"""A conversation with a window, moved on unit by unit; in a process of its own too."""
+
+from tests.helpers.live_fixtures import media, small_session
+from wanstreamer.streaming.pipeline import Pipeline
+from wanstreamer.streaming.session import AgentUnit, Session
+
+UNITS = 9
+
+
+def windowed(lag: int) -> Session:
+    return small_session({"self_lag": lag}, window_units=3, sink_units=1)
+
+
+def advance(pipeline: Pipeline, first: int, stop: int, open_units: int) -> list[AgentUnit | None]:
+    """Units first to stop heard and answered, so that at the end `open_units` are open."""
+    said = []
+    for frames, samples in media(UNITS)[first:stop]:
+        pipeline.hear(frames, samples)
+        while len(pipeline.open) > open_units:
+            said.append(pipeline.answer())
+    return said

@@ -1,0 +1,184 @@
+"""A data folder as it lies after encode, made directly: tables and latent shards of a few short dyads.
+
+Latents carry their own address (session, participant, unit), so that a test can say which unit it looks at.
+"""
+
+import io
+import json
+import tarfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipelines.engine import run as stage
+from pipelines.engine.tables import conform, write_table
+from schemas import TABLES
+from wanstreamer.clock import UNIT_MS
+
+AUDIO_SHAPE, VIDEO_SHAPE = (4, 3), (2, 3, 4)
+CODEC = "c" * 64
+
+
+@dataclass(kw_only=True)
+class Person:
+    """One track: words are (word, start_ms, end_ms), speech is units with voice."""
+
+    words: list[tuple[str, int, int]] | None = field(default_factory=list)
+    speech_units: set[int] = field(default_factory=set)
+    mixed: list[tuple[int, int]] = field(default_factory=list)
+    bleed_db: float | None = None
+    attributed: bool = True
+    has_audio: bool = True
+    has_video: bool = True
+    speaker_id: str = ""
+    consent: list[str] | None = None
+    partners: list[str] | None = None
+
+
+def keep_in_process(patch: pytest.MonkeyPatch) -> None:
+    """Let jobs run here, through the same worker: a cluster takes seconds to start."""
+
+    def run_here(jobs, worker, *_, **__):
+        for job, fingerprint in jobs:
+            yield worker({"job": json.dumps(asdict(job)), "fingerprint": fingerprint})
+
+    patch.setattr(stage, "_map_ray", run_here)
+
+
+def latent(index: int, num_units: int, shape: tuple[int, ...]) -> np.ndarray:
+    """float16 (num_units, *shape): 1 + index + unit / 100 everywhere, never zero."""
+    units = (1 + index + np.arange(num_units) / 100).astype(np.float16)
+    return np.ascontiguousarray(np.broadcast_to(units.reshape(-1, *[1] * len(shape)), (num_units, *shape)))
+
+
+def write_corpus(
+    data: Path,
+    sessions: dict[str, tuple[str, int, dict[str, Person]]],
+    latents: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] | None = None,
+    codecs: tuple[str, str] = (CODEC, CODEC),
+) -> None:
+    """sessions: id -> (split, num_units, participant -> Person); latents: (id, participant) -> audio and video."""
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("sessions", "tracks", "words", "units", "latents")}
+    for number, (key, (split, num_units, people)) in enumerate(sorted(sessions.items())):
+        rows["sessions"].append(
+            {
+                "session_id": key,
+                "split": split,
+                "layout": "per_participant",
+                "language": "en",
+                "licence": "CC0-1.0",
+                "num_participants": len(people),
+                "num_units": num_units,
+                "duration_ms": num_units * UNIT_MS,
+                "source_sha256": "s" * 64,
+            }
+        )
+        (data / "latents").mkdir(parents=True, exist_ok=True)
+        with tarfile.open(data / "latents" / f"{key}.tar", "w") as tar:
+            for place, (who, person) in enumerate(sorted(people.items())):
+                index = 2 * number + place
+                own = (latent(index, num_units, AUDIO_SHAPE), latent(index, num_units, VIDEO_SHAPE))
+                audio, video = latents[key, who] if latents else own
+                _add(tar, f"{who}.audio.npy", audio)
+                _add(tar, f"{who}.video.npy", video)
+                _person_rows(rows, key, split, num_units, who, person, codecs)
+    for name, found in rows.items():
+        write_table(data, name, conform(name, [_filled(name, row) for row in found]))
+
+
+def _filled(table: str, row: dict[str, Any]) -> dict[str, Any]:
+    """Columns that pack does not read get the emptiest value they may have."""
+    empty = {
+        field.name: None if field.nullable else pa.scalar(0, pa.int8()).cast(field.type).as_py()
+        for field in TABLES[table].fields
+        if field.name not in row
+    }
+    return {**row, **empty}
+
+
+def _add(tar: tarfile.TarFile, name: str, array: np.ndarray) -> None:
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    info = tarfile.TarInfo(name)
+    info.size = len(content.getvalue())
+    tar.addfile(info, io.BytesIO(content.getvalue()))
+
+
+def _person_rows(
+    rows: dict[str, list[dict[str, Any]]],
+    key: str,
+    split: str,
+    num_units: int,
+    who: str,
+    person: Person,
+    codecs: tuple[str, str],
+) -> None:
+    ids = {"session_id": key, "participant": who}
+    rows["tracks"].append(
+        {
+            **ids,
+            "speaker_id": person.speaker_id or f"{key}-{who}",
+            "split": split,
+            "licence": "CC0-1.0",
+            "consent": person.consent,
+            "partners": person.partners,
+            "language": "en",
+            "num_units": num_units,
+            "video_path": f"tracks/{key}/{who}.mp4" if person.has_video else None,
+            "video_sha256": "v" * 64 if person.has_video else None,
+            "width": 64 if person.has_video else None,
+            "height": 48 if person.has_video else None,
+            "audio_path": f"tracks/{key}/{who}.wav" if person.has_audio else None,
+            "audio_sha256": "a" * 64 if person.has_audio else None,
+            "rate_hz": 16000 if person.has_audio else None,
+            "words_path": None if person.words is None else f"tracks/{key}/{who}.words.json",
+            "words_sha256": None if person.words is None else "w" * 64,
+            "mixed": [{"start_ms": start, "end_ms": end} for start, end in person.mixed],
+            "attributed": person.attributed,
+            "bleed_db": person.bleed_db,
+        }
+    )
+    for index, (word, start_ms, end_ms) in enumerate(person.words or []):
+        rows["words"].append(
+            {
+                **ids,
+                "start_ms": start_ms,
+                "end_ms": end_ms,
+                "index": index,
+                "word": word,
+                "source": "sidecar",
+                "confidence": 1.0,
+            }
+        )
+    for unit in range(num_units):
+        rows["units"].append(
+            {
+                **ids,
+                "unit": unit,
+                "speech_ms": UNIT_MS if unit in person.speech_units else 0,
+                "holds_floor": False,
+                "turn_begins_in": None,
+                "turn_ends_in": None,
+                "interruption_role": None,
+                "backchannel": False,
+                "silence_ms": None,
+                "audio_mixed": False,
+            }
+        )
+    rows["latents"].append(
+        {
+            **ids,
+            "num_units": num_units,
+            "shard": f"latents/{key}.tar",
+            "audio_member": f"{who}.audio.npy" if person.has_audio else None,
+            "video_member": f"{who}.video.npy" if person.has_video else None,
+            "audio_codec": codecs[0] if person.has_audio else None,
+            "video_codec": codecs[1] if person.has_video else None,
+            "audio_std": 1.0 if person.has_audio else None,
+            "video_std": 1.0 if person.has_video else None,
+        }
+    )

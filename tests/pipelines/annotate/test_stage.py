@@ -1,0 +1,335 @@
+"""Tracks to annotations: spoken test sessions with known times, bleed, shared sound, and careless word sidecars."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines.annotate.stage import TABLES, AnnotateParams, Annotator, run
+from pipelines.engine.jobs import Job, Rejected, Result
+from pipelines.engine.run import RunParams
+from pipelines.engine.tables import conform, read_rows, write_table
+from pipelines.media.tracks import write_wav
+from pipelines.signals.voice_activity import (
+    RATE_HZ,
+    Activity,
+    VoiceParams,
+    probable_spans,
+    refine_edges,
+    remove_bleed,
+    resample,
+)
+from tests.helpers.blank_rows import blank_row
+from tests.helpers.small_corpus import keep_in_process
+from tests.helpers.spoken_session import NUM_UNITS, Placed, words_of
+from wanstreamer.clock import UNIT_MS, Span
+
+PARAMS = AnnotateParams()
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def annotator() -> Annotator:
+    return Annotator(PARAMS)
+
+
+def track_row(who: str, **more: Any) -> Row:
+    return {
+        "participant": who, "num_units": NUM_UNITS, "audio_path": f"tracks/s1/{who}.wav", "words_path": None,
+        "language": "en", "attributed": True, "mixed": [],
+    } | more  # fmt: skip
+
+
+Annotate = Callable[..., Result]
+
+
+@pytest.fixture
+def annotate(tmp_path: Path, annotator: Annotator) -> Annotate:
+    def call(audio: dict[str, np.ndarray], words: dict[str, Any] | None = None, **changes: Row) -> Result:
+        (tmp_path / "tracks/s1").mkdir(parents=True, exist_ok=True)
+        tracks = []
+        for who, audio_T in audio.items():
+            write_wav(tmp_path / f"tracks/s1/{who}.wav", audio_T, RATE_HZ)
+            tracks.append(track_row(who, **changes.get(who, {})))
+            if words and who in words:
+                path = tmp_path / f"tracks/s1/{who}.words.json"
+                path.write_text(words[who] if isinstance(words[who], str) else json.dumps({"words": words[who]}))
+                tracks[-1]["words_path"] = f"tracks/s1/{who}.words.json"
+        result = annotator(Job(key="s1", spec={"tracks": tracks}, inputs=()), tmp_path, tmp_path)
+        for table in (declared.name for declared in TABLES):
+            conform(table, result.tables[table])
+        return result
+
+    return call
+
+
+def spans(rows: list[Row], who: str) -> list[Span]:
+    return [Span(row["start_ms"], row["end_ms"]) for row in rows if row["participant"] == who]
+
+
+def test_a_spoken_session(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
+    audio, placed = spoken
+    found = annotate(audio, {who: words_of(placed, who) for who in placed})
+    assert found.rejections == []
+    for who, own in placed.items():
+        ipus = spans(found.tables["ipus"], who)
+        assert len(ipus) == len(own)
+        for ipu, (span, text) in zip(ipus, own, strict=True):
+            assert abs(ipu.start_ms - span.start_ms) <= 50, (ipu, span)
+            assert abs(ipu.end_ms - span.end_ms) <= 100, (ipu, span)
+            assert text in [row["text"] for row in found.tables["ipus"]]
+    events = [(e["participant"], e["label"]) for e in found.tables["events"] if e["kind"] != "state"]
+    assert events == [("a", "initiation"), ("b", "lexical"), ("b", "smooth_shift"), ("a", "smooth_shift")]
+
+
+def test_the_detector_keeps_no_state_between_tracks(
+    annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]
+) -> None:
+    audio, _ = spoken
+    first = annotate(audio).tables
+    annotate({"a": audio["b"], "b": audio["a"]})
+    assert annotate(audio).tables == first
+
+
+def test_unit_labels_agree_with_the_intervals(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
+    audio, placed = spoken
+    mixed = [{"start_ms": 6000, "end_ms": 6401}]
+    tables = annotate(audio, {who: words_of(placed, who) for who in placed}, b={"mixed": mixed}).tables
+    units = {who: [row for row in tables["units"] if row["participant"] == who] for who in "ab"}
+    for who, rows in units.items():
+        speech = spans(tables["speech"], who)
+        assert [row["unit"] for row in rows] == list(range(NUM_UNITS))
+        assert sum(row["speech_ms"] for row in rows) == sum(span.duration_ms for span in speech)
+        turns = [row for row in tables["turns"] if row["participant"] == who and row["is_primary"]]
+        begins = [turn["start_ms"] // UNIT_MS for turn in turns]
+        ends = [(turn["end_ms"] - 1) // UNIT_MS for turn in turns]
+        assert turns
+        for name, units_of_edges in (("turn_begins_in", begins), ("turn_ends_in", ends)):
+            for row in rows:
+                assert row[name] == min(
+                    (one - row["unit"] for one in units_of_edges if one >= row["unit"]), default=None
+                )
+        for row in rows:
+            end_ms = (row["unit"] + 1) * UNIT_MS
+            before = [span for span in speech if span.start_ms < end_ms]
+            expected = max(0, end_ms - before[-1].end_ms) if before else None
+            assert row["silence_ms"] == expected
+    assert not any(one["holds_floor"] and two["holds_floor"] for one, two in zip(units["a"], units["b"], strict=True))
+    assert [row["unit"] for row in units["b"] if row["audio_mixed"]] == [37, 38, 39, 40]
+    assert not any(row["audio_mixed"] for row in units["a"])
+    (backchannel,) = [e for e in tables["events"] if e["kind"] == "backchannel"]
+    touched = range(backchannel["start_ms"] // UNIT_MS, (backchannel["end_ms"] - 1) // UNIT_MS + 1)
+    assert [row["unit"] for row in units["b"] if row["backchannel"]] == list(touched)
+
+
+def test_interruption_roles_cover_the_time_both_speak(
+    annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]
+) -> None:
+    audio, placed = spoken
+    onset_ms = placed["a"][0][0].start_ms + 1800
+    asked, text = placed["b"][1]
+    early = np.roll(audio["b"], (onset_ms - asked.start_ms) * RATE_HZ // 1000)
+    early[: (onset_ms - 400) * RATE_HZ // 1000] = 0
+    said = {**placed, "b": [(Span(onset_ms, onset_ms + asked.duration_ms), text)]}
+    tables = annotate({"a": audio["a"], "b": early}, {who: words_of(said, who) for who in said}).tables
+    (event,) = [e for e in tables["events"] if e["label"] == "interruption"]
+    assert (event["participant"], event["outcome"]) == ("b", "failed")
+    touched = list(range(event["start_ms"] // UNIT_MS, (event["end_ms"] - 1) // UNIT_MS + 1))
+    for who, role in (("b", "challenger"), ("a", "incumbent")):
+        roles = {row["unit"]: row["interruption_role"] for row in tables["units"] if row["participant"] == who}
+        assert [unit for unit, known in roles.items() if known == role] == touched
+        assert set(roles.values()) == {None, role}
+
+
+def test_bleed_is_nobodys_speech_and_an_event(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
+    audio, placed = spoken
+    delayed = np.roll(audio["a"], 100)  # 6 ms of air
+    leaky = {"a": audio["a"], "b": audio["b"] + 10 ** (-25 / 20) * delayed}
+    clean, bled = annotate(audio), annotate(leaky)
+    assert spans(bled.tables["speech"], "a") == spans(clean.tables["speech"], "a")
+    own, kept = spans(clean.tables["ipus"], "b"), spans(bled.tables["ipus"], "b")
+    assert len(own) == len(kept)
+    for one, two in zip(own, kept, strict=True):
+        assert abs(one.start_ms - two.start_ms) <= 100 and abs(one.end_ms - two.end_ms) <= 100
+    bleeds = [e for e in bled.tables["events"] if e["kind"] == "non_speech"]
+    assert bleeds and {(e["participant"], e["label"], e["other"]) for e in bleeds} == {("b", "bleed", "a")}
+    assert not [e for e in clean.tables["events"] if e["kind"] == "non_speech"]
+
+
+def test_laughter_is_an_event_and_no_speech(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
+    """The detector hears b's first utterance; the transcript says that it is laughter, and the next said laughing."""
+    audio, placed = spoken
+    laugh, asked = placed["b"][0][0], placed["b"][1][0]
+    words = {who: words_of(placed, who) for who in placed}
+    words["b"] = [{"word": "[laughter]", "start_ms": laugh.start_ms, "end_ms": laugh.end_ms},
+                  {"word": "[laughter-far?]", "start_ms": asked.start_ms, "end_ms": asked.end_ms}]  # fmt: skip
+    found = annotate(audio, words)
+    assert found.rejections == []
+    (event,) = [e for e in found.tables["events"] if e["kind"] == "non_speech"]
+    assert (event["participant"], event["label"], event["source"], event["confidence"]) == ("b", "laughter", "words", 1)
+    assert Span(event["start_ms"], event["end_ms"]) == laugh
+    assert [row["text"] for row in found.tables["ipus"] if row["participant"] == "b"] == ["far?"]
+    assert [row["word"] for row in found.tables["words"] if row["participant"] == "b"] == ["far?"]
+    assert all(span.start_ms > laugh.end_ms for span in spans(found.tables["speech"], "b"))
+    assert not [e for e in found.tables["events"] if e["kind"] == "backchannel"]
+    touched = list(range(laugh.start_ms // UNIT_MS, (laugh.end_ms - 1) // UNIT_MS + 1))
+    units = [row for row in found.tables["units"] if row["participant"] == "b"]
+    assert [row["unit"] for row in units if row["non_speech"]] == touched
+    assert all(units[unit]["speech_ms"] == 0 for unit in touched)
+
+
+def test_a_soft_voice_beside_a_loud_one_is_no_bleed(spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
+    audio, placed = spoken
+    span = placed["b"][0][0]
+    own, bleeds = remove_bleed({"b": [span], "a": []}, {"a": audio["a"], "b": 0.1 * audio["b"]}, VoiceParams())
+    assert (own["b"], bleeds["b"]) == ([span], [])
+
+
+def test_the_tail_that_a_detector_leaves_after_bleed_goes_with_it_and_a_voice_does_not() -> None:
+    random = np.random.default_rng(0)
+    voice = np.zeros(3 * RATE_HZ, np.float32)
+    voice[RATE_HZ : 2 * RATE_HZ] = random.normal(0, 0.2, RATE_HZ)
+    heard = random.normal(0, 1e-4, len(voice)).astype(np.float32) + 0.05 * voice
+    detected = {"a": [Span(1000, 2000)], "b": [Span(1000, 2200)]}
+    own, bleeds = remove_bleed(detected, {"a": voice, "b": heard}, VoiceParams())
+    assert (own, [(one.other, one.span) for one in bleeds["b"]]) == (
+        {"a": [Span(1000, 2000)], "b": []}, [("a", Span(1000, 2200))]
+    )  # fmt: skip
+    heard[32_960:] += random.normal(0, 0.05, len(heard) - 32_960).astype(np.float32)  # their own, from 2060 ms on
+    own, bleeds = remove_bleed(detected, {"a": voice, "b": heard}, VoiceParams())
+    (kept,), (one,) = own["b"], bleeds["b"]
+    assert kept == Span(one.span.end_ms, 2200) and abs(kept.start_ms - 2060) <= 100
+
+
+def test_shared_sound_is_attributed_to_nobody(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
+    audio, placed = spoken
+    mix = audio["a"] + audio["b"]
+    found = annotate(
+        {"a": mix, "b": mix}, {"a": words_of(placed, "a")}, a={"attributed": False}, b={"attributed": False}
+    )
+    assert sorted((key, reason) for key, reason, _ in found.rejections) == [
+        ("s1/a", "speech_unattributed"), ("s1/b", "speech_unattributed")
+    ]  # fmt: skip
+    assert found.tables["speech"] == found.tables["turns"] == found.tables["events"] == []
+    assert len(found.tables["units"]) == 2 * NUM_UNITS
+    assert {row["speech_ms"] for row in found.tables["units"]} == {None}
+    assert found.tables["words"]
+
+
+def test_a_track_without_audio(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
+    found = annotate(spoken[0], b={"audio_path": None})
+    assert found.rejections == [("s1/b", "no_audio", "")]
+    assert {row["speech_ms"] for row in found.tables["units"] if row["participant"] == "b"} == {None}
+    assert spans(found.tables["speech"], "a") and not spans(found.tables["speech"], "b")
+
+
+def test_a_session_without_tracks_is_rejected(annotator: Annotator, tmp_path: Path) -> None:
+    with pytest.raises(Rejected) as turned_away:
+        annotator(Job(key="s1", spec={"tracks": []}, inputs=()), tmp_path, tmp_path)
+    assert turned_away.value.reason == "no_tracks"
+
+
+def test_careless_word_sidecars(annotate: Annotate) -> None:
+    silence = {"a": np.zeros(NUM_UNITS * UNIT_MS * 16, np.float32)}
+    listed: list[Any] = [
+        {"word": "late", "start_ms": 900, "end_ms": 1000},
+        {"word": "early", "start_ms": 100.4, "end_ms": 200},
+        {"word": "empty", "start_ms": 300, "end_ms": 300},
+        {"word": "backwards", "start_ms": 500, "end_ms": 400},
+        {"word": "outside", "start_ms": 12_000, "end_ms": 12_100},
+        {"word": "before", "start_ms": -300, "end_ms": 0},
+        {"word": "cut", "start_ms": 11_900, "end_ms": 12_500},
+        {"word": " ", "start_ms": 1, "end_ms": 2},
+        {"word": "untimed"},
+        {"word": "nan", "start_ms": float("nan"), "end_ms": 10},
+        "plain",
+    ]
+    found = annotate(silence, {"a": listed})
+    rows = [(row["index"], row["word"], row["start_ms"], row["end_ms"]) for row in found.tables["words"]]
+    assert rows == [(0, "early", 100, 200), (1, "late", 900, 1000), (2, "cut", 11_900, 12_000)]
+    reasons = [reason for _, reason, _ in found.rejections]
+    assert sorted(reasons) == ["word_malformed"] * 4 + ["word_outside_session"] * 2 + ["word_without_duration"] * 2
+    assert len(rows) + len(reasons) == len(listed)
+    assert not any(entry in str(found.rejections) for entry in ("early", "backwards", "plain"))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"words": 3}', '{"text": []}'])
+def test_an_unreadable_sidecar_is_one_rejection(annotate: Annotate, content: str) -> None:
+    silence = {"a": np.zeros(NUM_UNITS * UNIT_MS * 16, np.float32)}
+    assert annotate(silence, {"a": content}).rejections == [("s1/a", "words_unreadable", "")]
+
+
+def test_probabilities_to_spans_with_hysteresis() -> None:
+    def spans_of(*probabilities: float, frame_ms: int = 32) -> list[Span]:
+        heard = Activity(probabilities=np.array(probabilities, np.float32), frame_ms=frame_ms, source="silero")
+        return probable_spans(heard, VoiceParams())
+
+    # 0.3 keeps it open, one frame of 0.1 is a dip of 32 ms, the last frame alone is a click.
+    assert spans_of(0, 0.9, 0.3, 0.9, 0.1, 0.9, 0.1, 0.1, 0.1, 0.9, 0, 0) == [Span(32, 192)]
+    assert spans_of(0.9, 0.9, 0.9) == [Span(0, 96)]
+    assert spans_of(0, 0.9, 0.9, 0.9, 0.9, 0.9, 0, frame_ms=16) == [Span(16, 96)]
+
+
+def test_edges_move_to_where_the_energy_rises_and_falls() -> None:
+    level_db = np.full(300, -60.0)
+    level_db[100:200] = -20
+    assert refine_edges([Span(1088, 2112)], level_db, VoiceParams()) == [Span(1000, 2000)]
+    assert refine_edges([Span(960, 1920)], level_db, VoiceParams()) == [Span(1000, 2000)]
+    flat = np.full(300, -20.0)  # nothing to tell background from speech: the detector's edges stay
+    assert refine_edges([Span(960, 1920)], flat, VoiceParams()) == [Span(960, 1920)]
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 22_050, 24_000, 48_000])
+def test_resampling_keeps_time_and_level(rate_hz: int) -> None:
+    tone = np.sin(2 * np.pi * 440 * np.arange(rate_hz) / rate_hz).astype(np.float32)
+    expected = np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ)
+    made = resample(tone, rate_hz)
+    assert len(made) == RATE_HZ
+    assert np.abs(made - expected)[500:-500].max() < 5e-3
+
+
+def write_sessions(data: Path, audio: dict[str, np.ndarray]) -> None:
+    """Sessions s1 and s2 as ingest leaves them, the second with the participants swapped."""
+    sessions, tracks = [], []
+    for session, order in (("s1", "ab"), ("s2", "ba")):
+        (data / "tracks" / session).mkdir(parents=True)
+        sessions.append(blank_row("sessions", session_id=session, num_participants=2, num_units=NUM_UNITS))
+        for who, heard in zip("ab", order, strict=True):
+            name = f"tracks/{session}/{who}"
+            write_wav(data / f"{name}.wav", audio[heard], RATE_HZ)
+            known = track_row(who, session_id=session, audio_path=f"{name}.wav", audio_sha256=name, rate_hz=RATE_HZ)
+            tracks.append(blank_row("tracks", **known))
+    write_table(data, "sessions", conform("sessions", sessions))
+    write_table(data, "tracks", conform("tracks", tracks))
+
+
+def test_the_stage_counts_what_it_did(
+    tmp_path: Path, spoken: tuple[dict[str, np.ndarray], Placed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_in_process(monkeypatch)
+    data = tmp_path / "data"
+    write_sessions(data, spoken[0])
+    (data / "tracks/s2/b.wav").write_bytes(b"RIFF")
+    counts = run(data, PARAMS, RunParams(workers=1))
+    assert (counts["keys"], counts["done"], counts["rejected"]) == (2, 1, {"unreadable": 1})
+    assert sum(counts["events"].values()) == counts["rows"]["events"] == len(read_rows(data, "events"))
+    assert {row["session_id"] for row in read_rows(data, "units")} == {"s1"}
+
+
+@pytest.mark.slow
+def test_the_stage_gives_the_same_bytes_for_any_number_of_workers(
+    tmp_path: Path, spoken: tuple[dict[str, np.ndarray], Placed], monkeypatch: pytest.MonkeyPatch, ray_once: None
+) -> None:
+    """One is this process."""
+    written: list[list[bytes]] = []
+    for workers in (2, 1):
+        if workers == 1:
+            keep_in_process(monkeypatch)
+        data = tmp_path / f"with_{workers}" / "data"
+        write_sessions(data, spoken[0])
+        assert run(data, PARAMS, RunParams(workers=workers))["done"] == 2
+        written.append([(data / f"tables/{table.name}.parquet").read_bytes() for table in TABLES])
+    assert written[0] == written[1]

@@ -1,0 +1,160 @@
+"""What whisperx is known to get wrong, case by case, and what becomes of every word."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.annotate.whisperx_words import EDGE_MS, SHORTEST_MS, mend_words
+from wanstreamer.clock import Span, covered_ms
+
+SPEECH = [Span(0, 10_000)]
+Words = list[tuple[str, int, int]]
+
+
+def word(text: str, start_s: float | None = None, end_s: float | None = None, score: float | None = 0.8) -> dict:
+    """As whisperx writes it: what it does not know has no key."""
+    known = {"word": text, "start": start_s, "end": end_s, "score": None if start_s is None else score}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def segment(*words: dict, start_s: float = 0.0, end_s: float = 10.0, text: str | None = None) -> dict[str, Any]:
+    told = " " + " ".join(one["word"] for one in words) if text is None else text
+    return {"start": start_s, "end": end_s, "text": told, "words": list(words)}
+
+
+def mended(*segments: dict, speech: list[Span] = SPEECH, language: str = "en") -> tuple[Words, list[str]]:
+    words, reasons = mend_words(segments, speech, language)
+    return [(one.text, one.start_ms, one.end_ms) for one in words], reasons
+
+
+def test_words_with_times_pass() -> None:
+    words, reasons = mend_words([segment(word("Is", 0.5, 0.7), word("it", 0.7, 0.8, 0.31))], SPEECH, "en")
+    assert [(one.text, one.start_ms, one.end_ms, one.confidence, one.source) for one in words] == [
+        ("Is", 500, 700, 0.8, "whisperx"), ("it", 700, 800, 0.31, "whisperx")
+    ]  # fmt: skip
+    assert reasons == []
+
+
+def test_a_number_without_times_lies_between_its_neighbours_less_sure() -> None:
+    told = segment(word("about", 1.0, 1.4, 0.8), word("25"), word("people", 2.0, 2.5, 0.4))
+    words, reasons = mend_words([told], SPEECH, "en")
+    assert (words[1].text, words[1].start_ms, words[1].end_ms, words[1].confidence) == ("25", 1400, 2000, 0.3)
+    assert reasons == []
+
+
+def test_words_at_the_ends_take_the_speech_that_is_left() -> None:
+    told = segment(word("7"), word("of", 1.0, 1.2), word("100"))
+    words, _ = mended(told, speech=[Span(700, 1900)])
+    assert words == [("7", 700, 1000), ("of", 1000, 1200), ("100", 1200, 1900)]
+
+
+def test_several_words_share_by_their_letters() -> None:
+    told = segment(word("in", 1.0, 1.2), word("1"), word("2000"), word("years", 2.2, 2.5))
+    words, _ = mended(told)
+    assert words[1:3] == [("1", 1200, 1424), ("2000", 1424, 2200)]
+
+
+def test_times_that_whisperx_copied_from_a_neighbour_are_none() -> None:
+    copied = {"word": "25", "start": 1.0, "end": 1.4}  # times, but no score
+    words, _ = mended(segment(word("about", 1.0, 1.4), copied, word("people", 2.0, 2.5)))
+    assert words[1] == ("25", 1400, 2000)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        word("bad", 1.5, 1.5),
+        word("bad", 1.8, 1.5),
+        word("bad", float("nan"), 1.7),
+        word("bad", 0.2, 0.4),  # before the word it follows
+        word("bad", 11.0, 12.0),  # after the segment
+        {"word": "bad", "start": 1.5, "score": 0.5},
+    ],
+)
+def test_times_that_cannot_be_are_replaced(bad: dict) -> None:
+    words, reasons = mended(segment(word("one", 1.0, 1.4), bad, word("three", 2.0, 2.5)))
+    assert words == [("one", 1000, 1400), ("bad", 1400, 2000), ("three", 2000, 2500)]
+    assert reasons == []
+
+
+def test_a_word_without_room_or_anchor_is_dropped() -> None:
+    crowded = segment(word("one", 1.0, 1.4), word("2"), word("three", 1.43, 2.5))
+    assert mended(crowded)[1] == ["word_without_time"]
+    assert mended(segment(word("1"), word("2"))) == ([], ["word_without_time"] * 2)
+    lost = segment(text=" these could not be aligned")
+    assert mended(lost) == ([], ["word_without_time"] * 5)
+    assert mended(segment(text="無 声"), language="zh") == ([], ["word_without_time"] * 2)
+
+
+def test_words_over_silence_are_dropped() -> None:
+    told = segment(word("yes", 1.0, 1.4), word("Thanks", 5.0, 5.4), word("for", 5.4, 5.6), word("watching", 5.6, 6.2))
+    words, reasons = mended(told, speech=[Span(900, 1500)])
+    assert words == [("yes", 1000, 1400)]
+    assert reasons == ["word_over_silence"] * 3
+
+
+def test_a_word_that_reaches_over_a_silence_is_cut_to_its_speech() -> None:
+    told = segment(word("so", 1.0, 5.0), word("what", 5.1, 5.3))
+    words, reasons = mended(told, speech=[Span(900, 1300), Span(4900, 5400)])
+    assert words == [("so", 1000, 1300 + EDGE_MS), ("what", 5100, 5300)]
+    assert reasons == []
+
+
+def looped(phrase: str, copies: int, gap_s: float = 0.1) -> list[dict]:
+    words = []
+    for index, text in enumerate(phrase.split() * copies):
+        start_s = 0.5 + index * (0.2 + gap_s)
+        words.append(word(text, start_s, start_s + 0.2))
+    return words
+
+
+def test_a_loop_leaves_one_copy() -> None:
+    words, reasons = mended(segment(word("So", 0.1, 0.3), *looped("Thank you.", 9)))
+    assert [text for text, _, _ in words] == ["So", "Thank", "you."]
+    assert reasons == ["word_repeated"] * 16
+
+
+def test_people_do_say_things_four_times_and_yeah_for_minutes() -> None:
+    assert len(mended(segment(*looped("no", 4)))[0]) == 4
+    assert len(mended(segment(*looped("no", 5)))[0]) == 1
+    assert len(mended(segment(*looped("yeah", 6, gap_s=1.2)))[0]) == 6
+
+
+def test_marks_without_letters_are_no_words() -> None:
+    assert mended(segment(word("yes", 1.0, 1.4), word("♪"), word("...", 1.6, 1.8)))[1] == ["word_without_letters"] * 2
+
+
+def test_overlapping_words_of_two_segments_are_put_apart() -> None:
+    first, second = segment(word("one", 1.0, 2.4), end_s=3.0), segment(word("two", 2.0, 2.2), start_s=2.0)
+    assert mended(first, second) == ([("one", 1000, 2000), ("two", 2000, 2200)], [])
+    again = segment(word("one", 1.0, 1.2, 0.9))
+    assert mended(first, again) == ([("one", 1000, 1200)], ["word_overlapped"])
+
+
+TIMES = st.one_of(st.none(), st.floats(-1, 12), st.just(float("nan")))
+SPOKEN = st.builds(word, st.sampled_from(["yes", "7", "thank", "you", "-"]), TIMES, TIMES, st.none() | st.floats(-1, 1))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.lists(SPOKEN, max_size=12), max_size=3),
+    st.lists(st.integers(0, 10_000), max_size=6, unique=True).map(sorted),
+)
+def test_every_word_comes_out_in_order_on_speech_or_counts(told: list[list[dict]], edges: list[int]) -> None:
+    speech = [Span(a, b) for a, b in zip(edges[::2], edges[1::2], strict=False)]
+    segments = [segment(*words, start_s=3.0 * index, end_s=3.0 * index + 3) for index, words in enumerate(told)]
+    words, reasons = mend_words(segments, speech, "en")
+    assert len(words) + len(reasons) == sum(map(len, told))
+    near = [Span(span.start_ms - EDGE_MS, span.end_ms + EDGE_MS) for span in speech]
+    assert all(one.end_ms <= after.start_ms for one, after in pairwise(words))
+    for one in words:
+        assert 0 <= one.start_ms < one.end_ms <= 9000 and 0 <= one.confidence <= 1
+        assert max(covered_ms(Span(one.start_ms, one.end_ms), [span]) for span in near) > 0
+
+
+def test_the_shortest_share_is_two_frames() -> None:
+    told = segment(word("one", 1.0, 1.4), word("2"), word("3"), word("four", 1.4 + 2 * SHORTEST_MS / 1000, 2.0))
+    assert mended(told)[0][1:3] == [("2", 1400, 1440), ("3", 1440, 1480)]

@@ -1,0 +1,170 @@
+"""Users who listen: what they do is what their prompts say, follows from what they hear, and is the same twice."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipelines.conversation.partner import Partner, open_partners
+from wanstreamer.clock import UNIT_MS
+
+RATE_HZ = 16000
+T = RATE_HZ * UNIT_MS // 1000
+NUM_UNITS = 250
+Agent = Callable[[int, NDArray[np.float32]], bool]  # unit, what the user said in the unit before -> whether it speaks
+
+SPEECH = (0.1 * np.random.default_rng(0).standard_normal(T)).astype(np.float32)
+
+
+def converse(
+    agent: Agent, count: int = 3, num_units: int = NUM_UNITS, *, draw: bool = False
+) -> list[tuple[Partner, NDArray[np.float32], NDArray[np.bool_], list[NDArray[np.uint8] | None]]]:
+    """(partner, its samples, per unit whether the agent spoke, its frames) of each user."""
+    found = []
+    seconds = num_units * UNIT_MS // 1000 + 1
+    with open_partners(count, seed=3, seconds=seconds, width=64, height=48, rate_hz=RATE_HZ) as partners:
+        for partner in partners:
+            heard = said = np.zeros(T, np.float32)
+            sounds, spoke, frames = [], [], []
+            for unit in range(num_units):
+                picture, said = partner.step(heard, draw=draw)
+                speaks = agent(unit, said)
+                heard = SPEECH if speaks else np.zeros(T, np.float32)
+                sounds.append(said)
+                spoke.append(speaks)
+                frames.append(picture)
+            found.append((partner, np.concatenate(sounds), np.array(spoke), frames))
+    return found
+
+
+def answering() -> Agent:
+    """Speaks for two seconds when the user has been quiet for half of one."""
+    quiet, left = 0, 0
+
+    def speaks(unit: int, said: NDArray[np.float32]) -> bool:
+        nonlocal quiet, left
+        quiet = quiet + 1 if loud(said) < 0.02 else 0
+        left = 12 if quiet == 3 and not left else max(0, left - 1)
+        return left > 0
+
+    return speaks
+
+
+def loud(samples: NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.mean(samples.astype(np.float64) ** 2)))
+
+
+def between(samples: NDArray[np.float32], start_ms: int, end_ms: int) -> NDArray[np.float32]:
+    return samples[start_ms * RATE_HZ // 1000 : end_ms * RATE_HZ // 1000]
+
+
+def test_it_tells_asks_and_shows_and_waits_for_an_answer_that_never_comes() -> None:
+    kinds = set()
+    for partner, samples, _, _ in converse(lambda unit, said: False, 4):
+        kinds |= {prompt.kind for prompt in partner.prompts}
+        ends = sorted(prompt for prompt in partner.prompts if prompt.kind == "turn_end")
+        assert len(ends) >= 3
+        for prompt in ends:
+            assert loud(between(samples, prompt.start_ms, prompt.end_ms)) > 0.02
+            assert loud(between(samples, prompt.end_ms + 60, prompt.end_ms + 2400)) < 0.03
+        for prompt in partner.prompts:
+            if prompt.kind == "pause" and prompt.end_ms - prompt.start_ms > 100:
+                assert loud(between(samples, prompt.start_ms + 30, prompt.end_ms - 30)) < 0.03
+    assert kinds == {"turn_end", "pause", "shown"}  # nobody to say "mhm" to, or to interrupt
+
+
+def test_it_says_mhm_and_interrupts_only_who_is_speaking() -> None:
+    count = {"interruption": 0, "backchannel": 0}
+    for partner, samples, spoke, _ in converse(answering(), 4, 400):
+        for prompt in partner.prompts:
+            if prompt.kind in count:
+                count[prompt.kind] += 1
+                assert spoke[prompt.start_ms // UNIT_MS - 2 : prompt.start_ms // UNIT_MS].any()
+                assert loud(between(samples, prompt.start_ms, prompt.end_ms)) > 0.02
+    assert min(count.values()) >= 2
+
+
+def test_it_raises_its_voice_to_interrupt() -> None:
+    """Against its own level of the first instant, before anybody reacts to an overlap."""
+    raised_db, plain_db = [], []
+    for partner, samples, _, _ in converse(answering(), 4, 400):
+        begun_ms = {prompt.start_ms for prompt in partner.prompts if prompt.kind == "interruption"}
+        for turn in partner.said.of("a", "turn"):
+            if turn.clips[0][1].duration_ms > 900 and turn.start_ms + 900 < 400 * UNIT_MS:
+                at_ms = turn.start_ms
+                first, then = (
+                    loud(between(samples, at_ms, at_ms + 120)),
+                    loud(between(samples, at_ms + 220, at_ms + 800)),
+                )
+                (raised_db if at_ms in begun_ms else plain_db).append(20 * np.log10(then / first))
+    assert len(raised_db) >= 3 and np.mean(raised_db) - np.mean(plain_db) > 2
+
+
+def test_it_goes_on_soon_after_an_answer_and_late_without_one() -> None:
+    waits = {}
+    for name, agent in (("answering", answering()), ("silent", lambda unit, said: False)):
+        found = []
+        for partner, _, spoke, _ in converse(agent):
+            heard_ms = np.flatnonzero(spoke) * UNIT_MS
+            for turn in partner.said.of("a", "turn")[1:]:
+                before = [t for t in heard_ms if t < turn.start_ms]
+                ends = [other.end_ms for other in partner.said.of("a", "turn") if other.end_ms <= turn.start_ms]
+                found.append(turn.start_ms - max([*(t + UNIT_MS for t in before[-1:]), *ends[-1:]]))
+        waits[name] = np.median(found)
+    assert waits["answering"] < 1600 and waits["silent"] > 2400
+
+
+def test_some_turns_are_left_to_an_agent_that_talks_into_them() -> None:
+    left = [
+        turn.is_broken
+        for partner, _, _, _ in converse(lambda unit, said: unit % 25 < 20, 4)
+        for turn in partner.said.of("a", "turn")
+    ]
+    assert any(left) and not all(left)
+
+
+def test_what_it_does_depends_on_what_it_has_heard_and_on_nothing_later() -> None:
+    first, again, other = (converse(lambda unit, said, stop=stop: 40 < unit < stop, 1)[0][1] for stop in (60, 60, 90))
+    assert np.array_equal(first, again)
+    known = 61 * T  # the agent's unit 60 is heard in unit 61
+    assert np.array_equal(first[:known], other[:known]) and not np.array_equal(first, other)
+
+
+def test_its_sound_has_no_seams() -> None:
+    """Resampled unit by unit it is what its whole voice would be."""
+    from scipy.signal import resample_poly
+
+    partner, samples, _, _ = converse(lambda unit, said: False, 1)[0]
+    whole = partner.noise.copy()
+    voice = partner.said.samples("a")
+    whole[: len(voice)] += voice
+    expected = resample_poly(whole, partner.up, partner.down, window=partner.filter)[: len(samples)]
+    skipped = RATE_HZ // 10  # before the first unit there is nothing
+    assert np.abs(samples - expected)[skipped:].max() < 1e-6
+
+
+def test_it_is_seen_speaking_and_showing_and_drawing_changes_nothing_else() -> None:
+    blind = converse(lambda unit, said: False, 2)
+    for (partner, samples, _, frames), (_, same, _, none) in zip(
+        converse(lambda unit, said: False, 2, draw=True), blind, strict=True
+    ):
+        assert np.array_equal(samples, same) and none[0] is None
+        film = np.concatenate([frame for frame in frames if frame is not None]).astype(np.float64)
+        assert film.shape == (4 * NUM_UNITS, 48, 64, 3)
+        lower_TP = film[:, 24:44, 20:44].reshape(len(film), -1)
+        motion_T = np.abs(np.diff(lower_TP, axis=0)).mean(axis=1)
+        speaking_T = np.array([loud(between(samples, 40 * t, 40 * t + 40)) > 0.03 for t in range(1, len(film))])
+        assert motion_T[speaking_T].mean() > 2 * motion_T[~speaking_T].mean()
+        for prompt in partner.prompts:
+            if prompt.kind == "shown":
+                before, during = prompt.start_ms // 40 - 1, prompt.start_ms // 40 + 15
+                side = slice(0, 20) if partner.look.light_side < 0 else slice(44, 64)
+                assert np.abs(film[before, 20:, side] - film[during, 20:, side]).mean() > 8
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 24000, 48000])
+def test_any_usual_rate(rate_hz: int) -> None:
+    with open_partners(1, seed=0, seconds=2, width=32, height=24, rate_hz=rate_hz) as (partner,):
+        frames, samples = partner.step(np.zeros(rate_hz * UNIT_MS // 1000, np.float32))
+    assert samples.shape == (rate_hz * UNIT_MS // 1000,) and frames is not None and frames.shape == (4, 24, 32, 3)

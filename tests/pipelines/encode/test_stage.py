@@ -1,0 +1,182 @@
+"""The encode stage: latents equal the codec's own, tars are equal bytes, nothing is lost silently or done twice."""
+
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.encode import stage as encode
+from pipelines.encode.stage import EncodeParams, Encoder
+from pipelines.engine.jobs import Job, Rejected
+from pipelines.engine.run import RunParams
+from pipelines.engine.tables import read_rows
+from pipelines.media.tracks import read_frames, read_wav
+from tests.helpers.small_codecs import small_codec
+from tests.helpers.small_corpus import keep_in_process
+from tests.helpers.small_tracks import HEIGHT, WIDTH, write_tracks
+from wanstreamer import vae
+from wanstreamer.errors import InputError
+
+SESSIONS = {"talk-1": ("train", "av", 9), "talk-2": ("test", "av", 5), "call": ("train", "a", 4)}
+
+
+def write_codecs(data: Path) -> None:
+    for kind in ("audio", "video"):
+        vae.save(small_codec(kind), data / "models" / "vae" / f"{kind}.safetensors")
+
+
+def read_tar(path: Path) -> dict[str, np.ndarray]:
+    with tarfile.open(path) as tar:
+        return {
+            info.name: np.load(io.BytesIO(tar.extractfile(info).read()), allow_pickle=False)  # type: ignore[union-attr]
+            for info in tar.getmembers()
+        }
+
+
+def jobs_and_encoder(data: Path, **changes: int) -> tuple[dict[str, Job], Encoder]:
+    paths = {kind: data / "models" / "vae" / f"{kind}.safetensors" for kind in ("audio", "video")}
+    prints = {kind: vae.fingerprint(path) for kind, path in paths.items()}
+    tracks = read_rows(data, "tracks")
+    jobs = {
+        key: encode.make_job(data, key, [row for row in tracks if row["session_id"] == key], prints) for key in SESSIONS
+    }
+    settings = {"piece_units": 25} | changes
+    return jobs, Encoder(paths={kind: str(path) for kind, path in paths.items()}, prints=prints, **settings)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    data = tmp_path_factory.mktemp("encode") / "data"
+    write_tracks(data, SESSIONS)
+    write_codecs(data)
+    before = torch.get_num_threads()
+    yield data
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("piece_units", [1, 4, 25])
+def test_latents_are_the_codecs_own_whatever_the_pieces(corpus: Path, tmp_path: Path, piece_units: int) -> None:
+    jobs, encoder = jobs_and_encoder(corpus, piece_units=piece_units)
+    result = encoder(jobs["talk-1"], corpus, tmp_path)
+    members = read_tar(result.files["latents/talk-1.tar"])
+    assert list(members) == ["a.audio.npy", "a.video.npy", "b.audio.npy", "b.video.npy"]
+    samples_T, _ = read_wav(corpus / "tracks" / "talk-1" / "b.wav")
+    frames_THWC = read_frames(corpus / "tracks" / "talk-1" / "b.mp4")
+    audio, _ = small_codec("audio").encode(torch.from_numpy(samples_T.copy())[None])
+    video, _ = small_codec("video").encode(torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)[None] / 127.5 - 1)
+    assert members["b.audio.npy"].dtype == members["b.video.npy"].dtype == np.float16
+    assert members["b.audio.npy"].shape == (9, 4, 6)
+    assert members["b.video.npy"].shape == (9, 5, 2, 2)
+    np.testing.assert_allclose(members["b.audio.npy"], audio[0].unflatten(0, (-1, 4)).numpy(), atol=5e-3, rtol=2e-3)
+    np.testing.assert_allclose(members["b.video.npy"], video[0].numpy(), atol=5e-3, rtol=2e-3)
+    row = result.tables["latents"][1]
+    assert (row["participant"], row["num_units"], row["audio_member"]) == ("b", 9, "b.audio.npy")
+    assert row["video_std"] == pytest.approx(video.std(unbiased=False).item(), rel=1e-3)
+
+
+def test_what_is_done_side_by_side_equals_what_is_done_alone(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, here on the CPU."""
+    jobs, encoder = jobs_and_encoder(corpus, piece_units=4)
+    alone = read_tar(encoder(jobs["talk-1"], corpus, tmp_path).files["latents/talk-1.tar"])
+    calls = []
+    monkeypatch.setattr(encode, "_together", lambda tracks, device: (calls.append(len(tracks)), [tracks])[1])
+    together = read_tar(encoder(jobs["talk-1"], corpus, tmp_path).files["latents/talk-1.tar"])
+    assert calls == [2, 2] and list(alone) == list(together)
+    for name in alone:
+        np.testing.assert_allclose(alone[name], together[name], atol=1e-3)
+
+
+def test_tracks_go_together_on_a_gpu_where_they_are_as_long() -> None:
+    tracks = [{"num_units": units} for units in (5, 9, 5)]
+    assert encode._together(tracks, "cpu") == [[track] for track in tracks]
+    assert encode._together(tracks, "cuda") == [[tracks[0], tracks[2]], [tracks[1]]]
+
+
+def test_what_is_made_ahead_comes_in_order_and_errors_come_in_their_place() -> None:
+    def numbers() -> Iterator[int]:
+        yield from range(3)
+        raise ValueError("late")
+
+    found: list[int] = []
+    with pytest.raises(ValueError, match="late"):
+        found.extend(encode.ahead(numbers()))
+    assert found == [0, 1, 2]
+
+
+def test_a_damaged_track_is_a_rejection(corpus: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_tracks(data, SESSIONS)
+    write_codecs(data)
+    jobs, encoder = jobs_and_encoder(data)
+    video = data / "tracks" / "talk-1" / "a.mp4"
+    content = video.read_bytes()
+    for damaged in (b"", content[: len(content) // 2], b"\0" * 5000):
+        video.write_bytes(damaged)
+        with pytest.raises(Rejected) as caught:
+            encoder(jobs["talk-1"], data, tmp_path)
+        assert caught.value.reason in ("unreadable", "damaged_track")
+        assert "a.mp4" in caught.value.detail
+    sound = data / "tracks" / "call" / "b.wav"
+    sound.write_bytes(sound.read_bytes()[:-4000])
+    with pytest.raises(Rejected, match="b.wav: ends after"):
+        encoder(jobs["call"], data, tmp_path)
+
+
+def test_mistakes_are_one_line(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_tracks(data, {"talk-1": ("train", "av", 3)})
+    with pytest.raises(InputError, match=r"audio\.safetensors: not there.*run the vae stage"):
+        encode.run(data, EncodeParams(), RunParams(workers=1))
+    write_codecs(data)
+    vae.save(vae.VideoVAE(vae.VideoVAEConfig(height=48, width=64)), data / "models" / "vae" / "video.safetensors")
+    job = encode.make_job(data, "talk-1", read_rows(data, "tracks"), {})
+    paths = {kind: str(data / "models" / "vae" / f"{kind}.safetensors") for kind in ("audio", "video")}
+    encoder = Encoder(paths=paths, prints={"audio": "x", "video": "y"}, piece_units=25)
+    with pytest.raises(InputError, match=f"{WIDTH}x{HEIGHT}, the video codec takes 64x48"):
+        encoder(job, data, tmp_path)
+
+
+@pytest.mark.slow
+def test_stage_counts_resumes_and_gives_equal_bytes_for_any_workers(
+    tmp_path: Path, ray_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One worker is this process."""
+    made: list[dict[str, bytes]] = []
+    threads = torch.get_num_threads()
+    for workers in (2, 1):
+        if workers == 1:
+            keep_in_process(monkeypatch)
+        data = tmp_path / str(workers) / "data"
+        write_tracks(data, SESSIONS)
+        write_codecs(data)
+        (data / "tracks" / "talk-2" / "b.mp4").write_bytes(b"no video")
+        counts = encode.run(data, EncodeParams(), RunParams(workers=workers))
+        assert counts["keys"] == 3
+        assert counts["done"] == 2
+        assert sum(counts["rejected"].values()) == 1
+        assert counts["rows"] == {"latents": 4}
+        files = [*(data / "latents").iterdir(), data / "tables" / "latents.parquet"]
+        made.append({path.name: path.read_bytes() for path in sorted(files)})
+    assert made[0] == made[1]
+    assert sorted(made[0]) == ["call.tar", "latents.parquet", "talk-1.tar"]
+
+    rows = read_rows(data, "latents")
+    assert {row["session_id"] for row in rows if row["video_member"] is None} == {"call"}
+    assert all(row["audio_codec"] == vae.fingerprint(data / "models" / "vae" / "audio.safetensors") for row in rows)
+    kept = data / "latents" / "talk-1.tar"
+    before = kept.stat().st_mtime_ns
+    write_tracks(data, SESSIONS)  # talk-2 is whole again
+    assert encode.run(data, EncodeParams(), RunParams(workers=1))["done"] == 3
+    assert kept.stat().st_mtime_ns == before
+    retrained = small_codec("audio")
+    retrained.latent_std_C.mul_(2)
+    vae.save(retrained, data / "models" / "vae" / "audio.safetensors")
+    encode.run(data, EncodeParams(), RunParams(workers=1))
+    assert kept.stat().st_mtime_ns > before
+    torch.set_num_threads(threads)

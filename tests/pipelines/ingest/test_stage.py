@@ -1,0 +1,331 @@
+"""Ingest: one clock whatever the container, layouts and manifests, people never leak, nothing lost without a reason."""
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import ffmpeg
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.engine.jobs import Rejected
+from pipelines.engine.run import RunParams
+from pipelines.engine.tables import read_rows
+from pipelines.formats.rttm import read_rttm
+from pipelines.formats.splits import split_of
+from pipelines.ingest import stage as ingest
+from pipelines.ingest.source_row import SourceRow
+from pipelines.ingest.sources import find_sources, read_manifest
+from pipelines.ingest.stage import IngestParams, session_split
+from pipelines.media import tracks as media
+from pipelines.media.tracks import read_frames, read_wav, write_wav
+from pipelines.signals.bleed import bleed_db
+from tests.helpers.clips import FLASHES_S, RATE_HZ, ingest_rows, make_clip, onsets_ms
+from tests.helpers.small_corpus import keep_in_process
+from wanstreamer.clock import Span, samples_per_unit
+from wanstreamer.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "sound_hz", "start_s"),
+    [
+        ("a.mp4", "25", 48000, 0.0),
+        ("a.mkv", "30000/1001", 44100, 0.13),
+        ("a.mov", "24", 44100, 0.4),
+        ("a.mp4", "30", 48000, 0.25),
+    ],
+)
+def test_picture_and_sound_share_one_clock(tmp_path: Path, name: str, rate: str, sound_hz: int, start_s: float) -> None:
+    make_clip(tmp_path / name, rate=rate, sound_hz=sound_hz, start_s=start_s)
+    make_clip(tmp_path / "b.mp4")
+    rows = [
+        {"participant": "a", "uri": name, "start_offset_ms": round(start_s * 1000)},
+        {"participant": "b", "uri": "b.mp4"},
+    ]
+    result, data = ingest_rows(tmp_path, rows)
+    session = result.tables["sessions"][0]
+    num_units = session["num_units"]
+    assert session["origin_ms"] == round(start_s * 1000)
+    expected = [round(at * 1000) - session["origin_ms"] for at in FLASHES_S]
+    for participant in ("a", "b"):
+        track = data / "tracks/s" / participant
+        assert len(read_frames(track.with_suffix(".mp4"))) == 4 * num_units
+        assert len(read_wav(track.with_suffix(".wav"))[0]) == samples_per_unit(RATE_HZ) * num_units
+        flashes, beeps = onsets_ms(track)
+        # The source shows a flash up to one of its frames late, our grid rounds by half of ours; sound is exact.
+        late = np.array(flashes) - expected
+        assert late.min() >= -21 and late.max() <= 1000 / 24 + 21, (flashes, expected)
+        assert np.abs(np.array(beeps) - expected).max() <= 10, (beeps, expected)
+
+
+def test_frames_are_exact_from_any_unit(tmp_path: Path) -> None:
+    make_clip(tmp_path / "a.mp4")
+    _, data = ingest_rows(tmp_path, [{"participant": "a", "uri": "a.mp4"}])
+    track = data / "tracks/s/a.mp4"
+    whole = read_frames(track)
+    for start, stop in ((0, 4), (4, 12), (60, 64), (13, 30)):
+        assert np.array_equal(read_frames(track, start, stop), whole[start:stop])
+    assert np.array_equal(media._read_frames_pyav(track, 0, None).shape, whole.shape)
+    assert np.abs(media._read_frames_pyav(track, 0, None).astype(int) - whole).max() <= 4
+
+
+def test_a_file_cut_short_is_rejected_with_its_reason(tmp_path: Path) -> None:
+    make_clip(tmp_path / "a.mp4")
+    make_clip(tmp_path / "b.mkv")
+    for name, reason in (("a.mp4", "unreadable"), ("b.mkv", "truncated")):
+        content = (tmp_path / name).read_bytes()
+        cut = tmp_path / f"cut.{name[-3:]}"
+        cut.write_bytes(content[: len(content) // 2])
+        with pytest.raises(Rejected) as caught:
+            ingest_rows(tmp_path, [{"participant": "a", "uri": cut.name}])
+        assert caught.value.reason in (reason, "unreadable")
+
+
+def test_words_follow_the_clock_and_strays_are_counted(tmp_path: Path) -> None:
+    make_clip(tmp_path / "a.mp4")
+    make_clip(tmp_path / "b.mp4")
+    words = [{"word": "red?", "start_ms": 1000, "end_ms": 1300}, {"word": "late", "start_ms": 90000, "end_ms": 90100}]
+    (tmp_path / "a.words.json").write_text(json.dumps({"words": words}))
+    (tmp_path / "b.words.json").write_text("[]")
+    rows = [
+        {"participant": "a", "uri": "a.mp4", "words_uri": "a.words.json", "start_offset_ms": 500},
+        {"participant": "b", "uri": "b.mp4", "words_uri": "b.words.json", "start_offset_ms": 700},
+    ]
+    result, data = ingest_rows(tmp_path, rows)
+    kept = json.loads((data / "tracks/s/a.words.json").read_text())["words"]
+    assert kept == [{"word": "red?", "start_ms": 800, "end_ms": 1100}]
+    assert [(key, reason) for key, reason, _ in result.rejections] == [
+        ("s/a", "word_outside_track"),
+        ("s/b", "bad_words"),
+    ]
+    assert "late" not in str(result.rejections)
+
+
+def test_rttm_gates_a_mix_and_marks_its_overlaps(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    mix = rng.normal(0, 0.1, 4 * RATE_HZ).astype(np.float32)
+    write_wav(tmp_path / "call.wav", mix, RATE_HZ)
+    lines = ["SPEAKER call 1 0.5 1.5 <NA> <NA> anna <NA> <NA>", "SPEAKER call 1 1.6 1.4 <NA> <NA> ben <NA> <NA>"]
+    (tmp_path / "call.rttm").write_text("\n".join(lines) + "\n")
+    _, rows = find_sources(tmp_path)
+    assert [(row.participant, row.rttm_speaker, row.audio_kind) for row in rows] == [
+        ("a", "anna", "shared"),
+        ("b", "ben", "shared"),
+    ]
+    result, data = ingest_rows(tmp_path, [{k: v for k, v in vars(row).items() if k != "session_id"} for row in rows])
+    assert result.tables["sessions"][0]["layout"] == "mixed"
+    anna, ben = result.tables["tracks"]
+    assert anna["mixed"] == ben["mixed"] == [{"start_ms": 1600, "end_ms": 2000}]
+    assert anna["attributed"] and anna["bleed_db"] is None
+    audio = read_wav(data / anna["audio_path"])[0]
+    inside = slice(RATE_HZ // 2 + 200, 2 * RATE_HZ - 200)
+    assert np.abs(audio[inside] - mix[inside]).max() < 1e-3
+    assert not audio[: RATE_HZ // 2].any() and not audio[2 * RATE_HZ :].any()
+
+
+def test_shared_sound_without_rttm_is_mixed_throughout(tmp_path: Path) -> None:
+    make_clip(tmp_path / "table.mp4")
+    shared = {"uri": "table.mp4", "audio_kind": "shared"}
+    rows = [
+        {"participant": "a", "crop": (0, 0, 64, 96), **shared},
+        {"participant": "b", "crop": (64, 0, 64, 96), **shared},
+    ]
+    result, _ = ingest_rows(tmp_path, rows)
+    session, tracks = result.tables["sessions"][0], result.tables["tracks"]
+    assert session["layout"] == "split_screen"
+    assert all(track["mixed"] == [{"start_ms": 0, "end_ms": session["duration_ms"]}] for track in tracks)
+    assert not any(track["attributed"] for track in tracks)
+
+
+def test_channels_and_crops_pick_their_participant(tmp_path: Path) -> None:
+    video = ffmpeg.input("color=black:s=128x96:r=25:d=2", f="lavfi").filter(
+        "drawbox", x=64, w=64, h=96, color="white", t="fill"
+    )
+    audio = ffmpeg.input("aevalsrc=0|0.5*sin(2*PI*400*t):s=48000:d=2:c=stereo", f="lavfi")
+    out = ffmpeg.output(video, audio, str(tmp_path / "split.mp4"), vcodec="libx264", acodec="aac", threads=1)
+    out.global_args("-v", "error").run(cmd=media.ffmpeg_path())
+    rows = [
+        {"participant": "a", "uri": "split.mp4", "crop": (0, 0, 64, 96), "channel": 0},
+        {"participant": "b", "uri": "split.mp4", "crop": (64, 0, 64, 96), "channel": 1},
+    ]
+    _, data = ingest_rows(tmp_path, rows)
+    assert read_frames(data / "tracks/s/a.mp4").mean() < 20 and read_frames(data / "tracks/s/b.mp4").mean() > 235
+    assert (
+        np.abs(read_wav(data / "tracks/s/a.wav")[0]).max()
+        < 0.01
+        < 0.4
+        < np.abs(read_wav(data / "tracks/s/b.wav")[0]).max()
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(speaker=st.text(min_size=1), others=st.lists(st.text(min_size=1), max_size=3))
+def test_people_never_leak_between_splits(speaker: str, others: list[str]) -> None:
+    params = IngestParams()
+    shares = (params.split_salt, params.valid_fraction, params.test_fraction)
+    rows = [
+        SourceRow(session_id="s", participant=str(i), uri="x", speaker_id=name)
+        for i, name in enumerate([speaker, *others])
+    ]
+    splits = {split_of(name, *shares) for name in [speaker, *others]}
+    if len(splits) == 1:
+        assert session_split(rows, params) == split_of(speaker, *shares)
+    else:
+        with pytest.raises(Rejected, match="split_straddles"):
+            session_split(rows, params)
+
+
+def test_splits_have_their_shares() -> None:
+    counts = {"train": 0, "valid": 0, "test": 0}
+    for index in range(2000):
+        counts[split_of(f"speaker {index}", "salt", 0.1, 0.2)] += 1
+    assert abs(counts["test"] / 2000 - 0.2) < 0.04 and abs(counts["valid"] / 2000 - 0.1) < 0.03
+
+
+@pytest.mark.parametrize("level_db", [-15.0, -20.0, -30.0])
+def test_bleed_is_measured(level_db: float) -> None:
+    rng = np.random.default_rng(1)
+    steps = np.repeat(rng.random(60) > 0.5, RATE_HZ // 2)
+    voice = rng.normal(0, 0.1, len(steps)) * steps
+    own = rng.normal(0, 0.1, len(steps)) * ~steps
+    heard = own + np.roll(voice, 40) * 10 ** (level_db / 20)
+    found = bleed_db(voice.astype(np.float32), heard.astype(np.float32), RATE_HZ)
+    assert found is not None and abs(found - level_db) < 1.5
+    assert bleed_db(voice.astype(np.float32), own.astype(np.float32), RATE_HZ) is None
+
+
+def test_mistakes_in_a_manifest_are_one_clear_line(tmp_path: Path) -> None:
+    def write(**columns: object) -> Path:
+        path = tmp_path / "manifest.csv"
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(columns))
+            writer.writeheader()
+            writer.writerow(columns)
+        return path
+
+    good = {"session_id": "s", "uri": "a.mp4"}
+    for columns, said in (
+        ({**good, "colour": "red"}, "unknown column `colour`"),
+        ({"session_id": "s"}, "no uri"),
+        ({**good, "session_id": "a.b"}, "session_id `a.b`"),
+        ({**good, "crop": "1:2:3"}, "crop `1:2:3`"),
+        ({**good, "channel": "left"}, "channel `left`"),
+        ({**good, "consent": "all"}, "consent `all`"),
+        ({**good, "audio_kind": "both"}, "audio_kind `both`"),
+    ):
+        with pytest.raises(InputError, match=said) as caught:
+            read_manifest(write(**columns))
+        assert "\n" not in str(caught.value) and "manifest.csv row 1" in str(caught.value)
+    with pytest.raises(InputError, match="partners `b`: expected other participants"):
+        find_sources(write(**good, partners="b"))
+    with pytest.raises(InputError, match="no such folder"):
+        find_sources(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no recordings found"):
+        find_sources(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"session_id;uri\ns;a.mp4\n", "separated by ';'"), (b"session_id\turi\ns\ta.mp4\n", r"separated by '\\t'"),
+     ("session_id,uri\ns,\u00e4.mp4\n".encode("latin-1"), "save it as UTF-8")],
+)  # fmt: skip
+def test_what_a_spreadsheet_saves_is_told_apart(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "manifest.csv").write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        find_sources(tmp_path)
+
+
+@pytest.mark.parametrize("uri", ["/etc/passwd", "../x.mp4", "a/../../x.mp4", "a\0.mp4"])
+@pytest.mark.parametrize("column", ["uri", "audio_uri", "words_uri", "rttm_uri"])
+def test_no_path_leads_out_of_the_source(tmp_path: Path, column: str, uri: str) -> None:
+    row = {"session_id": "s", "uri": "a.mp4"} | {column: uri}
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(InputError, match=f"s/a: {column} .* leads out of the source folder"):
+        find_sources(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["-y.mp4", "concat:a|b.mp4", "http:%2f.mp4", "a b;c.mp4", "pipe:0.mp4", "%d.mp4"])
+def test_a_strange_name_is_only_a_name(tmp_path: Path, name: str) -> None:
+    make_clip(tmp_path / "plain.mp4", seconds=1)
+    (tmp_path / "plain.mp4").rename(tmp_path / name)
+    result, data = ingest_rows(tmp_path, [{"participant": "a", "uri": name}])
+    assert result.rejections == [] and len(read_frames(data / "tracks/s/a.mp4")) == 24
+
+
+@pytest.mark.parametrize("kind", ["ffconcat version 1.0\nfile plain.mp4\n", "hls", "v=0\no=- 0 0 IN IP4 127.0.0.1\n"])
+def test_a_list_of_other_files_is_no_recording(tmp_path: Path, kind: str) -> None:
+    make_clip(tmp_path / "plain.mp4", seconds=1)
+    hls = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n"
+    for name in ("list.mp4", "list.m3u8", "list.txt"):
+        (tmp_path / name).write_text(hls if kind == "hls" else kind)
+        with pytest.raises(Rejected) as caught:
+            ingest_rows(tmp_path, [{"participant": "a", "uri": name}])
+        assert caught.value.reason in ("playlist", "unreadable")
+
+
+def test_rttm_lines_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "x.rttm"
+    path.write_text("SPEAKER x 1 0.25 1.5 <NA> <NA> a <NA> <NA>\nSPEAKER x 1 1.0 1.0 <NA> <NA> a <NA> <NA>\n")
+    assert read_rttm(path) == {"a": [Span(250, 2000)]}
+    path.write_text("SPEAKER x 1 zero 1.5 <NA> <NA> a\n")
+    with pytest.raises(InputError, match="line 1"):
+        read_rttm(path)
+
+
+def test_the_stage_counts_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_in_process(monkeypatch)
+    source, data = tmp_path / "source", tmp_path / "data"
+    for session in ("one", "two"):
+        (source / session).mkdir(parents=True)
+    make_clip(source / "one/a.mp4", seconds=2)
+    make_clip(source / "one/b.mkv", seconds=2)
+    make_clip(source / "two/a.mp4", seconds=2)
+    (source / "two/b.mp4").write_bytes(b"not a film")
+    params = IngestParams(source=str(source))
+    counts = ingest.run(data, params, RunParams(workers=2))
+    assert (counts["keys"], counts["done"], counts["rejected"]) == (2, 1, {"unreadable": 1})
+    assert [row["participant"] for row in read_rows(data, "tracks")] == ["a", "b"]
+    before = {path: path.stat().st_mtime_ns for path in (data / "tracks").rglob("*.mp4")}
+    (source / "three").mkdir()
+    shutil.copy(source / "one/a.mp4", source / "three/a.mp4")
+    counts = ingest.run(data, params, RunParams(workers=2))
+    assert counts["done"] == 2
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items()), "a finished session was done again"
+
+
+def test_sessions_turned_away_before_any_work_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_in_process(monkeypatch)
+    params = IngestParams(source=str(tmp_path / "manifest.csv"))
+    shares = (params.split_salt, params.valid_fraction, params.test_fraction)
+    people = {split_of(f"p{i}", *shares): f"p{i}" for i in range(50)}
+    make_clip(tmp_path / "a.mp4", seconds=1)
+    with (tmp_path / "manifest.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["session_id", "participant", "speaker_id", "uri", "consent"])
+        writer.writerow(["good", "a", people["train"], "a.mp4", "train"])
+        writer.writerow(["astride", "a", people["train"], "a.mp4", "train"])
+        writer.writerow(["astride", "b", people["test"], "a.mp4", "train"])
+        writer.writerow(["gone", "a", people["train"], "nowhere.mp4", "train"])
+        writer.writerow(["private", "a", people["train"], "a.mp4", "show"])
+        writer.writerow(["endless", "a", people["train"], "fifo.mp4", "train"])
+    os.mkfifo(tmp_path / "fifo.mp4")
+    counts = ingest.run(tmp_path / "data", params, RunParams(workers=2))
+    assert counts["rejected"] == {"missing_file": 1, "no_consent": 1, "not_a_file": 1, "split_straddles": 1}
+    rejected = {row["key"]: row["reason"] for row in read_rows(tmp_path / "data", "rejections/ingest")}
+    assert rejected == {
+        "astride": "split_straddles", "endless": "not_a_file", "gone": "missing_file", "private": "no_consent",
+    }  # fmt: skip
+    assert [row["session_id"] for row in read_rows(tmp_path / "data", "sessions")] == ["good"]
+
+
+def test_a_crop_outside_the_frame_is_said_before_any_work(tmp_path: Path) -> None:
+    make_clip(tmp_path / "a.mp4", seconds=1)
+    (tmp_path / "manifest.csv").write_text("session_id,uri,crop\ns,a.mp4,100:0:64:96\n")
+    with pytest.raises(InputError, match=r"crop 100:0:64:96 reaches outside the 128x96 frame"):
+        ingest.run(tmp_path / "data", IngestParams(source=str(tmp_path)), RunParams(workers=1))
+    assert not (tmp_path / "data" / "tracks").exists() and not (tmp_path / "data" / "tables").exists()

@@ -1,0 +1,161 @@
+"""Forgetting a person: nothing of them is left below the data folder, others stay, a stopped run can be finished."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.engine.forgotten import is_forgotten
+from pipelines.engine.run import RunParams
+from pipelines.ingest.stage import SOURCE_NOTE
+from pipelines.pack import stage as pack
+from pipelines.pack.stage import PackParams
+from tests.helpers.small_corpus import Person, keep_in_process, write_corpus
+from tools import forget as tool
+from tools.forget import forget
+from wanstreamer.errors import InputError
+from wanstreamer.windows.loader import batches_once, open_windows
+
+SHE = "p4242anna"
+WORDS = [("red", 100, 300)]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two train sessions, `SHE` in one of them, and what stages leave beside tables."""
+    data = tmp_path / "data"
+    people = {
+        "s1": ("train", 8, {"a": Person(speaker_id=SHE, words=WORDS), "b": Person(speaker_id="bob")}),
+        "s10": ("train", 8, {"a": Person(speaker_id="cat", words=WORDS), "b": Person(speaker_id="bob")}),
+    }
+    write_corpus(data, people)
+    with pytest.MonkeyPatch.context() as patch:
+        keep_in_process(patch)
+        pack.run(data, PackParams(window_units=4, stride_units=4), RunParams(workers=1))
+    for session in people:
+        for name in (f"tracks/{session}/a.wav", f"parts/ingest/{session}/part.json", f"sources/{session}/a.mp4"):
+            (data / name).parent.mkdir(parents=True, exist_ok=True)
+            (data / name).write_text(session)
+    (data / "reports").mkdir()
+    (data / "reports/continuation.png").write_text("s1")
+    (data / "models/duplex").mkdir(parents=True)
+    (data / "models/duplex/model.safetensors").write_text("weights")
+    lines = ["session_id,participant,speaker_id,uri", "s1,a,p4242anna,s1/a.mp4", "s10,a,cat,s10/a.mp4"]
+    (data / "sources/manifest.csv").write_text("\n".join(lines) + "\n")
+    note(data, data / "sources")
+    return data
+
+
+def note(data: Path, source: Path) -> None:
+    (data / "parts" / SOURCE_NOTE).write_text(json.dumps({"source": str(source), "layout": ""}))
+
+
+def contents(data: Path) -> dict[str, str]:
+    files = sorted(path for path in data.rglob("*") if path.is_file())
+    return {str(path.relative_to(data)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def left_of(data: Path, *names: str) -> list[str]:
+    """Where one of the names is still found: in file names, in text, in any cell of a table."""
+    found: list[str] = []
+    for path in sorted(one for one in data.rglob("*") if one.is_file()):
+        where = str(path.relative_to(data))
+        cells = json.dumps(pq.read_table(path).to_pylist()) if path.suffix == ".parquet" else ""
+        content = path.read_bytes()
+        found += [
+            f"{name} in {where}"
+            for name in names
+            if f"/{name}/" in f"/{where}" or f"{name}." in where or f'"{name}"' in cells or name.encode() in content
+        ]
+    return found
+
+
+def test_nothing_is_left_and_the_others_stay(data: Path) -> None:
+    assert left_of(data, SHE)
+    report = forget(data, SHE)
+    assert report.sessions == ["s1"] and report.rows > 0 and not report.outside
+    assert [path.name for path in report.weights] == ["model.safetensors", "tokenizer.json"]
+    assert left_of(data, SHE) == []
+    assert [name for name in contents(data) if "s1/" in name or "s1." in name or "reports" in name] == []
+    for table in sorted(data.glob("tables/*.parquet")):
+        sessions = set(pq.read_table(table)["session_id"].to_pylist())
+        assert sessions <= {"s10"} and (sessions or table.stem != "windows")
+    assert (data / "sources/manifest.csv").read_text().splitlines()[1:] == ["s10,a,cat,s10/a.mp4"]
+    windows = open_windows(data / "windows", "train")  # checks the index against the manifest
+    assert {row["session_id"] for row in windows.rows} == {"s10"}
+    assert sum(len(batch.window_id) for batch in batches_once(windows, 2)) == len(windows.rows) == 4
+    assert is_forgotten(data, SHE) and not is_forgotten(data, "bob")
+    assert SHE not in (data / "forgotten.json").read_text()
+
+
+def test_again_changes_nothing_and_a_stranger_is_an_error(data: Path) -> None:
+    forget(data, SHE)
+    once = contents(data)
+    assert forget(data, SHE).sessions == []
+    assert contents(data) == once
+    with pytest.raises(InputError, match="no speaker dan"):
+        forget(data, "dan")
+    assert contents(data) == once
+    with pytest.raises(InputError, match="no such data folder"):
+        forget(data / "nowhere", SHE)
+
+
+def test_what_would_go_is_said_before_anything_goes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(data)
+    tool.main(["--speaker", SHE, "--data", str(data), "--dry-run"])
+    assert capsys.readouterr().out == f"{SHE} speaks in 1 sessions: s1\n"
+    with pytest.raises(SystemExit) as stopped:
+        tool.main(["--speaker", SHE, "--data", str(data)])
+    said = capsys.readouterr()
+    assert stopped.value.code == 2 and "pass --yes" in said.err and "1 sessions: s1" in said.out
+    assert contents(data) == before
+
+
+@pytest.mark.parametrize("stop", range(1, 12, 2))
+def test_a_stopped_run_is_finished_by_the_next(data: Path, stop: int) -> None:
+    steps = 0
+
+    def stopping(name: str):  # type: ignore[no-untyped-def]
+        real = getattr(tool, name)
+
+        def step(*args):  # type: ignore[no-untyped-def]
+            nonlocal steps
+            steps += 1
+            if steps == stop:
+                raise KeyboardInterrupt
+            return real(*args)
+
+        return step
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_remove", "_cut_table"):
+            patch.setattr(tool, name, stopping(name))
+        with pytest.raises(KeyboardInterrupt):
+            forget(data, SHE)
+    forget(data, SHE)
+    assert left_of(data, SHE) == []
+    assert {row["session_id"] for row in open_windows(data / "windows", "train").rows} == {"s10"}
+
+
+def test_recordings_elsewhere_are_listed_and_stay(data: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    (data / "sources").rename(mine)
+    note(data, mine)
+    report = forget(data, SHE)
+    assert report.outside == [str((mine / "s1/a.mp4").resolve())]
+    assert (mine / "s1/a.mp4").is_file() and SHE in (mine / "manifest.csv").read_text()
+
+
+def test_cached_copies_of_tables_go(data: Path, tmp_path: Path) -> None:
+    cache = tmp_path / ".dvc/cache/files/md5"
+    for place, path in enumerate(sorted(data.glob("tables/*.parquet"))):
+        (cache / f"{place:02d}").mkdir(parents=True)
+        (cache / f"{place:02d}/copy").write_bytes(path.read_bytes())
+        (cache / f"{place:02d}/copy").chmod(0o444)
+    (cache / "other").write_text("nothing about her")
+    forget(data, SHE, cache=tmp_path / ".dvc/cache")
+    tables = [pq.read_table(path) for path in cache.glob("*/copy")]
+    assert all("s1" not in table["session_id"].to_pylist() for table in tables)
+    assert (cache / "other").is_file()

@@ -1,0 +1,215 @@
+"""Queries over small Parquet tables: the five of the README, views that follow the files, and one-line mistakes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from pipelines.engine.tables import conform, read_rows, write_rejections, write_table
+from schemas import TABLES
+from tests.helpers.blank_rows import blank_row
+from tests.helpers.paths import ROOT
+from tools import query
+from wanstreamer.clock import Span
+from wanstreamer.errors import InputError
+
+RULES: dict[str, Any] = {"rule_version": "turns-1"}
+TALK_TIME = "SELECT session_id, participant, speaker_id, speech_s, share_of_speech FROM talk_time"
+OFFSETS = """SELECT label, count(*) AS n, median(fto_ms) AS median_ms,
+    quantile_cont(fto_ms, [0.25, 0.75]) AS quartiles_ms
+FROM floor_transfer_offsets GROUP BY label ORDER BY n DESC, label"""
+INTERRUPTIONS = """SELECT session_id, challenger, incumbent, outcome, yielded_by, yield_ms
+FROM interruptions ORDER BY session_id, start_ms"""
+BACKCHANNELS = """SELECT words, count(*) AS n, round(avg(duration_ms)) AS mean_ms
+FROM backchannels GROUP BY words ORDER BY n DESC, words"""
+# A telephone call whose one side fell silent for 2.5 s; the other track is whole, and has no picture.
+CLOCKS = {
+    "a": {"audio_filled_ms": 2500, "audio_cut_ms": 0, "video_held_ms": 640, "clock_joins": 1},
+    "b": {"audio_filled_ms": 0},
+}
+REJECTIONS = "SELECT stage, reason, times FROM rejections_by_reason"
+
+
+def interval(participant: str, start_ms: int, end_ms: int, **more: Any) -> dict[str, Any]:
+    return {"session_id": "s1", "participant": participant, "start_ms": start_ms, "end_ms": end_ms} | more
+
+
+def event(participant: str, start_ms: int, end_ms: int, kind: str, label: str, **more: Any) -> dict[str, Any]:
+    empty = {"outcome": None, "other": None, "yield_ms": None, "fto_ms": None, "source": "words", "confidence": 0.8}
+    return interval(participant, start_ms, end_ms, kind=kind, label=label, **empty | RULES | more)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """One session of 16 s: a asks, b answers and listens, a interrupts b."""
+    folder = tmp_path / "it's data"
+    speech = {"a": [Span(0, 2000), Span(6000, 9000)], "b": [Span(2300, 6500), Span(7000, 7300), Span(7600, 8000)]}
+    rows = {
+        "sessions": [blank_row("sessions", session_id="s1", num_participants=2, num_units=100, duration_ms=16_000)],
+        "tracks": [
+            blank_row(
+                "tracks", session_id="s1", participant=p, speaker_id=f"person-{p}", num_units=100, **CLOCKS[p]
+            )
+            for p in speech
+        ],
+        "speech": [interval(p, *s, source="silero", confidence=0.9) for p, own in speech.items() for s in own],
+        "ipus": [
+            interval(p, *s, short=False, candidate="none", text=text, **RULES)
+            for p, texts in {"a": ["is it red?", "wait -"], "b": ["no it is", "Mhm.", "mhm"]}.items()
+            for s, text in zip(speech[p], texts, strict=True)
+        ],
+        "turns": [
+            interval(p, start, end, is_primary=True, complete=True, num_ipus=1, num_words=3, **RULES)
+            for p, start, end in [("a", 0, 2000), ("b", 2300, 6500), ("a", 6000, 9000)]
+        ],
+        "events": [
+            event("a", 0, 0, "transition", "initiation"),
+            event("b", 2300, 2300, "transition", "smooth_shift", other="a", fto_ms=300),
+            event("a", 6000, 6500, "transition", "interruption", other="b", outcome="floor_taking",
+                  yield_ms=500, fto_ms=-500),
+            event("b", 7000, 7300, "backchannel", "lexical", other="a"),
+            event("b", 7600, 8000, "backchannel", "lexical", other="a"),
+            event("a", 2000, 2300, "state", "gap", other="b"),
+        ],
+    }  # fmt: skip
+    for name, content in rows.items():
+        write_table(folder, name, conform(name, content))
+    write_rejections(folder, "ingest", [("s2", "unreadable", ""), ("s3", "unreadable", "x")])
+    write_rejections(folder, "annotate", [("s1/a", "word_outside_session", "")] * 3)
+    return folder
+
+
+def test_a_folder_a_level_off_is_answered_with_the_right_one(data: Path, tmp_path: Path) -> None:
+    data = data.rename(tmp_path / "data")
+    for wrong in (tmp_path, data / "tables"):
+        said = f"^{wrong}.*; the data folder is {data}: pass --data {data}$"
+        with pytest.raises(InputError, match=said):
+            query.query(wrong, "FROM tracks")
+        with pytest.raises(InputError, match=said):
+            read_rows(wrong, "tracks")
+
+
+def test_mended_clocks_are_listed(data: Path) -> None:
+    assert query.query(data, "SELECT * FROM clock_repairs")[1] == [("s1", "a", 2.5, 0.0, 0.64, 1)]
+
+
+def test_the_five_queries_of_the_readme(data: Path) -> None:
+    assert query.query(data, TALK_TIME)[1] == [
+        ("s1", "a", "person-a", 5.0, pytest.approx(5 / 9.9)),
+        ("s1", "b", "person-b", 4.9, pytest.approx(4.9 / 9.9)),
+    ]
+    assert query.query(data, OFFSETS)[1] == [
+        ("interruption", 1, -500.0, [-500.0, -500.0]),
+        ("smooth_shift", 1, 300.0, [300.0, 300.0]),
+    ]
+    assert query.query(data, INTERRUPTIONS)[1] == [("s1", "a", "b", "floor_taking", "b", 500)]
+    assert query.query(data, BACKCHANNELS)[1] == [("mhm", 2, 350.0)]
+    assert query.query(data, REJECTIONS)[1] == [("annotate", "word_outside_session", 3), ("ingest", "unreadable", 2)]
+
+
+def test_every_view_answers(data: Path) -> None:
+    for name in query.view_statements(data):
+        names, _ = query.query(data, f"FROM {name}")
+        assert names
+    (summary,) = query.query(data, "SELECT turns, backchannels, interruptions, median_fto_ms FROM session_summary")[1]
+    assert summary == (3, 2, 1, -100.0)
+
+
+def test_answers_follow_the_files(data: Path) -> None:
+    assert query.query(data, "SELECT count(*) FROM turns")[1] == [(3,)]
+    write_table(data, "turns", conform("turns", []))
+    assert query.query(data, "SELECT count(*) FROM turns")[1] == [(0,)]
+
+
+def test_a_moved_folder_and_a_new_table_are_noticed(data: Path, tmp_path: Path) -> None:
+    query.query(data, "FROM turns")
+    moved = data.rename(tmp_path / "moved")
+    assert query.query(moved, "SELECT count(*) FROM turns")[1] == [(3,)]
+    write_table(moved, "units", conform("units", []))
+    assert query.query(moved, "SELECT count(*) FROM units")[1] == [(0,)]
+
+
+def test_the_database_holds_views_only_and_serves_any_folder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data.parent)
+    path = query.build(Path(data.name))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    with duckdb.connect(str(path), read_only=True) as connection:
+        kinds = connection.execute("SELECT DISTINCT table_type FROM information_schema.tables").fetchall()
+        assert kinds == [("VIEW",)]
+        assert connection.execute("SELECT count(*) FROM turns").fetchall() == [(3,)]
+    assert sorted(path.name for path in data.iterdir()) == ["tables", "wanstreamer.duckdb"]
+
+
+def test_a_query_changes_nothing(data: Path) -> None:
+    with pytest.raises(query.InputError, match="read-only"):
+        query.query(data, "DROP VIEW turns")
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("SELEC 1", "syntax error"),
+        ("FROM trns", 'Did you mean "turns"'),
+        ("SELECT foo FROM turns", '"foo" not found'),
+        ("FROM windows", "run pack first"),
+        ("FROM turns; FROM words", "SQL: 2 statements; expected one"),
+        ("-- nothing", "SQL: 0 statements; expected one"),
+        ("FROM training_hours", "needs windows, not there yet"),
+    ],
+)
+def test_a_mistake_in_the_sql_is_one_line_and_exit_code_2(
+    data: Path, sql: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        query.main([sql, "--data", str(data)])
+    told = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said in told and told.count("\n") == 1
+
+
+def test_a_folder_without_tables_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, said in [(tmp_path / "nowhere", "no such data folder"), (tmp_path, "holds no tables")]:
+        with pytest.raises(SystemExit) as ended:
+            query.main(["FROM turns", "--data", str(folder)])
+        assert ended.value.code == 2
+        assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_forms_of_output(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sql = "SELECT participant, other, fto_ms FROM events WHERE kind = 'transition' ORDER BY start_ms"
+    query.main([sql, "--data", str(data), "--json"])
+    assert json.loads(capsys.readouterr().out)[1] == {"participant": "b", "other": "a", "fto_ms": 300}
+    query.main([sql, "--data", str(data), "--csv"])
+    assert capsys.readouterr().out.splitlines() == ["participant,other,fto_ms", "a,,", "b,a,300", "a,b,-500"]
+    query.main([sql, "--data", str(data)])
+    assert "fto_ms" in capsys.readouterr().out
+
+
+def test_tables_are_described_from_their_metadata(capsys: pytest.CaptureFixture[str]) -> None:
+    query.main(["--tables"])
+    told = capsys.readouterr().out
+    for table in TABLES.values():
+        assert table.meaning in told
+    assert "fto_ms: int64, may be null [ms] - floor transfer offset" in told
+    for path in query.VIEWS.glob("*.sql"):
+        assert f"{path.stem}: " in told
+
+
+def test_the_command_itself(data: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.query", "FROM nothing", "--data", str(data)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr

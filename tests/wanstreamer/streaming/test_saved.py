@@ -1,0 +1,152 @@
+"""A conversation saved at any boundary goes on bitwise: in this process, in another, with its performer apart."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from tests.helpers.duplex_fixtures import random_model
+from tests.helpers.live_fixtures import media, small_session
+from tests.helpers.paths import ROOT
+from tests.helpers.saved_conversation import UNITS, advance, windowed
+from wanstreamer.errors import InputError
+from wanstreamer.model.duplex import save_model
+from wanstreamer.streaming.pipeline import open_pipeline
+from wanstreamer.streaming.prompt import read_prompt
+from wanstreamer.streaming.saved import restore_conversation, restore_pipeline, save_conversation, save_pipeline
+from wanstreamer.streaming.session import AgentUnit
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def same(one: AgentUnit, two: AgentUnit) -> bool:
+    return (
+        one.text_tokens == two.text_tokens
+        and np.array_equal(one.samples, two.samples)
+        and np.array_equal(one.frames, two.frames)
+    )
+
+
+@pytest.mark.parametrize("settings", [{"max_units": 20}, {"window_units": 3, "sink_units": 1}], ids=["full", "window"])
+def test_a_session_goes_on_from_every_boundary(settings: dict[str, Any], tmp_path: Path) -> None:
+    session = small_session(**settings)
+    frames, samples = media(1)[0]
+    state = session.start(seed=1, prefix=read_prompt(session, text=[5], image=frames[0]))
+    path = tmp_path / "conversation.safetensors"
+    for frames, samples in media(UNITS):
+        save_conversation(path, session, state)
+        restored = restore_conversation(path, session)
+        one, state = session.step(state, frames, samples)
+        two, restored = session.step(restored, frames, samples)
+        assert same(one, two)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(("lag", "open_units"), [(0, 0), (1, 0), (1, 1)])
+@pytest.mark.parametrize("settings", [{"max_units": 20}, {"window_units": 3}], ids=["full", "window"])
+def test_a_pipeline_goes_on_from_every_boundary(
+    settings: dict[str, Any], lag: int, open_units: int, tmp_path: Path
+) -> None:
+    """One pipeline goes through, the other is saved and opened anew after every unit."""
+    session = small_session({"self_lag": lag}, **settings)
+    path = tmp_path / "conversation.safetensors"
+    pipeline, restored = (open_pipeline(session, seed=1) for _ in range(2))
+    num_said = 0
+    for unit in range(UNITS):
+        save_pipeline(path, restored)
+        restored = restore_pipeline(path, session)
+        assert len(restored.open) == len(pipeline.open) == min(open_units, unit)
+        one, two = (advance(each, unit, unit + 1, open_units) for each in (pipeline, restored))
+        assert all(a is not None and b is not None and same(a, b) for a, b in zip(one, two, strict=True))
+        num_said += len(one)
+    assert num_said == UNITS - open_units
+
+
+def test_a_unit_heard_and_not_answered_at_lag_0_goes_on(tmp_path: Path) -> None:
+    session = windowed(0)
+    pipeline = open_pipeline(session, seed=1)
+    advance(pipeline, 0, 4, 0)
+    pipeline.hear(*media(UNITS)[4])
+    save_pipeline(tmp_path / "saved", pipeline)
+    restored = restore_pipeline(tmp_path / "saved", session)
+    one, two = pipeline.answer(), restored.answer()
+    assert one is not None and two is not None and same(one, two)
+    assert two.part_ms["think"] == one.part_ms["think"] and two.part_ms["perform"] == one.part_ms["perform"]
+
+
+def test_it_goes_on_in_two_new_processes_and_back_in_this_one(tmp_path: Path) -> None:
+    """Saved with a unit open; there both the thinker's process and the performer's are new."""
+    session, weights = windowed(1), tmp_path / "model.safetensors"
+    save_model(session.model, weights)
+    pipeline = open_pipeline(session, seed=1)
+    advance(pipeline, 0, 4, 1)
+    save_pipeline(tmp_path / "there", pipeline)
+    goes_on = advance(pipeline, 4, UNITS, 1)
+    script = f"""
+from pathlib import Path
+import numpy as np, torch
+from safetensors.numpy import save_file
+from tests.helpers.saved_conversation import advance, windowed
+from wanstreamer.streaming.saved import restore_workers, save_pipeline
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    folder = Path({str(tmp_path)!r})
+    with restore_workers(folder / "there", windowed(1), folder / "model.safetensors") as pipeline:
+        said = advance(pipeline, 4, 7, 1)
+        save_pipeline(folder / "back", pipeline)
+    said = {{name: np.stack([getattr(unit, name) for unit in said]) for name in ("samples", "frames")}}
+    save_file(said, folder / "said")
+"""
+    (tmp_path / "other.py").write_text(script)
+    root = ROOT
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    subprocess.run([sys.executable, str(tmp_path / "other.py")], cwd=root, env=environment, check=True, timeout=120)
+    said = load_file(tmp_path / "said")
+    for unit, samples, frames in zip(goes_on[:3], said["samples"], said["frames"], strict=True):
+        assert unit is not None and np.array_equal(unit.samples, samples) and np.array_equal(unit.frames, frames)
+    back = advance(restore_pipeline(tmp_path / "back", session), 7, UNITS, 1)
+    assert len(back) == UNITS - 7
+    assert all(
+        one is not None and two is not None and same(one, two) for one, two in zip(goes_on[3:], back, strict=True)
+    )
+
+
+def test_what_does_not_fit_is_one_clear_line(tmp_path: Path) -> None:
+    session, path = small_session(), tmp_path / "saved"
+    state = session.start(seed=1)
+    _, state = session.step(state, *media(1)[0])
+    _, state = session.step(state, *media(1)[0])
+    save_conversation(path, session, state)
+    other = small_session()
+    other.model = random_model(other.model.config, seed=5)
+    with pytest.raises(InputError, match=r"saved: a conversation with another model \(sha256 \w{12}, here \w{12}\)"):
+        restore_conversation(path, other)
+    for codec in ("audio", "video"):
+        other = small_session()
+        next(getattr(other, f"{codec}_vae").parameters()).data.add_(1)
+        with pytest.raises(InputError, match=f"another {codec} codec"):
+            restore_conversation(path, other)
+    with pytest.raises(InputError, match="saved with full history, this session has a window of 3 units and 1 of sink"):
+        restore_conversation(path, windowed(0))
+    with pytest.raises(InputError, match="history of 2 units, this session has room for 1; give it a larger max_units"):
+        restore_conversation(path, small_session(max_units=1))
+    with pytest.raises(InputError, match="saved from a session, expected one of a pipeline"):
+        restore_pipeline(path, session)
+    with pytest.raises(InputError, match="no such file; save a conversation first"):
+        restore_conversation(tmp_path / "none", session)
+    save_model(session.model, path)
+    with pytest.raises(InputError, match="format 'wanstreamer-duplex-1', expected 'wanstreamer-conversation-1'"):
+        restore_conversation(path, session)

@@ -1,0 +1,159 @@
+"""Two processes say what one says; one that dies is one clear error; closing leaves none behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers.duplex_fixtures import random_model
+from tests.helpers.live_fixtures import media, small_session
+from tests.helpers.paths import ROOT
+from wanstreamer.errors import InputError
+from wanstreamer.model.duplex import save_model
+from wanstreamer.streaming.pipeline import Pipeline, open_pipeline
+from wanstreamer.streaming.session import AgentUnit, Session
+from wanstreamer.streaming.workers import WorkerDied, open_workers
+
+UNITS = 7
+
+
+def saved(session: Session, folder: Path) -> Path:
+    path = folder / "model.safetensors"
+    save_model(session.model, path)
+    return path
+
+
+def converse(pipeline: Pipeline, units: int = UNITS) -> list[AgentUnit]:
+    said = []
+    for unit, (frames, samples) in enumerate(media(units)):
+        pipeline.hear(frames if unit != 3 else None, samples)
+        if unit >= pipeline.lag:
+            said.append(pipeline.answer())
+    said += [pipeline.answer() for _ in range(pipeline.lag)]
+    assert all(unit is not None for unit in said)
+    return said  # type: ignore[return-value]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():  # type: ignore[no-untyped-def]
+    """As the performer's process has; the number of threads decides the last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("lag", "window_units"), [(0, None), (1, None), (0, 2), (1, 3)])
+def test_two_processes_equal_one(lag: int, window_units: int | None, tmp_path: Path) -> None:
+    session = small_session({"self_lag": lag}, window_units=window_units)
+    alone = converse(open_pipeline(session, seed=3))
+    with open_workers(session, saved(session, tmp_path), seed=3) as pipeline:
+        process = pipeline.link.process  # type: ignore[attr-defined]
+        apart = converse(pipeline)
+        last = pipeline.last
+    for one, two in zip(alone, apart, strict=True):
+        assert one.text_tokens == two.text_tokens
+        assert np.array_equal(one.samples, two.samples) and np.array_equal(one.frames, two.frames)
+    assert not np.array_equal(alone[0].samples, alone[-1].samples)
+    assert process.pid != os.getpid() and not process.is_alive() and process.exitcode == 0
+    assert last is not None and last.ended_s > last.began_s and 0 < last.handover_us < 1e6
+
+
+def test_thinking_and_performing_overlap_at_lag_1(tmp_path: Path) -> None:
+    """While the performer is stopped the thinker goes on with the next unit; in sequence it may not."""
+    session = small_session({"self_lag": 1})
+    with open_workers(session, saved(session, tmp_path), seed=3) as pipeline:
+        child = pipeline.link.process.pid  # type: ignore[attr-defined]
+        os.kill(child, signal.SIGSTOP)
+        try:
+            pipeline.hear(None, None)
+            assert pipeline.answer(timeout_s=0.2) is None
+            pipeline.hear(None, None)
+            assert pipeline.answer(timeout_s=0) is None and len(pipeline.open) == 2
+        finally:
+            os.kill(child, signal.SIGCONT)
+        assert pipeline.answer() is not None and pipeline.answer() is not None
+
+
+def test_a_performer_that_dies_is_one_clear_error(tmp_path: Path) -> None:
+    session = small_session()
+    with open_workers(session, saved(session, tmp_path), seed=3) as pipeline:
+        pipeline.hear(None, None)
+        pipeline.answer()
+        process = pipeline.link.process  # type: ignore[attr-defined]
+        process.kill()
+        process.join()
+        with pytest.raises(WorkerDied, match=r"exit code -9\) after 1 units"):
+            pipeline.hear(None, None)
+        with pytest.raises(WorkerDied, match="has ended; open a new pipeline"):
+            pipeline.hear(None, None)
+
+
+def test_a_performer_that_dies_at_work_is_noticed_at_once(tmp_path: Path) -> None:
+    session = small_session()
+    with open_workers(session, saved(session, tmp_path), seed=3) as pipeline:
+        process = pipeline.link.process  # type: ignore[attr-defined]
+        os.kill(process.pid, signal.SIGSTOP)
+        pipeline.hear(None, None)
+        process.kill()
+        with pytest.raises(WorkerDied, match="after 0 units"):
+            pipeline.answer()
+
+
+def test_a_performer_does_not_outlive_its_caller(tmp_path: Path) -> None:
+    """The caller is killed, so it cannot say goodbye."""
+    session = small_session()
+    script = f"""
+import os, signal
+from pathlib import Path
+from tests.helpers.live_fixtures import small_session
+from wanstreamer.streaming.workers import open_workers
+if __name__ == "__main__":
+    pipeline = open_workers(small_session(), Path({str(saved(session, tmp_path))!r}), seed=0)
+    print(pipeline.link.process.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    (tmp_path / "caller.py").write_text(script)
+    root = ROOT
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "caller.py")],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert within(10, lambda: not alive(int(done.stdout)))
+
+
+def alive(pid: int) -> bool:
+    """Running: a process that ended and that nobody has asked after does not count."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def within(seconds: float, true: Callable[[], bool]) -> bool:
+    until = time.monotonic() + seconds
+    while not true() and time.monotonic() < until:
+        time.sleep(0.05)
+    return true()
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    session = small_session()
+    path = tmp_path / "other.safetensors"
+    with pytest.raises(InputError, match="no such file"):
+        open_workers(session, path, seed=0)
+    save_model(random_model(session.model.config, seed=1), path)
+    with pytest.raises(InputError, match="not the model of this session"):
+        open_workers(session, path, seed=0)

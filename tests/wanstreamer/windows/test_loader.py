@@ -1,0 +1,239 @@
+"""data: every window once per epoch, and the same order after any resume, by any ranks, batch size and workers."""
+
+import json
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.helpers.packed_windows import pack_windows
+from wanstreamer.errors import InputError
+from wanstreamer.windows.loader import (
+    FIELDS,
+    Batch,
+    Loader,
+    Windows,
+    batches,
+    batches_once,
+    load_batch,
+    load_sample,
+    open_windows,
+    stream_indices,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory) -> Path:
+    return pack_windows(tmp_path_factory.mktemp("packed"))
+
+
+@pytest.fixture(scope="module")
+def windows(packed) -> Windows:
+    return open_windows(packed, "train")
+
+
+def test_batch_has_the_documented_shapes_and_types(packed, windows):
+    batch = next(batches(packed, "train", batch_size=3, seed=0))
+    shapes = {name: tuple(value.shape) for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+    assert shapes["agent_audio_BKNC"] == shapes["user_audio_BKNC"] == (3, 8, 4, 3)
+    assert shapes["agent_video_BKCHW"] == (3, 8, 2, 3, 4) and shapes["agent_text_BKS"] == (3, 8, 2)
+    assert shapes["labels_BKL"] == (3, 8, 4) and len(batch.window_id) == 3
+    assert {shape for name, shape in shapes.items() if name.endswith("known_BK")} == {(3, 8)}
+    assert batch.agent_audio_BKNC.dtype == torch.float32 and batch.user_text_BKS.dtype == torch.int64
+    assert batch.user_audio_known_BK.dtype == torch.bool and batch.labels_BKL.dtype == torch.int64
+    assert isinstance(batch.to("cpu", non_blocking=True), Batch)
+    assert_holds(load_batch(windows, [3, 3, 0]), windows, [3, 3, 0])
+
+
+def assert_holds(batch: Batch, windows: Windows, indices: Sequence[int]) -> None:
+    """The batch is the windows at `indices`, values included."""
+    assert batch.window_id == [windows.rows[index]["window_id"] for index in indices]
+    samples = [load_sample(windows, index) for index in indices]
+    for name, (_, dimensions) in FIELDS.items():
+        found = getattr(batch, f"{name}_B{dimensions}").numpy()
+        np.testing.assert_array_equal(found, np.stack([sample[name] for sample in samples]))
+
+
+@given(st.integers(1, 40), st.integers(0, 3), st.data())
+@settings(deadline=None)
+def test_every_window_comes_once_per_epoch_across_seams(num_windows, seed, data):
+    cuts = sorted(data.draw(st.lists(st.integers(0, 3 * num_windows), max_size=8)))
+    edges = [0, *cuts, 3 * num_windows]
+    stream = [i for cut in range(len(edges) - 1) for i in stream_indices(num_windows, seed, edges[cut], edges[cut + 1])]
+    epochs = [stream[start : start + num_windows] for start in range(0, 3 * num_windows, num_windows)]
+    assert all(sorted(epoch) == list(range(num_windows)) for epoch in epochs)
+
+
+def test_order_is_a_global_shuffle_fixed_by_seed_and_epoch(packed):
+    def epoch(seed: int, number: int) -> list[str]:
+        made = batches(packed, "train", batch_size=7, seed=seed, position=14 * number)
+        return [key for batch in islice(made, 2) for key in batch.window_id]
+
+    first = epoch(0, 0)
+    assert len(first) == 14 and first == epoch(0, 0)
+    assert first != epoch(1, 0) and first != epoch(0, 1) and first != sorted(first)
+    # Global: windows of both shards are mixed, not one shard after the other.
+    assert len({key.split("-")[0] for key in first[:7]}) == 2
+
+
+def run(windows: Windows, state: dict | None, steps: int, *, num_ranks: int, **settings) -> tuple[list[Batch], dict]:
+    """Steps of all ranks from `state` on: their batches in the order of the stream, and the state afterwards."""
+    by_rank, states = [], []
+    for rank in range(num_ranks):
+        loader = Loader(windows, seed=7, rank=rank, num_ranks=num_ranks, **settings)
+        if state is not None:
+            loader.load_state_dict(state)
+        made = iter(loader)
+        by_rank.append(list(islice(made, steps)))
+        states.append(json.loads(json.dumps(loader.state_dict())))
+        made.close()
+    assert all(one == states[0] for one in states)
+    return [batch for step in zip(*by_rank, strict=True) for batch in step], states[0]
+
+
+def test_a_run_stopped_anywhere_goes_on_with_the_uninterrupted_order(windows):
+    """50 stops, each resumed by other ranks, batch size and workers; values are compared, not names alone."""
+    draw = random.Random(0)
+    stops = set()
+    for number in range(50):
+        _, state = run(
+            windows, None, draw.randrange(1, 9), num_ranks=draw.randint(1, 3), batch_size=draw.randint(1, 5), prefetch=0
+        )
+        stop, workers, batch_size = state["position"], (0, 0, 1, 0, 2)[number % 5], draw.randint(1, 5)
+        stops.add(stop)
+        num_ranks = 1 + number % 2 if workers else draw.randint(1, 3)
+        found, state = run(
+            windows, state, 6, num_ranks=num_ranks, batch_size=batch_size, workers=workers, prefetch=draw.randint(0, 2)
+        )
+        assert state["position"] == stop + 6 * num_ranks * batch_size
+        for place, batch in enumerate(found):
+            start = stop + place * batch_size
+            assert_holds(batch, windows, stream_indices(14, 7, start, start + batch_size))
+    assert len(stops) > 20 and {stop % 14 for stop in stops} > set(range(7))
+
+
+def test_what_was_read_ahead_does_not_count_as_taken(windows):
+    loader = Loader(windows, batch_size=2, seed=0, prefetch=4)
+    made = iter(loader)
+    assert loader.state_dict()["position"] == 0
+    next(made), next(made)
+    assert loader.state_dict()["position"] == 4
+    made.close()
+    again = next(iter(loader))
+    assert_holds(again, windows, stream_indices(14, 0, 4, 6))
+
+
+def test_a_state_of_another_stream_is_refused(windows, packed):
+    state = Loader(windows, batch_size=2, seed=0).state_dict()
+    for other, seed, said in (
+        (windows, 1, "seed is 1, but the state to resume from was made with 0"),
+        (open_windows(packed, "test"), 0, "split is 'test'"),
+        (replace(windows, rows=windows.rows[1:]), 0, "num_windows is 13"),
+        (replace(windows, manifest=replace(windows.manifest, index_sha256="0")), 0, "index_sha256 is '0'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            Loader(other, batch_size=2, seed=seed).load_state_dict(state)
+
+
+@given(st.integers(1, 14), st.integers(1, 5), st.integers(1, 5))
+@settings(deadline=None, max_examples=30)
+def test_one_pass_over_ranks_meets_every_window_once(windows, num_windows, batch_size, num_ranks):
+    some = replace(windows, rows=windows.rows[:num_windows])
+    by_rank = [list(batches_once(some, batch_size, rank=rank, num_ranks=num_ranks)) for rank in range(num_ranks)]
+    steps = list(zip(*by_rank, strict=True))  # as many batches on every rank
+    assert [key for step in steps for batch in step for key in batch.window_id] == [
+        row["window_id"] for row in some.rows
+    ]
+    for step in steps:
+        sizes = [len(batch.labels_BKL) for batch in step]
+        assert sizes == [len(batch.window_id) for batch in step]
+        assert max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
+
+
+def test_one_pass_of_one_rank_has_whole_batches_and_a_rest(windows):
+    found = list(batches_once(windows, 4))
+    assert [len(batch.window_id) for batch in found] == [4, 4, 4, 2]
+    assert_holds(found[3], windows, [12, 13])
+
+
+@pytest.fixture
+def no_children() -> Iterator[psutil.Process]:
+    me = psutil.Process()
+    before = set(me.children())
+    yield me
+    assert set(me.children()) <= before
+
+
+def test_workers_end_with_their_reader_and_leave_the_generator_alone(windows, no_children):
+    before = torch.get_rng_state()
+    made = iter(Loader(windows, batch_size=2, seed=0, workers=2))
+    next(made)
+    assert len(no_children.children()) >= 2
+    assert torch.equal(torch.get_rng_state(), before)
+    made.close()
+
+
+def test_batches_of_workers_keep_their_values(windows):
+    made = iter(Loader(windows, batch_size=3, seed=5, workers=2, prefetch=1))
+    kept = list(islice(made, 20))
+    made.close()
+    for step, batch in enumerate(kept):
+        assert_holds(batch, windows, stream_indices(14, 5, 3 * step, 3 * step + 3))
+
+
+def test_prefetching_stops_with_its_reader(windows):
+    before = threading.active_count()
+    made = iter(Loader(windows, batch_size=2, seed=0))
+    next(made)
+    assert threading.active_count() == before + 1
+    made.close()
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "said"),
+    [
+        (0, "batch_size 0: expected 1 or more windows"),
+        (-3, "batch_size -3: expected"),
+        (10**12, r"a batch takes [\d,]+ GB of the [\d,]+ GB of this machine"),
+    ],
+)
+def test_a_batch_that_cannot_be_is_refused(windows, batch_size, said):
+    with pytest.raises(InputError, match=said):
+        Loader(windows, batch_size=batch_size, seed=0)
+    with pytest.raises(InputError, match=said):
+        next(batches_once(windows, batch_size))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_batch_larger_than_the_split_goes_on_with_the_next_epochs(windows, workers):
+    made = iter(Loader(windows, batch_size=35, seed=3, workers=workers))
+    batch = next(made)
+    made.close()
+    assert_holds(batch, windows, stream_indices(14, 3, 0, 35))
+    assert {batch.window_id.count(row["window_id"]) for row in windows.rows} == {2, 3}
+
+
+def test_ranks_outside_their_number_are_refused(windows):
+    with pytest.raises(ValueError, match="rank 2 of 2"):
+        Loader(windows, batch_size=1, seed=0, rank=2, num_ranks=2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_are_pinned_where_cuda_is(windows, workers):
+    made = iter(Loader(windows, batch_size=3, seed=0, workers=workers))
+    batch = next(made)
+    made.close()
+    assert all(value.is_pinned() for value in vars(batch).values() if isinstance(value, torch.Tensor))
+    assert_holds(batch.to("cuda", non_blocking=True).to("cpu"), windows, stream_indices(14, 0, 0, 3))

@@ -1,0 +1,4 @@
+from pipelines.engine.renamed import run_as
+
+if __name__ == "__main__":
+    run_as("pipelines.sample")

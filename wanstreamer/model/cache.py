@@ -1,0 +1,149 @@
+"""Keys and values of the clean history, in buffers that are allocated once and written in place.
+
+A cache keeps the full history, up to `max_units`, or, with a `Window`, what the window leaves visible: memory and time
+of a unit then stay what they are for as long as the conversation lasts.
+
+Positions are absolute and in the keys, so nothing is computed again when a unit is dropped. What is valid is always one
+stretch of the buffers, as attention without a mask needs it:
+
+    ... dropped | sink | the window's units | to come ...
+
+A unit behind the sink is dropped by moving the sink up onto its place. When the stretch reaches the end of the buffers
+it is copied to their front, once in a quarter of a window: what this costs a unit does not depend on the window.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wanstreamer.devices import HOST, to_device
+from wanstreamer.model.sequence import Tokens, UnitLayout, Window, join, served_tokens, take
+
+
+class KeysValues(NamedTuple):
+    """Of one layer: (B, heads, N, head_dim) each."""
+
+    key_BHND: Tensor
+    value_BHND: Tensor
+
+
+class Slot(NamedTuple):
+    """One layer's buffers in a cache: valid from `start` to `stop`, where the next keys and values go."""
+
+    key_BHND: Tensor
+    value_BHND: Tensor
+    start: int
+    stop: int
+
+
+class Places(NamedTuple):
+    """One layer's buffers, all of which is attended to under a bias; the next keys and values go to `place_N`."""
+
+    key_BHND: Tensor
+    value_BHND: Tensor
+    place_N: Tensor
+
+
+@dataclass(kw_only=True)
+class KVCache:
+    """Keys and values of the clean history in the order of serving, and which of the buffers' places are valid.
+
+    The buffers are written in place, so a step copies no history. What lies beyond `stop` is scratch.
+    """
+
+    key_LBHND: Tensor
+    value_LBHND: Tensor
+    tokens: Tokens  # on the host, of every place: those that are there, and beyond `stop` those that will come
+    layout: UnitLayout
+    delay: int  # of the agent's tokens behind the same unit's users and slots; see `served_order`
+    max_units: int | None  # None: any number, as a window drops them
+    window: Window | None
+    start: int = 0
+    stop: int = 0
+    appended: int = 0  # tokens of units so far, dropped ones too
+    dropped: int = 0  # units before this one are gone, but for the sink
+
+    @property
+    def length(self) -> int:
+        """Tokens that are there."""
+        return self.stop - self.start
+
+    def next_tokens(self, count: int) -> Tokens:
+        """The `count` tokens that come next, in places made free for them: what they no longer see is dropped.
+
+        Raises ValueError beyond `max_units`.
+        """
+        self.reserve(count)
+        tokens = take(self.tokens, self.stop, self.stop + count)
+        if self.window is not None:
+            self._drop(int(tokens.unit_N.max()) + 1 - self.window.units, self.window.sink_units)
+        return tokens
+
+    def with_next(self, count: int) -> Tokens:
+        """The tokens that are there and the `count` that come next."""
+        return take(self.tokens, self.start, self.stop + count)
+
+    def advance(self, count: int) -> None:
+        """The next `count` tokens have been written."""
+        self.stop += count
+        self.appended += count
+
+    def reserve(self, count: int) -> None:
+        """Free places for `count` tokens behind the valid ones. Raises ValueError beyond `max_units`."""
+        places = self.key_LBHND.shape[3]
+        if self.stop + count <= places:
+            return
+        if self.window is None or self.length + count > places:
+            raise ValueError(f"cache is full: {self.max_units} units")
+        self._move(torch.arange(self.start, self.stop, device=HOST), 0)
+        self.start, self.stop = 0, self.length
+        self.describe(take(self.tokens, 0, self.stop))
+
+    def describe(self, there: Tokens) -> None:
+        """Set `tokens`: those that are there, from the first place on, and those that will come."""
+        num_coming = self.key_LBHND.shape[3] - len(there.unit_N)
+        self.tokens = join(there, served_tokens(self.layout, self.delay, self.appended, num_coming, HOST))
+
+    def _drop(self, before_unit: int, sink_units: int) -> None:
+        if before_unit <= self.dropped:
+            return
+        self.dropped = before_unit
+        unit_N = self.tokens.unit_N[self.start : self.stop]
+        gone_N = (unit_N < before_unit) & (unit_N >= sink_units)
+        last = gone_N.nonzero()[-1:]
+        if not len(last):
+            return
+        stop = int(last) + 1
+        kept = (~gone_N[:stop]).nonzero()[:, 0]
+        first = self.start + stop - len(kept)
+        self._move(self.start + kept, first)
+        self.start = first
+
+    def _move(self, places: Tensor, first: int) -> None:
+        """What lies at these places goes to `first` and behind."""
+        stop = first + len(places)
+        place_N = to_device(places, self.key_LBHND.device)
+        for buffer in (*self.key_LBHND, *self.value_LBHND):
+            buffer[:, :, first:stop] = buffer[:, :, place_N]  # indexed: a copy, so the two may overlap
+        for column in self.tokens:
+            column[first:stop] = column[places]
+
+
+def with_history(
+    key_BHND: Tensor, value_BHND: Tensor, before: KeysValues | Slot | Places | None
+) -> tuple[Tensor, Tensor]:
+    """Keys and values of the history and then the new ones; buffers take the new ones."""
+    if isinstance(before, Places):
+        before.key_BHND.index_copy_(2, before.place_N, key_BHND)
+        before.value_BHND.index_copy_(2, before.place_N, value_BHND)
+        return before.key_BHND, before.value_BHND
+    if isinstance(before, Slot):
+        start, stop = before.stop, before.stop + key_BHND.shape[2]
+        before.key_BHND[:, :, start:stop] = key_BHND
+        before.value_BHND[:, :, start:stop] = value_BHND
+        return before.key_BHND[:, :, before.start : stop], before.value_BHND[:, :, before.start : stop]
+    if before is None:
+        return key_BHND, value_BHND
+    return torch.cat([before.key_BHND, key_BHND], dim=2), torch.cat([before.value_BHND, value_BHND], dim=2)

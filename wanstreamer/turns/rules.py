@@ -1,0 +1,340 @@
+"""Speech and timed words of one session -> IPUs, turns, the floor, backchannels: steps 2, 4, 5 and 6 of the rules.
+
+The order matters and no step looks ahead: IPUs, backchannel candidates (by form alone), turns without the candidates,
+the floor those turns give, then the candidates during and after which another keeps the floor are backchannels and the
+rest join or make turns. That last step can only add turns, so it is repeated until nothing changes.
+
+All times are integer milliseconds on the session clock, half-open. Every result depends on the intervals alone:
+moving the clock or renaming the participants moves or renames the result.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise, zip_longest
+
+from wanstreamer.clock import Span, merge_spans
+from wanstreamer.turns.lexical import Word, asks, ends_phrase, has_punctuation
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnParams:
+    """Thresholds of the turn rules. Published values unless marked ours."""
+
+    sound_edge_ms: int = 200  # detected speech without a word, beside a sound and shorter, is the sound's edge (ours)
+    ipu_gap_ms: int = 200  # own silences up to this are inside an IPU (dGSLM, TurnBench; Heldner & Edlund: 180)
+    short_ipu_ms: int = 100  # IPUs under this are flagged, never dropped (ours)
+    backchannel_cluster_gap_ms: int = 1000  # own silence that ends a cluster of short utterances (VAP)
+    backchannel_max_ms: int = 1000  # longest acoustic backchannel cluster (VAP)
+    backchannel_max_words: int = 3  # longest mixed wording; cue words alone may be more (NaturalTurn)
+    backchannel_min_cue_share: float = 0.5  # of the words, cue words (NaturalTurn)
+    listening_window_ms: int = 5000  # before and after a backchannel: who talks there? (ours)
+    backchannel_min_listening: float = 0.4  # of the speech there, the others' (ours)
+    assent_min_listening: float = 0.75  # the same for "yeah", "uh-huh": who leads the talk confirms with them (ours)
+    answer_window_ms: int = 1000  # a question still waits for its answer this long after the asker went on (ours)
+    answer_lead_ms: int = 300  # an answer may begin this much before the question's end (ours)
+    turn_pause_ms: int = 1500  # an own pause from here on ends the turn (NaturalTurn)
+    floor_silence_ms: int = 3000  # mutual silence from here on leaves the floor to nobody (ours)
+    simultaneous_ms: int = 200  # onsets, or ends, this close count as at once (planning time; scikit-talk's buffer)
+    latch_ms: int = 40  # a floor change with at most this much gap or overlap is a latch (one tick; ours)
+    terminal_overlap_ms: int = 1000  # a complete turn overlapped by no more than this is not interrupted (ours)
+    timing_complete_ms: int = 300  # without words, a turn overlapped by less than this counts as complete (ours)
+    fto_min_prior_ms: int = 200  # a transfer counts when the prior turn began this long before (scikit-talk)
+    fto_window_ms: int = 10_000  # and the offset is within this (scikit-talk)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ipu:
+    """Speech of one participant with own short silences joined."""
+
+    participant: str
+    start_ms: int
+    end_ms: int
+    words: tuple[Word, ...] | None = None  # None: no transcript
+    candidate: str = "none"  # lexical, acoustic or none
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """IPUs of one participant joined over own pauses in which nobody else takes a turn."""
+
+    participant: str
+    start_ms: int
+    end_ms: int
+    ipus: tuple[Ipu, ...]
+    is_primary: bool = True  # False: wholly inside another's turn
+    complete: bool | None = None  # ends a phrase; None: no words to tell
+    asks: bool = False  # ends in a question
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FloorChange:
+    """From `start_ms` on the floor is `owner`'s, or nobody's."""
+
+    start_ms: int
+    owner: str | None
+
+
+Ipus = Mapping[str, Sequence[Ipu]]  # per participant, in order, disjoint
+
+
+def make_ipus(
+    speech: Mapping[str, Iterable[Span]], words: Mapping[str, Sequence[Word] | None], params: TurnParams
+) -> dict[str, list[Ipu]]:
+    """Join own silences up to `ipu_gap_ms` and give each IPU the words that lie in it.
+
+    A word goes to the IPU it shares most time with, else to the nearest one within `ipu_gap_ms`, else to none.
+    """
+    found: dict[str, list[Ipu]] = {}
+    for participant in sorted(speech):
+        spans = merge_spans((Span(*span) for span in speech[participant]), params.ipu_gap_ms)
+        told = words.get(participant)
+        shares = _share_words(spans, told, params.ipu_gap_ms) if told is not None else [None] * len(spans)
+        found[participant] = [
+            Ipu(participant=participant, start_ms=span.start_ms, end_ms=span.end_ms, words=share)
+            for span, share in zip(spans, shares, strict=True)
+        ]
+    return found
+
+
+def _share_words(spans: Sequence[Span], words: Sequence[Word], reach_ms: int) -> list[tuple[Word, ...] | None]:
+    shares: list[list[Word]] = [[] for _ in spans]
+    ends = [span.end_ms for span in spans]
+    for word in sorted(words, key=lambda word: (word.start_ms, word.end_ms)):
+        best, best_ms = -1, -reach_ms - 1
+        for i in range(max(0, bisect_left(ends, word.start_ms) - 1), len(spans)):
+            shared = min(word.end_ms, ends[i]) - max(word.start_ms, spans[i].start_ms)  # negative: the distance
+            if shared > best_ms:
+                best, best_ms = i, shared
+            if spans[i].start_ms >= word.end_ms:
+                break
+        if best >= 0:
+            shares[best].append(word)
+    return [tuple(share) for share in shares]
+
+
+def make_turns(ipus: Ipus, promoted: frozenset[Ipu], params: TurnParams) -> list[Turn]:
+    """Join IPUs over own pauses under `turn_pause_ms` in which nobody else says more than a candidate.
+
+    A candidate is left out, unless it is `promoted` or is joined so to a longer turn of its own participant.
+    """
+    turns: list[Turn] = []
+    punctuated = {p: has_punctuation([w for ipu in own for w in ipu.words or ()]) for p, own in ipus.items()}
+    for participant, own in ipus.items():
+        blocking = merge_spans(
+            Span(ipu.start_ms, ipu.end_ms)
+            for other, them in ipus.items()
+            if other != participant
+            for ipu in them
+            if ipu.candidate == "none" or ipu in promoted
+        )
+        ends = [span.end_ms for span in blocking]
+        group: list[Ipu] = []
+        for ipu, following in zip_longest(own, own[1:]):
+            group.append(ipu)
+            if following is not None and following.start_ms - ipu.end_ms < params.turn_pause_ms:
+                at = bisect_right(ends, ipu.end_ms)
+                if at == len(blocking) or blocking[at].start_ms >= following.start_ms:
+                    continue
+            if any(member.candidate == "none" or member in promoted for member in group):
+                turns.append(_turn(group, punctuated[participant]))
+            group = []
+    return _mark_primary(turns)
+
+
+def _turn(group: Sequence[Ipu], punctuated: bool) -> Turn:
+    words = group[-1].words
+    return Turn(
+        participant=group[0].participant,
+        start_ms=group[0].start_ms,
+        end_ms=group[-1].end_ms,
+        ipus=tuple(group),
+        complete=ends_phrase(words, punctuated=punctuated) if words else None,
+        asks=asks(words, punctuated=punctuated) if words else False,
+    )
+
+
+def _mark_primary(turns: Sequence[Turn]) -> list[Turn]:
+    """In order of onset. Turns with the very same span contain each other and stay primary, both."""
+    by_participant: dict[str, list[Turn]] = {}
+    for turn in sorted(turns, key=lambda turn: turn.start_ms):
+        by_participant.setdefault(turn.participant, []).append(turn)
+    starts = {p: [turn.start_ms for turn in own] for p, own in by_participant.items()}
+    marked: list[Turn] = []
+    for turn in turns:
+        inside = False
+        for other, theirs in by_participant.items():
+            at = bisect_right(starts[other], turn.start_ms) - 1
+            if other != turn.participant and at >= 0:
+                longer = theirs[at].end_ms - theirs[at].start_ms > turn.end_ms - turn.start_ms
+                inside = inside or (theirs[at].end_ms >= turn.end_ms and longer)
+        marked.append(replace(turn, is_primary=not inside))
+    return sorted(marked, key=lambda turn: (turn.start_ms, turn.end_ms, turn.participant))
+
+
+def simultaneous_groups(turns: Sequence[Turn], speech: Sequence[Span], params: TurnParams) -> list[list[Turn]]:
+    """Turns of different participants that begin within `simultaneous_ms` of each other out of mutual silence.
+
+    `turns` in order of onset; `speech` is everybody's speech, merged.
+    """
+    after_silence = {span.start_ms for span in speech}
+    groups: list[list[Turn]] = []
+    i = 0
+    while i < len(turns):
+        j = i + 1
+        if turns[i].start_ms in after_silence:
+            while j < len(turns) and turns[j].start_ms - turns[i].start_ms <= params.simultaneous_ms:
+                j += 1
+        if len({turn.participant for turn in turns[i:j]}) > 1:
+            groups.append(list(turns[i:j]))
+        i = j
+    return groups
+
+
+def who_goes_on(group: Sequence[Turn], params: TurnParams) -> Turn | None:
+    """The turn of a simultaneous start that outlasts the others, or None when they stop together."""
+    last, *rest = sorted(group, key=lambda turn: turn.end_ms, reverse=True)
+    return last if last.end_ms - rest[0].end_ms > params.simultaneous_ms else None
+
+
+def incumbent_of(turn: Turn, turns_by_participant: Mapping[str, Sequence[Turn]], holder: str | None) -> Turn | None:
+    """The turn of another that is under way when `turn` begins; the floor holder's where there are several."""
+    found: list[Turn] = []
+    for other, theirs in turns_by_participant.items():
+        if other == turn.participant:
+            continue
+        at = bisect_left(theirs, turn.start_ms, key=lambda t: t.start_ms) - 1
+        if at >= 0 and theirs[at].end_ms > turn.start_ms:
+            found.append(theirs[at])
+    return max(found, key=lambda t: (t.participant == holder, t.start_ms, t.end_ms), default=None)
+
+
+def overlap_label(turn: Turn, incumbent: Turn, params: TurnParams) -> tuple[str, str | None]:
+    """(label, outcome) of a turn that begins while another's is under way."""
+    overlap_ms = incumbent.end_ms - turn.start_ms
+    if turn.is_primary:
+        complete = overlap_ms < params.timing_complete_ms if incumbent.complete is None else incumbent.complete
+        if complete and overlap_ms <= params.terminal_overlap_ms:
+            return "terminal_overlap", None
+    if abs(turn.end_ms - incumbent.end_ms) <= params.simultaneous_ms:
+        return "interruption", "both_stop"
+    return "interruption", "floor_taking" if turn.end_ms > incumbent.end_ms else "failed"
+
+
+def floor_changes(turns: Sequence[Turn], speech: Sequence[Span], params: TurnParams) -> list[FloorChange]:
+    """Who owns the floor from when: the latest primary turn's owner, nobody before the first and after long silence.
+
+    An interruption that does not make the incumbent give way leaves the floor where it was; so does a simultaneous
+    start for all but the one who goes on, and if nobody does, the floor is nobody's.
+    """
+    by_participant = group_turns(turns)
+    changes = [
+        FloorChange(start_ms=one.end_ms + params.floor_silence_ms, owner=None)
+        for one, two in pairwise(speech)
+        if two.start_ms - one.end_ms >= params.floor_silence_ms
+    ]
+    if speech:
+        changes.append(FloorChange(start_ms=speech[-1].end_ms + params.floor_silence_ms, owner=None))
+    at_once: set[Turn] = set()
+    for group in simultaneous_groups(turns, speech, params):
+        at_once.update(group)
+        winner = who_goes_on(group, params)
+        start = winner.start_ms if winner else group[0].start_ms
+        changes.append(FloorChange(start_ms=start, owner=winner.participant if winner else None))
+    for turn in turns:
+        if not turn.is_primary or turn in at_once:
+            continue
+        incumbent = incumbent_of(turn, by_participant, None)
+        if incumbent and overlap_label(turn, incumbent, params)[1] == "both_stop":
+            continue
+        changes.append(FloorChange(start_ms=turn.start_ms, owner=turn.participant))
+    # At one instant a turn's onset comes after the silence it ends.
+    return sorted(changes, key=lambda change: (change.start_ms, change.owner is not None, change.owner or ""))
+
+
+def floor_at(changes: Sequence[FloorChange], ms: int) -> str | None:
+    """The floor's owner at the instant `ms`."""
+    at = bisect_right(changes, ms, key=lambda change: change.start_ms) - 1
+    return changes[at].owner if at >= 0 else None
+
+
+def settle(ipus: Ipus, params: TurnParams) -> tuple[list[Turn], list[FloorChange], list[tuple[Ipu, str]]]:
+    """Turns, the floor, and the confirmed backchannels with the floor's holder, from IPUs with their candidates."""
+    speech = all_speech(ipus)
+    promoted: frozenset[Ipu] = frozenset()
+    while True:
+        turns = make_turns(ipus, promoted, params)
+        changes = floor_changes(turns, speech, params)
+        in_turns = {ipu for turn in turns for ipu in turn.ipus}
+        open_ones = sorted(
+            (ipu for own in ipus.values() for ipu in own if ipu not in in_turns),
+            key=lambda ipu: (ipu.start_ms, ipu.end_ms, ipu.participant),
+        )
+        confirmed, refused = _confirm(open_ones, turns, changes, params)
+        if not refused:
+            return turns, changes, confirmed
+        promoted |= frozenset(refused)
+
+
+def _confirm(
+    candidates: Sequence[Ipu], turns: Sequence[Turn], changes: Sequence[FloorChange], params: TurnParams
+) -> tuple[list[tuple[Ipu, str]], list[Ipu]]:
+    """Split candidates, in order of onset, into backchannels (with the holder) and those that take a turn."""
+    primary = [turn for turn in turns if turn.is_primary]
+    by_participant = group_turns(primary)
+    confirmed: list[tuple[Ipu, str]] = []
+    refused: list[Ipu] = []
+    taken: list[Ipu] = []  # the latest refused candidates, of one instant: turns that the floor does not know of yet
+    for start_ms, together in groupby(candidates, key=lambda ipu: ipu.start_ms):
+        at = bisect_right(changes, start_ms, key=lambda change: change.start_ms) - 1
+        holder = changes[at].owner if at >= 0 else None
+        if taken and (at < 0 or taken[0].start_ms > changes[at].start_ms):
+            holder = taken[0].participant if len(taken) == 1 else None
+        # Who begin at the same instant cannot be answering each other: all are judged by who held the floor before.
+        now: list[Ipu] = []
+        for ipu in together:
+            if holder in (None, ipu.participant) or not _keeps_floor(holder, ipu, primary, by_participant, params):
+                now.append(ipu)
+            else:
+                confirmed.append((ipu, holder))
+        refused += now
+        taken = now or taken
+    return confirmed, refused
+
+
+def _keeps_floor(
+    holder: str, ipu: Ipu, primary: Sequence[Turn], by_participant: Mapping[str, Sequence[Turn]], params: TurnParams
+) -> bool:
+    """Whether another speaks on past the IPU, or the next turn after it begins is another's. A session's end keeps.
+
+    Not if the IPU's own participant takes a turn before the cluster's silence is over, and the other has said nothing
+    new in between: then it has led up to that turn.
+    """
+    theirs = by_participant.get(holder, ())
+    at = bisect_right(theirs, ipu.start_ms, key=lambda turn: turn.start_ms) - 1
+    goes_on = at >= 0 and theirs[at].end_ms > ipu.end_ms
+    own = by_participant.get(ipu.participant, ())
+    after = bisect_right(own, ipu.start_ms, key=lambda turn: turn.start_ms)
+    if after < len(own) and own[after].start_ms - ipu.end_ms < params.backchannel_cluster_gap_ms:
+        between = Span(ipu.end_ms, own[after].start_ms)
+        return goes_on and any(between.start_ms < one.start_ms < between.end_ms for one in theirs[at].ipus)
+    if goes_on:
+        return True
+    following = bisect_right(primary, ipu.start_ms, key=lambda turn: turn.start_ms)
+    if following == len(primary):
+        return True
+    at_once = bisect_right(primary, primary[following].start_ms, key=lambda turn: turn.start_ms)
+    return any(turn.participant != ipu.participant for turn in primary[following:at_once])
+
+
+def group_turns(turns: Iterable[Turn]) -> dict[str, list[Turn]]:
+    """Turns per participant, in order of onset."""
+    grouped: dict[str, list[Turn]] = {}
+    for turn in sorted(turns, key=lambda turn: turn.start_ms):
+        grouped.setdefault(turn.participant, []).append(turn)
+    return grouped
+
+
+def all_speech(ipus: Ipus, without: str | None = None) -> list[Span]:
+    """Everybody's speech, or everybody's but one's, merged."""
+    return merge_spans(Span(i.start_ms, i.end_ms) for p, own in ipus.items() if p != without for i in own)
