@@ -36,6 +36,7 @@ from wanstreamer.train.codec import CodecTrainConfig
 from wanstreamer.vae import AudioVAEConfig, VideoVAEConfig
 
 KINDS = ("audio", "video")
+CODE = ("wanstreamer.train.codec", "pipelines.media.tracks")  # decides the weights, with all it imports
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +237,7 @@ def _fingerprint(
 ) -> str:
     """Digest of all that decides the weights. Held-out tracks do not: new ones must not make latents out of date."""
     content = {
-        "code": code_digest("wanstreamer.train.codec", "pipelines.media.tracks"),
+        "code": code_digest(*CODE),
         "config": dataclasses.asdict(config),
         "training": dataclasses.asdict(training) | {"checkpoint_s": None},
         "train": [(row[f"{kind}_sha256"], row["units"]) for row in train],
