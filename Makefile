@@ -9,7 +9,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 export PYANNOTE_METRICS_ENABLED = 0
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup repro long windows check-source test stress check format bench clean
+.PHONY: help setup repro long windows check-source test stress check docs format bench clean
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
@@ -67,6 +67,9 @@ check: .venv/.dev  ## format, lint with the import rules, types, fast tests
 	lint-imports
 	mypy wanstreamer pipelines schemas tools
 	pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+
+docs: .venv/.dev  ## build the docs site into site/; a broken link or a warning is an error
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict --quiet
 
 format: .venv/.dev  ## format and mend what the linter can
 	ruff format .
