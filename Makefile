@@ -75,7 +75,7 @@ format: .venv/.dev  ## format and mend what the linter can
 	ruff format .
 	ruff check --fix .
 
-bench: .venv/.core  ## latency of the streaming session
+bench: .venv/.core  ## latency of the streaming agent
 	python -m tools.bench stream
 
 clean:  ## remove all outputs (not the environment, nor who asked to be forgotten)

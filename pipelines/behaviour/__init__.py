@@ -1,6 +1,6 @@
 """What an agent does in a conversation, free running: when it speaks, when it stops, whether it stays itself.
 
-agents.py      whoever may be the agent: the model, and baselines that need no model
+players.py     who may play the agent: the model, and baselines that need no model
 activity.py    samples -> when somebody sounds
 timing.py      both parties' sound and what the user did -> one conversation's observations
 looks.py       an agent's frames and sound -> mouth, loudness, motion, identity

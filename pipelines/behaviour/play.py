@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.behaviour.agents import Agent, UserUnit
+from pipelines.behaviour.players import Player, UserUnit
 from pipelines.conversation.prompts import Prompt
 
 
@@ -29,13 +29,13 @@ class Played:
     prompts: Sequence[Sequence[Prompt]] = ()  # what each user did, where users decide while they talk
 
 
-def play(users: Users, agent: Agent, num_units: int, advance: Callable[[], object]) -> Played:
+def play(users: Users, player: Player, num_units: int, advance: Callable[[], object]) -> Played:
     """Let them talk for `num_units`; `advance` is called after each."""
     heard, said, seen, tokens = [], [], [], []
     samples_BT = None
     for unit in range(num_units):
         user = users.step(unit, samples_BT)
-        made = agent.step(user)
+        made = player.step(user)
         samples_BT = made.samples_BT
         heard.append(user.samples_BT)
         said.append(samples_BT)

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.behaviour.activity import sounding_spans
-from pipelines.behaviour.agents import Agent, History, Replay, UserUnit
 from pipelines.behaviour.looks import observe_looks
 from pipelines.behaviour.play import Played, play
+from pipelines.behaviour.players import History, Player, Replay, UserUnit
 from pipelines.behaviour.timing import Conversation, Observed, observe
 from pipelines.conversation.prompts import Prompt
 from pipelines.engine.tables import read_rows
@@ -34,7 +34,7 @@ from pipelines.formats.npy_tar import find_member
 from pipelines.media.tracks import read_wav
 from wanstreamer.clock import FRAME_MS, UNIT_MS, Span, merge_spans
 from wanstreamer.errors import InputError
-from wanstreamer.streaming.session import Session
+from wanstreamer.streaming.agent import Agent
 from wanstreamer.windows.loader import Windows, session_text
 
 Row = dict[str, Any]
@@ -179,14 +179,14 @@ class Recording:
         """Of the longest session, without repetition."""
         return min(self.num_units, max(view.num_units for view in self.views))
 
-    def users(self, session: Session) -> RecordedUsers:
+    def users(self, model_agent: Agent) -> RecordedUsers:
         return RecordedUsers(
-            self.user_samples_BT, self.user, self.agent, self.text_BKS, unit_samples=session.num_samples
+            self.user_samples_BT, self.user, self.agent, self.text_BKS, unit_samples=model_agent.num_samples
         )
 
 
 def read_recording(
-    data: Path, session: Session, windows: Windows, views: list[View], num_units: int, given_units: int
+    data: Path, model_agent: Agent, windows: Windows, views: list[View], num_units: int, given_units: int
 ) -> Recording:
     """Read latents and sound of the views. Raises InputError where a session is not longer than its history."""
     tracks = {(row["session_id"], row["participant"]): row for row in read_rows(data, "tracks")}
@@ -197,9 +197,9 @@ def read_recording(
             raise InputError(
                 f"behaviour.given_units {given_units}: session {view.session_id} has {view.num_units} units; give less"
             )
-        length = view.num_units * session.num_samples
+        length = view.num_units * model_agent.num_samples
         samples, _ = read_wav(data / tracks[view.session_id, view.user]["audio_path"])
-        parts["samples"].append(np.resize(samples[:length], num_units * session.num_samples))
+        parts["samples"].append(np.resize(samples[:length], num_units * model_agent.num_samples))
         for role, who in (("user", view.user), ("agent", view.agent)):
             row = latents[view.session_id, who]
             for kind in ("audio", "video"):
@@ -268,16 +268,16 @@ def turn_bank(data: Path, rate_hz: int, limit: int) -> list[NDArray[np.float32]]
 
 def run_recorded(
     recording: Recording,
-    session: Session,
-    agent: Agent,
+    model_agent: Agent,
+    player: Player,
     *,
     num_units: int,
     seconds: Sequence[int],
     advance: Callable[[], object],
 ) -> tuple[dict[str, list[Observed]], Played]:
     """One agent against all recorded users for `num_units`: session -> observations of its conversations."""
-    rate_hz = session.audio_vae.config.rate_hz
-    played = play(recording.users(session), agent, num_units, advance)
+    rate_hz = model_agent.audio_vae.config.rate_hz
+    played = play(recording.users(model_agent), player, num_units, advance)
     start_ms = recording.text_BKS.shape[1] * UNIT_MS
     found: dict[str, list[Observed]] = defaultdict(list)
     for place, view in enumerate(recording.views):
@@ -293,7 +293,7 @@ def run_recorded(
         observed = observe(conversation)
         if played.frames_BTHWC is not None and place < len(played.frames_BTHWC):
             frames = played.frames_BTHWC[place]
-            if isinstance(agent, Replay):  # a recording that begins again is not what it was like later
+            if isinstance(player, Replay):  # a recording that begins again is not what it was like later
                 frames, samples = frames[: end_ms // FRAME_MS], samples[: end_ms * rate_hz // 1000]
             observed |= observe_looks(frames, samples, rate_hz, start_ms=start_ms, seconds=seconds)
         found[view.session_id].append(observed)

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.behaviour.activity import sounding_spans
-from pipelines.behaviour.agents import Agent, Ignoring, Model, Shuffled, UserUnit
 from pipelines.behaviour.looks import observe_looks
 from pipelines.behaviour.play import Played, play
+from pipelines.behaviour.players import Ignoring, Model, Player, Shuffled, UserUnit
 from pipelines.behaviour.timing import Conversation, Observed, observe
 from pipelines.conversation.prompts import Prompt
 from wanstreamer.clock import UNIT_MS
-from wanstreamer.streaming.session import Session
+from wanstreamer.streaming.agent import Agent
 
 
 class Partner(Protocol):
@@ -41,20 +41,20 @@ class SimulatedUsers:
 
     def __init__(
         self,
-        session: Session,
+        model_agent: Agent,
         partners: Sequence[Partner],
         *,
         latents: bool,
         notice: Callable[[int, Prompt], None] | None = None,
     ) -> None:
-        self.session, self.partners, self.latents, self.notice = session, partners, latents, notice
+        self.model_agent, self.partners, self.latents, self.notice = model_agent, partners, latents, notice
         self.known = [0] * len(partners)  # prompts told of
         self.hearing: dict[str, Tensor] | None = None
         self.seeing: dict[str, Tensor] | None = None
 
     def step(self, unit: int, agent_samples_BT: NDArray[np.float32] | None) -> UserUnit:
         if agent_samples_BT is None:
-            agent_samples_BT = np.zeros((len(self.partners), self.session.num_samples), np.float32)
+            agent_samples_BT = np.zeros((len(self.partners), self.model_agent.num_samples), np.float32)
         frames, samples = zip(
             *(
                 partner.step(heard, draw=self.latents)
@@ -76,25 +76,25 @@ class SimulatedUsers:
     @torch.inference_mode()
     def _encode(self, frames_BTHWC: NDArray[np.uint8], samples_BT: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
         video_BTCHW = torch.from_numpy(frames_BTHWC).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
-        video_BKCHW, self.seeing = self.session.video_vae.encode(video_BTCHW, self.seeing)
-        audio_BNC, self.hearing = self.session.audio_vae.encode(torch.from_numpy(samples_BT), self.hearing)
+        video_BKCHW, self.seeing = self.model_agent.video_vae.encode(video_BTCHW, self.seeing)
+        audio_BNC, self.hearing = self.model_agent.audio_vae.encode(torch.from_numpy(samples_BT), self.hearing)
         return audio_BNC, video_BKCHW[:, 0]
 
 
 def run_simulated(
     partners: Sequence[Partner],
-    session: Session,
-    agent: Agent,
+    model_agent: Agent,
+    player: Player,
     *,
     num_units: int,
     seconds: Sequence[int],
     advance: Callable[[], object],
 ) -> tuple[dict[str, list[Observed]], Played]:
     """One agent with all partners, which are used up: user -> observations of its conversation."""
-    rate_hz = session.audio_vae.config.rate_hz
-    notice = agent.notice if isinstance(agent, Ignoring) else None
-    users = SimulatedUsers(session, partners, latents=isinstance(agent, Model | Shuffled), notice=notice)
-    played = play(users, agent, num_units, advance)
+    rate_hz = model_agent.audio_vae.config.rate_hz
+    notice = player.notice if isinstance(player, Ignoring) else None
+    users = SimulatedUsers(model_agent, partners, latents=isinstance(player, Model | Shuffled), notice=notice)
+    played = play(users, player, num_units, advance)
     found: dict[str, list[Observed]] = {}
     for place, partner in enumerate(partners):
         samples = played.agent_BT[place]

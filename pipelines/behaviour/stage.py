@@ -16,21 +16,21 @@ import numpy as np
 import torch
 
 from pipelines.behaviour.activity import sounding_spans
-from pipelines.behaviour.agents import (
-    Agent,
+from pipelines.behaviour.drawing import Lane, draw_lanes, draw_onsets
+from pipelines.behaviour.figures import Figure, figures_of_looks, figures_of_timing, summarize
+from pipelines.behaviour.play import Played
+from pipelines.behaviour.players import (
     Cascade,
     Copy,
     Ignoring,
     Model,
+    Player,
     Replay,
     Samples,
     Shuffled,
     Silence,
     Turns,
 )
-from pipelines.behaviour.drawing import Lane, draw_lanes, draw_onsets
-from pipelines.behaviour.figures import Figure, figures_of_looks, figures_of_timing, summarize
-from pipelines.behaviour.play import Played
 from pipelines.behaviour.recorded import (
     Recording,
     find_views,
@@ -49,7 +49,7 @@ from pipelines.media.captions import captioned
 from pipelines.media.tracks import read_frames, write_video
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, whole_units_in_ms
 from wanstreamer.errors import InputError
-from wanstreamer.streaming.session import Session, SessionConfig, load_session
+from wanstreamer.streaming.agent import Agent, AgentConfig, load_agent
 from wanstreamer.windows.loader import open_windows, read_manifest
 
 TRUTH, MODEL = "truth", "model"
@@ -107,38 +107,38 @@ def run(data: Path, params: BehaviourParams, how: RunParams) -> dict[str, Any]:
     views, left_out = find_views(data, params.conversations)
     if not views:
         return {"skipped": "no held-out session has sound and picture of two people", "left_out": left_out}
-    config = SessionConfig(
+    config = AgentConfig(
         steps=params.steps,
         text_temperature=params.text_temperature,
         text_epsilon=params.text_epsilon,
         video_temperature=params.video_temperature,
         window_units=params.window_units,
     )
-    session = load_session(data, config)
+    model_agent = load_agent(data, config)
     windows = open_windows(data / "windows", "test")
-    recording = read_recording(data, session, windows, views, params.num_units, params.given_units)
-    bank = turn_bank(data, session.audio_vae.config.rate_hz, params.bank_turns)
+    recording = read_recording(data, model_agent, windows, views, params.num_units, params.given_units)
+    bank = turn_bank(data, model_agent.audio_vae.config.rate_hz, params.bank_turns)
     figures = {**figures_of_timing(params.latency_ms), **figures_of_looks(params.at_seconds)}
     folder = data / "reports" / "behaviour"
     folder.mkdir(parents=True, exist_ok=True)
-    found, played = play_recorded(recording, session, bank, params)
+    found, played = play_recorded(recording, model_agent, bank, params)
     truth = found[TRUTH]
     report(folder, recording, found, played, params)
-    film(data, folder / "conversation.mp4", recording, session, played[MODEL])
+    film(data, folder / "conversation.mp4", recording, model_agent, played[MODEL])
     recorded = {
         "conversations": len(views),
         "sessions": len(truth),
         "left_out": left_out,
         "agents": _figures(figures, found, truth, params),
     }
-    with_users = simulated(folder, session, bank, truth, figures, params)
+    with_users = simulated(folder, model_agent, bank, truth, figures, params)
     write_timings(data, "behaviour", {"wall_s": round(time.monotonic() - began_s, 1), "workers": how.num_workers})
     return {"recorded": recorded, "simulated": with_users}
 
 
 def simulated(
     folder: Path,
-    session: Session,
+    model_agent: Agent,
     bank: Sequence[Samples],
     truth: Mapping[str, list[Observed]],
     figures: Mapping[str, Figure],
@@ -152,19 +152,19 @@ def simulated(
     from pipelines.conversation.partner import open_partners
 
     def open_users() -> AbstractContextManager[Sequence[Partner]]:
-        size = session.video_vae.config
+        size = model_agent.video_vae.config
         return open_partners(
             params.users,
             seed=params.seed,
             seconds=params.user_seconds,
             width=size.width,
             height=size.height,
-            rate_hz=session.audio_vae.config.rate_hz,
+            rate_hz=model_agent.audio_vae.config.rate_hz,
         )
 
     delays_ms = [float(ms) for some in truth.values() for one in some for ms in one["offset_ms"][:, 0]]
-    found, users = play_simulated(open_users, session, bank, delays_ms, params)
-    (folder / "simulated.svg").write_text(draw_simulated(users, session.audio_vae.config.rate_hz), encoding="utf-8")
+    found, users = play_simulated(open_users, model_agent, bank, delays_ms, params)
+    (folder / "simulated.svg").write_text(draw_simulated(users, model_agent.audio_vae.config.rate_hz), encoding="utf-8")
     return {
         "conversations": params.users,
         "agents": {TRUTH: _figures(figures, {TRUTH: dict(truth)}, truth, params)[TRUTH]}
@@ -173,35 +173,35 @@ def simulated(
 
 
 def play_recorded(
-    recording: Recording, session: Session, bank: Sequence[Samples], params: BehaviourParams
+    recording: Recording, model_agent: Agent, bank: Sequence[Samples], params: BehaviourParams
 ) -> tuple[Found, dict[str, Played]]:
     """Every agent against the recorded users."""
     onsets_ms = [view.agent_onsets_ms for view in recording.views]
-    truth = {TRUTH: lambda: Replay(session, *recording.agent, watched=params.watched)}
-    agents = truth | agents_of(session, bank, params, order=strangers(recording.views), onsets_ms=onsets_ms)
+    truth = {TRUTH: lambda: Replay(model_agent, *recording.agent, watched=params.watched)}
+    players = truth | players_of(model_agent, bank, params, order=strangers(recording.views), onsets_ms=onsets_ms)
     found: Found = {}
     played: dict[str, Played] = {}
     # Only the model's drift is asked for longer than there is a recording.
-    num_units = {name: recording.num_units if name == MODEL else recording.session_units for name in agents}
+    num_units = {name: recording.num_units if name == MODEL else recording.session_units for name in players}
     with progress(sum(num_units.values()), "recorded users") as advance:
-        for name, make in agents.items():
+        for name, make in players.items():
             found[name], played[name] = run_recorded(
-                recording, session, make(), num_units=num_units[name], seconds=params.at_seconds, advance=advance
+                recording, model_agent, make(), num_units=num_units[name], seconds=params.at_seconds, advance=advance
             )
     return found, played
 
 
 def play_simulated(
     open_users: Callable[[], AbstractContextManager[Sequence[Partner]]],
-    session: Session,
+    model_agent: Agent,
     bank: Sequence[Samples],
     delays_ms: Sequence[float],
     params: BehaviourParams,
 ) -> tuple[Found, dict[str, Played]]:
     """Every agent with the same users, made anew for each. `delays_ms`: the truth's offsets after turn ends."""
     count = params.users
-    agents = agents_of(
-        session,
+    players = players_of(
+        model_agent,
         bank,
         params,
         order=[(place + 1) % count for place in range(count)],
@@ -211,32 +211,32 @@ def play_simulated(
     found: Found = {}
     played: dict[str, Played] = {}
     num_units = whole_units_in_ms(params.user_seconds * 1000)
-    with progress(len(agents) * num_units, "users who react") as advance:
-        for name, make in agents.items():
+    with progress(len(players) * num_units, "users who react") as advance:
+        for name, make in players.items():
             with open_users() as partners:
                 found[name], played[name] = run_simulated(
-                    partners, session, make(), num_units=num_units, seconds=params.at_seconds, advance=advance
+                    partners, model_agent, make(), num_units=num_units, seconds=params.at_seconds, advance=advance
                 )
     return found, played
 
 
-def agents_of(
-    session: Session,
+def players_of(
+    model_agent: Agent,
     bank: Sequence[Samples],
     params: BehaviourParams,
     *,
     order: Sequence[int],
     onsets_ms: Sequence[Sequence[int]],
     delays_ms: Sequence[float] = (),
-) -> dict[str, Callable[[], Agent]]:
+) -> dict[str, Callable[[], Player]]:
     """The model and its baselines for as many conversations as there are in `order`, which says whose user the
     shuffled model hears."""
     seeds = [params.seed * 1_000_003 + place for place in range(len(order))]
-    rate_hz = session.audio_vae.config.rate_hz
+    rate_hz = model_agent.audio_vae.config.rate_hz
     max_units = whole_units_in_ms(max(params.seconds, params.user_seconds) * 1000)
 
     def model(watched: int) -> Model:
-        return Model(session, seeds=seeds, max_units=max_units, watched=watched)
+        return Model(model_agent, seeds=seeds, max_units=max_units, watched=watched)
 
     return {
         MODEL: lambda: model(params.watched),
@@ -293,7 +293,7 @@ def draw_simulated(played: Mapping[str, Played], rate_hz: int) -> str:
     return draw_lanes("One user who reacts, with several agents", lanes, start_ms=0, end_ms=end_ms)
 
 
-def film(data: Path, path: Path, recording: Recording, session: Session, played: Played) -> None:
+def film(data: Path, path: Path, recording: Recording, model_agent: Agent, played: Played) -> None:
     """User and model side by side with the sound of both, of the first user who, with the agent, agreed to be shown."""
     watched = 0 if played.frames_BTHWC is None else len(played.frames_BTHWC)
     place = next((i for i, view in enumerate(recording.views[:watched]) if view.may_show), None)
@@ -308,13 +308,13 @@ def film(data: Path, path: Path, recording: Recording, session: Session, played:
     )
     num_frames = min(view.num_units, recording.num_units) * FRAMES_PER_UNIT
     given = recording.text_BKS.shape[1] * FRAMES_PER_UNIT
-    user = read_frames(data / track["video_path"], 0, num_frames)
-    agent = played.frames_BTHWC[place, :num_frames]
-    middle = [captioned(agent[:given], "given", SCALE), captioned(agent[given:], "model, alone", SCALE)]
+    user_frames = read_frames(data / track["video_path"], 0, num_frames)
+    agent_frames = played.frames_BTHWC[place, :num_frames]
+    middle = [captioned(agent_frames[:given], "given", SCALE), captioned(agent_frames[given:], "model, alone", SCALE)]
     picture = np.concatenate(
-        [captioned(user, "user", SCALE), np.concatenate([one for one in middle if len(one)])], axis=2
+        [captioned(user_frames, "user", SCALE), np.concatenate([one for one in middle if len(one)])], axis=2
     )
-    count = num_frames // FRAMES_PER_UNIT * session.num_samples
+    count = num_frames // FRAMES_PER_UNIT * model_agent.num_samples
     mixed = played.user_BT[place, :count] + played.agent_BT[place, :count]
     sound = (mixed / max(1.0, float(np.abs(mixed).max()))).astype(np.float32)
-    write_video(path, picture, sound, session.audio_vae.config.rate_hz)
+    write_video(path, picture, sound, model_agent.audio_vae.config.rate_hz)

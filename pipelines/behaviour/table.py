@@ -22,7 +22,7 @@ def table(
     """Figures that nobody has are left out.
 
     Args:
-        agents: Name -> figure -> value, n, low, high.
+        players: Name -> figure -> value, n, low, high.
         order: Names, as their columns stand.
         with_interval: Whose intervals are shown; everybody's are in the metrics.
     """

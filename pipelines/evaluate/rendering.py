@@ -2,7 +2,7 @@
 
 `reconstruction.mp4`: both participants above, what the codecs keep of them below; first with the true sound, then
 again with the decoded. `continuation.mp4`: user, model and truth side by side; the model is given the true history for
-some seconds, then goes on alone through the streaming session, hearing and seeing the recorded user. `continuation.png`
+some seconds, then goes on alone through the streaming agent, hearing and seeing the recorded user. `continuation.png`
 is its contact sheet over three loudness curves. Only sessions in which everybody agreed to be shown are rendered.
 """
 
@@ -22,7 +22,7 @@ from pipelines.media.captions import captioned, marked
 from pipelines.media.tracks import read_frames, read_wav, write_video
 from wanstreamer.bootstrap import rounded
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT, UNIT_MS
-from wanstreamer.streaming.session import Session, load_session, to_frames, to_video
+from wanstreamer.streaming.agent import Agent, load_agent, to_frames, to_video
 from wanstreamer.streaming.thinker import commit, think
 from wanstreamer.windows.loader import Windows, session_text
 
@@ -51,28 +51,30 @@ def render_reports(data: Path, windows: Windows, params: RenderParams) -> dict[s
     chosen = choose_session(windows.rows, read_rows(data, "tracks"))
     if chosen is None:
         return {"skipped": "no held-out session has video and sound of two people who agreed to be shown"}
-    agent, user = chosen
-    session = load_session(data)
-    num_units = min(agent["num_units"], params.given_units + params.free_units)
+    agent_track, user_track = chosen
+    agent = load_agent(data)
+    num_units = min(agent_track["num_units"], params.given_units + params.free_units)
     given_units = min(params.given_units, num_units // 2)
-    clips = {who["participant"]: read_clip(data, who, num_units, session.num_samples) for who in (agent, user)}
+    clips = {
+        who["participant"]: read_clip(data, who, num_units, agent.num_samples) for who in (agent_track, user_track)
+    }
     folder = data / "reports"
     folder.mkdir(parents=True, exist_ok=True)
-    rate_hz = session.audio_vae.config.rate_hz
-    render_reconstruction(folder / "reconstruction.mp4", clips, session)
-    truth, heard = clips[agent["participant"]], clips[user["participant"]]
-    text_KS = session_text(windows, agent["session_id"], agent["participant"], given_units)
-    ran, said = continue_session(session, truth, heard, text_KS, given_units, params.seed)
+    rate_hz = agent.audio_vae.config.rate_hz
+    render_reconstruction(folder / "reconstruction.mp4", clips, agent)
+    truth, heard = clips[agent_track["participant"]], clips[user_track["participant"]]
+    text_KS = session_text(windows, agent_track["session_id"], agent_track["participant"], given_units)
+    ran, said = continue_conversation(agent, truth, heard, text_KS, given_units, params.seed)
     render_continuation(folder / "continuation.mp4", heard, ran, truth, given_units, rate_hz)
     render_sheet(folder / "continuation.png", heard, ran, truth, given_units)
     free = slice(given_units, num_units)
     return {
-        "session": agent["session_id"],
-        "agent": agent["participant"],
+        "session": agent_track["session_id"],
+        "agent": agent_track["participant"],
         "given_units": given_units,
         "free_units": num_units - given_units,
-        "model": _liveliness(ran, free, session.num_samples),
-        "truth": _liveliness(truth, free, session.num_samples),
+        "model": _liveliness(ran, free, agent.num_samples),
+        "truth": _liveliness(truth, free, agent.num_samples),
         "said": load_tokenizer(data / "models" / "tokenizer.json").decode(said),
     }
 
@@ -96,37 +98,37 @@ def read_clip(data: Path, track: Mapping[str, Any], num_units: int, unit_samples
 
 
 @torch.inference_mode()
-def reconstruct(session: Session, clip: Clip) -> Clip:
+def reconstruct(agent: Agent, clip: Clip) -> Clip:
     """What is left of a clip after both codecs."""
-    video, _ = session.video_vae.decode(session.video_vae.encode(to_video(clip.frames))[0])
-    audio, _ = session.audio_vae.decode(session.audio_vae.encode(torch.from_numpy(clip.samples)[None])[0])
+    video, _ = agent.video_vae.decode(agent.video_vae.encode(to_video(clip.frames))[0])
+    audio, _ = agent.audio_vae.decode(agent.audio_vae.encode(torch.from_numpy(clip.samples)[None])[0])
     return Clip(frames=to_frames(video), samples=audio[0].clamp(-1, 1).numpy())
 
 
 @torch.inference_mode()
-def continue_session(
-    session: Session, truth: Clip, heard: Clip, text_KS: np.ndarray, given_units: int, seed: int
+def continue_conversation(
+    agent: Agent, truth: Clip, heard: Clip, text_KS: np.ndarray, given_units: int, seed: int
 ) -> tuple[Clip, list[int]]:
-    """The agent over all units: decoded truth while history is given, then what the session answers to the user.
+    """The agent over all units: decoded truth while history is given, then what the agent answers to the user.
 
     Returns also the text ids that were said alone.
     """
     units = len(truth.frames) // FRAMES_PER_UNIT
-    state = session.start(seed=seed)
-    audio_BNC, _ = session.audio_vae.encode(torch.from_numpy(truth.samples)[None])
-    video_BKCHW, _ = session.video_vae.encode(to_video(truth.frames))
+    state = agent.start(seed=seed)
+    audio_BNC, _ = agent.audio_vae.encode(torch.from_numpy(truth.samples)[None])
+    video_BKCHW, _ = agent.video_vae.encode(to_video(truth.frames))
     audio_KNC = audio_BNC[0].unflatten(0, (units, -1))
     frames, samples, said = [], [], []
     for unit in range(units):
         seen = heard.frames[unit * FRAMES_PER_UNIT : (unit + 1) * FRAMES_PER_UNIT]
-        sound = heard.samples[unit * session.num_samples : (unit + 1) * session.num_samples]
+        sound = heard.samples[unit * agent.num_samples : (unit + 1) * agent.num_samples]
         if unit < given_units:
             latents = audio_KNC[unit], video_BKCHW[0, unit]
-            made, heard_now = _follow(session, state, seen, sound, text_KS[unit].tolist(), latents)
+            made, heard_now = _follow(agent, state, seen, sound, text_KS[unit].tolist(), latents)
             frames.append(made)
             samples.append(heard_now)
         else:
-            answer, state = session.step(state, seen, sound)
+            answer, state = agent.step(state, seen, sound)
             frames.append(answer.frames)
             samples.append(answer.samples)
             said += answer.text_tokens
@@ -134,26 +136,26 @@ def continue_session(
 
 
 def _follow(
-    session: Session,
+    agent: Agent,
     state: Any,
     frames: np.ndarray,
     samples: np.ndarray,
     text: list[int],
     latents: tuple[Tensor, Tensor],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One unit of given history: as `Session.step`, but the agent's text and latents are the recorded ones."""
+    """One unit of given history: as `Agent.step`, but the agent's text and latents are the recorded ones."""
     codecs = state.codecs
-    video, codecs["video_encoder"] = session.video_vae.encode(to_video(frames), codecs["video_encoder"])
-    audio, codecs["audio_encoder"] = session.audio_vae.encode(torch.from_numpy(samples)[None], codecs["audio_encoder"])
-    think(session.model, state, audio, video[:, 0], None, temperature=0, given=[text])
-    commit(session.model, state, latents[0][None], latents[1][None])
-    audio, codecs["audio_decoder"] = session.audio_vae.decode(latents[0][None], codecs["audio_decoder"])
-    video, codecs["video_decoder"] = session.video_vae.decode(latents[1][None, None], codecs["video_decoder"])
+    video, codecs["video_encoder"] = agent.video_vae.encode(to_video(frames), codecs["video_encoder"])
+    audio, codecs["audio_encoder"] = agent.audio_vae.encode(torch.from_numpy(samples)[None], codecs["audio_encoder"])
+    think(agent.model, state, audio, video[:, 0], None, temperature=0, given=[text])
+    commit(agent.model, state, latents[0][None], latents[1][None])
+    audio, codecs["audio_decoder"] = agent.audio_vae.decode(latents[0][None], codecs["audio_decoder"])
+    video, codecs["video_decoder"] = agent.video_vae.decode(latents[1][None, None], codecs["video_decoder"])
     return to_frames(video), audio[0].clamp(-1, 1).numpy()
 
 
-def render_reconstruction(path: Path, clips: Mapping[str, Clip], session: Session) -> None:
-    kept = {who: reconstruct(session, clip) for who, clip in clips.items()}
+def render_reconstruction(path: Path, clips: Mapping[str, Clip], agent: Agent) -> None:
+    kept = {who: reconstruct(agent, clip) for who, clip in clips.items()}
     rows = []
     for name, found in (("truth", clips), ("codec", kept)):
         rows.append(
@@ -162,7 +164,7 @@ def render_reconstruction(path: Path, clips: Mapping[str, Clip], session: Sessio
     picture = np.concatenate(rows, axis=1)
     sounds = [_mix([clip.samples for clip in found.values()]) for found in (clips, kept)]
     film = np.concatenate([marked(picture, text) for text in ("sound: truth", "sound: codec")])
-    write_video(path, film, np.concatenate(sounds), session.audio_vae.config.rate_hz)
+    write_video(path, film, np.concatenate(sounds), agent.audio_vae.config.rate_hz)
 
 
 def render_continuation(path: Path, heard: Clip, ran: Clip, truth: Clip, given_units: int, rate_hz: int) -> None:

@@ -16,7 +16,7 @@ from tests.helpers.small_corpus import Person, keep_in_process, write_corpus
 from wanstreamer import vae
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, Span, units_touched
 from wanstreamer.model.duplex import DuplexModel, ModelConfig, save_model
-from wanstreamer.streaming.session import to_video
+from wanstreamer.streaming.agent import to_video
 from wanstreamer.windows.loader import open_windows
 
 UNITS, RATE_HZ = 60, 16_000  # 9.6 s

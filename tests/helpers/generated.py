@@ -9,7 +9,7 @@ from torch import Tensor
 from wanstreamer.model.duplex import DuplexModel, Noisy, Prefix
 from wanstreamer.model.sequence import Window
 from wanstreamer.streaming.performer import Schedule, perform
-from wanstreamer.streaming.state import StreamState, new_state
+from wanstreamer.streaming.state import ConversationState, new_state
 from wanstreamer.streaming.thinker import commit, think
 from wanstreamer.windows.loader import Batch
 
@@ -23,7 +23,7 @@ class Recorded:
     batch: Batch
     logits_KSV: Tensor
     passes: list[list[tuple[Tensor, Tensor, Tensor, Tensor]]]  # [step][unit]: noisy audio, video, estimates of both
-    state: StreamState
+    state: ConversationState
 
 
 def generate(

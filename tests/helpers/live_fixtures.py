@@ -1,4 +1,4 @@
-"""A live session of random weights, and media to play into it."""
+"""An agent of random weights, and media to play into it."""
 
 import dataclasses
 from typing import Any
@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from tests.helpers.duplex_fixtures import CONFIG, random_model
-from wanstreamer.streaming.session import Session, SessionConfig
+from wanstreamer.streaming.agent import Agent, AgentConfig
 from wanstreamer.vae import AudioVAE, AudioVAEConfig, VideoVAE, VideoVAEConfig
 
 
-def small_session(changes: dict[str, Any] | None = None, **settings: Any) -> Session:
-    """Random weights; `changes` of the duplex model's config, `settings` of the session's."""
+def small_agent(changes: dict[str, Any] | None = None, **settings: Any) -> Agent:
+    """Random weights; `changes` of the duplex model's config, `settings` of the agent's."""
     torch.manual_seed(0)
     audio_vae, video_vae = AudioVAE(AudioVAEConfig()), VideoVAE(VideoVAEConfig())
     channels, height, width = video_vae.config.latent_shape
@@ -24,8 +24,8 @@ def small_session(changes: dict[str, Any] | None = None, **settings: Any) -> Ses
         video_width=width,
         **(changes or {}),
     )
-    return Session(
-        random_model(config), audio_vae, video_vae, config=SessionConfig(**{"steps": 2, "max_units": 8} | settings)
+    return Agent(
+        random_model(config), audio_vae, video_vae, config=AgentConfig(**{"steps": 2, "max_units": 8} | settings)
     )
 
 

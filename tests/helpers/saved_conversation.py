@@ -1,14 +1,14 @@
 """A conversation with a window, moved on unit by unit; in a process of its own too."""
 
-from tests.helpers.live_fixtures import media, small_session
+from tests.helpers.live_fixtures import media, small_agent
+from wanstreamer.streaming.agent import Agent, AgentUnit
 from wanstreamer.streaming.pipeline import Pipeline
-from wanstreamer.streaming.session import AgentUnit, Session
 
 UNITS = 9
 
 
-def windowed(lag: int) -> Session:
-    return small_session({"self_lag": lag}, window_units=3, sink_units=1)
+def windowed(lag: int) -> Agent:
+    return small_agent({"self_lag": lag}, window_units=3, sink_units=1)
 
 
 def advance(pipeline: Pipeline, first: int, stop: int, open_units: int) -> list[AgentUnit | None]:

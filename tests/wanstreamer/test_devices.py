@@ -1,4 +1,4 @@
-"""Sessions on another device, tried without: `meta` stands for a GPU; its tensors must not meet the host's.
+"""Agents on another device, tried without: `meta` stands for a GPU; its tensors must not meet the host's.
 
 A mode looks at every operation. Reading a number of the device other than through `to_host` fails on `meta` by itself.
 """
@@ -14,16 +14,16 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tests.helpers.live_fixtures import media, small_session
+from tests.helpers.live_fixtures import media, small_agent
 from wanstreamer.errors import InputError
 from wanstreamer.model.duplex import Prefix
-from wanstreamer.streaming import session as session_module
+from wanstreamer.streaming import agent as agent_module
 from wanstreamer.streaming import thinker
+from wanstreamer.streaming.agent import Agent
 from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.performer import draw_noise
 from wanstreamer.streaming.pipeline import open_pipeline
 from wanstreamer.streaming.prompt import read_prompt
-from wanstreamer.streaming.session import Session
 from wanstreamer.streaming.state import state_from_tensors, state_to_tensors
 from wanstreamer.streaming.streams import open_streams
 from wanstreamer.streaming.workers import open_workers
@@ -52,20 +52,20 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.Size]]:
         return torch.zeros(x.shape, dtype=x.dtype)
 
     monkeypatch.setattr(thinker, "to_host", to_host)
-    monkeypatch.setattr(session_module, "to_host", to_host)
+    monkeypatch.setattr(agent_module, "to_host", to_host)
     with Apart():
         yield waited
 
 
-def moved(changes: dict[str, Any] | None = None, passes: str = "plain", **settings: Any) -> Session:
-    here = small_session(changes, **settings)
+def moved(changes: dict[str, Any] | None = None, passes: str = "plain", **settings: Any) -> Agent:
+    here = small_agent(changes, **settings)
     machine = Machine(device="meta", trunk="bfloat16", passes=passes)
-    return Session(here.model, here.audio_vae, here.video_vae, config=here.config, machine=machine)
+    return Agent(here.model, here.audio_vae, here.video_vae, config=here.config, machine=machine)
 
 
-def prompt(session: Session) -> Prefix | None:
+def prompt(agent: Agent) -> Prefix | None:
     frames, samples = media(1)[0]
-    return read_prompt(session, text=[5, 6], image=frames[0], voice=samples)
+    return read_prompt(agent, text=[5, 6], image=frames[0], voice=samples)
 
 
 def streams() -> list[tuple[np.ndarray | None, np.ndarray | None]]:
@@ -76,18 +76,18 @@ def streams() -> list[tuple[np.ndarray | None, np.ndarray | None]]:
 
 @pytest.mark.parametrize("window_units", [None, 3])
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_a_session_computes_on_its_device(
+def test_an_agent_computes_on_its_device(
     temperature: float, window_units: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = moved(window_units=window_units, text_temperature=temperature)
+    agent = moved(window_units=window_units, text_temperature=temperature)
     with elsewhere(monkeypatch) as waited:
-        state = session.start(seed=0, prefix=prompt(session))
+        state = agent.start(seed=0, prefix=prompt(agent))
         for frames, samples in streams():
             waited.clear()
-            unit, state = session.step(state, frames, samples)
+            unit, state = agent.step(state, frames, samples)
             # Of a unit the host waits for each text token's logits, for samples and for frames; for nothing else.
             assert waited == [(1, 20), (1, 20), (4, 48, 64, 3), (2560,)]
-    assert unit.frames.shape == session.frame_shape
+    assert unit.frames.shape == agent.frame_shape
     assert state.cache.key_LBHND.device.type == "meta" and state.cache.key_LBHND.dtype == torch.bfloat16
 
 
@@ -96,9 +96,9 @@ def test_a_session_computes_on_its_device(
 def test_a_pipeline_computes_on_its_device(
     lag: int, window_units: int | None, passes: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = moved({"self_lag": lag}, passes, window_units=window_units)
+    agent = moved({"self_lag": lag}, passes, window_units=window_units)
     with elsewhere(monkeypatch) as waited:
-        pipeline = open_pipeline(session, seed=0, prefix=prompt(session))
+        pipeline = open_pipeline(agent, seed=0, prefix=prompt(agent))
         for frames, samples in streams():
             pipeline.hear(frames, samples)
             while len(pipeline.open) > lag:
@@ -107,15 +107,15 @@ def test_a_pipeline_computes_on_its_device(
 
 
 def test_a_conversation_saved_here_goes_on_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = small_session()
+    here = small_agent()
     state = here.start(seed=0)
     for frames, samples in media(3):
         _, state = here.step(state, frames, samples)
     tensors = state_to_tensors(state)
-    session = moved()
+    agent = moved()
     with elsewhere(monkeypatch):
-        state = state_from_tensors(session.model, tensors, max_units=8)
-        session.step(state, *media(1)[0])
+        state = state_from_tensors(agent.model, tensors, max_units=8)
+        agent.step(state, *media(1)[0])
 
 
 def test_host_and_device_are_told_apart() -> None:
@@ -131,9 +131,9 @@ def test_host_and_device_are_told_apart() -> None:
 def test_noise_is_the_same_on_every_device() -> None:
     """It is drawn from the host's generators, whose state does not depend on where the model is."""
     states = []
-    for session in (small_session(text_temperature=0.0), moved(text_temperature=0.0)):
-        state = session.start(seed=3)
-        assert draw_noise(session.model, state.generators[0])[0].device == session.model.device
+    for agent in (small_agent(text_temperature=0.0), moved(text_temperature=0.0)):
+        state = agent.start(seed=3)
+        assert draw_noise(agent.model, state.generators[0])[0].device == agent.model.device
         states.append(state.generators[0].get_state())
     assert torch.equal(*states)
 
@@ -159,7 +159,7 @@ def test_a_gpu_that_is_not_there_is_one_clear_line() -> None:
 
 
 def test_each_pipeline_has_its_device(tmp_path: Any) -> None:
-    with pytest.raises(InputError, match="the session is on meta, expected cpu"):
+    with pytest.raises(InputError, match="the agent is on meta, expected cpu"):
         open_workers(moved(), tmp_path / "model.safetensors", seed=0)
-    with pytest.raises(InputError, match="the session is on cpu, expected cuda"):
-        open_streams(small_session(), seed=0)
+    with pytest.raises(InputError, match="the agent is on cpu, expected cuda"):
+        open_streams(small_agent(), seed=0)

@@ -1,4 +1,4 @@
-"""What the bench of the live session plays: trained models and recorded media of a data folder, else random ones.
+"""What the bench of the live agent plays: trained models and recorded media of a data folder, else random ones.
 
 Models of a named scale are always random, with codecs of its size.
 """
@@ -20,9 +20,9 @@ from wanstreamer.clock import FRAMES_PER_UNIT
 from wanstreamer.errors import InputError
 from wanstreamer.model.config import SCALES, scaled
 from wanstreamer.model.duplex import DuplexModel, save_model
+from wanstreamer.streaming.agent import Agent, AgentConfig, load_agent
 from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.pipeline import Pipeline, open_pipeline
-from wanstreamer.streaming.session import Session, SessionConfig, load_session
 from wanstreamer.streaming.streams import open_streams
 from wanstreamer.streaming.workers import PerformerProcess, open_workers
 from wanstreamer.vae import AudioVAE, AudioVAEConfig, VideoVAE, VideoVAEConfig
@@ -37,7 +37,7 @@ class Setting:
 
     workers: int = 1
     threads: int = 1
-    steps: int | None = None  # of the solver; None: 4 where units overlap, else the session's
+    steps: int | None = None  # of the solver; None: 4 where units overlap, else the agent's
     lag: int | None = None  # None: 1 with two workers, else what the model was trained at
     live: bool = False  # a unit every 160 ms, not as fast as the machine goes
     scale: str | None = None  # random weights of that scale; None: what the data folder holds
@@ -58,36 +58,36 @@ class Setting:
 
     @property
     def solver_steps(self) -> int:
-        return self.steps or (4 if self.self_lag == 1 else SessionConfig.steps)
+        return self.steps or (4 if self.self_lag == 1 else AgentConfig.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conversation:
-    session: Session
+    agent: Agent
     media: list[Media]  # to be repeated
     trained_at_self_lag: int | None  # None: random weights
     recorded: bool  # the media are
 
 
-def prepare(data: Path, setting: Setting, config: SessionConfig) -> Conversation:
+def prepare(data: Path, setting: Setting, config: AgentConfig) -> Conversation:
     """Models at the setting's lag, whatever they were trained at: the times hold, what is said does not."""
-    session, trained = load(data, config, setting)
-    trained_at = session.model.config.self_lag if trained else None
+    agent, trained = load(data, config, setting)
+    trained_at = agent.model.config.self_lag if trained else None
     if setting.self_lag is not None:
-        session.model.config = replace(session.model.config, self_lag=setting.self_lag)
-    recorded = [] if setting.scale else recorded_media(data, session)
-    media = recorded or random_media(session)
-    return Conversation(session=session, media=media, trained_at_self_lag=trained_at, recorded=bool(recorded))
+        agent.model.config = replace(agent.model.config, self_lag=setting.self_lag)
+    recorded = [] if setting.scale else recorded_media(data, agent)
+    media = recorded or random_media(agent)
+    return Conversation(agent=agent, media=media, trained_at_self_lag=trained_at, recorded=bool(recorded))
 
 
-def load(data: Path, config: SessionConfig, setting: Setting) -> tuple[Session, bool]:
-    """A session, and whether its weights are trained ones."""
+def load(data: Path, config: AgentConfig, setting: Setting) -> tuple[Agent, bool]:
+    """An agent, and whether its weights are trained ones."""
     if setting.scale is None and (data / "models" / "duplex" / "model.safetensors").is_file():
-        return load_session(data, config, setting.machine), True
-    return random_session(setting.scale or "tiny", config, setting.machine), False
+        return load_agent(data, config, setting.machine), True
+    return random_agent(setting.scale or "tiny", config, setting.machine), False
 
 
-def random_session(scale: str, config: SessionConfig, machine: Machine) -> Session:
+def random_agent(scale: str, config: AgentConfig, machine: Machine) -> Agent:
     """Random weights: 336x192 and 24 kHz, but for `tiny`."""
     torch.manual_seed(0)
     audio_channels, video_channels, vocab_size = SIZES[scale]
@@ -98,10 +98,10 @@ def random_session(scale: str, config: SessionConfig, machine: Machine) -> Sessi
     sizes = {"audio_channels": audio_channels, "video_channels": video_channels, "vocab_size": vocab_size}
     with torch.device(machine.device):  # a billion random numbers are a GPU's work where there is one
         model = DuplexModel(scaled(scale, **sizes))
-    return Session(model, audio_vae, video_vae, config=config, machine=machine)
+    return Agent(model, audio_vae, video_vae, config=config, machine=machine)
 
 
-def recorded_media(data: Path, session: Session) -> list[Media]:
+def recorded_media(data: Path, agent: Agent) -> list[Media]:
     """Units of the first recorded participant that fits the codecs."""
     for video in sorted((data / "tracks").glob("*/*.mp4")):
         try:
@@ -109,39 +109,39 @@ def recorded_media(data: Path, session: Session) -> list[Media]:
             samples_T, rate_hz = read_wav(video.with_suffix(".wav"))
         except Rejected:
             continue
-        fits = frames_THWC.shape[1:] == session.frame_shape[1:] and rate_hz == session.audio_vae.config.rate_hz
-        units = min(len(frames_THWC) // FRAMES_PER_UNIT, len(samples_T) // session.num_samples)
+        fits = frames_THWC.shape[1:] == agent.frame_shape[1:] and rate_hz == agent.audio_vae.config.rate_hz
+        units = min(len(frames_THWC) // FRAMES_PER_UNIT, len(samples_T) // agent.num_samples)
         if fits and units:
-            frames = frames_THWC[: units * FRAMES_PER_UNIT].reshape(units, *session.frame_shape)
-            samples = samples_T[: units * session.num_samples].reshape(units, session.num_samples)
+            frames = frames_THWC[: units * FRAMES_PER_UNIT].reshape(units, *agent.frame_shape)
+            samples = samples_T[: units * agent.num_samples].reshape(units, agent.num_samples)
             return list(zip(frames, samples, strict=True))
     return []
 
 
-def random_media(session: Session) -> list[Media]:
+def random_media(agent: Agent) -> list[Media]:
     generator = np.random.default_rng(0)
     return [
         (
-            generator.integers(0, 256, session.frame_shape, dtype=np.uint8),
-            generator.normal(0, 0.1, session.num_samples).astype(np.float32),
+            generator.integers(0, 256, agent.frame_shape, dtype=np.uint8),
+            generator.normal(0, 0.1, agent.num_samples).astype(np.float32),
         )
         for _ in range(RANDOM_UNITS)
     ]
 
 
 @contextmanager
-def opened(session: Session, workers: int) -> Iterator[Pipeline]:
+def opened(agent: Agent, workers: int) -> Iterator[Pipeline]:
     """A new pipeline with its performer in this process or in its own; on a GPU, on a stream of its own."""
     with ExitStack() as held:
         if workers == 1:
-            yield held.enter_context(open_pipeline(session, seed=0))
+            yield held.enter_context(open_pipeline(agent, seed=0))
             return
-        if session.model.device.type == "cuda":
-            yield held.enter_context(open_streams(session, seed=0))
+        if agent.model.device.type == "cuda":
+            yield held.enter_context(open_streams(agent, seed=0))
             return
         weights = Path(held.enter_context(tempfile.TemporaryDirectory())) / "model.safetensors"
-        save_model(session.model, weights)
-        yield held.enter_context(open_workers(session, weights, seed=0))
+        save_model(agent.model, weights)
+        yield held.enter_context(open_workers(agent, weights, seed=0))
 
 
 def handed_bytes(pipeline: Pipeline) -> int | None:

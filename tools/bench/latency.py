@@ -1,4 +1,4 @@
-"""Live sessions timed unit by unit at growing histories: what `tools.bench stream` prints as a table."""
+"""Live conversations timed unit by unit at growing histories: what `tools.bench stream` prints as a table."""
 
 import platform
 import time
@@ -18,8 +18,8 @@ from tools.bench.conversation import Conversation, Setting, handed_bytes, opened
 from tools.bench.overlap import Media, StallWatch, Timed, not_timed, play, shares
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
-from wanstreamer.streaming.session import PARTS, Session, SessionConfig
-from wanstreamer.streaming.state import StreamState
+from wanstreamer.streaming.agent import PARTS, Agent, AgentConfig
+from wanstreamer.streaming.state import ConversationState
 
 HISTORY_S = (1, 10, 60, 300)
 COLUMNS = (*PARTS, "unit", "pace")
@@ -27,7 +27,7 @@ FULL = "full"
 
 
 def stream(data: Path, setting: Setting, *, seconds: int, windows: Sequence[int | None] = (None,)) -> dict[str, object]:
-    """Time sessions; returns what `--json` prints.
+    """Time conversations; returns what `--json` prints.
 
     `histories` holds, per kept history (`windows`; None: all of it), `at`: per seconds p50, p95 and max in ms of each
     part, of the whole unit and of the pace, over the setting's `units_per_point` that follow; with two workers also the
@@ -39,7 +39,7 @@ def stream(data: Path, setting: Setting, *, seconds: int, windows: Sequence[int 
         raise InputError(f"--seconds {seconds}: expected 1 or more")
     points_s = sorted({point for point in HISTORY_S if point < seconds} | {seconds})
     num_units = units_in(points_s[-1]) + setting.units_per_point
-    config = SessionConfig(steps=setting.solver_steps, max_units=num_units)
+    config = AgentConfig(steps=setting.solver_steps, max_units=num_units)
     with threads(setting.threads), ExitStack() as held:
         told = [prepare(data, setting, replace(config, window_units=window_units)) for window_units in windows]
         running = [_start(each, setting, num_units, held) for each in told]
@@ -56,12 +56,12 @@ def stream(data: Path, setting: Setting, *, seconds: int, windows: Sequence[int 
     return {
         **_machine(setting),
         "scale": setting.scale,
-        "parameters": sum(p.numel() for p in told[0].session.model.parameters()),
+        "parameters": sum(p.numel() for p in told[0].agent.model.parameters()),
         "workers": setting.workers,
         "threads": setting.threads,
         "live": setting.live,
         "solver_steps": setting.solver_steps,
-        "self_lag": told[0].session.model.config.self_lag,
+        "self_lag": told[0].agent.model.config.self_lag,
         "trained_at_self_lag": told[0].trained_at_self_lag,
         "trained": told[0].trained_at_self_lag is not None,
         "recorded_media": told[0].recorded,
@@ -99,13 +99,13 @@ def _turns(points_s: Sequence[int], num_units: int, units_per_point: int, *, alo
 
 
 def _start(told: Conversation, setting: Setting, num_units: int, held: ExitStack) -> Running:
-    session, media, timed = told.session, told.media, not_timed(num_units)
+    agent, media, timed = told.agent, told.media, not_timed(num_units)
     plain = setting.machine.passes == "plain"  # others are a pipeline's
-    if setting.workers == 1 and session.model.config.self_lag == 0 and not setting.live and plain:
-        _in_sequence(session, session.start(seed=0), media, not_timed(3), range(3))  # kernels are loaded and planned
-        state = session.start(seed=0)
-        return Running(play=partial(_in_sequence, session, state, media, timed), timed=timed, handed_bytes=None)
-    pipeline = held.enter_context(opened(session, setting.workers))
+    if setting.workers == 1 and agent.model.config.self_lag == 0 and not setting.live and plain:
+        _in_sequence(agent, agent.start(seed=0), media, not_timed(3), range(3))  # kernels are loaded and planned
+        state = agent.start(seed=0)
+        return Running(play=partial(_in_sequence, agent, state, media, timed), timed=timed, handed_bytes=None)
+    pipeline = held.enter_context(opened(agent, setting.workers))
     return Running(
         play=partial(play, pipeline, media, timed, live=setting.live),
         timed=timed,
@@ -113,11 +113,11 @@ def _start(told: Conversation, setting: Setting, num_units: int, held: ExitStack
     )
 
 
-def _in_sequence(session: Session, state: StreamState, media: list[Media], timed: Timed, units: range) -> None:
+def _in_sequence(agent: Agent, state: ConversationState, media: list[Media], timed: Timed, units: range) -> None:
     timed.follows[units.start] = False
     for unit in units:
         timed.heard_s[unit] = time.perf_counter()
-        said, state = session.step(state, *media[unit % len(media)])
+        said, state = agent.step(state, *media[unit % len(media)])
         timed.answered_s[unit] = time.perf_counter()
         timed.part_ms[unit] = [said.part_ms[part] for part in PARTS]
 

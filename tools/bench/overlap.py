@@ -1,4 +1,4 @@
-"""A live session in the hands of thinker and performer: how long its units take, how long both sides work at once.
+"""A live conversation in the hands of thinker and performer: how long its units take, how long both sides work at once.
 
 `play` gives every user unit as soon as the pipeline takes it: the machine is never idle, and a unit has its wait for
 the one before in its latency. Live, a unit is there every 160 ms, and what is done by then waits for the next.
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wanstreamer.clock import UNIT_MS
+from wanstreamer.streaming.agent import PARTS
 from wanstreamer.streaming.pipeline import Pipeline
-from wanstreamer.streaming.session import PARTS
 
 Interval = tuple[float, float]  # s, of the clock time.perf_counter
 Media = tuple[NDArray[np.uint8], NDArray[np.float32]]

@@ -13,7 +13,7 @@ from tools.bench.conversation import Setting, opened, prepare, threads
 from tools.bench.overlap import StallWatch, not_timed, play
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
-from wanstreamer.streaming.session import SessionConfig
+from wanstreamer.streaming.agent import AgentConfig
 from wanstreamer.streaming.workers import PerformerProcess
 
 TEN_MINUTES = 10 * 60 * 1000 // UNIT_MS  # units
@@ -33,11 +33,11 @@ def soak(data: Path, setting: Setting, *, hours: float, window_units: int) -> di
         raise InputError(f"--hours {hours}: {num_units} units, expected more than the window's {window_units}")
     span = min(TEN_MINUTES, num_units // 4)
     sampled = set(np.linspace(full_at, num_units - 1, SAMPLES).astype(int).tolist())
-    config = SessionConfig(steps=setting.solver_steps, window_units=window_units)
+    config = AgentConfig(steps=setting.solver_steps, window_units=window_units)
     with threads(setting.threads):
         played = prepare(data, setting, config)
         with (
-            opened(played.session, setting.workers) as pipeline,
+            opened(played.agent, setting.workers) as pipeline,
             StallWatch() as watch,
             progress(num_units, "conversation") as advance,
         ):
@@ -69,7 +69,7 @@ def soak(data: Path, setting: Setting, *, hours: float, window_units: int) -> di
         "wall_s": round(float(timed.answered_s[-1] - timed.heard_s[0]), 1),
         "window_units": window_units,
         "workers": setting.workers,
-        "self_lag": played.session.model.config.self_lag,
+        "self_lag": played.agent.model.config.self_lag,
         "solver_steps": setting.solver_steps,
         "live": setting.live,
         "trained": played.trained_at_self_lag is not None,

@@ -1,6 +1,6 @@
 """How long one 160 ms unit takes: `python -m tools.bench stream` prints milliseconds per part at growing history.
 
-Plays a recorded user (random media where there is none) into a live session with the trained models of a data folder
+Plays a recorded user (random media where there is none) into a live agent with the trained models of a data folder
 (random weights of the same size where there are none) and times every unit, as fast as the machine goes. `unit` is from
 a user's unit being there to its answer decoded, `pace` from answer to answer: the two differ where units overlap, as
 they do in two workers at self_lag 1, the default. `--live` gives a unit every 160 ms instead, as a user does.
@@ -85,7 +85,7 @@ def _kept(kept: str) -> str:
 
 
 def add(commands: Any) -> None:
-    command = commands.add_parser("stream", help="latency of the live session", description=__doc__)
+    command = commands.add_parser("stream", help="latency of the live agent", description=__doc__)
     command.add_argument("--data", type=Path, help="data folder (default: data, which need not be there)")
     command.add_argument("--seconds", type=int, default=60, help="longest history (default: 60)")
     command.add_argument("--hours", type=float, help="instead: play for so long, with one --window-units")
@@ -97,7 +97,7 @@ def add(commands: Any) -> None:
         help="units of history kept, one or several to compare; 'full': all (default: full)",
     )
     command.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
-    command.add_argument("--steps", type=int, help="solver steps (default: 4 at self_lag 1, else the session's)")
+    command.add_argument("--steps", type=int, help="solver steps (default: 4 at self_lag 1, else the agent's)")
     command.add_argument(
         "--workers", type=int, choices=(1, 2), default=2, help="processes: 2 has the performer apart (default: 2)"
     )

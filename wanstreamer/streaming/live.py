@@ -1,6 +1,6 @@
 """Against the clock: every 160 ms a unit of the user in and something to play out, however long the model takes.
 
-    with Live(open_workers(session, weights, seed=0)) as live:
+    with Live(open_workers(agent, weights, seed=0)) as live:
         played = live.tick(frames, samples)     # never waits for the model
 
 What happens under pressure:
@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from wanstreamer.clock import FRAMES_PER_UNIT
 from wanstreamer.errors import InputError
+from wanstreamer.streaming.agent import AgentUnit
 from wanstreamer.streaming.pipeline import Pipeline
-from wanstreamer.streaming.session import AgentUnit
 
 FADE_MS = 20  # too short for a word to be heard, long enough for no click
 POLL_S = 0.004  # how often a thread that waits for latents looks whether the user has gone on
@@ -82,11 +82,11 @@ class Live:
         self._closing = False
         self._gap = False
         self._error: BaseException | None = None
-        session = pipeline.session
-        self._picture = np.zeros(session.frame_shape[1:], np.uint8)
-        self._tail = np.zeros(session.num_samples, np.float32)  # what was last played, for the sound to swing out
+        agent = pipeline.agent
+        self._picture = np.zeros(agent.frame_shape[1:], np.uint8)
+        self._tail = np.zeros(agent.num_samples, np.float32)  # what was last played, for the sound to swing out
         self._held = False
-        self._fade_in = np.linspace(0, 1, session.audio_vae.config.rate_hz * FADE_MS // 1000, dtype=np.float32)
+        self._fade_in = np.linspace(0, 1, agent.audio_vae.config.rate_hz * FADE_MS // 1000, dtype=np.float32)
         self._thread = threading.Thread(target=self._serve, name="thinker", daemon=True)
         self._thread.start()
 
@@ -110,13 +110,13 @@ class Live:
         samples: NDArray[np.float32] | None,
         text_tokens: Sequence[int] | None = None,
     ) -> Played:
-        """Called every 160 ms with what the user did since the last call; media as in `Session.step`.
+        """Called every 160 ms with what the user did since the last call; media as in `Agent.step`.
 
         Raises:
             InputError: Wrong media.
             RuntimeError: The performer is gone, or the history is full; its cause says which.
         """
-        self.pipeline.session.check(frames, samples, text_tokens)
+        self.pipeline.agent.check(frames, samples, text_tokens)
         with self._changed:
             if self._error is not None:
                 raise RuntimeError(f"live: the conversation is over: {self._error}") from self._error

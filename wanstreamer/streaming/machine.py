@@ -1,4 +1,4 @@
-"""Where and how a live session computes."""
+"""Where and how a live agent computes."""
 
 from dataclasses import dataclass
 

@@ -18,7 +18,7 @@ from wanstreamer.streaming.fixed import FixedPasses
 from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.schedule import Schedule, beside_clean
 from wanstreamer.streaming.state import (
-    StreamState,
+    ConversationState,
     cache_from_tensors,
     cache_to_tensors,
     copied,
@@ -34,7 +34,7 @@ STREAMS = ("audio", "video")
 
 @torch.inference_mode()
 def perform(
-    model: DuplexModel, state: StreamState, schedule: Schedule, *, video_temperature: float = 1.0
+    model: DuplexModel, state: ConversationState, schedule: Schedule, *, video_temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """Audio (B, N, C) and video (B, C, H, W) latents of the unit whose STATE the cache ends with; the cache stays."""
 
@@ -72,7 +72,7 @@ class Slice(NamedTuple):
     noise_video_CHW: Tensor
 
 
-def start_tensors(state: StreamState) -> dict[str, Tensor]:
+def start_tensors(state: ConversationState) -> dict[str, Tensor]:
     """What `Performer.restore` takes to start from the thinker's state before its first unit."""
     assert state.unit == 0
     return {

@@ -1,6 +1,6 @@
-"""The thinker's side of a live session whose performer has a cache of its own: the same conversation, overlapped.
+"""The thinker's side of a live conversation whose performer has a cache of its own: the same conversation, overlapped.
 
-    with open_pipeline(session, seed=0) as pipeline:
+    with open_pipeline(agent, seed=0) as pipeline:
         pipeline.hear(frames, samples)      # encode, think, hand unit k's slice to the performer
         pipeline.hear(frames, samples)      # self_lag 1: unit k + 1 is thought while the performer is at k
         unit = pipeline.answer()            # the oldest unit that is not answered, decoded
@@ -27,9 +27,9 @@ from torch import Tensor
 
 from wanstreamer.model.duplex import Prefix
 from wanstreamer.model.flow import Latents
+from wanstreamer.streaming.agent import Agent, AgentUnit, alone, timed
 from wanstreamer.streaming.performer import Performer, Slice, draw_noise, start_tensors
-from wanstreamer.streaming.session import AgentUnit, Session, alone, timed
-from wanstreamer.streaming.state import StreamState, new_state
+from wanstreamer.streaming.state import ConversationState, new_state
 from wanstreamer.streaming.thinker import think
 
 
@@ -107,15 +107,15 @@ class Pipeline:
     The cache is in the order of serving, and `state.unit` counts the units heard.
     """
 
-    def __init__(self, session: Session, link: PerformerLink, *, seed: int, prefix: Prefix | None = None) -> None:
-        self.session, self.link = session, link
-        self.lag = session.model.config.self_lag
+    def __init__(self, agent: Agent, link: PerformerLink, *, seed: int, prefix: Prefix | None = None) -> None:
+        self.agent, self.link = agent, link
+        self.lag = agent.model.config.self_lag
         # At lag L unit k's latents are there when unit k + L + 1 is thought: they follow on unit k + L.
-        self.state: StreamState = new_state(
-            session.model,
-            max_units=session.config.max_units,
+        self.state: ConversationState = new_state(
+            agent.model,
+            max_units=agent.config.max_units,
             seeds=[seed],
-            window=session.config.window,
+            window=agent.config.window,
             delay=self.lag,
             prefix=prefix,
         )
@@ -142,29 +142,29 @@ class Pipeline:
         samples: NDArray[np.float32] | None,
         text_tokens: Sequence[int] | None = None,
     ) -> None:
-        """Take one unit of the user and set the performer on it; media as in `Session.step`.
+        """Take one unit of the user and set the performer on it; media as in `Agent.step`.
 
         Raises:
             InputError: Wrong media, or a history beyond `max_units`.
             RuntimeError: More than `lag` units are open: `answer` first.
         """
         self.link.ensure_open()
-        session, state = self.session, self.state
-        session.check_history(state)
+        agent, state = self.agent, self.state
+        agent.check_history(state)
         if len(self.open) > self.lag:
             raise RuntimeError(f"pipeline: {len(self.open)} units are open at self_lag {self.lag}: answer first")
-        session.check(frames, samples, text_tokens)
+        agent.check(frames, samples, text_tokens)
         part_ms: dict[str, float] = {}
         with timed(part_ms, "encode"):
-            audio_NC, video_CHW = session.encode(state, frames, samples)
+            audio_NC, video_CHW = agent.encode(state, frames, samples)
         with timed(part_ms, "think"):
             tokens, _ = think(
-                session.model,
+                agent.model,
                 state,
                 *alone(audio_NC, video_CHW),
                 None if text_tokens is None else [text_tokens],
-                temperature=session.config.text_temperature,
-                epsilon=session.config.text_epsilon,
+                temperature=agent.config.text_temperature,
+                epsilon=agent.config.text_epsilon,
                 # Of unit k - lag - 1, also where later ones are there: what the text may see is no matter of speed.
                 returned=_batched(self.returned.popleft()) if state.unit > self.lag else None,
             )
@@ -187,7 +187,7 @@ class Pipeline:
         self.returned.append(performed.latents)
         self.last = performed
         open_.part_ms["perform"] = (performed.ended_s - performed.began_s) * 1000
-        return self.session.decode(self.state, *performed.latents, open_.tokens, open_.part_ms)
+        return self.agent.decode(self.state, *performed.latents, open_.tokens, open_.part_ms)
 
     def settle(self) -> None:
         """Wait until the performer is done with all open units; they stay open. Nothing is then under way."""
@@ -202,12 +202,12 @@ class Pipeline:
 
     def _slice(self) -> Slice:
         """Of the unit just thought: the cache ends with its users and slots."""
-        cache, layout = self.state.cache, self.session.model.layout
+        cache, layout = self.state.cache, self.agent.model.layout
         places = slice(cache.stop - (layout.num_clean - layout.num_agent), cache.stop)
         return Slice(
             cache.key_LBHND[:, 0, :, places],
             cache.value_LBHND[:, 0, :, places],
-            *draw_noise(self.session.model, self.state.generators[0], self.session.config.video_temperature),
+            *draw_noise(self.agent.model, self.state.generators[0], self.agent.config.video_temperature),
         )
 
 
@@ -216,14 +216,14 @@ def _batched(latents: Latents) -> Latents:
     return audio_NC[None], video_CHW[None]
 
 
-def open_pipeline(session: Session, *, seed: int, prefix: Prefix | None = None) -> Pipeline:
+def open_pipeline(agent: Agent, *, seed: int, prefix: Prefix | None = None) -> Pipeline:
     """Thinker and performer in this process, one after the other: the schedule of two workers, without the gain."""
-    return Pipeline(session, LocalPerformer(new_performer(session)), seed=seed, prefix=prefix)
+    return Pipeline(agent, LocalPerformer(new_performer(agent)), seed=seed, prefix=prefix)
 
 
-def new_performer(session: Session) -> Performer:
-    """For one conversation, on the session's machine."""
-    config = session.config
+def new_performer(agent: Agent) -> Performer:
+    """For one conversation, on the agent's machine."""
+    config = agent.config
     return Performer(
-        session.model, session.schedule, max_units=config.max_units, window=config.window, machine=session.machine
+        agent.model, agent.schedule, max_units=config.max_units, window=config.window, machine=agent.machine
     )

@@ -1,7 +1,7 @@
 """What the agent is told, and what it is to look and sound like -> the prefix that a conversation starts with.
 
-    prefix = read_prompt(session, text="You are a patient teacher.", image=face, voice=samples)
-    state = session.start(seed=0, prefix=prefix)                # or open_pipeline, open_workers
+    prefix = read_prompt(agent, text="You are a patient teacher.", image=face, voice=samples)
+    state = agent.start(seed=0, prefix=prefix)                # or open_pipeline, open_workers
 
 It stays for the whole conversation, whatever the window. No model has been trained with prompts yet: see `Prefix`.
 """
@@ -17,12 +17,12 @@ from wanstreamer.devices import to_device
 from wanstreamer.errors import InputError
 from wanstreamer.model.duplex import Prefix
 from wanstreamer.model.sequence import FIRST_WORD
-from wanstreamer.streaming.session import Session, first_word, to_video
+from wanstreamer.streaming.agent import Agent, first_word, to_video
 
 
 @torch.inference_mode()
 def read_prompt(
-    session: Session,
+    agent: Agent,
     *,
     text: str | Sequence[int] = "",
     image: NDArray[np.uint8] | None = None,
@@ -32,38 +32,38 @@ def read_prompt(
 
     Args:
         text: Words, or their ids in the model's vocabulary.
-        image: (H, W, 3) RGB, of the size of the session's frames: stands still for a unit.
-        voice: Samples in [-1, 1] at the session's rate, whole units of them.
+        image: (H, W, 3) RGB, of the size of the agent's frames: stands still for a unit.
+        voice: Samples in [-1, 1] at the agent's rate, whole units of them.
 
     Raises:
         InputError: Media of a wrong shape or type, words without a tokenizer, ids that are no words.
     """
-    ids = _ids(session, text)
+    ids = _ids(agent, text)
     image_BCHW = voice_BKNC = None
     if image is not None:
-        _check("image", image, image.shape == session.frame_shape[1:], np.uint8, list(session.frame_shape[1:]))
+        _check("image", image, image.shape == agent.frame_shape[1:], np.uint8, list(agent.frame_shape[1:]))
         frames = np.repeat(image[None], FRAMES_PER_UNIT, axis=0)
-        video_BKCHW, _ = session.video_vae.encode(to_video(frames, session.model.device), None)
+        video_BKCHW, _ = agent.video_vae.encode(to_video(frames, agent.model.device), None)
         image_BCHW = video_BKCHW[:, 0]
     if voice is not None:
-        whole = voice.ndim == 1 and len(voice) > 0 and len(voice) % session.num_samples == 0
-        _check("voice", voice, whole, np.float32, f"a multiple of {session.num_samples} samples ({UNIT_MS} ms)")
-        samples_BT = to_device(torch.from_numpy(voice), session.model.device)[None]
-        audio_BTC, _ = session.audio_vae.encode(samples_BT, None)
-        voice_BKNC = audio_BTC.unflatten(1, (len(voice) // session.num_samples, -1))
+        whole = voice.ndim == 1 and len(voice) > 0 and len(voice) % agent.num_samples == 0
+        _check("voice", voice, whole, np.float32, f"a multiple of {agent.num_samples} samples ({UNIT_MS} ms)")
+        samples_BT = to_device(torch.from_numpy(voice), agent.model.device)[None]
+        audio_BTC, _ = agent.audio_vae.encode(samples_BT, None)
+        voice_BKNC = audio_BTC.unflatten(1, (len(voice) // agent.num_samples, -1))
     if not ids and image_BCHW is None and voice_BKNC is None:
         return None
-    return Prefix(image_BCHW, voice_BKNC, to_device(torch.tensor([ids]), session.model.device) if ids else None)
+    return Prefix(image_BCHW, voice_BKNC, to_device(torch.tensor([ids]), agent.model.device) if ids else None)
 
 
-def _ids(session: Session, text: str | Sequence[int]) -> list[int]:
+def _ids(agent: Agent, text: str | Sequence[int]) -> list[int]:
     if isinstance(text, str):
         if not text:
             return []
-        if session.tokenizer is None:
-            raise InputError("prompt: words, but the session has no tokenizer; give it one, or give ids")
-        text = [i + first_word(session.tokenizer) for i in session.tokenizer.encode(text, add_special_tokens=False).ids]
-    vocab_size = session.model.config.vocab_size
+        if agent.tokenizer is None:
+            raise InputError("prompt: words, but the agent has no tokenizer; give it one, or give ids")
+        text = [i + first_word(agent.tokenizer) for i in agent.tokenizer.encode(text, add_special_tokens=False).ids]
+    vocab_size = agent.model.config.vocab_size
     odd = [i for i in text if not FIRST_WORD <= i < vocab_size]
     if odd:
         raise InputError(f"prompt: text id {odd[0]}, expected words: {FIRST_WORD} to {vocab_size - 1}")

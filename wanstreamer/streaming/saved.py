@@ -1,15 +1,15 @@
 """A live conversation <-> one safetensors file, written whole or not at all; it goes on as if nothing had been.
 
-    save_conversation(path, session, state)            # a Session's
-    state = restore_conversation(path, session)
+    save_conversation(path, agent, state)              # an Agent's
+    state = restore_conversation(path, agent)
 
     save_pipeline(path, pipeline)                      # a Pipeline's, its performer in this process or in its own
-    pipeline = restore_pipeline(path, session)
-    pipeline = restore_workers(path, session, weights)
+    pipeline = restore_pipeline(path, agent)
+    pipeline = restore_workers(path, agent, weights)
 
 At any boundary: between two calls. A new process that restores it, with the same models, settings and number of torch
 threads on the same kind of machine, says bitwise what the old one would have said. Steps, temperature and device are
-the session's, not the file's; a trunk of another type is another model.
+the agent's, not the file's; a trunk of another type is another model.
 """
 
 from collections import deque
@@ -24,23 +24,23 @@ from torch import Tensor
 from wanstreamer.checkpoint import load_tensors, save_tensors
 from wanstreamer.errors import InputError
 from wanstreamer.model.flow import Latents
+from wanstreamer.streaming.agent import Agent
 from wanstreamer.streaming.performer import STREAMS
 from wanstreamer.streaming.pipeline import Open, Performed, Pipeline, open_pipeline
-from wanstreamer.streaming.session import Session
-from wanstreamer.streaming.state import StreamState, copied, named, part, state_from_tensors, state_to_tensors
+from wanstreamer.streaming.state import ConversationState, copied, named, part, state_from_tensors, state_to_tensors
 from wanstreamer.streaming.workers import open_workers
 
 FORMAT = "wanstreamer-conversation-1"
 
 
-def save_conversation(path: Path, session: Session, state: StreamState) -> None:
-    save_tensors(path, state_to_tensors(state), _meta(session) | {"of": "session"})
+def save_conversation(path: Path, agent: Agent, state: ConversationState) -> None:
+    save_tensors(path, state_to_tensors(state), _meta(agent) | {"of": "conversation"})
 
 
-def restore_conversation(path: Path, session: Session) -> StreamState:
+def restore_conversation(path: Path, agent: Agent) -> ConversationState:
     """Raises InputError for a file that is none, or of other models, codecs or another window."""
-    tensors, _ = _load(path, session, "session")
-    return _state(path, session, tensors, delay=0)
+    tensors, _ = _load(path, agent, "conversation")
+    return _state(path, agent, tensors, delay=0)
 
 
 def save_pipeline(path: Path, pipeline: Pipeline) -> None:
@@ -54,26 +54,26 @@ def save_pipeline(path: Path, pipeline: Pipeline) -> None:
     tensors |= named("arrived", _latents_to_tensors([performed.latents for performed in pipeline.arrived]))
     tensors |= named("returned", _latents_to_tensors(list(pipeline.returned)))
     ends_s = [performed.ended_s - performed.began_s for performed in pipeline.arrived]
-    meta = _meta(pipeline.session) | {
+    meta = _meta(pipeline.agent) | {
         "of": "pipeline",
         "open": [asdict(open_) | {"perform_s": ended_s} for open_, ended_s in zip(pipeline.open, ends_s, strict=True)],
     }
     save_tensors(path, tensors, meta)
 
 
-def restore_pipeline(path: Path, session: Session) -> Pipeline:
+def restore_pipeline(path: Path, agent: Agent) -> Pipeline:
     """Thinker and performer in this process. Raises InputError as `restore_conversation`."""
-    return _restore(path, session, lambda: open_pipeline(session, seed=0))
+    return _restore(path, agent, lambda: open_pipeline(agent, seed=0))
 
 
-def restore_workers(path: Path, session: Session, weights: Path) -> Pipeline:
+def restore_workers(path: Path, agent: Agent, weights: Path) -> Pipeline:
     """The performer in a process of its own; `weights` as in `open_workers`, and it raises as that does, too."""
-    return _restore(path, session, lambda: open_workers(session, weights, seed=0))
+    return _restore(path, agent, lambda: open_workers(agent, weights, seed=0))
 
 
-def _restore(path: Path, session: Session, open_new: Callable[[], Pipeline]) -> Pipeline:
-    tensors, meta = _load(path, session, "pipeline")
-    state = _state(path, session, part(tensors, "thinker"), delay=session.model.config.self_lag)
+def _restore(path: Path, agent: Agent, open_new: Callable[[], Pipeline]) -> Pipeline:
+    tensors, meta = _load(path, agent, "pipeline")
+    state = _state(path, agent, part(tensors, "thinker"), delay=agent.model.config.self_lag)
     pipeline = open_new()
     try:
         pipeline.link.restore(part(tensors, "performer"))
@@ -81,7 +81,7 @@ def _restore(path: Path, session: Session, open_new: Callable[[], Pipeline]) -> 
         pipeline.close()
         raise
     pipeline.state = state
-    returned, arrived = (copied(part(tensors, name), session.model.device) for name in ("returned", "arrived"))
+    returned, arrived = (copied(part(tensors, name), agent.model.device) for name in ("returned", "arrived"))
     pipeline.returned = deque(_latents_from_tensors(returned))
     for open_, latents in zip(meta["open"], _latents_from_tensors(arrived), strict=True):
         performed_s = open_.pop("perform_s")
@@ -90,12 +90,12 @@ def _restore(path: Path, session: Session, open_new: Callable[[], Pipeline]) -> 
     return pipeline
 
 
-def _meta(session: Session) -> dict[str, Any]:
-    window = session.config.window
-    return {"format": FORMAT, "identity": session.identity, "window": None if window is None else asdict(window)}
+def _meta(agent: Agent) -> dict[str, Any]:
+    window = agent.config.window
+    return {"format": FORMAT, "identity": agent.identity, "window": None if window is None else asdict(window)}
 
 
-def _load(path: Path, session: Session, of: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _load(path: Path, agent: Agent, of: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; save a conversation first, or pass another path")
     tensors, meta = load_tensors(path)
@@ -103,7 +103,7 @@ def _load(path: Path, session: Session, of: str) -> tuple[dict[str, Tensor], dic
         raise InputError(f"{path}: format {meta.get('format')!r}, expected {FORMAT!r}; save the conversation again")
     if meta["of"] != of:
         raise InputError(f"{path}: saved from a {meta['of']}, expected one of a {of}; restore it as what it was")
-    expected = _meta(session)
+    expected = _meta(agent)
     for name, sha256 in expected["identity"].items():
         found = meta["identity"][name]
         if found != sha256:
@@ -113,8 +113,8 @@ def _load(path: Path, session: Session, of: str) -> tuple[dict[str, Tensor], dic
             )
     if meta["window"] != expected["window"]:
         raise InputError(
-            f"{path}: saved with {_policy(meta['window'])}, this session has {_policy(expected['window'])}; give the "
-            "session window_units and sink_units as it was saved with"
+            f"{path}: saved with {_policy(meta['window'])}, this agent has {_policy(expected['window'])}; give the "
+            "agent window_units and sink_units as it was saved with"
         )
     return tensors, meta
 
@@ -125,14 +125,13 @@ def _policy(window: dict[str, int] | None) -> str:
     )
 
 
-def _state(path: Path, session: Session, tensors: dict[str, Tensor], *, delay: int) -> StreamState:
-    config, unit = session.config, int(tensors["unit"])
+def _state(path: Path, agent: Agent, tensors: dict[str, Tensor], *, delay: int) -> ConversationState:
+    config, unit = agent.config, int(tensors["unit"])
     if config.window is None and unit > config.max_units:
         raise InputError(
-            f"{path}: a history of {unit} units, this session has room for {config.max_units}; give it a larger "
-            "max_units"
+            f"{path}: a history of {unit} units, this agent has room for {config.max_units}; give it a larger max_units"
         )
-    return state_from_tensors(session.model, tensors, max_units=config.max_units, window=config.window, delay=delay)
+    return state_from_tensors(agent.model, tensors, max_units=config.max_units, window=config.window, delay=delay)
 
 
 def _latents_to_tensors(latents: list[Latents]) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ CODECS = ("audio_encoder", "video_encoder", "audio_decoder", "video_decoder")
 
 
 @dataclass(kw_only=True)
-class StreamState:
+class ConversationState:
     """State after `unit` units. The cache's buffers are written in place by the next step; the rest is replaced."""
 
     unit: int
@@ -44,7 +44,7 @@ def new_state(
     window: Window | None = None,
     delay: int = 0,
     prefix: Prefix | None = None,
-) -> StreamState:
+) -> ConversationState:
     """The start of as many conversations as there are seeds, behind what is prefilled; memory is reserved now.
 
     What a conversation becomes depends on its own seed and user alone. `max_units`, `window` and `delay` as in
@@ -55,7 +55,7 @@ def new_state(
     if prefix is not None:
         with torch.inference_mode():
             model.prefill(prefix, cache)
-    return StreamState(
+    return ConversationState(
         unit=0,
         cache=cache,
         hearing=None,
@@ -74,7 +74,7 @@ def new_past(config: ModelConfig, batch_size: int = 1, device: torch.device = HO
     return Past(audio_BKC, audio_BKC, absent_BK, video_BKCHW, video_BKCHW, absent_BK)
 
 
-def state_to_tensors(state: StreamState) -> dict[str, Tensor]:
+def state_to_tensors(state: ConversationState) -> dict[str, Tensor]:
     """Copies; of the cache only what is valid. Between steps only."""
     tensors = {
         "unit": torch.tensor(state.unit),
@@ -91,7 +91,7 @@ def state_to_tensors(state: StreamState) -> dict[str, Tensor]:
 
 def state_from_tensors(
     model: DuplexModel, tensors: dict[str, Tensor], *, max_units: int, window: Window | None = None, delay: int = 0
-) -> StreamState:
+) -> ConversationState:
     """The inverse of `state_to_tensors`, for the same model and window.
 
     Raises ValueError when the history exceeds `max_units`, or is in another order of serving.

@@ -1,6 +1,6 @@
 """The performer on a CUDA stream of its own: thinker and performer side by side on one GPU, in one process.
 
-    with open_streams(session, seed=0) as pipeline:
+    with open_streams(agent, seed=0) as pipeline:
         ...                                   # as in `pipeline`: hear, answer
 
 `send` launches all that a unit needs and returns; with graphs that is a few launches, so that the host is back at the
@@ -17,9 +17,9 @@ from torch import Tensor
 from wanstreamer.errors import InputError
 from wanstreamer.model.duplex import Prefix
 from wanstreamer.model.flow import Latents
+from wanstreamer.streaming.agent import Agent
 from wanstreamer.streaming.performer import Performer, Slice
 from wanstreamer.streaming.pipeline import Performed, Pipeline, new_performer
-from wanstreamer.streaming.session import Session
 
 POLL_S = 0.0005
 
@@ -85,8 +85,8 @@ class StreamPerformer:
         self.under_way.clear()
 
 
-def open_streams(session: Session, *, seed: int, prefix: Prefix | None = None) -> Pipeline:
-    """A conversation whose performer has a CUDA stream of its own. Raises InputError for a session elsewhere."""
-    if session.model.device.type != "cuda":
-        raise InputError(f"two streams: the session is on {session.machine.device}, expected cuda; use open_workers")
-    return Pipeline(session, StreamPerformer(new_performer(session)), seed=seed, prefix=prefix)
+def open_streams(agent: Agent, *, seed: int, prefix: Prefix | None = None) -> Pipeline:
+    """A conversation whose performer has a CUDA stream of its own. Raises InputError for an agent elsewhere."""
+    if agent.model.device.type != "cuda":
+        raise InputError(f"two streams: the agent is on {agent.machine.device}, expected cuda; use open_workers")
+    return Pipeline(agent, StreamPerformer(new_performer(agent)), seed=seed, prefix=prefix)

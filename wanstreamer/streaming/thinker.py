@@ -16,13 +16,13 @@ from wanstreamer.devices import to_device, to_host
 from wanstreamer.model.duplex import DuplexModel
 from wanstreamer.model.prior import past_after
 from wanstreamer.model.sequence import BEGIN, BLANK, MISSING
-from wanstreamer.streaming.state import StreamState
+from wanstreamer.streaming.state import ConversationState
 
 
 @torch.inference_mode()
 def think(
     model: DuplexModel,
-    state: StreamState,
+    state: ConversationState,
     audio_BNC: Tensor | None,
     video_BCHW: Tensor | None,
     text: Sequence[Sequence[int]] | None,
@@ -77,7 +77,7 @@ def think(
 
 
 @torch.inference_mode()
-def commit(model: DuplexModel, state: StreamState, audio_BNC: Tensor, video_BCHW: Tensor) -> None:
+def commit(model: DuplexModel, state: ConversationState, audio_BNC: Tensor, video_BCHW: Tensor) -> None:
     """Append the agents' clean latents of the unit to the history; the unit is then complete."""
     model.extend(clean_content(model, audio_BNC, video_BCHW), state.cache)
     state.past = past_after(state.past, state.unit, audio_BNC[:, None], video_BCHW[:, None])

@@ -1,6 +1,6 @@
 """The performer in a process of its own: slices out, latents back, through shared memory; numbers through a pipe.
 
-    with open_workers(session, Path("data/models/duplex/model.safetensors"), seed=0) as pipeline:
+    with open_workers(agent, Path("data/models/duplex/model.safetensors"), seed=0) as pipeline:
         ...                                   # as in `pipeline`: hear, answer
 
 The thinker (encoders, text, decoders) stays in the caller's process; use one torch thread there too
@@ -24,10 +24,10 @@ from torch.multiprocessing import get_context
 
 from wanstreamer.errors import InputError
 from wanstreamer.model.duplex import DuplexModel, Prefix, load_model
+from wanstreamer.streaming.agent import Agent, AgentConfig
 from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.performer import Performer, Schedule, Slice
 from wanstreamer.streaming.pipeline import Performed, Pipeline
-from wanstreamer.streaming.session import Session, SessionConfig
 
 SLOTS = 2
 START_S = 120  # for a process to import torch and read the weights; beyond it something is wrong
@@ -81,7 +81,7 @@ def new_ring(model: DuplexModel) -> Ring:
 class PerformerProcess:
     """The other end of `_serve`; a `PerformerLink`."""
 
-    def __init__(self, model: DuplexModel, weights: Path, config: SessionConfig, machine: Machine) -> None:
+    def __init__(self, model: DuplexModel, weights: Path, config: AgentConfig, machine: Machine) -> None:
         context = get_context("spawn")
         self.ring = new_ring(model)
         self.sent = self.received = 0
@@ -193,23 +193,23 @@ class PerformerProcess:
         )
 
 
-def open_workers(session: Session, weights: Path, *, seed: int, prefix: Prefix | None = None) -> Pipeline:
-    """A conversation whose performer is a process of its own; `weights` is the file `session.model` was read from.
+def open_workers(agent: Agent, weights: Path, *, seed: int, prefix: Prefix | None = None) -> Pipeline:
+    """A conversation whose performer is a process of its own; `weights` is the file `agent.model` was read from.
 
-    Raises InputError when that file is missing or holds another model or the session is not on the CPU, WorkerDied when
+    Raises InputError when that file is missing or holds another model or the agent is not on the CPU, WorkerDied when
     the process does not start.
     """
-    if session.model.device.type != "cpu":
-        raise InputError(f"two processes: the session is on {session.machine.device}, expected cpu; use open_streams")
-    stored, used = session.machine.place(load_model(weights)), session.model.state_dict()
+    if agent.model.device.type != "cpu":
+        raise InputError(f"two processes: the agent is on {agent.machine.device}, expected cpu; use open_streams")
+    stored, used = agent.machine.place(load_model(weights)), agent.model.state_dict()
     same = all(name in used and torch.equal(tensor, used[name]) for name, tensor in stored.state_dict().items())
-    if stored.config != session.model.config or not same:
-        raise InputError(f"{weights}: not the model of this session; give the file that it was read from")
-    process = PerformerProcess(session.model, weights, session.config, session.machine)
-    return Pipeline(session, process, seed=seed, prefix=prefix)
+    if stored.config != agent.model.config or not same:
+        raise InputError(f"{weights}: not the model of this agent; give the file that it was read from")
+    process = PerformerProcess(agent.model, weights, agent.config, agent.machine)
+    return Pipeline(agent, process, seed=seed, prefix=prefix)
 
 
-def _serve(connection: Connection, ring: Ring, weights: str, config: SessionConfig, machine: Machine) -> None:
+def _serve(connection: Connection, ring: Ring, weights: str, config: AgentConfig, machine: Machine) -> None:
     """The performer's process: units until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller decides
     torch.set_num_threads(1)

@@ -10,17 +10,17 @@ import pytest
 
 from pipelines.behaviour import stage as behaviour
 from pipelines.behaviour.__main__ import main, show
-from pipelines.behaviour.agents import Copy, Silence
+from pipelines.behaviour.players import Copy, Silence
 from pipelines.behaviour.recorded import find_views, read_recording, strangers, turn_bank
 from pipelines.behaviour.simulated import run_simulated
 from pipelines.behaviour.stage import BehaviourParams, play_simulated
 from pipelines.conversation.prompts import KINDS, Prompt
 from pipelines.engine.run import RunParams
 from tests.helpers.behaviour_fixtures import UNITS, write_data
-from tests.helpers.live_fixtures import small_session
+from tests.helpers.live_fixtures import small_agent
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
-from wanstreamer.streaming.session import load_session
+from wanstreamer.streaming.agent import load_agent
 from wanstreamer.windows.loader import open_windows
 
 PARAMS = BehaviourParams(
@@ -51,17 +51,17 @@ def test_prompts_are_what_the_user_did(data: Path) -> None:
 
 
 def test_what_is_played_is_the_recording_over_and_over(data: Path) -> None:
-    session = load_session(data)
+    agent = load_agent(data)
     views, _ = find_views(data, 2)
-    recording = read_recording(data, session, open_windows(data / "windows", "test"), views, UNITS + 5, 4)
-    users = recording.users(session)
+    recording = read_recording(data, agent, open_windows(data / "windows", "test"), views, UNITS + 5, 4)
+    users = recording.users(agent)
     first, again = users.step(2, None), users.step(UNITS + 2, None)
     assert np.array_equal(first.samples_BT, again.samples_BT) and (first.audio_BNC == again.audio_BNC).all()
     assert first.history is not None and again.history is None
     assert len(first.history.text_BS) == 2
     assert np.abs(users.step(16, None).samples_BT).max() > 0.05  # b, from 2500 ms on
     with pytest.raises(InputError, match="given_units 70: session s0 has 60 units"):
-        read_recording(data, session, open_windows(data / "windows", "test"), views, 80, 70)
+        read_recording(data, agent, open_windows(data / "windows", "test"), views, 80, 70)
 
 
 def test_the_bank_holds_whole_turns_of_train(data: Path) -> None:
@@ -145,21 +145,21 @@ class Scripted:
 
 
 def test_users_who_react_hear_the_unit_before() -> None:
-    session = small_session(max_units=20)
+    agent = small_agent(max_units=20)
     partners = [Scripted(), Scripted()]
-    found, played = run_simulated(partners, session, Copy(), num_units=20, seconds=(2,), advance=lambda: None)
+    found, played = run_simulated(partners, agent, Copy(), num_units=20, seconds=(2,), advance=lambda: None)
     # Copy says in unit 5 what was heard in 4; the partner hears that in 6.
     assert np.flatnonzero(np.array(partners[0].levels) > 0.01)[0] == 6
     assert played.agent_BT.shape == (2, 20 * 2560) and set(found) == {"user-000", "user-001"}
-    silent, _ = run_simulated([Scripted()], session, Silence(), num_units=40, seconds=(), advance=lambda: None)
+    silent, _ = run_simulated([Scripted()], agent, Silence(), num_units=40, seconds=(), advance=lambda: None)
     assert silent["user-000"][0]["answered"].tolist() == [[0]] and len(silent["user-000"][0]["stopped"]) == 0
 
 
 def test_every_agent_talks_with_users_who_react() -> None:
-    session = small_session(max_units=60)
+    agent = small_agent(max_units=60)
     bank = [np.full(16_000 * 3, 0.1, np.float32)]
     params = BehaviourParams(user_seconds=9, users=2, watched=1, at_seconds=(4,), resamples=5)
-    found, played = play_simulated(lambda: nullcontext([Scripted(), Scripted()]), session, bank, [300.0], params)
+    found, played = play_simulated(lambda: nullcontext([Scripted(), Scripted()]), agent, bank, [300.0], params)
     assert behaviour.draw_simulated(played, 16_000).startswith("<svg")
     assert list(found) == ["model", "shuffled user", "ignoring", "cascade", "copy", "silence"]
     ignoring, cascade = (found[name]["user-000"][0] for name in ("ignoring", "cascade"))

@@ -28,7 +28,7 @@ from wanstreamer import vae
 from wanstreamer.bootstrap import Sums, compare, session_sums
 from wanstreamer.errors import InputError
 from wanstreamer.model.duplex import DuplexModel, ModelConfig, load_model, save_model
-from wanstreamer.streaming.session import load_session, to_video
+from wanstreamer.streaming.agent import load_agent, to_video
 from wanstreamer.windows.loader import load_batch, open_windows
 
 UNITS = 20
@@ -360,17 +360,17 @@ def test_the_stage_gives_the_same_figures_twice_and_reports_that_play(folder):
 
 def test_given_history_is_the_truth_and_leaves_the_session_where_it_should(folder):
     """With history given throughout, the rendered agent is the decoded truth, and free units follow the same state."""
-    session = load_session(folder)
+    agent = load_agent(folder)
     tracks = {row["participant"]: row for row in tables.read_rows(folder, "tracks") if row["session_id"] == "s1"}
     truth, heard = (rendering.read_clip(folder, tracks[who], 8, 2560) for who in "ab")
     text = rendering.session_text(open_windows(folder / "windows", "test"), "s1", "a", 8)
     assert (text != BLANK_ID).any() and (text != MISSING_ID).all()
-    given_all, said = rendering.continue_session(session, truth, heard, text, 8, seed=0)
-    expected = rendering.reconstruct(session, truth)
+    given_all, said = rendering.continue_conversation(agent, truth, heard, text, 8, seed=0)
+    expected = rendering.reconstruct(agent, truth)
     assert said == []
     np.testing.assert_allclose(given_all.samples, expected.samples, atol=1e-4)
     assert np.abs(given_all.frames.astype(int) - expected.frames.astype(int)).max() <= 1
-    free, said = rendering.continue_session(session, truth, heard, text, 5, seed=0)
+    free, said = rendering.continue_conversation(agent, truth, heard, text, 5, seed=0)
     np.testing.assert_array_equal(free.samples[: 5 * 2560], given_all.samples[: 5 * 2560])
     assert len(said) == 3 * 2 and not np.array_equal(free.samples[5 * 2560 :], given_all.samples[5 * 2560 :])
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from tools.bench import soak, stream
-from tools.bench.conversation import Setting, load, random_session
+from tools.bench.conversation import Setting, load, random_agent
 from tools.bench.overlap import StallWatch, not_timed, shares
 from wanstreamer.errors import InputError
+from wanstreamer.streaming.agent import AgentConfig
 from wanstreamer.streaming.machine import Machine
-from wanstreamer.streaming.session import SessionConfig
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -24,7 +24,7 @@ def test_stream_in_two_overlapping_processes(live: bool, tmp_path: Path, capsys:
     found: Any = stream.stream(tmp_path, setting, seconds=1)
     assert (found["workers"], found["self_lag"], found["live"], found["solver_steps"]) == (2, 1, live, 4)
     # Out: keys and values of users and slots, and the noise. Back: the latents.
-    config = load(tmp_path, SessionConfig(), setting)[0].model.config
+    config = load(tmp_path, AgentConfig(), setting)[0].model.config
     numbers = prod(config.audio_shape) + prod(config.video_shape)
     tokens = config.layout.num_user + config.layout.num_slots
     history = found["histories"]["full"]
@@ -104,10 +104,10 @@ def test_a_scale_needs_no_data_and_says_on_what_it_ran(tmp_path: Path, capsys: p
 
 def test_a_larger_scale_has_the_codecs_of_its_size() -> None:
     """Without numbers; its media are 336x192 and 24 kHz."""
-    session = random_session("small", SessionConfig(max_units=1), Machine(device="meta"))
-    assert session.frame_shape == (4, 192, 336, 3) and session.num_samples == 3840
-    assert session.video_vae.config.latent_shape == session.model.config.video_shape
-    assert session.audio_vae.config.channels == session.model.config.audio_channels
+    agent = random_agent("small", AgentConfig(max_units=1), Machine(device="meta"))
+    assert agent.frame_shape == (4, 192, 336, 3) and agent.num_samples == 3840
+    assert agent.video_vae.config.latent_shape == agent.model.config.video_shape
+    assert agent.audio_vae.config.channels == agent.model.config.audio_channels
 
 
 def parsed(arguments: list[str]) -> dict[str, object]:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from tests.helpers.duplex_fixtures import CONFIG, random_batch, random_model
 from tests.helpers.generated import assert_equals_full_recomputation, generate
-from tests.helpers.live_fixtures import media, small_session
+from tests.helpers.live_fixtures import media, small_agent
 from wanstreamer.errors import InputError
 from wanstreamer.model.attention import Attention
 from wanstreamer.model.cache import KVCache
@@ -27,9 +27,9 @@ from wanstreamer.model.sequence import (
     rotary_angles,
     visible,
 )
+from wanstreamer.streaming.agent import AgentConfig
 from wanstreamer.streaming.performer import Performer
 from wanstreamer.streaming.pipeline import LocalPerformer, Pipeline, open_pipeline
-from wanstreamer.streaming.session import SessionConfig
 from wanstreamer.streaming.state import new_past
 
 UNITS = 14
@@ -73,7 +73,7 @@ def test_dropping_equals_masked_full_attention(
 @pytest.mark.parametrize("window", WINDOWS, ids=["window", "sink"])
 @pytest.mark.parametrize("lag", [0, 1])
 def test_thinker_and_performer_say_what_one_cache_says(lag: int, window: Window, fused: bool) -> None:
-    session = small_session(
+    session = small_agent(
         {"self_lag": lag}, window_units=window.units, sink_units=window.sink_units, max_units=1, text_temperature=0.0
     )
     performer = Performer(session.model, session.schedule, max_units=1, window=window, fused=fused)
@@ -101,7 +101,7 @@ def test_thinker_and_performer_say_what_one_cache_says(lag: int, window: Window,
 
 def test_a_slice_under_way_is_no_part_of_the_cache_it_came_from() -> None:
     """While it waits at lag 1 the thinker's cache may move, and others be written in its place."""
-    session = small_session({"self_lag": 1}, window_units=3)
+    session = small_agent({"self_lag": 1}, window_units=3)
     said = []
     for spoilt in (False, True):
         pipeline = open_pipeline(session, seed=3)
@@ -204,12 +204,12 @@ def test_hours_later_the_same_is_said() -> None:
 
 def test_a_window_too_short_for_the_lag_is_refused() -> None:
     for lag, expected in ((0, 2), (1, 3)):
-        session = small_session({"self_lag": lag}, window_units=expected - 1)
+        session = small_agent({"self_lag": lag}, window_units=expected - 1)
         with pytest.raises(InputError, match=f"window of {expected - 1} units, sink of 0: expected {expected} or more"):
             open_pipeline(session, seed=0)
-        small_session({"self_lag": lag}, window_units=expected).start(seed=0)
+        small_agent({"self_lag": lag}, window_units=expected).start(seed=0)
     with pytest.raises(InputError, match="sink_units 2: without window_units"):
-        SessionConfig(sink_units=2)
+        AgentConfig(sink_units=2)
 
 
 def test_a_model_with_everything_in_its_window_says_what_it_says_without() -> None:

@@ -14,16 +14,16 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tests.helpers.live_fixtures import media, small_session
+from tests.helpers.live_fixtures import media, small_agent
 from wanstreamer.model.duplex import save_model
 from wanstreamer.streaming import fixed, streams
+from wanstreamer.streaming.agent import Agent, AgentUnit
 from wanstreamer.streaming.fixed import FixedPasses
 from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.performer import Performer
 from wanstreamer.streaming.pipeline import LocalPerformer, Pipeline, open_pipeline
 from wanstreamer.streaming.prompt import read_prompt
 from wanstreamer.streaming.saved import restore_pipeline, save_pipeline
-from wanstreamer.streaming.session import AgentUnit, Session
 from wanstreamer.streaming.workers import open_workers
 
 UNITS = 11
@@ -37,10 +37,10 @@ CASES = {
 }
 
 
-def session_of(case: str, machine: Machine | None = None, **settings: Any) -> Session:
+def agent_of(case: str, machine: Machine | None = None, **settings: Any) -> Agent:
     changes, own = CASES[case]
-    made = small_session(changes, **{"max_units": UNITS, "text_temperature": 0.0, "steps": 3} | own | settings)
-    return Session(made.model, made.audio_vae, made.video_vae, config=made.config, machine=machine)
+    made = small_agent(changes, **{"max_units": UNITS, "text_temperature": 0.0, "steps": 3} | own | settings)
+    return Agent(made.model, made.audio_vae, made.video_vae, config=made.config, machine=machine)
 
 
 def converse(pipeline: Pipeline, units: range = range(UNITS)) -> list[AgentUnit]:
@@ -86,41 +86,41 @@ def test_fixed_passes_say_what_plain_ones_say(
     frames, samples = media(1)[0]
     said = []
     for machine in (None, Machine(passes="fixed")):
-        session = session_of(case, machine)
-        prefix = read_prompt(session, text=[5, 6], image=frames[0], voice=samples) if prompted else None
-        said.append(converse(open_pipeline(session, seed=3, prefix=prefix)))
+        agent = agent_of(case, machine)
+        prefix = read_prompt(agent, text=[5, 6], image=frames[0], voice=samples) if prompted else None
+        said.append(converse(open_pipeline(agent, seed=3, prefix=prefix)))
     assert_close(*said)
     assert len(solved) == UNITS - 1  # all but the first
     assert (len(set(solved)) == 1) == ("window_units" in CASES[case][1])
 
 
 def test_a_reach_is_at_most_a_quarter_longer_than_what_is_there() -> None:
-    session = small_session(max_units=2000)
-    cache = session.model.new_cache(1, 2000)
+    agent = small_agent(max_units=2000)
+    cache = agent.model.new_cache(1, 2000)
     found = fixed.reaches(cache)
-    assert found[0] == 32 * session.model.layout.num_clean and found[-1] == cache.key_LBHND.shape[3]
+    assert found[0] == 32 * agent.model.layout.num_clean and found[-1] == cache.key_LBHND.shape[3]
     assert all(1 < after / before <= 1.25 for before, after in zip(found, found[1:], strict=False))
 
 
 def test_they_go_on_from_a_file(tmp_path: Path, short_reaches: None) -> None:
-    session = session_of("lag1", Machine(passes="fixed"))
-    pipeline = open_pipeline(session, seed=3)
+    agent = agent_of("lag1", Machine(passes="fixed"))
+    pipeline = open_pipeline(agent, seed=3)
     before = converse(pipeline, range(5))
     save_pipeline(tmp_path / "saved", pipeline)
-    after = converse(restore_pipeline(tmp_path / "saved", session), range(5, UNITS))
-    plain = open_pipeline(session_of("lag1"), seed=3)
+    after = converse(restore_pipeline(tmp_path / "saved", agent), range(5, UNITS))
+    plain = open_pipeline(agent_of("lag1"), seed=3)
     assert_close(converse(plain, range(5)) + converse(plain, range(5, UNITS)), before + after)
 
 
 def test_two_processes_equal_one_in_bfloat16_and_fixed_shapes(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    session = session_of("window")
-    save_model(session.model, tmp_path / "model.safetensors")
-    session = session_of("window", Machine(trunk="bfloat16", passes="fixed"))
-    with open_workers(session, tmp_path / "model.safetensors", seed=3) as apart:
+    agent = agent_of("window")
+    save_model(agent.model, tmp_path / "model.safetensors")
+    agent = agent_of("window", Machine(trunk="bfloat16", passes="fixed"))
+    with open_workers(agent, tmp_path / "model.safetensors", seed=3) as apart:
         said = converse(apart)
-    for one, two in zip(converse(open_pipeline(session, seed=3)), said, strict=True):
+    for one, two in zip(converse(open_pipeline(agent, seed=3)), said, strict=True):
         assert one.text_tokens == two.text_tokens and np.array_equal(one.samples, two.samples)
     torch.set_num_threads(before)
 
@@ -129,8 +129,8 @@ def test_two_processes_equal_one_in_bfloat16_and_fixed_shapes(tmp_path: Path) ->
 @pytest.mark.parametrize("passes", ["plain", "fixed"])
 def test_a_bfloat16_trunk_says_nearly_the_same(passes: str) -> None:
     """Its weights, keys and values are bfloat16, latents stay float32."""
-    plain, session = session_of("packed"), session_of("packed", Machine(trunk="bfloat16", passes=passes))
-    one, two = (open_pipeline(each, seed=3) for each in (plain, session))
+    plain, agent = agent_of("packed"), agent_of("packed", Machine(trunk="bfloat16", passes=passes))
+    one, two = (open_pipeline(each, seed=3) for each in (plain, agent))
     for unit in range(2):  # then they go different ways
         a, b = (converse(pipeline, range(unit, unit + 1))[0] for pipeline in (one, two))
         assert 0 < np.abs(a.samples - b.samples).max() < 0.05 * np.abs(a.samples).max()
@@ -141,7 +141,7 @@ def test_a_bfloat16_trunk_says_nearly_the_same(passes: str) -> None:
 @pytest.mark.stress  # a compiler takes a minute, and has to be there
 def test_compiled_blocks_say_the_same() -> None:
     said = [
-        converse(open_pipeline(session_of("sink", machine), seed=3), range(6))
+        converse(open_pipeline(agent_of("sink", machine), seed=3), range(6))
         for machine in (None, Machine(passes="fixed", compile=True))
     ]
     assert_close(*said)
@@ -228,10 +228,10 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return SimpleNamespace(**parts)
 
 
-def graphed(session: Session) -> Performer:
+def graphed(agent: Agent) -> Performer:
     machine: Any = SimpleNamespace(passes="graphs", compile=False)  # a Machine refuses it without a GPU
-    config = session.config
-    return Performer(session.model, session.schedule, max_units=config.max_units, window=config.window, machine=machine)
+    config = agent.config
+    return Performer(agent.model, agent.schedule, max_units=config.max_units, window=config.window, machine=machine)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -239,23 +239,23 @@ def test_replayed_passes_say_what_plain_ones_say(
     case: str, solved: list[int], cuda: SimpleNamespace, short_reaches: None
 ) -> None:
     """The function runs only to warm up and to be captured; all units but the first are replays."""
-    session = session_of(case)
-    pipeline = Pipeline(session, LocalPerformer(graphed(session)), seed=3)
+    agent = agent_of(case)
+    pipeline = Pipeline(agent, LocalPerformer(graphed(agent)), seed=3)
     captured = len(solved)
     assert captured == 2 * len(set(solved))
     said = converse(pipeline)
     assert len(solved) == captured
-    assert_close(converse(open_pipeline(session, seed=3)), said)
+    assert_close(converse(open_pipeline(agent, seed=3)), said)
 
 
 def test_capturing_leaves_a_restored_history_as_it_was(cuda: SimpleNamespace, short_reaches: None) -> None:
-    session = session_of("lag0")
-    pipeline = open_pipeline(session, seed=3)
+    agent = agent_of("lag0")
+    pipeline = open_pipeline(agent, seed=3)
     before = converse(pipeline, range(6))
-    performer = graphed(session)
+    performer = graphed(agent)
     performer.restore(pipeline.link.to_tensors())
     pipeline.link = LocalPerformer(performer)
-    plain = converse(open_pipeline(session, seed=3))
+    plain = converse(open_pipeline(agent, seed=3))
     assert_close(plain, before + converse(pipeline, range(6, UNITS)))
 
 
@@ -264,14 +264,14 @@ def test_a_stream_of_its_own_says_what_the_same_one_says(
     case: str, cuda: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Event, "ready_s", 0.01)
-    session = session_of(case)
-    link = streams.StreamPerformer(graphed(session))
-    pipeline = Pipeline(session, link, seed=3)
+    agent = agent_of(case)
+    link = streams.StreamPerformer(graphed(agent))
+    pipeline = Pipeline(agent, link, seed=3)
     pipeline.hear(*media(UNITS)[0])
     assert pipeline.answer(timeout_s=0.0) is None
     said = [pipeline.answer(), *converse(pipeline, range(1, UNITS))]
     assert pipeline.last is not None and pipeline.last.ended_s > pipeline.last.began_s > link.start_s
-    plain = open_pipeline(session, seed=3)
+    plain = open_pipeline(agent, seed=3)
     assert_close([*converse(plain, range(1)), *converse(plain, range(1, UNITS))], said)  # type: ignore[arg-type]
     pipeline.close()
 
@@ -284,6 +284,6 @@ def test_a_stream_of_its_own_says_what_the_same_one_says(
 def test_a_gpu_says_the_same_however_it_passes(
     case: str, passes: str, opened: Callable[..., Pipeline], short_reaches: None
 ) -> None:
-    said = converse(open_pipeline(session_of(case, Machine(device="cuda")), seed=3))
-    other = converse(opened(session_of(case, Machine(device="cuda", passes=passes)), seed=3))
+    said = converse(open_pipeline(agent_of(case, Machine(device="cuda")), seed=3))
+    other = converse(opened(agent_of(case, Machine(device="cuda", passes=passes)), seed=3))
     assert_close(said, other, atol=1e-3)

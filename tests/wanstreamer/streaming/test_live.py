@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.helpers.live_fixtures import media, small_session
+from tests.helpers.live_fixtures import media, small_agent
 from wanstreamer.errors import InputError
+from wanstreamer.streaming.agent import AgentUnit
 from wanstreamer.streaming.live import Live, Played
 from wanstreamer.streaming.performer import Slice
 from wanstreamer.streaming.pipeline import LocalPerformer, Performed, Pipeline, open_pipeline
-from wanstreamer.streaming.session import AgentUnit
 
 UNITS = 8
 
@@ -37,7 +37,7 @@ class Gated:
 
 
 def gated(lag: int) -> tuple[Pipeline, Gated]:
-    pipeline = open_pipeline(small_session({"self_lag": lag}, max_units=16), seed=3)
+    pipeline = open_pipeline(small_agent({"self_lag": lag}, max_units=16), seed=3)
     assert isinstance(pipeline.link, LocalPerformer)
     pipeline.link = gate = Gated(pipeline.link)
     return pipeline, gate
@@ -45,7 +45,7 @@ def gated(lag: int) -> tuple[Pipeline, Gated]:
 
 def unhurried(lag: int, gaps: tuple[int, ...] = ()) -> list[AgentUnit | None]:
     """What a fast machine says to each unit; units in `gaps` are not given to it."""
-    pipeline = open_pipeline(small_session({"self_lag": lag}, max_units=16), seed=3)
+    pipeline = open_pipeline(small_agent({"self_lag": lag}, max_units=16), seed=3)
     said: list[AgentUnit | None] = []
     for unit, (frames, samples) in enumerate(media(UNITS)):
         if unit in gaps:
@@ -131,11 +131,11 @@ def test_beyond_the_queue_the_user_is_unheard_and_counted(lag: int) -> None:
 
 
 def test_an_error_of_the_pipeline_reaches_the_caller() -> None:
-    pipeline = open_pipeline(small_session(max_units=1), seed=0)
-    with Live(pipeline) as live, pytest.raises(RuntimeError, match="conversation is over: session: the history of 1"):
+    pipeline = open_pipeline(small_agent(max_units=1), seed=0)
+    with Live(pipeline) as live, pytest.raises(RuntimeError, match="conversation is over: agent: the history of 1"):
         for _ in ticks():
             live.tick(None, None)
-    with Live(open_pipeline(small_session(), seed=0)) as live, pytest.raises(InputError, match="samples are"):
+    with Live(open_pipeline(small_agent(), seed=0)) as live, pytest.raises(InputError, match="samples are"):
         live.tick(None, np.zeros(3, np.float32))
     with pytest.raises(InputError, match="delay_units 0"):
         Live(pipeline, delay_units=0)

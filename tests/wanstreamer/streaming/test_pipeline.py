@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from tests.helpers.duplex_fixtures import random_batch
-from tests.helpers.live_fixtures import media, small_session
+from tests.helpers.live_fixtures import media, small_agent
 from wanstreamer.errors import InputError
 from wanstreamer.model.cache import KVCache
 from wanstreamer.model.sequence import served_order, visible
+from wanstreamer.streaming.agent import Agent, AgentUnit
 from wanstreamer.streaming.performer import Performer
 from wanstreamer.streaming.pipeline import LocalPerformer, Pipeline, open_pipeline
-from wanstreamer.streaming.session import AgentUnit, Session
 from wanstreamer.windows.loader import Batch
 
 UNITS = 6
@@ -41,10 +41,10 @@ def converse(pipeline: Pipeline, streams: list[tuple[np.ndarray | None, np.ndarr
     return said  # type: ignore[return-value]
 
 
-def in_sequence(session: Session, streams: list[tuple[np.ndarray | None, np.ndarray | None]]) -> list[AgentUnit]:
-    state, said = session.start(seed=3), []
+def in_sequence(agent: Agent, streams: list[tuple[np.ndarray | None, np.ndarray | None]]) -> list[AgentUnit]:
+    state, said = agent.start(seed=3), []
     for frames, samples in streams:
-        unit, state = session.step(state, frames, samples)
+        unit, state = agent.step(state, frames, samples)
         said.append(unit)
     return said
 
@@ -62,23 +62,23 @@ def assert_close(one: list[AgentUnit], two: list[AgentUnit]) -> None:
 def test_both_caches_equal_full_recomputation(
     lag: int, changes: dict[str, object], fused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = small_session({"self_lag": lag, **changes}, max_units=UNITS)
-    model = session.model
-    performer = Performer(model, session.schedule, max_units=UNITS, fused=fused)
-    pipeline = Pipeline(session, LocalPerformer(performer), seed=3)
+    agent = small_agent({"self_lag": lag, **changes}, max_units=UNITS)
+    model = agent.model
+    performer = Performer(model, agent.schedule, max_units=UNITS, fused=fused)
+    pipeline = Pipeline(agent, LocalPerformer(performer), seed=3)
     batch = random_batch(model.config, windows=1, units=UNITS)
     batch.user_text_known_BK[:] = False
     heard: list[tuple[Tensor | None, Tensor | None]] = []
-    encode = session.encode
+    encode = agent.encode
 
     def spy(*args):  # type: ignore[no-untyped-def]
         heard.append(encode(*args))
         return heard[-1]
 
-    monkeypatch.setattr(session, "encode", spy)
+    monkeypatch.setattr(agent, "encode", spy)
     latents = []
     monkeypatch.setattr(
-        session, "decode", lambda state, audio, video, tokens, _: latents.append((audio, video)) or tokens
+        agent, "decode", lambda state, audio, video, tokens, _: latents.append((audio, video)) or tokens
     )
     for unit, (frames, samples) in enumerate(played()):
         pipeline.hear(frames, samples)
@@ -124,17 +124,17 @@ def assert_same_cache(cache: KVCache, fresh: KVCache, index: Tensor) -> None:
 
 @pytest.mark.parametrize("lag", [0, 1])
 def test_two_caches_say_what_one_says(lag: int) -> None:
-    session = small_session({"self_lag": lag})
-    assert_close(converse(open_pipeline(session, seed=3), played()), in_sequence(session, played()))
+    agent = small_agent({"self_lag": lag})
+    assert_close(converse(open_pipeline(agent, seed=3), played()), in_sequence(agent, played()))
 
 
 @pytest.mark.parametrize("lag", [0, 1])
 def test_latents_reach_the_language_path_after_the_lag(lag: int) -> None:
     """Other latents of unit 2 come back: bitwise the same slices until unit 2 + lag, another one right after."""
-    session = small_session({"self_lag": lag, "text_slots": 1}, text_temperature=0.0)
+    agent = small_agent({"self_lag": lag, "text_slots": 1}, text_temperature=0.0)
     runs = []
     for change in (0.0, 1.0):
-        pipeline = open_pipeline(session, seed=3)
+        pipeline = open_pipeline(agent, seed=3)
         slices: list[Tensor] = []
         send, receive = pipeline.link.send, pipeline.link.receive
 
@@ -158,20 +158,20 @@ def test_latents_reach_the_language_path_after_the_lag(lag: int) -> None:
 
 def test_overlap_is_a_matter_of_speed_not_of_content() -> None:
     """At self_lag 1 a unit answered before the next is heard and one answered after it are bitwise the same."""
-    session = small_session({"self_lag": 1})
-    prompt = open_pipeline(session, seed=3)
+    agent = small_agent({"self_lag": 1})
+    prompt = open_pipeline(agent, seed=3)
     said = []
     for frames, samples in played():
         prompt.hear(frames, samples)
         said.append(prompt.answer())
-    for one, two in zip(said, converse(open_pipeline(session, seed=3), played()), strict=True):
+    for one, two in zip(said, converse(open_pipeline(agent, seed=3), played()), strict=True):
         assert one is not None and one.text_tokens == two.text_tokens
         assert np.array_equal(one.samples, two.samples) and np.array_equal(one.frames, two.frames)
 
 
 def test_the_lag_bounds_what_may_be_open() -> None:
     for lag in (0, 1):
-        pipeline = open_pipeline(small_session({"self_lag": lag}, max_units=2 + lag), seed=0)
+        pipeline = open_pipeline(small_agent({"self_lag": lag}, max_units=2 + lag), seed=0)
         with pytest.raises(RuntimeError, match="no unit is open"):
             pipeline.answer()
         for _ in range(lag + 1):

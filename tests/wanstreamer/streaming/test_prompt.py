@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.helpers.duplex_fixtures import CONFIG, random_batch, random_model
 from tests.helpers.generated import assert_equals_full_recomputation, generate
-from tests.helpers.live_fixtures import media, small_session
+from tests.helpers.live_fixtures import media, small_agent
 from wanstreamer.errors import InputError
 from wanstreamer.model.attention import Attention
 from wanstreamer.model.duplex import ModelConfig, Prefix, save_model
@@ -25,9 +25,9 @@ from wanstreamer.model.sequence import (
     prefix_tokens,
     visible,
 )
+from wanstreamer.streaming.agent import AgentUnit
 from wanstreamer.streaming.pipeline import Pipeline, open_pipeline
 from wanstreamer.streaming.prompt import read_prompt
-from wanstreamer.streaming.session import AgentUnit
 from wanstreamer.streaming.workers import open_workers
 
 UNITS = 8
@@ -119,21 +119,21 @@ def converse(pipeline: Pipeline) -> list[AgentUnit]:
 
 @pytest.mark.parametrize("lag", [0, 1])
 def test_the_performer_is_handed_the_prefix(lag: int, tmp_path: Path) -> None:
-    """Session, pipeline and (at lag 1) two processes say the same; without a prefix something else is said."""
+    """Agent, pipeline and (at lag 1) two processes say the same; without a prefix something else is said."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    session = small_session({"self_lag": lag}, window_units=3)
+    agent = small_agent({"self_lag": lag}, window_units=3)
     frames, samples = media(1)[0]
-    prefix = read_prompt(session, text=[4, 7, 5], image=frames[0], voice=np.tile(samples, 2))
-    alone = converse(open_pipeline(session, seed=3, prefix=prefix))
-    state = session.start(seed=3, prefix=prefix)
+    prefix = read_prompt(agent, text=[4, 7, 5], image=frames[0], voice=np.tile(samples, 2))
+    alone = converse(open_pipeline(agent, seed=3, prefix=prefix))
+    state = agent.start(seed=3, prefix=prefix)
     for (frames, samples), unit in zip(media(UNITS), alone, strict=False):
-        in_sequence, state = session.step(state, frames, samples)
+        in_sequence, state = agent.step(state, frames, samples)
         np.testing.assert_allclose(in_sequence.samples, unit.samples, atol=1e-5, rtol=0)
-    assert not np.array_equal(converse(open_pipeline(session, seed=3))[-1].samples, alone[-1].samples)
+    assert not np.array_equal(converse(open_pipeline(agent, seed=3))[-1].samples, alone[-1].samples)
     if lag:
-        save_model(session.model, tmp_path / "model.safetensors")
-        with open_workers(session, tmp_path / "model.safetensors", seed=3, prefix=prefix) as pipeline:
+        save_model(agent.model, tmp_path / "model.safetensors")
+        with open_workers(agent, tmp_path / "model.safetensors", seed=3, prefix=prefix) as pipeline:
             apart = converse(pipeline)
         for one, two in zip(alone, apart, strict=True):
             assert np.array_equal(one.samples, two.samples) and one.text_tokens == two.text_tokens
@@ -141,15 +141,15 @@ def test_the_performer_is_handed_the_prefix(lag: int, tmp_path: Path) -> None:
 
 
 def test_words_and_media_become_latents_and_ids() -> None:
-    session = small_session()
-    session.tokenizer = Tokenizer(models.WordLevel({"you": 0, "teach": 1, "?": 2}, unk_token="?"))
-    session.tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    agent = small_agent()
+    agent.tokenizer = Tokenizer(models.WordLevel({"you": 0, "teach": 1, "?": 2}, unk_token="?"))
+    agent.tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     frames, samples = media(1)[0]
-    prefix = read_prompt(session, text="you teach", image=frames[0], voice=np.tile(samples, 3))
+    prefix = read_prompt(agent, text="you teach", image=frames[0], voice=np.tile(samples, 3))
     assert prefix is not None and isinstance(prefix.text_BN, Tensor)
     assert prefix.text_BN.tolist() == [[3, 4]]  # behind BLANK, MISSING, BEGIN
     assert prefix.layout == PrefixLayout(image=True, voice_units=3, num_text=2)
-    assert read_prompt(session) is None
+    assert read_prompt(agent) is None
 
 
 @pytest.mark.parametrize(
@@ -164,4 +164,4 @@ def test_words_and_media_become_latents_and_ids() -> None:
 )
 def test_a_wrong_prompt_is_one_clear_line(given: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        read_prompt(small_session(), **given)  # type: ignore[arg-type]
+        read_prompt(small_agent(), **given)  # type: ignore[arg-type]

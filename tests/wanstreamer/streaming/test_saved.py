@@ -13,15 +13,15 @@ import torch
 from safetensors.numpy import load_file
 
 from tests.helpers.duplex_fixtures import random_model
-from tests.helpers.live_fixtures import media, small_session
+from tests.helpers.live_fixtures import media, small_agent
 from tests.helpers.paths import ROOT
 from tests.helpers.saved_conversation import UNITS, advance, windowed
 from wanstreamer.errors import InputError
 from wanstreamer.model.duplex import save_model
+from wanstreamer.streaming.agent import AgentUnit
 from wanstreamer.streaming.pipeline import open_pipeline
 from wanstreamer.streaming.prompt import read_prompt
 from wanstreamer.streaming.saved import restore_conversation, restore_pipeline, save_conversation, save_pipeline
-from wanstreamer.streaming.session import AgentUnit
 
 
 @pytest.fixture(autouse=True)
@@ -41,16 +41,16 @@ def same(one: AgentUnit, two: AgentUnit) -> bool:
 
 
 @pytest.mark.parametrize("settings", [{"max_units": 20}, {"window_units": 3, "sink_units": 1}], ids=["full", "window"])
-def test_a_session_goes_on_from_every_boundary(settings: dict[str, Any], tmp_path: Path) -> None:
-    session = small_session(**settings)
+def test_an_agent_goes_on_from_every_boundary(settings: dict[str, Any], tmp_path: Path) -> None:
+    agent = small_agent(**settings)
     frames, samples = media(1)[0]
-    state = session.start(seed=1, prefix=read_prompt(session, text=[5], image=frames[0]))
+    state = agent.start(seed=1, prefix=read_prompt(agent, text=[5], image=frames[0]))
     path = tmp_path / "conversation.safetensors"
     for frames, samples in media(UNITS):
-        save_conversation(path, session, state)
-        restored = restore_conversation(path, session)
-        one, state = session.step(state, frames, samples)
-        two, restored = session.step(restored, frames, samples)
+        save_conversation(path, agent, state)
+        restored = restore_conversation(path, agent)
+        one, state = agent.step(state, frames, samples)
+        two, restored = agent.step(restored, frames, samples)
         assert same(one, two)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
@@ -61,13 +61,13 @@ def test_a_pipeline_goes_on_from_every_boundary(
     settings: dict[str, Any], lag: int, open_units: int, tmp_path: Path
 ) -> None:
     """One pipeline goes through, the other is saved and opened anew after every unit."""
-    session = small_session({"self_lag": lag}, **settings)
+    agent = small_agent({"self_lag": lag}, **settings)
     path = tmp_path / "conversation.safetensors"
-    pipeline, restored = (open_pipeline(session, seed=1) for _ in range(2))
+    pipeline, restored = (open_pipeline(agent, seed=1) for _ in range(2))
     num_said = 0
     for unit in range(UNITS):
         save_pipeline(path, restored)
-        restored = restore_pipeline(path, session)
+        restored = restore_pipeline(path, agent)
         assert len(restored.open) == len(pipeline.open) == min(open_units, unit)
         one, two = (advance(each, unit, unit + 1, open_units) for each in (pipeline, restored))
         assert all(a is not None and b is not None and same(a, b) for a, b in zip(one, two, strict=True))
@@ -76,12 +76,12 @@ def test_a_pipeline_goes_on_from_every_boundary(
 
 
 def test_a_unit_heard_and_not_answered_at_lag_0_goes_on(tmp_path: Path) -> None:
-    session = windowed(0)
-    pipeline = open_pipeline(session, seed=1)
+    agent = windowed(0)
+    pipeline = open_pipeline(agent, seed=1)
     advance(pipeline, 0, 4, 0)
     pipeline.hear(*media(UNITS)[4])
     save_pipeline(tmp_path / "saved", pipeline)
-    restored = restore_pipeline(tmp_path / "saved", session)
+    restored = restore_pipeline(tmp_path / "saved", agent)
     one, two = pipeline.answer(), restored.answer()
     assert one is not None and two is not None and same(one, two)
     assert two.part_ms["think"] == one.part_ms["think"] and two.part_ms["perform"] == one.part_ms["perform"]
@@ -89,9 +89,9 @@ def test_a_unit_heard_and_not_answered_at_lag_0_goes_on(tmp_path: Path) -> None:
 
 def test_it_goes_on_in_two_new_processes_and_back_in_this_one(tmp_path: Path) -> None:
     """Saved with a unit open; there both the thinker's process and the performer's are new."""
-    session, weights = windowed(1), tmp_path / "model.safetensors"
-    save_model(session.model, weights)
-    pipeline = open_pipeline(session, seed=1)
+    agent, weights = windowed(1), tmp_path / "model.safetensors"
+    save_model(agent.model, weights)
+    pipeline = open_pipeline(agent, seed=1)
     advance(pipeline, 0, 4, 1)
     save_pipeline(tmp_path / "there", pipeline)
     goes_on = advance(pipeline, 4, UNITS, 1)
@@ -117,7 +117,7 @@ if __name__ == "__main__":
     said = load_file(tmp_path / "said")
     for unit, samples, frames in zip(goes_on[:3], said["samples"], said["frames"], strict=True):
         assert unit is not None and np.array_equal(unit.samples, samples) and np.array_equal(unit.frames, frames)
-    back = advance(restore_pipeline(tmp_path / "back", session), 7, UNITS, 1)
+    back = advance(restore_pipeline(tmp_path / "back", agent), 7, UNITS, 1)
     assert len(back) == UNITS - 7
     assert all(
         one is not None and two is not None and same(one, two) for one, two in zip(goes_on[3:], back, strict=True)
@@ -125,28 +125,28 @@ if __name__ == "__main__":
 
 
 def test_what_does_not_fit_is_one_clear_line(tmp_path: Path) -> None:
-    session, path = small_session(), tmp_path / "saved"
-    state = session.start(seed=1)
-    _, state = session.step(state, *media(1)[0])
-    _, state = session.step(state, *media(1)[0])
-    save_conversation(path, session, state)
-    other = small_session()
+    agent, path = small_agent(), tmp_path / "saved"
+    state = agent.start(seed=1)
+    _, state = agent.step(state, *media(1)[0])
+    _, state = agent.step(state, *media(1)[0])
+    save_conversation(path, agent, state)
+    other = small_agent()
     other.model = random_model(other.model.config, seed=5)
     with pytest.raises(InputError, match=r"saved: a conversation with another model \(sha256 \w{12}, here \w{12}\)"):
         restore_conversation(path, other)
     for codec in ("audio", "video"):
-        other = small_session()
+        other = small_agent()
         next(getattr(other, f"{codec}_vae").parameters()).data.add_(1)
         with pytest.raises(InputError, match=f"another {codec} codec"):
             restore_conversation(path, other)
-    with pytest.raises(InputError, match="saved with full history, this session has a window of 3 units and 1 of sink"):
+    with pytest.raises(InputError, match="saved with full history, this agent has a window of 3 units and 1 of sink"):
         restore_conversation(path, windowed(0))
-    with pytest.raises(InputError, match="history of 2 units, this session has room for 1; give it a larger max_units"):
-        restore_conversation(path, small_session(max_units=1))
-    with pytest.raises(InputError, match="saved from a session, expected one of a pipeline"):
-        restore_pipeline(path, session)
+    with pytest.raises(InputError, match="history of 2 units, this agent has room for 1; give it a larger max_units"):
+        restore_conversation(path, small_agent(max_units=1))
+    with pytest.raises(InputError, match="saved from a conversation, expected one of a pipeline"):
+        restore_pipeline(path, agent)
     with pytest.raises(InputError, match="no such file; save a conversation first"):
-        restore_conversation(tmp_path / "none", session)
-    save_model(session.model, path)
+        restore_conversation(tmp_path / "none", agent)
+    save_model(agent.model, path)
     with pytest.raises(InputError, match="format 'wanstreamer-duplex-1', expected 'wanstreamer-conversation-1'"):
-        restore_conversation(path, session)
+        restore_conversation(path, agent)

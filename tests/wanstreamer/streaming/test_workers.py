@@ -13,20 +13,20 @@ import pytest
 import torch
 
 from tests.helpers.duplex_fixtures import random_model
-from tests.helpers.live_fixtures import media, small_session
+from tests.helpers.live_fixtures import media, small_agent
 from tests.helpers.paths import ROOT
 from wanstreamer.errors import InputError
 from wanstreamer.model.duplex import save_model
+from wanstreamer.streaming.agent import Agent, AgentUnit
 from wanstreamer.streaming.pipeline import Pipeline, open_pipeline
-from wanstreamer.streaming.session import AgentUnit, Session
 from wanstreamer.streaming.workers import WorkerDied, open_workers
 
 UNITS = 7
 
 
-def saved(session: Session, folder: Path) -> Path:
+def saved(agent: Agent, folder: Path) -> Path:
     path = folder / "model.safetensors"
-    save_model(session.model, path)
+    save_model(agent.model, path)
     return path
 
 
@@ -52,9 +52,9 @@ def one_thread():  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize(("lag", "window_units"), [(0, None), (1, None), (0, 2), (1, 3)])
 def test_two_processes_equal_one(lag: int, window_units: int | None, tmp_path: Path) -> None:
-    session = small_session({"self_lag": lag}, window_units=window_units)
-    alone = converse(open_pipeline(session, seed=3))
-    with open_workers(session, saved(session, tmp_path), seed=3) as pipeline:
+    agent = small_agent({"self_lag": lag}, window_units=window_units)
+    alone = converse(open_pipeline(agent, seed=3))
+    with open_workers(agent, saved(agent, tmp_path), seed=3) as pipeline:
         process = pipeline.link.process  # type: ignore[attr-defined]
         apart = converse(pipeline)
         last = pipeline.last
@@ -68,8 +68,8 @@ def test_two_processes_equal_one(lag: int, window_units: int | None, tmp_path: P
 
 def test_thinking_and_performing_overlap_at_lag_1(tmp_path: Path) -> None:
     """While the performer is stopped the thinker goes on with the next unit; in sequence it may not."""
-    session = small_session({"self_lag": 1})
-    with open_workers(session, saved(session, tmp_path), seed=3) as pipeline:
+    agent = small_agent({"self_lag": 1})
+    with open_workers(agent, saved(agent, tmp_path), seed=3) as pipeline:
         child = pipeline.link.process.pid  # type: ignore[attr-defined]
         os.kill(child, signal.SIGSTOP)
         try:
@@ -83,8 +83,8 @@ def test_thinking_and_performing_overlap_at_lag_1(tmp_path: Path) -> None:
 
 
 def test_a_performer_that_dies_is_one_clear_error(tmp_path: Path) -> None:
-    session = small_session()
-    with open_workers(session, saved(session, tmp_path), seed=3) as pipeline:
+    agent = small_agent()
+    with open_workers(agent, saved(agent, tmp_path), seed=3) as pipeline:
         pipeline.hear(None, None)
         pipeline.answer()
         process = pipeline.link.process  # type: ignore[attr-defined]
@@ -97,8 +97,8 @@ def test_a_performer_that_dies_is_one_clear_error(tmp_path: Path) -> None:
 
 
 def test_a_performer_that_dies_at_work_is_noticed_at_once(tmp_path: Path) -> None:
-    session = small_session()
-    with open_workers(session, saved(session, tmp_path), seed=3) as pipeline:
+    agent = small_agent()
+    with open_workers(agent, saved(agent, tmp_path), seed=3) as pipeline:
         process = pipeline.link.process  # type: ignore[attr-defined]
         os.kill(process.pid, signal.SIGSTOP)
         pipeline.hear(None, None)
@@ -109,14 +109,14 @@ def test_a_performer_that_dies_at_work_is_noticed_at_once(tmp_path: Path) -> Non
 
 def test_a_performer_does_not_outlive_its_caller(tmp_path: Path) -> None:
     """The caller is killed, so it cannot say goodbye."""
-    session = small_session()
+    agent = small_agent()
     script = f"""
 import os, signal
 from pathlib import Path
-from tests.helpers.live_fixtures import small_session
+from tests.helpers.live_fixtures import small_agent
 from wanstreamer.streaming.workers import open_workers
 if __name__ == "__main__":
-    pipeline = open_workers(small_session(), Path({str(saved(session, tmp_path))!r}), seed=0)
+    pipeline = open_workers(small_agent(), Path({str(saved(agent, tmp_path))!r}), seed=0)
     print(pipeline.link.process.pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -150,10 +150,10 @@ def within(seconds: float, true: Callable[[], bool]) -> bool:
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
-    session = small_session()
+    agent = small_agent()
     path = tmp_path / "other.safetensors"
     with pytest.raises(InputError, match="no such file"):
-        open_workers(session, path, seed=0)
-    save_model(random_model(session.model.config, seed=1), path)
-    with pytest.raises(InputError, match="not the model of this session"):
-        open_workers(session, path, seed=0)
+        open_workers(agent, path, seed=0)
+    save_model(random_model(agent.model.config, seed=1), path)
+    with pytest.raises(InputError, match="not the model of this agent"):
+        open_workers(agent, path, seed=0)

@@ -9,11 +9,11 @@ import torch
 
 from tests.helpers.duplex_fixtures import CONFIG, random_batch, random_model
 from tests.helpers.generated import STEPS, assert_equals_full_recomputation, generate
-from tests.helpers.live_fixtures import media, small_session
+from tests.helpers.live_fixtures import media, small_agent
 from wanstreamer.errors import InputError
 from wanstreamer.model.sequence import visible
+from wanstreamer.streaming.agent import AgentConfig, to_frames, to_video
 from wanstreamer.streaming.performer import Schedule, draw_noise, perform
-from wanstreamer.streaming.session import SessionConfig, to_frames, to_video
 from wanstreamer.streaming.state import new_state, state_from_tensors, state_to_tensors
 from wanstreamer.streaming.thinker import think
 from wanstreamer.windows.loader import Batch
@@ -73,14 +73,14 @@ def test_denoising_leaves_the_valid_part_of_the_cache_untouched() -> None:
     assert torch.equal(state.cache.key_LBHND[:, :, :, :length], before[:, :, :, :length])
 
 
-def test_a_session_returns_whole_units_and_repeats_with_its_seed() -> None:
-    session = small_session()
+def test_an_agent_returns_whole_units_and_repeats_with_its_seed() -> None:
+    agent = small_agent()
     runs = []
     for _ in range(2):
-        state = session.start(seed=3)
+        state = agent.start(seed=3)
         said = []
         for frames, samples in media(4):
-            unit, state = session.step(state, frames, samples)
+            unit, state = agent.step(state, frames, samples)
             said.append(unit)
         runs.append(said)
     for one, two in zip(*runs, strict=True):
@@ -94,33 +94,33 @@ def test_a_session_returns_whole_units_and_repeats_with_its_seed() -> None:
 
 
 def test_streams_may_be_missing() -> None:
-    session = small_session()
-    state = session.start(seed=0)
+    agent = small_agent()
+    state = agent.start(seed=0)
     for present in ((True, True), (False, True), (True, False), (False, False), (True, True)):
         frames, samples = media(1)[0]
-        unit, state = session.step(state, frames if present[0] else None, samples if present[1] else None, [0, 0])
+        unit, state = agent.step(state, frames if present[0] else None, samples if present[1] else None, [0, 0])
         assert np.isfinite(unit.samples).all()
     assert state.unit == 5
 
 
 def test_a_stored_state_continues_exactly() -> None:
-    session = small_session()
+    agent = small_agent()
     played = media(5)
-    state = session.start(seed=1)
+    state = agent.start(seed=1)
     for frames, samples in played[:3]:
-        _, state = session.step(state, frames, samples)
+        _, state = agent.step(state, frames, samples)
     stored = state_to_tensors(state)
-    restored = state_from_tensors(session.model, stored, max_units=8)
+    restored = state_from_tensors(agent.model, stored, max_units=8)
     for frames, samples in played[3:]:
-        one, state = session.step(state, frames, samples)
-        two, restored = session.step(restored, frames, samples)
+        one, state = agent.step(state, frames, samples)
+        two, restored = agent.step(restored, frames, samples)
         assert np.array_equal(one.frames, two.frames) and np.array_equal(one.samples, two.samples)
         assert one.text_tokens == two.text_tokens
 
 
 def test_the_user_is_heard_and_seen_at_once() -> None:
     """Changing the user's unit changes the agent's very same unit, and nothing before it."""
-    session = small_session()
+    agent = small_agent()
     played = media(3)
     changes: list[Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]] = [
         lambda frames, samples: (255 - frames, samples),
@@ -129,11 +129,11 @@ def test_the_user_is_heard_and_seen_at_once() -> None:
     for change in changes:
         outputs = []
         for changed in (False, True):
-            state = session.start(seed=1)
+            state = agent.start(seed=1)
             said = []
             for index, (frames, samples) in enumerate(played):
                 heard = change(frames, samples) if changed and index == 2 else (frames, samples)
-                unit, state = session.step(state, *heard)
+                unit, state = agent.step(state, *heard)
                 said.append(unit.samples)
             outputs.append(said)
         assert all(np.array_equal(a, b) for a, b in zip(outputs[0][:2], outputs[1][:2], strict=True))
@@ -150,19 +150,19 @@ def test_the_user_is_heard_and_seen_at_once() -> None:
     ],
 )
 def test_wrong_media_is_one_clear_line(spoil, said: str) -> None:  # type: ignore[no-untyped-def]
-    session = small_session()
+    agent = small_agent()
     frames, samples = media(1)[0]
     with pytest.raises(InputError, match=said):
-        session.step(session.start(seed=0), *spoil(frames, samples))
+        agent.step(agent.start(seed=0), *spoil(frames, samples))
 
 
-def test_beyond_its_history_a_session_says_so() -> None:
-    session = small_session(max_units=2)
-    state = session.start(seed=0)
+def test_beyond_its_history_an_agent_says_so() -> None:
+    agent = small_agent(max_units=2)
+    state = agent.start(seed=0)
     for frames, samples in media(2):
-        _, state = session.step(state, frames, samples)
+        _, state = agent.step(state, frames, samples)
     with pytest.raises(InputError, match=r"history of 2 units \(0 s\) is full"):
-        session.step(state, None, None)
+        agent.step(state, None, None)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_beyond_its_history_a_session_says_so() -> None:
 )
 def test_impossible_settings_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(settings))):
-        SessionConfig(**settings)
+        AgentConfig(**settings)
 
 
 def test_frames_survive_the_conversion_there_and_back() -> None:
@@ -187,10 +187,10 @@ def test_video_temperature_is_the_deviation_of_the_pictures_noise_alone() -> Non
     assert torch.equal(cool[0], warm[0]) and torch.equal(cool[1], 0.25 * warm[1])
 
 
-def test_a_session_takes_its_video_temperature() -> None:
+def test_an_agent_takes_its_video_temperature() -> None:
     (frames, samples), *_ = media(1)
     shown = []
     for temperature in (0.0, 1.0, 1.0):
-        session = small_session(video_temperature=temperature)
-        shown.append(session.step(session.start(seed=1), frames, samples)[0].frames)
+        agent = small_agent(video_temperature=temperature)
+        shown.append(agent.step(agent.start(seed=1), frames, samples)[0].frames)
     assert not np.array_equal(shown[0], shown[1]) and np.array_equal(shown[1], shown[2])

@@ -1,4 +1,4 @@
-"""Who may be the agent: baselines do what they say, and the batched model is the live session."""
+"""Who may be the agent: baselines do what they say, and the batched model is the live agent."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.behaviour.agents import (
-    Agent,
+from pipelines.behaviour.players import (
     AgentUnit,
     Cascade,
     Copy,
     History,
     Ignoring,
     Model,
+    Player,
     Replay,
     Shuffled,
     Silence,
@@ -21,7 +21,7 @@ from pipelines.behaviour.agents import (
     UserUnit,
 )
 from pipelines.conversation.prompts import Prompt
-from tests.helpers.live_fixtures import media, small_session
+from tests.helpers.live_fixtures import media, small_agent
 
 RATE_HZ, T = 16_000, 2560
 LOUD = np.full(T, 0.1, np.float32)
@@ -32,10 +32,10 @@ def unit_of(index: int, samples_BT: np.ndarray) -> UserUnit:
     return UserUnit(unit=index, audio_BNC=nothing, video_BCHW=nothing, samples_BT=samples_BT.astype(np.float32))
 
 
-def answers(agent: Agent, user: Sequence[Sequence[int]]) -> np.ndarray:
+def answers(player: Player, user: Sequence[Sequence[int]]) -> np.ndarray:
     """Whether the agent sounds, (B, K), when the users do (1) or not (0) in each unit."""
     said = [
-        agent.step(unit_of(index, np.stack([LOUD * on for on in column]))).samples_BT
+        player.step(unit_of(index, np.stack([LOUD * on for on in column]))).samples_BT
         for index, column in enumerate(zip(*user, strict=True))
     ]
     return np.abs(np.stack(said, axis=1)).max(axis=2) > 0
@@ -68,32 +68,32 @@ def test_the_cascade_waits_for_three_silent_units_and_stops_at_any_sound() -> No
 
 def test_the_cascade_hears_over_background_noise() -> None:
     noise = np.random.default_rng(0).normal(0, 0.004, (30, 1, T))  # -48 dB
-    agent = Cascade(turns(2), rate_hz=RATE_HZ)
+    player = Cascade(turns(2), rate_hz=RATE_HZ)
     said = []
     for index, samples_BT in enumerate(noise):
-        said.append(agent.step(unit_of(index, samples_BT + LOUD * (index in (8, 9)))).samples_BT.any())
+        said.append(player.step(unit_of(index, samples_BT + LOUD * (index in (8, 9)))).samples_BT.any())
     assert np.flatnonzero(said).tolist() == [12, 13]
 
 
 def test_the_agent_that_ignores_says_whole_turns_at_its_onsets() -> None:
-    agent = Ignoring(turns(3, 2), rate_hz=RATE_HZ, onsets_ms=[[160, 320, 1280], []])
-    said = answers(agent, [[0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], [1] * 12])
+    player = Ignoring(turns(3, 2), rate_hz=RATE_HZ, onsets_ms=[[160, 320, 1280], []])
+    said = answers(player, [[0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], [1] * 12])
     # The second onset falls into the first turn, which is said to its end.
     assert said.astype(int).tolist() == [[0, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 0], [0] * 12]
 
 
 def test_onsets_lie_where_they_were_inside_a_unit() -> None:
-    agent = Ignoring(turns(2), rate_hz=RATE_HZ, onsets_ms=[[200]])
-    said = np.concatenate([agent.step(unit_of(index, np.zeros((1, T)))).samples_BT[0] for index in range(4)])
+    player = Ignoring(turns(2), rate_hz=RATE_HZ, onsets_ms=[[200]])
+    said = np.concatenate([player.step(unit_of(index, np.zeros((1, T)))).samples_BT[0] for index in range(4)])
     sounding = np.flatnonzero(said)
     assert sounding[0] == 200 * 16 and len(sounding) == 2 * T and np.ptp(sounding) == 2 * T - 1
 
 
 def test_the_agent_that_ignores_may_be_told_of_turn_ends() -> None:
-    agent = Ignoring(turns(2, 2), rate_hz=RATE_HZ, onsets_ms=[[], []], delays_ms=[400.0])
-    agent.notice(1, Prompt("pause", 0, 400))
-    agent.notice(1, Prompt("turn_end", 0, 240))
-    said = answers(agent, [[0] * 8] * 2)
+    player = Ignoring(turns(2, 2), rate_hz=RATE_HZ, onsets_ms=[[], []], delays_ms=[400.0])
+    player.notice(1, Prompt("pause", 0, 400))
+    player.notice(1, Prompt("turn_end", 0, 240))
+    said = answers(player, [[0] * 8] * 2)
     assert said.astype(int).tolist() == [[0] * 8, [0, 0, 0, 0, 1, 1, 0, 0]]
 
 
@@ -129,21 +129,21 @@ def test_the_shuffled_agent_meets_other_users() -> None:
     assert echo.seen[0][:, 0].tolist() == [1, 2, 0] and echo.seen[1][:, 0].tolist() == [10, 20, 0]
 
 
-def test_the_batched_model_is_the_live_session() -> None:
-    """Same seed, same user: what `Session.step` answers, in whatever place of the batch."""
-    session = small_session(max_units=6)
+def test_the_batched_model_is_the_live_agent() -> None:
+    """Same seed, same user: what `Agent.step` answers, in whatever place of the batch."""
+    agent = small_agent(max_units=6)
     played = media(6)
-    state = session.start(seed=7)
+    state = agent.start(seed=7)
     live = []
     for frames, samples in played:
-        unit, state = session.step(state, frames, samples)
+        unit, state = agent.step(state, frames, samples)
         live.append(unit)
-    codecs = session.start(seed=0)
-    agent = Model(session, seeds=[3, 7], max_units=6, watched=2)
+    codecs = agent.start(seed=0)
+    player = Model(agent, seeds=[3, 7], max_units=6, watched=2)
     for index, (frames, samples) in enumerate(played):
-        audio_NC, video_CHW = session.encode(codecs, frames, samples)
+        audio_NC, video_CHW = agent.encode(codecs, frames, samples)
         assert audio_NC is not None and video_CHW is not None
-        made = agent.step(
+        made = player.step(
             UserUnit(
                 unit=index,
                 audio_BNC=torch.stack([audio_NC + 1, audio_NC]),
@@ -159,12 +159,12 @@ def test_the_batched_model_is_the_live_session() -> None:
 
 
 def test_history_is_said_as_it_was_and_remembered() -> None:
-    session = small_session(max_units=4)
-    shape_a, shape_v = session.model.config.audio_shape, session.model.config.video_shape
+    agent = small_agent(max_units=4)
+    shape_a, shape_v = agent.model.config.audio_shape, agent.model.config.video_shape
     generator = torch.Generator().manual_seed(0)
 
     def played(history_scale: float, given: int) -> tuple[list[np.ndarray], list[list[int]]]:
-        agent = Model(session, seeds=[1], max_units=4)
+        player = Model(agent, seeds=[1], max_units=4)
         said, tokens = [], []
         for unit in range(3):
             history = None
@@ -181,13 +181,13 @@ def test_history_is_said_as_it_was_and_remembered() -> None:
                 samples_BT=np.zeros((1, T), np.float32),
                 history=history,
             )
-            made = agent.step(user)
+            made = player.step(user)
             said.append(made.samples_BT)
             tokens += made.tokens_BS or []
         return said, tokens
 
     said, tokens = played(1.0, given=2)
-    replayed = Replay(session, torch.ones(1, 2, *shape_a), torch.ones(1, 2, *shape_v))
+    replayed = Replay(agent, torch.ones(1, 2, *shape_a), torch.ones(1, 2, *shape_v))
     for unit in range(2):
         assert np.array_equal(said[unit], replayed.step(unit_of(unit, np.zeros((1, T)))).samples_BT)
     assert tokens[:2] == [[5, 6], [5, 6]]

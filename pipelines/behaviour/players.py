@@ -24,8 +24,8 @@ from pipelines.behaviour.activity import ABOVE_FLOOR_DB, LOUD_DB, QUIET_DB, leve
 from pipelines.conversation.prompts import Prompt
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.devices import to_host
+from wanstreamer.streaming.agent import Agent, to_frames
 from wanstreamer.streaming.performer import perform
-from wanstreamer.streaming.session import Session, to_frames
 from wanstreamer.streaming.state import new_state
 from wanstreamer.streaming.thinker import commit, think
 
@@ -61,7 +61,7 @@ class AgentUnit:
     tokens_BS: list[list[int]] | None = None
 
 
-class Agent(Protocol):
+class Player(Protocol):
     """One side of B conversations. It holds their state: an agent serves one run."""
 
     def step(self, user: UserUnit) -> AgentUnit: ...
@@ -70,32 +70,32 @@ class Agent(Protocol):
 class Voice:
     """Latents -> samples of all conversations and frames of the first `watched`, unit by unit."""
 
-    def __init__(self, session: Session, watched: int) -> None:
-        self.session, self.watched = session, watched
+    def __init__(self, model_agent: Agent, watched: int) -> None:
+        self.model_agent, self.watched = model_agent, watched
         self.speaking: dict[str, Tensor] | None = None
         self.looking: dict[str, Tensor] | None = None
 
     @torch.inference_mode()
     def decode(self, audio_BNC: Tensor, video_BCHW: Tensor, tokens_BS: list[list[int]] | None = None) -> AgentUnit:
-        audio, self.speaking = self.session.audio_vae.decode(audio_BNC, self.speaking)
+        audio, self.speaking = self.model_agent.audio_vae.decode(audio_BNC, self.speaking)
         frames = None
         if self.watched:
-            video, self.looking = self.session.video_vae.decode(video_BCHW[: self.watched, None], self.looking)
+            video, self.looking = self.model_agent.video_vae.decode(video_BCHW[: self.watched, None], self.looking)
             frames = np.stack([to_frames(one[None]) for one in video])
         return AgentUnit(samples_BT=to_host(audio.clamp(-1, 1)).numpy(), frames_BTHWC=frames, tokens_BS=tokens_BS)
 
 
 class Model:
-    """The model of a session, free running after the history that it is given."""
+    """The model of an agent, free running after the history that it is given."""
 
-    def __init__(self, session: Session, *, seeds: Sequence[int], max_units: int, watched: int = 0) -> None:
-        self.session = session
-        self.state = new_state(session.model, max_units=max_units, seeds=seeds, window=session.config.window)
-        self.voice = Voice(session, watched)
+    def __init__(self, model_agent: Agent, *, seeds: Sequence[int], max_units: int, watched: int = 0) -> None:
+        self.model_agent = model_agent
+        self.state = new_state(model_agent.model, max_units=max_units, seeds=seeds, window=model_agent.config.window)
+        self.voice = Voice(model_agent, watched)
 
     @torch.inference_mode()
     def step(self, user: UserUnit) -> AgentUnit:
-        model, state, history, config = self.session.model, self.state, user.history, self.session.config
+        model, state, history, config = self.model_agent.model, self.state, user.history, self.model_agent.config
         given = history.text_BS if history else None
         tokens, _ = think(
             model,
@@ -110,7 +110,7 @@ class Model:
         if history:
             made = history.audio_BNC, history.video_BCHW
         else:
-            made = perform(model, state, self.session.schedule, video_temperature=config.video_temperature)
+            made = perform(model, state, self.model_agent.schedule, video_temperature=config.video_temperature)
         commit(model, state, *made)
         return self.voice.decode(*made, tokens)
 
@@ -118,11 +118,11 @@ class Model:
 class Shuffled:
     """An agent in front of the wrong users: conversation b is given the user of conversation order[b]."""
 
-    def __init__(self, agent: Agent, order: Sequence[int]) -> None:
-        self.agent, self.order = agent, list(order)
+    def __init__(self, player: Player, order: Sequence[int]) -> None:
+        self.player, self.order = player, list(order)
 
     def step(self, user: UserUnit) -> AgentUnit:
-        return self.agent.step(
+        return self.player.step(
             UserUnit(
                 unit=user.unit,
                 audio_BNC=user.audio_BNC[self.order],
@@ -136,9 +136,9 @@ class Shuffled:
 class Replay:
     """Recorded latents, decoded: audio (B, K, N, C) and video (B, K, C, H, W)."""
 
-    def __init__(self, session: Session, audio_BKNC: Tensor, video_BKCHW: Tensor, *, watched: int = 0) -> None:
+    def __init__(self, model_agent: Agent, audio_BKNC: Tensor, video_BKCHW: Tensor, *, watched: int = 0) -> None:
         self.audio_BKNC, self.video_BKCHW = audio_BKNC, video_BKCHW
-        self.voice = Voice(session, watched)
+        self.voice = Voice(model_agent, watched)
 
     def step(self, user: UserUnit) -> AgentUnit:
         return self.voice.decode(self.audio_BKNC[:, user.unit], self.video_BKCHW[:, user.unit])

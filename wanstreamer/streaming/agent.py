@@ -1,10 +1,10 @@
-"""A live session: one 160 ms unit of the user's frames and samples in, one unit of the agent's out.
+"""A live agent: one 160 ms unit of the user's frames and samples in, one unit of the agent's out.
 
-    session = load_session(Path("data"))
-    state = session.start(seed=0)
-    unit, state = session.step(state, frames, samples)   # uint8 (4, H, W, 3), float32 (2560,)
+    agent = load_agent(Path("data"))
+    state = agent.start(seed=0)
+    unit, state = agent.step(state, frames, samples)   # uint8 (4, H, W, 3), float32 (2560,)
 
-One process: encode, think, perform, commit, decode follow one another. `pipeline` and `workers` serve the same session
+One process: encode, think, perform, commit, decode follow one another. `pipeline` and `workers` serve the same agent
 with the performer apart.
 """
 
@@ -30,7 +30,7 @@ from wanstreamer.model.duplex import DuplexModel, Prefix, load_model
 from wanstreamer.model.sequence import BEGIN, BLANK, Window
 from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.performer import Schedule, perform
-from wanstreamer.streaming.state import StreamState, new_state
+from wanstreamer.streaming.state import ConversationState, new_state
 from wanstreamer.streaming.thinker import commit, think
 from wanstreamer.vae import AudioVAE, VideoVAE, load_audio_vae, load_video_vae
 
@@ -41,7 +41,7 @@ PARTS = ("encode", "think", "perform", "decode")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionConfig:
+class AgentConfig:
     steps: int = 6  # solver steps; fewer are faster and shrink the variance of what is generated
     text_temperature: float = 0.85  # of what is said, not of whether; 0 takes the likeliest token
     text_epsilon: float = 0.005  # text ids less probable than this are never said: see `thinker.sample_token`
@@ -80,10 +80,10 @@ class AgentUnit:
     part_ms: dict[str, float]  # wall-clock ms spent in each of PARTS
 
 
-class Session:
+class Agent:
     """Weights and settings of the agent. All that changes during a conversation is in the StreamState.
 
-    The models are the session's from here on, on the machine's device. Media go in and out as the host's.
+    The models are the agent's from here on, on the machine's device. Media go in and out as the host's.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Session:
         audio_vae: AudioVAE,
         video_vae: VideoVAE,
         tokenizer: "Tokenizer | None" = None,
-        config: SessionConfig | None = None,
+        config: AgentConfig | None = None,
         machine: Machine | None = None,
     ) -> None:
         self.machine = machine or Machine()
@@ -100,7 +100,7 @@ class Session:
         self.audio_vae = audio_vae.eval().to(self.machine.device)
         self.video_vae = video_vae.eval().to(self.machine.device)
         self.tokenizer = tokenizer
-        self.config = config or SessionConfig()
+        self.config = config or AgentConfig()
         self.schedule = Schedule(model, self.config.steps)
         self.num_samples = samples_per_unit(audio_vae.config.rate_hz)
         self.frame_shape = (FRAMES_PER_UNIT, video_vae.config.height, video_vae.config.width, 3)
@@ -114,7 +114,7 @@ class Session:
             "video codec": digest(self.video_vae, asdict(self.video_vae.config)),
         }
 
-    def start(self, *, seed: int, prefix: Prefix | None = None) -> StreamState:
+    def start(self, *, seed: int, prefix: Prefix | None = None) -> ConversationState:
         """The start of a conversation, with what the agent is told and shown before it; see `prompt`."""
         config = self.config
         return new_state(self.model, max_units=config.max_units, seeds=[seed], window=config.window, prefix=prefix)
@@ -122,11 +122,11 @@ class Session:
     @torch.inference_mode()
     def step(
         self,
-        state: StreamState,
+        state: ConversationState,
         frames: NDArray[np.uint8] | None,
         samples: NDArray[np.float32] | None,
         text_tokens: Sequence[int] | None = None,
-    ) -> tuple[AgentUnit, StreamState]:
+    ) -> tuple[AgentUnit, ConversationState]:
         """One unit. A stream that is None is missing in this unit; when it comes back it starts anew.
 
         Returns:
@@ -158,7 +158,7 @@ class Session:
 
     @torch.inference_mode()
     def encode(
-        self, state: StreamState, frames: NDArray[np.uint8] | None, samples: NDArray[np.float32] | None
+        self, state: ConversationState, frames: NDArray[np.uint8] | None, samples: NDArray[np.float32] | None
     ) -> tuple[Tensor | None, Tensor | None]:
         """The user's audio (N, C) and video (C, H, W) latents of a unit; None where the stream is missing."""
         codecs = state.codecs
@@ -181,7 +181,12 @@ class Session:
 
     @torch.inference_mode()
     def decode(
-        self, state: StreamState, audio_NC: Tensor, video_CHW: Tensor, tokens: list[int], part_ms: dict[str, float]
+        self,
+        state: ConversationState,
+        audio_NC: Tensor,
+        video_CHW: Tensor,
+        tokens: list[int],
+        part_ms: dict[str, float],
     ) -> AgentUnit:
         """The agent's unit from its latents and text; adds its own time to `part_ms`, which the unit keeps."""
         codecs = state.codecs
@@ -196,13 +201,13 @@ class Session:
                 part_ms=part_ms,
             )
 
-    def check_history(self, state: StreamState) -> None:
+    def check_history(self, state: ConversationState) -> None:
         """Raises InputError where there is no place for one more unit."""
         max_units = state.cache.max_units
         if max_units is not None and state.unit >= max_units:
             raise InputError(
-                f"session: the history of {max_units} units ({max_units * UNIT_MS / 1000:.0f} s) is full; start a new "
-                "session, or give this one a larger max_units, or window_units"
+                f"agent: the history of {max_units} units ({max_units * UNIT_MS / 1000:.0f} s) is full; start a new "
+                "conversation, or give the agent a larger max_units, or window_units"
             )
 
     def check(
@@ -218,13 +223,13 @@ class Session:
         ):
             if array is not None and (array.shape != shape or array.dtype != dtype):
                 raise InputError(
-                    f"session: {name} are {array.dtype} {list(array.shape)}, expected {np.dtype(dtype)} {list(shape)} "
+                    f"agent: {name} are {array.dtype} {list(array.shape)}, expected {np.dtype(dtype)} {list(shape)} "
                     "per unit; resize or resample first"
                 )
         slots = self.model.config.text_slots
         if text_tokens is not None and len(text_tokens) != slots:
             raise InputError(
-                f"session: {len(text_tokens)} text tokens, expected {slots} per unit; fill up with BLANK (0)"
+                f"agent: {len(text_tokens)} text tokens, expected {slots} per unit; fill up with BLANK (0)"
             )
 
     def _words(self, tokens: Sequence[int]) -> str:
@@ -239,8 +244,8 @@ def first_word(tokenizer: "Tokenizer") -> int:
     return 0 if tokenizer.token_to_id("<blank>") == BLANK else BEGIN + 1
 
 
-def load_session(data: Path, config: SessionConfig | None = None, machine: Machine | None = None) -> Session:
-    """A session from the models of a data folder, on the CPU or where the machine says.
+def load_agent(data: Path, config: AgentConfig | None = None, machine: Machine | None = None) -> Agent:
+    """An agent from the models of a data folder, on the CPU or where the machine says.
 
     Raises InputError when one is missing, or when the duplex model was trained on latents of other codecs.
     """
@@ -259,7 +264,7 @@ def load_session(data: Path, config: SessionConfig | None = None, machine: Machi
             raise InputError(f"{other}: no such file, {path} was trained with it; run the stages before duplex")
         if expected and hashlib.sha256(other.read_bytes()).hexdigest() != expected:
             raise InputError(f"{other}: not the {name} that {path} was trained with; run the duplex stage again")
-    return Session(
+    return Agent(
         model,
         load_audio_vae(others["audio_codec"]),
         load_video_vae(others["video_codec"]),
