@@ -90,7 +90,9 @@ class Model:
 
     def __init__(self, model_agent: Agent, *, seeds: Sequence[int], max_units: int, watched: int = 0) -> None:
         self.model_agent = model_agent
-        self.state = new_state(model_agent.model, max_units=max_units, seeds=seeds, window=model_agent.config.window)
+        self.state = new_state(
+            model_agent.model, max_units=max_units, seeds=seeds, history_limit=model_agent.config.history_limit
+        )
         self.voice = Voice(model_agent, watched)
 
     @torch.inference_mode()

@@ -71,7 +71,7 @@ class BehaviourParams:
     )
     watched: int = 4  # conversations whose picture is decoded and judged; decoding it costs as much as all the rest
     at_seconds: tuple[int, ...] = (10, 30, 60)  # of free running, at which drift is looked at
-    window_units: int | None = 32  # of history that the model sees, about what it was trained on; None: all of it
+    history_units: int | None = 32  # of history that the model sees, about what it was trained on; None: all of it
     steps: int = 4  # of the solver
     text_temperature: float = 0.85
     text_epsilon: float = 0.005
@@ -112,7 +112,7 @@ def run(data: Path, params: BehaviourParams, how: RunParams) -> dict[str, Any]:
         text_temperature=params.text_temperature,
         text_epsilon=params.text_epsilon,
         video_temperature=params.video_temperature,
-        window_units=params.window_units,
+        history_units=params.history_units,
     )
     model_agent = load_agent(data, config)
     windows = open_windows(data / "windows", "test")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wanstreamer.model.duplex import DuplexModel, Noisy, Prefix
-from wanstreamer.model.sequence import Window
+from wanstreamer.model.sequence import HistoryLimit
 from wanstreamer.streaming.performer import Schedule, perform
 from wanstreamer.streaming.state import ConversationState, new_state
 from wanstreamer.streaming.thinker import commit, think
@@ -30,12 +30,12 @@ def generate(
     model: DuplexModel,
     user: Batch,
     monkeypatch: pytest.MonkeyPatch,
-    window: Window | None = None,
+    history_limit: HistoryLimit | None = None,
     prefix: Prefix | None = None,
 ) -> Recorded:
     """The streaming loop on user latents, with every performer pass recorded."""
     units = user.agent_text_BKS.shape[1]
-    state = new_state(model, max_units=units, seeds=[4], window=window, prefix=prefix)
+    state = new_state(model, max_units=units, seeds=[4], history_limit=history_limit, prefix=prefix)
     schedule = Schedule(model, STEPS)
     seen: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     denoise = model.denoise
@@ -65,18 +65,18 @@ def generate(
 
 
 def assert_equals_full_recomputation(
-    model: DuplexModel, made: Recorded, window: Window | None = None, prefix: Prefix | None = None
+    model: DuplexModel, made: Recorded, history_limit: HistoryLimit | None = None, prefix: Prefix | None = None
 ) -> None:
     """Text logits and every solver step's estimates, to 1e-5."""
     units = len(made.logits_KSV)
     with torch.no_grad():
-        full = model(made.batch, window=window, prefix=prefix)
+        full = model(made.batch, history_limit=history_limit, prefix=prefix)
         torch.testing.assert_close(made.logits_KSV, full.text_logits_BKSV[0], atol=1e-5, rtol=0)
         for step, passes in enumerate(made.passes):
             audio, video, estimated_audio, estimated_video = (
                 torch.cat(column, dim=1) for column in zip(*passes, strict=True)
             )
             tau_BK = torch.full((1, units), Schedule(model, STEPS).taus[step])
-            output = model(made.batch, Noisy(audio, video, tau_BK), window=window, prefix=prefix)
+            output = model(made.batch, Noisy(audio, video, tau_BK), history_limit=history_limit, prefix=prefix)
             torch.testing.assert_close(estimated_audio, output.audio_x0_BKNC, atol=1e-5, rtol=0)
             torch.testing.assert_close(estimated_video, output.video_x0_BKCHW, atol=1e-5, rtol=0)

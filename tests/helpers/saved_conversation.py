@@ -1,4 +1,4 @@
-"""A conversation with a window, moved on unit by unit; in a process of its own too."""
+"""A conversation with a history limit, moved on unit by unit; in a process of its own too."""
 
 from tests.helpers.live_fixtures import media, small_agent
 from wanstreamer.streaming.agent import Agent, AgentUnit
@@ -7,8 +7,8 @@ from wanstreamer.streaming.pipeline import Pipeline
 UNITS = 9
 
 
-def windowed(lag: int) -> Agent:
-    return small_agent({"self_lag": lag}, window_units=3, sink_units=1)
+def limited_agent(lag: int) -> Agent:
+    return small_agent({"self_lag": lag}, history_units=3, sink_units=1)
 
 
 def advance(pipeline: Pipeline, first: int, stop: int, open_units: int) -> list[AgentUnit | None]:

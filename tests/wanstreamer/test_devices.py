@@ -74,12 +74,12 @@ def streams() -> list[tuple[np.ndarray | None, np.ndarray | None]]:
     return [*played[:3], (None, played[3][1]), (played[4][0], None), (None, None), played[6]]
 
 
-@pytest.mark.parametrize("window_units", [None, 3])
+@pytest.mark.parametrize("history_units", [None, 3])
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_an_agent_computes_on_its_device(
-    temperature: float, window_units: int | None, monkeypatch: pytest.MonkeyPatch
+    temperature: float, history_units: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent = moved(window_units=window_units, text_temperature=temperature)
+    agent = moved(history_units=history_units, text_temperature=temperature)
     with elsewhere(monkeypatch) as waited:
         state = agent.start(seed=0, prefix=prompt(agent))
         for frames, samples in streams():
@@ -92,11 +92,11 @@ def test_an_agent_computes_on_its_device(
 
 
 @pytest.mark.parametrize("passes", ["plain", "fixed"])
-@pytest.mark.parametrize(("lag", "window_units"), [(0, None), (1, None), (1, 3)])
+@pytest.mark.parametrize(("lag", "history_units"), [(0, None), (1, None), (1, 3)])
 def test_a_pipeline_computes_on_its_device(
-    lag: int, window_units: int | None, passes: str, monkeypatch: pytest.MonkeyPatch
+    lag: int, history_units: int | None, passes: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent = moved({"self_lag": lag}, passes, window_units=window_units)
+    agent = moved({"self_lag": lag}, passes, history_units=history_units)
     with elsewhere(monkeypatch) as waited:
         pipeline = open_pipeline(agent, seed=0, prefix=prompt(agent))
         for frames, samples in streams():

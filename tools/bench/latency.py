@@ -26,14 +26,16 @@ COLUMNS = (*PARTS, "unit", "pace")
 FULL = "full"
 
 
-def stream(data: Path, setting: Setting, *, seconds: int, windows: Sequence[int | None] = (None,)) -> dict[str, object]:
+def stream(
+    data: Path, setting: Setting, *, seconds: int, history_limits: Sequence[int | None] = (None,)
+) -> dict[str, object]:
     """Time conversations; returns what `--json` prints.
 
-    `histories` holds, per kept history (`windows`; None: all of it), `at`: per seconds p50, p95 and max in ms of each
-    part, of the whole unit and of the pace, over the setting's `units_per_point` that follow; with two workers also the
-    shares of time either and both of them work, and p50 and p95 of the hand-over. `stalls` are times the machine ran
-    nothing of ours; the other figures have them in. `p95_ms_at_60s` is the unit's, of the first kept history. Several
-    kept histories take turns.
+    `histories` holds, per kept history (`history_limits`; None: all of it), `at`: per seconds p50, p95 and max in ms of
+    each part, of the whole unit and of the pace, over the setting's `units_per_point` that follow; with two workers
+    also the shares of time either and both of them work, and p50 and p95 of the hand-over. `stalls` are times the
+    machine ran nothing of ours; the other figures have them in. `p95_ms_at_60s` is the unit's, of the first kept
+    history. Several kept histories take turns.
     """
     if seconds < 1:
         raise InputError(f"--seconds {seconds}: expected 1 or more")
@@ -41,7 +43,9 @@ def stream(data: Path, setting: Setting, *, seconds: int, windows: Sequence[int 
     num_units = units_in(points_s[-1]) + setting.units_per_point
     config = AgentConfig(steps=setting.solver_steps, max_units=num_units)
     with threads(setting.threads), ExitStack() as held:
-        told = [prepare(data, setting, replace(config, window_units=window_units)) for window_units in windows]
+        told = [
+            prepare(data, setting, replace(config, history_units=history_units)) for history_units in history_limits
+        ]
         running = [_start(each, setting, num_units, held) for each in told]
         watch = held.enter_context(StallWatch())
         alone = setting.live or len(running) == 1
@@ -49,8 +53,8 @@ def stream(data: Path, setting: Setting, *, seconds: int, windows: Sequence[int 
             for conversation in running:
                 conversation.play(units)
     histories = {
-        str(window_units or FULL): _figures_of(conversation, watch, setting, points_s)
-        for window_units, conversation in zip(windows, running, strict=True)
+        str(history_units or FULL): _figures_of(conversation, watch, setting, points_s)
+        for history_units, conversation in zip(history_limits, running, strict=True)
     }
     first = next(iter(histories.values()))
     return {

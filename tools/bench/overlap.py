@@ -115,18 +115,18 @@ def shares(timed: Timed, first: int, stop: int) -> dict[str, float]:
     whole_s, work_s = 0.0, {"thinker": 0.0, "performer": 0.0, "both": 0.0}
     for start, end in zip(starts, [*starts[1:], stop], strict=True):
         began_s = timed.answered_s[start - 1] if timed.follows[start] else timed.heard_s[start]
-        window = began_s, timed.answered_s[end - 1]
-        thinker, performer = clipped(timed.thinker, window), clipped(timed.performer, window)
+        interval = began_s, timed.answered_s[end - 1]
+        thinker, performer = clipped(timed.thinker, interval), clipped(timed.performer, interval)
         both = [part for at_work in thinker for part in clipped(performer, at_work)]
-        whole_s += window[1] - window[0]
+        whole_s += interval[1] - interval[0]
         for name, intervals in (("thinker", thinker), ("performer", performer), ("both", both)):
             work_s[name] += sum(end_s - start_s for start_s, end_s in intervals)
     return {name: round(float(s / whole_s), 3) for name, s in work_s.items()}
 
 
-def clipped(intervals: Iterable[Interval] | Times, window: Interval) -> list[Interval]:
-    """What lies of the intervals inside the window."""
-    parts = ((max(start, window[0]), min(end, window[1])) for start, end in intervals)
+def clipped(intervals: Iterable[Interval] | Times, interval: Interval) -> list[Interval]:
+    """What lies of the intervals inside the interval."""
+    parts = ((max(start, interval[0]), min(end, interval[1])) for start, end in intervals)
     return [(start, end) for start, end in parts if start < end]
 
 

@@ -1,4 +1,4 @@
-"""Hours of one conversation with a window: memory of both processes, latency at the beginning and the end, losses."""
+"""Hours of one conversation with a history limit: memory of both processes, latency at both ends, losses."""
 
 import os
 from pathlib import Path
@@ -20,20 +20,20 @@ TEN_MINUTES = 10 * 60 * 1000 // UNIT_MS  # units
 SAMPLES = 20  # of memory, evenly over the conversation
 
 
-def soak(data: Path, setting: Setting, *, hours: float, window_units: int) -> dict[str, Any]:
+def soak(data: Path, setting: Setting, *, hours: float, history_units: int) -> dict[str, Any]:
     """Play `hours` of conversation, as fast as the machine goes unless live; returns what `--json` prints.
 
-    `memory_mb` samples resident memory of each process over the conversation, first when the window is full.
-    `first` and `last` are p50 and p95 of units' latency in the first (window full) and last ten minutes, or a quarter
+    `memory_mb` samples resident memory of each process over the conversation, first when the history is full.
+    `first` and `last` are p50 and p95 of units' latency in the first (history full) and last ten minutes, or a quarter
     of the conversation where it is shorter, without the units that a stall of the machine fell into.
     """
     num_units = int(hours * 3600 * 1000 / UNIT_MS)
-    full_at = window_units + window_units // 2  # and what is dropped has moved the rest once
+    full_at = history_units + history_units // 2  # and what is dropped has moved the rest once
     if num_units < full_at + 8:
-        raise InputError(f"--hours {hours}: {num_units} units, expected more than the window's {window_units}")
+        raise InputError(f"--hours {hours}: {num_units} units, expected more than the limit of {history_units}")
     span = min(TEN_MINUTES, num_units // 4)
     sampled = set(np.linspace(full_at, num_units - 1, SAMPLES).astype(int).tolist())
-    config = AgentConfig(steps=setting.solver_steps, window_units=window_units)
+    config = AgentConfig(steps=setting.solver_steps, history_units=history_units)
     with threads(setting.threads):
         played = prepare(data, setting, config)
         with (
@@ -67,7 +67,7 @@ def soak(data: Path, setting: Setting, *, hours: float, window_units: int) -> di
         "units": num_units,
         "units_lost": lost,
         "wall_s": round(float(timed.answered_s[-1] - timed.heard_s[0]), 1),
-        "window_units": window_units,
+        "history_units": history_units,
         "workers": setting.workers,
         "self_lag": played.agent.model.config.self_lag,
         "solver_steps": setting.solver_steps,
@@ -88,12 +88,12 @@ def show(found: dict[str, Any]) -> None:
     minutes, wall_min = found["hours"] * 60, found["wall_s"] / 60
     console.print(
         f"{found['units']} units, {minutes:.0f} min of conversation in {wall_min:.1f} min: {found['units_lost']} lost; "
-        f"window {found['window_units']} units, {found['workers']} worker(s), self_lag {found['self_lag']}, "
+        f"history limit {found['history_units']} units, {found['workers']} worker(s), self_lag {found['self_lag']}, "
         f"{found['solver_steps']} solver steps"
     )
     for name, samples in found["memory_mb"].items():
         console.print(
-            f"resident memory of the {name}, MB: {samples[0]:.0f} when the window was full, "
+            f"resident memory of the {name}, MB: {samples[0]:.0f} when the history was full, "
             f"{samples[len(samples) // 2]:.0f} in the middle, {samples[-1]:.0f} at the end"
         )
     for name in ("first", "last"):

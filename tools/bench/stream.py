@@ -10,8 +10,8 @@ On a GPU (`--device`; the default where there is one) two workers are two CUDA s
 bfloat16 and the solver's passes are CUDA graphs unless `--no-graphs`; parts are then what the host waited for, units
 and paces what a user waits for.
 
-`--window-units full 375` compares full history with a window of 375 units; `--hours 1 --window-units 375` plays for
-so long and says what became of memory and latency.
+`--history-units full 375` compares full history with a history limit of 375 units; `--hours 1 --history-units 375`
+plays for so long and says what became of memory and latency.
 """
 
 import argparse
@@ -88,9 +88,10 @@ def add(commands: Any) -> None:
     command = commands.add_parser("stream", help="latency of the live agent", description=__doc__)
     command.add_argument("--data", type=Path, help="data folder (default: data, which need not be there)")
     command.add_argument("--seconds", type=int, default=60, help="longest history (default: 60)")
-    command.add_argument("--hours", type=float, help="instead: play for so long, with one --window-units")
+    command.add_argument("--hours", type=float, help="instead: play for so long, with one --history-units")
     command.add_argument(
-        "--window-units",
+        "--history-units",
+        "--window-units",  # its old name
         nargs="+",
         default=[FULL],
         metavar="N",
@@ -137,12 +138,12 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         units_per_point=args.units_per_point,
         machine=_chosen(args),
     )
-    windows = [_window_units(given) for given in args.window_units]
+    history_limits = [_history_units(given) for given in args.history_units]
     if args.hours is None:
-        return stream(data, setting, seconds=args.seconds, windows=windows)
-    if len(windows) != 1 or windows[0] is None:
-        raise InputError("--hours: full history does not fit for so long; give one --window-units N")
-    return soak.soak(data, setting, hours=args.hours, window_units=windows[0])
+        return stream(data, setting, seconds=args.seconds, history_limits=history_limits)
+    if len(history_limits) != 1 or history_limits[0] is None:
+        raise InputError("--hours: full history does not fit for so long; give one --history-units N")
+    return soak.soak(data, setting, hours=args.hours, history_units=history_limits[0])
 
 
 def named_folder(folder: Path | None) -> Path:
@@ -164,7 +165,7 @@ def _chosen(args: argparse.Namespace) -> Machine:
     )
 
 
-def _window_units(given: str) -> int | None:
+def _history_units(given: str) -> int | None:
     if given != FULL and not given.isdigit():
-        raise InputError(f"--window-units {given}: expected a number of units, or {FULL}")
+        raise InputError(f"--history-units {given}: expected a number of units, or {FULL}")
     return None if given == FULL else int(given)

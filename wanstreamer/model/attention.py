@@ -25,10 +25,10 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 
 from wanstreamer.errors import InputError
 from wanstreamer.model.sequence import (
+    HistoryLimit,
     PrefixLayout,
     Tokens,
     UnitLayout,
-    Window,
     clean_tokens,
     join,
     may_see,
@@ -83,7 +83,7 @@ def window_mask(
     num_units: int,
     self_lag: int,
     prefix: PrefixLayout = NO_PREFIX,
-    window: Window | None = None,
+    history_limit: HistoryLimit | None = None,
     *,
     noisy: bool,
     backend: str,
@@ -94,8 +94,8 @@ def window_mask(
     What is prefilled counts as clean and comes first.
     """
     if backend == "flex":
-        return _kept_block_mask(layout, num_units, self_lag, prefix, window, noisy, device)
-    return visible(*_of_windows(layout, num_units, prefix, noisy, device), self_lag, window)
+        return _kept_block_mask(layout, num_units, self_lag, prefix, history_limit, noisy, device)
+    return visible(*_of_windows(layout, num_units, prefix, noisy, device), self_lag, history_limit)
 
 
 @lru_cache(maxsize=8)  # every step of a training has the same two
@@ -104,12 +104,12 @@ def _kept_block_mask(
     num_units: int,
     self_lag: int,
     prefix: PrefixLayout,
-    window: Window | None,
+    history_limit: HistoryLimit | None,
     noisy: bool,
     device: torch.device,
 ) -> BlockMask:
     with torch.inference_mode(False):  # kept for training, whoever asks first
-        return block_mask(*_of_windows(layout, num_units, prefix, noisy, device), self_lag, window)
+        return block_mask(*_of_windows(layout, num_units, prefix, noisy, device), self_lag, history_limit)
 
 
 def _of_windows(
@@ -123,11 +123,11 @@ def _of_windows(
     return query, join(clean, query)
 
 
-def block_mask(query: Tokens, key: Tokens, self_lag: int, window: Window | None = None) -> BlockMask:
+def block_mask(query: Tokens, key: Tokens, self_lag: int, history_limit: HistoryLimit | None = None) -> BlockMask:
     """`visible` as FlexAttention takes it."""
 
     def allowed(batch: Tensor, head: Tensor, query_index: Tensor, key_index: Tensor) -> Tensor:
-        return may_see(query.at(query_index), key.at(key_index), self_lag, window)
+        return may_see(query.at(query_index), key.at(key_index), self_lag, history_limit)
 
     device = query.unit_N.device
     create = _on(device, create_block_mask)

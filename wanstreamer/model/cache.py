@@ -1,15 +1,15 @@
 """Keys and values of the clean history, in buffers that are allocated once and written in place.
 
-A cache keeps the full history, up to `max_units`, or, with a `Window`, what the window leaves visible: memory and time
-of a unit then stay what they are for as long as the conversation lasts.
+A cache keeps the full history, up to `max_units`, or, with a `HistoryLimit`, what the limit leaves visible: memory and
+time of a unit then stay what they are for as long as the conversation lasts.
 
 Positions are absolute and in the keys, so nothing is computed again when a unit is dropped. What is valid is always one
 stretch of the buffers, as attention without a mask needs it:
 
-    ... dropped | sink | the window's units | to come ...
+    ... dropped | sink | the last units | to come ...
 
 A unit behind the sink is dropped by moving the sink up onto its place. When the stretch reaches the end of the buffers
-it is copied to their front, once in a quarter of a window: what this costs a unit does not depend on the window.
+it is copied to their front, once in a quarter of the limit: what this costs a unit does not depend on the limit.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from wanstreamer.devices import HOST, to_device
-from wanstreamer.model.sequence import Tokens, UnitLayout, Window, join, served_tokens, take
+from wanstreamer.model.sequence import HistoryLimit, Tokens, UnitLayout, join, served_tokens, take
 
 
 class KeysValues(NamedTuple):
@@ -58,8 +58,8 @@ class KVCache:
     tokens: Tokens  # on the host, of every place: those that are there, and beyond `stop` those that will come
     layout: UnitLayout
     delay: int  # of the agent's tokens behind the same unit's users and slots; see `served_order`
-    max_units: int | None  # None: any number, as a window drops them
-    window: Window | None
+    max_units: int | None  # None: any number, as a history limit drops them
+    history_limit: HistoryLimit | None
     start: int = 0
     stop: int = 0
     appended: int = 0  # tokens of units so far, dropped ones too
@@ -77,8 +77,8 @@ class KVCache:
         """
         self.reserve(count)
         tokens = take(self.tokens, self.stop, self.stop + count)
-        if self.window is not None:
-            self._drop(int(tokens.unit_N.max()) + 1 - self.window.units, self.window.sink_units)
+        if self.history_limit is not None:
+            self._drop(int(tokens.unit_N.max()) + 1 - self.history_limit.units, self.history_limit.sink_units)
         return tokens
 
     def with_next(self, count: int) -> Tokens:
@@ -95,7 +95,7 @@ class KVCache:
         places = self.key_LBHND.shape[3]
         if self.stop + count <= places:
             return
-        if self.window is None or self.length + count > places:
+        if self.history_limit is None or self.length + count > places:
             raise ValueError(f"cache is full: {self.max_units} units")
         self._move(torch.arange(self.start, self.stop, device=HOST), 0)
         self.start, self.stop = 0, self.length

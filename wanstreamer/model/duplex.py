@@ -43,9 +43,9 @@ from wanstreamer.model.sequence import (
     BEGIN,
     KINDS,
     MISSING,
+    HistoryLimit,
     PrefixLayout,
     Tokens,
-    Window,
     clean_tokens,
     join,
     noisy_tokens,
@@ -172,14 +172,14 @@ class DuplexModel(nn.Module):
         dropped: Dropped | None = None,
         *,
         prefix: Prefix | None = None,
-        window: Window | None = None,
+        history_limit: HistoryLimit | None = None,
     ) -> Output:
         """Whole windows at once, teacher forced: unit k's outputs see what `visible` allows, never the future.
 
         Args:
             dropped: What training leaves out; without it nothing is, in `train` mode too.
             prefix: What stands before the windows, one for each.
-            window: What is seen of units long ago, as in a cache with that window; None: all.
+            history_limit: What is seen of units long ago, as in a cache with that limit; None: all.
 
         Returns:
             Logits of every agent text slot and, where `noisy` is given, the clean latents estimated from it.
@@ -187,7 +187,7 @@ class DuplexModel(nn.Module):
         num_units = batch.agent_text_BKS.shape[1]
         device, backend = self.device, self.attention.windows
         before = NO_PREFIX if prefix is None else prefix.layout
-        shape = self.layout, num_units, self.config.self_lag, before, window
+        shape = self.layout, num_units, self.config.self_lag, before, history_limit
         mask = partial(window_mask, *shape, backend=backend, device=device)
         clean_BND = self.embed_clean(batch, dropped.kept_BKP if dropped else None).flatten(1, 2)
         tokens = clean_tokens(self.layout, num_units, device=device)
@@ -358,19 +358,25 @@ class DuplexModel(nn.Module):
         return block.qkv.weight.dtype
 
     def new_cache(
-        self, batch_size: int, max_units: int, *, window: Window | None = None, delay: int = 0, num_prefix: int = 0
+        self,
+        batch_size: int,
+        max_units: int,
+        *,
+        history_limit: HistoryLimit | None = None,
+        delay: int = 0,
+        num_prefix: int = 0,
     ) -> KVCache:
-        """An empty history, allocated once: of at most `max_units` units, or of any number with a `window`.
+        """An empty history, allocated once: of at most `max_units` units, or of any number with a `history_limit`.
 
         `delay` is that of the agent's tokens in the order of serving; `num_prefix` tokens may be prefilled. Raises
-        InputError for a window in which a unit would not see itself.
+        InputError for a limit at which a unit would not see itself.
         """
         config, layout = self.config, self.layout
         units = max_units
-        if window is not None:
-            window.check(config.self_lag)
+        if history_limit is not None:
+            history_limit.check(config.self_lag)
             # The unit that comes while the oldest is still there, and what is dropped before the rest moves up.
-            units = window.sink_units + window.units + 1 + (window.units + 3) // 4
+            units = history_limit.sink_units + history_limit.units + 1 + (history_limit.units + 3) // 4
         num_tokens = num_prefix + units * layout.num_clean
         shape = (config.num_layers, batch_size, config.num_kv_heads, num_tokens, config.head_dim)
         return KVCache(
@@ -379,8 +385,8 @@ class DuplexModel(nn.Module):
             tokens=served_tokens(layout, delay, 0, num_tokens, HOST),
             layout=layout,
             delay=delay,
-            max_units=max_units if window is None else None,
-            window=window,
+            max_units=max_units if history_limit is None else None,
+            history_limit=history_limit,
         )
 
     def prefill(self, prefix: Prefix, cache: KVCache) -> Tensor:
@@ -402,7 +408,7 @@ class DuplexModel(nn.Module):
         count = content_BND.shape[1]
         query = cache.next_tokens(count)
         x_BND = content_BND + self.kind_embedding(to_device(query.kind_N, self.device))
-        seen_RK, row_N = visible_rows(query, cache.with_next(count), self.config.self_lag, cache.window)
+        seen_RK, row_N = visible_rows(query, cache.with_next(count), self.config.self_lag, cache.history_limit)
         if seen_RK.all():
             x_BND, _ = self.trunk(x_BND, query, None, history=cache, backend=self.attention.cached)
         else:

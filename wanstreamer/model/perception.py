@@ -71,8 +71,8 @@ class CausalMixer(nn.Module):
             past_BPE = h_BTE.new_zeros(len(h_BTE), self.kernel - 1, h_BTE.shape[2])
         h_BTE = torch.cat([past_BPE, h_BTE], dim=1)
         past_BPE = h_BTE[:, h_BTE.shape[1] - self.kernel + 1 :]
-        windows_BTX = h_BTE.unfold(1, self.kernel, 1).flatten(2)
-        return x_BTE + self.out(functional.silu(self.taps(windows_BTX))), past_BPE
+        neighbours_BTX = h_BTE.unfold(1, self.kernel, 1).flatten(2)
+        return x_BTE + self.out(functional.silu(self.taps(neighbours_BTX))), past_BPE
 
 
 def pack_audio(audio_BKNC: Tensor, num_tokens: int) -> Tensor:

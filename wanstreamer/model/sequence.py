@@ -85,7 +85,7 @@ class PrefixLayout:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window:
+class HistoryLimit:
     """What a token sees where not all history is kept: its unit, those just before it, and the first of all (the sink).
 
     Models seem to lean on the first tokens as such, and break when these go (arXiv 2309.17453).
@@ -98,8 +98,8 @@ class Window:
         """Raises InputError where the agent's clean tokens would not see their own unit; see `may_see`."""
         if self.units < 2 + self_lag or self.sink_units < 0:
             raise InputError(
-                f"window of {self.units} units, sink of {self.sink_units}: expected {2 + self_lag} or more (self_lag "
-                f"{self_lag}), and 0 or more"
+                f"history limit of {self.units} units, sink of {self.sink_units}: expected {2 + self_lag} or more "
+                f"(self_lag {self_lag}), and 0 or more"
             )
 
 
@@ -202,39 +202,41 @@ def served_order(
     return (unit_N - torch.where(inside_N < num_language, 0, delay)) * num_clean + inside_N
 
 
-def visible(query: Tokens, key: Tokens, self_lag: int, window: Window | None = None) -> Tensor:
+def visible(query: Tokens, key: Tokens, self_lag: int, history_limit: HistoryLimit | None = None) -> Tensor:
     """Which key each query may attend to: bool (Q, K)."""
-    return may_see(query.at((slice(None), None)), key.at((None, slice(None))), self_lag, window)
+    return may_see(query.at((slice(None), None)), key.at((None, slice(None))), self_lag, history_limit)
 
 
-def visible_rows(query: Tokens, key: Tokens, self_lag: int, window: Window | None = None) -> tuple[Tensor, Tensor]:
+def visible_rows(
+    query: Tokens, key: Tokens, self_lag: int, history_limit: HistoryLimit | None = None
+) -> tuple[Tensor, Tensor]:
     """`visible` for a few queries over a long history, in short: its different rows (R, K) and which is whose (Q,).
 
     Neighbours of one unit and role share a row, but for slots and what is prefilled. `may_see` is asked only about keys
-    that are new, or near the end of the window; those between are seen.
+    that are new, or near the history limit; those between are seen.
     """
     alike = (query.unit_N[1:] == query.unit_N[:-1]) & (query.role_N[1:] == query.role_N[:-1])
     alike &= (query.role_N[1:] != SLOT) & (query.role_N[1:] != PREFIX)
     first_N = torch.cat([torch.ones(1, dtype=torch.bool, device=alike.device), ~alike])
     rows = query.at(first_N)
     in_doubt_K = (key.unit_N > int(query.unit_N.min()) - 2 - self_lag) | (key.role_N == NOISY)
-    if window is not None:
-        in_doubt_K |= key.unit_N <= int(query.unit_N.max()) + 1 + self_lag - window.units
+    if history_limit is not None:
+        in_doubt_K |= key.unit_N <= int(query.unit_N.max()) + 1 + self_lag - history_limit.units
     seen_RK = torch.ones(len(rows.unit_N), len(key.unit_N), dtype=torch.bool, device=key.unit_N.device)
-    seen_RK[:, in_doubt_K] = visible(rows, key.at(in_doubt_K), self_lag, window)
+    seen_RK[:, in_doubt_K] = visible(rows, key.at(in_doubt_K), self_lag, history_limit)
     return seen_RK, first_N.cumsum(0) - 1
 
 
-def may_see(query: Tokens, key: Tokens, self_lag: int, window: Window | None = None) -> Tensor:
+def may_see(query: Tokens, key: Tokens, self_lag: int, history_limit: HistoryLimit | None = None) -> Tensor:
     """Whether queries may attend to keys, for columns that broadcast against each other.
 
     Users, slots and STATE of unit k see users and slots up to k (all of the unit's users; slots in order) and the
     agent's clean tokens before k - self_lag. Clean agent tokens of k see everything clean up to k. Noisy tokens of k
     see users and slots up to k, clean agent tokens before k, and their own unit's noisy tokens; nobody else sees those.
 
-    What is prefilled is causal, and all of it is seen by all others. With a window, of these what lies in it. Clean
-    agent tokens of k see the window of unit k + 1 + self_lag, the one whose language they enter the thinker's cache
-    with.
+    What is prefilled is causal, and all of it is seen by all others. With a history limit, of these what it leaves.
+    Clean agent tokens of k see the history of unit k + 1 + self_lag, the one whose language they enter the thinker's
+    cache with.
     """
     age = query.unit_N - key.unit_N  # how many units before the query the key lies
     in_order = (age > 0) | (key.order_N <= query.order_N)
@@ -246,10 +248,10 @@ def may_see(query: Tokens, key: Tokens, self_lag: int, window: Window | None = N
     seen = torch.where(key.role_N == CLEAN, age >= agent_delay, seen)
     seen = torch.where(key.role_N == NOISY, (query.role_N == NOISY) & (age == 0), seen)
     seen = torch.where(key.role_N == PREFIX, in_order, seen)
-    if window is None:
+    if history_limit is None:
         return seen
     age = age + torch.where(query.role_N == CLEAN, 1 + self_lag, 0)
-    return seen & ((age < window.units) | (key.unit_N < window.sink_units))
+    return seen & ((age < history_limit.units) | (key.unit_N < history_limit.sink_units))
 
 
 def rotary_angles(position_N3: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, samples_per_unit
 from wanstreamer.devices import HOST, to_device, to_host
 from wanstreamer.errors import InputError
 from wanstreamer.model.duplex import DuplexModel, Prefix, load_model
-from wanstreamer.model.sequence import BEGIN, BLANK, Window
+from wanstreamer.model.sequence import BEGIN, BLANK, HistoryLimit
 from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.performer import Schedule, perform
 from wanstreamer.streaming.state import ConversationState, new_state
@@ -47,20 +47,22 @@ class AgentConfig:
     text_epsilon: float = 0.005  # text ids less probable than this are never said: see `thinker.sample_token`
     video_temperature: float = 0.6  # deviation of the noise that pictures are made from; 1 is what training had
     max_units: int = 3750  # of full history: ten minutes; memory for it is reserved at the start
-    window_units: int | None = (
-        None  # see `Window`: a conversation without an end, in constant memory; max_units is void
+    history_units: int | None = (
+        None  # see `HistoryLimit`: a conversation without an end, in constant memory; max_units is void
     )
-    sink_units: int = 0  # first units that stay beside the window
+    sink_units: int = 0  # first units that stay beyond history_units
 
     @property
-    def window(self) -> Window | None:
-        return None if self.window_units is None else Window(units=self.window_units, sink_units=self.sink_units)
+    def history_limit(self) -> HistoryLimit | None:
+        return (
+            None if self.history_units is None else HistoryLimit(units=self.history_units, sink_units=self.sink_units)
+        )
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.max_units < 1:
             raise InputError(f"steps {self.steps}, max_units {self.max_units}: expected 1 or more of each")
-        if self.sink_units and self.window_units is None:
-            raise InputError(f"sink_units {self.sink_units}: without window_units all units stay; leave it at 0")
+        if self.sink_units and self.history_units is None:
+            raise InputError(f"sink_units {self.sink_units}: without history_units all units stay; leave it at 0")
         if not self.text_temperature >= 0:
             raise InputError(f"text_temperature {self.text_temperature}: expected 0 (likeliest token) or more")
         if not 0 <= self.text_epsilon < 1:
@@ -117,7 +119,9 @@ class Agent:
     def start(self, *, seed: int, prefix: Prefix | None = None) -> ConversationState:
         """The start of a conversation, with what the agent is told and shown before it; see `prompt`."""
         config = self.config
-        return new_state(self.model, max_units=config.max_units, seeds=[seed], window=config.window, prefix=prefix)
+        return new_state(
+            self.model, max_units=config.max_units, seeds=[seed], history_limit=config.history_limit, prefix=prefix
+        )
 
     @torch.inference_mode()
     def step(
@@ -207,7 +211,7 @@ class Agent:
         if max_units is not None and state.unit >= max_units:
             raise InputError(
                 f"agent: the history of {max_units} units ({max_units * UNIT_MS / 1000:.0f} s) is full; start a new "
-                "conversation, or give the agent a larger max_units, or window_units"
+                "conversation, or give the agent a larger max_units, or history_units"
             )
 
     def check(

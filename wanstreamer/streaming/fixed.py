@@ -46,10 +46,10 @@ class Given(NamedTuple):
 
 
 def reaches(cache: KVCache) -> list[int]:
-    """Lengths up to which the buffers may be read, in ascending order. With a window there is one: all of them."""
+    """Lengths up to which the buffers may be read, in ascending order. With a history limit there is one: all."""
     places = cache.key_LBHND.shape[3]
     found, units = [], FIRST_REACH_UNITS
-    while cache.window is None and units * cache.layout.num_clean < places:
+    while cache.history_limit is None and units * cache.layout.num_clean < places:
         found.append(units * cache.layout.num_clean)
         units += units // 4
     return [*found, places]
@@ -92,7 +92,7 @@ class FixedPasses:
         stop = cache.stop + len(tokens.unit_N)
         seen_2N = torch.zeros(2, reach, dtype=torch.bool, device=HOST)  # a row for all clean tokens, one for noisy ones
         seen_2N[:, cache.start : stop], _ = visible_rows(
-            tokens, join(cache.with_next(0), tokens), config.self_lag, cache.window
+            tokens, join(cache.with_next(0), tokens), config.self_lag, cache.history_limit
         )
         places = torch.arange(cache.stop, stop, device=HOST)
         angles = rotary_angles(tokens.position_N3, config.head_dim, config.rope_theta)

@@ -13,7 +13,7 @@ from wanstreamer.devices import HOST, to_device
 from wanstreamer.model.duplex import DuplexModel, Noisy
 from wanstreamer.model.flow import Latents, solve
 from wanstreamer.model.prior import Past, past_after
-from wanstreamer.model.sequence import Window, join, noisy_tokens, visible_rows
+from wanstreamer.model.sequence import HistoryLimit, join, noisy_tokens, visible_rows
 from wanstreamer.streaming.fixed import FixedPasses
 from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.schedule import Schedule, beside_clean
@@ -95,13 +95,13 @@ class Performer:
         schedule: Schedule,
         *,
         max_units: int,
-        window: Window | None = None,
+        history_limit: HistoryLimit | None = None,
         fused: bool = True,
         machine: Machine | None = None,
     ) -> None:
         self.model, self.schedule, self.fused, self.machine = model, schedule, fused, machine or Machine()
-        self.max_units, self.window = max_units, window
-        self.cache = model.new_cache(1, max_units, window=window, delay=1 if fused else 0)
+        self.max_units, self.history_limit = max_units, history_limit
+        self.cache = model.new_cache(1, max_units, history_limit=history_limit, delay=1 if fused else 0)
         self.past = new_past(model.config, device=model.device)
         self.unit = 0
         self.made: Latents | None = None  # the last unit's, to be committed
@@ -119,9 +119,13 @@ class Performer:
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of `to_tensors`, for the same model and window. Raises ValueError where it does not fit."""
+        """The inverse of `to_tensors`, for the same model and history limit. ValueError where it does not fit."""
         self.cache = cache_from_tensors(
-            self.model, part(tensors, "cache"), max_units=self.max_units, window=self.window, delay=self.cache.delay
+            self.model,
+            part(tensors, "cache"),
+            max_units=self.max_units,
+            history_limit=self.history_limit,
+            delay=self.cache.delay,
         )
         self._fixed = self._fix_passes()  # over the new cache's buffers
         self.past = Past(**copied(part(tensors, "past"), self.model.device))
@@ -180,7 +184,7 @@ class Performer:
         clean_BND = clean_content(model, audio_NC[None], video_CHW[None]) + model.kind_embedding(kind_A)
         x_BND = torch.cat([clean_BND, model.embed_noisy(noisy, self.past).flatten(1, 2)], dim=1)
         key = join(cache.with_next(0), tokens)
-        seen_RK, row_N = visible_rows(tokens, key, model.config.self_lag, cache.window)
+        seen_RK, row_N = visible_rows(tokens, key, model.config.self_lag, cache.history_limit)
         seen_NK = to_device(seen_RK, model.device)[to_device(row_N, model.device)]
         x_BND, _ = model.trunk(x_BND, tokens, seen_NK, self._modulation, cache)
         cache.advance(num_agent)

@@ -115,7 +115,7 @@ class Pipeline:
             agent.model,
             max_units=agent.config.max_units,
             seeds=[seed],
-            window=agent.config.window,
+            history_limit=agent.config.history_limit,
             delay=self.lag,
             prefix=prefix,
         )
@@ -225,5 +225,9 @@ def new_performer(agent: Agent) -> Performer:
     """For one conversation, on the agent's machine."""
     config = agent.config
     return Performer(
-        agent.model, agent.schedule, max_units=config.max_units, window=config.window, machine=agent.machine
+        agent.model,
+        agent.schedule,
+        max_units=config.max_units,
+        history_limit=config.history_limit,
+        machine=agent.machine,
     )

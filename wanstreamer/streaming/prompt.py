@@ -3,7 +3,7 @@
     prefix = read_prompt(agent, text="You are a patient teacher.", image=face, voice=samples)
     state = agent.start(seed=0, prefix=prefix)                # or open_pipeline, open_workers
 
-It stays for the whole conversation, whatever the window. No model has been trained with prompts yet: see `Prefix`.
+It stays for the whole conversation, whatever the history limit. No model has been trained with one yet: see `Prefix`.
 """
 
 from collections.abc import Sequence

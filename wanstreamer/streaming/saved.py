@@ -30,7 +30,7 @@ from wanstreamer.streaming.pipeline import Open, Performed, Pipeline, open_pipel
 from wanstreamer.streaming.state import ConversationState, copied, named, part, state_from_tensors, state_to_tensors
 from wanstreamer.streaming.workers import open_workers
 
-FORMAT = "wanstreamer-conversation-1"
+FORMAT = "wanstreamer-conversation-2"
 
 
 def save_conversation(path: Path, agent: Agent, state: ConversationState) -> None:
@@ -38,7 +38,7 @@ def save_conversation(path: Path, agent: Agent, state: ConversationState) -> Non
 
 
 def restore_conversation(path: Path, agent: Agent) -> ConversationState:
-    """Raises InputError for a file that is none, or of other models, codecs or another window."""
+    """Raises InputError for a file that is none, or of other models, codecs or another history limit."""
     tensors, _ = _load(path, agent, "conversation")
     return _state(path, agent, tensors, delay=0)
 
@@ -91,8 +91,12 @@ def _restore(path: Path, agent: Agent, open_new: Callable[[], Pipeline]) -> Pipe
 
 
 def _meta(agent: Agent) -> dict[str, Any]:
-    window = agent.config.window
-    return {"format": FORMAT, "identity": agent.identity, "window": None if window is None else asdict(window)}
+    history_limit = agent.config.history_limit
+    return {
+        "format": FORMAT,
+        "identity": agent.identity,
+        "history_limit": None if history_limit is None else asdict(history_limit),
+    }
 
 
 def _load(path: Path, agent: Agent, of: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -111,27 +115,31 @@ def _load(path: Path, agent: Agent, of: str) -> tuple[dict[str, Tensor], dict[st
                 f"{path}: a conversation with another {name} (sha256 {found[:12]}, here {sha256[:12]}); load the one "
                 "it was saved with"
             )
-    if meta["window"] != expected["window"]:
+    if meta["history_limit"] != expected["history_limit"]:
         raise InputError(
-            f"{path}: saved with {_policy(meta['window'])}, this agent has {_policy(expected['window'])}; give the "
-            "agent window_units and sink_units as it was saved with"
+            f"{path}: saved with {_policy(meta['history_limit'])}, this agent has "
+            f"{_policy(expected['history_limit'])}; give the agent history_units and sink_units as it was saved with"
         )
     return tensors, meta
 
 
-def _policy(window: dict[str, int] | None) -> str:
+def _policy(history_limit: dict[str, int] | None) -> str:
     return (
-        "full history" if window is None else f"a window of {window['units']} units and {window['sink_units']} of sink"
+        "full history"
+        if history_limit is None
+        else f"a limit of {history_limit['units']} units and {history_limit['sink_units']} of sink"
     )
 
 
 def _state(path: Path, agent: Agent, tensors: dict[str, Tensor], *, delay: int) -> ConversationState:
     config, unit = agent.config, int(tensors["unit"])
-    if config.window is None and unit > config.max_units:
+    if config.history_limit is None and unit > config.max_units:
         raise InputError(
             f"{path}: a history of {unit} units, this agent has room for {config.max_units}; give it a larger max_units"
         )
-    return state_from_tensors(agent.model, tensors, max_units=config.max_units, window=config.window, delay=delay)
+    return state_from_tensors(
+        agent.model, tensors, max_units=config.max_units, history_limit=config.history_limit, delay=delay
+    )
 
 
 def _latents_to_tensors(latents: list[Latents]) -> dict[str, Tensor]:

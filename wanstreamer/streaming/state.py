@@ -18,7 +18,7 @@ from wanstreamer.model.config import ModelConfig
 from wanstreamer.model.duplex import DuplexModel, Prefix
 from wanstreamer.model.perception import State
 from wanstreamer.model.prior import Past
-from wanstreamer.model.sequence import Tokens, Window, served_tokens
+from wanstreamer.model.sequence import HistoryLimit, Tokens, served_tokens
 
 CODECS = ("audio_encoder", "video_encoder", "audio_decoder", "video_decoder")
 
@@ -41,17 +41,17 @@ def new_state(
     *,
     max_units: int,
     seeds: Sequence[int],
-    window: Window | None = None,
+    history_limit: HistoryLimit | None = None,
     delay: int = 0,
     prefix: Prefix | None = None,
 ) -> ConversationState:
     """The start of as many conversations as there are seeds, behind what is prefilled; memory is reserved now.
 
-    What a conversation becomes depends on its own seed and user alone. `max_units`, `window` and `delay` as in
+    What a conversation becomes depends on its own seed and user alone. `max_units`, `history_limit` and `delay` as in
     `DuplexModel.new_cache`.
     """
     num_prefix = 0 if prefix is None else prefix.layout.num_tokens(model.layout)
-    cache = model.new_cache(len(seeds), max_units, window=window, delay=delay, num_prefix=num_prefix)
+    cache = model.new_cache(len(seeds), max_units, history_limit=history_limit, delay=delay, num_prefix=num_prefix)
     if prefix is not None:
         with torch.inference_mode():
             model.prefill(prefix, cache)
@@ -90,9 +90,14 @@ def state_to_tensors(state: ConversationState) -> dict[str, Tensor]:
 
 
 def state_from_tensors(
-    model: DuplexModel, tensors: dict[str, Tensor], *, max_units: int, window: Window | None = None, delay: int = 0
+    model: DuplexModel,
+    tensors: dict[str, Tensor],
+    *,
+    max_units: int,
+    history_limit: HistoryLimit | None = None,
+    delay: int = 0,
 ) -> ConversationState:
-    """The inverse of `state_to_tensors`, for the same model and window.
+    """The inverse of `state_to_tensors`, for the same model and history limit.
 
     Raises ValueError when the history exceeds `max_units`, or is in another order of serving.
     """
@@ -100,7 +105,9 @@ def state_from_tensors(
     state.unit = int(tensors["unit"])
     for generator, held in zip(state.generators, tensors["generators"], strict=True):
         generator.set_state(held.clone())  # not a view into all of them
-    state.cache = cache_from_tensors(model, part(tensors, "cache"), max_units=max_units, window=window, delay=delay)
+    state.cache = cache_from_tensors(
+        model, part(tensors, "cache"), max_units=max_units, history_limit=history_limit, delay=delay
+    )
     state.past = Past(**copied(part(tensors, "past"), model.device))
     for name in ("hearing", "seeing"):
         pasts = copied(part(tensors, name), model.device)
@@ -121,16 +128,21 @@ def cache_to_tensors(cache: KVCache) -> dict[str, Tensor]:
 
 
 def cache_from_tensors(
-    model: DuplexModel, tensors: dict[str, Tensor], *, max_units: int, window: Window | None = None, delay: int = 0
+    model: DuplexModel,
+    tensors: dict[str, Tensor],
+    *,
+    max_units: int,
+    history_limit: HistoryLimit | None = None,
+    delay: int = 0,
 ) -> KVCache:
-    """The inverse of `cache_to_tensors`, for the same model and window.
+    """The inverse of `cache_to_tensors`, for the same model and history limit.
 
     Raises ValueError when the history exceeds `max_units`, or is in another order of serving.
     """
     tokens = Tokens(**copied(part(tensors, "tokens"), HOST))
     num_prefix = int((tokens.unit_N < 0).sum())
     batch_size = tensors["keys"].shape[1]
-    cache = model.new_cache(batch_size, max_units, window=window, delay=delay, num_prefix=num_prefix)
+    cache = model.new_cache(batch_size, max_units, history_limit=history_limit, delay=delay, num_prefix=num_prefix)
     used, places = len(tokens.unit_N), cache.key_LBHND.shape[3]
     if used > places:
         raise ValueError(f"stored history of {used} tokens does not fit into {places}")

@@ -215,7 +215,9 @@ def _serve(connection: Connection, ring: Ring, weights: str, config: AgentConfig
     torch.set_num_threads(1)
     model = machine.place(load_model(Path(weights)))
     schedule = Schedule(model, config.steps)
-    performer = Performer(model, schedule, max_units=config.max_units, window=config.window, machine=machine)
+    performer = Performer(
+        model, schedule, max_units=config.max_units, history_limit=config.history_limit, machine=machine
+    )
     try:
         connection.send_bytes(b"")  # ready
         while True:

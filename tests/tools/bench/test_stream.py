@@ -67,8 +67,10 @@ def test_shares_of_work_and_stalls() -> None:
     assert not StallWatch().hit(timed.heard_s, timed.answered_s).any()
 
 
-def test_full_history_and_a_window_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found: Any = stream.stream(tmp_path, Setting(steps=1, units_per_point=5), seconds=1, windows=[None, 4])
+def test_full_history_and_a_history_limit_stand_side_by_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found: Any = stream.stream(tmp_path, Setting(steps=1, units_per_point=5), seconds=1, history_limits=[None, 4])
     assert list(found["histories"]) == ["full", "4"]
     assert found["p95_ms_at_1s"] == found["histories"]["full"]["at"]["1"]["unit"]["p95_ms"]
     stream.show(found)
@@ -79,7 +81,7 @@ def test_full_history_and_a_window_stand_side_by_side(tmp_path: Path, capsys: py
 def test_a_long_conversation_is_told_as_memory_drift_and_losses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["--hours", "0.005", "--window-units", "8", "--steps", "1", "--data", str(tmp_path)]
+    given = ["--hours", "0.005", "--history-units", "8", "--steps", "1", "--data", str(tmp_path)]
     found: Any = parsed(given)
     assert found["units"] == 112 and found["units_lost"] == 0 and found["self_lag"] == 1
     for samples in found["memory_mb"].values():
@@ -123,10 +125,10 @@ def test_impossible_lengths_are_refused(tmp_path: Path) -> None:
         (["--steps", "0"], "--steps 0"),
         (["--units-per-point", "0"], "--units-per-point 0"),
         (["--compile"], "choose passes fixed or graphs"),
-        (["--hours", "1"], "give one --window-units"),
-        (["--hours", "1", "--window-units", "8", "9"], "give one --window-units"),
-        (["--hours", "0.001", "--window-units", "100"], "expected more than the window's 100"),
-        (["--window-units", "some"], "--window-units some: expected a number of units, or full"),
+        (["--hours", "1"], "give one --history-units"),
+        (["--hours", "1", "--history-units", "8", "9"], "give one --history-units"),
+        (["--hours", "0.001", "--history-units", "100"], "expected more than the limit of 100"),
+        (["--history-units", "some"], "--history-units some: expected a number of units, or full"),
         (["--data", "nowhere"], "--data nowhere: no such data folder; leave --data out"),
     ):
         with pytest.raises(InputError, match=said):

@@ -5,9 +5,9 @@ import torch
 
 from wanstreamer.model.sequence import (
     KINDS,
+    HistoryLimit,
     PrefixLayout,
     UnitLayout,
-    Window,
     clean_tokens,
     join,
     noisy_tokens,
@@ -97,10 +97,10 @@ def test_rotary_tells_the_axes_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    "window", [None, Window(units=4), Window(units=3, sink_units=2)], ids=["full", "window", "sink"]
+    "history_limit", [None, HistoryLimit(units=4), HistoryLimit(units=3, sink_units=2)], ids=["full", "limited", "sink"]
 )
 @pytest.mark.parametrize("self_lag", [0, 1])
-def test_few_rows_say_what_all_rows_say(self_lag: int, window: Window | None) -> None:
+def test_few_rows_say_what_all_rows_say(self_lag: int, history_limit: HistoryLimit | None) -> None:
     """For every stretch of up to two units of clean and noisy tokens, over a history with a prefix."""
     layout = UnitLayout(agent_audio=2, agent_video=(1, 2))
     clean = join(prefix_tokens(layout, PrefixLayout(voice_units=1, num_text=2)), clean_tokens(layout, 9))
@@ -110,8 +110,8 @@ def test_few_rows_say_what_all_rows_say(self_lag: int, window: Window | None) ->
     for start in range(0, count, 3):
         for length in (1, 2, layout.num_clean, 2 * layout.num_clean):
             query = take(everything, start, start + length)
-            seen_RK, row_N = visible_rows(query, everything, self_lag, window)
-            assert torch.equal(seen_RK[row_N], visible(query, everything, self_lag, window))
+            seen_RK, row_N = visible_rows(query, everything, self_lag, history_limit)
+            assert torch.equal(seen_RK[row_N], visible(query, everything, self_lag, history_limit))
             if length == 2 * layout.num_clean:
                 fewest = min(fewest, len(seen_RK))
     assert fewest <= 10

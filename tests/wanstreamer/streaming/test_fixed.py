@@ -32,8 +32,8 @@ CASES = {
     "lag0": ({}, {}),
     "lag1": ({"self_lag": 1}, {}),
     "packed": (PACKED | {"self_lag": 1}, {}),
-    "window": ({"self_lag": 1}, {"window_units": 4}),
-    "sink": (PACKED, {"window_units": 3, "sink_units": 2}),
+    "limited": ({"self_lag": 1}, {"history_units": 4}),
+    "sink": (PACKED, {"history_units": 3, "sink_units": 2}),
 }
 
 
@@ -91,7 +91,7 @@ def test_fixed_passes_say_what_plain_ones_say(
         said.append(converse(open_pipeline(agent, seed=3, prefix=prefix)))
     assert_close(*said)
     assert len(solved) == UNITS - 1  # all but the first
-    assert (len(set(solved)) == 1) == ("window_units" in CASES[case][1])
+    assert (len(set(solved)) == 1) == ("history_units" in CASES[case][1])
 
 
 def test_a_reach_is_at_most_a_quarter_longer_than_what_is_there() -> None:
@@ -115,9 +115,9 @@ def test_they_go_on_from_a_file(tmp_path: Path, short_reaches: None) -> None:
 def test_two_processes_equal_one_in_bfloat16_and_fixed_shapes(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    agent = agent_of("window")
+    agent = agent_of("limited")
     save_model(agent.model, tmp_path / "model.safetensors")
-    agent = agent_of("window", Machine(trunk="bfloat16", passes="fixed"))
+    agent = agent_of("limited", Machine(trunk="bfloat16", passes="fixed"))
     with open_workers(agent, tmp_path / "model.safetensors", seed=3) as apart:
         said = converse(apart)
     for one, two in zip(converse(open_pipeline(agent, seed=3)), said, strict=True):
@@ -231,7 +231,9 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def graphed(agent: Agent) -> Performer:
     machine: Any = SimpleNamespace(passes="graphs", compile=False)  # a Machine refuses it without a GPU
     config = agent.config
-    return Performer(agent.model, agent.schedule, max_units=config.max_units, window=config.window, machine=machine)
+    return Performer(
+        agent.model, agent.schedule, max_units=config.max_units, history_limit=config.history_limit, machine=machine
+    )
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,4 +1,4 @@
-"""What is prefilled as unit -1: read as a language model reads it, seen by every unit, kept by every window."""
+"""What is prefilled as unit -1: read as a language model reads it, seen by every unit, kept by every history limit."""
 
 import dataclasses
 from pathlib import Path
@@ -17,9 +17,9 @@ from wanstreamer.model.attention import Attention
 from wanstreamer.model.duplex import ModelConfig, Prefix, save_model
 from wanstreamer.model.language_model import read_text
 from wanstreamer.model.sequence import (
+    HistoryLimit,
     PrefixLayout,
     UnitLayout,
-    Window,
     clean_tokens,
     join,
     prefix_tokens,
@@ -57,8 +57,8 @@ def test_positions_run_up_to_unit_0_and_order_is_causal() -> None:
     assert tokens.position_N3.tolist() == [*image, *([t] * 3 for t in (-11, -9, -7, -5, -3, -2, -1))]
     assert prefix.num_tokens(layout) == 9 and set(tokens.unit_N.tolist()) == {-1}
     everything = join(tokens, clean_tokens(layout, 3))
-    for lag, window in ((0, None), (1, Window(units=3))):
-        seen = visible(everything, everything, lag, window)
+    for lag, history_limit in ((0, None), (1, HistoryLimit(units=3))):
+        seen = visible(everything, everything, lag, history_limit)
         assert torch.equal(seen[:9, :9], torch.ones(9, 9, dtype=torch.bool).tril())
         assert seen[9:, :9].all() and not seen[:9, 9:].any()
 
@@ -73,14 +73,14 @@ def test_a_prompt_alone_is_read_as_a_language_model_reads_it() -> None:
     torch.testing.assert_close(logits, read_text(model, prefix.text_BN), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("window", [None, Window(units=3)], ids=["full", "window"])
+@pytest.mark.parametrize("history_limit", [None, HistoryLimit(units=3)], ids=["full", "limited"])
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_cached_equals_full_recomputation_behind_a_prefix(
-    config: ModelConfig, window: Window | None, monkeypatch: pytest.MonkeyPatch
+    config: ModelConfig, history_limit: HistoryLimit | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, prefix = random_model(config), drawn(config)
-    made = generate(model, random_batch(config, windows=1, units=UNITS), monkeypatch, window, prefix)
-    assert_equals_full_recomputation(model, made, window, prefix)
+    made = generate(model, random_batch(config, windows=1, units=UNITS), monkeypatch, history_limit, prefix)
+    assert_equals_full_recomputation(model, made, history_limit, prefix)
     cache, num_prefix = made.state.cache, prefix.layout.num_tokens(model.layout)
     there = cache.tokens.at(slice(cache.start, cache.stop))
     assert (there.unit_N[:num_prefix] == -1).all() and (there.unit_N[num_prefix:] >= 0).all()
@@ -88,12 +88,15 @@ def test_cached_equals_full_recomputation_behind_a_prefix(
 
 @torch.no_grad()
 @pytest.mark.parametrize("part", ["image_BCHW", "voice_BKNC", "text_BN"])
-def test_each_part_changes_every_unit_even_far_beyond_the_window(part: str) -> None:
+def test_each_part_changes_every_unit_even_far_beyond_the_history_limit(part: str) -> None:
     model, batch, prefix = random_model(), random_batch(units=UNITS), drawn(CONFIG, batch=2)
     value = getattr(prefix, part)
     other = value + 1 if value.is_floating_point() else 3 + (value - 2) % (CONFIG.vocab_size - 3)
-    for window in (None, Window(units=2)):
-        runs = [model(batch, prefix=given, window=window) for given in (prefix, prefix._replace(**{part: other}))]
+    for history_limit in (None, HistoryLimit(units=2)):
+        runs = [
+            model(batch, prefix=given, history_limit=history_limit)
+            for given in (prefix, prefix._replace(**{part: other}))
+        ]
         changes = (runs[0].text_logits_BKSV - runs[1].text_logits_BKSV).nan_to_num().abs().amax((0, 2, 3))
         assert (changes > 1e-4).all()
 
@@ -103,7 +106,9 @@ def test_backends_agree_behind_a_prefix() -> None:
     outputs = []
     for backend in ("sdpa", "flex"):
         model = random_model(attention=Attention(windows=backend))
-        outputs.append(model(random_batch(), prefix=drawn(CONFIG, batch=2), window=Window(units=3)).text_logits_BKSV)
+        outputs.append(
+            model(random_batch(), prefix=drawn(CONFIG, batch=2), history_limit=HistoryLimit(units=3)).text_logits_BKSV
+        )
     torch.testing.assert_close(*outputs, atol=1e-5, rtol=0)
 
 
@@ -122,7 +127,7 @@ def test_the_performer_is_handed_the_prefix(lag: int, tmp_path: Path) -> None:
     """Agent, pipeline and (at lag 1) two processes say the same; without a prefix something else is said."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    agent = small_agent({"self_lag": lag}, window_units=3)
+    agent = small_agent({"self_lag": lag}, history_units=3)
     frames, samples = media(1)[0]
     prefix = read_prompt(agent, text=[4, 7, 5], image=frames[0], voice=np.tile(samples, 2))
     alone = converse(open_pipeline(agent, seed=3, prefix=prefix))

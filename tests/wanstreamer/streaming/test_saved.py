@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from tests.helpers.duplex_fixtures import random_model
 from tests.helpers.live_fixtures import media, small_agent
 from tests.helpers.paths import ROOT
-from tests.helpers.saved_conversation import UNITS, advance, windowed
+from tests.helpers.saved_conversation import UNITS, advance, limited_agent
 from wanstreamer.errors import InputError
 from wanstreamer.model.duplex import save_model
 from wanstreamer.streaming.agent import AgentUnit
@@ -40,7 +40,9 @@ def same(one: AgentUnit, two: AgentUnit) -> bool:
     )
 
 
-@pytest.mark.parametrize("settings", [{"max_units": 20}, {"window_units": 3, "sink_units": 1}], ids=["full", "window"])
+@pytest.mark.parametrize(
+    "settings", [{"max_units": 20}, {"history_units": 3, "sink_units": 1}], ids=["full", "limited"]
+)
 def test_an_agent_goes_on_from_every_boundary(settings: dict[str, Any], tmp_path: Path) -> None:
     agent = small_agent(**settings)
     frames, samples = media(1)[0]
@@ -56,7 +58,7 @@ def test_an_agent_goes_on_from_every_boundary(settings: dict[str, Any], tmp_path
 
 
 @pytest.mark.parametrize(("lag", "open_units"), [(0, 0), (1, 0), (1, 1)])
-@pytest.mark.parametrize("settings", [{"max_units": 20}, {"window_units": 3}], ids=["full", "window"])
+@pytest.mark.parametrize("settings", [{"max_units": 20}, {"history_units": 3}], ids=["full", "limited"])
 def test_a_pipeline_goes_on_from_every_boundary(
     settings: dict[str, Any], lag: int, open_units: int, tmp_path: Path
 ) -> None:
@@ -76,7 +78,7 @@ def test_a_pipeline_goes_on_from_every_boundary(
 
 
 def test_a_unit_heard_and_not_answered_at_lag_0_goes_on(tmp_path: Path) -> None:
-    agent = windowed(0)
+    agent = limited_agent(0)
     pipeline = open_pipeline(agent, seed=1)
     advance(pipeline, 0, 4, 0)
     pipeline.hear(*media(UNITS)[4])
@@ -89,7 +91,7 @@ def test_a_unit_heard_and_not_answered_at_lag_0_goes_on(tmp_path: Path) -> None:
 
 def test_it_goes_on_in_two_new_processes_and_back_in_this_one(tmp_path: Path) -> None:
     """Saved with a unit open; there both the thinker's process and the performer's are new."""
-    agent, weights = windowed(1), tmp_path / "model.safetensors"
+    agent, weights = limited_agent(1), tmp_path / "model.safetensors"
     save_model(agent.model, weights)
     pipeline = open_pipeline(agent, seed=1)
     advance(pipeline, 0, 4, 1)
@@ -139,8 +141,8 @@ def test_what_does_not_fit_is_one_clear_line(tmp_path: Path) -> None:
         next(getattr(other, f"{codec}_vae").parameters()).data.add_(1)
         with pytest.raises(InputError, match=f"another {codec} codec"):
             restore_conversation(path, other)
-    with pytest.raises(InputError, match="saved with full history, this agent has a window of 3 units and 1 of sink"):
-        restore_conversation(path, windowed(0))
+    with pytest.raises(InputError, match="saved with full history, this agent has a limit of 3 units and 1 of sink"):
+        restore_conversation(path, limited_agent(0))
     with pytest.raises(InputError, match="history of 2 units, this agent has room for 1; give it a larger max_units"):
         restore_conversation(path, small_agent(max_units=1))
     with pytest.raises(InputError, match="saved from a conversation, expected one of a pipeline"):

@@ -50,9 +50,9 @@ def one_thread():  # type: ignore[no-untyped-def]
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("lag", "window_units"), [(0, None), (1, None), (0, 2), (1, 3)])
-def test_two_processes_equal_one(lag: int, window_units: int | None, tmp_path: Path) -> None:
-    agent = small_agent({"self_lag": lag}, window_units=window_units)
+@pytest.mark.parametrize(("lag", "history_units"), [(0, None), (1, None), (0, 2), (1, 3)])
+def test_two_processes_equal_one(lag: int, history_units: int | None, tmp_path: Path) -> None:
+    agent = small_agent({"self_lag": lag}, history_units=history_units)
     alone = converse(open_pipeline(agent, seed=3))
     with open_workers(agent, saved(agent, tmp_path), seed=3) as pipeline:
         process = pipeline.link.process  # type: ignore[attr-defined]

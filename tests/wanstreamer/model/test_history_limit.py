@@ -1,4 +1,4 @@
-"""Sink and window: what is dropped is what masked full attention hides, in constant memory, for any length."""
+"""Sink and history limit: what is dropped is what masked full attention hides, in constant memory, for any length."""
 
 import dataclasses
 import sys
@@ -19,9 +19,9 @@ from wanstreamer.model.cache import KVCache
 from wanstreamer.model.duplex import DuplexModel, Noisy
 from wanstreamer.model.flow import add_noise
 from wanstreamer.model.sequence import (
+    HistoryLimit,
     Tokens,
     UnitLayout,
-    Window,
     clean_tokens,
     noisy_tokens,
     rotary_angles,
@@ -33,7 +33,7 @@ from wanstreamer.streaming.pipeline import LocalPerformer, Pipeline, open_pipeli
 from wanstreamer.streaming.state import new_past
 
 UNITS = 14
-WINDOWS = [Window(units=4), Window(units=3, sink_units=2)]
+LIMITS = [HistoryLimit(units=4), HistoryLimit(units=3, sink_units=2)]
 PACKED = {"num_kv_heads": 1, "agent_audio_tokens": 2, "agent_video_tokens": (2, 2), "text_slots": 3}
 
 pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
@@ -41,47 +41,55 @@ pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without to
 
 @pytest.mark.parametrize("self_lag", [0, 1])
 def test_who_sees_which_units(self_lag: int) -> None:
-    """Of what is seen without a window: the last 4 units and the sink; the agent's clean tokens that of k + 1 + lag."""
-    window, clean, noisy = Window(units=4, sink_units=1), clean_tokens(UnitLayout(), 12), noisy_tokens(UnitLayout(), 12)
+    """Of what is seen without a limit: the last 4 units and the sink; the agent's clean tokens that of k + 1 + lag."""
+    history_limit, clean, noisy = (
+        HistoryLimit(units=4, sink_units=1),
+        clean_tokens(UnitLayout(), 12),
+        noisy_tokens(UnitLayout(), 12),
+    )
     for query in (clean, noisy):
-        full, seen = (visible(query, clean, self_lag, given) for given in (None, window))
+        full, seen = (visible(query, clean, self_lag, given) for given in (None, history_limit))
         first = query.unit_N - 3 + torch.where(torch.isin(query.kind_N, torch.tensor([6, 7])), 1 + self_lag, 0)
         inside = (clean.unit_N >= first[:, None]) | (clean.unit_N == 0)
         assert torch.equal(seen, full & inside) and not torch.equal(seen, full)
 
 
-@pytest.mark.parametrize("window", WINDOWS, ids=["window", "sink"])
+@pytest.mark.parametrize("history_limit", LIMITS, ids=["limited", "sink"])
 @pytest.mark.parametrize("changes", [{}, {"self_lag": 1}, PACKED], ids=["lag0", "lag1", "packed"])
 def test_dropping_equals_masked_full_attention(
-    changes: dict[str, object], window: Window, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, object], history_limit: HistoryLimit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over units with sampled text and self-made history; the cache moves to its front several times."""
     config = dataclasses.replace(CONFIG, **changes)  # type: ignore[arg-type]
     model, batch = random_model(config), random_batch(config, windows=1, units=UNITS)
-    made = generate(model, batch, monkeypatch, window)
-    assert_equals_full_recomputation(model, made, window)
+    made = generate(model, batch, monkeypatch, history_limit)
+    assert_equals_full_recomputation(model, made, history_limit)
     with pytest.raises(AssertionError):
         assert_equals_full_recomputation(model, made)
     cache = made.state.cache
     assert cache.appended == UNITS * model.layout.num_clean
-    kept = [unit for unit in range(UNITS) if unit < window.sink_units or unit >= UNITS - window.units]
+    kept = [unit for unit in range(UNITS) if unit < history_limit.sink_units or unit >= UNITS - history_limit.units]
     assert cache.tokens.unit_N[cache.start : cache.stop].unique().tolist() == kept
     assert cache.length == len(kept) * model.layout.num_clean
 
 
 @pytest.mark.parametrize("fused", [True, False], ids=["fused", "plain"])
-@pytest.mark.parametrize("window", WINDOWS, ids=["window", "sink"])
+@pytest.mark.parametrize("history_limit", LIMITS, ids=["limited", "sink"])
 @pytest.mark.parametrize("lag", [0, 1])
-def test_thinker_and_performer_say_what_one_cache_says(lag: int, window: Window, fused: bool) -> None:
-    session = small_agent(
-        {"self_lag": lag}, window_units=window.units, sink_units=window.sink_units, max_units=1, text_temperature=0.0
+def test_thinker_and_performer_say_what_one_cache_says(lag: int, history_limit: HistoryLimit, fused: bool) -> None:
+    agent = small_agent(
+        {"self_lag": lag},
+        history_units=history_limit.units,
+        sink_units=history_limit.sink_units,
+        max_units=1,
+        text_temperature=0.0,
     )
-    performer = Performer(session.model, session.schedule, max_units=1, window=window, fused=fused)
-    pipeline = Pipeline(session, LocalPerformer(performer), seed=3)
-    state = session.start(seed=3)
+    performer = Performer(agent.model, agent.schedule, max_units=1, history_limit=history_limit, fused=fused)
+    pipeline = Pipeline(agent, LocalPerformer(performer), seed=3)
+    state = agent.start(seed=3)
     said, answered = [], []
     for unit, (frames, samples) in enumerate(media(UNITS)):
-        one, state = session.step(state, frames, samples)
+        one, state = agent.step(state, frames, samples)
         said.append(one)
         pipeline.hear(frames, samples)
         answered += [pipeline.answer()] if unit >= lag else []
@@ -93,7 +101,7 @@ def test_thinker_and_performer_say_what_one_cache_says(lag: int, window: Window,
     for cache in (pipeline.state.cache, performer.cache):
         held = by_token(cache)
         assert {unit for unit, _ in held} == {
-            u for u in range(UNITS) if u < window.sink_units or u >= UNITS - window.units
+            u for u in range(UNITS) if u < history_limit.sink_units or u >= UNITS - history_limit.units
         }
         for token, keys_values in held.items():
             torch.testing.assert_close(keys_values, truth[token], atol=1e-5, rtol=0)
@@ -101,10 +109,10 @@ def test_thinker_and_performer_say_what_one_cache_says(lag: int, window: Window,
 
 def test_a_slice_under_way_is_no_part_of_the_cache_it_came_from() -> None:
     """While it waits at lag 1 the thinker's cache may move, and others be written in its place."""
-    session = small_agent({"self_lag": 1}, window_units=3)
+    agent = small_agent({"self_lag": 1}, history_units=3)
     said = []
     for spoilt in (False, True):
-        pipeline = open_pipeline(session, seed=3)
+        pipeline = open_pipeline(agent, seed=3)
         pipeline.hear(*media(1)[0])
         if spoilt:
             pipeline.state.cache.key_LBHND.fill_(9)
@@ -121,17 +129,17 @@ def by_token(cache: KVCache) -> dict[tuple[int, int], Tensor]:
 
 @torch.no_grad()
 @pytest.mark.parametrize("self_lag", [0, 1])
-def test_backends_agree_under_a_window(self_lag: int) -> None:
+def test_backends_agree_under_a_history_limit(self_lag: int) -> None:
     config = dataclasses.replace(CONFIG, num_kv_heads=1, self_lag=self_lag)
     batch = random_batch(config, units=9)
     noisy = add_noise(batch, torch.full((2, 9), 0.6), torch.Generator().manual_seed(0))
     models = [random_model(config, attention=Attention(windows=backend)) for backend in ("sdpa", "flex")]
-    outputs = [model(batch, noisy, window=WINDOWS[1]) for model in models]
+    outputs = [model(batch, noisy, history_limit=LIMITS[1]) for model in models]
     for one, other in zip(*outputs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
-def test_flash_agrees_under_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flash_agrees_under_a_history_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in with the documented signature, as in test_attention: the kernel itself is not run here."""
     calls = []
 
@@ -144,14 +152,14 @@ def test_flash_agrees_under_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in.flash_attn_with_kvcache = flash_attn_with_kvcache  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "flash_attn", stand_in)
     model = random_model(attention=Attention(cached="flash"))
-    made = generate(model, random_batch(windows=1, units=UNITS), monkeypatch, WINDOWS[0])
-    assert calls and max(calls) <= WINDOWS[0].units * model.layout.num_clean
-    assert_equals_full_recomputation(model, made, WINDOWS[0])
+    made = generate(model, random_batch(windows=1, units=UNITS), monkeypatch, LIMITS[0])
+    assert calls and max(calls) <= LIMITS[0].units * model.layout.num_clean
+    assert_equals_full_recomputation(model, made, LIMITS[0])
 
 
 @torch.inference_mode()
 def test_memory_and_the_cost_of_a_unit_do_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tokens moved per unit: a few units' worth, for short windows and for long ones."""
+    """Tokens moved per unit: a few units' worth, for short limits and for long ones."""
     model, layout = random_model(), UnitLayout()
     moved: list[int] = []
     move = KVCache._move
@@ -160,7 +168,7 @@ def test_memory_and_the_cost_of_a_unit_do_not_grow(monkeypatch: pytest.MonkeyPat
     )
     for units in (8, 64):
         moved.clear()
-        cache = model.new_cache(1, 1, window=Window(units=units, sink_units=1))
+        cache = model.new_cache(1, 1, history_limit=HistoryLimit(units=units, sink_units=1))
         held = cache.key_LBHND.data_ptr(), cache.key_LBHND.shape, len(cache.tokens.unit_N)
         for _ in range(300):
             model.extend(torch.zeros(1, layout.num_clean, CONFIG.d_model), cache)
@@ -191,7 +199,7 @@ def test_hours_later_the_same_is_said() -> None:
     noisy = Noisy(audio, video, torch.full((1, 1), 0.7))
     outputs = []
     for first in (0, 25_000):
-        cache = model.new_cache(1, 1, window=Window(units=4))
+        cache = model.new_cache(1, 1, history_limit=HistoryLimit(units=4))
         cache.appended = first * layout.num_clean
         cache.describe(Tokens(*(column[:0] for column in cache.tokens)))
         said = [model.extend(content, cache) for content in contents]
@@ -202,24 +210,26 @@ def test_hours_later_the_same_is_said() -> None:
         torch.testing.assert_close(one, other, atol=2e-5, rtol=0)
 
 
-def test_a_window_too_short_for_the_lag_is_refused() -> None:
+def test_a_history_limit_too_short_for_the_lag_is_refused() -> None:
     for lag, expected in ((0, 2), (1, 3)):
-        session = small_agent({"self_lag": lag}, window_units=expected - 1)
-        with pytest.raises(InputError, match=f"window of {expected - 1} units, sink of 0: expected {expected} or more"):
-            open_pipeline(session, seed=0)
-        small_agent({"self_lag": lag}, window_units=expected).start(seed=0)
-    with pytest.raises(InputError, match="sink_units 2: without window_units"):
+        agent = small_agent({"self_lag": lag}, history_units=expected - 1)
+        with pytest.raises(
+            InputError, match=f"history limit of {expected - 1} units, sink of 0: expected {expected} or more"
+        ):
+            open_pipeline(agent, seed=0)
+        small_agent({"self_lag": lag}, history_units=expected).start(seed=0)
+    with pytest.raises(InputError, match="sink_units 2: without history_units"):
         AgentConfig(sink_units=2)
 
 
-def test_a_model_with_everything_in_its_window_says_what_it_says_without() -> None:
+def test_a_model_with_everything_in_its_history_limit_says_what_it_says_without() -> None:
     """Bitwise: nothing is dropped, and no mask hides anything."""
 
-    def said(model: DuplexModel, window: Window | None) -> Tensor:
-        cache = model.new_cache(1, 6, window=window)
+    def said(model: DuplexModel, history_limit: HistoryLimit | None) -> Tensor:
+        cache = model.new_cache(1, 6, history_limit=history_limit)
         generator = torch.Generator().manual_seed(0)
         contents = torch.randn(6, 1, UnitLayout().num_clean, CONFIG.d_model, generator=generator)
         return torch.stack([model.extend(content, cache) for content in contents])
 
     with torch.inference_mode():
-        assert torch.equal(said(random_model(), None), said(random_model(), Window(units=7)))
+        assert torch.equal(said(random_model(), None), said(random_model(), HistoryLimit(units=7)))
