@@ -7,7 +7,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.conversation.prompts import KINDS, Prompt
+from pipelines.conversation.stimuli import KINDS, Stimulus
 from pipelines.media.svg import AMBER, COLOURS, GREY, INK, RED, STYLE, rect, text
 from wanstreamer.clock import Span
 
@@ -34,7 +34,7 @@ class Lane:
     title: str
     sound: Sequence[Span]
     is_user: bool = False
-    prompts: Sequence[Prompt] = ()  # marked above the lane
+    stimuli: Sequence[Stimulus] = ()  # marked above the lane
 
 
 def draw_lanes(title: str, lanes: Sequence[Lane], *, start_ms: int, end_ms: int) -> str:
@@ -56,11 +56,11 @@ def draw_lanes(title: str, lanes: Sequence[Lane], *, start_ms: int, end_ms: int)
             colour = COLOURS[0] if lane.is_user else COLOURS[1]
             for span in lane.sound:
                 parts += _bar(span, line, y + 3, colour, 0.4 if span.end_ms <= start_ms else 1)
-            for prompt in lane.prompts:
-                at_ms = prompt.end_ms if prompt.kind == "turn_end" else prompt.start_ms
+            for stimulus in lane.stimuli:
+                at_ms = stimulus.end_ms if stimulus.kind == "turn_end" else stimulus.start_ms
                 if line.start_ms <= at_ms < line.end_ms:
                     x = (at_ms - line.start_ms) * PX_PER_MS
-                    parts.append(rect(x - 1, y, 2.5, BAR + 6, MARKS[prompt.kind]))
+                    parts.append(rect(x - 1, y, 2.5, BAR + 6, MARKS[stimulus.kind]))
         parts.append("</g>")
     return "\n".join([*parts, "</svg>"]) + "\n"
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.behaviour.players import Player, UserUnit
-from pipelines.conversation.prompts import Prompt
+from pipelines.conversation.stimuli import Stimulus
 
 
 class Users(Protocol):
@@ -26,7 +26,7 @@ class Played:
     agent_BT: NDArray[np.float32]
     frames_BTHWC: NDArray[np.uint8] | None  # of the agents that were watched
     tokens_BKS: NDArray[np.int64] | None  # of agents that have words
-    prompts: Sequence[Sequence[Prompt]] = ()  # what each user did, where users decide while they talk
+    stimuli: Sequence[Sequence[Stimulus]] = ()  # what each user did, where users decide while they talk
 
 
 def play(users: Users, player: Player, num_units: int, advance: Callable[[], object]) -> Played:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.behaviour.activity import ABOVE_FLOOR_DB, LOUD_DB, QUIET_DB, level_db
-from pipelines.conversation.prompts import Prompt
+from pipelines.conversation.stimuli import Stimulus
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.devices import to_host
 from wanstreamer.streaming.agent import Agent, to_frames
@@ -207,10 +207,10 @@ class Ignoring:
         self.turns, self.rate_hz, self.delays_ms = turns, rate_hz, list(delays_ms)
         self.onsets_ms = [sorted(onsets) for onsets in onsets_ms]
 
-    def notice(self, conversation: int, prompt: Prompt) -> None:
-        if prompt.kind == "turn_end" and self.delays_ms:
+    def notice(self, conversation: int, stimulus: Stimulus) -> None:
+        if stimulus.kind == "turn_end" and self.delays_ms:
             delay_ms = self.turns.chance[conversation].choice(self.delays_ms)
-            self.onsets_ms[conversation].append(prompt.end_ms + round(float(delay_ms)))
+            self.onsets_ms[conversation].append(stimulus.end_ms + round(float(delay_ms)))
 
     def step(self, user: UserUnit) -> AgentUnit:
         start_ms = user.unit * UNIT_MS

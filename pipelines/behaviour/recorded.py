@@ -28,7 +28,7 @@ from pipelines.behaviour.looks import observe_looks
 from pipelines.behaviour.play import Played, play
 from pipelines.behaviour.players import History, Player, Replay, UserUnit
 from pipelines.behaviour.timing import Conversation, Observed, observe
-from pipelines.conversation.prompts import Prompt
+from pipelines.conversation.stimuli import Stimulus
 from pipelines.engine.tables import read_rows
 from pipelines.formats.npy_tar import find_member
 from pipelines.media.tracks import read_wav
@@ -52,7 +52,7 @@ class View:
     agent: str
     user: str
     num_units: int
-    prompts: list[Prompt]
+    stimuli: list[Stimulus]
     user_speech: list[Span]
     agent_onsets_ms: list[int]  # of the recorded agent's turns
     may_show: bool  # both agreed
@@ -116,7 +116,7 @@ def find_views(data: Path, limit: int) -> tuple[list[View], dict[str, int]]:
                 agent=agent,
                 user=user,
                 num_units=min(row["num_units"] for row in pair),
-                prompts=prompts_of(rows, agent, user),
+                stimuli=stimuli_of(rows, agent, user),
                 user_speech=merge_spans(_span(row) for row in rows["speech"] if row["participant"] == user),
                 agent_onsets_ms=sorted(
                     row["start_ms"] for row in rows["turns"] if row["participant"] == agent and row["is_primary"]
@@ -131,27 +131,27 @@ def find_views(data: Path, limit: int) -> tuple[list[View], dict[str, int]]:
     return [view for _, view in found[:limit]], dict(sorted(left_out.items()))
 
 
-def prompts_of(rows: dict[str, list[Row]], agent: str, user: str) -> list[Prompt]:
+def stimuli_of(rows: dict[str, list[Row]], agent: str, user: str) -> list[Stimulus]:
     """What the user of one session did, from its rows of turns, ipus and events."""
     turns = [row for row in rows["turns"] if row["participant"] == user and row["is_primary"]]
     ipus = sorted(_span(row) for row in rows["ipus"] if row["participant"] == user)
-    prompts = []
+    stimuli = []
     for event in rows["events"]:
         if event["kind"] != "transition":
             continue
         if event["participant"] == agent and event["label"] in TURN_ENDING and event["fto_ms"] is not None:
             end_ms = event["start_ms"] - event["fto_ms"]
-            prompts += [Prompt("turn_end", turn["start_ms"], end_ms) for turn in turns if turn["end_ms"] == end_ms]
+            stimuli += [Stimulus("turn_end", turn["start_ms"], end_ms) for turn in turns if turn["end_ms"] == end_ms]
         if event["participant"] == user and event["outcome"] == "floor_taking":
-            prompts += [
-                Prompt("interruption", turn["start_ms"], turn["end_ms"])
+            stimuli += [
+                Stimulus("interruption", turn["start_ms"], turn["end_ms"])
                 for turn in turns
                 if turn["start_ms"] == event["start_ms"]
             ]
     for turn in turns:
         inside = [ipu for ipu in ipus if turn["start_ms"] <= ipu.start_ms and ipu.end_ms <= turn["end_ms"]]
-        prompts += [
-            Prompt("pause", one.end_ms, two.start_ms)
+        stimuli += [
+            Stimulus("pause", one.end_ms, two.start_ms)
             for one, two in zip(inside, inside[1:], strict=False)
             if one.end_ms < two.start_ms
         ]
@@ -159,8 +159,8 @@ def prompts_of(rows: dict[str, list[Row]], agent: str, user: str) -> list[Prompt
         (_span(row) for row in rows["events"] if row["kind"] == "backchannel" and row["participant"] == user),
         CLUSTER_MS,
     )
-    prompts += [Prompt("backchannel", mhm.start_ms, mhm.end_ms) for mhm in mhms]
-    return sorted(prompts)
+    stimuli += [Stimulus("backchannel", mhm.start_ms, mhm.end_ms) for mhm in mhms]
+    return sorted(stimuli)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,7 +288,7 @@ def run_recorded(
             end_ms=end_ms,
             user=view.user_speech,
             agent=sounding_spans(samples[: end_ms * rate_hz // 1000], rate_hz),
-            prompts=view.prompts,
+            stimuli=view.stimuli,
         )
         observed = observe(conversation)
         if played.frames_BTHWC is not None and place < len(played.frames_BTHWC):

@@ -19,7 +19,7 @@ from pipelines.behaviour.looks import observe_looks
 from pipelines.behaviour.play import Played, play
 from pipelines.behaviour.players import Ignoring, Model, Player, Shuffled, UserUnit
 from pipelines.behaviour.timing import Conversation, Observed, observe
-from pipelines.conversation.prompts import Prompt
+from pipelines.conversation.stimuli import Stimulus
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.streaming.agent import Agent
 
@@ -27,7 +27,7 @@ from wanstreamer.streaming.agent import Agent
 class Partner(Protocol):
     """One user who reacts."""
 
-    prompts: list[Prompt]  # what it has done so far
+    stimuli: list[Stimulus]  # what it has done so far
 
     def step(
         self, agent_samples: NDArray[np.float32], *, draw: bool = True
@@ -36,8 +36,8 @@ class Partner(Protocol):
 
 
 class SimulatedUsers:
-    """B partners, encoded as they go for agents that take latents; `notice(conversation, prompt)` is told what each has
-    just done."""
+    """B partners, encoded as they go for agents that take latents; `notice(conversation, stimulus)` is told what each
+    has just done."""
 
     def __init__(
         self,
@@ -45,10 +45,10 @@ class SimulatedUsers:
         partners: Sequence[Partner],
         *,
         latents: bool,
-        notice: Callable[[int, Prompt], None] | None = None,
+        notice: Callable[[int, Stimulus], None] | None = None,
     ) -> None:
         self.model_agent, self.partners, self.latents, self.notice = model_agent, partners, latents, notice
-        self.known = [0] * len(partners)  # prompts told of
+        self.known = [0] * len(partners)  # stimuli that `notice` has had
         self.hearing: dict[str, Tensor] | None = None
         self.seeing: dict[str, Tensor] | None = None
 
@@ -63,10 +63,10 @@ class SimulatedUsers:
             strict=True,
         )
         for place, partner in enumerate(self.partners):
-            fresh, self.known[place] = partner.prompts[self.known[place] :], len(partner.prompts)
+            fresh, self.known[place] = partner.stimuli[self.known[place] :], len(partner.stimuli)
             if self.notice is not None:
-                for prompt in fresh:
-                    self.notice(place, prompt)
+                for stimulus in fresh:
+                    self.notice(place, stimulus)
         samples_BT = np.stack(samples)
         audio_BNC = video_BCHW = torch.zeros(len(samples_BT), 0)
         if self.latents:
@@ -103,10 +103,10 @@ def run_simulated(
             end_ms=num_units * UNIT_MS,
             user=sounding_spans(played.user_BT[place], rate_hz),
             agent=sounding_spans(samples, rate_hz),
-            prompts=partner.prompts,
+            stimuli=partner.stimuli,
         )
         observed = observe(conversation)
         if played.frames_BTHWC is not None and place < len(played.frames_BTHWC):
             observed |= observe_looks(played.frames_BTHWC[place], samples, rate_hz, start_ms=0, seconds=seconds)
         found[f"user-{place:03d}"] = [observed]
-    return found, replace(played, prompts=[list(partner.prompts) for partner in partners])
+    return found, replace(played, stimuli=[list(partner.stimuli) for partner in partners])

@@ -269,7 +269,7 @@ def report(
     (folder / "onsets.svg").write_text(draw_onsets(title, offsets_ms), encoding="utf-8")
     view = recording.views[0]
     rate_hz = played[MODEL].user_BT.shape[1] * 1000 // (recording.num_units * UNIT_MS)
-    lanes = [Lane(title="user", sound=view.user_speech, is_user=True, prompts=view.prompts)]
+    lanes = [Lane(title="user", sound=view.user_speech, is_user=True, stimuli=view.stimuli)]
     lanes += [Lane(title=name, sound=sounding_spans(one.agent_BT[0], rate_hz)) for name, one in played.items()]
     drawn = draw_lanes(
         f"Session {view.session_id}: every agent in the place of {view.agent}",
@@ -286,7 +286,7 @@ def draw_simulated(played: Mapping[str, Played], rate_hz: int) -> str:
     for name in DRAWN:
         one = played[name]
         lanes += [
-            Lane(title="user", sound=sounding_spans(one.user_BT[0], rate_hz), is_user=True, prompts=one.prompts[0]),
+            Lane(title="user", sound=sounding_spans(one.user_BT[0], rate_hz), is_user=True, stimuli=one.stimuli[0]),
             Lane(title=name, sound=sounding_spans(one.agent_BT[0], rate_hz)),
         ]
     end_ms = played[MODEL].user_BT.shape[1] * 1000 // rate_hz

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.conversation.prompts import Kind, Prompt
+from pipelines.conversation.stimuli import Kind, Stimulus
 from pipelines.signals.voice_activity import subtract
 from wanstreamer.clock import UNIT_MS, Span, covered_ms, intersect_spans, merge_spans, unit_of_ms, unit_span
 
@@ -54,14 +54,14 @@ class Conversation:
     end_ms: int
     user: Sequence[Span]  # when the user sounds; sorted, disjoint
     agent: Sequence[Span]
-    prompts: Sequence[Prompt]
+    stimuli: Sequence[Stimulus]
 
-    def of(self, kind: Kind) -> Iterator[Prompt]:
-        """Prompts of a kind that begin in what is scored; of turn ends, those that end there."""
-        for prompt in sorted(self.prompts):
-            at_ms = prompt.end_ms if kind == "turn_end" else prompt.start_ms
-            if prompt.kind == kind and self.start_ms <= at_ms < self.end_ms:
-                yield prompt
+    def of(self, kind: Kind) -> Iterator[Stimulus]:
+        """Stimuli of a kind that begin in what is scored; of turn ends, those that end there."""
+        for stimulus in sorted(self.stimuli):
+            at_ms = stimulus.end_ms if kind == "turn_end" else stimulus.start_ms
+            if stimulus.kind == kind and self.start_ms <= at_ms < self.end_ms:
+                yield stimulus
 
 
 def observe(conversation: Conversation) -> Observed:
@@ -108,15 +108,15 @@ def _answers(
     conversation: Conversation, heard: Sequence[Span], ipus: Sequence[Span], spoken: Sequence[Span]
 ) -> dict[str, list[float]]:
     answered, takeover, offset_ms = [], [], []
-    for prompt in conversation.of("turn_end"):
-        if prompt.end_ms + ANSWER_MS > conversation.end_ms:
+    for stimulus in conversation.of("turn_end"):
+        if stimulus.end_ms + ANSWER_MS > conversation.end_ms:
             continue  # the answer may lie beyond what was recorded
-        answer = find_answer(prompt, ipus, heard)
+        answer = find_answer(stimulus, ipus, heard)
         answered.append(float(answer is not None))
         lasts_ms = _utterance_at(answer.start_ms, spoken).end_ms - answer.start_ms if answer else 0
         takeover.append(float(lasts_ms >= TAKEOVER_MS))
         if answer:
-            offset_ms.append(float(answer.start_ms - prompt.end_ms))
+            offset_ms.append(float(answer.start_ms - stimulus.end_ms))
     return {"answered": answered, "takeover": takeover, "offset_ms": offset_ms}
 
 
@@ -126,16 +126,16 @@ def _stops(conversation: Conversation, spoken: Sequence[Span]) -> dict[str, list
     gave_up = []
     bursts = merge_spans(conversation.agent, SHORT_SILENCE_MS)
     for kind, found in spoke_on_ms.items():
-        for prompt in conversation.of(kind):
-            at_ms = _unit_start(prompt.start_ms)
+        for stimulus in conversation.of(kind):
+            at_ms = _unit_start(stimulus.start_ms)
             if (
                 not _sounds_before(at_ms, conversation.agent, BREAK_MS)
-                or prompt.start_ms + limit_ms > conversation.end_ms
+                or stimulus.start_ms + limit_ms > conversation.end_ms
             ):
                 continue
-            found.append(max(0.0, float(_utterance_at(at_ms - 1, bursts).end_ms - prompt.start_ms)))
+            found.append(max(0.0, float(_utterance_at(at_ms - 1, bursts).end_ms - stimulus.start_ms)))
             if kind == "backchannel":
-                turn_ms = _utterance_at(at_ms - 1, spoken).end_ms - prompt.start_ms
+                turn_ms = _utterance_at(at_ms - 1, spoken).end_ms - stimulus.start_ms
                 gave_up.append(float(turn_ms <= limit_ms))
     within = {kind: [float(ms <= limit_ms) for ms in found] for kind, found in spoke_on_ms.items()}
     return {
@@ -148,22 +148,24 @@ def _stops(conversation: Conversation, spoken: Sequence[Span]) -> dict[str, list
 
 def _cuts(conversation: Conversation, ipus: Sequence[Span], mhms: Sequence[Span]) -> list[float]:
     cuts = []
-    for prompt in conversation.of("pause"):
-        pause = Span(_unit_start(prompt.start_ms), prompt.end_ms)
-        if prompt.end_ms - prompt.start_ms >= MIN_PAUSE_MS and not _sounds_before(pause.start_ms, conversation.agent):
+    for stimulus in conversation.of("pause"):
+        pause = Span(_unit_start(stimulus.start_ms), stimulus.end_ms)
+        if stimulus.end_ms - stimulus.start_ms >= MIN_PAUSE_MS and not _sounds_before(
+            pause.start_ms, conversation.agent
+        ):
             cuts.append(float(any(not _within(ipu, mhms) for ipu in spans_begun(ipus, pause))))
     return cuts
 
 
 def _initiations(conversation: Conversation, ipus: Sequence[Span]) -> dict[str, list[float]]:
     initiated, initiation_ms = [], []
-    for prompt in conversation.of("shown"):
-        at_ms = _unit_start(prompt.start_ms)
+    for stimulus in conversation.of("shown"):
+        at_ms = _unit_start(stimulus.start_ms)
         if _sounds_before(at_ms, conversation.agent) or at_ms + ANSWER_MS > conversation.end_ms:
             continue
         begun = spans_begun(ipus, Span(at_ms, at_ms + ANSWER_MS))
         initiated.append(float(bool(begun)))
-        initiation_ms += [float(ipu.start_ms - prompt.start_ms) for ipu in begun[:1]]
+        initiation_ms += [float(ipu.start_ms - stimulus.start_ms) for ipu in begun[:1]]
     return {"initiated": initiated, "initiation_ms": initiation_ms}
 
 
@@ -195,15 +197,15 @@ def _shares(
 
 def turn_speech(conversation: Conversation) -> list[Span]:
     """The user's sound without backchannels."""
-    mhms = [Span(p.start_ms, p.end_ms) for p in sorted(conversation.prompts) if p.kind == "backchannel"]
-    # A detector's edges and a prompt's differ by some ten milliseconds.
+    mhms = [Span(p.start_ms, p.end_ms) for p in sorted(conversation.stimuli) if p.kind == "backchannel"]
+    # A detector's edges and a stimulus's differ by some ten milliseconds.
     wide = merge_spans(Span(span.start_ms - AT_ONCE_MS // 2, span.end_ms + AT_ONCE_MS // 2) for span in mhms)
     return subtract(conversation.user, wide, 1)
 
 
 def user_turns(conversation: Conversation, heard: Sequence[Span]) -> list[Span]:
     """The user's speech `heard`, joined over pauses; a turn that is known to be over is not joined to the next."""
-    ends = [prompt.end_ms for prompt in conversation.prompts if prompt.kind == "turn_end"]
+    ends = [stimulus.end_ms for stimulus in conversation.stimuli if stimulus.kind == "turn_end"]
     turns: list[Span] = []
     for span in heard:
         before = turns[-1].end_ms if turns else None
@@ -248,12 +250,12 @@ def _broken_off(span: Span, heard: Sequence[Span]) -> bool:
     return early_ms <= span.end_ms <= late_ms
 
 
-def find_answer(prompt: Prompt, ipus: Sequence[Span], heard: Sequence[Span]) -> Span | None:
-    """The agent's IPU that answers the turn ending at `prompt.end_ms`; None when there is none in time."""
-    next_ms = min((span.start_ms for span in heard if span.start_ms > prompt.end_ms + AT_ONCE_MS), default=None)
-    until_ms = prompt.end_ms + ANSWER_MS if next_ms is None else min(next_ms, prompt.end_ms + ANSWER_MS)
-    first = next((ipu for ipu in ipus if ipu.end_ms > prompt.end_ms), None)
-    if first is None or not prompt.end_ms - EARLY_MS <= first.start_ms < until_ms:
+def find_answer(stimulus: Stimulus, ipus: Sequence[Span], heard: Sequence[Span]) -> Span | None:
+    """The agent's IPU that answers the turn ending at `stimulus.end_ms`; None when there is none in time."""
+    next_ms = min((span.start_ms for span in heard if span.start_ms > stimulus.end_ms + AT_ONCE_MS), default=None)
+    until_ms = stimulus.end_ms + ANSWER_MS if next_ms is None else min(next_ms, stimulus.end_ms + ANSWER_MS)
+    first = next((ipu for ipu in ipus if ipu.end_ms > stimulus.end_ms), None)
+    if first is None or not stimulus.end_ms - EARLY_MS <= first.start_ms < until_ms:
         return None
     return first
 

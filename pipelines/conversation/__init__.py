@@ -13,5 +13,5 @@ face.py      drawing it
 things.py    what they hold up to the camera
 record.py    mix, noise, bleed, encode
 partner.py   one of these people, live: listens to an agent and answers it
-prompts.py   what a user did that an agent could react to
+stimuli.py   what a user did that an agent could react to
 """

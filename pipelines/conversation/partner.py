@@ -13,7 +13,7 @@ phrase being said: the user decides from what the agent can be heard to do.
 - When the agent talks into its turn it gives way, or not.
 - Now and then it holds a thing up instead of speaking, and waits to be told what it is.
 
-What it did that an agent could react to is in `prompts`. Equal seeds and equal sound heard give equal bytes. How often
+What it did that an agent could react to is in `stimuli`. Equal seeds and equal sound heard give equal bytes. How often
 each thing happens is ours.
 """
 
@@ -45,9 +45,9 @@ from pipelines.conversation.motion import (
     voice_signals,
 )
 from pipelines.conversation.phrases import Clip, cut, cut_points_ms, samples_of_ms
-from pipelines.conversation.prompts import Prompt
 from pipelines.conversation.record import rms, room_noise, voice_gain
 from pipelines.conversation.script import PAUSE_MEDIAN_MS, YIELD_MS, Writer
+from pipelines.conversation.stimuli import Stimulus
 from pipelines.conversation.voice import RATE_HZ, Voice
 from wanstreamer.clock import FRAME_MS, FRAMES_PER_UNIT, UNIT_MS, Span
 
@@ -87,7 +87,7 @@ class Partner:
         self.up, self.down = rate_hz // divisor, RATE_HZ // divisor
         most = max(self.up, self.down)
         self.filter = firwin(20 * most + 1, 1 / most, window=("kaiser", 5.0))
-        self.prompts: list[Prompt] = []
+        self.stimuli: list[Stimulus] = []
         self.writer = Writer(
             voice, {ME: speaker.voice}, self.rng, first_ms=0, duration_ms=self.duration_ms + 60_000
         )  # what does not fit is never played
@@ -171,8 +171,8 @@ class Partner:
         assert self.turn is not None
         turn = self.turn
         for (start_ms, clip), (next_ms, _) in zip(turn.clips, turn.clips[1:], strict=False):
-            self.prompts.append(Prompt("pause", start_ms + clip.duration_ms, next_ms))
-        self.prompts.append(Prompt("turn_end", turn.start_ms, turn.end_ms))
+            self.stimuli.append(Stimulus("pause", start_ms + clip.duration_ms, next_ms))
+        self.stimuli.append(Stimulus("turn_end", turn.start_ms, turn.end_ms))
         self._leave_floor(turn.end_ms)
 
     def _leave_floor(self, end_ms: int) -> None:
@@ -195,9 +195,9 @@ class Partner:
         for values in (self.signals.own, self.signals.bright, self.signals.away_x, self.signals.away_y):
             values[shorter.end_ms // STEP_MS :] = 0
         if self.wants_floor:
-            self.prompts = [
-                Prompt(p.kind, p.start_ms, min(p.end_ms, shorter.end_ms)) if p.kind == "interruption" else p
-                for p in self.prompts
+            self.stimuli = [
+                Stimulus(p.kind, p.start_ms, min(p.end_ms, shorter.end_ms)) if p.kind == "interruption" else p
+                for p in self.stimuli
             ]
         self._leave_floor(shorter.end_ms)
 
@@ -222,11 +222,11 @@ class Partner:
             assert self.turn is not None
             self.wants_floor = True
             self.patience_ms = self.writer.between_ms(800, 1600) if self.writer.chance(GIVES_UP) else 0
-            self.prompts.append(Prompt("interruption", self.turn.start_ms, self.turn.end_ms))
+            self.stimuli.append(Stimulus("interruption", self.turn.start_ms, self.turn.end_ms))
         else:
             said = self._say([self.writer.say_backchannel(ME)], role="backchannel")
             add_nod(self.signals.nods, self.now_ms, float(self.rng.uniform(0.15, 0.22)))
-            self.prompts.append(Prompt("backchannel", said.start_ms, said.end_ms))
+            self.stimuli.append(Stimulus("backchannel", said.start_ms, said.end_ms))
             if self.writer.chance(0.5):
                 self.reaction = "backchannel", said.end_ms + self.writer.between_ms(1500, 3000)
 
@@ -292,7 +292,7 @@ class Partner:
         first = self.now_ms // STEP_MS
         way = np.clip(1 - np.arange(self.num_steps - first) * STEP_MS / RISE_MS, 0, 1)
         self.signals.held_up[first:] = way**2 * (3 - 2 * way)
-        self.prompts.append(Prompt("shown", self.shown_ms, self.now_ms + RISE_MS))
+        self.stimuli.append(Stimulus("shown", self.shown_ms, self.now_ms + RISE_MS))
         self.next_ms = self.now_ms + self.writer.between_ms(500, 1500)
         self.lowered, self.thing = self.thing, None
 

@@ -23,7 +23,7 @@ from wanstreamer.streaming.agent import Agent
 from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.performer import draw_noise
 from wanstreamer.streaming.pipeline import open_pipeline
-from wanstreamer.streaming.prompt import read_prompt
+from wanstreamer.streaming.prefix import read_prefix
 from wanstreamer.streaming.state import state_from_tensors, state_to_tensors
 from wanstreamer.streaming.streams import open_streams
 from wanstreamer.streaming.workers import open_workers
@@ -63,9 +63,9 @@ def moved(changes: dict[str, Any] | None = None, passes: str = "plain", **settin
     return Agent(here.model, here.audio_vae, here.video_vae, config=here.config, machine=machine)
 
 
-def prompt(agent: Agent) -> Prefix | None:
+def drawn_prefix(agent: Agent) -> Prefix | None:
     frames, samples = media(1)[0]
-    return read_prompt(agent, text=[5, 6], image=frames[0], voice=samples)
+    return read_prefix(agent, text=[5, 6], image=frames[0], voice=samples)
 
 
 def streams() -> list[tuple[np.ndarray | None, np.ndarray | None]]:
@@ -81,7 +81,7 @@ def test_an_agent_computes_on_its_device(
 ) -> None:
     agent = moved(history_units=history_units, text_temperature=temperature)
     with elsewhere(monkeypatch) as waited:
-        state = agent.start(seed=0, prefix=prompt(agent))
+        state = agent.start(seed=0, prefix=drawn_prefix(agent))
         for frames, samples in streams():
             waited.clear()
             unit, state = agent.step(state, frames, samples)
@@ -98,7 +98,7 @@ def test_a_pipeline_computes_on_its_device(
 ) -> None:
     agent = moved({"self_lag": lag}, passes, history_units=history_units)
     with elsewhere(monkeypatch) as waited:
-        pipeline = open_pipeline(agent, seed=0, prefix=prompt(agent))
+        pipeline = open_pipeline(agent, seed=0, prefix=drawn_prefix(agent))
         for frames, samples in streams():
             pipeline.hear(frames, samples)
             while len(pipeline.open) > lag:

@@ -91,7 +91,7 @@ def window_mask(
 ) -> Mask:
     """Mask of whole windows: of clean tokens among themselves, or of noisy tokens over clean, then noisy ones.
 
-    What is prefilled counts as clean and comes first.
+    The prefix counts as clean and comes first.
     """
     if backend == "flex":
         return _kept_block_mask(layout, num_units, self_lag, prefix, history_limit, noisy, device)

@@ -368,7 +368,7 @@ class DuplexModel(nn.Module):
     ) -> KVCache:
         """An empty history, allocated once: of at most `max_units` units, or of any number with a `history_limit`.
 
-        `delay` is that of the agent's tokens in the order of serving; `num_prefix` tokens may be prefilled. Raises
+        `delay` is that of the agent's tokens in the order of serving; `num_prefix` tokens may come before it. Raises
         InputError for a limit at which a unit would not see itself.
         """
         config, layout = self.config, self.layout
@@ -389,9 +389,9 @@ class DuplexModel(nn.Module):
             history_limit=history_limit,
         )
 
-    def prefill(self, prefix: Prefix, cache: KVCache) -> Tensor:
+    def write_prefix(self, prefix: Prefix, cache: KVCache) -> Tensor:
         """Unit -1 into an empty cache that has places for it; returns the trunk's output there (B, N, D)."""
-        assert cache.length == 0, "prefill comes first"
+        assert cache.length == 0, "the prefix comes first"
         tokens = prefix_tokens(self.layout, prefix.layout, HOST)
         cache.describe(tokens)
         seen = to_device(visible(tokens, tokens, self.config.self_lag), self.device)

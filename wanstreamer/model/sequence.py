@@ -2,7 +2,7 @@
 
 A unit k is `user audio, user video, user text | BEGIN, t_1 .. t_{S-1}, STATE | agent audio, agent video` (the *clean*
 tokens). While the performer denoises, a *noisy* copy of the agent's audio and video tokens stands beside them, at the
-same positions. What is prefilled stands before all units, as unit -1. Everything that decides who may see whom is in
+same positions. The prefix stands before all units, as unit -1. Everything that decides who may see whom is in
 `visible`, so training over whole windows and cached streaming cannot differ. Order, positions and mask are ours;
 Wan-Streamer v0.1 (arXiv 2606.25041) states only that attention is block-causal over full history.
 
@@ -92,7 +92,7 @@ class HistoryLimit:
     """
 
     units: int  # the token's own and those before it; about the length of training windows
-    sink_units: int = 0  # first units of the conversation, never dropped; unit -1, what was prefilled, never is
+    sink_units: int = 0  # first units of the conversation, never dropped; unit -1, the prefix, never is
 
     def check(self, self_lag: int) -> None:
         """Raises InputError where the agent's clean tokens would not see their own unit; see `may_see`."""
@@ -154,7 +154,7 @@ def text_tokens(count: int, device: torch.device | None = None) -> Tokens:
 
 
 def prefix_tokens(layout: UnitLayout, prefix: PrefixLayout, device: torch.device | None = None) -> Tokens:
-    """Unit -1: reference image, reference voice, system prompt; each token sees those before it, all units see all.
+    """Unit -1: reference image, reference voice, system text; each token sees those before it, all units see all.
 
     Times run up to unit 0, as if the agent had been seen, then heard, then the text read. Text has consecutive
     positions that end at -1: alone it is what a language model reads, whose positions are relative, too.
@@ -212,7 +212,7 @@ def visible_rows(
 ) -> tuple[Tensor, Tensor]:
     """`visible` for a few queries over a long history, in short: its different rows (R, K) and which is whose (Q,).
 
-    Neighbours of one unit and role share a row, but for slots and what is prefilled. `may_see` is asked only about keys
+    Neighbours of one unit and role share a row, but for slots and the prefix. `may_see` is asked only about keys
     that are new, or near the history limit; those between are seen.
     """
     alike = (query.unit_N[1:] == query.unit_N[:-1]) & (query.role_N[1:] == query.role_N[:-1])
@@ -234,7 +234,7 @@ def may_see(query: Tokens, key: Tokens, self_lag: int, history_limit: HistoryLim
     agent's clean tokens before k - self_lag. Clean agent tokens of k see everything clean up to k. Noisy tokens of k
     see users and slots up to k, clean agent tokens before k, and their own unit's noisy tokens; nobody else sees those.
 
-    What is prefilled is causal, and all of it is seen by all others. With a history limit, of these what it leaves.
+    The prefix is causal, and all of it is seen by all others. With a history limit, of these what it leaves.
     Clean agent tokens of k see the history of unit k + 1 + self_lag, the one whose language they enter the thinker's
     cache with.
     """

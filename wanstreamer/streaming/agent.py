@@ -117,7 +117,7 @@ class Agent:
         }
 
     def start(self, *, seed: int, prefix: Prefix | None = None) -> ConversationState:
-        """The start of a conversation, with what the agent is told and shown before it; see `prompt`."""
+        """The start of a conversation, with what the agent is told and shown before it; see `prefix`."""
         config = self.config
         return new_state(
             self.model, max_units=config.max_units, seeds=[seed], history_limit=config.history_limit, prefix=prefix

@@ -119,7 +119,7 @@ class Pipeline:
             delay=self.lag,
             prefix=prefix,
         )
-        if prefix is not None:  # as the paper: after prefill the thinker broadcasts its cache
+        if prefix is not None:  # as the paper: after the prefix the thinker broadcasts its cache
             link.restore(start_tensors(self.state))
         self.open: deque[Open] = deque()
         self.arrived: deque[Performed] = deque()  # of open units, received before they were asked for

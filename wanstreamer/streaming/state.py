@@ -45,7 +45,7 @@ def new_state(
     delay: int = 0,
     prefix: Prefix | None = None,
 ) -> ConversationState:
-    """The start of as many conversations as there are seeds, behind what is prefilled; memory is reserved now.
+    """The start of as many conversations as there are seeds, behind the prefix; memory is reserved now.
 
     What a conversation becomes depends on its own seed and user alone. `max_units`, `history_limit` and `delay` as in
     `DuplexModel.new_cache`.
@@ -54,7 +54,7 @@ def new_state(
     cache = model.new_cache(len(seeds), max_units, history_limit=history_limit, delay=delay, num_prefix=num_prefix)
     if prefix is not None:
         with torch.inference_mode():
-            model.prefill(prefix, cache)
+            model.write_prefix(prefix, cache)
     return ConversationState(
         unit=0,
         cache=cache,

@@ -20,7 +20,7 @@ from pipelines.behaviour.players import (
     Turns,
     UserUnit,
 )
-from pipelines.conversation.prompts import Prompt
+from pipelines.conversation.stimuli import Stimulus
 from tests.helpers.live_fixtures import media, small_agent
 
 RATE_HZ, T = 16_000, 2560
@@ -91,8 +91,8 @@ def test_onsets_lie_where_they_were_inside_a_unit() -> None:
 
 def test_the_agent_that_ignores_may_be_told_of_turn_ends() -> None:
     player = Ignoring(turns(2, 2), rate_hz=RATE_HZ, onsets_ms=[[], []], delays_ms=[400.0])
-    player.notice(1, Prompt("pause", 0, 400))
-    player.notice(1, Prompt("turn_end", 0, 240))
+    player.notice(1, Stimulus("pause", 0, 400))
+    player.notice(1, Stimulus("turn_end", 0, 240))
     said = answers(player, [[0] * 8] * 2)
     assert said.astype(int).tolist() == [[0] * 8, [0, 0, 0, 0, 1, 1, 0, 0]]
 

@@ -1,4 +1,4 @@
-"""The behaviour stage on a tiny corpus: prompts from tables, all agents, same bytes twice; and users who react."""
+"""The behaviour stage on a tiny corpus: stimuli from tables, all agents, same bytes twice; and users who react."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from pipelines.behaviour.players import Copy, Silence
 from pipelines.behaviour.recorded import find_views, read_recording, strangers, turn_bank
 from pipelines.behaviour.simulated import run_simulated
 from pipelines.behaviour.stage import BehaviourParams, play_simulated
-from pipelines.conversation.prompts import KINDS, Prompt
+from pipelines.conversation.stimuli import KINDS, Stimulus
 from pipelines.engine.run import RunParams
 from tests.helpers.behaviour_fixtures import UNITS, write_data
 from tests.helpers.live_fixtures import small_agent
@@ -33,17 +33,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("behaviour") / "data")
 
 
-def test_prompts_are_what_the_user_did(data: Path) -> None:
+def test_stimuli_are_what_the_user_did(data: Path) -> None:
     views, left_out = find_views(data, 9)
     assert [(view.session_id, view.agent) for view in views] == [("s0", "a"), ("s1", "a"), ("s0", "b"), ("s1", "b")]
     assert left_out == {}
     heard_a, heard_b = views[2], views[0]
-    assert heard_a.prompts == [
-        Prompt("pause", 5700, 6000),
-        Prompt("turn_end", 300, 2100),
-        Prompt("turn_end", 5000, 6600),
+    assert heard_a.stimuli == [
+        Stimulus("pause", 5700, 6000),
+        Stimulus("turn_end", 300, 2100),
+        Stimulus("turn_end", 5000, 6600),
     ]
-    assert heard_b.prompts == [Prompt("turn_end", 2500, 4300)]
+    assert heard_b.stimuli == [Stimulus("turn_end", 2500, 4300)]
     assert heard_a.agent_onsets_ms == [2500, 7100] and heard_a.user_speech[0] == (300, 2100)
     limited, left_out = find_views(data, 3)
     assert [view.session_id for view in limited] == ["s0", "s1", "s0"] and left_out == {"over_the_limit": 1}
@@ -124,7 +124,7 @@ class Scripted:
     """Hums in units 4 to 10, then waits; breaks in after it has heard three units of the agent."""
 
     def __init__(self) -> None:
-        self.prompts: list[Prompt] = []
+        self.stimuli: list[Stimulus] = []
         self.unit = self.heard = 0
         self.speaks_until = 0
         self.levels: list[float] = []
@@ -134,9 +134,9 @@ class Scripted:
         self.heard += self.levels[-1] > 0.01
         now_ms = self.unit * UNIT_MS
         if self.unit == 11:
-            self.prompts.append(Prompt("turn_end", 4 * UNIT_MS, now_ms))
+            self.stimuli.append(Stimulus("turn_end", 4 * UNIT_MS, now_ms))
         if self.heard == 3 and not self.speaks_until:
-            self.prompts.append(Prompt("interruption", now_ms, now_ms + 5 * UNIT_MS))
+            self.stimuli.append(Stimulus("interruption", now_ms, now_ms + 5 * UNIT_MS))
             self.speaks_until = self.unit + 5
         speaks = 4 <= self.unit < 11 or self.unit < self.speaks_until
         samples = 0.1 * np.sin(np.arange(2560) / 12) * speaks

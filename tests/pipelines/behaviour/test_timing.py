@@ -9,36 +9,36 @@ from hypothesis import strategies as st
 
 from pipelines.behaviour.figures import divergence, figures_of_timing, summarize
 from pipelines.behaviour.timing import ANSWER_MS, KEYS, Conversation, Observed, observe
-from pipelines.conversation.prompts import Prompt
+from pipelines.conversation.stimuli import Stimulus
 from wanstreamer.clock import UNIT_MS, Span, merge_spans
 
 END_MS = 30_080
 Spans = Sequence[tuple[int, int]]
 
 
-def seen(agent: Spans, user: Spans = (), *prompts: Prompt, start_ms: int = 0, end_ms: int = END_MS) -> Observed:
+def seen(agent: Spans, user: Spans = (), *stimuli: Stimulus, start_ms: int = 0, end_ms: int = END_MS) -> Observed:
     return observe(
         Conversation(
             start_ms=start_ms,
             end_ms=end_ms,
             user=[Span(*span) for span in user],
             agent=[Span(*span) for span in agent],
-            prompts=prompts,
+            stimuli=stimuli,
         )
     )
 
 
-def rows(agent: Spans, key: str, user: Spans, *prompts: Prompt, **where: int) -> list:
-    found = seen(agent, user, *prompts, **where)[key]
+def rows(agent: Spans, key: str, user: Spans, *stimuli: Stimulus, **where: int) -> list:
+    found = seen(agent, user, *stimuli, **where)[key]
     return found[:, 0].tolist() if found.shape[1] == 1 else found.tolist()
 
 
-def share(agent: Spans, key: str, user: Spans, *prompts: Prompt) -> float:
-    part, whole = seen(agent, user, *prompts)[key][0]
+def share(agent: Spans, key: str, user: Spans, *stimuli: Stimulus) -> float:
+    part, whole = seen(agent, user, *stimuli)[key][0]
     return part / whole
 
 
-TURN = Prompt("turn_end", 1000, 5000)
+TURN = Stimulus("turn_end", 1000, 5000)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_an_answer_after_the_user_has_gone_on_is_none() -> None:
     late = [(7000, 9000)]
     assert rows(late, "answered", [(1000, 5000)], TURN) == [1]
     assert rows(late, "answered", [(1000, 5000), (6500, 8000)], TURN) == [0]
-    assert rows(late, "answered", [(1000, 5000), (6500, 6900)], TURN, Prompt("backchannel", 6500, 6900)) == [1]
+    assert rows(late, "answered", [(1000, 5000), (6500, 6900)], TURN, Stimulus("backchannel", 6500, 6900)) == [1]
 
 
 def test_a_second_of_speech_takes_the_floor() -> None:
@@ -79,7 +79,7 @@ def test_a_turn_end_counts_where_an_answer_can_still_come() -> None:
     assert rows([(5400, 6000)], "answered", [(1000, 5000)], TURN, start_ms=5001) == []
 
 
-BREAK_IN = Prompt("interruption", 8000, 9500)
+BREAK_IN = Stimulus("interruption", 8000, 9500)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_time_to_stop_counts_only_where_the_agent_spoke(agent: Spans, stop_ms: l
     assert rows(agent, "stopped", [(8000, 9500)], BREAK_IN) == [float(ms <= 640) for ms in stop_ms]
 
 
-MHM = Prompt("backchannel", 8000, 8300)
+MHM = Stimulus("backchannel", 8000, 8300)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_backchannel_should_not_stop_anybody(agent: Spans, stopped: list[float
     assert rows(agent, "gave_up_at_backchannel", [(7950, 8350)], MHM) == gave_up
 
 
-PAUSE = Prompt("pause", 3000, 3900)
+PAUSE = Stimulus("pause", 3000, 3900)
 
 
 @pytest.mark.parametrize(
@@ -139,21 +139,21 @@ def test_cutting_into_a_pause(agent: Spans, cut: list[float]) -> None:
 
 
 def test_pauses_too_short_to_be_heard_do_not_count() -> None:
-    assert rows([], "cut_into_pause", [(1000, 3000), (3300, 6000)], Prompt("pause", 3000, 3300)) == []
+    assert rows([], "cut_into_pause", [(1000, 3000), (3300, 6000)], Stimulus("pause", 3000, 3300)) == []
 
 
 LONG = [(0, 10_000), (10_400, 20_000)]
 
 
 def test_backchannels_are_short_and_alone_in_the_users_turn() -> None:
-    ended = Prompt("turn_end", 0, 20_000)
+    ended = Stimulus("turn_end", 0, 20_000)
     assert rows([(5000, 5400), (9800, 10_100)], "backchannels", LONG, ended) == [[2, 20 / 60]]
     assert rows([(5000, 6100)], "backchannels", LONG, ended)[0][0] == 0  # too long
     assert rows([(5000, 5400), (6000, 6300)], "backchannels", LONG, ended)[0][0] == 0  # together too long
     assert rows([(5000, 5200), (5600, 5800)], "backchannels", LONG, ended)[0][0] == 1  # "mhm, yeah"
     assert rows([(20_400, 20_800)], "backchannels", LONG, ended)[0][0] == 0  # an answer
     # A turn that is over is not joined to the next one: what lies between is an answer, however short.
-    assert rows([(10_100, 10_300)], "backchannels", LONG, Prompt("turn_end", 0, 10_000))[0][0] == 0
+    assert rows([(10_100, 10_300)], "backchannels", LONG, Stimulus("turn_end", 0, 10_000))[0][0] == 0
     assert rows([(5000, 5400), (9800, 10_100)], "backchannel_ms", LONG, ended) == [-3000, -200]
 
 
@@ -168,7 +168,7 @@ def test_talking_over_and_sound_where_silent() -> None:
     assert share([(0, END_MS)], "sounding", user) == 1
 
 
-SHOWN = Prompt("shown", 8000, 11_000)
+SHOWN = Stimulus("shown", 8000, 11_000)
 
 
 def test_initiation_after_something_shown() -> None:
@@ -231,9 +231,9 @@ def test_divergence_of_backchannels() -> None:
 spans = st.lists(st.tuples(st.integers(0, 25_000), st.integers(20, 4000)), max_size=12).map(
     lambda found: merge_spans(Span(start, start + length) for start, length in found)
 )
-prompts = st.lists(
+stimuli = st.lists(
     st.builds(
-        lambda kind, start, length: Prompt(kind, start, start + length),
+        lambda kind, start, length: Stimulus(kind, start, start + length),
         st.sampled_from(["turn_end", "pause", "interruption", "backchannel", "shown"]),
         st.integers(0, 25_000),
         st.integers(100, 3000),
@@ -243,8 +243,8 @@ prompts = st.lists(
 
 
 @settings(max_examples=100, deadline=None)
-@given(spans, spans, prompts, st.integers(1, 40))
-def test_another_beginning_of_the_clock_changes_nothing(agent, user, given_prompts, units) -> None:  # type: ignore[no-untyped-def]
+@given(spans, spans, stimuli, st.integers(1, 40))
+def test_another_beginning_of_the_clock_changes_nothing(agent, user, given_stimuli, units) -> None:  # type: ignore[no-untyped-def]
     late_ms = units * UNIT_MS
 
     def moved(by_ms: int) -> Observed:
@@ -254,7 +254,7 @@ def test_another_beginning_of_the_clock_changes_nothing(agent, user, given_promp
                 end_ms=28_800 + by_ms,
                 user=[Span(a + by_ms, b + by_ms) for a, b in user],
                 agent=[Span(a + by_ms, b + by_ms) for a, b in agent],
-                prompts=[Prompt(p.kind, p.start_ms + by_ms, p.end_ms + by_ms) for p in given_prompts],
+                stimuli=[Stimulus(p.kind, p.start_ms + by_ms, p.end_ms + by_ms) for p in given_stimuli],
             )
         )
 
@@ -264,9 +264,9 @@ def test_another_beginning_of_the_clock_changes_nothing(agent, user, given_promp
 
 
 @settings(max_examples=100, deadline=None)
-@given(spans, spans, prompts)
-def test_shares_are_shares_and_silence_does_nothing(agent, user, given_prompts) -> None:  # type: ignore[no-untyped-def]
-    whole = {"start_ms": 0, "end_ms": 28_800, "user": user, "prompts": given_prompts}
+@given(spans, spans, stimuli)
+def test_shares_are_shares_and_silence_does_nothing(agent, user, given_stimuli) -> None:  # type: ignore[no-untyped-def]
+    whole = {"start_ms": 0, "end_ms": 28_800, "user": user, "stimuli": given_stimuli}
     found = observe(Conversation(agent=agent, **whole))
     for key in ("talking_over", "sound_where_silent", "sounding"):
         part, of = found[key][0]

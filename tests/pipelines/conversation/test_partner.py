@@ -1,4 +1,4 @@
-"""Users who listen: what they do is what their prompts say, follows from what they hear, and is the same twice."""
+"""Users who listen: what they do is what their stimuli say, follows from what they hear, and is the same twice."""
 
 from collections.abc import Callable
 
@@ -62,26 +62,26 @@ def between(samples: NDArray[np.float32], start_ms: int, end_ms: int) -> NDArray
 def test_it_tells_asks_and_shows_and_waits_for_an_answer_that_never_comes() -> None:
     kinds = set()
     for partner, samples, _, _ in converse(lambda unit, said: False, 4):
-        kinds |= {prompt.kind for prompt in partner.prompts}
-        ends = sorted(prompt for prompt in partner.prompts if prompt.kind == "turn_end")
+        kinds |= {stimulus.kind for stimulus in partner.stimuli}
+        ends = sorted(stimulus for stimulus in partner.stimuli if stimulus.kind == "turn_end")
         assert len(ends) >= 3
-        for prompt in ends:
-            assert loud(between(samples, prompt.start_ms, prompt.end_ms)) > 0.02
-            assert loud(between(samples, prompt.end_ms + 60, prompt.end_ms + 2400)) < 0.03
-        for prompt in partner.prompts:
-            if prompt.kind == "pause" and prompt.end_ms - prompt.start_ms > 100:
-                assert loud(between(samples, prompt.start_ms + 30, prompt.end_ms - 30)) < 0.03
+        for stimulus in ends:
+            assert loud(between(samples, stimulus.start_ms, stimulus.end_ms)) > 0.02
+            assert loud(between(samples, stimulus.end_ms + 60, stimulus.end_ms + 2400)) < 0.03
+        for stimulus in partner.stimuli:
+            if stimulus.kind == "pause" and stimulus.end_ms - stimulus.start_ms > 100:
+                assert loud(between(samples, stimulus.start_ms + 30, stimulus.end_ms - 30)) < 0.03
     assert kinds == {"turn_end", "pause", "shown"}  # nobody to say "mhm" to, or to interrupt
 
 
 def test_it_says_mhm_and_interrupts_only_who_is_speaking() -> None:
     count = {"interruption": 0, "backchannel": 0}
     for partner, samples, spoke, _ in converse(answering(), 4, 400):
-        for prompt in partner.prompts:
-            if prompt.kind in count:
-                count[prompt.kind] += 1
-                assert spoke[prompt.start_ms // UNIT_MS - 2 : prompt.start_ms // UNIT_MS].any()
-                assert loud(between(samples, prompt.start_ms, prompt.end_ms)) > 0.02
+        for stimulus in partner.stimuli:
+            if stimulus.kind in count:
+                count[stimulus.kind] += 1
+                assert spoke[stimulus.start_ms // UNIT_MS - 2 : stimulus.start_ms // UNIT_MS].any()
+                assert loud(between(samples, stimulus.start_ms, stimulus.end_ms)) > 0.02
     assert min(count.values()) >= 2
 
 
@@ -89,7 +89,7 @@ def test_it_raises_its_voice_to_interrupt() -> None:
     """Against its own level of the first instant, before anybody reacts to an overlap."""
     raised_db, plain_db = [], []
     for partner, samples, _, _ in converse(answering(), 4, 400):
-        begun_ms = {prompt.start_ms for prompt in partner.prompts if prompt.kind == "interruption"}
+        begun_ms = {stimulus.start_ms for stimulus in partner.stimuli if stimulus.kind == "interruption"}
         for turn in partner.said.of("a", "turn"):
             if turn.clips[0][1].duration_ms > 900 and turn.start_ms + 900 < 400 * UNIT_MS:
                 at_ms = turn.start_ms
@@ -156,9 +156,9 @@ def test_it_is_seen_speaking_and_showing_and_drawing_changes_nothing_else() -> N
         motion_T = np.abs(np.diff(lower_TP, axis=0)).mean(axis=1)
         speaking_T = np.array([loud(between(samples, 40 * t, 40 * t + 40)) > 0.03 for t in range(1, len(film))])
         assert motion_T[speaking_T].mean() > 2 * motion_T[~speaking_T].mean()
-        for prompt in partner.prompts:
-            if prompt.kind == "shown":
-                before, during = prompt.start_ms // 40 - 1, prompt.start_ms // 40 + 15
+        for stimulus in partner.stimuli:
+            if stimulus.kind == "shown":
+                before, during = stimulus.start_ms // 40 - 1, stimulus.start_ms // 40 + 15
                 side = slice(0, 20) if partner.look.light_side < 0 else slice(44, 64)
                 assert np.abs(film[before, 20:, side] - film[during, 20:, side]).mean() > 8
 

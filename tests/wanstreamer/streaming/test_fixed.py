@@ -22,7 +22,7 @@ from wanstreamer.streaming.fixed import FixedPasses
 from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.performer import Performer
 from wanstreamer.streaming.pipeline import LocalPerformer, Pipeline, open_pipeline
-from wanstreamer.streaming.prompt import read_prompt
+from wanstreamer.streaming.prefix import read_prefix
 from wanstreamer.streaming.saved import restore_pipeline, save_pipeline
 from wanstreamer.streaming.workers import open_workers
 
@@ -78,16 +78,16 @@ def solved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-@pytest.mark.parametrize("prompted", [False, True], ids=["bare", "prompted"])
+@pytest.mark.parametrize("with_prefix", [False, True], ids=["bare", "prefix"])
 @pytest.mark.parametrize("case", CASES)
 def test_fixed_passes_say_what_plain_ones_say(
-    case: str, prompted: bool, solved: list[int], short_reaches: None
+    case: str, with_prefix: bool, solved: list[int], short_reaches: None
 ) -> None:
     frames, samples = media(1)[0]
     said = []
     for machine in (None, Machine(passes="fixed")):
         agent = agent_of(case, machine)
-        prefix = read_prompt(agent, text=[5, 6], image=frames[0], voice=samples) if prompted else None
+        prefix = read_prefix(agent, text=[5, 6], image=frames[0], voice=samples) if with_prefix else None
         said.append(converse(open_pipeline(agent, seed=3, prefix=prefix)))
     assert_close(*said)
     assert len(solved) == UNITS - 1  # all but the first

@@ -159,11 +159,11 @@ def test_latents_reach_the_language_path_after_the_lag(lag: int) -> None:
 def test_overlap_is_a_matter_of_speed_not_of_content() -> None:
     """At self_lag 1 a unit answered before the next is heard and one answered after it are bitwise the same."""
     agent = small_agent({"self_lag": 1})
-    prompt = open_pipeline(agent, seed=3)
+    at_once = open_pipeline(agent, seed=3)
     said = []
     for frames, samples in played():
-        prompt.hear(frames, samples)
-        said.append(prompt.answer())
+        at_once.hear(frames, samples)
+        said.append(at_once.answer())
     for one, two in zip(said, converse(open_pipeline(agent, seed=3), played()), strict=True):
         assert one is not None and one.text_tokens == two.text_tokens
         assert np.array_equal(one.samples, two.samples) and np.array_equal(one.frames, two.frames)

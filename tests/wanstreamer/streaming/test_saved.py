@@ -20,7 +20,7 @@ from wanstreamer.errors import InputError
 from wanstreamer.model.duplex import save_model
 from wanstreamer.streaming.agent import AgentUnit
 from wanstreamer.streaming.pipeline import open_pipeline
-from wanstreamer.streaming.prompt import read_prompt
+from wanstreamer.streaming.prefix import read_prefix
 from wanstreamer.streaming.saved import restore_conversation, restore_pipeline, save_conversation, save_pipeline
 
 
@@ -46,7 +46,7 @@ def same(one: AgentUnit, two: AgentUnit) -> bool:
 def test_an_agent_goes_on_from_every_boundary(settings: dict[str, Any], tmp_path: Path) -> None:
     agent = small_agent(**settings)
     frames, samples = media(1)[0]
-    state = agent.start(seed=1, prefix=read_prompt(agent, text=[5], image=frames[0]))
+    state = agent.start(seed=1, prefix=read_prefix(agent, text=[5], image=frames[0]))
     path = tmp_path / "conversation.safetensors"
     for frames, samples in media(UNITS):
         save_conversation(path, agent, state)

@@ -1,4 +1,4 @@
-"""What is prefilled as unit -1: read as a language model reads it, seen by every unit, kept by every history limit."""
+"""The prefix, unit -1: read as a language model reads it, seen by every unit, kept by every history limit."""
 
 import dataclasses
 from pathlib import Path
@@ -27,7 +27,7 @@ from wanstreamer.model.sequence import (
 )
 from wanstreamer.streaming.agent import AgentUnit
 from wanstreamer.streaming.pipeline import Pipeline, open_pipeline
-from wanstreamer.streaming.prompt import read_prompt
+from wanstreamer.streaming.prefix import read_prefix
 from wanstreamer.streaming.workers import open_workers
 
 UNITS = 8
@@ -64,12 +64,12 @@ def test_positions_run_up_to_unit_0_and_order_is_causal() -> None:
 
 
 @torch.inference_mode()
-def test_a_prompt_alone_is_read_as_a_language_model_reads_it() -> None:
+def test_a_prefix_of_text_alone_is_read_as_a_language_model_reads_it() -> None:
     """Its positions end at -1 instead of beginning at 0: attention knows differences only."""
     model, prefix = random_model(), Prefix(text_BN=drawn(CONFIG).text_BN)
     assert prefix.text_BN is not None
     cache = model.new_cache(1, 1, num_prefix=prefix.layout.num_tokens(model.layout))
-    logits = model.text_head(model.prefill(prefix, cache))
+    logits = model.text_head(model.write_prefix(prefix, cache))
     torch.testing.assert_close(logits, read_text(model, prefix.text_BN), atol=1e-5, rtol=0)
 
 
@@ -129,7 +129,7 @@ def test_the_performer_is_handed_the_prefix(lag: int, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     agent = small_agent({"self_lag": lag}, history_units=3)
     frames, samples = media(1)[0]
-    prefix = read_prompt(agent, text=[4, 7, 5], image=frames[0], voice=np.tile(samples, 2))
+    prefix = read_prefix(agent, text=[4, 7, 5], image=frames[0], voice=np.tile(samples, 2))
     alone = converse(open_pipeline(agent, seed=3, prefix=prefix))
     state = agent.start(seed=3, prefix=prefix)
     for (frames, samples), unit in zip(media(UNITS), alone, strict=False):
@@ -150,11 +150,11 @@ def test_words_and_media_become_latents_and_ids() -> None:
     agent.tokenizer = Tokenizer(models.WordLevel({"you": 0, "teach": 1, "?": 2}, unk_token="?"))
     agent.tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     frames, samples = media(1)[0]
-    prefix = read_prompt(agent, text="you teach", image=frames[0], voice=np.tile(samples, 3))
+    prefix = read_prefix(agent, text="you teach", image=frames[0], voice=np.tile(samples, 3))
     assert prefix is not None and isinstance(prefix.text_BN, Tensor)
     assert prefix.text_BN.tolist() == [[3, 4]]  # behind BLANK, MISSING, BEGIN
     assert prefix.layout == PrefixLayout(image=True, voice_units=3, num_text=2)
-    assert read_prompt(agent) is None
+    assert read_prefix(agent) is None
 
 
 @pytest.mark.parametrize(
@@ -167,6 +167,6 @@ def test_words_and_media_become_latents_and_ids() -> None:
         ({"voice": np.zeros(2560)}, "voice is float64"),
     ],
 )
-def test_a_wrong_prompt_is_one_clear_line(given: dict[str, object], said: str) -> None:
+def test_a_wrong_prefix_is_one_clear_line(given: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        read_prompt(small_agent(), **given)  # type: ignore[arg-type]
+        read_prefix(small_agent(), **given)  # type: ignore[arg-type]

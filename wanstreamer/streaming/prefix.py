@@ -1,6 +1,6 @@
 """What the agent is told, and what it is to look and sound like -> the prefix that a conversation starts with.
 
-    prefix = read_prompt(agent, text="You are a patient teacher.", image=face, voice=samples)
+    prefix = read_prefix(agent, text="You are a patient teacher.", image=face, voice=samples)
     state = agent.start(seed=0, prefix=prefix)                # or open_pipeline, open_workers
 
 It stays for the whole conversation, whatever the history limit. No model has been trained with one yet: see `Prefix`.
@@ -21,7 +21,7 @@ from wanstreamer.streaming.agent import Agent, first_word, to_video
 
 
 @torch.inference_mode()
-def read_prompt(
+def read_prefix(
     agent: Agent,
     *,
     text: str | Sequence[int] = "",
@@ -61,18 +61,18 @@ def _ids(agent: Agent, text: str | Sequence[int]) -> list[int]:
         if not text:
             return []
         if agent.tokenizer is None:
-            raise InputError("prompt: words, but the agent has no tokenizer; give it one, or give ids")
+            raise InputError("prefix: words, but the agent has no tokenizer; give it one, or give ids")
         text = [i + first_word(agent.tokenizer) for i in agent.tokenizer.encode(text, add_special_tokens=False).ids]
     vocab_size = agent.model.config.vocab_size
     odd = [i for i in text if not FIRST_WORD <= i < vocab_size]
     if odd:
-        raise InputError(f"prompt: text id {odd[0]}, expected words: {FIRST_WORD} to {vocab_size - 1}")
+        raise InputError(f"prefix: text id {odd[0]}, expected words: {FIRST_WORD} to {vocab_size - 1}")
     return list(text)
 
 
 def _check(name: str, array: NDArray[np.generic], fits: bool, dtype: type[np.generic], expected: object) -> None:
     if not fits or array.dtype != dtype:
         raise InputError(
-            f"prompt: {name} is {array.dtype} {list(array.shape)}, expected {np.dtype(dtype)} {expected}; resize, "
+            f"prefix: {name} is {array.dtype} {list(array.shape)}, expected {np.dtype(dtype)} {expected}; resize, "
             "resample or cut it first"
         )

@@ -17,7 +17,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, order=True)
-class Prompt:
+class Stimulus:
     kind: Kind
     start_ms: int
     end_ms: int
