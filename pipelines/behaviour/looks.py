@@ -20,7 +20,7 @@ MOUTH = (0.66, 0.86, 0.36, 0.64)  # top, bottom, left, right, in shares of the p
 FOLDS = 4
 RIDGE = 0.1  # of the pixels' mean variance
 MIN_FRAMES = 100  # 4 s: fewer cannot fit that many pixels
-MAX_LAG_FRAMES = 8  # 320 ms
+MAX_DELAY_FRAMES = 8  # 320 ms
 LOUDEST_DB = 0.0
 REFERENCE_S = 3  # whose face it is: at the conversation's start
 FACE_S = 3  # how long a face is looked at
@@ -42,7 +42,7 @@ def observe_looks(
         start_ms: Where the agent began to run freely; `seconds` count from there.
 
     Returns:
-        mouth_r, mouth_lag_ms    from `start_ms` on; a positive lag: the mouth moves after the sound
+        mouth_r, mouth_lag_ms    from `start_ms` on; positive: the mouth moves after the sound
         loudness, loudness_{s}s  level of what sounds, dB: of everything, of the LOUDNESS_S before second s
         motion, motion_{s}s      mean absolute change of a pixel from frame to frame, of 255; of FACE_S
         identity_{s}s            correlation of the median picture of FACE_S with that of the first REFERENCE_S
@@ -77,41 +77,41 @@ def observe_looks(
 def mouth_follows_voice(
     frames_THWC: NDArray[np.uint8], samples_T: NDArray[np.float32], rate_hz: int
 ) -> tuple[float, float] | None:
-    """(correlation, lag in ms) where mouth and voice agree best; None where one of them does not change."""
+    """(correlation, delay of the mouth in ms) where they agree best; None where mouth or voice does not change."""
     count = min(len(frames_THWC), len(samples_T) * FRAME_RATE_HZ // rate_hz)
     if count < MIN_FRAMES:
         return None
     level = np.clip(level_db(samples_T, rate_hz, FRAME_MS)[:count], QUIET_DB, LOUDEST_DB)
-    lags = sorted(range(-MAX_LAG_FRAMES, MAX_LAG_FRAMES + 1), key=abs)  # of equal ones the least
-    level_TL = np.stack([np.roll(level, lag) for lag in lags], axis=1)  # what is heard that much before a frame
-    read_TL = read_off(mouth_pixels(frames_THWC[:count]), level_TL)
-    if level.std() == 0 or read_TL is None:
+    delays = sorted(range(-MAX_DELAY_FRAMES, MAX_DELAY_FRAMES + 1), key=abs)  # of equal ones the least
+    level_TD = np.stack([np.roll(level, delay) for delay in delays], axis=1)  # what is heard that much before a frame
+    read_TD = read_off(mouth_pixels(frames_THWC[:count]), level_TD)
+    if level.std() == 0 or read_TD is None:
         return None
-    middle = slice(MAX_LAG_FRAMES, count - MAX_LAG_FRAMES)
+    middle = slice(MAX_DELAY_FRAMES, count - MAX_DELAY_FRAMES)
     agreed = [
-        correlation(read_T[middle], level_T[middle]) for read_T, level_T in zip(read_TL.T, level_TL.T, strict=True)
+        correlation(read_T[middle], level_T[middle]) for read_T, level_T in zip(read_TD.T, level_TD.T, strict=True)
     ]
     best = int(np.nanargmax(agreed))
-    return agreed[best], float(lags[best] * FRAME_MS)
+    return agreed[best], float(delays[best] * FRAME_MS)
 
 
-def read_off(pixels_TP: NDArray[np.float64], level_TL: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Levels (T, L) as ridge regressions on the other folds tell them from the pixels; None where these never change.
+def read_off(pixels_TP: NDArray[np.float64], level_TD: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Levels (T, D) as ridge regressions on the other folds tell them from the pixels; None where these never change.
 
     Folds are stretches of time, so that neighbouring frames do not tell each other.
     """
     if not pixels_TP.std(axis=0).any():
         return None
-    read_TL = np.zeros_like(level_TL)
+    read_TD = np.zeros_like(level_TD)
     for fold in np.array_split(np.arange(len(pixels_TP)), FOLDS):
         rest = np.delete(np.arange(len(pixels_TP)), fold)
         mean_P = pixels_TP[rest].mean(axis=0)
         centred_TP = pixels_TP[rest] - mean_P
         covariance_PP = centred_TP.T @ centred_TP / len(rest)
         covariance_PP += (RIDGE * np.trace(covariance_PP) / len(mean_P) + 1e-9) * np.eye(len(mean_P))
-        agreement_PL = centred_TP.T @ (level_TL[rest] - level_TL[rest].mean(axis=0)) / len(rest)
-        read_TL[fold] = (pixels_TP[fold] - mean_P) @ np.linalg.solve(covariance_PP, agreement_PL)
-    return read_TL
+        agreement_PL = centred_TP.T @ (level_TD[rest] - level_TD[rest].mean(axis=0)) / len(rest)
+        read_TD[fold] = (pixels_TP[fold] - mean_P) @ np.linalg.solve(covariance_PP, agreement_PL)
+    return read_TD
 
 
 def mouth_pixels(frames_THWC: NDArray[np.uint8]) -> NDArray[np.float64]:

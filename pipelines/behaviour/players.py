@@ -192,8 +192,8 @@ class Turns:
 class Ignoring:
     """Begins a turn at each onset, unless it is speaking, and says it to its end.
 
-    Onsets (ms on the conversation's clock) are given, or follow on the users' turn ends by delays drawn from
-    `delays_ms` where `notice` is told of them: it knows when to speak, but does not hear.
+    Onsets (ms on the conversation's clock) are given, or follow on the users' turn ends by offsets drawn from
+    `offsets_ms` where `notice` is told of them: it knows when to speak, but does not hear.
     """
 
     def __init__(
@@ -202,15 +202,15 @@ class Ignoring:
         *,
         rate_hz: int,
         onsets_ms: Sequence[Sequence[int]],
-        delays_ms: Sequence[float] = (),
+        offsets_ms: Sequence[float] = (),
     ) -> None:
-        self.turns, self.rate_hz, self.delays_ms = turns, rate_hz, list(delays_ms)
+        self.turns, self.rate_hz, self.offsets_ms = turns, rate_hz, list(offsets_ms)
         self.onsets_ms = [sorted(onsets) for onsets in onsets_ms]
 
     def notice(self, conversation: int, stimulus: Stimulus) -> None:
-        if stimulus.kind == "turn_end" and self.delays_ms:
-            delay_ms = self.turns.chance[conversation].choice(self.delays_ms)
-            self.onsets_ms[conversation].append(stimulus.end_ms + round(float(delay_ms)))
+        if stimulus.kind == "turn_end" and self.offsets_ms:
+            offset_ms = self.turns.chance[conversation].choice(self.offsets_ms)
+            self.onsets_ms[conversation].append(stimulus.end_ms + round(float(offset_ms)))
 
     def step(self, user: UserUnit) -> AgentUnit:
         start_ms = user.unit * UNIT_MS

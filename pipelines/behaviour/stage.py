@@ -162,8 +162,8 @@ def simulated(
             rate_hz=model_agent.audio_vae.config.rate_hz,
         )
 
-    delays_ms = [float(ms) for some in truth.values() for one in some for ms in one["offset_ms"][:, 0]]
-    found, users = play_simulated(open_users, model_agent, bank, delays_ms, params)
+    offsets_ms = [float(ms) for some in truth.values() for one in some for ms in one["offset_ms"][:, 0]]
+    found, users = play_simulated(open_users, model_agent, bank, offsets_ms, params)
     (folder / "simulated.svg").write_text(draw_simulated(users, model_agent.audio_vae.config.rate_hz), encoding="utf-8")
     return {
         "conversations": params.users,
@@ -195,10 +195,10 @@ def play_simulated(
     open_users: Callable[[], AbstractContextManager[Sequence[Partner]]],
     model_agent: Agent,
     bank: Sequence[Samples],
-    delays_ms: Sequence[float],
+    offsets_ms: Sequence[float],
     params: BehaviourParams,
 ) -> tuple[Found, dict[str, Played]]:
-    """Every agent with the same users, made anew for each. `delays_ms`: the truth's offsets after turn ends."""
+    """Every agent with the same users, made anew for each. `offsets_ms`: the truth's offsets after turn ends."""
     count = params.users
     players = players_of(
         model_agent,
@@ -206,7 +206,7 @@ def play_simulated(
         params,
         order=[(place + 1) % count for place in range(count)],
         onsets_ms=[[] for _ in range(count)],
-        delays_ms=delays_ms,
+        offsets_ms=offsets_ms,
     )
     found: Found = {}
     played: dict[str, Played] = {}
@@ -227,7 +227,7 @@ def players_of(
     *,
     order: Sequence[int],
     onsets_ms: Sequence[Sequence[int]],
-    delays_ms: Sequence[float] = (),
+    offsets_ms: Sequence[float] = (),
 ) -> dict[str, Callable[[], Player]]:
     """The model and its baselines for as many conversations as there are in `order`, which says whose user the
     shuffled model hears."""
@@ -241,7 +241,7 @@ def players_of(
     return {
         MODEL: lambda: model(params.watched),
         "shuffled user": lambda: Shuffled(model(0), order),
-        "ignoring": lambda: Ignoring(Turns(bank, seeds), rate_hz=rate_hz, onsets_ms=onsets_ms, delays_ms=delays_ms),
+        "ignoring": lambda: Ignoring(Turns(bank, seeds), rate_hz=rate_hz, onsets_ms=onsets_ms, offsets_ms=offsets_ms),
         "cascade": lambda: Cascade(Turns(bank, seeds), rate_hz=rate_hz),
         "copy": Copy,
         "silence": Silence,

@@ -1,13 +1,13 @@
 """Picture and sound of one track -> how much later the picture is, and how sure that is.
 
 Lips, hands and clocks change light somewhere in the picture in time with the sound's energy. The brightness of each
-block of the picture is correlated with the energy at every lag; the blocks that follow the sound best decide.
+block of the picture is correlated with the energy at every offset; the blocks that follow the sound best decide.
 """
 
 import numpy as np
 
 RATE_HZ = 100  # of the compared curves
-SPAN_MS = 800  # lags looked at, on both sides
+SPAN_MS = 800  # offsets looked at, on both sides
 BLOCKS = (6, 8)  # rows, columns
 SLOW_S = 0.35  # what changes more slowly is turns and lighting, not syllables
 BEST_BLOCKS = 4
@@ -34,18 +34,18 @@ def av_offset(light_NB: np.ndarray, frame_rate_hz: int, energy_N: np.ndarray) ->
         return None
     size = 1 << (2 * length - 1).bit_length()
     heard = np.conj(np.fft.rfft(sound, size))
-    lags = np.arange(-SPAN_MS * RATE_HZ // 1000, SPAN_MS * RATE_HZ // 1000 + 1)
+    offsets = np.arange(-SPAN_MS * RATE_HZ // 1000, SPAN_MS * RATE_HZ // 1000 + 1)
     found = []
     for block in light_NB.T:  # one at a time: spectra of an hour are large
         seen = _quick(np.interp(at, np.arange(frames), block)[:length])
         if seen.std() > 0:
-            found.append(np.abs(np.fft.irfft(np.fft.rfft(seen, size) * heard, size)[lags % size]) / length)
+            found.append(np.abs(np.fft.irfft(np.fft.rfft(seen, size) * heard, size)[offsets % size]) / length)
     if not found:
         return None
     strength = np.stack(found, axis=1)
     best = np.argsort(strength.max(0))[::-1][:BEST_BLOCKS]
-    lag = int(lags[int(np.argmax((strength[:, best] ** 2).sum(1)))])
-    return lag * 1000 // RATE_HZ, round(float(min(1.0, strength.max())), 3)
+    offset = int(offsets[int(np.argmax((strength[:, best] ** 2).sum(1)))])
+    return offset * 1000 // RATE_HZ, round(float(min(1.0, strength.max())), 3)
 
 
 def sound_energy(audio_T: np.ndarray, rate_hz: int) -> np.ndarray:

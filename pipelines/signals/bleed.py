@@ -1,7 +1,8 @@
 """Tracks of one session -> how loud the others' voices are in each: what a room or a headset lets through.
 
 The path from one microphone to another is estimated as an impulse response: the cross spectrum over the source's power
-spectrum (Welch), back to time. Bleed stands out as a few taps near lag zero; the taps far from it show the noise floor.
+spectrum (Welch), back to time. Bleed stands out as a few taps near delay zero; the taps far from it show the noise
+floor.
 """
 
 from collections.abc import Sequence
@@ -9,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 FRAME_S = 0.5  # window of the spectra: longer than a room's early response
-NEAR_S = 0.1  # |lag| within which bleed arrives, both clocks being one
-FAR_S = (0.12, 0.24)  # |lag| that nothing can arrive at: what chance makes of two voices
+NEAR_S = 0.1  # |delay| within which bleed arrives, both clocks being one
+FAR_S = (0.12, 0.24)  # |delay| that nothing can arrive at: what chance makes of two voices
 LOUDER_DB = 6.0  # frames in which the voice is this much louder than what is heard tell the direction of the bleed
 MIN_FRAMES = 20  # about 2.5 s of them
 MIN_PEAK = 3.0  # bleed stands out this many times over the highest tap that chance made
@@ -58,9 +59,9 @@ def bleed_db(voice_T: np.ndarray, heard_T: np.ndarray, rate_hz: int) -> float | 
     # Where the voice has next to no power the quotient is noise: weigh those frequencies down.
     weight = power**2 / (power**2 + (1e-3 * power.max()) ** 2)
     response = np.fft.irfft(cross / np.maximum(power, 1e-12 * power.max()) * weight)
-    lags = np.minimum(np.arange(size), size - np.arange(size)) / rate_hz
-    chance = np.abs(response[(lags >= FAR_S[0]) & (lags < FAR_S[1])]).max()
-    near = response[lags < NEAR_S]
+    delays_s = np.minimum(np.arange(size), size - np.arange(size)) / rate_hz
+    chance = np.abs(response[(delays_s >= FAR_S[0]) & (delays_s < FAR_S[1])]).max()
+    near = response[delays_s < NEAR_S]
     if np.abs(near).max() < MIN_PEAK * chance:
         return None
     taps = near[np.abs(near) > chance]

@@ -33,7 +33,7 @@ class VoiceParams:
     edge_min_rise_db: float = 6.0  # with less between background and speech the detector's edge stays
     crosstalk_db: float = 15.0  # another track this much louder makes a stretch suspect
     crosstalk_correlation: float = 0.4  # and this much the same waveform makes it bleed
-    crosstalk_lag_ms: int = 40  # longest way between two microphones, with drift between clocks
+    crosstalk_delay_ms: int = 40  # longest way between two microphones, with drift between clocks
     crosstalk_min_ms: int = 60  # shorter suspect stretches are left alone
     crosstalk_tail_ms: int = 300  # as much beside bleed, and no louder, is its tail (the detector's release; ours)
 
@@ -247,12 +247,12 @@ def _much_louder(other_db: np.ndarray, own_db: np.ndarray, spans: Sequence[Span]
 def _same_voice(
     suspects: Sequence[Span], other: str, own_T: np.ndarray, other_T: np.ndarray, params: VoiceParams
 ) -> list[Bleed]:
-    """Of the suspect stretches, those whose waveform follows the other track's at some lag."""
-    lag = params.crosstalk_lag_ms * RATE_HZ // 1000
+    """Of the suspect stretches, those whose waveform follows the other track's at some delay."""
+    delay = params.crosstalk_delay_ms * RATE_HZ // 1000
     bleeds: list[Bleed] = []
     for span in suspects:
         start, end = span.start_ms * RATE_HZ // 1000, span.end_ms * RATE_HZ // 1000
-        low, high = max(0, start - lag), min(len(other_T), end + lag)
+        low, high = max(0, start - delay), min(len(other_T), end + delay)
         heard, voice = own_T[start:end].astype(np.float64), other_T[low:high].astype(np.float64)
         correlation, gain = _best_match(heard, voice)
         if correlation >= params.crosstalk_correlation:
@@ -265,10 +265,10 @@ def _best_match(heard_T: np.ndarray, voice_T: np.ndarray) -> tuple[float, float]
     """(|normalised correlation|, gain) of `heard_T` against the stretch of the longer `voice_T` it fits best."""
     size = 1 << int(np.ceil(np.log2(len(voice_T) + len(heard_T))))
     product = np.fft.rfft(voice_T, size) * np.conj(np.fft.rfft(heard_T, size))
-    num_lags = len(voice_T) - len(heard_T) + 1
-    dots = np.abs(np.fft.irfft(product, size)[:num_lags])
+    num_delays = len(voice_T) - len(heard_T) + 1
+    dots = np.abs(np.fft.irfft(product, size)[:num_delays])
     powers = np.concatenate(([0.0], np.cumsum(voice_T**2)))
-    energies = powers[len(heard_T) :][:num_lags] - powers[:num_lags]
+    energies = powers[len(heard_T) :][:num_delays] - powers[:num_delays]
     heard_energy = float(np.sum(heard_T**2))
     if heard_energy <= 0 or energies.max() <= 0:
         return 0.0, 0.0

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wanstreamer.model.attention import Mask, attend
-from wanstreamer.model.cache import KeysValues, Places, Slot, with_history
+from wanstreamer.model.cache import KeysValues, LayerCache, Places, with_history
 from wanstreamer.model.config import ModelConfig
 
 
@@ -37,7 +37,7 @@ class Block(nn.Module):
         rotary: tuple[Tensor, Tensor],
         mask: Mask,
         modulation_BKA6D: Tensor | None,
-        before: KeysValues | Slot | Places | None,
+        before: KeysValues | LayerCache | Places | None,
         backend: str,
         dropped_B2D: Tensor | None = None,
     ) -> tuple[Tensor, KeysValues]:
@@ -57,7 +57,7 @@ class Block(nn.Module):
         h_BND: Tensor,
         rotary: tuple[Tensor, Tensor],
         mask: Mask,
-        before: KeysValues | Slot | Places | None,
+        before: KeysValues | LayerCache | Places | None,
         backend: str,
     ) -> tuple[Tensor, KeysValues]:
         config = self.config

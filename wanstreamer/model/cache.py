@@ -29,7 +29,7 @@ class KeysValues(NamedTuple):
     value_BHND: Tensor
 
 
-class Slot(NamedTuple):
+class LayerCache(NamedTuple):
     """One layer's buffers in a cache: valid from `start` to `stop`, where the next keys and values go."""
 
     key_BHND: Tensor
@@ -57,7 +57,7 @@ class KVCache:
     value_LBHND: Tensor
     tokens: Tokens  # on the host, of every place: those that are there, and beyond `stop` those that will come
     layout: UnitLayout
-    delay: int  # of the agent's tokens behind the same unit's users and slots; see `served_order`
+    lag: int  # of the agent's tokens behind the same unit's users and slots; see `served_order`
     max_units: int | None  # None: any number, as a history limit drops them
     history_limit: HistoryLimit | None
     start: int = 0
@@ -104,7 +104,7 @@ class KVCache:
     def describe(self, there: Tokens) -> None:
         """Set `tokens`: those that are there, from the first place on, and those that will come."""
         num_coming = self.key_LBHND.shape[3] - len(there.unit_N)
-        self.tokens = join(there, served_tokens(self.layout, self.delay, self.appended, num_coming, HOST))
+        self.tokens = join(there, served_tokens(self.layout, self.lag, self.appended, num_coming, HOST))
 
     def _drop(self, before_unit: int, sink_units: int) -> None:
         if before_unit <= self.dropped:
@@ -132,14 +132,14 @@ class KVCache:
 
 
 def with_history(
-    key_BHND: Tensor, value_BHND: Tensor, before: KeysValues | Slot | Places | None
+    key_BHND: Tensor, value_BHND: Tensor, before: KeysValues | LayerCache | Places | None
 ) -> tuple[Tensor, Tensor]:
     """Keys and values of the history and then the new ones; buffers take the new ones."""
     if isinstance(before, Places):
         before.key_BHND.index_copy_(2, before.place_N, key_BHND)
         before.value_BHND.index_copy_(2, before.place_N, value_BHND)
         return before.key_BHND, before.value_BHND
-    if isinstance(before, Slot):
+    if isinstance(before, LayerCache):
         start, stop = before.stop, before.stop + key_BHND.shape[2]
         before.key_BHND[:, :, start:stop] = key_BHND
         before.value_BHND[:, :, start:stop] = value_BHND

@@ -28,7 +28,7 @@ from wanstreamer.devices import HOST, to_device
 from wanstreamer.errors import InputError
 from wanstreamer.model.attention import NO_PREFIX, Attention, Mask, window_mask
 from wanstreamer.model.blocks import Block, FlowTime
-from wanstreamer.model.cache import KeysValues, KVCache, Slot
+from wanstreamer.model.cache import KeysValues, KVCache, LayerCache
 from wanstreamer.model.config import ModelConfig
 from wanstreamer.model.dropout import Dropped
 from wanstreamer.model.perception import (
@@ -233,9 +233,9 @@ class DuplexModel(nn.Module):
         x_BND = x_BND.to(self.trunk_dtype)
         seen = []
         for layer, block in enumerate(self.blocks):
-            before: KeysValues | Slot | None = None
+            before: KeysValues | LayerCache | None = None
             if isinstance(history, KVCache):
-                before = Slot(history.key_LBHND[layer], history.value_LBHND[layer], history.start, history.stop)
+                before = LayerCache(history.key_LBHND[layer], history.value_LBHND[layer], history.start, history.stop)
             elif history is not None:
                 before = history[layer]
             left_out = None if dropped_BL2D is None else dropped_BL2D[:, layer]
@@ -363,12 +363,12 @@ class DuplexModel(nn.Module):
         max_units: int,
         *,
         history_limit: HistoryLimit | None = None,
-        delay: int = 0,
+        lag: int = 0,
         num_prefix: int = 0,
     ) -> KVCache:
         """An empty history, allocated once: of at most `max_units` units, or of any number with a `history_limit`.
 
-        `delay` is that of the agent's tokens in the order of serving; `num_prefix` tokens may come before it. Raises
+        `lag` is that of the agent's tokens in the order of serving; `num_prefix` tokens may come before it. Raises
         InputError for a limit at which a unit would not see itself.
         """
         config, layout = self.config, self.layout
@@ -382,9 +382,9 @@ class DuplexModel(nn.Module):
         return KVCache(
             key_LBHND=torch.zeros(shape, dtype=self.trunk_dtype, device=self.device),
             value_LBHND=torch.zeros(shape, dtype=self.trunk_dtype, device=self.device),
-            tokens=served_tokens(layout, delay, 0, num_tokens, HOST),
+            tokens=served_tokens(layout, lag, 0, num_tokens, HOST),
             layout=layout,
-            delay=delay,
+            lag=lag,
             max_units=max_units if history_limit is None else None,
             history_limit=history_limit,
         )

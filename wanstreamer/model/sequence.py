@@ -177,29 +177,29 @@ def prefix_tokens(layout: UnitLayout, prefix: PrefixLayout, device: torch.device
     )
 
 
-def served_tokens(layout: UnitLayout, delay: int, first: int, count: int, device: torch.device | None = None) -> Tokens:
+def served_tokens(layout: UnitLayout, lag: int, first: int, count: int, device: torch.device | None = None) -> Tokens:
     """The clean tokens `first` to `first + count` of a conversation in the order of serving; see `served_order`."""
-    index_N = served_order(layout.num_clean, layout.num_agent, delay, first, count, device)
+    index_N = served_order(layout.num_clean, layout.num_agent, lag, first, count, device)
     unit_N = index_N // layout.num_clean
     tokens = clean_tokens(layout, 1, device=device).at(index_N % layout.num_clean)
     return tokens._replace(unit_N=unit_N, position_N3=tokens.position_N3 + (unit_N * TICKS_PER_UNIT)[:, None])
 
 
 def served_order(
-    num_clean: int, num_agent: int, delay: int, first: int, count: int, device: torch.device | None = None
+    num_clean: int, num_agent: int, lag: int, first: int, count: int, device: torch.device | None = None
 ) -> Tensor:
     """Where tokens of the order of serving stand in the history: int64 (count,).
 
-    In that order unit k's agent tokens come behind users and slots of unit k + delay: when they come back from the
+    In that order unit k's agent tokens come behind users and slots of unit k + lag: when they come back from the
     performer. Attention does not mind the order.
     """
     place_N = torch.arange(first, first + count, device=device)
     num_language = num_clean - num_agent
-    ahead = delay * num_language  # of these the first agent tokens come
+    ahead = lag * num_language  # of these the first agent tokens come
     alone_N = place_N < ahead
-    unit_N = torch.where(alone_N, place_N // num_language, delay + (place_N - ahead) // num_clean)
+    unit_N = torch.where(alone_N, place_N // num_language, lag + (place_N - ahead) // num_clean)
     inside_N = torch.where(alone_N, place_N % num_language, (place_N - ahead) % num_clean)
-    return (unit_N - torch.where(inside_N < num_language, 0, delay)) * num_clean + inside_N
+    return (unit_N - torch.where(inside_N < num_language, 0, lag)) * num_clean + inside_N
 
 
 def visible(query: Tokens, key: Tokens, self_lag: int, history_limit: HistoryLimit | None = None) -> Tensor:
@@ -243,9 +243,9 @@ def may_see(query: Tokens, key: Tokens, self_lag: int, history_limit: HistoryLim
 
     slots = (age >= 0) & torch.where(query.role_N == USER, age > 0, torch.ones_like(in_order))
     slots &= in_order | (query.role_N != SLOT)
-    agent_delay = torch.where(query.role_N == CLEAN, 0, torch.where(query.role_N == NOISY, 1, 1 + self_lag))
+    agent_lag = torch.where(query.role_N == CLEAN, 0, torch.where(query.role_N == NOISY, 1, 1 + self_lag))
     seen = torch.where(key.role_N == USER, age >= 0, slots)
-    seen = torch.where(key.role_N == CLEAN, age >= agent_delay, seen)
+    seen = torch.where(key.role_N == CLEAN, age >= agent_lag, seen)
     seen = torch.where(key.role_N == NOISY, (query.role_N == NOISY) & (age == 0), seen)
     seen = torch.where(key.role_N == PREFIX, in_order, seen)
     if history_limit is None:

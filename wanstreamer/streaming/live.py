@@ -66,15 +66,17 @@ class Live:
     """A pipeline on a thread of its own, and what is played of it. The pipeline belongs to it from here on.
 
     Args:
-        delay_units: Ticks after the user's unit at which its answer is due. 1: within 160 ms; an overlapped pipeline
-            whose parts together take longer needs 2.
+        due_after_units: Ticks after the user's unit at which its answer is due. 1: within 160 ms; an overlapped
+            pipeline whose parts together take longer needs 2.
         max_waiting: The user's units that may wait for the thinker; beyond it they are unheard.
     """
 
-    def __init__(self, pipeline: Pipeline, *, delay_units: int = 1, max_waiting: int = 8) -> None:
-        if delay_units < 1 or max_waiting < 1:
-            raise InputError(f"delay_units {delay_units}, max_waiting {max_waiting}: expected 1 or more of each")
-        self.pipeline, self.delay_units, self.max_waiting = pipeline, delay_units, max_waiting
+    def __init__(self, pipeline: Pipeline, *, due_after_units: int = 1, max_waiting: int = 8) -> None:
+        if due_after_units < 1 or max_waiting < 1:
+            raise InputError(
+                f"due_after_units {due_after_units}, max_waiting {max_waiting}: expected 1 or more of each"
+            )
+        self.pipeline, self.due_after_units, self.max_waiting = pipeline, due_after_units, max_waiting
         self.counts = Counts()
         self._waiting: deque[Heard] = deque()
         self._answers: dict[int, AgentUnit] = {}  # by the tick of the user's unit
@@ -128,7 +130,7 @@ class Live:
             else:
                 self._gap = True
                 self.counts.unheard += 1
-            due = tick - self.delay_units
+            due = tick - self.due_after_units
             unit = self._answers.get(due)
             self._answers = {key: answer for key, answer in self._answers.items() if key > due}
         self.counts.ticks += 1

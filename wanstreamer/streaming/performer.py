@@ -101,7 +101,7 @@ class Performer:
     ) -> None:
         self.model, self.schedule, self.fused, self.machine = model, schedule, fused, machine or Machine()
         self.max_units, self.history_limit = max_units, history_limit
-        self.cache = model.new_cache(1, max_units, history_limit=history_limit, delay=1 if fused else 0)
+        self.cache = model.new_cache(1, max_units, history_limit=history_limit, lag=1 if fused else 0)
         self.past = new_past(model.config, device=model.device)
         self.unit = 0
         self.made: Latents | None = None  # the last unit's, to be committed
@@ -125,7 +125,7 @@ class Performer:
             part(tensors, "cache"),
             max_units=self.max_units,
             history_limit=self.history_limit,
-            delay=self.cache.delay,
+            lag=self.cache.lag,
         )
         self._fixed = self._fix_passes()  # over the new cache's buffers
         self.past = Past(**copied(part(tensors, "past"), self.model.device))

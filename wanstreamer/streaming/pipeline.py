@@ -116,7 +116,7 @@ class Pipeline:
             max_units=agent.config.max_units,
             seeds=[seed],
             history_limit=agent.config.history_limit,
-            delay=self.lag,
+            lag=self.lag,
             prefix=prefix,
         )
         if prefix is not None:  # as the paper: after the prefix the thinker broadcasts its cache

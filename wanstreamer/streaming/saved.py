@@ -40,7 +40,7 @@ def save_conversation(path: Path, agent: Agent, state: ConversationState) -> Non
 def restore_conversation(path: Path, agent: Agent) -> ConversationState:
     """Raises InputError for a file that is none, or of other models, codecs or another history limit."""
     tensors, _ = _load(path, agent, "conversation")
-    return _state(path, agent, tensors, delay=0)
+    return _state(path, agent, tensors, lag=0)
 
 
 def save_pipeline(path: Path, pipeline: Pipeline) -> None:
@@ -73,7 +73,7 @@ def restore_workers(path: Path, agent: Agent, weights: Path) -> Pipeline:
 
 def _restore(path: Path, agent: Agent, open_new: Callable[[], Pipeline]) -> Pipeline:
     tensors, meta = _load(path, agent, "pipeline")
-    state = _state(path, agent, part(tensors, "thinker"), delay=agent.model.config.self_lag)
+    state = _state(path, agent, part(tensors, "thinker"), lag=agent.model.config.self_lag)
     pipeline = open_new()
     try:
         pipeline.link.restore(part(tensors, "performer"))
@@ -131,14 +131,14 @@ def _policy(history_limit: dict[str, int] | None) -> str:
     )
 
 
-def _state(path: Path, agent: Agent, tensors: dict[str, Tensor], *, delay: int) -> ConversationState:
+def _state(path: Path, agent: Agent, tensors: dict[str, Tensor], *, lag: int) -> ConversationState:
     config, unit = agent.config, int(tensors["unit"])
     if config.history_limit is None and unit > config.max_units:
         raise InputError(
             f"{path}: a history of {unit} units, this agent has room for {config.max_units}; give it a larger max_units"
         )
     return state_from_tensors(
-        agent.model, tensors, max_units=config.max_units, history_limit=config.history_limit, delay=delay
+        agent.model, tensors, max_units=config.max_units, history_limit=config.history_limit, lag=lag
     )
 
 

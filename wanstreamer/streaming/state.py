@@ -42,16 +42,16 @@ def new_state(
     max_units: int,
     seeds: Sequence[int],
     history_limit: HistoryLimit | None = None,
-    delay: int = 0,
+    lag: int = 0,
     prefix: Prefix | None = None,
 ) -> ConversationState:
     """The start of as many conversations as there are seeds, behind the prefix; memory is reserved now.
 
-    What a conversation becomes depends on its own seed and user alone. `max_units`, `history_limit` and `delay` as in
+    What a conversation becomes depends on its own seed and user alone. `max_units`, `history_limit` and `lag` as in
     `DuplexModel.new_cache`.
     """
     num_prefix = 0 if prefix is None else prefix.layout.num_tokens(model.layout)
-    cache = model.new_cache(len(seeds), max_units, history_limit=history_limit, delay=delay, num_prefix=num_prefix)
+    cache = model.new_cache(len(seeds), max_units, history_limit=history_limit, lag=lag, num_prefix=num_prefix)
     if prefix is not None:
         with torch.inference_mode():
             model.write_prefix(prefix, cache)
@@ -95,7 +95,7 @@ def state_from_tensors(
     *,
     max_units: int,
     history_limit: HistoryLimit | None = None,
-    delay: int = 0,
+    lag: int = 0,
 ) -> ConversationState:
     """The inverse of `state_to_tensors`, for the same model and history limit.
 
@@ -106,7 +106,7 @@ def state_from_tensors(
     for generator, held in zip(state.generators, tensors["generators"], strict=True):
         generator.set_state(held.clone())  # not a view into all of them
     state.cache = cache_from_tensors(
-        model, part(tensors, "cache"), max_units=max_units, history_limit=history_limit, delay=delay
+        model, part(tensors, "cache"), max_units=max_units, history_limit=history_limit, lag=lag
     )
     state.past = Past(**copied(part(tensors, "past"), model.device))
     for name in ("hearing", "seeing"):
@@ -133,7 +133,7 @@ def cache_from_tensors(
     *,
     max_units: int,
     history_limit: HistoryLimit | None = None,
-    delay: int = 0,
+    lag: int = 0,
 ) -> KVCache:
     """The inverse of `cache_to_tensors`, for the same model and history limit.
 
@@ -142,7 +142,7 @@ def cache_from_tensors(
     tokens = Tokens(**copied(part(tensors, "tokens"), HOST))
     num_prefix = int((tokens.unit_N < 0).sum())
     batch_size = tensors["keys"].shape[1]
-    cache = model.new_cache(batch_size, max_units, history_limit=history_limit, delay=delay, num_prefix=num_prefix)
+    cache = model.new_cache(batch_size, max_units, history_limit=history_limit, lag=lag, num_prefix=num_prefix)
     used, places = len(tokens.unit_N), cache.key_LBHND.shape[3]
     if used > places:
         raise ValueError(f"stored history of {used} tokens does not fit into {places}")
@@ -151,7 +151,7 @@ def cache_from_tensors(
     cache.stop, cache.appended, cache.dropped = used, int(tensors["appended"]), int(tensors["dropped"])
     cache.describe(tokens)
     if cache.appended:
-        last = served_tokens(model.layout, delay, cache.appended - 1, 1, HOST)
+        last = served_tokens(model.layout, lag, cache.appended - 1, 1, HOST)
         if (last.unit_N, last.order_N) != (tokens.unit_N[-1], tokens.order_N[-1]):
             raise ValueError("stored history is in another order of serving")
     return cache

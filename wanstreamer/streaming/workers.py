@@ -6,7 +6,7 @@
 The thinker (encoders, text, decoders) stays in the caller's process; use one torch thread there too
 (`torch.set_num_threads(1)`), as the performer does. Its process is spawned, so a script that opens workers needs the
 usual `if __name__ == "__main__":`. It reads the weights from the same safetensors file. Slices and latents lie in a
-ring of fixed slots that both sides map; two are enough, as no more than two units can be under way. The performer's
+ring of fixed places that both sides map; two are enough, as no more than two units can be under way. The performer's
 process ends when the pipeline is closed and when the caller dies, however it dies.
 """
 
@@ -29,7 +29,7 @@ from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.performer import Performer, Schedule, Slice
 from wanstreamer.streaming.pipeline import Performed, Pipeline
 
-SLOTS = 2
+RING_UNITS = 2
 START_S = 120  # for a process to import torch and read the weights; beyond it something is wrong
 JOIN_S = 5
 # Out: the unit's number, or what else is asked. Back: the number, and in s: when the performer was free for it, when
@@ -43,19 +43,19 @@ class WorkerDied(RuntimeError):
 
 
 class Ring(NamedTuple):
-    """Shared memory: SLOTS slots of each, unit k in slot k mod SLOTS."""
+    """Shared memory: places for RING_UNITS (R) units, unit k in place k mod R."""
 
-    slice_S: list[Slice]
-    audio_SNC: Tensor
-    video_SCHW: Tensor
+    slice_R: list[Slice]
+    audio_RNC: Tensor
+    video_RCHW: Tensor
 
     @property
     def slice_bytes(self) -> int:
-        return sum(part.nbytes for part in self.slice_S[0])
+        return sum(part.nbytes for part in self.slice_R[0])
 
     @property
     def latent_bytes(self) -> int:
-        return self.audio_SNC[0].nbytes + self.video_SCHW[0].nbytes
+        return self.audio_RNC[0].nbytes + self.video_RCHW[0].nbytes
 
 
 def new_ring(model: DuplexModel) -> Ring:
@@ -73,9 +73,9 @@ def new_ring(model: DuplexModel) -> Ring:
             shared(*config.audio_shape),
             shared(*config.video_shape),
         )
-        for _ in range(SLOTS)
+        for _ in range(RING_UNITS)
     ]
-    return Ring(slices, shared(SLOTS, *config.audio_shape), shared(SLOTS, *config.video_shape))
+    return Ring(slices, shared(RING_UNITS, *config.audio_shape), shared(RING_UNITS, *config.video_shape))
 
 
 class PerformerProcess:
@@ -115,9 +115,9 @@ class PerformerProcess:
     @torch.inference_mode()
     def send(self, slice_: Slice) -> None:
         """Copy the slice into the ring and say so. Raises WorkerDied."""
-        assert self.sent - self.received < SLOTS, "the ring is full: the pipeline allows one unit beyond self_lag"
+        assert self.sent - self.received < RING_UNITS, "the ring is full: the pipeline allows one unit beyond self_lag"
         began_s = time.perf_counter()
-        for held, given in zip(self.ring.slice_S[self.sent % SLOTS], slice_, strict=True):
+        for held, given in zip(self.ring.slice_R[self.sent % RING_UNITS], slice_, strict=True):
             held.copy_(given)
         self.sent_s[self.sent] = time.perf_counter()
         self.sending_us[self.sent] = (self.sent_s[self.sent] - began_s) * 1e6
@@ -135,9 +135,9 @@ class PerformerProcess:
         except OSError as error:
             raise self._died() from error
         unit, looked_s, began_s, ended_s = REPORT.unpack(self._read())
-        slot = self.received % SLOTS
+        place = self.received % RING_UNITS
         assert unit == self.received, f"performer answered unit {unit}, expected {self.received}"
-        latents = self.ring.audio_SNC[slot].clone(), self.ring.video_SCHW[slot].clone()
+        latents = self.ring.audio_RNC[place].clone(), self.ring.video_RCHW[place].clone()
         now_s = time.perf_counter()
         # Each side's own waiting for the other's work is no part of it.
         out_s = began_s - max(looked_s, self.sent_s.pop(unit))
@@ -230,12 +230,12 @@ def _serve(connection: Connection, ring: Ring, weights: str, config: AgentConfig
                 performer.restore(load(connection.recv_bytes()))
                 connection.send_bytes(b"")
                 continue
-            slot = unit % SLOTS
-            performer.receive(ring.slice_S[slot])
+            place = unit % RING_UNITS
+            performer.receive(ring.slice_R[place])
             began_s = time.perf_counter()
             audio_NC, video_CHW = performer.perform()
             with torch.inference_mode():
-                ring.audio_SNC[slot], ring.video_SCHW[slot] = audio_NC, video_CHW
+                ring.audio_RNC[place], ring.video_RCHW[place] = audio_NC, video_CHW
             connection.send_bytes(REPORT.pack(unit, looked_s, began_s, time.perf_counter()))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the pipeline is closed, or its process gone

@@ -205,26 +205,26 @@ def _in_process(loader: Loader) -> Generator[Batch, None, None]:
             yield _read_batch(reader, records, indices, pin_memory=loader.pin_memory)
 
 
-class _Slots:
-    """What a worker does: read the windows of a task into a slot of shared memory.
+class _BufferReader:
+    """What a worker does: read the windows of a task into a buffer of shared memory.
 
     Only numbers pass between the processes: memory that is shared anew for every batch, as `DataLoader` does with
     tensors, costs several times what reading does.
     """
 
-    def __init__(self, windows: Windows, slots: torch.Tensor) -> None:
-        self.windows, self.slots = windows, slots
+    def __init__(self, windows: Windows, buffers: torch.Tensor) -> None:
+        self.windows, self.buffers = windows, buffers
         self.reader: ShardReader | None = None  # of the worker; open files are not for sharing
 
     def __getitem__(self, task: tuple[int, list[int]]) -> tuple[int, list[int], InputError | None]:
-        slot, indices = task
+        buffer, indices = task
         if self.reader is None:
             self.reader = ShardReader(self.windows)
         try:
-            self.reader.read(indices, self.slots[slot].numpy().view(self.reader.record_dtype))
+            self.reader.read(indices, self.buffers[buffer].numpy().view(self.reader.record_dtype))
         except InputError as error:  # raised, DataLoader would wrap it in the worker's traceback
-            return slot, indices, error
-        return slot, indices, None
+            return buffer, indices, error
+        return buffer, indices, None
 
 
 def _as_it_is(read: Any) -> Any:
@@ -234,17 +234,17 @@ def _as_it_is(read: Any) -> Any:
 def _with_workers(loader: Loader, prefetch: int) -> Generator[Batch, None, None]:
     """Batches that worker processes read, converted here.
 
-    A slot is free again once its batch is made. DataLoader hands out a task for each result before it returns it, so
+    A buffer is free again once its batch is made. DataLoader hands out a task for each result before it returns it, so
     besides those ahead one more is taken.
     """
     windows = loader.windows
     reader = ShardReader(windows)  # to announce what workers will read
     record_dtype = reader.record_dtype
-    num_slots = prefetch * loader.workers + 1
-    slots = torch.empty(num_slots, loader.batch_size * record_dtype.itemsize, dtype=torch.uint8).share_memory_()
+    num_buffers = prefetch * loader.workers + 1
+    buffers = torch.empty(num_buffers, loader.batch_size * record_dtype.itemsize, dtype=torch.uint8).share_memory_()
     results: DataLoader[Any] = DataLoader(
-        _Slots(windows, slots),  # type: ignore[arg-type]
-        sampler=((number % num_slots, indices) for number, indices in enumerate(loader._indices(reader))),  # type: ignore[arg-type]
+        _BufferReader(windows, buffers),  # type: ignore[arg-type]
+        sampler=((number % num_buffers, indices) for number, indices in enumerate(loader._indices(reader))),  # type: ignore[arg-type]
         batch_size=None,
         num_workers=loader.workers,
         prefetch_factor=prefetch,
@@ -254,10 +254,10 @@ def _with_workers(loader: Loader, prefetch: int) -> Generator[Batch, None, None]
         multiprocessing_context="spawn" if is_remote(windows.manifest.folder) else None,
     )
     with reader:
-        for slot, indices, error in results:
+        for buffer, indices, error in results:
             if error is not None:
                 raise error
-            records = slots[slot].numpy().view(record_dtype)
+            records = buffers[buffer].numpy().view(record_dtype)
             yield make_batch(
                 records, [windows.rows[index]["window_id"] for index in indices], pin_memory=loader.pin_memory
             )

@@ -64,13 +64,13 @@ def talking(seconds: int = 12, period: int = 100) -> tuple[np.ndarray, np.ndarra
     return loud, (0.2 * np.repeat(loud, 640) * noise).astype(np.float32)
 
 
-@pytest.mark.parametrize("lag", [0, 2, -3])
-def test_the_mouth_that_follows_the_voice_and_how_late(lag: int) -> None:
+@pytest.mark.parametrize("delay", [0, 2, -3])
+def test_the_mouth_that_follows_the_voice_and_how_late(delay: int) -> None:
     loud, samples = talking()
-    frames = face(np.roll(loud, lag), shift=np.sin(np.arange(len(loud)) / 30) * 3)
+    frames = face(np.roll(loud, delay), shift=np.sin(np.arange(len(loud)) / 30) * 3)
     found = mouth_follows_voice(frames, samples, RATE_HZ)
     assert found is not None
-    assert found[0] > 0.7 and found[1] == 40 * lag
+    assert found[0] > 0.7 and found[1] == 40 * delay
 
 
 def test_a_mouth_of_its_own_or_none() -> None:

@@ -90,7 +90,7 @@ def test_onsets_lie_where_they_were_inside_a_unit() -> None:
 
 
 def test_the_agent_that_ignores_may_be_told_of_turn_ends() -> None:
-    player = Ignoring(turns(2, 2), rate_hz=RATE_HZ, onsets_ms=[[], []], delays_ms=[400.0])
+    player = Ignoring(turns(2, 2), rate_hz=RATE_HZ, onsets_ms=[[], []], offsets_ms=[400.0])
     player.notice(1, Stimulus("pause", 0, 400))
     player.notice(1, Stimulus("turn_end", 0, 240))
     said = answers(player, [[0] * 8] * 2)

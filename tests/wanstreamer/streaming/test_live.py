@@ -137,8 +137,8 @@ def test_an_error_of_the_pipeline_reaches_the_caller() -> None:
             live.tick(None, None)
     with Live(open_pipeline(small_agent(), seed=0)) as live, pytest.raises(InputError, match="samples are"):
         live.tick(None, np.zeros(3, np.float32))
-    with pytest.raises(InputError, match="delay_units 0"):
-        Live(pipeline, delay_units=0)
+    with pytest.raises(InputError, match="due_after_units 0"):
+        Live(pipeline, due_after_units=0)
 
 
 def ticks() -> Iterator[None]:

@@ -104,12 +104,12 @@ def test_both_caches_equal_full_recomputation(
             history=fresh,
         )
     num_agent = model.layout.num_agent
-    for cache, delay, open_units in (
+    for cache, served_lag, open_units in (
         (pipeline.state.cache, lag, lag + 1),
         (performer.cache, int(fused), int(fused)),
     ):
         assert cache.length == UNITS * model.layout.num_clean - open_units * num_agent
-        assert_same_cache(cache, fresh, served_order(model.layout.num_clean, num_agent, delay, 0, cache.length))
+        assert_same_cache(cache, fresh, served_order(model.layout.num_clean, num_agent, served_lag, 0, cache.length))
 
 
 def fill(batch: Batch, unit: int, tokens: list[int], latents: list[tuple[Tensor, Tensor]]) -> None:
@@ -185,19 +185,19 @@ def test_the_lag_bounds_what_may_be_open() -> None:
             pipeline.hear(None, None)
 
 
-@pytest.mark.parametrize("delay", [0, 1, 2])
-def test_order_of_serving(delay: int) -> None:
+@pytest.mark.parametrize("lag", [0, 1, 2])
+def test_order_of_serving(lag: int) -> None:
     """No token twice or left out; users and slots in order, the agent's tokens too, these later; from any token on."""
-    index = served_order(5, 2, delay, 0, 50)
-    assert len(index.unique()) == 50 and set(range(5 * (10 - delay))) <= set(index.tolist())
-    assert torch.equal(served_order(5, 2, delay, 17, 20), index[17:37])
+    index = served_order(5, 2, lag, 0, 50)
+    assert len(index.unique()) == 50 and set(range(5 * (10 - lag))) <= set(index.tolist())
+    assert torch.equal(served_order(5, 2, lag, 17, 20), index[17:37])
     assert (
         index[:8].tolist()
         == {
             0: [0, 1, 2, 3, 4, 5, 6, 7],
             1: [0, 1, 2, 5, 6, 7, 3, 4],
             2: [0, 1, 2, 5, 6, 7, 10, 11],
-        }[delay]
+        }[lag]
     )
-    if delay == 0:
+    if lag == 0:
         assert index.tolist() == list(range(50))
