@@ -1,4 +1,4 @@
-# Everything a person runs: make setup | repro | long | test | stress | check | bench. PYTHON names the interpreter for the environment.
+# Everything a person runs: make setup | repro | long | test | test-long | stress | lint | check | bench. PYTHON names the interpreter for the environment.
 PYTHON ?= python3
 BIN := .venv/bin
 # Where torch is the CPU build, nothing may draw in CUDA packages.
@@ -9,9 +9,9 @@ export RAY_USAGE_STATS_ENABLED = 0
 export PYANNOTE_METRICS_ENABLED = 0
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup repro long windows check-source test stress check docs format bench clean
+.PHONY: help setup repro long windows check-source test test-long stress lint check docs format bench clean
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
 setup: .venv/.core  ## make .venv with the pinned core and the sample extra
 
@@ -54,19 +54,26 @@ long: .venv/.core  ## hours of the sample, an hour of training, behaviour (param
 	  run pipelines.behaviour'
 	@python -m tools.summary --data long/data
 
-test: .venv/.dev  ## the whole suite
-	pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Whole files, in the order of tests/conftest.py, to two processes.
+PYTEST = pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-stress: .venv/.dev  ## lost machines, full disks, long recordings, 20 kills: about 20 minutes
-	WANSTREAMER_DRIFT_MINUTES=60 WANSTREAMER_KILLS=20 pytest -m "stress or slow" tests/test_nodes.py \
-	  tests/test_full_disk.py tests/test_spans.py tests/test_drift.py tests/test_kill.py tests/test_fixed.py
+test: .venv/.dev  ## the suite
+	$(PYTEST)
 
-check: .venv/.dev  ## format, lint with the import rules, types, fast tests
+test-long: .venv/.dev  ## counts above 20, and what takes minutes
+	WANSTREAMER_LONG=1 $(PYTEST) -m "(long or counts or hypothesis) and not stress"
+
+stress: .venv/.dev  ## lost machines, full disks, an hour's recording: about 20 minutes
+	WANSTREAMER_DRIFT_MINUTES=60 pytest -m stress
+
+lint: .venv/.dev  ## format, lint with the import rules, types
 	ruff format --check .
 	ruff check .
 	lint-imports
 	mypy wanstreamer pipelines schemas tools
-	pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+
+check: lint  ## lint, and the fast tests
+	$(PYTEST) -m "not slow and not long and not stress"
 
 docs: .venv/.dev  ## build the docs site into site/; a broken link or a warning is an error
 	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict --quiet

@@ -6,18 +6,25 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Iterator
 
+import hypothesis
 import numpy as np
 import pytest
 
 from pipelines.engine.ray import shared_ray
+from tests.helpers.counts import MOST, count
+from tests.helpers.paths import ROOT
 from tests.helpers.spoken_session import Placed, speak_session
 
-LONGEST = ("test_end_to_end.py", "vae/test_stage.py")
+# Two processes take whole files in order, and a long one begun late would keep one of them waiting: by measured time.
+LONGEST = ("tests/test_end_to_end.py", "tests/pipelines/vae/test_stage.py")
+
+hypothesis.settings.register_profile("suite", max_examples=count(100, MOST), deadline=None)
+hypothesis.settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first: two processes take whole files in order, and one begun late would keep one waiting."""
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    place = {path: index for index, path in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.relative_to(ROOT).as_posix(), len(LONGEST)))
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ def no_network() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def folders(no_network: None, tmp_path_factory: pytest.TempPathFactory) -> Folders:
     import_speech_packages()
-    from tests import tiny_speech_models as tiny
+    from tests.helpers import tiny_speech_models as tiny
 
     home = tmp_path_factory.mktemp("models")
     return {

@@ -54,7 +54,8 @@ def test_annotations_beside_the_truth_of_fresh_sessions(
     assert found["without words"]["lines"]["backchannels"]["bound"] is None
     offsets = found["with words"]["floor_transfer_offsets"]
     assert offsets["truth"]["number"] and offsets["wasserstein_1_ms"] < 200
-    assert found["times_real_time"]["rules, one core"] > 1000
+    speeds = found["times_real_time"]
+    assert speeds["rules, one core"] > speeds["stage, per core"] > 0  # the rules are a part of the stage
     data = tmp_path / "seed-5-2x12"
     assert {row["source"] for row in read_rows(data, "words")} == {"sidecar"}
     assert not read_rows(data / "without words", "words")
