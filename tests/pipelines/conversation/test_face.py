@@ -4,7 +4,7 @@ import numpy as np
 
 from pipelines.conversation.face import draw_frames
 from pipelines.conversation.look import make_look
-from tests.helpers.still_faces import still_face
+from tests.helpers.pictures import still_face
 
 
 def test_an_open_mouth_can_be_seen_at_64_by_48() -> None:

@@ -8,7 +8,7 @@ from pipelines.conversation.dialogue import other
 from pipelines.conversation.face import draw_frames
 from pipelines.conversation.look import make_look
 from pipelines.conversation.motion import Motion, make_motion
-from tests.helpers.still_faces import still_face
+from tests.helpers.pictures import still_face
 from tests.helpers.written_dialogues import written_dialogue
 
 

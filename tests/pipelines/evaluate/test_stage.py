@@ -16,7 +16,6 @@ from pipelines.engine.files import file_sha256
 from pipelines.engine.run import RunParams
 from pipelines.evaluate import rendering
 from pipelines.evaluate import stage as evaluate
-from pipelines.evaluate.scoring import f1_sums, fit_unigram
 from pipelines.evaluate.stage import EvaluateParams
 from pipelines.formats.tokenizer import BLANK_ID, MISSING_ID
 from pipelines.media.tracks import read_frames, write_video, write_wav
@@ -25,7 +24,6 @@ from pipelines.pack.stage import PackParams
 from tests.helpers.duplex_fixtures import random_model
 from tests.helpers.small_corpus import Person, keep_in_process, write_corpus
 from wanstreamer import vae
-from wanstreamer.bootstrap import Sums, compare, session_sums
 from wanstreamer.errors import InputError
 from wanstreamer.model.duplex import DuplexModel, ModelConfig, load_model, save_model
 from wanstreamer.streaming.agent import load_agent, to_video
@@ -33,73 +31,6 @@ from wanstreamer.windows.loader import load_batch, open_windows
 
 UNITS = 20
 PARAMS = EvaluateParams(taus=(0.5, 1.0), warmup_units=2, batch_size=3, resamples=200, given_units=6, free_units=6)
-
-
-def sums(values: list[float]) -> Sums:
-    return Sums(over=np.array(values, dtype=float), under=np.ones(len(values)))
-
-
-def against(model: list[float], baseline: list[float], **changes: bool) -> dict:
-    options = {"higher_is_better": False, "resamples": 500, "seed": 0} | changes
-    return compare(sums(model), sums(baseline), **options)
-
-
-def test_better_in_every_session_beats_and_a_mixed_result_does_not():
-    better = against([1.0, 2.0, 3.0, 4.0], [1.5, 2.6, 3.4, 4.5])
-    assert better["beats"] and better["gain"] == pytest.approx(0.5) and 0 < better["low"] <= 0.5 <= better["high"]
-    mixed = against([1.0, 2.0, 3.0, 4.0], [1.9, 1.5, 3.6, 3.4])
-    assert not mixed["beats"] and mixed["low"] < 0 < mixed["high"]
-    equal = against([1.0, 2.0], [1.0, 2.0])
-    assert not equal["beats"] and equal["gain"] == 0
-    assert against([0.9, 0.8], [0.5, 0.6], higher_is_better=True)["beats"]
-    assert not against([0.9, 0.8], [0.5, 0.6])["beats"]
-
-
-def test_sessions_are_resampled_in_pairs():
-    """Sessions differ far more than model and baseline do: unpaired, the interval would be wide."""
-    hard = np.array([1.0, 100.0, 10_000.0, 5.0])
-    gains = against(list(hard), list(hard + 1))
-    assert gains["low"] == gains["high"] == pytest.approx(1)
-
-
-def test_one_session_or_nothing_counted_gives_no_verdict():
-    alone = against([1.0], [2.0])
-    assert alone["gain"] == 1 and alone["low"] is None and not alone["beats"]
-    nothing = compare(
-        Sums(over=np.zeros(2), under=np.zeros(2)), sums([1, 2]), higher_is_better=False, resamples=9, seed=0
-    )
-    assert nothing["gain"] is None and not nothing["beats"]
-    json.dumps(nothing, allow_nan=False)
-
-
-def test_windows_add_up_to_their_sessions():
-    found = session_sums(["b", "a", "b"], np.array([1.0, 2.0, 4.0]), np.array([1.0, 1.0, 3.0]))
-    assert found.over.tolist() == [2, 5] and found.under.tolist() == [1, 4] and found.value == 7 / 5
-
-
-@given(st.integers(0, 2**31))
-def test_f1_is_the_harmonic_mean_of_precision_and_recall(seed):
-    said, meant, counted = np.random.default_rng(seed).random((3, 2, 30)) < 0.5
-    over, under = (part.sum() for part in f1_sums(said, meant, counted))
-    hits = (said & meant & counted).sum()
-    if hits:
-        precision, recall = hits / (said & counted).sum(), hits / (meant & counted).sum()
-        assert over / under == pytest.approx(2 * precision * recall / (precision + recall))
-    else:
-        assert over == 0
-
-
-def test_unigram_knows_shares_and_how_far_to_trust_a_copy():
-    text = np.array([[3, BLANK_ID], [3, BLANK_ID], [4, BLANK_ID], [MISSING_ID, MISSING_ID]])
-    known = np.array([True, True, True, False])
-    unigram = fit_unigram([{"agent_text": text, "agent_text_known": known}], 6)
-    # Counts with one more each: BLANK 4, id 3: 3, id 4: 2, id 5: 1; the special ids are never said.
-    np.testing.assert_allclose(unigram.share_V, np.array([4, 0, 0, 3, 2, 1]) / 10)
-    np.testing.assert_allclose(unigram.blank_free(), np.array([0, 0, 0, 3, 2, 1]) / 6)
-    # Of two spoken ids after a known unit, one repeats: some trust, not all.
-    assert 0 < unigram.copy_share < 0.9
-    total = sum(unigram.copy_probability(np.array([target]), np.array([3]))[0] for target in range(6))
-    assert total == pytest.approx(1)
 
 
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=6))

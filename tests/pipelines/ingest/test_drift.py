@@ -1,6 +1,6 @@
 """A long recording at a varying rate: no drift between its true timestamps and the track.
 
-`WANSTREAMER_DRIFT_MINUTES=60 pytest tests/test_drift.py` takes an hour of media through ingest.
+`WANSTREAMER_DRIFT_MINUTES=60 pytest tests/pipelines/ingest/test_drift.py` takes an hour of media through ingest.
 """
 
 import os

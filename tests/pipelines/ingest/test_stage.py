@@ -15,18 +15,16 @@ from hypothesis import strategies as st
 from pipelines.engine.jobs import Rejected
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows
-from pipelines.formats.rttm import read_rttm
 from pipelines.formats.splits import split_of
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.source_row import SourceRow
-from pipelines.ingest.sources import find_sources, read_manifest
+from pipelines.ingest.sources import find_sources
 from pipelines.ingest.stage import IngestParams, session_split
 from pipelines.media import tracks as media
 from pipelines.media.tracks import read_frames, read_wav, write_wav
-from pipelines.signals.bleed import bleed_db
 from tests.helpers.clips import FLASHES_S, RATE_HZ, ingest_rows, make_clip, onsets_ms
 from tests.helpers.small_corpus import keep_in_process
-from wanstreamer.clock import Span, samples_per_unit
+from wanstreamer.clock import samples_per_unit
 from wanstreamer.errors import InputError
 
 
@@ -179,76 +177,6 @@ def test_people_never_leak_between_splits(speaker: str, others: list[str]) -> No
             session_split(rows, params)
 
 
-def test_splits_have_their_shares() -> None:
-    counts = {"train": 0, "valid": 0, "test": 0}
-    for index in range(2000):
-        counts[split_of(f"speaker {index}", "salt", 0.1, 0.2)] += 1
-    assert abs(counts["test"] / 2000 - 0.2) < 0.04 and abs(counts["valid"] / 2000 - 0.1) < 0.03
-
-
-@pytest.mark.parametrize("level_db", [-15.0, -20.0, -30.0])
-def test_bleed_is_measured(level_db: float) -> None:
-    rng = np.random.default_rng(1)
-    steps = np.repeat(rng.random(60) > 0.5, RATE_HZ // 2)
-    voice = rng.normal(0, 0.1, len(steps)) * steps
-    own = rng.normal(0, 0.1, len(steps)) * ~steps
-    heard = own + np.roll(voice, 40) * 10 ** (level_db / 20)
-    found = bleed_db(voice.astype(np.float32), heard.astype(np.float32), RATE_HZ)
-    assert found is not None and abs(found - level_db) < 1.5
-    assert bleed_db(voice.astype(np.float32), own.astype(np.float32), RATE_HZ) is None
-
-
-def test_mistakes_in_a_manifest_are_one_clear_line(tmp_path: Path) -> None:
-    def write(**columns: object) -> Path:
-        path = tmp_path / "manifest.csv"
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(columns))
-            writer.writeheader()
-            writer.writerow(columns)
-        return path
-
-    good = {"session_id": "s", "uri": "a.mp4"}
-    for columns, said in (
-        ({**good, "colour": "red"}, "unknown column `colour`"),
-        ({"session_id": "s"}, "no uri"),
-        ({**good, "session_id": "a.b"}, "session_id `a.b`"),
-        ({**good, "crop": "1:2:3"}, "crop `1:2:3`"),
-        ({**good, "channel": "left"}, "channel `left`"),
-        ({**good, "consent": "all"}, "consent `all`"),
-        ({**good, "audio_kind": "both"}, "audio_kind `both`"),
-    ):
-        with pytest.raises(InputError, match=said) as caught:
-            read_manifest(write(**columns))
-        assert "\n" not in str(caught.value) and "manifest.csv row 1" in str(caught.value)
-    with pytest.raises(InputError, match="partners `b`: expected other participants"):
-        find_sources(write(**good, partners="b"))
-    with pytest.raises(InputError, match="no such folder"):
-        find_sources(tmp_path / "nowhere")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no recordings found"):
-        find_sources(tmp_path / "empty")
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [(b"session_id;uri\ns;a.mp4\n", "separated by ';'"), (b"session_id\turi\ns\ta.mp4\n", r"separated by '\\t'"),
-     ("session_id,uri\ns,\u00e4.mp4\n".encode("latin-1"), "save it as UTF-8")],
-)  # fmt: skip
-def test_what_a_spreadsheet_saves_is_told_apart(tmp_path: Path, content: bytes, said: str) -> None:
-    (tmp_path / "manifest.csv").write_bytes(content)
-    with pytest.raises(InputError, match=said):
-        find_sources(tmp_path)
-
-
-@pytest.mark.parametrize("uri", ["/etc/passwd", "../x.mp4", "a/../../x.mp4", "a\0.mp4"])
-@pytest.mark.parametrize("column", ["uri", "audio_uri", "words_uri", "rttm_uri"])
-def test_no_path_leads_out_of_the_source(tmp_path: Path, column: str, uri: str) -> None:
-    row = {"session_id": "s", "uri": "a.mp4"} | {column: uri}
-    (tmp_path / "manifest.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(InputError, match=f"s/a: {column} .* leads out of the source folder"):
-        find_sources(tmp_path)
-
-
 @pytest.mark.parametrize("name", ["-y.mp4", "concat:a|b.mp4", "http:%2f.mp4", "a b;c.mp4", "pipe:0.mp4", "%d.mp4"])
 def test_a_strange_name_is_only_a_name(tmp_path: Path, name: str) -> None:
     make_clip(tmp_path / "plain.mp4", seconds=1)
@@ -266,15 +194,6 @@ def test_a_list_of_other_files_is_no_recording(tmp_path: Path, kind: str) -> Non
         with pytest.raises(Rejected) as caught:
             ingest_rows(tmp_path, [{"participant": "a", "uri": name}])
         assert caught.value.reason in ("playlist", "unreadable")
-
-
-def test_rttm_lines_are_checked(tmp_path: Path) -> None:
-    path = tmp_path / "x.rttm"
-    path.write_text("SPEAKER x 1 0.25 1.5 <NA> <NA> a <NA> <NA>\nSPEAKER x 1 1.0 1.0 <NA> <NA> a <NA> <NA>\n")
-    assert read_rttm(path) == {"a": [Span(250, 2000)]}
-    path.write_text("SPEAKER x 1 zero 1.5 <NA> <NA> a\n")
-    with pytest.raises(InputError, match="line 1"):
-        read_rttm(path)
 
 
 def test_the_stage_counts_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ import pytest
 from pipelines.engine.jobs import Rejected
 from pipelines.ingest.sources import read_manifest
 from pipelines.media import tracks as media
-from pipelines.media.languages import same_language
 from pipelines.media.tracks import read_frames, read_wav
 from tests.helpers.clips import ingest_rows
 from wanstreamer.errors import InputError
@@ -106,20 +105,6 @@ def test_a_cover_picture_is_no_film(tmp_path: Path) -> None:
         result, _ = ingest_rows(tmp_path, [{"participant": "a", "uri": name}])
         row = result.tables["tracks"][0]
         assert row["video_path"] is None and row["audio_path"] is not None
-
-
-def test_languages_are_told_by_their_first_part() -> None:
-    for one, other in (
-        ("en", "eng"),
-        ("en-GB", "eng"),
-        ("de", "ger"),
-        ("de", "deu"),
-        ("zh-Hans", "chi"),
-        ("cy", "wel"),
-    ):
-        assert same_language(one, other) and same_language(other, one)
-    for one, other in (("en", "ger"), ("en", "und"), (None, None), ("und", "und"), ("", "eng")):
-        assert not same_language(one, other)
 
 
 def write_channels(path: Path, *, channels: int, loud: dict[int, float]) -> None:

@@ -10,20 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pipelines.annotate.stage import AnnotateParams, run
 from pipelines.annotate.transcription import WHISPER, cut_long
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import conform, write_table
-from pipelines.formats.rttm import read_rttm
 from pipelines.signals import speech_models
 from pipelines.signals.speech_models import DetectorParams, folder_sha256, load_detector
 from pipelines.signals.voice_activity import RATE_HZ, VoiceParams, probable_spans
 from tests.helpers.paths import ROOT
-from tools import diarize
-from wanstreamer.clock import Span, merge_spans
+from wanstreamer.clock import Span
 from wanstreamer.errors import InputError
 
 NO_EXTRA = importlib.util.find_spec("whisperx") is None
@@ -140,32 +136,3 @@ def test_long_speech_is_cut_where_it_is_quiet() -> None:
     assert pieces == [Span(0, 1_000), Span(2_000, 23_450), Span(23_450, 48_000), Span(48_000, 70_000)]
     assert cut_long([Span(0, 30_000)], level_db) == [Span(0, 30_000)]
     assert max(piece.duration_ms for piece in cut_long([Span(0, 100_000)], np.zeros(10_000))) <= 30_000
-
-
-SPANS = st.lists(st.tuples(st.integers(0, 10_000_000), st.integers(1, 60_000)), min_size=1, max_size=8).map(
-    lambda found: merge_spans(Span(start, start + length) for start, length in found)
-)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.dictionaries(st.sampled_from(["SPEAKER_00", "SPEAKER_01", "x"]), SPANS, min_size=1))
-def test_an_rttm_holds_what_was_heard(tmp_path_factory: pytest.TempPathFactory, speech: dict) -> None:
-    path = tmp_path_factory.mktemp("rttm") / "a call.rttm"
-    path.write_text(diarize.rttm_of("a call", speech))
-    assert read_rttm(path) == speech
-
-
-def test_diarizing_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "call.wav").touch()
-    for arguments, said in (
-        (["nowhere.wav"], "nowhere.wav: no such recording"),
-        (["--speakers", "0", "call.wav"], "--speakers 0: expected 1 or more"),
-        ([str(tmp_path / "call.wav"), "--model", str(tmp_path)], "--model"),
-    ):
-        with pytest.raises(SystemExit) as ended:
-            diarize.main(arguments)
-        error = capsys.readouterr().err
-        assert ended.value.code == 2 and said in error and error.count("\n") == 1
-    (tmp_path / "call.rttm").touch()
-    with pytest.raises(InputError, match="--force"):
-        diarize.write_rttms([tmp_path / "call.wav"], tmp_path, speakers=None, force=False)

@@ -1,0 +1,29 @@
+"""Pictures for tests of what is seen: drawn faces, and scenes without one."""
+
+import numpy as np
+
+from pipelines.conversation.face import draw_frames
+from pipelines.conversation.look import make_look
+from pipelines.conversation.motion import Motion
+
+
+def grey(light_THW: np.ndarray) -> np.ndarray:
+    return np.repeat(np.clip(np.round(light_THW), 0, 255).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+def scene(seed: int) -> np.ndarray:
+    """A picture of soft shapes, (48, 64) in 0 to 255."""
+    return np.kron(np.random.default_rng(seed).random((6, 8)), np.ones((8, 8))) * 200 + 20
+
+
+def face(seed: int, width: int, height: int) -> np.ndarray:
+    """A drawn face, uint8 RGB."""
+    still = Motion(**{name: np.zeros(1, np.float32) for name in Motion.__dataclass_fields__})
+    person = make_look(seed, [0, seed], may_have_beard=seed % 2 == 1)
+    return next(iter(draw_frames(person, still, width, height)))[:, :, ::-1]
+
+
+def still_face(**moving: list[float]) -> Motion:
+    still = {name: np.zeros(2, dtype=np.float32) for name in Motion.__dataclass_fields__}
+    values = {name: np.array(some, dtype=np.float32) for name, some in moving.items()}
+    return Motion(**still | {"held": (None, None)} | values)  # type: ignore[arg-type]

@@ -1,0 +1,17 @@
+"""Which tags name one language."""
+
+from pipelines.media.languages import same_language
+
+
+def test_languages_are_told_by_their_first_part() -> None:
+    for one, other in (
+        ("en", "eng"),
+        ("en-GB", "eng"),
+        ("de", "ger"),
+        ("de", "deu"),
+        ("zh-Hans", "chi"),
+        ("cy", "wel"),
+    ):
+        assert same_language(one, other) and same_language(other, one)
+    for one, other in (("en", "ger"), ("en", "und"), (None, None), ("und", "und"), ("", "eng")):
+        assert not same_language(one, other)

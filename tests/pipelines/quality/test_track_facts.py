@@ -1,0 +1,106 @@
+"""Facts of tracks with known faults."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines.media.tracks import loudness_lufs, write_video, write_wav
+from pipelines.quality import track_facts
+from pipelines.quality.track_facts import listen, look, measure
+from schemas import TABLES
+from tests.helpers.pictures import face, grey, scene
+
+RATE_HZ = 16000
+UNITS = 25
+
+
+def sound_facts(audio_T: np.ndarray, rate_hz: int) -> dict[str, float]:
+    return track_facts.sound_facts(listen([audio_T], rate_hz))
+
+
+def picture_facts(light_THW: np.ndarray) -> dict[str, Any]:
+    return track_facts.picture_facts(look([grey(light_THW)]))
+
+
+def speech(level_db: float, noise_db: float, seconds: int = 4) -> np.ndarray:
+    """Bursts of noise at a level, every other half second, over a floor."""
+    rng = np.random.default_rng(0)
+    on = np.repeat(np.arange(2 * seconds) % 2 == 0, RATE_HZ // 2)
+    voice = rng.standard_normal(len(on)) * on * 10 ** (level_db / 20)
+    return (voice + rng.standard_normal(len(on)) * 10 ** (noise_db / 20)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("level_db", "noise_db"), [(-20, -60), (-30, -50), (-25, -40)])
+def test_level_and_noise_are_found(level_db: float, noise_db: float) -> None:
+    facts = sound_facts(speech(level_db, noise_db), RATE_HZ)
+    assert facts["level_db"] == pytest.approx(level_db, abs=0.7)
+    assert facts["snr_db"] == pytest.approx(level_db - noise_db, abs=2.5)
+    assert facts["silent_share"] == pytest.approx(0.5, abs=0.05) and facts["clipped_share"] == 0
+
+
+def test_clipping_and_digital_silence_are_found() -> None:
+    loud = np.clip(8 * speech(-20, -60), -1, 1)
+    assert 0.1 < sound_facts(loud, RATE_HZ)["clipped_share"] == pytest.approx((np.abs(loud) >= 1).mean(), abs=1e-3)
+    nothing = sound_facts(np.zeros(RATE_HZ, np.float32), RATE_HZ)
+    assert nothing["level_db"] == nothing["peak_db"] == track_facts.FLOOR_DB and nothing["silent_share"] == 1
+
+
+def test_black_frozen_and_cut_pictures_are_counted() -> None:
+    rng = np.random.default_rng(0)
+    moving = np.stack([np.roll(scene(0), shift // 4, axis=1) for shift in range(100)]) + rng.normal(0, 1, (100, 48, 64))
+    assert picture_facts(moving) == {"black_share": 0.0, "frozen_share": 0.0, "cuts": 0, "face_share": 0.0}
+    still = np.repeat(scene(0)[None], 100, axis=0)
+    assert picture_facts(still)["frozen_share"] == 1.0
+    cut = np.concatenate([moving[:40], scene(5) + rng.normal(0, 1, (30, 48, 64)), moving[70:]])
+    assert picture_facts(cut)["cuts"] == 2
+    dark = np.concatenate([moving[:50], rng.random((50, 48, 64)) * 10])
+    assert picture_facts(dark)["black_share"] == 0.5
+
+
+def test_the_share_of_faces_does_not_depend_on_the_pieces() -> None:
+    frames = np.stack([face(0, 64, 48)] * 130 + [grey(scene(0))] * 130)
+    assert track_facts.picture_facts(look([frames]))["face_share"] == 0.5
+    pieces = np.split(frames, [1, 20, 33, 150])
+    assert track_facts.picture_facts(look(pieces)) == track_facts.picture_facts(look([frames]))
+
+
+def test_sound_is_the_same_in_pieces() -> None:
+    whole = speech(-20, -50, seconds=9)
+    pieces = np.split(whole, np.arange(640 * 25, len(whole), 640 * 25))
+    one, two = listen([whole], RATE_HZ), listen(pieces, RATE_HZ)
+    assert track_facts.sound_facts(one) == track_facts.sound_facts(two)
+    assert np.allclose(one.bands_NB, two.bands_NB) and (one.energy_N == two.energy_N).all()
+
+
+def test_loudness_is_that_of_the_standard(tmp_path: Path) -> None:
+    """EBU Tech 3341: 1 kHz of -23 dBFS peak from two loudspeakers measures -23 LUFS, so one loudspeaker's -26."""
+    tone = np.sin(2 * np.pi * 1000 * np.arange(20 * RATE_HZ) / RATE_HZ).astype(np.float32)
+    write_wav(tmp_path / "tone.wav", 10 ** (-23 / 20) * tone, RATE_HZ)
+    assert loudness_lufs(tmp_path / "tone.wav") == pytest.approx(-26, abs=0.1)
+    write_wav(tmp_path / "half.wav", np.concatenate([0.1 * tone, 0 * tone]), RATE_HZ)
+    assert loudness_lufs(tmp_path / "half.wav") == pytest.approx(-23, abs=0.1)  # silence is gated away
+    write_wav(tmp_path / "silence.wav", 0 * tone, RATE_HZ)
+    assert loudness_lufs(tmp_path / "silence.wav") is None
+
+
+def test_a_track_is_measured_whole_and_missing_streams_are_null(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (4 * UNITS, 48, 64, 3), dtype=np.uint8)
+    write_video(tmp_path / "a.mp4", frames)
+    write_wav(tmp_path / "a.wav", speech(-20, -50), RATE_HZ)
+    track = {"num_units": UNITS, "rate_hz": RATE_HZ, "width": 64, "height": 48}
+    both, words = measure(tmp_path, {**track, "audio_path": "a.wav", "video_path": "a.mp4"})
+    assert all(value is not None for value in both.values())
+    ids = {"session_id", "participant"}
+    assert {*both, *ids, "duplicate_of", "usable"} == {field.name for field in TABLES["quality"].fields}
+    assert {*words, *ids} == {field.name for field in TABLES["fingerprints"].fields}
+    deaf, _ = measure(tmp_path, {**track, "audio_path": None, "video_path": "a.mp4"})
+    assert (
+        deaf["level_db"] is None
+        and deaf["loudness_lufs"] is None
+        and deaf["av_offset_ms"] is None
+        and deaf["cuts"] == both["cuts"]
+    )
+    blind, _ = measure(tmp_path, {**track, "audio_path": "a.wav", "video_path": None})
+    assert blind["black_share"] is None and blind["face_share"] is None and blind["snr_db"] == both["snr_db"]
