@@ -4,7 +4,7 @@ from schemas.annotate import EVENTS, IPUS, SPEECH, TURNS, UNITS, WORDS
 from schemas.fields import SCHEMA_VERSION, Table
 from schemas.ingest import REJECTIONS, SESSIONS, TRACKS
 from schemas.latents import LATENTS
-from schemas.quality import FINGERPRINTS, QUALITY
+from schemas.quality import HASHES, QUALITY
 from schemas.windows import WINDOW_FORMAT, WINDOWS
 
 TABLES: dict[str, Table] = {
@@ -13,7 +13,7 @@ TABLES: dict[str, Table] = {
         SESSIONS,
         TRACKS,
         QUALITY,
-        FINGERPRINTS,
+        HASHES,
         SPEECH,
         WORDS,
         IPUS,

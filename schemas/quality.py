@@ -5,7 +5,7 @@ import pyarrow as pa
 from schemas.fields import MS, PARTICIPANT, SESSION, TEXT, Table, field
 
 REAL = pa.float32()
-WORDS = pa.list_(pa.field("element", pa.uint32(), nullable=False))
+HASH_LIST = pa.list_(pa.field("element", pa.uint32(), nullable=False))
 FRAMES = pa.list_(pa.field("element", pa.int32(), nullable=False))
 
 QUALITY = Table(
@@ -37,17 +37,17 @@ QUALITY = Table(
     ),
 )  # fmt: skip
 
-FINGERPRINTS = Table(
-    name="fingerprints",
+HASHES = Table(
+    name="hashes",
     stage="quality",
     meaning="What tells a recording that was given twice; neither sound nor picture can be made from it.",
     key=("session_id", "participant"),
     fields=(
         SESSION,
         PARTICIPANT,
-        field("sound_words", WORDS, "changes of the sound's bands over 1.2 s, 30 bits each; at most 512"),
+        field("sound_hashes", HASH_LIST, "changes of the sound's bands over 1.2 s, 30 bits each; at most 512"),
         field("sound_frames", FRAMES, "when each begins", unit="frames of 40 ms"),
-        field("picture_words", WORDS, "changes of the picture's patterns over 1.2 s, 30 bits each; at most 512"),
+        field("picture_hashes", HASH_LIST, "changes of the picture's patterns over 1.2 s, 30 bits each; at most 512"),
         field("picture_frames", FRAMES, "when each begins", unit="frames of 40 ms"),
     ),
 )  # fmt: skip

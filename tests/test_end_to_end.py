@@ -74,7 +74,7 @@ def run_here(folder: Path, patch: pytest.MonkeyPatch) -> None:
         (entry if hasattr(entry, "main") else importlib.import_module(f"{module}.__main__")).main()
 
 
-def digests(workspace: Path) -> dict[str, str]:
+def file_hashes(workspace: Path) -> dict[str, str]:
     """sha256 of every hashed output; state, timings and pictures are none."""
     found = {}
     for path in sorted([*(workspace / "data").rglob("*"), *(workspace / "metrics").rglob("*")]):
@@ -130,6 +130,6 @@ def test_one_worker_and_a_clean_start_give_the_same_bytes(workspace: Path, monke
     threads = torch.get_num_threads()
     run_here(again, monkeypatch)
     torch.set_num_threads(threads)
-    one, two = digests(workspace), digests(again)
+    one, two = file_hashes(workspace), file_hashes(again)
     assert sorted(one) == sorted(two)
     assert [name for name in one if one[name] != two[name]] == []

@@ -2,7 +2,7 @@
 
 A conversation holds the voices and words of both, so every session the person takes part in goes: its tracks, latents,
 windows, parts and recordings below the data folder; its rows in every table; what DVC cached of those tables; all
-reports; and the same in every store (run.store) that kept parts of this folder. `forgotten.json` keeps a digest of the
+reports; and the same in every store (run.store) that kept parts of this folder. `forgotten.json` keeps a hash of the
 id, by which ingest turns the person away from now on.
 
 Nothing here can be undone. A run that is stopped is finished by running it again. What is outside the data folder
@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.files import file_sha256, replace_file, write_json_atomic
 from pipelines.engine.forgotten import is_forgotten, remember
-from pipelines.engine.remote import folder_at, is_remote
+from pipelines.engine.remote import folder_at, is_remote_uri
 from pipelines.engine.store import (
     Store,
     drop_part,
@@ -164,7 +164,7 @@ def _sources(data: Path, report: Report) -> tuple[Path, list[SourceRow]]:
     try:
         return find_sources(folder_at(known["source"]), known["layout"], warn=False)
     except InputError as error:
-        if is_remote(known["source"]):
+        if is_remote_uri(known["source"]):
             report.unreached.append(str(error))
         return Path(known["source"]), []
 
@@ -181,7 +181,7 @@ def _remove(path: Path) -> int:
 
 
 def _cut_windows(data: Path, sessions: set[str]) -> None:
-    """Index and manifest without the sessions' shards. In between the digest does not fit, and readers say so."""
+    """Index and manifest without the sessions' shards. In between the hash does not fit, and readers say so."""
     index, manifest_path = data / "windows" / "index.parquet", data / "windows" / "manifest.json"
     if not index.is_file() or not manifest_path.is_file():
         return
@@ -228,7 +228,7 @@ def _concerns(table: pa.Table, sessions: set[str], speaker_id: str | None) -> pa
 
 
 def _cut_sources(data: Path, found: tuple[Path, list[SourceRow]], sessions: set[str], report: Report) -> None:
-    """Recordings below the data folder go, with their manifest rows and digests; others are listed."""
+    """Recordings below the data folder go, with their manifest rows and hashes; others are listed."""
     root, rows = found
     uris = [
         uri for row in rows if row.session_id in sessions
@@ -249,11 +249,11 @@ def _cut_sources(data: Path, found: tuple[Path, list[SourceRow]], sessions: set[
         temporary = manifest.with_name(".manifest.csv.tmp")
         temporary.write_text(head + "".join(kept), encoding="utf-8")
         replace_file(temporary, manifest)
-    digests = data / "parts" / "ingest-digests.json"
-    if digests.is_file():
+    source_hashes = data / "parts" / "ingest-hashes.json"
+    if source_hashes.is_file():
         names = {str(path) for path in files}
-        known = json.loads(digests.read_text())
-        write_json_atomic(digests, {name: entry for name, entry in known.items() if name not in names})
+        known = json.loads(source_hashes.read_text())
+        write_json_atomic(source_hashes, {name: entry for name, entry in known.items() if name not in names})
 
 
 def _weights(data: Path) -> list[Path]:

@@ -65,7 +65,8 @@ def build(data: Path) -> Path:
         with duckdb.connect(str(temporary)) as connection:
             for name, select in statements.items():
                 connection.execute(f"CREATE VIEW {name} AS {select}").fetchall()
-            connection.execute(f"CREATE VIEW built_from AS SELECT '{_digest(statements)}' AS digest").fetchall()
+            fingerprint = _fingerprint(statements)
+            connection.execute(f"CREATE VIEW built_from AS SELECT '{fingerprint}' AS fingerprint").fetchall()
         temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)
@@ -82,14 +83,14 @@ def _checked(data: Path) -> dict[str, str]:
     return statements
 
 
-def _digest(statements: dict[str, str]) -> str:
+def _fingerprint(statements: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(statements, sort_keys=True).encode()).hexdigest()
 
 
 def connect(data: Path) -> duckdb.DuckDBPyConnection:
     """The database of views, read only; made first where it is missing or out of date."""
     final = data.resolve() / DATABASE
-    if not _is_current(final, _digest(_checked(data))):
+    if not _is_current(final, _fingerprint(_checked(data))):
         build(data)
     try:
         return duckdb.connect(str(final), read_only=True)
@@ -97,12 +98,12 @@ def connect(data: Path) -> duckdb.DuckDBPyConnection:
         raise InputError(f"{final}: another program holds it open for writing; close that and try again") from error
 
 
-def _is_current(path: Path, digest: str) -> bool:
+def _is_current(path: Path, fingerprint: str) -> bool:
     if not path.is_file():
         return False
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
-            return connection.execute("SELECT digest FROM built_from").fetchall() == [(digest,)]
+            return connection.execute("SELECT fingerprint FROM built_from").fetchall() == [(fingerprint,)]
     except duckdb.Error:
         return False
 

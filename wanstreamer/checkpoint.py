@@ -47,7 +47,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"{path}: not a checkpoint of this project ({error}); write it again") from error
 
 
-def digest(module: nn.Module, config: Mapping[str, Any]) -> str:
+def weights_hash(module: nn.Module, config: Mapping[str, Any]) -> str:
     """sha256 of a module's config and weights: the same wherever and however often it was loaded."""
     found = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name, tensor in sorted(module.state_dict().items()):

@@ -21,7 +21,7 @@ from pipelines.annotate.transcription import (
     check_transcriber,
     load_transcriber,
     speaks,
-    transcript_digests,
+    transcript_hashes,
 )
 from pipelines.annotate.unit_labels import unit_rows
 from pipelines.annotate.whisperx_words import TimedWord
@@ -31,7 +31,7 @@ from pipelines.engine.run import RunParams, run_keys
 from pipelines.engine.tables import read_rows, rows_by_session
 from pipelines.media.languages import is_language, same_language
 from pipelines.media.tracks import read_wav
-from pipelines.signals.speech_models import DetectorParams, check_detector, detector_digests, load_detector
+from pipelines.signals.speech_models import DetectorParams, check_detector, detector_hashes, load_detector
 from pipelines.signals.voice_activity import (
     Activity,
     Bleed,
@@ -74,7 +74,7 @@ class AnnotateParams(DetectorParams, TranscriptParams, VoiceParams, TurnParams):
 def run(data: Path, params: AnnotateParams, how: RunParams) -> dict[str, Any]:
     """Annotate every session of the tracks table; returns counts, of events by label too."""
     tracks = rows_by_session(read_rows(data, "tracks"))
-    weights = detector_digests(params) + transcript_digests(params)
+    weights = detector_hashes(params) + transcript_hashes(params)
     jobs = [_job(row["session_id"], tracks.get(row["session_id"], []), weights) for row in read_rows(data, "sessions")]
     counts = run_keys(
         data,
@@ -94,9 +94,9 @@ def run(data: Path, params: AnnotateParams, how: RunParams) -> dict[str, Any]:
 
 def _job(session_id: str, tracks: Sequence[Row], weights: tuple[str, ...]) -> Job:
     needed = ("participant", "num_units", "audio_path", "words_path", "language", "attributed", "mixed")
-    digests = tuple(str(row[name]) for row in tracks for name in ("audio_sha256", "words_sha256"))
+    hashes = tuple(str(row[name]) for row in tracks for name in ("audio_sha256", "words_sha256"))
     spec = {"tracks": [{name: row[name] for name in needed} for row in tracks]}
-    return Job(key=session_id, spec=spec, inputs=digests + weights)
+    return Job(key=session_id, spec=spec, inputs=hashes + weights)
 
 
 class Annotator:

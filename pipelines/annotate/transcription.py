@@ -123,7 +123,7 @@ def check_transcriber(params: TranscriptParams) -> tuple[Path, Path]:
     )
 
 
-def transcript_digests(params: TranscriptParams) -> tuple[str, ...]:
+def transcript_hashes(params: TranscriptParams) -> tuple[str, ...]:
     """Of the weights that words come from, none for sidecars. Raises InputError as `check_transcriber`."""
     return tuple(map(folder_sha256, check_transcriber(params))) if params.words == "whisperx" else ()
 

@@ -29,9 +29,9 @@ from wanstreamer.vae import (
     AudioVAE,
     State,
     VideoVAE,
-    fingerprint,
     load_audio_vae,
     load_video_vae,
+    weights_hash,
 )
 
 KINDS = ("audio", "video")
@@ -55,10 +55,10 @@ def run(data: Path, params: EncodeParams, how: RunParams) -> dict[str, Any]:
         raise InputError(f"encode.piece_units: {params.piece_units}; expected 1 or more")
     kinds = [kind for kind in KINDS if any(row[f"{kind}_path"] for row in tracks)]
     codecs = {kind: _codec_path(data, kind) for kind in kinds}
-    prints = {kind: fingerprint(path) for kind, path in codecs.items()}
+    hashes = {kind: weights_hash(path) for kind, path in codecs.items()}
     grouped = rows_by_session(tracks)
     keys = [session["session_id"] for session in sessions]
-    jobs = [make_job(data, key, grouped.get(key, []), prints) for key in keys]
+    jobs = [make_job(data, key, grouped.get(key, []), hashes) for key in keys]
     counts = run_keys(
         data,
         "encode",
@@ -70,7 +70,7 @@ def run(data: Path, params: EncodeParams, how: RunParams) -> dict[str, Any]:
         uses_gpu=True,
         setup={
             "paths": {kind: str(path) for kind, path in codecs.items()},
-            "prints": prints,
+            "prints": hashes,
             "piece_units": params.piece_units,
         },
     )
@@ -95,28 +95,28 @@ def _codec_path(data: Path, kind: str) -> Path:
     return path
 
 
-def make_job(data: Path, session_id: str, tracks: list[dict[str, Any]], prints: Mapping[str, str]) -> Job:
+def make_job(data: Path, session_id: str, tracks: list[dict[str, Any]], hashes: Mapping[str, str]) -> Job:
     """The work on one session. Its inputs are the content of media and codecs, and the sizes the files have now: a file
     that was damaged after ingest and is whole again is another input."""
     tracks = sorted(tracks, key=lambda row: row["participant"])
     names = ("participant", "num_units", "audio_path", "video_path", "rate_hz", "width", "height")
     media = [
-        (row[f"{kind}_sha256"], data / row[f"{kind}_path"]) for row in tracks for kind in prints if row[f"{kind}_path"]
+        (row[f"{kind}_sha256"], data / row[f"{kind}_path"]) for row in tracks for kind in hashes if row[f"{kind}_path"]
     ]
     sizes = [str(path.stat().st_size if path.is_file() else None) for _, path in media]
     return Job(
         key=session_id,
         spec={"tracks": [{name: row[name] for name in names} for row in tracks]},
-        inputs=(*(digest for digest, _ in media), *sizes, *(f"{kind}:{prints[kind]}" for kind in sorted(prints))),
+        inputs=(*(sha256 for sha256, _ in media), *sizes, *(f"{kind}:{hashes[kind]}" for kind in sorted(hashes))),
     )
 
 
 class Encoder:
     """Holds the codecs; one per worker process."""
 
-    def __init__(self, *, paths: Mapping[str, str], prints: Mapping[str, str], piece_units: int):
+    def __init__(self, *, paths: Mapping[str, str], hashes: Mapping[str, str], piece_units: int):
         torch.set_num_threads(1)
-        self.prints = prints
+        self.prints = hashes
         self.piece_units = piece_units
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.codecs: dict[str, AudioVAE | VideoVAE] = {}

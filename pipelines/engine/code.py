@@ -42,7 +42,7 @@ def code_files(*modules: str, root: Path = ROOT) -> list[str]:
     return sorted(path.relative_to(root).as_posix() for path in paths if path is not None)
 
 
-def code_digest(*modules: str, root: Path = ROOT) -> str:
+def code_hash(*modules: str, root: Path = ROOT) -> str:
     """SHA-256 of what the code of `code_of` says to Python: comments, docstrings and layout do not count."""
     said = [f"{module} {_meaning(module, root)}" for module in code_of(*modules, root=root)]
     return hashlib.sha256("\n".join(said).encode()).hexdigest()

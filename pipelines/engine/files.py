@@ -1,4 +1,4 @@
-"""Files that are whole or absent: temp name, fsync, atomic rename; and their digests."""
+"""Files that are whole or absent: temp name, fsync, atomic rename; and their hashes."""
 
 import hashlib
 import json
@@ -37,6 +37,6 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest_of(content: object) -> str:
+def hash_of(content: object) -> str:
     """SHA-256 of anything JSON can say, keys in sorted order."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

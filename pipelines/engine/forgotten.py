@@ -1,4 +1,4 @@
-"""People who asked to be forgotten: digests of their ids in `<data>/forgotten.json`; ingest turns them away."""
+"""People who asked to be forgotten: hashes of their ids in `<data>/forgotten.json`; ingest turns them away."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 from pipelines.engine.files import write_json_atomic
 
 
-def digest(speaker_id: str) -> str:
+def speaker_hash(speaker_id: str) -> str:
     return hashlib.sha256(f"forgotten {speaker_id}".encode()).hexdigest()
 
 
@@ -17,9 +17,9 @@ def forgotten(data: Path) -> frozenset[str]:
 
 
 def is_forgotten(data: Path, speaker_id: str) -> bool:
-    return digest(speaker_id) in forgotten(data)
+    return speaker_hash(speaker_id) in forgotten(data)
 
 
 def remember(data: Path, speaker_id: str) -> None:
     """From now on ingest turns the person away."""
-    write_json_atomic(data / "forgotten.json", {"speakers": sorted(forgotten(data) | {digest(speaker_id)})})
+    write_json_atomic(data / "forgotten.json", {"speakers": sorted(forgotten(data) | {speaker_hash(speaker_id)})})

@@ -23,7 +23,7 @@ class Job:
 
     key: str
     spec: dict[str, Any]
-    inputs: tuple[str, ...]  # digests of the input content
+    inputs: tuple[str, ...]  # hashes of the input content
 
 
 @dataclass(kw_only=True)

@@ -14,25 +14,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.engine.code import code_digest
-from pipelines.engine.files import digest_of, replace_file, write_json_atomic
+from pipelines.engine.code import code_hash
+from pipelines.engine.files import hash_of, replace_file, write_json_atomic
 from pipelines.engine.jobs import Job, Result
 from pipelines.engine.store import Store, drop_rejected
-from pipelines.engine.tables import conform, write_rejections, write_table
+from pipelines.engine.tables import to_table, write_rejections, write_table
 from schemas import SCHEMA_VERSION, Table
 
 Finish = Callable[[dict[str, pa.Table]], tuple[dict[str, pa.Table], list[tuple[str, str, str]]]]
 
 
 def recipe_of(stage: str, params: object, tables: Sequence[Table], modules: Sequence[str]) -> str:
-    """Digest of what decides a part besides its input: code without comments, params, table layouts."""
+    """Fingerprint of what decides a part besides its input: code without comments, params, table layouts."""
     values = asdict(params) if is_dataclass(params) and not isinstance(params, type) else params
     layouts = [table.schema.to_string() for table in tables]
-    return digest_of([stage, SCHEMA_VERSION, values, layouts, code_digest(*modules)])
+    return hash_of([stage, SCHEMA_VERSION, values, layouts, code_hash(*modules)])
 
 
 def fingerprint_of(recipe: str, job: Job) -> str:
-    return digest_of([recipe, job.key, job.spec, list(job.inputs)])
+    return hash_of([recipe, job.key, job.spec, list(job.inputs)])
 
 
 def is_current(data: Path, folder: Path, fingerprint: str) -> bool:
@@ -52,7 +52,7 @@ def write_part(
     if unknown:
         raise ValueError(f"{folder.name}: rows for undeclared tables {sorted(unknown)}")
     for name, rows in result.tables.items():
-        pq.write_table(conform(name, rows), scratch / f"{name}.parquet")
+        pq.write_table(to_table(name, rows), scratch / f"{name}.parquet")
     part = {
         "fingerprint": fingerprint,
         "files": {name: finished.stat().st_size for name, finished in result.files.items()},
@@ -120,7 +120,7 @@ def merge_parts(
 
 def _merged(home: Path, parts: Mapping[str, dict[str, Any]], table: str) -> pa.Table:
     pieces = [pq.read_table(home / key / f"{table}.parquet") for key in parts if table in parts[key]["tables"]]
-    return pa.concat_tables(pieces) if pieces else conform(table, [])
+    return pa.concat_tables(pieces) if pieces else to_table(table, [])
 
 
 def forget_rejected(data: Path, stage: str, reason: str, store: Store | None = None) -> int:

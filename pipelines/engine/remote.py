@@ -35,8 +35,8 @@ class Unreachable(OSError):
         super().__init__(errno.ETIMEDOUT, said)
 
 
-def is_remote(place: str | Path) -> bool:
-    """Whether a name or an opened folder is one of another machine."""
+def is_remote_uri(place: str | Path) -> bool:
+    """Whether a name, or that of an opened folder, has the protocol of a store (`s3://...`): not file, not local."""
     if isinstance(place, Path):
         return False
     return re.match(r"(?!file:|local:)[a-z][a-z0-9+.-]*://", str(place)) is not None
@@ -47,7 +47,7 @@ def folder_at(name: str) -> Path:
 
     Raises InputError for a protocol that is unknown, or whose package is not installed.
     """
-    if not is_remote(name):
+    if not is_remote_uri(name):
         return Path(re.sub(r"^(file|local)://", "", name))
     from upath import UPath
 
@@ -124,7 +124,7 @@ def explained(uri: str) -> Iterator[None]:
 def reachable(uri: str | Path) -> Iterator[None]:
     """As `explained`, where a store that does not answer ends the run. A local folder is none of its concern."""
     try:
-        if is_remote(uri):
+        if is_remote_uri(uri):
             with explained(str(uri)):
                 yield
         else:

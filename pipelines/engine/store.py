@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from pipelines.engine.files import write_json_atomic
 from pipelines.engine.forgotten import forgotten
-from pipelines.engine.remote import CHECKSUMS, folder_at, is_remote, reachable, settings, use_settings
+from pipelines.engine.remote import CHECKSUMS, folder_at, is_remote_uri, reachable, settings, use_settings
 from wanstreamer.errors import InputError
 
 STORES_NOTE = "parts/stores.json"  # below the data folder: where its parts were kept too, for whoever must find them
@@ -40,7 +40,7 @@ def open_store(uri: str, data: Path) -> Store:
 
     Raises InputError when it cannot be reached or written, or lies in the data folder.
     """
-    if not is_remote(uri):
+    if not is_remote_uri(uri):
         uri = str(folder_at(uri).resolve())
         if Path(uri).is_relative_to(data.resolve()):
             raise InputError(f"run.store {uri}: lies in the data folder {data}; name a place of its own")
@@ -219,7 +219,7 @@ def take_tables(store: Store, folder: Path) -> list[str]:
 def _files(store: Store) -> tuple[Any, str]:
     """The file system, and the store's address in it."""
     use_settings(store.reach)
-    options = {} if is_remote(store.uri) else {"auto_mkdir": True}
+    options = {} if is_remote_uri(store.uri) else {"auto_mkdir": True}
     with reachable(store.uri):
         files, root = fsspec.url_to_fs(store.uri, use_listings_cache=False, **options)
     return files, root.rstrip("/")

@@ -1,4 +1,4 @@
-"""Rows -> `tables/*.parquet` and back: conform to the schema, sort, check the key, write whole or not at all."""
+"""Rows -> `tables/*.parquet` and back: to the declared schema, sort, check the key, write whole or not at all."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from wanstreamer.errors import InputError
 ROWS_PER_GROUP = 1 << 16  # fixed, so that equal tables are equal bytes
 
 
-def conform(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+def to_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Rows to the declared schema; a missing column, an unknown one or a null where none may be is a bug."""
     schema = TABLES[table].schema
     rows = [{**row, "schema_version": SCHEMA_VERSION} for row in rows]
@@ -52,7 +52,7 @@ def write_rejections(data: Path, stage: str, rejections: Iterable[tuple[str, str
         {"stage": stage, "key": key, "reason": reason, "detail": detail, "count": count}
         for (key, reason, detail), count in counted.items()
     ]
-    write_table(data, "rejections", conform("rejections", rows), f"tables/rejections/{stage}.parquet")
+    write_table(data, "rejections", to_table("rejections", rows), f"tables/rejections/{stage}.parquet")
     reasons: Counter[str] = Counter()
     for (_, reason, _), count in counted.items():
         reasons[reason] += count

@@ -17,7 +17,7 @@ import numpy as np
 from pipelines.engine.files import file_sha256, write_json_atomic
 from pipelines.engine.jobs import Job, Rejected, Result
 from pipelines.engine.ray import spread
-from pipelines.engine.remote import fetch, folder_at, is_remote, use_settings
+from pipelines.engine.remote import fetch, folder_at, is_remote_uri, use_settings
 from pipelines.formats.rttm import read_rttm
 from pipelines.formats.word_files import BadWords, read_words
 from pipelines.ingest.source_row import SourceRow
@@ -64,7 +64,7 @@ class Conform:
 
     def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
         rows = [SourceRow(**_tuples(record)) for record in job.spec["rows"]]
-        if is_remote(self.source):
+        if is_remote_uri(self.source):
             self.root = scratch / "sources"  # goes with the scratch folder when the session is finished
             _fetch(self.source, rows, job.inputs, self.root)
             check_crops(self.root, rows)

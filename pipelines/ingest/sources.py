@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipelines.engine.remote import is_remote, reachable
+from pipelines.engine.remote import is_remote_uri, reachable
 from pipelines.ingest.layouts import check_layout, rows_of_folder, unnamed_sidecars
 from pipelines.ingest.source_row import COLUMNS, CONSENTS, SourceRow
 from wanstreamer.errors import InputError
@@ -101,7 +101,7 @@ def read_manifest(path: Path) -> list[SourceRow]:
         else:
             raise InputError(f"{path}: a manifest is .csv, .jsonl or .parquet; rename or convert it")
     except (OSError, ValueError) as error:
-        if isinstance(error, InputError) or (isinstance(error, OSError) and is_remote(path)):
+        if isinstance(error, InputError) or (isinstance(error, OSError) and is_remote_uri(path)):
             raise
         remedy = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "write it again"
         raise InputError(f"{path}: not a readable {path.suffix[1:]} file ({type(error).__name__}); {remedy}") from error

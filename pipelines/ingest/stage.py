@@ -13,9 +13,9 @@ from typing import Any
 
 from pipelines.engine.command import stage_main
 from pipelines.engine.files import file_sha256, write_json_atomic
-from pipelines.engine.forgotten import digest, forgotten
+from pipelines.engine.forgotten import forgotten, speaker_hash
 from pipelines.engine.jobs import Job, Rejected
-from pipelines.engine.remote import folder_at, is_remote, settings, stamps
+from pipelines.engine.remote import folder_at, is_remote_uri, settings, stamps
 from pipelines.engine.run import RunParams, run_keys
 from pipelines.engine.tables import read_rows, rows_by_session
 from pipelines.formats.splits import split_of
@@ -87,7 +87,7 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
         )
     root, rows = find_sources(source, params.layout)
     root = root.resolve()
-    if not is_remote(root):
+    if not is_remote_uri(root):
         check_crops(root, rows)
     nameless = sum(row.speaker_id is None for row in rows)
     if nameless:
@@ -97,8 +97,8 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
             file=sys.stderr,
         )
     write_json_atomic(data / "parts" / SOURCE_NOTE, {"source": str(source.resolve()), "layout": params.layout})
-    digests = _Digests(data / "parts" / "ingest-digests.json")
-    remote = stamps(root, [name for row in rows for name in files_of([row])]) if is_remote(root) else None
+    source_hashes = _SourceHashes(data / "parts" / "ingest-hashes.json")
+    remote = stamps(root, [name for row in rows for name in files_of([row])]) if is_remote_uri(root) else None
     jobs, rejections = [], []
     gone = forgotten(data)
     grouped = rows_by_session([asdict(row) for row in rows])
@@ -107,19 +107,19 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
         try:
             split = session_split(session, params)
             for row in session:
-                if row.speaker_id and digest(row.speaker_id) in gone:
+                if row.speaker_id and speaker_hash(row.speaker_id) in gone:
                     raise Rejected("forgotten", f"{row.participant} asked to be forgotten")
                 if row.consent is not None and "train" not in row.consent:
                     raise Rejected("no_consent", f"{row.participant} did not agree to training")
             if remote is None:
-                inputs = tuple(digests.of(root / name) for name in files_of(session))
+                inputs = tuple(source_hashes.of(root / name) for name in files_of(session))
             else:
                 inputs = tuple(_there(name, remote[name]) for name in files_of(session))
         except Rejected as rejected:
             rejections.append((session_id, rejected.reason, rejected.detail))
             continue
         jobs.append(Job(key=session_id, spec={"rows": records, "split": split}, inputs=inputs))
-    digests.save()
+    source_hashes.save()
     # Where the source lies and how people are dealt out do not decide a session's tracks: the job says what does.
     looks = {name: getattr(params, name) for name in ("width", "height", "rate_hz", "qp")}
     counts = run_keys(
@@ -131,7 +131,7 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
         tables=(SESSIONS, TRACKS),
         how=how,
         spreads=True,
-        setup={"root": str(root), "reach": settings() if is_remote(root) else None, **looks},
+        setup={"root": str(root), "reach": settings() if is_remote_uri(root) else None, **looks},
         rejections=rejections,
     )
     done = read_rows(data, "sessions")
@@ -152,7 +152,7 @@ def _there(name: str, stamp: str | None) -> str:
     return stamp
 
 
-class _Digests:
+class _SourceHashes:
     """sha256 of source files, remembered by size and modification time: hours of video are not read at each run."""
 
     def __init__(self, path: Path) -> None:

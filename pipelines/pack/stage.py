@@ -20,7 +20,7 @@ from pipelines.engine.command import stage_main
 from pipelines.engine.files import file_sha256, replace_file, write_bytes_atomic, write_json_atomic
 from pipelines.engine.jobs import Job, Rejected, Result
 from pipelines.engine.run import RunParams, run_keys
-from pipelines.engine.tables import conform, read_rows, rows_by_session
+from pipelines.engine.tables import read_rows, rows_by_session, to_table
 from pipelines.formats.npy_tar import BLOCK_BYTES, find_member, member_bytes
 from pipelines.formats.tokenizer import (
     BEGIN_ID,
@@ -344,7 +344,7 @@ def write_index(
     Returns hours of windows per split; overlapping windows and both views count each.
     """
     folder = data / "windows"
-    stored = conform("windows", [{**row, "shard": Path(row["shard"]).name} for row in rows]).drop_columns(
+    stored = to_table("windows", [{**row, "shard": Path(row["shard"]).name} for row in rows]).drop_columns(
         "shard_sha256"
     )
     temporary = folder / f".index.{params.window_units}.tmp"

@@ -1,6 +1,6 @@
-"""Fingerprints of all tracks -> which tracks are a recording of an earlier session, given again.
+"""Hashes of all tracks -> which tracks are a recording of an earlier session, given again.
 
-Tracks that share words are found in sorted words, never by looking at all pairs, and then compared by when the words
+Tracks that share hashes are found in sorted hashes, never by looking at all pairs, and then compared by when the hashes
 come: copies share many at one offset, all over the track; strangers share few, and a phrase or jingle that two
 recordings have in common stays in one place. Tracks of one session are not compared: they may share a microphone. For
 the same reason a shared sound is not believed across sessions where the pictures differ.
@@ -11,30 +11,30 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pipelines.quality.hashes import MAX_WORDS, scrambled
+from pipelines.quality.hashes import MAX_HASHES, scrambled
 
-NEIGHBOURS = 16  # tracks holding the same word that each is paired with: bounds the work where a word is common
-SAME_FRAMES = 3  # by which the times of a word may differ between copies
-MIN_SHARED = 4  # words at about the same offset that make two tracks worth a look
-MIN_WORDS, MIN_SHARE = 8, 0.05  # at one offset, of copies; the share is of the shorter track's words
-STRETCHES, MIN_STRETCHES = 8, 4  # of the shorter track, and how many of them must share words
-CONFIRMING_WORDS = 3  # of the picture, at the offset that the sound has told
+NEIGHBOURS = 16  # tracks holding the same hash that each is paired with: bounds the work where a hash is common
+SAME_FRAMES = 3  # by which the times of a hash may differ between copies
+MIN_SHARED = 4  # hashes at about the same offset that make two tracks worth a look
+MIN_HASHES, MIN_SHARE = 8, 0.05  # at one offset, of copies; the share is of the shorter track's hashes
+STRETCHES, MIN_STRETCHES = 8, 4  # of the shorter track, and how many of them must share hashes
+CONFIRMING_HASHES = 3  # of the picture, at the offset that the sound has told
 
 
-class Words(NamedTuple):
+class Hashes(NamedTuple):
     """uint32 (N,) and int32 (N,), ascending in time; a frame is 40 ms."""
 
-    word: np.ndarray
+    value: np.ndarray
     frame: np.ndarray
 
 
-def find_duplicates(fingerprints: pa.Table) -> dict[tuple[str, str], tuple[str, str]]:
+def find_duplicates(hashes: pa.Table) -> dict[tuple[str, str], tuple[str, str]]:
     """(session, participant) of a copy -> that of the recording in the session that sorts first."""
-    table = fingerprints.sort_by([("session_id", "ascending"), ("participant", "ascending")])
+    table = hashes.sort_by([("session_id", "ascending"), ("participant", "ascending")])
     keys = list(zip(table["session_id"].to_pylist(), table["participant"].to_pylist(), strict=True))
     numbers = {session: number for number, session in enumerate(sorted({session for session, _ in keys}))}
     sessions = np.array([numbers[session] for session, _ in keys], np.int32)
-    sounds, pictures = _words(table, "sound"), _words(table, "picture")
+    sounds, pictures = _hashes(table, "sound"), _hashes(table, "picture")
     found: dict[tuple[str, str], tuple[str, str]] = {}
     pairs = {*_pairs(sounds, sessions), *_pairs(pictures, sessions)}
     for second, first in sorted((second, first) for first, second in pairs):
@@ -45,69 +45,69 @@ def find_duplicates(fingerprints: pa.Table) -> dict[tuple[str, str], tuple[str, 
     return found
 
 
-def is_copy(one: tuple[Words, Words], two: tuple[Words, Words]) -> bool:
+def is_copy(one: tuple[Hashes, Hashes], two: tuple[Hashes, Hashes]) -> bool:
     """Whether (sound, picture) of two tracks are of one recording, one perhaps a part of the other."""
     heard, seen = (_copied(*streams) for streams in zip(one, two, strict=True))
     if seen is not None or heard is None:
         return seen is not None
     pictures = (one[1], two[1])
-    if min(len(picture.word) for picture in pictures) < MIN_WORDS:
+    if min(len(picture.value) for picture in pictures) < MIN_HASHES:
         return True
     first, second = _shared(*pictures)
     away = pictures[1].frame[second] - pictures[0].frame[first] - heard
-    return int((np.abs(away) <= SAME_FRAMES).sum()) >= CONFIRMING_WORDS
+    return int((np.abs(away) <= SAME_FRAMES).sum()) >= CONFIRMING_HASHES
 
 
-def _copied(one: Words, two: Words) -> int | None:
-    """Frames by which a word of `one` comes later in `two`, or None where they are no copies."""
+def _copied(one: Hashes, two: Hashes) -> int | None:
+    """Frames by which a hash of `one` comes later in `two`, or None where they are no copies."""
     first, second = _shared(one, two)
-    if len(first) < MIN_WORDS:
+    if len(first) < MIN_HASHES:
         return None
     offsets = two.frame[second] - one.frame[first]
     ascending = np.sort(offsets)
     within = np.searchsorted(ascending, ascending + 2 * SAME_FRAMES, side="right") - np.arange(len(ascending))
     offset = int(ascending[int(np.argmax(within))]) + SAME_FRAMES
     agree = np.abs(offsets - offset) <= SAME_FRAMES
-    # Of a long track only the words of lowest scrambled value are known: what the other has above them tells nothing.
+    # Of a long track only the hashes of lowest scrambled value are known: what the other has above them tells nothing.
     limit = min(_limit(one), _limit(two))
-    known = [scrambled(words.word) <= limit for words in (one, two)]
-    spans = [int(words.frame[-1] - words.frame[0]) for words in (one, two)]
+    known = [scrambled(hashes.value) <= limit for hashes in (one, two)]
+    spans = [int(hashes.frame[-1] - hashes.frame[0]) for hashes in (one, two)]
     shorter = int(spans[1] < spans[0])
     frames, places = (one, two)[shorter].frame[known[shorter]], ((first, second)[shorter])[agree]
     hits = np.isin(frames, (one, two)[shorter].frame[places])
     stretches = sum(bool(part.any()) for part in np.array_split(hits, STRETCHES))
-    enough = hits.sum() >= max(MIN_WORDS, MIN_SHARE * len(frames)) and stretches >= MIN_STRETCHES
+    enough = hits.sum() >= max(MIN_HASHES, MIN_SHARE * len(frames)) and stretches >= MIN_STRETCHES
     return offset if enough else None
 
 
-def _limit(words: Words) -> int:
-    return int(scrambled(words.word).max()) if len(words.word) >= MAX_WORDS else 2**32
+def _limit(hashes: Hashes) -> int:
+    return int(scrambled(hashes.value).max()) if len(hashes.value) >= MAX_HASHES else 2**32
 
 
-def _shared(one: Words, two: Words) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the words that both have; no word is twice in one track."""
-    _, first, second = np.intersect1d(one.word, two.word, assume_unique=True, return_indices=True)
+def _shared(one: Hashes, two: Hashes) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the hashes that both have; no hash is twice in one track."""
+    _, first, second = np.intersect1d(one.value, two.value, assume_unique=True, return_indices=True)
     return first, second
 
 
-def _words(table: pa.Table, stream: str) -> list[Words]:
+def _hashes(table: pa.Table, stream: str) -> list[Hashes]:
     """Of each row, as views into two arrays."""
-    words, frames = (table[f"{stream}_{what}"].combine_chunks() for what in ("words", "frames"))
-    ends = np.concatenate([[0], np.cumsum(words.value_lengths().to_numpy(zero_copy_only=False))]).astype(int)
-    values, times = words.flatten().to_numpy(zero_copy_only=False), frames.flatten().to_numpy(zero_copy_only=False)
-    return [Words(values[start:end], times[start:end]) for start, end in zip(ends, ends[1:], strict=False)]
+    hashes, frames = (table[f"{stream}_{what}"].combine_chunks() for what in ("hashes", "frames"))
+    ends = np.concatenate([[0], np.cumsum(hashes.value_lengths().to_numpy(zero_copy_only=False))]).astype(int)
+    values, times = hashes.flatten().to_numpy(zero_copy_only=False), frames.flatten().to_numpy(zero_copy_only=False)
+    return [Hashes(values[start:end], times[start:end]) for start, end in zip(ends, ends[1:], strict=False)]
 
 
-def _pairs(tracks: list[Words], sessions: np.ndarray) -> list[tuple[int, int]]:
-    """Tracks of two sessions, first < second, that share MIN_SHARED words at about one offset."""
-    word = np.concatenate([np.empty(0, np.uint32), *(words.word for words in tracks)])
-    frame = np.concatenate([np.empty(0, np.int32), *(words.frame for words in tracks)])
-    track = np.repeat(np.arange(len(tracks), dtype=np.int32), [len(words.word) for words in tracks])
-    order = np.argsort(word, kind="stable")  # among equal words, tracks stay in their order
-    word, frame, track = word[order], frame[order], track[order]
+def _pairs(tracks: list[Hashes], sessions: np.ndarray) -> list[tuple[int, int]]:
+    """Tracks of two sessions, first < second, that share MIN_SHARED hashes at about one offset."""
+    value = np.concatenate([np.empty(0, np.uint32), *(hashes.value for hashes in tracks)])
+    frame = np.concatenate([np.empty(0, np.int32), *(hashes.frame for hashes in tracks)])
+    track = np.repeat(np.arange(len(tracks), dtype=np.int32), [len(hashes.value) for hashes in tracks])
+    order = np.argsort(value, kind="stable")  # among equal hashes, tracks stay in their order
+    value, frame, track = value[order], frame[order], track[order]
     pairs, offsets = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for apart in range(1, NEIGHBOURS + 1):
-        place = np.flatnonzero(word[apart:] == word[:-apart])
+        place = np.flatnonzero(value[apart:] == value[:-apart])
         place = place[sessions[track[place]] != sessions[track[place + apart]]]
         pairs.append(track[place].astype(np.int64) * len(tracks) + track[place + apart])
         offsets.append(frame[place + apart].astype(np.int64) - frame[place])

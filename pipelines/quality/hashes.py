@@ -1,9 +1,9 @@
-"""Sound or picture of one track -> a few hundred words with their times, by which a copy of the recording is known.
+"""Sound or picture of one track -> a few hundred hashes with their times, by which a copy of the recording is known.
 
-A word says which of 16 curves changes most, and which way, at six instants within 1.2 s: of the sound, the level of a
+A hash says which of 16 curves changes most, and which way, at six instants within 1.2 s: of the sound, the level of a
 band against its neighbour's; of the picture, coarse patterns of brightness. That survives another codec, size, loudness
-and start. Words are taken where they are surest, not at fixed times, so that copies take the same ones. What stands
-still, is silent or black, or comes again within the track makes no words.
+and start. Hashes are taken where they are surest, not at fixed times, so that copies take the same ones. What stands
+still, is silent or black, or comes again within the track makes no hashes.
 
 Changes of neighbouring bands are those of Haitsma and Kalker 2002, "A highly robust audio fingerprinting system"; the
 index of the largest in place of all signs is Yagnik et al. 2011, "The power of comparative reasoning".
@@ -13,14 +13,14 @@ import numpy as np
 
 RATE_HZ = 25  # of all curves; the pictures' own
 CURVES = 16
-INSTANTS = (0, 6, 12, 18, 24, 30)  # frames after a word's own; 5 bits of it each
-NEAR = 3  # frames around a word in which it is the surest
-MAX_WORDS = 512  # of one stream; of more, those whose scrambled value is lowest: the same in every copy
+INSTANTS = (0, 6, 12, 18, 24, 30)  # frames after a hash's own; 5 bits of it each
+NEAR = 3  # frames around a hash in which it is the surest
+MAX_HASHES = 512  # of one stream; of more, those whose scrambled value is lowest: the same in every copy
 
 LOWEST_HZ, HIGHEST_HZ = 250, 3400  # what a telephone lets through
 WINDOW = 3  # frames of sound in one spectrum
 SOUND_SMOOTH, SOUND_STEP = 13, 6  # frames: the box that smooths, and the half width of a change
-LOUD_DB = 35.0  # below the loud parts, and no word is taken
+LOUD_DB = 35.0  # below the loud parts, and no hash is taken
 QUIETEST_DB = -75.0
 FLOOR = 0.01  # of the loud parts: what a codec or a room adds to every band
 
@@ -42,20 +42,20 @@ def sound_bands(audio_T: np.ndarray, rate_hz: int) -> np.ndarray:
     return np.add.reduceat(power, edges, axis=1)[:, :-1].astype(np.float32)
 
 
-def sound_words(bands_NB: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As `picture_words`, of the bands of a whole track."""
+def sound_hashes(bands_NB: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `picture_hashes`, of the bands of a whole track."""
     if not len(bands_NB):
-        return _words(np.empty((0, CURVES)), np.empty(0, bool))
+        return _hashes(np.empty((0, CURVES)), np.empty(0, bool))
     smooth = _box(bands_NB, SOUND_SMOOTH)
     total = smooth.sum(1)
     loudest = np.percentile(total, 95)
     log = np.log(smooth + FLOOR * loudest / bands_NB.shape[1] + 1e-12)
     least = max(10 ** (QUIETEST_DB / 10), loudest * 10 ** (-LOUD_DB / 10))
-    return _words(_change(log[:, 1:] - log[:, :-1], SOUND_STEP), total > least)
+    return _hashes(_change(log[:, 1:] - log[:, :-1], SOUND_STEP), total > least)
 
 
-def picture_words(blocks_NB: np.ndarray, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """(words uint32, frames int32), both (N,) and ascending in time; a frame is 40 ms.
+def picture_hashes(blocks_NB: np.ndarray, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """(hashes uint32, frames int32), both (N,) and ascending in time; a frame is 40 ms.
 
     blocks_NB: mean brightness of `rows` x `columns` blocks, in 0 to 255, at 25 Hz.
     """
@@ -63,9 +63,9 @@ def picture_words(blocks_NB: np.ndarray, rows: int, columns: int) -> tuple[np.nd
     orders = sorted(((u, v) for u in range(rows) for v in range(columns) if u + v), key=lambda o: (o[0] + o[1], o))
     patterns = [np.outer(np.cos(np.pi * u * y), np.cos(np.pi * v * x)).ravel() for u, v in orders[:CURVES]]
     if not len(blocks_NB):
-        return _words(np.empty((0, CURVES)), np.empty(0, bool))
+        return _hashes(np.empty((0, CURVES)), np.empty(0, bool))
     change = _change(_box(blocks_NB, PICTURE_SMOOTH) @ np.stack(patterns, axis=1) / (rows * columns), PICTURE_STEP)
-    return _words(change, np.sqrt((change**2).mean(1)) > MOVING)
+    return _hashes(change, np.sqrt((change**2).mean(1)) > MOVING)
 
 
 def _box(curves_NC: np.ndarray, width: int) -> np.ndarray:
@@ -80,7 +80,7 @@ def _change(curves_NC: np.ndarray, half: int) -> np.ndarray:
     return padded[2 * half :] - padded[: -2 * half]
 
 
-def _words(change_NC: np.ndarray, usable_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _hashes(change_NC: np.ndarray, usable_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     length = len(change_NC) - INSTANTS[-1]
     if length < 1:
         return np.empty(0, np.uint32), np.empty(0, np.int32)
@@ -90,20 +90,20 @@ def _words(change_NC: np.ndarray, usable_N: np.ndarray) -> tuple[np.ndarray, np.
     lead = (sorted_NC[:, -1] - sorted_NC[:, -2]) / (np.sqrt((change_NC**2).mean(1)) + 1e-9)
     lead = np.where(usable_N, lead, 0)
     sure = np.min([lead[instant : instant + length] for instant in INSTANTS], axis=0)
-    words = np.zeros(length, np.uint32)
+    hashes = np.zeros(length, np.uint32)
     for place, instant in enumerate(INSTANTS):
-        words |= letters[instant : instant + length] << np.uint32(5 * place)
+        hashes |= letters[instant : instant + length] << np.uint32(5 * place)
     around = np.lib.stride_tricks.sliding_window_view(np.pad(sure, NEAR), 2 * NEAR + 1).max(1)
     frames = np.flatnonzero((sure == around) & (sure > 0)).astype(np.int32)
-    _, first, times = np.unique(words[frames], return_index=True, return_counts=True)
+    _, first, times = np.unique(hashes[frames], return_index=True, return_counts=True)
     frames = frames[np.sort(first[times == 1])]
-    frames = frames[np.sort(np.argsort(scrambled(words[frames]), kind="stable")[:MAX_WORDS])]
-    return words[frames], frames
+    frames = frames[np.sort(np.argsort(scrambled(hashes[frames]), kind="stable")[:MAX_HASHES])]
+    return hashes[frames], frames
 
 
-def scrambled(words: np.ndarray) -> np.ndarray:
-    """uint32 -> uint32, one to one and in no order: which words of a long track are kept (Wellons, "lowbias32")."""
-    mixed = words.astype(np.uint32)
+def scrambled(hashes: np.ndarray) -> np.ndarray:
+    """uint32 -> uint32, one to one and in no order: which hashes of a long track are kept (Wellons, "lowbias32")."""
+    mixed = hashes.astype(np.uint32)
     mixed = (mixed ^ (mixed >> np.uint32(16))) * np.uint32(0x7FEB352D)
     mixed = (mixed ^ (mixed >> np.uint32(15))) * np.uint32(0x846CA68B)
     return mixed ^ (mixed >> np.uint32(16))

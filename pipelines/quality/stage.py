@@ -17,10 +17,10 @@ import pyarrow as pa
 from pipelines.engine.command import stage_main
 from pipelines.engine.jobs import Job
 from pipelines.engine.run import RunParams, run_keys
-from pipelines.engine.tables import conform, read_rows, rows_by_session
+from pipelines.engine.tables import read_rows, rows_by_session, to_table
 from pipelines.quality import track_facts
 from pipelines.quality.duplicates import find_duplicates
-from schemas.quality import FINGERPRINTS, QUALITY
+from schemas.quality import HASHES, QUALITY
 from wanstreamer.errors import InputError
 
 SHARES = ("max_clipped_share", "max_silent_share", "max_black_share", "max_frozen_share", "min_face_share")
@@ -56,7 +56,7 @@ class QualityParams:
 
 
 def run(data: Path, params: QualityParams, how: RunParams) -> dict[str, Any]:
-    """Write `tables/quality.parquet`, `fingerprints.parquet` and `rejections/quality.parquet`; return counts and
+    """Write `tables/quality.parquet`, `hashes.parquet` and `rejections/quality.parquet`; return counts and
     medians."""
     sessions = rows_by_session(read_rows(data, "tracks"))
     keep = ("participant", "audio_path", "video_path", "num_units", "rate_hz", "width", "height")
@@ -69,7 +69,7 @@ def run(data: Path, params: QualityParams, how: RunParams) -> dict[str, Any]:
         for session, rows in sessions.items()
     ]
     counts = run_keys(
-        data, "quality", jobs, track_facts.measure_session, params=None, tables=(QUALITY, FINGERPRINTS),
+        data, "quality", jobs, track_facts.measure_session, params=None, tables=(QUALITY, HASHES),
         how=how,
         finish=partial(judge_all, params=params),
     )  # fmt: skip
@@ -83,7 +83,7 @@ def run(data: Path, params: QualityParams, how: RunParams) -> dict[str, Any]:
 
 def judge_all(tables: dict[str, pa.Table], params: QualityParams) -> tuple[dict[str, pa.Table], Rejections]:
     """The measured tables with `usable` and `duplicate_of`, and a rejection per track and broken threshold."""
-    copies = find_duplicates(tables["fingerprints"]) if params.find_duplicates else {}
+    copies = find_duplicates(tables["hashes"]) if params.find_duplicates else {}
     rows, rejections = [], []
     for row in tables["quality"].to_pylist():
         first = copies.get((row["session_id"], row["participant"]))
@@ -93,7 +93,7 @@ def judge_all(tables: dict[str, pa.Table], params: QualityParams) -> tuple[dict[
         key = f"{row['session_id']}/{row['participant']}"
         rejections += [(key, reason, detail) for reason, detail in broken.items()]
         rows.append(row)
-    return {**tables, "quality": conform("quality", rows)}, rejections
+    return {**tables, "quality": to_table("quality", rows)}, rejections
 
 
 def judge(facts: Mapping[str, Any], params: QualityParams) -> dict[str, str]:

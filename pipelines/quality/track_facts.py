@@ -1,4 +1,4 @@
-"""One session's tracks -> measured facts of picture and sound, and the words that tell a recording given twice.
+"""One session's tracks -> measured facts of picture and sound, and the hashes that tell a recording given twice.
 
 Read piece by piece: an hour takes no more memory than its curves. Nothing is judged here, so that a changed threshold
 measures nothing anew.
@@ -14,7 +14,7 @@ import numpy as np
 
 from pipelines.engine.jobs import Job, Result
 from pipelines.media.tracks import frame_pieces, loudness_lufs, wav_pieces
-from pipelines.quality import hashes as fingerprints
+from pipelines.quality import hashes
 from pipelines.signals import av_offset
 from pipelines.signals.faces import shows_face
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
@@ -43,7 +43,7 @@ class Heard:
     num_clipped: int
     num_samples: int
     energy_N: np.ndarray  # for the offset
-    bands_NB: np.ndarray  # for the words
+    bands_NB: np.ndarray  # for the hashes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,61 +59,61 @@ class Seen:
 
 
 def measure_session(job: Job, data: Path, scratch: Path) -> Result:
-    """Rows of `quality`, not judged yet, and of `fingerprints`."""
+    """Rows of `quality`, not judged yet, and of `hashes`."""
     del scratch
-    rows, prints = [], []
+    rows, hash_rows = [], []
     for track in job.spec["tracks"]:
         key = {"session_id": job.key, "participant": track["participant"]}
-        facts, words = measure(data, track)
+        facts, track_hashes = measure(data, track)
         rows.append({**key, **facts, "duplicate_of": None, "usable": True})
-        prints.append({**key, **words})
-    return Result(tables={"quality": rows, "fingerprints": prints})
+        hash_rows.append({**key, **track_hashes})
+    return Result(tables={"quality": rows, "hashes": hash_rows})
 
 
 def measure(data: Path, track: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[int]]]:
-    """All facts of one track (those of a missing stream None), and its words."""
+    """All facts of one track (those of a missing stream None), and its hashes."""
     facts: dict[str, Any] = dict.fromkeys((*AUDIO_FACTS, *VIDEO_FACTS, *BOTH_FACTS))
-    words: dict[str, list[int]] = {
-        f"{stream}_{what}": [] for stream in ("sound", "picture") for what in ("words", "frames")
+    track_hashes: dict[str, list[int]] = {
+        f"{stream}_{what}": [] for stream in ("sound", "picture") for what in ("hashes", "frames")
     }
     heard = seen = None
     if track["audio_path"]:
         path, rate_hz = data / track["audio_path"], track["rate_hz"]
         heard = listen(wav_pieces(path, _piece_samples(rate_hz)), rate_hz)
         facts |= {**sound_facts(heard), "loudness_lufs": loudness_lufs(path)}
-        words |= _named("sound", fingerprints.sound_words(heard.bands_NB))
+        track_hashes |= _named("sound", hashes.sound_hashes(heard.bands_NB))
     if track["video_path"]:
         piece_frames = max(1, PIECE_PIXELS // (track["width"] * track["height"]))
         num_frames = track["num_units"] * FRAMES_PER_UNIT
         seen = look(frame_pieces(data / track["video_path"], num_frames, piece_frames))
         facts |= picture_facts(seen)
-        words |= _named("picture", fingerprints.picture_words(seen.light_TB, *av_offset.BLOCKS))
+        track_hashes |= _named("picture", hashes.picture_hashes(seen.light_TB, *av_offset.BLOCKS))
     if heard is not None and seen is not None:
         found = av_offset.av_offset(seen.light_TB, FRAME_RATE_HZ, heard.energy_N)
         facts["av_offset_ms"], facts["av_confidence"] = found or (None, None)
-    return facts, words
+    return facts, track_hashes
 
 
 def _named(stream: str, found: tuple[np.ndarray, np.ndarray]) -> dict[str, list[int]]:
-    return {f"{stream}_words": found[0].tolist(), f"{stream}_frames": found[1].tolist()}
+    return {f"{stream}_hashes": found[0].tolist(), f"{stream}_frames": found[1].tolist()}
 
 
 def _piece_samples(rate_hz: int) -> int:
     """About PIECE_S, and whole frames of every length that `listen` divides pieces into."""
-    whole = math.lcm(round(FRAME_S * rate_hz), rate_hz // av_offset.RATE_HZ, rate_hz // fingerprints.RATE_HZ)
+    whole = math.lcm(round(FRAME_S * rate_hz), rate_hz // av_offset.RATE_HZ, rate_hz // hashes.RATE_HZ)
     return max(1, PIECE_S * rate_hz // whole) * whole
 
 
 def listen(pieces: Iterable[np.ndarray], rate_hz: int) -> Heard:
     """pieces: float32 samples in [-1, 1], `_piece_samples` each but the last."""
-    hop, overlap = round(FRAME_S * rate_hz), (fingerprints.WINDOW - 1) * (rate_hz // fingerprints.RATE_HZ)
+    hop, overlap = round(FRAME_S * rate_hz), (hashes.WINDOW - 1) * (rate_hz // hashes.RATE_HZ)
     power, energy, bands = [], [], []
     peak, num_clipped, num_samples = 0.0, 0, 0
     before = np.zeros(overlap, np.float32)
     for piece in pieces:
         power.append((piece[: len(piece) // hop * hop].reshape(-1, hop) ** 2).mean(1))
         energy.append(av_offset.sound_energy(piece, rate_hz))
-        bands.append(fingerprints.sound_bands(np.concatenate([before, piece]), rate_hz))
+        bands.append(hashes.sound_bands(np.concatenate([before, piece]), rate_hz))
         before = piece[len(piece) - overlap :]
         peak = max(peak, float(np.abs(piece).max(initial=0)))
         num_clipped += int((np.abs(piece) >= FULL_SCALE).sum())

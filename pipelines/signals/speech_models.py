@@ -161,7 +161,7 @@ def check_detector(params: DetectorParams) -> Path:
     return model_folder("annotate.speech_model", Path(params.speech_model), SEGMENTATION, "pyannote.audio")
 
 
-def detector_digests(params: DetectorParams) -> tuple[str, ...]:
+def detector_hashes(params: DetectorParams) -> tuple[str, ...]:
     """Of weights that are no package's. Raises InputError as `check_detector`."""
     return (folder_sha256(check_detector(params)),) if params.speech == "pyannote" else ()
 
@@ -214,13 +214,13 @@ def _installed(package: str) -> bool:
 
 
 def folder_sha256(folder: Path) -> str:
-    """Digest of all files below, names and content, but hidden ones: other weights are another annotator."""
-    digest = hashlib.sha256()
+    """Hash of all files below, names and content, but hidden ones: other weights are another annotator."""
+    folder_hash = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and not any(part.startswith(".") for part in name.parts):
-            digest.update(f"{name.as_posix()} {file_sha256(path)}\n".encode())
-    return digest.hexdigest()
+            folder_hash.update(f"{name.as_posix()} {file_sha256(path)}\n".encode())
+    return folder_hash.hexdigest()
 
 
 def import_speech_packages() -> None:

@@ -21,8 +21,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pipelines.engine.code import code_digest
-from pipelines.engine.files import digest_of, file_sha256, write_bytes_atomic
+from pipelines.engine.code import code_hash
+from pipelines.engine.files import file_sha256, hash_of, write_bytes_atomic
 from pipelines.engine.timings import write_timings
 from pipelines.train.initial_weights import check_init_from, init_files, starting_from
 from pipelines.train.logs import check_logs, open_logs
@@ -252,9 +252,9 @@ def _fingerprint(
     """Of everything the weights depend on but the number of processes: a state with another one is another run's."""
     settings = {name: value for name, value in asdict(training).items() if name != "checkpoint_s"}
     parts = [file_sha256(windows / "manifest.json"), file_sha256(windows / "index.parquet"), torch.__version__]
-    parts.append(code_digest(*CODE))
+    parts.append(code_hash(*CODE))
     parts += [file_sha256(path) for path in init]
-    return digest_of([parts, asdict(config), settings, tasks])
+    return hash_of([parts, asdict(config), settings, tasks])
 
 
 def _curves(history: list[Row]) -> bytes:

@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-from pipelines.engine.code import code_digest
+from pipelines.engine.code import code_hash
 from pipelines.engine.command import stage_main
-from pipelines.engine.files import digest_of, file_sha256
+from pipelines.engine.files import file_sha256, hash_of
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows, write_rejections
 from pipelines.engine.timings import write_timings
@@ -235,14 +235,14 @@ def _fingerprint(
     training: CodecTrainConfig,
     train: Sequence[Mapping[str, Any]],
 ) -> str:
-    """Digest of all that decides the weights. Held-out tracks do not: new ones must not make latents out of date."""
+    """Of all that decides the weights. Held-out tracks do not: new ones must not make latents out of date."""
     content = {
-        "code": code_digest(*CODE),
+        "code": code_hash(*CODE),
         "config": dataclasses.asdict(config),
         "training": dataclasses.asdict(training) | {"checkpoint_s": None},
         "train": [(row[f"{kind}_sha256"], row["units"]) for row in train],
     }
-    return digest_of(content)
+    return hash_of(content)
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def weights_path(data: Path, kind: str) -> Path:
 
 
 def record_path(data: Path, kind: str) -> Path:
-    """Which training made which weights. Not in the weights' file, whose digest names the codec in every latent:
+    """Which training made which weights. Not in the weights' file, whose hash names the codec in every latent:
     another training with the same result is the same codec."""
     return data / "parts" / "vae" / f"{kind}.json"
 

@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.annotate.stage import AnnotateParams, event_rows, ipu_rows, turn_rows, word_rows
 from pipelines.annotate.unit_labels import unit_rows
 from pipelines.annotate.whisperx_words import TimedWord
-from pipelines.engine.tables import conform, write_table
+from pipelines.engine.tables import to_table, write_table
 from tests.helpers.blank_rows import blank_row
 from wanstreamer.clock import UNIT_MS, Span
 from wanstreamer.turns import Sound, annotate_session
@@ -62,7 +62,7 @@ def write_annotated(
         rows["events"] += event_rows(key, found)
         rows["units"] += [row for track in tracks for row in unit_rows(key, track, speech, found)]
     for table, content in rows.items():
-        write_table(data, table, conform(table, content))
+        write_table(data, table, to_table(table, content))
     return data
 
 

@@ -14,11 +14,11 @@ def start(source: Path, data: Path, stderr: int = subprocess.DEVNULL) -> "subpro
 
 
 def contents(data: Path) -> dict[str, str]:
-    """Digests of everything but the notes of sizes, times and wall clocks."""
+    """Hashes of everything but the notes of sizes, times and wall clocks."""
     return {
         str(path.relative_to(data)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(data.rglob("*"))
-        if path.is_file() and "timings" not in path.parts and path.name != "ingest-digests.json"
+        if path.is_file() and "timings" not in path.parts and path.name != "ingest-hashes.json"
     }
 
 

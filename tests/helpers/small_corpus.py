@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.engine import run as stage
-from pipelines.engine.tables import conform, write_table
+from pipelines.engine.tables import to_table, write_table
 from schemas import TABLES
 from wanstreamer.clock import UNIT_MS
 
@@ -87,7 +87,7 @@ def write_corpus(
                 _add(tar, f"{who}.video.npy", video)
                 _person_rows(rows, key, split, num_units, who, person, codecs)
     for name, found in rows.items():
-        write_table(data, name, conform(name, [_filled(name, row) for row in found]))
+        write_table(data, name, to_table(name, [_filled(name, row) for row in found]))
 
 
 def _filled(table: str, row: dict[str, Any]) -> dict[str, Any]:

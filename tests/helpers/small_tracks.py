@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.engine.files import file_sha256
-from pipelines.engine.tables import conform, write_table
+from pipelines.engine.tables import to_table, write_table
 from pipelines.media.tracks import write_video, write_wav
 from tests.helpers.blank_rows import blank_row
 from wanstreamer.clock import UNIT_MS
@@ -35,7 +35,7 @@ def write_tracks(data: Path, sessions: dict[str, tuple[str, str, int]]) -> None:
         for who in ("a", "b"):
             rows["tracks"].append(_track(data, key, who, split, what, units))
     for name, made in rows.items():
-        write_table(data, name, conform(name, made))
+        write_table(data, name, to_table(name, made))
 
 
 def _track(data: Path, key: str, who: str, split: str, what: str, units: int) -> dict[str, Any]:

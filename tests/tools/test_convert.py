@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.engine.tables import conform, write_table
+from pipelines.engine.tables import to_table, write_table
 from tests.helpers.blank_rows import blank_row
 from tests.helpers.dialogue_of_intervals import dialogue
 from tools.convert import convert, main
@@ -106,7 +106,7 @@ def write_data(data: Path, consent: list[str] | None) -> None:
         ],
     }
     for name, rows in tables.items():
-        write_table(data, name, conform(name, rows))
+        write_table(data, name, to_table(name, rows))
 
 
 def test_a_session_of_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines.engine.tables import conform, read_rows, write_rejections, write_table
+from pipelines.engine.tables import read_rows, to_table, write_rejections, write_table
 from schemas import TABLES
 from tests.helpers.blank_rows import blank_row
 from tests.helpers.paths import ROOT
@@ -77,7 +77,7 @@ def data(tmp_path: Path) -> Path:
         ],
     }  # fmt: skip
     for name, content in rows.items():
-        write_table(folder, name, conform(name, content))
+        write_table(folder, name, to_table(name, content))
     write_rejections(folder, "ingest", [("s2", "unreadable", ""), ("s3", "unreadable", "x")])
     write_rejections(folder, "annotate", [("s1/a", "word_outside_session", "")] * 3)
     return folder
@@ -121,7 +121,7 @@ def test_every_view_answers(data: Path) -> None:
 
 def test_answers_follow_the_files(data: Path) -> None:
     assert query.query(data, "SELECT count(*) FROM turns")[1] == [(3,)]
-    write_table(data, "turns", conform("turns", []))
+    write_table(data, "turns", to_table("turns", []))
     assert query.query(data, "SELECT count(*) FROM turns")[1] == [(0,)]
 
 
@@ -129,7 +129,7 @@ def test_a_moved_folder_and_a_new_table_are_noticed(data: Path, tmp_path: Path) 
     query.query(data, "FROM turns")
     moved = data.rename(tmp_path / "moved")
     assert query.query(moved, "SELECT count(*) FROM turns")[1] == [(3,)]
-    write_table(moved, "units", conform("units", []))
+    write_table(moved, "units", to_table("units", []))
     assert query.query(moved, "SELECT count(*) FROM units")[1] == [(0,)]
 
 

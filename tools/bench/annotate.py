@@ -24,7 +24,7 @@ from pipelines.annotate import stage as annotate
 from pipelines.annotate.stage import AnnotateParams
 from pipelines.engine.ray import ray_session
 from pipelines.engine.run import RunParams
-from pipelines.engine.tables import conform, read_rows, rows_by_session, write_table
+from pipelines.engine.tables import read_rows, rows_by_session, to_table, write_table
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.stage import IngestParams
 from pipelines.sample import stage as corpus
@@ -52,9 +52,9 @@ def prepare(folder: Path, seed: int, *, sessions: int, seconds: int, workers: in
         mute.mkdir(exist_ok=True)
         if not (mute / name).is_symlink():
             (mute / name).symlink_to(data.resolve() / name)
-    write_table(mute, "sessions", conform("sessions", _bare(read_rows(data, "sessions"))))
+    write_table(mute, "sessions", to_table("sessions", _bare(read_rows(data, "sessions"))))
     tracks = [row | {"words_path": None, "words_sha256": None} for row in _bare(read_rows(data, "tracks"))]
-    write_table(mute, "tracks", conform("tracks", tracks))
+    write_table(mute, "tracks", to_table("tracks", tracks))
     for home in (data, mute):
         annotate.run(home, AnnotateParams(), RunParams(workers=workers))
     return data

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.engine.tables import conform, read_rows, write_table
+from pipelines.engine.tables import read_rows, to_table, write_table
 from wanstreamer.errors import InputError
 
 
@@ -39,7 +39,7 @@ def repeat_corpus(data: Path, folder: Path, read: Sequence[str], tables: Sequenc
     for table in tables:
         rows = [{k: v for k, v in row.items() if k != "schema_version"} for row in read_rows(data, table)]
         again = [row | {"session_id": f"{row['session_id']}-{n:03d}"} for n in range(times) for row in rows]
-        write_table(folder, table, conform(table, again))
+        write_table(folder, table, to_table(table, again))
 
 
 def shares(items: Sequence[Any], workers: int) -> list[list[Any]]:

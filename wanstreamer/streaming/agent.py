@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wanstreamer.checkpoint import digest
+from wanstreamer.checkpoint import weights_hash
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, samples_per_unit
 from wanstreamer.devices import HOST, to_device, to_host
 from wanstreamer.errors import InputError
@@ -111,9 +111,9 @@ class Agent:
     def identity(self) -> dict[str, str]:
         """sha256 of weights and config of what decides how a conversation goes on."""
         return {
-            "model": digest(self.model, asdict(self.model.config)),
-            "audio codec": digest(self.audio_vae, asdict(self.audio_vae.config)),
-            "video codec": digest(self.video_vae, asdict(self.video_vae.config)),
+            "model": weights_hash(self.model, asdict(self.model.config)),
+            "audio codec": weights_hash(self.audio_vae, asdict(self.audio_vae.config)),
+            "video codec": weights_hash(self.video_vae, asdict(self.video_vae.config)),
         }
 
     def start(self, *, seed: int, prefix: Prefix | None = None) -> ConversationState:

@@ -52,7 +52,7 @@ def read_meta(path: Path) -> dict[str, Any]:
         return {}
 
 
-def fingerprint(path: Path) -> str:
+def weights_hash(path: Path) -> str:
     """sha256 of the weights file: the name under which latents remember their codec."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -36,9 +36,9 @@ from wanstreamer.windows.manifest import (
     WINDOW_FORMAT,
     Manifest,
     Windows,
-    is_remote,
     open_windows,
     read_manifest,
+    uses_fsspec,
 )
 from wanstreamer.windows.shards import ShardReader, load_sample
 
@@ -251,7 +251,7 @@ def _with_workers(loader: Loader, prefetch: int) -> Generator[Batch, None, None]
         collate_fn=_as_it_is,
         generator=torch.Generator(),  # else it would draw from the global one
         # What fsspec keeps of a store, threads and connections, does not outlive a fork.
-        multiprocessing_context="spawn" if is_remote(windows.manifest.folder) else None,
+        multiprocessing_context="spawn" if uses_fsspec(windows.manifest.folder) else None,
     )
     with reader:
         for buffer, indices, error in results:

@@ -84,7 +84,8 @@ def folder_at(name: str | Path) -> Path:
     return cast(Path, place)
 
 
-def is_remote(place: str | Path) -> bool:
+def uses_fsspec(place: str | Path) -> bool:
+    """Whether a folder is opened through fsspec, as `folder_at` opens every `protocol://...`; a local path is not."""
     return not isinstance(place, Path)
 
 
@@ -96,7 +97,7 @@ def explained(place: str | Path) -> Iterator[None]:
     except (InputError, FileNotFoundError):
         raise
     except Exception as error:
-        if not is_remote(place):
+        if not uses_fsspec(place):
             raise
         said = " ".join(str(error).split()) or "no reason given"
         remedy = "check the address, the network and the credentials"

@@ -19,7 +19,7 @@ import numpy as np
 from isal import isal_zlib
 
 from wanstreamer.errors import InputError
-from wanstreamer.windows.manifest import FIELDS, Windows, explained, is_remote
+from wanstreamer.windows.manifest import FIELDS, Windows, explained, uses_fsspec
 
 TAR_BLOCK_BYTES = 512
 # Of a tar header: its name, then what is equal in all samples on both sides of the checksum, which sums up the name.
@@ -58,7 +58,7 @@ class ShardReader:
 
     def announce(self, indices: Sequence[int]) -> None:
         """Let the kernel fetch the samples from a local disk while others are worked on: random reads alone wait."""
-        if is_remote(self.windows.manifest.folder) or not hasattr(os, "posix_fadvise"):
+        if uses_fsspec(self.windows.manifest.folder) or not hasattr(os, "posix_fadvise"):
             return
         for row in (self.windows.rows[index] for index in indices):
             with suppress(OSError):  # `read` will say it
@@ -72,7 +72,7 @@ class ShardReader:
         """
         rows = [self.windows.rows[index] for index in indices]
         rooms = [room.data for room in records.view(np.uint8).reshape(len(rows), self.record_dtype.itemsize)]
-        fetched = self._fetch_remote(rows) if is_remote(self.windows.manifest.folder) else [None] * len(rows)
+        fetched = self._fetch_remote(rows) if uses_fsspec(self.windows.manifest.folder) else [None] * len(rows)
         for place, (row, room, content) in enumerate(zip(rows, rooms, fetched, strict=True)):
             found = self._read_local(row, room) if content is None else memoryview(content)
             if len(found) < row["num_bytes"]:

@@ -11,7 +11,7 @@ import pytest
 from pipelines.annotate.stage import TABLES, AnnotateParams, Annotator, run
 from pipelines.engine.jobs import Job, Rejected, Result
 from pipelines.engine.run import RunParams
-from pipelines.engine.tables import conform, read_rows, write_table
+from pipelines.engine.tables import read_rows, to_table, write_table
 from pipelines.media.tracks import write_wav
 from pipelines.signals.voice_activity import (
     RATE_HZ,
@@ -54,7 +54,7 @@ def annotate(tmp_path: Path, annotator: Annotator) -> Annotate:
                 tracks[-1]["words_path"] = f"tracks/s1/{who}.words.json"
         result = annotator(Job(key="s1", spec={"tracks": tracks}, inputs=()), tmp_path, tmp_path)
         for table in (declared.name for declared in TABLES):
-            conform(table, result.tables[table])
+            to_table(table, result.tables[table])
         return result
 
     return call
@@ -244,8 +244,8 @@ def write_sessions(data: Path, audio: dict[str, np.ndarray]) -> None:
             write_wav(data / f"{name}.wav", audio[heard], RATE_HZ)
             known = track_row(who, session_id=session, audio_path=f"{name}.wav", audio_sha256=name, rate_hz=RATE_HZ)
             tracks.append(blank_row("tracks", **known))
-    write_table(data, "sessions", conform("sessions", sessions))
-    write_table(data, "tracks", conform("tracks", tracks))
+    write_table(data, "sessions", to_table("sessions", sessions))
+    write_table(data, "tracks", to_table("tracks", tracks))
 
 
 def test_the_stage_counts_what_it_did(

@@ -18,7 +18,7 @@ import pytest
 from pipelines.annotate.stage import AnnotateParams, run
 from pipelines.annotate.transcription import TranscriptParams, Whisperx
 from pipelines.engine.run import RunParams
-from pipelines.engine.tables import conform, read_rows, write_table
+from pipelines.engine.tables import read_rows, to_table, write_table
 from pipelines.formats.rttm import read_rttm
 from pipelines.ingest.layouts import rows_of_folder
 from pipelines.media.tracks import write_wav
@@ -117,8 +117,8 @@ def write_session(data: Path) -> None:
             "language": "en", "attributed": True, "mixed": [], "rate_hz": RATE_HZ, "audio_sha256": who,
         }  # fmt: skip
         rows.append(blank_row("tracks", **known | more))
-    write_table(data, "tracks", conform("tracks", rows))
-    write_table(data, "sessions", conform("sessions", [blank_row("sessions", session_id="s1", num_units=NUM_UNITS)]))
+    write_table(data, "tracks", to_table("tracks", rows))
+    write_table(data, "sessions", to_table("sessions", [blank_row("sessions", session_id="s1", num_units=NUM_UNITS)]))
 
 
 def params_of(folders: Folders, **more: Any) -> AnnotateParams:

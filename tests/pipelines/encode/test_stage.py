@@ -39,13 +39,13 @@ def read_tar(path: Path) -> dict[str, np.ndarray]:
 
 def jobs_and_encoder(data: Path, **changes: int) -> tuple[dict[str, Job], Encoder]:
     paths = {kind: data / "models" / "vae" / f"{kind}.safetensors" for kind in ("audio", "video")}
-    prints = {kind: vae.fingerprint(path) for kind, path in paths.items()}
+    hashes = {kind: vae.weights_hash(path) for kind, path in paths.items()}
     tracks = read_rows(data, "tracks")
     jobs = {
-        key: encode.make_job(data, key, [row for row in tracks if row["session_id"] == key], prints) for key in SESSIONS
+        key: encode.make_job(data, key, [row for row in tracks if row["session_id"] == key], hashes) for key in SESSIONS
     }
     settings = {"piece_units": 25} | changes
-    return jobs, Encoder(paths={kind: str(path) for kind, path in paths.items()}, prints=prints, **settings)
+    return jobs, Encoder(paths={kind: str(path) for kind, path in paths.items()}, prints=hashes, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_stage_counts_resumes_and_gives_equal_bytes_for_any_workers(
 
     rows = read_rows(data, "latents")
     assert {row["session_id"] for row in rows if row["video_member"] is None} == {"call"}
-    assert all(row["audio_codec"] == vae.fingerprint(data / "models" / "vae" / "audio.safetensors") for row in rows)
+    assert all(row["audio_codec"] == vae.weights_hash(data / "models" / "vae" / "audio.safetensors") for row in rows)
     kept = data / "latents" / "talk-1.tar"
     before = kept.stat().st_mtime_ns
     write_tracks(data, SESSIONS)  # talk-2 is whole again

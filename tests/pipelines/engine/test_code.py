@@ -12,7 +12,7 @@ from pipelines.annotate.stage import AnnotateParams
 from pipelines.encode import stage as encode
 from pipelines.encode.stage import EncodeParams
 from pipelines.engine import parts
-from pipelines.engine.code import PACKAGES, code_digest, code_files, code_of, with_code
+from pipelines.engine.code import PACKAGES, code_files, code_hash, code_of, with_code
 from pipelines.engine.run import RunParams
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.stage import IngestParams
@@ -99,12 +99,12 @@ def test_imports_are_followed_wherever_they_stand_but_not_into_the_engine(tmp_pa
     ],
 )
 def test_only_what_python_reads_counts(tmp_path: Path, before: str, after: str, same: bool) -> None:
-    digests = []
+    hashes = []
     for name, content in (("before", before), ("after", after)):
         (tmp_path / name / "wanstreamer").mkdir(parents=True)
         (tmp_path / name / "wanstreamer" / "a.py").write_text(content)
-        digests.append(code_digest("wanstreamer.a", root=tmp_path / name))
-    assert (digests[0] == digests[1]) == same
+        hashes.append(code_hash("wanstreamer.a", root=tmp_path / name))
+    assert (hashes[0] == hashes[1]) == same
 
 
 class Line:
@@ -151,8 +151,8 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
         return line
 
 
-def training_digests(root: Path) -> dict[str, str]:
-    return {"vae": code_digest(*VAE, root=root), "duplex": code_digest(*TRAINING, root=root)}
+def training_fingerprints(root: Path) -> dict[str, str]:
+    return {"vae": code_hash(*VAE, root=root), "duplex": code_hash(*TRAINING, root=root)}
 
 
 @pytest.mark.parametrize("file", USED_BY)
@@ -163,18 +163,18 @@ def test_a_changed_constant_redoes_exactly_the_stages_that_use_it(
     constant, stages = USED_BY[file]
     text = (copy / file).read_text()
     assert constant in text
-    before = training_digests(copy)
+    before = training_fingerprints(copy)
     (copy / file).write_text(f"{text}\n# A changed comment redoes nothing.\n")
-    monkeypatch.setattr(parts, "code_digest", partial(code_digest, root=copy))
+    monkeypatch.setattr(parts, "code_hash", partial(code_hash, root=copy))
     assert line.redone() == set()
 
     changed = copy.rename(copy.with_name("changed"))  # what was read of a file is remembered by its path
     (changed / file).write_text(f"{text}\n{constant or 'ANOTHER'} = 'another'\n")
-    monkeypatch.setattr(parts, "code_digest", partial(code_digest, root=changed))
+    monkeypatch.setattr(parts, "code_hash", partial(code_hash, root=changed))
     redone = line.redone()
-    after = training_digests(changed)
+    after = training_fingerprints(changed)
     redone |= {name for name in before if before[name] != after[name]}
     assert redone == stages
 
-    monkeypatch.setattr(parts, "code_digest", code_digest)
+    monkeypatch.setattr(parts, "code_hash", code_hash)
     assert line.redone() == stages & {*PER_SESSION}

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 from fsspec.registry import _registry, known_implementations
 
-from pipelines.engine.remote import folder_at, is_remote, stamps
+from pipelines.engine.remote import folder_at, is_remote_uri, stamps
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows
 from pipelines.ingest import stage as ingest
@@ -153,7 +153,7 @@ def test_a_corpus_in_a_bucket_has_the_rows_of_the_disk(tmp_path: Path, s3: Any, 
     MAKERS[name](tmp_path)
     s3.put(f"{tmp_path}/", f"lab/corpora/{name}/", recursive=True)
     folder = folder_at(f"s3://lab/corpora/{name}")
-    assert is_remote(folder) and recognise(folder) == name
+    assert is_remote_uri(folder) and recognise(folder) == name
     assert rows_of_folder(folder) == rows_of_folder(tmp_path)
 
 

@@ -87,11 +87,11 @@ def test_a_bug_stops_the_run_and_a_mistake_is_one_line(tmp_path: Path) -> None:
 def test_rows_must_fit_the_schema(tmp_path: Path) -> None:
     row = {"session_id": "s", "participant": "a", "start_ms": 0, "end_ms": 100, **FIGURES}
     with pytest.raises(ValueError, match="columns differ"):
-        tables.conform("speech", [{**row, "colour": "red"}])
+        tables.to_table("speech", [{**row, "colour": "red"}])
     with pytest.raises(ValueError, match="allows none"):
-        tables.conform("speech", [{**row, "end_ms": None}])
+        tables.to_table("speech", [{**row, "end_ms": None}])
     with pytest.raises(ValueError, match="there twice"):
-        tables.write_table(tmp_path, "speech", tables.conform("speech", [row, row]))
+        tables.write_table(tmp_path, "speech", tables.to_table("speech", [row, row]))
 
 
 def test_part_names_its_files_with_their_sizes(tmp_path: Path) -> None:

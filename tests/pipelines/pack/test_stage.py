@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.engine.run import RunParams
-from pipelines.engine.tables import conform, read_rows, write_table
+from pipelines.engine.tables import read_rows, to_table, write_table
 from pipelines.formats.tokenizer import BLANK_ID, MISSING_ID, fit_tokenizer, load_tokenizer
 from pipelines.pack import stage as pack
 from pipelines.pack.role_views import allot_text, view_masks
@@ -47,7 +47,7 @@ def samples(data: Path, split: str = "train") -> dict[str, dict[str, np.ndarray]
     return {row["window_id"]: load_sample(windows, i) for i, row in enumerate(windows.rows)}
 
 
-def digests(folder: Path) -> dict[str, str]:
+def file_hashes(folder: Path) -> dict[str, str]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
 
@@ -250,7 +250,7 @@ def test_a_session_of_poor_quality_gets_no_windows(tmp_path, in_process):
         for session in ("fine", "poor")
         for who in "ab"
     ]
-    write_table(data, "quality", conform("quality", rows))
+    write_table(data, "quality", to_table("quality", rows))
     assert pack_all(data)["rejected"] == {"poor_quality": 1}
     rejected = read_rows_rejections(data)
     assert [(row["key"], row["detail"].split(":")[0]) for row in rejected] == [("poor", "participant b")]
@@ -336,7 +336,7 @@ def test_a_killed_run_leaves_no_manifest_over_foreign_shards(tmp_path, in_proces
     """Invariant 3: what a reader can open is whole."""
     write_corpus(tmp_path / "data", {f"s{i}": ("train", 16, talkers()) for i in range(3)})
     pack_all(tmp_path / "data")
-    whole = digests(tmp_path / "data/windows")
+    whole = file_hashes(tmp_path / "data/windows")
     packed = PackSession.__call__
 
     def killed(self, job, data, scratch):
@@ -351,7 +351,7 @@ def test_a_killed_run_leaves_no_manifest_over_foreign_shards(tmp_path, in_proces
     with pytest.raises(InputError, match="no window manifest; run the pack stage"):
         read_manifest(tmp_path / "data/windows")
     pack_all(tmp_path / "data")
-    assert digests(tmp_path / "data/windows") == whole
+    assert file_hashes(tmp_path / "data/windows") == whole
 
 
 def test_tokenizer_reads_words_of_train_tracks_only(tmp_path, in_process):
@@ -378,7 +378,7 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path, monkeypatch, ray_o
     keep_in_process(monkeypatch)
     pack_all(tmp_path / "one", workers=1)
     outputs = [
-        digests(tmp_path / name / folder) for folder in ("windows", "tables", "models") for name in ("one", "two")
+        file_hashes(tmp_path / name / folder) for folder in ("windows", "tables", "models") for name in ("one", "two")
     ]
     assert outputs[0] == outputs[1] and outputs[2] == outputs[3] and outputs[4] == outputs[5]
     assert len(outputs[0]) == 6

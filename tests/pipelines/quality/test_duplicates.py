@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from pipelines.engine.run import RunParams
-from pipelines.engine.tables import conform, read_rows
+from pipelines.engine.tables import read_rows, to_table
 from pipelines.ingest import stage as ingest
 from pipelines.media.tracks import read_frames, read_wav, write_video
 from pipelines.quality import stage as quality
 from pipelines.quality import track_facts
 from pipelines.quality.duplicates import find_duplicates
-from pipelines.quality.hashes import MAX_WORDS, picture_words, sound_bands, sound_words
+from pipelines.quality.hashes import MAX_HASHES, picture_hashes, sound_bands, sound_hashes
 from pipelines.quality.stage import QualityParams
 from pipelines.sample.stage import SampleParams
 from pipelines.sample.stage import run as draw_sample
@@ -105,10 +105,10 @@ def table(tracks: dict[str, Streams]) -> Any:
     rows = []
     for name, streams in tracks.items():
         row: dict[str, Any] = dict(zip(("session_id", "participant"), name.split("/"), strict=True))
-        for stream, (words, frames) in zip(("sound", "picture"), streams, strict=True):
-            row |= {f"{stream}_words": words.tolist(), f"{stream}_frames": frames.tolist()}
+        for stream, (hashes, frames) in zip(("sound", "picture"), streams, strict=True):
+            row |= {f"{stream}_hashes": hashes.tolist(), f"{stream}_frames": frames.tolist()}
         rows.append(row)
-    return conform("fingerprints", rows)
+    return to_table("hashes", rows)
 
 
 def found(tracks: dict[str, Streams]) -> dict[str, str]:
@@ -123,10 +123,10 @@ def made_up(seed: int, count: int = 100) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def later(words: tuple[np.ndarray, np.ndarray], frames: int, keep: float = 1.0, seed: int = 0) -> Any:
-    """A copy that begins `frames` earlier or later and of whose words a share survives."""
-    kept = np.random.default_rng(seed).random(len(words[0])) < keep
-    return words[0][kept], words[1][kept] + np.int32(frames)
+def later(hashes: tuple[np.ndarray, np.ndarray], frames: int, keep: float = 1.0, seed: int = 0) -> Any:
+    """A copy that begins `frames` earlier or later and of whose hashes a share survives."""
+    kept = np.random.default_rng(seed).random(len(hashes[0])) < keep
+    return hashes[0][kept], hashes[1][kept] + np.int32(frames)
 
 
 def test_copies_of_copies_name_the_first_whatever_the_order() -> None:
@@ -140,7 +140,7 @@ def test_copies_of_copies_name_the_first_whatever_the_order() -> None:
     assert found(dict(reversed(tracks.items()))) == found(tracks)
 
 
-def test_more_copies_than_a_word_has_neighbours_are_all_found() -> None:
+def test_more_copies_than_a_hash_has_neighbours_are_all_found() -> None:
     sound = made_up(0)
     names = [f"s{index:02}/a" for index in range(40)]
     assert found(dict.fromkeys(names, (sound, NOTHING))) == dict.fromkeys(names[1:], names[0])
@@ -151,11 +151,11 @@ def test_one_session_may_share_its_sound_and_two_may_where_the_pictures_differ()
     assert found({"one/a": (sound, made_up(1)), "one/b": (sound, made_up(2))}) == {}
     assert found({"one/a": (sound, made_up(1)), "two/b": (sound, made_up(2))}) == {}
     assert found({"one/a": (sound, NOTHING), "two/b": (sound, made_up(2))}) == {"two/b": "one/a"}
-    few = later(made_up(1), 0, 0.06)  # words of the picture that would not do alone
+    few = later(made_up(1), 0, 0.06)  # hashes of the picture that would not do alone
     assert found({"one/a": (sound, made_up(1)), "two/b": (sound, few)}) == {"two/b": "one/a"}
 
 
-def test_a_phrase_in_common_and_words_at_other_times_are_no_copy() -> None:
+def test_a_phrase_in_common_and_hashes_at_other_times_are_no_copy() -> None:
     one, two = made_up(0), made_up(1)
     two[0][40:60], two[1][40:60] = one[0][40:60], one[1][40:60] + 3000
     assert found({"one/a": (one, NOTHING), "two/a": (two, NOTHING)}) == {}
@@ -163,23 +163,23 @@ def test_a_phrase_in_common_and_words_at_other_times_are_no_copy() -> None:
     assert found({"one/a": (one, NOTHING), "two/a": (shuffled, NOTHING)}) == {}
 
 
-def test_silence_black_stillness_and_a_hum_make_no_words() -> None:
+def test_silence_black_stillness_and_a_hum_make_no_hashes() -> None:
     rng = np.random.default_rng(0)
     silence = np.zeros(20 * RATE_HZ, np.float32)
     hum = 0.1 * np.sin(2 * np.pi * 400 * np.arange(20 * RATE_HZ) / RATE_HZ).astype(np.float32)
     whisper = rng.normal(0, 1e-5, 20 * RATE_HZ).astype(np.float32)
     for sound in (silence, hum, whisper, silence[:100]):
         bands = sound_bands(np.pad(sound, (1280, 0)), RATE_HZ)
-        assert len(sound_words(bands)[0]) < 8
+        assert len(sound_hashes(bands)[0]) < 8
     still = np.full((500, 48), 90.0) + rng.normal(0, 0.05, (500, 48))
     for light in (np.zeros((500, 48)), still, still[:5]):
-        assert len(picture_words(light, *BLOCKS)[0]) == 0
+        assert len(picture_hashes(light, *BLOCKS)[0]) == 0
 
 
-def test_words_of_an_hour_are_bounded_and_an_excerpt_keeps_its_own() -> None:
+def test_hashes_of_an_hour_are_bounded_and_an_excerpt_keeps_its_own() -> None:
     rng = np.random.default_rng(0)
     light = np.cumsum(rng.normal(0, 1, (90_000, 48)), axis=0)
-    words, frames = picture_words(light, *BLOCKS)
-    assert len(words) == MAX_WORDS and (np.diff(frames) > 0).all()
-    part = picture_words(light[30_000:60_000], *BLOCKS)
-    assert found({"one/a": (NOTHING, (words, frames)), "two/a": (NOTHING, part)}) == {"two/a": "one/a"}
+    hashes, frames = picture_hashes(light, *BLOCKS)
+    assert len(hashes) == MAX_HASHES and (np.diff(frames) > 0).all()
+    part = picture_hashes(light[30_000:60_000], *BLOCKS)
+    assert found({"one/a": (NOTHING, (hashes, frames)), "two/a": (NOTHING, part)}) == {"two/a": "one/a"}

@@ -90,11 +90,11 @@ def test_a_track_is_measured_whole_and_missing_streams_are_null(tmp_path: Path) 
     write_video(tmp_path / "a.mp4", frames)
     write_wav(tmp_path / "a.wav", speech(-20, -50), RATE_HZ)
     track = {"num_units": UNITS, "rate_hz": RATE_HZ, "width": 64, "height": 48}
-    both, words = measure(tmp_path, {**track, "audio_path": "a.wav", "video_path": "a.mp4"})
+    both, hashes = measure(tmp_path, {**track, "audio_path": "a.wav", "video_path": "a.mp4"})
     assert all(value is not None for value in both.values())
     ids = {"session_id", "participant"}
     assert {*both, *ids, "duplicate_of", "usable"} == {field.name for field in TABLES["quality"].fields}
-    assert {*words, *ids} == {field.name for field in TABLES["fingerprints"].fields}
+    assert {*hashes, *ids} == {field.name for field in TABLES["hashes"].fields}
     deaf, _ = measure(tmp_path, {**track, "audio_path": None, "video_path": "a.mp4"})
     assert (
         deaf["level_db"] is None

@@ -51,7 +51,7 @@ def decode(path: Path) -> tuple[np.ndarray, int]:
         return np.concatenate(frames, axis=1)[0], stream.rate
 
 
-def digests(data: Path) -> dict[str, str]:
+def file_hashes(data: Path) -> dict[str, str]:
     return {
         str(path.relative_to(data)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(data.rglob("*"))
@@ -90,14 +90,14 @@ def test_sidecars_are_on_the_clock_of_their_file(sample: Path) -> None:
 
 
 def test_same_bytes_again_and_with_one_worker(sample: Path, tmp_path: Path) -> None:
-    known = digests(sample)
+    known = file_hashes(sample)
     run(tmp_path / "data", SMALL, RunParams(workers=1))
-    assert digests(tmp_path / "data") == known
+    assert file_hashes(tmp_path / "data") == known
     assert {name.split("/")[0] for name in known} == {"sources", "truth"}
 
 
 def test_a_run_that_fails_leaves_the_old_sample(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = digests(sample)
+    known = file_hashes(sample)
 
     def fail(*_: object) -> None:
         raise OSError("disk full")
@@ -105,7 +105,7 @@ def test_a_run_that_fails_leaves_the_old_sample(sample: Path, monkeypatch: pytes
     monkeypatch.setattr(corpus, "_record", fail)
     with pytest.raises(OSError, match="disk full"):
         run(sample, replace(SMALL, seed=1), RunParams(workers=1))
-    assert {name: digest for name, digest in digests(sample).items() if not name.startswith(".")} == known
+    assert {name: file_hash for name, file_hash in file_hashes(sample).items() if not name.startswith(".")} == known
 
 
 def test_manifest_is_what_ingest_reads(sample: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from pipelines.annotate.stage import AnnotateParams, run
 from pipelines.annotate.transcription import WHISPER, cut_long
 from pipelines.engine.run import RunParams
-from pipelines.engine.tables import conform, write_table
+from pipelines.engine.tables import to_table, write_table
 from pipelines.signals import speech_models
 from pipelines.signals.speech_models import DetectorParams, folder_sha256, load_detector
 from pipelines.signals.voice_activity import RATE_HZ, VoiceParams, probable_spans
@@ -67,7 +67,7 @@ def test_silero_remembers_nothing_of_the_track_before() -> None:
 
 def no_sessions(data: Path) -> None:
     for table in ("sessions", "tracks"):
-        write_table(data, table, conform(table, []))
+        write_table(data, table, to_table(table, []))
 
 
 @pytest.mark.skipif(NO_EXTRA, reason="needs the asr extra")
