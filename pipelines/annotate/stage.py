@@ -1,9 +1,9 @@
 """Tracks + word sidecars -> speech, words, IPUs, turns, events and unit labels: who spoke when, and what happened.
 
-Per session: voice activity of each track (speech_models.py, voice_activity.py), words of sidecars checked and put in
-order or of whisperx (transcription.py), then the turn rules (pipelines.turns), then the labels of every 160 ms unit
-that trainer and evaluator share. Speech in a shared mix is nobody's: such a track gets no speech, its units none to
-learn from, and the session goes on.
+Per session: first the voice activity of each track (speech_models.py, voice_activity.py); then the words, read from
+sidecars, checked and sorted, or transcribed by whisperx (transcription.py); then the turn rules (wanstreamer.turns);
+then the labels of every 160 ms unit, shared by trainer and evaluator. Speech in a shared mix cannot be attributed to a
+participant: such a track gets no speech and nothing to learn from in its units, and the session goes on.
 """
 
 import json
@@ -62,7 +62,7 @@ class AnnotateParams(DetectorParams, TranscriptParams, VoiceParams, TurnParams):
     """The annotators and every threshold of the stage: those of voice activity and those of the turn rules."""
 
     def check(self) -> None:
-        """Raises InputError where a model that is asked for is not there, before any stage has run."""
+        """Raises InputError if a requested model is missing. This runs before any stage."""
         if self.speech == "pyannote":
             check_detector(self)
         if self.words == "whisperx":
@@ -72,7 +72,7 @@ class AnnotateParams(DetectorParams, TranscriptParams, VoiceParams, TurnParams):
 
 
 def run(data: Path, params: AnnotateParams, how: RunParams) -> dict[str, Any]:
-    """Annotate every session of the tracks table; returns counts, of events by label too."""
+    """Annotate every session of the tracks table; returns counts, including the events by label."""
     tracks = rows_by_session(read_rows(data, "tracks"))
     weights = detector_hashes(params) + transcript_hashes(params)
     jobs = [_job(row["session_id"], tracks.get(row["session_id"], []), weights) for row in read_rows(data, "sessions")]
@@ -125,40 +125,40 @@ class Annotator:
             words[who], rejected = _read_words(data, track)
             result.rejections += [(key, reason, "") for reason in rejected]
         heard, activity, bleeds = self._speech(audio)
-        made = {who: [_bleed_sound(bleed) for bleed in own] for who, own in bleeds.items()}
+        sounds = {who: [_bleed_sound(bleed) for bleed in own] for who, own in bleeds.items()}
         for track in tracks:
             key, who = f"{job.key}/{track['participant']}", track["participant"]
             if self.transcribe and who in audio and (words[who] is None or self.params.replace_sidecars):
-                told, rejections = self._hear_words(audio[who], heard[who], track)
-                words[who] = words[who] if told is None else told
+                transcribed, rejections = self._hear_words(audio[who], heard[who], track)
+                words[who] = words[who] if transcribed is None else transcribed
                 result.rejections += [(key, *rejection) for rejection in rejections]
             transcript = words[who]
             if transcript is not None:
                 words[who], tagged = nonspeech.part_words(transcript)
-                made.setdefault(who, []).extend(_tagged_sound(word, label) for word, label in tagged)
+                sounds.setdefault(who, []).extend(_tagged_sound(word, label) for word, label in tagged)
         english = all(same_language(track["language"] or self.params.language, "en") for track in tracks)
-        found = annotate_session(
+        annotation = annotate_session(
             {track["participant"]: heard.get(track["participant"], []) for track in tracks},
             words,
             self.params,
-            sounds=made,
+            sounds=sounds,
             lexical=english,
         )
-        speech = {who: found.speech[who] for who in heard}
+        speech = {who: annotation.speech[who] for who in heard}
         result.tables = {
             "speech": speech_rows(job.key, speech, activity),
             "words": word_rows(job.key, words),
-            "ipus": ipu_rows(job.key, found, self.params),
-            "turns": turn_rows(job.key, found),
-            "events": event_rows(job.key, found),
-            "units": [row for track in tracks for row in unit_rows(job.key, track, speech, found)],
+            "ipus": ipu_rows(job.key, annotation, self.params),
+            "turns": turn_rows(job.key, annotation),
+            "events": event_rows(job.key, annotation),
+            "units": [row for track in tracks for row in unit_rows(job.key, track, speech, annotation)],
         }
         return result
 
     def _speech(
         self, audio: Mapping[str, np.ndarray]
     ) -> tuple[dict[str, list[Span]], dict[str, Activity], dict[str, list[Bleed]]]:
-        """(own speech, what the detector heard, bleed taken out) per participant."""
+        """(own speech, detector output, removed bleed) per participant."""
         activity = {who: self.detect(audio_T) for who, audio_T in audio.items()}
         heard = {who: speech_spans(activity[who], audio_T, self.params) for who, audio_T in audio.items()}
         own, bleeds = remove_bleed(heard, audio, self.params)
@@ -167,9 +167,10 @@ class Annotator:
     def _hear_words(
         self, audio_T: np.ndarray, speech: Sequence[Span], track: Row
     ) -> tuple[list[TimedWord] | None, list[tuple[str, str]]]:
-        """Transcribed words of a track, and (reason, detail) of what was not.
+        """Transcribed words of a track, and (reason, detail) for what was not transcribed.
 
-        None in a language the models do not know. Where others speak in the same sound, words would be anybody's.
+        Words are None if the models do not know the language. Spans in which others speak in the same sound are not
+        transcribed: their words could be anyone's.
         """
         assert self.transcribe is not None
         if not speaks(track["language"], self.params):
@@ -183,9 +184,9 @@ class Annotator:
 
 
 def _read_words(data: Path, track: Row) -> tuple[list[TimedWord] | None, list[str]]:
-    """The words of a track's sidecar, in order and inside the session, and a reason for each one turned away.
+    """The words of a track's sidecar, sorted and inside the session, and a reason for each rejected word.
 
-    None without a sidecar, or with one that cannot be read. A word that reaches over an end of the session is cut.
+    None without a sidecar, or if it cannot be read. A word that crosses an end of the session is cut there.
     """
     if track["words_path"] is None:
         return None, []
@@ -240,12 +241,12 @@ def word_rows(session_id: str, words: Mapping[str, Sequence[TimedWord] | None]) 
     return [
         _interval(session_id, who, Span(word.start_ms, word.end_ms))
         | {"index": index, "word": word.text, "source": word.source, "confidence": word.confidence}
-        for who, told in words.items()
-        for index, word in enumerate(told or ())
+        for who, track_words in words.items()
+        for index, word in enumerate(track_words or ())
     ]
 
 
-def ipu_rows(session_id: str, found: Annotation, params: TurnParams) -> list[Row]:
+def ipu_rows(session_id: str, annotation: Annotation, params: TurnParams) -> list[Row]:
     return [
         _interval(session_id, who, Span(ipu.start_ms, ipu.end_ms))
         | {
@@ -254,14 +255,14 @@ def ipu_rows(session_id: str, found: Annotation, params: TurnParams) -> list[Row
             "candidate": ipu.candidate,
             "rule_version": RULE_VERSION,
         }
-        for who, own in found.ipus.items()
+        for who, own in annotation.ipus.items()
         for ipu in own
     ]
 
 
-def turn_rows(session_id: str, found: Annotation) -> list[Row]:
+def turn_rows(session_id: str, annotation: Annotation) -> list[Row]:
     rows: list[Row] = []
-    for turn in found.turns:
+    for turn in annotation.turns:
         words = [ipu.words for ipu in turn.ipus]
         rows.append(
             _interval(session_id, turn.participant, Span(turn.start_ms, turn.end_ms))
@@ -269,14 +270,14 @@ def turn_rows(session_id: str, found: Annotation) -> list[Row]:
                 "is_primary": turn.is_primary,
                 "complete": turn.complete,
                 "num_ipus": len(turn.ipus),
-                "num_words": None if None in words else sum(len(told or ()) for told in words),
+                "num_words": None if None in words else sum(len(ipu_words or ()) for ipu_words in words),
                 "rule_version": RULE_VERSION,
             }
         )
     return rows
 
 
-def event_rows(session_id: str, found: Annotation) -> list[Row]:
+def event_rows(session_id: str, annotation: Annotation) -> list[Row]:
     return [
         _interval(session_id, event.participant, Span(event.start_ms, event.end_ms))
         | {
@@ -290,7 +291,7 @@ def event_rows(session_id: str, found: Annotation) -> list[Row]:
             "confidence": event.confidence,
             "rule_version": RULE_VERSION,
         }
-        for event in found.events
+        for event in annotation.events
     ]
 
 

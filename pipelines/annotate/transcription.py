@@ -1,8 +1,8 @@
-"""Audio of one track and where its participant speaks -> timed words, by whisperx: Whisper, then alignment by wav2vec2.
+"""Audio of one track + where its participant speaks -> timed words, by whisperx: Whisper, then alignment by wav2vec2.
 
-Whisper is given the participant's speech and nothing else: stretches that hold no detected speech, bleed or another
-voice are silenced before it listens, so it can neither take the other's words nor write over a silence as long as the
-detector was right. What whisperx gets wrong all the same is mended in whisperx_words.py.
+Whisper gets the participant's speech and nothing else: parts without detected speech, with bleed or with another voice
+are silenced first. It can then neither transcribe the other person nor invent words for a silence, if the detector was
+right. Remaining errors of whisperx are repaired in whisperx_words.py.
 """
 
 import logging
@@ -30,7 +30,7 @@ from pipelines.signals.voice_activity import ENERGY_MS, RATE_HZ, energy_db
 from wanstreamer.clock import Span
 from wanstreamer.errors import InputError
 
-CHUNK_MS = 30_000  # what Whisper hears at once
+CHUNK_MS = 30_000  # the longest input of Whisper
 BATCH = 8  # chunks at a time
 
 WHISPER = Published(
@@ -70,8 +70,8 @@ class Whisperx:
 
         transformers.utils.logging.disable_progress_bar()
         torch.set_num_threads(1)
-        logging.getLogger("whisperx").setLevel(logging.ERROR)  # its warnings quote what was said
-        # Sentences play no role for the times of words, and the splitter would be downloaded.
+        logging.getLogger("whisperx").setLevel(logging.ERROR)  # its warnings quote the transcript
+        # Sentences do not change the times of words, and the splitter would have to be downloaded.
         whisperx.alignment.nltk_load = lambda name: _OneSentence()
         self.language = _whisper_code(params.language)
         self.align = whisperx.align
@@ -91,7 +91,7 @@ class Whisperx:
             )
 
     def __call__(self, audio_T: np.ndarray, speech: Sequence[Span]) -> tuple[list[TimedWord], list[str]]:
-        """Words of a track, and a reason for each one dropped.
+        """Words of a track, and a reason for each dropped word.
 
         Args:
             audio_T: float32 (num_samples,) at 16 kHz.
@@ -101,22 +101,22 @@ class Whisperx:
             return [], []
         near = [Span(max(0, span.start_ms - EDGE_MS), span.end_ms + EDGE_MS) for span in speech]
         heard_T = gate_audio(audio_T, near, RATE_HZ)
-        self.whisper.vad_model = _given(cut_long(speech, energy_db(audio_T)))
-        found = self.whisper.transcribe(heard_T, batch_size=BATCH, language=self.language)["segments"]
+        self.whisper.vad_model = _fixed_segments(cut_long(speech, energy_db(audio_T)))
+        transcribed = self.whisper.transcribe(heard_T, batch_size=BATCH, language=self.language)["segments"]
         segments = []
-        for segment in found:  # one by one: of several, whisperx does not say which it could not align
+        for segment in transcribed:  # one at a time: for several, whisperx does not report which it could not align
             aligned = self.align([segment], self.aligner, self.letters, heard_T, device())["word_segments"]
             segments.append({**segment, "words": aligned})
         return mend_words(segments, speech, self.language)
 
 
 def load_transcriber(params: TranscriptParams) -> Whisperx | None:
-    """None where words come from sidecars alone."""
+    """None if words come from sidecars only."""
     return Whisperx(params) if params.words == "whisperx" else None
 
 
 def check_transcriber(params: TranscriptParams) -> tuple[Path, Path]:
-    """The two folders; raises InputError for what is missing, without importing anything."""
+    """The two model folders. Raises InputError if one is missing; imports nothing."""
     return (
         model_folder("annotate.whisperx_model", Path(params.whisperx_model), WHISPER, "whisperx"),
         model_folder("annotate.align_model", Path(params.align_model), ALIGNER, "whisperx"),
@@ -124,7 +124,7 @@ def check_transcriber(params: TranscriptParams) -> tuple[Path, Path]:
 
 
 def transcript_hashes(params: TranscriptParams) -> tuple[str, ...]:
-    """Of the weights that words come from, none for sidecars. Raises InputError as `check_transcriber`."""
+    """Hashes of the weights that transcribe; empty for sidecars. Raises InputError like `check_transcriber`."""
     return tuple(map(folder_sha256, check_transcriber(params))) if params.words == "whisperx" else ()
 
 
@@ -148,8 +148,8 @@ def cut_long(speech: Sequence[Span], level_db: np.ndarray) -> list[Span]:
     return pieces
 
 
-def _given(pieces: Sequence[Span]) -> Any:
-    """What whisperx takes as a voice activity detector; it joins the pieces to chunks of up to 30 s."""
+def _fixed_segments(pieces: Sequence[Span]) -> Any:
+    """A voice activity detector for whisperx: returns `pieces`, which whisperx joins to chunks of up to 30 s."""
     from whisperx.diarize import Segment
     from whisperx.vads import Vad
 
@@ -161,7 +161,7 @@ def _given(pieces: Sequence[Span]) -> Any:
 
 
 class _OneSentence:
-    """Stands where whisperx asks NLTK for a sentence splitter."""
+    """Replaces the sentence splitter that whisperx takes from NLTK."""
 
     def span_tokenize(self, text: str) -> list[tuple[int, int]]:
         return [(0, len(text))]
@@ -172,5 +172,5 @@ def _whisper_code(tag: str) -> str:
 
 
 def speaks(track_language: str | None, params: TranscriptParams) -> bool:
-    """Whether a track may be transcribed: `align_model` knows one language."""
+    """Whether a track can be transcribed: `align_model` knows one language."""
     return track_language is None or same_language(track_language, params.language)

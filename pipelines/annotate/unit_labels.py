@@ -1,4 +1,4 @@
-"""Turns and events of a session -> the labels of every 160 ms unit, which trainer and evaluator share."""
+"""Turns and events of a session -> the labels of every 160 ms unit, shared by trainer and evaluator."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,24 +12,24 @@ from wanstreamer.turns.transitions import interruptions_open
 Row = dict[str, Any]
 
 
-def unit_rows(session_id: str, track: Row, speech: Mapping[str, Sequence[Span]], found: Annotation) -> list[Row]:
-    """A row per unit of the track. Without speech that is known to be the participant's, `speech_ms` is null."""
+def unit_rows(session_id: str, track: Row, speech: Mapping[str, Sequence[Span]], annotation: Annotation) -> list[Row]:
+    """A row per unit of the track. `speech_ms` is null if no speech is known to be the participant's."""
     who, num_units = track["participant"], track["num_units"]
     own = list(speech[who]) if who in speech else None
-    primary = [turn for turn in found.turns if turn.participant == who and turn.is_primary]
+    primary = [turn for turn in annotation.turns if turn.participant == who and turn.is_primary]
     begins = [unit_of_ms(turn.start_ms) for turn in primary]
     ends = sorted(unit_of_ms(turn.end_ms - 1) for turn in primary)
     backchannel = _touched(
         Span(event.start_ms, event.end_ms)
-        for event in found.events
+        for event in annotation.events
         if event.kind == "backchannel" and event.participant == who
     )
     roles: dict[int, str] = {}
-    for span, role in interruptions_open(found.events).get(who, ()):
+    for span, role in interruptions_open(annotation.events).get(who, ()):
         roles |= dict.fromkeys(units_touched(span), role)
-    made = _touched(
+    non_speech = _touched(
         Span(event.start_ms, event.end_ms)
-        for event in found.events
+        for event in annotation.events
         if event.kind == "non_speech" and event.label != BLEED and event.participant == who
     )
     mixed = _touched(Span(span["start_ms"], span["end_ms"]) for span in track["mixed"])
@@ -52,21 +52,21 @@ def unit_rows(session_id: str, track: Row, speech: Mapping[str, Sequence[Span]],
                 "participant": who,
                 "unit": unit,
                 "speech_ms": spoken_ms,
-                "holds_floor": floor_at(found.floor, span.end_ms - 1) == who,
+                "holds_floor": floor_at(annotation.floor, span.end_ms - 1) == who,
                 "turn_begins_in": _units_until(begins, unit),
                 "turn_ends_in": _units_until(ends, unit),
                 "interruption_role": roles.get(unit),
                 "backchannel": unit in backchannel,
                 "silence_ms": silence_ms,
                 "audio_mixed": unit in mixed,
-                "non_speech": unit in made,
+                "non_speech": unit in non_speech,
             }
         )
     return rows
 
 
 def _units_until(units: Sequence[int], unit: int) -> int | None:
-    """How far it is from `unit` to the first of the sorted `units` at or after it."""
+    """Distance from `unit` to the first of the sorted `units` that is not before it."""
     at = bisect_left(units, unit)
     return units[at] - unit if at < len(units) else None
 

@@ -1,9 +1,8 @@
 """Tracks + frozen VAEs -> latents: one tar of float16 npy members per session, and a row per track.
 
-Each track is streamed through its codec in fixed pieces with the state carried over, as it is when served live, so that
-the length of a recording costs no memory; the next piece is read while one is encoded. On a GPU, the tracks of a
-session go through a codec side by side. A session is recomputed when its media or the codecs' weights change, and only
-then.
+Each track is streamed through its codec in fixed pieces with the state carried over, as in live serving, so that long
+recordings take no more memory. The next piece is read while the current one is encoded. On a GPU, the tracks of a
+session go through a codec in one batch. A session is recomputed only if its media or the codecs' weights change.
 """
 
 import statistics
@@ -47,7 +46,7 @@ def run(data: Path, params: EncodeParams, how: RunParams) -> dict[str, Any]:
     """Make `latents/<session>.tar` and the latents table; returns counts.
 
     Raises:
-        InputError: A codec that the tracks need is missing, or tracks are not in its format.
+        InputError: A codec that the tracks need is missing, or the tracks are not in its format.
     """
     sessions = read_rows(data, "sessions")
     tracks = read_rows(data, "tracks")
@@ -78,12 +77,12 @@ def run(data: Path, params: EncodeParams, how: RunParams) -> dict[str, Any]:
 
 
 def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """Least, median and largest standard deviation of a track's latents, by kind: far from 1, the codec does not know
+    """Least, median and largest standard deviation of a track's latents, by kind. Far from 1, the codec does not know
     such recordings."""
-    found = {kind: [row[f"{kind}_std"] for row in rows if row[f"{kind}_std"] is not None] for kind in KINDS}
+    by_kind = {kind: [row[f"{kind}_std"] for row in rows if row[f"{kind}_std"] is not None] for kind in KINDS}
     return {
-        kind: [round(one, 3) for one in (min(stds), statistics.median(stds), max(stds))]
-        for kind, stds in found.items()
+        kind: [round(std, 3) for std in (min(stds), statistics.median(stds), max(stds))]
+        for kind, stds in by_kind.items()
         if stds
     }
 
@@ -91,13 +90,13 @@ def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
 def _codec_path(data: Path, kind: str) -> Path:
     path = (data / "models" / "vae" / f"{kind}.safetensors").resolve()
     if not path.is_file():
-        raise InputError(f"{path}: not there, but there are {kind} tracks; run the vae stage first")
+        raise InputError(f"{path}: no such file, but there are {kind} tracks; run the vae stage first")
     return path
 
 
 def make_job(data: Path, session_id: str, tracks: list[dict[str, Any]], hashes: Mapping[str, str]) -> Job:
-    """The work on one session. Its inputs are the content of media and codecs, and the sizes the files have now: a file
-    that was damaged after ingest and is whole again is another input."""
+    """The work on one session. Its inputs are the content of media and codecs, and the present sizes of the files: a
+    file that was damaged after ingest and later restored counts as a new input."""
     tracks = sorted(tracks, key=lambda row: row["participant"])
     names = ("participant", "num_units", "audio_path", "video_path", "rate_hz", "width", "height")
     media = [
@@ -126,7 +125,7 @@ class Encoder:
             self.codecs["video"] = load_video_vae(Path(paths["video"])).to(self.device)
 
     def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
-        """Encode every track of a session. Raises Rejected when one cannot be read: a dyad needs both."""
+        """Encode every track of a session. Raises Rejected if a track cannot be read: a dyad needs both."""
         tracks = job.spec["tracks"]
         if not tracks:
             raise Rejected("no_tracks", "the session has no track")
@@ -152,19 +151,19 @@ class Encoder:
     def encode(
         self, data: Path, tracks: Sequence[Mapping[str, Any]], kind: str
     ) -> Iterator[tuple[str, int, np.ndarray]]:
-        """(member, first unit, float32 latents) of tracks of one length, piece by piece, the tracks in turns."""
+        """(member, first unit, float32 latents) of tracks of equal length, piece by piece."""
         codec = self.codecs[kind]
         state: State | None = None
         start = 0
         with torch.inference_mode():
             for piece in ahead(zip(*(pieces(data, track, codec, self.piece_units) for track in tracks), strict=True)):
                 latents, state = codec.encode(_side_by_side(piece).to(self.device), state)
-                found = latents.cpu()
+                latents_BK = latents.cpu()
                 if kind == "audio":
-                    found = found.unflatten(1, (-1, AUDIO_LATENTS_PER_UNIT))
-                for track, one in zip(tracks, found.numpy(), strict=True):
-                    yield _member(track, kind), start, one
-                start += found.shape[1]
+                    latents_BK = latents_BK.unflatten(1, (-1, AUDIO_LATENTS_PER_UNIT))
+                for track, latents_K in zip(tracks, latents_BK.numpy(), strict=True):
+                    yield _member(track, kind), start, latents_K
+                start += latents_BK.shape[1]
 
     def _row(self, key: str, track: Mapping[str, Any], shard: str, spread: Mapping[str, "Spread"]) -> dict[str, Any]:
         row = {"session_id": key, "participant": track["participant"], "num_units": track["num_units"], "shard": shard}
@@ -179,7 +178,7 @@ class Encoder:
 
 @dataclass
 class Spread:
-    """Mean and standard deviation of numbers that come in pieces."""
+    """Mean and standard deviation of numbers that arrive in pieces."""
 
     count: int = 0
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0])  # of the numbers and of their squares
@@ -200,7 +199,7 @@ class Spread:
 
 
 def _side_by_side(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """A batch; of one tensor without a copy, and with its order in memory, which the video codec is faster in."""
+    """A batch. A single tensor is not copied and keeps its memory layout: the video codec is faster with it."""
     return tensors[0][None] if len(tensors) == 1 else torch.stack(tuple(tensors))
 
 
@@ -209,14 +208,14 @@ def _member(track: Mapping[str, Any], kind: str) -> str:
 
 
 def _latent_shape(codec: AudioVAE | VideoVAE) -> tuple[int, ...]:
-    """Of one unit."""
+    """Shape of one unit's latents."""
     if isinstance(codec, VideoVAE):
         return codec.config.latent_shape
     return AUDIO_LATENTS_PER_UNIT, codec.config.channels
 
 
 def _together(tracks: Sequence[Mapping[str, Any]], device: str) -> list[list[Mapping[str, Any]]]:
-    """Which tracks share a call of the codec: on a GPU those of one length; a core gains nothing by it."""
+    """Which tracks share a call of the codec: on a GPU those of equal length; on a CPU batches gain nothing."""
     if device == "cpu":
         return [[track] for track in tracks]
     lengths = sorted({track["num_units"] for track in tracks})
@@ -226,7 +225,7 @@ def _together(tracks: Sequence[Mapping[str, Any]], device: str) -> list[list[Map
 def pieces(
     data: Path, track: Mapping[str, Any], codec: AudioVAE | VideoVAE, piece_units: int
 ) -> Iterator[torch.Tensor]:
-    """A track as its codec takes it, in whole units: samples (T,), or frames (T, 3, H, W) in [-1, 1]."""
+    """A track in the form that its codec takes, in whole units: samples (T,), or frames (T, 3, H, W) in [-1, 1]."""
     if isinstance(codec, AudioVAE):
         yield from map(torch.from_numpy, audio_pieces(data, track, codec, piece_units))
     else:
@@ -244,13 +243,13 @@ def audio_pieces(data: Path, track: Mapping[str, Any], codec: AudioVAE, piece_un
         )
     length = samples_per_unit(rate_hz)
     wanted = track["num_units"] * length
-    found = 0
+    num_samples = 0
     for samples_T in wav_pieces(path, piece_units * length, rate_hz):
-        found += len(samples_T)
-        if len(samples_T) < piece_units * length or found > wanted:
-            _check_length(path, found, wanted)  # before the codec sees half a unit
+        num_samples += len(samples_T)
+        if len(samples_T) < piece_units * length or num_samples > wanted:
+            _check_length(path, num_samples, wanted)  # before the codec sees half a unit
         yield samples_T
-    _check_length(path, found, wanted)
+    _check_length(path, num_samples, wanted)
 
 
 def video_pieces(data: Path, track: Mapping[str, Any], codec: VideoVAE, piece_units: int) -> Iterator[np.ndarray]:
@@ -261,19 +260,19 @@ def video_pieces(data: Path, track: Mapping[str, Any], codec: VideoVAE, piece_un
             f"{path}: {track['width']}x{track['height']}, the video codec takes {config.width}x{config.height}; "
             "train a codec on these tracks (vae stage) or run ingest at that size"
         )
-    found, num_frames = 0, track["num_units"] * FRAMES_PER_UNIT
+    num_read, num_frames = 0, track["num_units"] * FRAMES_PER_UNIT
     for frames_THWC in frame_pieces(path, num_frames, piece_units * FRAMES_PER_UNIT):
-        found += len(frames_THWC)
+        num_read += len(frames_THWC)
         if frames_THWC.shape[1:] != (config.height, config.width, 3):
             raise Rejected("damaged_track", f"{path.name}: frames of shape {frames_THWC.shape[1:]}")
         if len(frames_THWC) < piece_units * FRAMES_PER_UNIT:
-            _check_length(path, found, num_frames)  # before the codec sees half a unit
+            _check_length(path, num_read, num_frames)  # before the codec sees half a unit
         yield frames_THWC
-    _check_length(path, found, num_frames)
+    _check_length(path, num_read, num_frames)
 
 
 def ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """The same items, the next one being made in a thread while one is worked on."""
+    """The same items; a thread makes the next one while the caller works on the current one."""
     source, ended = iter(items), object()
     with ThreadPoolExecutor(1) as thread:
         coming: Any = thread.submit(next, source, ended)
@@ -282,9 +281,9 @@ def ahead(items: Iterable[Item]) -> Iterator[Item]:
             yield item
 
 
-def _check_length(path: Path, found: int, expected: int) -> None:
-    if found != expected:
-        raise Rejected("damaged_track", f"{path.name}: ends after {found} of {expected}")
+def _check_length(path: Path, length: int, expected: int) -> None:
+    if length != expected:
+        raise Rejected("damaged_track", f"{path.name}: ends after {length} of {expected} expected")
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """One session's latents and annotations + who is the agent -> every field of a training window, over the whole session.
 
-Roles begin here: each participant is the agent once and the user once. Text is given its units; where the agent's own
-voice would be in its input (shared sound, bleed), the user's audio is masked; where its target is not its own voice
-alone, there is no loss. `pack` cuts the result into windows.
+Roles begin here: each participant is the agent once and the user once. Text ids are assigned to units. The user's audio
+is masked where it would contain the agent's own voice (shared sound, bleed); the agent's audio and text get no loss
+where they are not certainly its own voice alone. `pack` cuts the result into windows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ class UnitRow(NamedTuple):
     """What a role view takes from a row of the table `units`; a job carries it as a list."""
 
     unit: int
-    speech_ms: int | None  # None: speech that is nobody's for sure
+    speech_ms: int | None  # None: no speech can be attributed with certainty
     backchannel: bool
     interruption_role: str | None
     audio_mixed: bool
@@ -55,17 +55,17 @@ def _units(spec: Mapping[str, Any], who: str) -> list[UnitRow]:
 
 
 def role_pairs(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(agent, user) of all role views: both of a dyad, and both of every pair a manifest names among more people."""
+    """(agent, user) of all role views: both views of a dyad, or of every pair that the manifest names in a group."""
     tracks = spec["tracks"]
     if len(tracks) == 2:
         pairs = {tuple(tracks)}
     else:
         pairs = {(who, partner) for who, track in tracks.items() for partner in track["partners"] or ()}
-    return sorted({pair for one, other in pairs for pair in ((one, other), (other, one))})
+    return sorted({pair for first, second in pairs for pair in ((first, second), (second, first))})
 
 
 def others_speak(spec: Mapping[str, Any], agent: str, user: str) -> np.ndarray:
-    """bool (num_units,): somebody else speaks in the unit, or may (speech that is nobody's for sure)."""
+    """bool (num_units,): someone else speaks in the unit, or may speak (speech that cannot be attributed)."""
     speak = np.zeros(spec["num_units"], dtype=bool)
     for who in spec["units"]:
         if who not in (agent, user):
@@ -74,14 +74,14 @@ def others_speak(spec: Mapping[str, Any], agent: str, user: str) -> np.ndarray:
 
 
 def allot_text(words: Iterable[tuple[int, Sequence[int]]], num_units: int, text_slots: int) -> tuple[np.ndarray, int]:
-    """Give the text ids of words their units.
+    """Assign the text ids of words to units.
 
     Args:
         words: (earliest unit, ids) in speaking order.
 
     Returns:
-        int32 (num_units, text_slots): at most `text_slots` ids per unit, first slots first, what does not fit queued
-        into the next units, BLANK elsewhere; and the number of ids that fell past the session's end.
+        int32 (num_units, text_slots): at most `text_slots` ids per unit, first slots first; ids that do not fit are
+        queued into the next units, BLANK elsewhere; and the number of ids that fell past the session's end.
     """
     slots = np.full(num_units * text_slots, BLANK_ID, dtype=np.int32)
     place = lost = 0
@@ -97,7 +97,7 @@ def allot_text(words: Iterable[tuple[int, Sequence[int]]], num_units: int, text_
 
 
 def agent_words(words: Iterable[WordRow], tokenizer: TextTokenizer, lead_units: int) -> list[tuple[int, list[int]]]:
-    """-> (earliest unit, ids): the unit of the word's start, less the lead."""
+    """-> (earliest unit, ids): the unit of the word's start minus the lead."""
     ordered = sorted(words, key=lambda word: word.start_ms)
     return [(max(0, unit_of_ms(word.start_ms) - lead_units), tokenizer.encode_word(word.word)) for word in ordered]
 
@@ -111,7 +111,7 @@ def user_words(words: Iterable[WordRow], tokenizer: TextTokenizer) -> list[tuple
 
 
 def view_masks(spec: Mapping[str, Any], agent: str, user: str, params: ViewParams) -> dict[str, np.ndarray]:
-    """Why a unit is masked in one role view: reason -> bool (num_units,), False everywhere where it does not occur.
+    """Why a unit is masked in one role view: reason -> bool (num_units,), all False for a reason that does not occur.
 
     `user_audio_*` masks the input, `agent_audio_*` and `agent_text_*` the loss. Design invariant 10.
     """
@@ -135,17 +135,17 @@ def view_masks(spec: Mapping[str, Any], agent: str, user: str, params: ViewParam
 
 
 def _bleeding(spec: Mapping[str, Any], voice: str, track: str, params: ViewParams) -> np.ndarray:
-    """bool (num_units,): units in which `voice` may be heard in the sound of `track`."""
+    """bool (num_units,): units in which the sound of `track` may contain `voice`."""
     bleed_db = spec["tracks"][track]["bleed_db"]
     if bleed_db is None or bleed_db <= params.max_bleed_db:
         return np.zeros(spec["num_units"], dtype=bool)
-    # Speech that is nobody's for sure (null) may be theirs; laughter bleeds as speech does.
+    # Speech that cannot be attributed (null) may be theirs; laughter bleeds just as speech does.
     sounding = np.array([row.may_speak or row.non_speech for row in _units(spec, voice)], dtype=bool)
     return _widen(sounding, params.bleed_guard_units)
 
 
 def _mixed_units(spec: Mapping[str, Any], who: str) -> np.ndarray:
-    """bool (num_units,): units that share a millisecond with a mixed span, or are marked so by annotate."""
+    """bool (num_units,): units that share a millisecond with a mixed span, or that annotate marked as mixed."""
     mixed = np.array([row.audio_mixed for row in _units(spec, who)], dtype=bool)
     for span in spec["tracks"][who]["mixed"]:
         touched = units_touched(Span(span["start_ms"], span["end_ms"]))
@@ -165,9 +165,9 @@ def make_view(
     tokenizer: TextTokenizer,
     params: ViewParams,
 ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """All fields of one role view but the latents, over the whole session (`WINDOW_FIELDS`, K = num_units).
+    """All fields of one role view except the latents, over the whole session (`WINDOW_FIELDS`, K = num_units).
 
-    Returns also, per role, the number of text ids past the session's end, where there are any.
+    Also returns, per role, the number of text ids past the session's end, if there are any.
     """
     num_units, slots = spec["num_units"], params.text_slots
     masks = view_masks(spec, agent, user, params)
@@ -196,10 +196,10 @@ def cut_window(
     start: int,
     stop: int,
 ) -> dict[str, np.ndarray]:
-    """All fields of units [start, stop): of the view and, where they are known, the latents that lie at `media`.
+    """All fields of units [start, stop): those of the view, and the latents of `media` where they are known.
 
     Args:
-        media: `agent_audio`, ...: latents of the whole session; None: there are none.
+        media: `agent_audio`, ...: latents of the whole session; None if there are none.
         shapes: Of one unit's latents, by `audio` and `video`.
     """
     window = {name: np.ascontiguousarray(array[start:stop]) for name, array in view.items()}

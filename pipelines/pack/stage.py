@@ -1,8 +1,8 @@
 """Latents + annotations -> windows: K units of a dyad, both role views, one tar of training samples per session.
 
-Each participant is the agent once and the user once (`role_views`); that is made for the whole session, then cut.
-Shards are WebDataset tars that equal input makes equal byte for byte; `wanstreamer.data` reads them by byte range
-through the index.
+Each participant is the agent once and the user once (`role_views`); the view of the whole session is made first, then
+cut. Shards are WebDataset tars: equal input gives equal bytes. `wanstreamer.windows` reads them by byte range, through
+the index.
 """
 
 import sys
@@ -69,7 +69,7 @@ def run(data: Path, params: PackParams, how: RunParams) -> dict[str, object]:
     tokenizer = _make_tokenizer(data, params, tables)
     tables["quality"] = read_rows(data, "quality") if (data / "tables" / "quality.parquet").is_file() else []
     jobs = _make_jobs(data, tables, shapes)
-    # Written last and removed first: shards of two runs are never read under one manifest.
+    # Removed first and written last: shards of two runs are never read with one manifest.
     (data / "windows" / "manifest.json").unlink(missing_ok=True)
     counts = run_keys(
         data,
@@ -85,12 +85,12 @@ def run(data: Path, params: PackParams, how: RunParams) -> dict[str, object]:
     if not rows:
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts["rejected"].items()) or "no sessions"
         raise InputError(
-            f"{data / 'tables' / 'rejections' / 'pack.parquet'}: no window could be made ({reasons}); mend what the "
+            f"{data / 'tables' / 'rejections' / 'pack.parquet'}: no window could be made ({reasons}); fix what the "
             "reasons name, or add dyads of at least pack.window_units units"
         )
     if not any(row["split"] == "train" for row in rows):
         print(
-            "pack: warning: no window is of the split train; to train on all there is, run from ingest with "
+            "pack: warning: no window is in the train split; to train on all sessions, run again from ingest with "
             "--set ingest.valid_fraction=0 --set ingest.test_fraction=0 (make windows: in ARGS)",
             file=sys.stderr,
         )
@@ -118,16 +118,18 @@ def _check(params: PackParams) -> None:
 
 
 def _one_codec(latents: Iterable[Mapping[str, Any]], kind: str) -> str | None:
-    found = {row[f"{kind}_codec"] for row in latents} - {None}
-    if len(found) > 1:
-        raise InputError(f"tables/latents.parquet: latents of {len(found)} {kind} codecs; run the encode stage again")
-    return found.pop() if found else None
+    codecs = {row[f"{kind}_codec"] for row in latents} - {None}
+    if len(codecs) > 1:
+        raise InputError(
+            f"tables/latents.parquet: latents of {len(codecs)} {kind} codecs, expected one; run the encode stage again"
+        )
+    return codecs.pop() if codecs else None
 
 
 def _latent_shape(data: Path, latents: Iterable[Mapping[str, Any]], kind: str) -> list[int]:
-    """Shape of one unit's latents: as the latents are, else as the codec at hand would make them.
+    """Shape of one unit's latents: of the existing latents, or else of those that the finished codec would make.
 
-    A modality with neither keeps a place of size 1, always masked.
+    A modality without both gets a size of 1 in each dimension, always masked.
     """
     for row in latents:
         if row[f"{kind}_member"] is not None:
@@ -135,7 +137,7 @@ def _latent_shape(data: Path, latents: Iterable[Mapping[str, Any]], kind: str) -
     weights = data / "models" / "vae" / f"{kind}.safetensors"
     if not weights.is_file():
         return [AUDIO_LATENTS_PER_UNIT, 1] if kind == "audio" else [1, 1, 1]
-    from wanstreamer.vae import load_audio_vae, load_video_vae  # torch: seconds, and rarely needed
+    from wanstreamer.vae import load_audio_vae, load_video_vae  # torch takes seconds to import, and is rarely needed
 
     if kind == "audio":
         return [AUDIO_LATENTS_PER_UNIT, load_audio_vae(weights).config.channels]
@@ -146,11 +148,11 @@ def _make_tokenizer(data: Path, params: PackParams, tables: Mapping[str, list[di
     """Fit or copy to `models/tokenizer.json`: only train tracks of people who did not refuse training are read."""
     final = data / TOKENIZER_PATH
     if params.tokenizer:
-        made = load_tokenizer(Path(params.tokenizer)).tokenizer
+        tokenizer = load_tokenizer(Path(params.tokenizer)).tokenizer
     else:
         usable = {_who(row) for row in tables["tracks"] if row["split"] == "train" and _may_train(row)}
-        made = fit_tokenizer([row["word"] for row in tables["words"] if _who(row) in usable], params.vocab_size)
-    write_bytes_atomic(final, made.to_str(pretty=True).encode())
+        tokenizer = fit_tokenizer([row["word"] for row in tables["words"] if _who(row) in usable], params.vocab_size)
+    write_bytes_atomic(final, tokenizer.to_str(pretty=True).encode())
     return load_tokenizer(final)
 
 
@@ -164,7 +166,7 @@ def _may_train(track: Mapping[str, Any]) -> bool:
 
 
 def _make_jobs(data: Path, tables: Mapping[str, list[dict[str, Any]]], shapes: Mapping[str, list[int]]) -> list[Job]:
-    """A job per session, whatever it lacks: what cannot be used is rejected by name in the worker."""
+    """A job per session, even if data is missing: the worker rejects what cannot be used, with a reason."""
     grouped = {name: rows_by_session(tables[name]) for name in ("tracks", "words", "units", "latents", "quality")}
     tokenizer_sha256 = file_sha256(data / TOKENIZER_PATH)
     jobs = []
@@ -197,7 +199,7 @@ def _by_participant(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -
 
 
 class PackSession:
-    """One session -> its shard and window rows. Built once per worker process: it holds the tokenizer."""
+    """One session -> its shard and window rows. Built once per worker process, as it loads the tokenizer."""
 
     def __init__(self, *, params: PackParams, tokenizer: str) -> None:
         self.params = params
@@ -243,7 +245,7 @@ class PackSession:
 
 
 def _reject_unusable(spec: Mapping[str, Any], params: PackParams) -> None:
-    """Raise Rejected for a session of which no window can be made."""
+    """Raise Rejected for a session that cannot give any window."""
     tracks, latents, num_units = spec["tracks"], spec["latents"], spec["num_units"]
     if not role_pairs(spec):
         raise Rejected("not_a_dyad", f"{len(tracks)} tracks; a manifest can name who talks with whom (partners)")
@@ -263,7 +265,7 @@ def _reject_unusable(spec: Mapping[str, Any], params: PackParams) -> None:
 
 
 def _latents(data: Path, spec: Mapping[str, Any], who: str) -> dict[str, np.ndarray | None]:
-    """A participant's latents, on disk; None for a modality that is not there."""
+    """A participant's latents, mapped from disk; None for a missing modality."""
     row = spec["latents"][who]
     members = {kind: row[f"{kind}_member"] for kind in ("audio", "video")}
     return {kind: find_member(data / row["shard"], name).mapped() if name else None for kind, name in members.items()}
@@ -277,7 +279,7 @@ def window_starts(num_units: int, window_units: int, stride_units: int) -> list[
 
 
 def free_starts(blocked: np.ndarray, window_units: int, stride_units: int) -> tuple[list[int], int]:
-    """First units of the windows that hold no blocked unit, and how many units are in none of them."""
+    """First units of the windows without a blocked unit, and how many units are in no window."""
     edges = np.flatnonzero(np.diff(np.pad(blocked, 1, constant_values=True).astype(np.int8)))
     free = [(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
     long = [(start, stop) for start, stop in free if stop - start >= window_units]
@@ -288,7 +290,7 @@ def free_starts(blocked: np.ndarray, window_units: int, stride_units: int) -> tu
 
 
 def sample_bytes(window_id: str, sample: Mapping[str, np.ndarray]) -> bytes:
-    """Consecutive tar members `<window_id>.<field>.npy`, sorted by name; nothing in them depends on clock or user."""
+    """Consecutive tar members `<window_id>.<field>.npy`, sorted by name; clock and user change nothing in them."""
     return b"".join(member_bytes(f"{window_id}.{name}.npy", sample[name]) for name in sorted(sample))
 
 
@@ -322,7 +324,7 @@ def _window_row(
 
 
 def _count_masks(jobs: Iterable[Job], params: PackParams) -> dict[str, int]:
-    """Masked units by reason over the packed sessions, each unit counted once per role view."""
+    """Masked units by reason over the packed sessions, each unit once per role view."""
     counts: Counter[str] = Counter()
     for job in jobs:
         for agent, user in role_pairs(job.spec):

@@ -1,9 +1,8 @@
-"""What a codec is measured against: linear principal components of the same size, fitted on the same tracks.
+"""Baselines for a codec: linear principal components of the same size, fitted on the same tracks.
 
 `LinearVideo` gives each 4 x 16 x 16 patch as many numbers as a latent place has channels. `LinearAudio` gives the
-log-mel spectra of each 40 ms as many as an audio latent has, and makes a waveform of what is left by Griffin-Lim. Both
-are fitted on media as they are, without augmentation, and know nothing of streaming: Griffin-Lim hears the whole track
-at once.
+log-mel spectra of each 40 ms as many numbers as an audio latent has, and turns the result into a waveform with
+Griffin-Lim. Both are fitted on media without augmentation, and do not stream: Griffin-Lim uses the whole track at once.
 
 Shape suffixes: B batch, T samples or frames, N rows, P numbers in a patch, C components, S spectral frames, F frequency
 bins, M mel bands, H and W height and width.
@@ -22,9 +21,9 @@ from wanstreamer.vae.causal import principal_components
 from wanstreamer.vae.mel import mel_filters
 from wanstreamer.vae.video import SPATIAL_FACTOR
 
-_VIDEO_ROWS = 16384  # patches that components are fitted on, evenly from all tracks
-_AUDIO_ROWS = 65536  # latents' spectra: 44 minutes
-_FLOOR = 1e-2  # of magnitudes; a lower one spends components on noise, and STOI falls from .81 to .80
+_VIDEO_ROWS = 16384  # patches that the components are fitted on, taken evenly from all tracks
+_AUDIO_ROWS = 65536  # spectra of latents that the components are fitted on: 44 minutes
+_FLOOR = 1e-2  # of magnitudes; a lower floor spends components on noise, and STOI falls from .81 to .80
 _FRAMES_PER_LATENT = 4  # spectral frames
 _MEL_BANDS = 80
 _ROUNDS = 32  # of Griffin-Lim
@@ -32,7 +31,7 @@ _MOMENTUM = 0.99  # Perraudin et al. 2013, "A fast Griffin-Lim algorithm"
 
 
 class LinearVideo:
-    """Principal components of patches; call it with frames (T, 3, H, W) in [-1, 1] to get what is left of them."""
+    """Principal components of patches; call it with frames (T, 3, H, W) in [-1, 1] to get their reconstruction."""
 
     def __init__(self, tracks: Sequence[Tensor], config: VideoVAEConfig):
         places = config.latent_shape[1] * config.latent_shape[2]
@@ -54,7 +53,7 @@ class LinearVideo:
 
 
 class LinearAudio:
-    """Principal components of log-mel spectra; call it with samples (T,) to get what is left of them."""
+    """Principal components of log-mel spectra; call it with samples (T,) to get their reconstruction."""
 
     def __init__(self, tracks: Sequence[Tensor], config: AudioVAEConfig):
         self.size, self.hop = config.window, config.hop
@@ -101,5 +100,5 @@ def _patches(frames_TCHW: Tensor) -> Tensor:
 
 
 def _through(rows_NP: Tensor, mean_P: Tensor, basis_CP: Tensor) -> Tensor:
-    """What is left of rows after the components."""
+    """Rows projected onto the components, and back."""
     return (rows_NP - mean_P) @ basis_CP.T @ basis_CP + mean_P

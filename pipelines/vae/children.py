@@ -1,6 +1,6 @@
 """One process per codec: tasks in, outcomes out, and progress on the way.
 
-Each has one thread and a fixed number of steps, so that the weights do not depend on how many run at once.
+Each process has one thread and a fixed number of steps, so that the weights do not depend on how many run at once.
 """
 
 import multiprocessing
@@ -21,7 +21,7 @@ from wanstreamer.errors import InputError
 
 
 def run_children(tasks: Sequence[CodecTask], *, at_once: int) -> dict[str, dict[str, Any]]:
-    """Each task in a process of its own, `at_once` of them at a time; outcomes by kind, in the order of `tasks`.
+    """Run each task in its own process, `at_once` at a time. Returns outcomes by kind, in the order of `tasks`.
 
     A child sends ("steps", n), ("done", outcome), ("input", message) or ("bug", traceback).
     """
@@ -65,7 +65,7 @@ def run_children(tasks: Sequence[CodecTask], *, at_once: int) -> dict[str, dict[
 
 
 def _child(pipe: Connection, task: CodecTask) -> None:
-    """Entry of a child. A parent that is gone breaks the pipe at the next step, and the child ends."""
+    """Entry of a child. If the parent is gone, the pipe breaks at the next step, and the child ends."""
     torch.set_num_threads(1)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA's matrix products are not repeatable
     torch.use_deterministic_algorithms(True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipelines.engine.files import write_bytes_atomic
 from wanstreamer.train.codec import Row
 
-HELD_OUT = "valid_"  # begins the names of figures on held-out clips
+HELD_OUT = "valid_"  # prefix of figures on held-out clips
 FIGURES = {"audio": ["log_mel_l1"], "video": ["psnr_db", "ssim"]}
 
 
@@ -21,7 +21,7 @@ def curve_paths(data: Path, kind: str) -> tuple[Path, Path]:
 
 
 def write_curves(data: Path, kind: str, curve: Sequence[Row]) -> None:
-    """Headers alone where there is no curve."""
+    """Writes only the header if there is no curve."""
     losses = [{name: value for name, value in row.items() if not name.startswith(HELD_OUT)} for row in curve]
     looks = [
         {

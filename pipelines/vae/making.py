@@ -35,7 +35,7 @@ TIMED_UNITS = 40
 def make_codec(task: CodecTask, on_steps: Callable[[int], None]) -> dict[str, Any]:
     """Train (unless finished), measure and draw one codec; returns metrics, timings and rejections.
 
-    `on_steps` is told how many more steps are done.
+    `on_steps` gets the number of steps done since its last call.
     """
     timings: dict[str, float] = {}
     rejections: list[tuple[str, str, str]] = []
@@ -69,17 +69,17 @@ def make_codec(task: CodecTask, on_steps: Callable[[int], None]) -> dict[str, An
 
 
 def _train(task: CodecTask, train: Sequence[Pair], held_out: Sequence[Pair], on_steps: Callable[[int], None]) -> None:
-    """Leave weights, the record of their training and its curves."""
+    """Write the weights, the record of their training and its curves."""
     torch.manual_seed(task.training.seed)
     fresh = AudioVAE(task.config) if isinstance(task.config, AudioVAEConfig) else VideoVAE(task.config)
     path = weights_path(task.data, task.kind)
     state_path = record_path(task.data, task.kind).with_suffix(".safetensors")
-    told = 0
+    reported = 0
 
     def on_step(step: int) -> None:
-        nonlocal told
-        on_steps(step - told)
-        told = step
+        nonlocal reported
+        on_steps(step - reported)
+        reported = step
 
     model, curve = train_codec(
         fresh,
@@ -107,7 +107,7 @@ def _baseline(model: Codec, tracks: Sequence[Tensor]) -> Baseline | None:
 
 @torch.no_grad()
 def _unit_times(model: Codec, track: Tensor) -> dict[str, float]:
-    """Median milliseconds to encode and to decode one unit, streamed on one thread."""
+    """Median milliseconds to encode and decode one unit, streamed on one thread."""
     length = unit_length(model)
     encoder = decoder = None
     spent: dict[str, list[float]] = {"encode_unit_ms": [], "decode_unit_ms": []}

@@ -1,6 +1,6 @@
 """Figures of codecs -> a note of what they were measured on, so that a run that would measure the same reads them back.
 
-The note lies with the reports it belongs to, and is removed with them.
+The note lies next to its reports, and is removed with them.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ def measured_on(data: Path, params: Any, rows: Sequence[Mapping[str, Any]], task
 
 
 def known_outcomes(data: Path, fingerprint: str) -> dict[str, dict[str, Any]] | None:
-    """Metrics and rejections by kind, as measured on the same; None if that was something else or a report is gone."""
+    """Metrics and rejections by kind, if measured on this `fingerprint`; None for another one or a missing report."""
     path = data / "reports" / NOTE
     note: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"measured_on": None}
     if note["measured_on"] != fingerprint or note["reports"] != _reports(data):
@@ -39,7 +39,7 @@ def known_outcomes(data: Path, fingerprint: str) -> dict[str, dict[str, Any]] | 
 
 
 def keep_outcomes(data: Path, fingerprint: str, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Leave the note, unless a track could not be read: that is tried again by every run."""
+    """Write the note, unless a track could not be read: every run then tries again."""
     if not any(outcome["rejections"] for outcome in outcomes.values()):
         metrics = {kind: outcome["metrics"] for kind, outcome in outcomes.items()}
         note = {"measured_on": fingerprint, "reports": _reports(data), "metrics": metrics}

@@ -1,10 +1,10 @@
-"""Tracks + what a codec makes of them -> figures a person can judge it by.
+"""Tracks + their reconstruction by a codec -> figures by which a person can judge the codec.
 
 Video: PSNR, SSIM, and `unit_flicker`: how much more the picture jumps between units than within them, relative to the
-truth. Audio: `log_mel_l1` (its definition: wanstreamer/metrics.py) and STOI, the short-time objective intelligibility
-of Taal et al. 2011 (pystoi), 1 is the truth's. No SI-SDR: the latents say how a voice sounds, not the phases of its
-waves, so that the decoder makes up phases as any vocoder does; SI-SDR is then about -30 dB for the codec and its
-baseline alike, and says nothing.
+truth. Audio: `log_mel_l1` (defined in wanstreamer/metrics.py) and STOI, the short-time objective intelligibility of
+Taal et al. 2011 (pystoi); the truth has 1. There is no SI-SDR: the latents describe how a voice sounds, not the phases
+of its waves, so the decoder invents phases, as any vocoder does. SI-SDR is then about -30 dB for the codec and its
+baseline alike, and shows nothing.
 """
 
 import warnings
@@ -22,7 +22,7 @@ from wanstreamer.vae.tracks import Codec, reconstruct_track, to_input, unit_leng
 
 EVALUATED_UNITS = 80  # of each track, from its beginning: 12.8 s
 
-# The truth in [-1, 1] -> what is left of it, alike: samples (T,) or frames (T, 3, H, W).
+# The truth in [-1, 1] -> its reconstruction, in the same shape: samples (T,) or frames (T, 3, H, W).
 Baseline = Callable[[Tensor], Tensor]
 
 
@@ -42,28 +42,28 @@ def measure(model: Codec, tracks: Sequence[Tensor], baseline: Baseline | None) -
 def _figures(model: Codec, made: Tensor, true: Tensor) -> Row:
     if isinstance(model, AudioVAE):
         rate_hz = model.config.rate_hz
-        found = {"log_mel_l1": log_mel_l1(made[None], true[None], rate_hz)}
+        figures = {"log_mel_l1": log_mel_l1(made[None], true[None], rate_hz)}
         intelligibility = short_time_intelligibility(made, true, rate_hz)
-        return found if intelligibility is None else found | {"stoi": intelligibility}
+        return figures if intelligibility is None else figures | {"stoi": intelligibility}
     made, true = made[None], true[None]
-    found = {"psnr_db": psnr_db(made, true), "ssim": ssim(made, true)}
-    return found | ({"unit_flicker": unit_flicker(made, true)} if true.shape[1] > FRAMES_PER_UNIT else {})
+    figures = {"psnr_db": psnr_db(made, true), "ssim": ssim(made, true)}
+    return figures | ({"unit_flicker": unit_flicker(made, true)} if true.shape[1] > FRAMES_PER_UNIT else {})
 
 
 def short_time_intelligibility(made_T: Tensor, true_T: Tensor, rate_hz: int) -> float | None:
-    """STOI of speech; None where less than 0.4 s of the truth is louder than 40 dB below its loudest part."""
+    """STOI of speech; None if less than 0.4 s of the truth is louder than 40 dB below its loudest part."""
     if not true_T.any():
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         try:
             return float(stoi(true_T.numpy(), made_T.numpy(), rate_hz))
-        except RuntimeWarning:  # pystoi's way to say that there is not enough
+        except RuntimeWarning:  # pystoi warns so if there is not enough speech
             return None
 
 
 def _mean(rows: Sequence[Row]) -> Row:
     """Mean of each figure over the tracks that have it, rounded: the last digits differ between machines."""
     names = dict.fromkeys(name for row in rows for name in row)
-    found = {name: torch.tensor([row[name] for row in rows if name in row]).double() for name in names}
-    return {name: round(values.mean().item(), 4) for name, values in found.items()}
+    values_of = {name: torch.tensor([row[name] for row in rows if name in row]).double() for name in names}
+    return {name: round(values.mean().item(), 4) for name, values in values_of.items()}

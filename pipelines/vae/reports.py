@@ -1,8 +1,8 @@
 """Truth, reconstruction and baseline of people who agreed to be shown, to judge with eyes and ears.
 
 `vae_video.png`: frames at the quietest and the loudest moments of each person's own sound, so that mouths are seen
-closed and open. `vae_audio_<people><n>_<what>.wav`. `vae_<people>.mp4`: truth and reconstruction of one person side by
-side, first with the true sound, then again with the decoded.
+closed and open. `vae_audio_<people><n>_<what>.wav`: the sound of each. `vae_<people>.mp4`: truth and reconstruction of
+one person side by side, first with the true sound, then again with the decoded sound.
 """
 
 import io
@@ -25,16 +25,16 @@ from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT, samples_per_unit
 from wanstreamer.vae import AudioVAE, VideoVAE
 from wanstreamer.vae.tracks import Codec, reconstruct_track, to_input, unit_length
 
-SHOWN_PEOPLE = 2  # of each of seen and unseen ones
+SHOWN_PEOPLE = 2  # of each group, seen and unseen
 SHOWN_UNITS = 80  # of each track: 12.8 s, in which both usually speak
-SHEET_COLUMNS = 8  # pictures of each person, half of them quiet
+SHEET_COLUMNS = 8  # pictures of each person, half of them at quiet moments
 APART_FRAMES = 12  # between chosen moments: about half a second
-PICTURE_COLUMNS = 192  # pixels, about, of each picture in sheet and film
+PICTURE_COLUMNS = 192  # approximate width in pixels of each picture in sheet and film
 MARGIN_COLUMNS = 110  # pixels for captions
 
 
 def draw_reports(data: Path, model: Codec, baseline: Baseline | None, people: Mapping[str, Sequence[Pair]]) -> None:
-    """Leave the sheet (video) or the sounds (audio) of `people`: "seen" and "unseen" -> their tracks."""
+    """Write the sheet (video) or the sounds (audio) of `people`: "seen" and "unseen" -> their tracks."""
     blocks = []
     for name, pairs in people.items():
         for index, (row, media) in enumerate(shown_people(pairs)):
@@ -57,7 +57,7 @@ def draw_reports(data: Path, model: Codec, baseline: Baseline | None, people: Ma
 
 
 def draw_films(data: Path, audio: AudioVAE, video: VideoVAE, people: Mapping[str, Sequence[dict[str, Any]]]) -> None:
-    """Leave a film of the first of each `people` (rows of the tracks table) that has sound and picture."""
+    """Write a film of the first of each `people` (rows of the tracks table) with sound and picture."""
     rate_hz = audio.config.rate_hz
     for name, rows in people.items():
         complete = [(row, torch.empty(0)) for row in rows if row["audio_path"] and row["video_path"]]
@@ -67,13 +67,13 @@ def draw_films(data: Path, audio: AudioVAE, video: VideoVAE, people: Mapping[str
                 sound, frames = (read_track(data, row, kind, units) for kind in ("audio", "video"))
             except Rejected:
                 continue  # counted where it was read for its codec
-            heard = reconstruct_track(audio, sound)
+            decoded = reconstruct_track(audio, sound)
             sides = {"truth": to_input(video, frames)[0], "decoded": reconstruct_track(video, frames)}
             scale = _scale(frames.shape[2])
             captions = [captioned(to_pixels(side), f"{name} person: {what}", scale) for what, side in sides.items()]
             picture = np.concatenate(captions, axis=2)
             film = np.concatenate([marked(picture, text) for text in ("sound: truth", "sound: decoded")])
-            write_video(data / "reports" / f"vae_{name}.mp4", film, torch.cat([sound, heard]).numpy(), rate_hz)
+            write_video(data / "reports" / f"vae_{name}.mp4", film, torch.cat([sound, decoded]).numpy(), rate_hz)
 
 
 def shown_people(pairs: Sequence[Pair]) -> list[Pair]:
@@ -84,7 +84,7 @@ def shown_people(pairs: Sequence[Pair]) -> list[Pair]:
 
 
 def _moments(data: Path, row: Mapping[str, Any], num_frames: int) -> list[tuple[str, int]]:
-    """Frames to show, each with its caption: the quietest and the loudest, in order of time; without sound, evenly."""
+    """Frames to show, each with its caption: the quietest and the loudest, by time; without sound, evenly spaced."""
     even = [("", i * num_frames // SHEET_COLUMNS) for i in range(SHEET_COLUMNS)]
     if not row["audio_path"]:
         return even
@@ -93,20 +93,20 @@ def _moments(data: Path, row: Mapping[str, Any], num_frames: int) -> list[tuple[
     except Rejected:
         return even
     power_T = audio_T.reshape(-1, samples_per_unit(row["rate_hz"]) // FRAMES_PER_UNIT).square().mean(1)
-    # Over three frames: a mouth does not follow single pitch periods.
+    # Smoothed over three frames: a mouth does not follow single pitch periods.
     smooth_T = torch.nn.functional.avg_pool1d(power_T[None], 3, 1, padding=1, count_include_pad=False)[0]
     half = SHEET_COLUMNS // 2
-    found = []
+    moments = []
     for caption, order in (
         ("quiet", smooth_T.argsort(stable=True)),
         ("loud", smooth_T.argsort(descending=True, stable=True)),
     ):
-        found += [(caption, frame) for frame in sorted(_apart(order.tolist(), half))]
-    return found
+        moments += [(caption, frame) for frame in sorted(_apart(order.tolist(), half))]
+    return moments
 
 
 def _apart(order: Sequence[int], count: int) -> list[int]:
-    """The first `count` of all frames that are not close to one chosen before."""
+    """The first `count` frames that are not close to an already chosen one."""
     gap = min(APART_FRAMES, len(order) // (2 * count))  # leaves room for all
     chosen: list[int] = []
     for frame in order:
@@ -116,7 +116,7 @@ def _apart(order: Sequence[int], count: int) -> list[int]:
 
 
 def _block(caption: str, clips: Mapping[str, Tensor], moments: Sequence[tuple[str, int]]) -> np.ndarray:
-    """A row of pictures per clip, under the time of each; the person's name and the clip's beside them."""
+    """A row of pictures per clip, with times above and the names of person and clip in the left margin."""
     rows = []
     for what, video_TCHW in clips.items():
         pixels = to_pixels(video_TCHW)

@@ -1,10 +1,10 @@
 """Tracks of the train split -> audio and video VAE weights, their curves, and figures on people never seen.
 
-Each codec is trained in a child process of its own with one thread and a fixed number of steps, so that the weights do
-not depend on how many workers there are: two children at once with two workers, one after the other with one. Finished
-weights named by `vae.weights` are copied instead, and only measured; what was measured before on the same is read back
-(pipelines/codecs/measured.py). Figures stand beside those of linear principal components of the same size on the same
-tracks (pipelines/codecs/baselines.py).
+Each codec is trained in its own child process with one thread and a fixed number of steps, so that the weights do not
+depend on the number of workers: two workers run both children at once, one worker runs them in turn. If `vae.weights`
+names finished weights, they are copied and only measured. Earlier measurements on the same input are read back
+(pipelines/vae/measured.py). Every figure is compared with that of linear principal components of the same size on the
+same tracks (pipelines/vae/baselines.py).
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ from wanstreamer.train.codec import CodecTrainConfig
 from wanstreamer.vae import AudioVAEConfig, VideoVAEConfig
 
 KINDS = ("audio", "video")
-CODE = ("wanstreamer.train.codec", "pipelines.media.tracks")  # decides the weights, with all it imports
+CODE = ("wanstreamer.train.codec", "pipelines.media.tracks")  # together with all it imports, decides the weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +66,10 @@ class VaeParams:
 
 
 def run(data: Path, params: VaeParams, how: RunParams) -> dict[str, Any]:
-    """Make `models/vae/{audio,video}.safetensors`, curves, pictures and sounds; returns held-out figures and counts.
+    """Write `models/vae/{audio,video}.safetensors`, curves, pictures and sounds; returns held-out figures and counts.
 
     Raises:
-        InputError: No train tracks, tracks of several picture sizes or sample rates, or `weights` that do not fit.
+        InputError: There are no train tracks, tracks differ in picture size or sample rate, or `weights` do not fit.
     """
     began_s = time.monotonic()
     rows = read_rows(data, "tracks")
@@ -106,7 +106,7 @@ def run(data: Path, params: VaeParams, how: RunParams) -> dict[str, Any]:
 def _outcomes(
     data: Path, params: VaeParams, rows: Sequence[Mapping[str, Any]], tasks: Sequence[CodecTask], workers: int
 ) -> Mapping[str, Any]:
-    """What comes of the tasks, by kind: as it is known, or made, with films of both codecs."""
+    """Outcomes of the tasks by kind: read back if known, else computed, with films of both codecs."""
     if all(task.finished for task in tasks):
         known = known_outcomes(data, measured_on(data, params, rows, tasks))
         if known is not None:
@@ -141,7 +141,7 @@ def _count_tracks(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _plan(data: Path, params: VaeParams, kind: str, rows: Sequence[Mapping[str, Any]]) -> CodecTask | None:
-    """What to do for one codec; None when the train split has no such medium."""
+    """What to do for one codec; None if the train split has no such medium."""
     having = [dict(row) for row in rows if row[f"{kind}_path"] is not None and row["num_units"] > 0]
     train = _within([row for row in having if row["split"] == "train"], params.max_train_minutes)
     if not (having if params.weights else train):
@@ -161,11 +161,11 @@ def _plan(data: Path, params: VaeParams, kind: str, rows: Sequence[Mapping[str, 
     fingerprint = _fingerprint(kind, config, training, train)
     path = weights_path(data, kind)
     if params.weights:
-        given = Path(params.weights) / f"{kind}.safetensors"
-        config = _check_given(given, kind, config)
-        if not path.is_file() or file_sha256(path) != file_sha256(given):
+        weights = Path(params.weights) / f"{kind}.safetensors"
+        config = _check_fit(weights, kind, config)
+        if not path.is_file() or file_sha256(path) != file_sha256(weights):
             temporary = path.with_name(f".{path.name}.tmp")
-            shutil.copyfile(given, temporary)
+            shutil.copyfile(weights, temporary)
             temporary.replace(path)
         record_path(data, kind).unlink(missing_ok=True)
         write_curves(data, kind, [])
@@ -183,7 +183,7 @@ def _plan(data: Path, params: VaeParams, kind: str, rows: Sequence[Mapping[str, 
 
 
 def _was_made(data: Path, kind: str, fingerprint: str) -> bool:
-    """Whether the weights that lie there are the outcome of this very training."""
+    """Whether the existing weights are the result of exactly this training."""
     record, path = record_path(data, kind), weights_path(data, kind)
     if not (record.is_file() and path.is_file() and all(file.is_file() for file in curve_paths(data, kind))):
         return False
@@ -196,8 +196,10 @@ def _config(data: Path, kind: str, rows: Sequence[Mapping[str, Any]], channels: 
     names = ("rate_hz",) if kind == "audio" else ("width", "height")
     formats = sorted({tuple(row[name] for name in names) for row in rows})
     if len(formats) > 1:
-        said = ", ".join("x".join(map(str, one)) for one in formats)
-        raise InputError(f"{table}: {kind} tracks in several formats ({said}); run ingest again over all sessions")
+        listed = ", ".join("x".join(map(str, numbers)) for numbers in formats)
+        raise InputError(
+            f"{table}: {kind} tracks in several formats ({listed}), expected one; run ingest again over all sessions"
+        )
     try:
         if kind == "audio":
             return AudioVAEConfig(channels=channels, **dict(zip(names, formats[0], strict=True)))
@@ -206,22 +208,24 @@ def _config(data: Path, kind: str, rows: Sequence[Mapping[str, Any]], channels: 
         raise InputError(f"{table}: {error}; change the ingest section of params.yaml") from error
 
 
-def _check_given(given: Path, kind: str, wanted: AudioVAEConfig | VideoVAEConfig) -> AudioVAEConfig | VideoVAEConfig:
-    """The configuration of finished weights. Raises InputError when they are missing or of another format."""
-    if not given.is_file():
-        raise InputError(f"vae.weights: {given}: no such file; expected audio.safetensors and video.safetensors there")
-    config = (vae.load_audio_vae(given) if kind == "audio" else vae.load_video_vae(given)).config
+def _check_fit(weights: Path, kind: str, wanted: AudioVAEConfig | VideoVAEConfig) -> AudioVAEConfig | VideoVAEConfig:
+    """The configuration of finished weights. Raises InputError if they are missing or of another format."""
+    if not weights.is_file():
+        raise InputError(
+            f"vae.weights: {weights}: no such file; expected audio.safetensors and video.safetensors there"
+        )
+    config = (vae.load_audio_vae(weights) if kind == "audio" else vae.load_video_vae(weights)).config
     for name in ("rate_hz",) if kind == "audio" else ("width", "height"):
         if getattr(config, name) != getattr(wanted, name):
             raise InputError(
-                f"vae.weights: {given}: {name} is {getattr(config, name)}, the tracks have {getattr(wanted, name)}; "
+                f"vae.weights: {weights}: {name} is {getattr(config, name)}, the tracks have {getattr(wanted, name)}; "
                 f"run ingest with that {name} or train new weights"
             )
     return config
 
 
 def _within(rows: list[dict[str, Any]], max_minutes: int) -> list[dict[str, Any]]:
-    """Tracks and how many of their units to read, at most `max_minutes` in all: shorter pieces first, then fewer."""
+    """Tracks, and how many units to read of each, at most `max_minutes` in all: pieces get shorter, then fewer."""
     limit = max(64, max_minutes * 60_000 // 160)
     share = max(64, limit // max(1, len(rows)))
     if sum(row["num_units"] for row in rows) <= limit:
@@ -235,7 +239,7 @@ def _fingerprint(
     training: CodecTrainConfig,
     train: Sequence[Mapping[str, Any]],
 ) -> str:
-    """Of all that decides the weights. Held-out tracks do not: new ones must not make latents out of date."""
+    """Fingerprint of all that decides the weights. Held-out tracks do not: new ones must not outdate latents."""
     content = {
         "code": code_hash(*CODE),
         "config": dataclasses.asdict(config),

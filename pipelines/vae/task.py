@@ -1,4 +1,4 @@
-"""All that a process needs to make and measure one codec, and where its outputs lie."""
+"""Everything that a process needs to make and measure one codec, and where its outputs lie."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from wanstreamer.clock import FRAMES_PER_UNIT, samples_per_unit
 from wanstreamer.train.codec import CodecTrainConfig
 from wanstreamer.vae import AudioVAEConfig, VideoVAEConfig
 
-EVALUATED_TRACKS = 8  # at most, of each of seen and unseen people: enough for a figure, seconds to compute
+EVALUATED_TRACKS = 8  # at most, of seen and of unseen people each: enough for a figure, seconds to compute
 
 Item = TypeVar("Item")
 Pair = tuple[dict[str, Any], Tensor]  # a row of the tracks table, and its media
@@ -29,9 +29,9 @@ class CodecTask:
     held_out: list[dict[str, Any]]
     config: AudioVAEConfig | VideoVAEConfig
     training: CodecTrainConfig
-    fingerprint: str  # of code, parameters and content that decide the weights
+    fingerprint: str  # of the code, parameters and content that decide the weights
     finished: bool  # weights are already in place: measure only
-    given: bool  # they were made elsewhere
+    given: bool  # the weights were made elsewhere
 
 
 def weights_path(data: Path, kind: str) -> Path:
@@ -39,20 +39,20 @@ def weights_path(data: Path, kind: str) -> Path:
 
 
 def record_path(data: Path, kind: str) -> Path:
-    """Which training made which weights. Not in the weights' file, whose hash names the codec in every latent:
-    another training with the same result is the same codec."""
+    """Which training made which weights. The record is not in the weights' file: the hash of that file names the
+    codec in every latent, and another training with the same result is the same codec."""
     return data / "parts" / "vae" / f"{kind}.json"
 
 
 def read_tracks(task: CodecTask, rows: Sequence[dict[str, Any]], rejections: list[tuple[str, str, str]]) -> list[Pair]:
-    """Tracks as tensors; what cannot be read is left out and counted."""
-    found = []
+    """Tracks as tensors; a track that cannot be read is rejected and counted."""
+    pairs = []
     for row in rows:
         try:
-            found.append((row, read_track(task.data, row, task.kind, row["units"])))
+            pairs.append((row, read_track(task.data, row, task.kind, row["units"])))
         except Rejected as rejected:
             rejections.append((f"{row['session_id']}/{row['participant']}", rejected.reason, rejected.detail))
-    return found
+    return pairs
 
 
 def read_track(data: Path, row: Mapping[str, Any], kind: str, units: int) -> Tensor:

@@ -319,7 +319,7 @@ def test_windows_with_little_talk_are_left_out_by_name(tmp_path, in_process):
 def test_windows_of_which_none_is_for_training_are_told(tmp_path, in_process, capsys):
     write_corpus(tmp_path / "data", {"s0": ("valid", 16, talkers())})
     pack_all(tmp_path / "data")
-    assert "pack: warning: no window is of the split train; " in capsys.readouterr().err
+    assert "pack: warning: no window is in the train split; " in capsys.readouterr().err
     write_corpus(tmp_path / "data", {"s0": ("train", 16, talkers())})
     pack_all(tmp_path / "data")
     assert "warning" not in capsys.readouterr().err
