@@ -28,7 +28,7 @@ from pipelines.annotate.whisperx_words import TimedWord
 from pipelines.engine.command import stage_main
 from pipelines.engine.jobs import Job, Rejected, Result
 from pipelines.engine.run import RunParams, run_keys
-from pipelines.engine.tables import read_rows, rows_by_session
+from pipelines.engine.tables import TableRow, read_rows, rows_by_session
 from pipelines.media.languages import is_language, same_language
 from pipelines.media.tracks import read_wav
 from pipelines.signals.speech_models import DetectorParams, check_detector, detector_hashes, load_detector
@@ -54,7 +54,6 @@ from wanstreamer.turns import (
 )
 
 TABLES = (SPEECH, WORDS, IPUS, TURNS, EVENTS, UNITS)
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +91,7 @@ def run(data: Path, params: AnnotateParams, how: RunParams) -> dict[str, Any]:
     return counts | {"events": dict(sorted(labels.items()))}
 
 
-def _job(session_id: str, tracks: Sequence[Row], weights: tuple[str, ...]) -> Job:
+def _job(session_id: str, tracks: Sequence[TableRow], weights: tuple[str, ...]) -> Job:
     needed = ("participant", "num_units", "audio_path", "words_path", "language", "attributed", "mixed")
     hashes = tuple(str(row[name]) for row in tracks for name in ("audio_sha256", "words_sha256"))
     spec = {"tracks": [{name: row[name] for name in needed} for row in tracks]}
@@ -108,7 +107,7 @@ class Annotator:
         self.transcribe = load_transcriber(params)
 
     def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
-        tracks: list[Row] = job.spec["tracks"]
+        tracks: list[TableRow] = job.spec["tracks"]
         if not tracks:
             raise Rejected("no_tracks")
         result = Result()
@@ -165,7 +164,7 @@ class Annotator:
         return own, activity, bleeds
 
     def _hear_words(
-        self, audio_T: np.ndarray, speech: Sequence[Span], track: Row
+        self, audio_T: np.ndarray, speech: Sequence[Span], track: TableRow
     ) -> tuple[list[TimedWord] | None, list[tuple[str, str]]]:
         """Transcribed words of a track, and (reason, detail) for what was not transcribed.
 
@@ -183,7 +182,7 @@ class Annotator:
         return words, mixed_part + [(reason, "") for reason in reasons]
 
 
-def _read_words(data: Path, track: Row) -> tuple[list[TimedWord] | None, list[str]]:
+def _read_words(data: Path, track: TableRow) -> tuple[list[TimedWord] | None, list[str]]:
     """The words of a track's sidecar, sorted and inside the session, and a reason for each rejected word.
 
     None without a sidecar, or if it cannot be read. A word that crosses an end of the session is cut there.
@@ -227,7 +226,9 @@ def _tagged_sound(word: TimedWord, label: str) -> Sound:
     return Sound(start_ms=word.start_ms, end_ms=word.end_ms, label=label, confidence=word.confidence)
 
 
-def speech_rows(session_id: str, speech: Mapping[str, Sequence[Span]], activity: Mapping[str, Activity]) -> list[Row]:
+def speech_rows(
+    session_id: str, speech: Mapping[str, Sequence[Span]], activity: Mapping[str, Activity]
+) -> list[TableRow]:
     """`confidence` is the detector's mean probability over the interval."""
     return [
         _interval(session_id, who, span)
@@ -237,7 +238,7 @@ def speech_rows(session_id: str, speech: Mapping[str, Sequence[Span]], activity:
     ]
 
 
-def word_rows(session_id: str, words: Mapping[str, Sequence[TimedWord] | None]) -> list[Row]:
+def word_rows(session_id: str, words: Mapping[str, Sequence[TimedWord] | None]) -> list[TableRow]:
     return [
         _interval(session_id, who, Span(word.start_ms, word.end_ms))
         | {"index": index, "word": word.text, "source": word.source, "confidence": word.confidence}
@@ -246,7 +247,7 @@ def word_rows(session_id: str, words: Mapping[str, Sequence[TimedWord] | None]) 
     ]
 
 
-def ipu_rows(session_id: str, annotation: Annotation, params: TurnParams) -> list[Row]:
+def ipu_rows(session_id: str, annotation: Annotation, params: TurnParams) -> list[TableRow]:
     return [
         _interval(session_id, who, Span(ipu.start_ms, ipu.end_ms))
         | {
@@ -260,8 +261,8 @@ def ipu_rows(session_id: str, annotation: Annotation, params: TurnParams) -> lis
     ]
 
 
-def turn_rows(session_id: str, annotation: Annotation) -> list[Row]:
-    rows: list[Row] = []
+def turn_rows(session_id: str, annotation: Annotation) -> list[TableRow]:
+    rows: list[TableRow] = []
     for turn in annotation.turns:
         words = [ipu.words for ipu in turn.ipus]
         rows.append(
@@ -277,7 +278,7 @@ def turn_rows(session_id: str, annotation: Annotation) -> list[Row]:
     return rows
 
 
-def event_rows(session_id: str, annotation: Annotation) -> list[Row]:
+def event_rows(session_id: str, annotation: Annotation) -> list[TableRow]:
     return [
         _interval(session_id, event.participant, Span(event.start_ms, event.end_ms))
         | {
@@ -295,7 +296,7 @@ def event_rows(session_id: str, annotation: Annotation) -> list[Row]:
     ]
 
 
-def _interval(session_id: str, participant: str, span: Span) -> Row:
+def _interval(session_id: str, participant: str, span: Span) -> TableRow:
     return {"session_id": session_id, "participant": participant, "start_ms": span.start_ms, "end_ms": span.end_ms}
 
 

@@ -2,17 +2,17 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
+from pipelines.engine.tables import TableRow
 from wanstreamer.clock import Span, covered_ms, unit_of_ms, unit_span, units_touched
 from wanstreamer.turns import Annotation, floor_at
 from wanstreamer.turns.nonspeech import BLEED
 from wanstreamer.turns.transitions import interruptions_open
 
-Row = dict[str, Any]
 
-
-def unit_rows(session_id: str, track: Row, speech: Mapping[str, Sequence[Span]], annotation: Annotation) -> list[Row]:
+def unit_rows(
+    session_id: str, track: TableRow, speech: Mapping[str, Sequence[Span]], annotation: Annotation
+) -> list[TableRow]:
     """A row per unit of the track. `speech_ms` is null if no speech is known to be the participant's."""
     who, num_units = track["participant"], track["num_units"]
     own = list(speech[who]) if who in speech else None
@@ -34,7 +34,7 @@ def unit_rows(session_id: str, track: Row, speech: Mapping[str, Sequence[Span]],
     )
     mixed = _touched(Span(span["start_ms"], span["end_ms"]) for span in track["mixed"])
     stops = [span.end_ms for span in own or ()]
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for unit in range(num_units):
         span = unit_span(unit)
         spoken_ms = silence_ms = None

@@ -29,7 +29,7 @@ from pipelines.behaviour.play import Played, play
 from pipelines.behaviour.players import History, Player, Replay, UserUnit
 from pipelines.behaviour.timing import Conversation, Observed, observe
 from pipelines.conversation.stimuli import Stimulus
-from pipelines.engine.tables import read_rows
+from pipelines.engine.tables import TableRow, read_rows
 from pipelines.formats.npy_tar import find_member
 from pipelines.media.tracks import read_wav
 from wanstreamer.clock import FRAME_MS, UNIT_MS, Span, merge_spans
@@ -37,7 +37,6 @@ from wanstreamer.errors import InputError
 from wanstreamer.streaming.agent import Agent
 from wanstreamer.windows.loader import Windows, session_text
 
-Row = dict[str, Any]
 TURN_ENDING = ("smooth_shift", "terminal_overlap", "pause_interruption")  # after these the agent has the floor
 TURN_MS = (800, 6000)  # of a turn that baselines say
 TURN_EDGE_MS = 30  # of the recording around its speech
@@ -131,7 +130,7 @@ def find_views(data: Path, limit: int) -> tuple[list[View], dict[str, int]]:
     return [view for _, view in found[:limit]], dict(sorted(left_out.items()))
 
 
-def stimuli_of(rows: dict[str, list[Row]], agent: str, user: str) -> list[Stimulus]:
+def stimuli_of(rows: dict[str, list[TableRow]], agent: str, user: str) -> list[Stimulus]:
     """What the user of one session did, from its rows of turns, ipus and events."""
     turns = [row for row in rows["turns"] if row["participant"] == user and row["is_primary"]]
     ipus = sorted(_span(row) for row in rows["ipus"] if row["participant"] == user)
@@ -300,12 +299,12 @@ def run_recorded(
     return dict(found), played
 
 
-def _by_session(data: Path, table: str) -> dict[str, list[Row]]:
-    grouped: dict[str, list[Row]] = defaultdict(list)
+def _by_session(data: Path, table: str) -> dict[str, list[TableRow]]:
+    grouped: dict[str, list[TableRow]] = defaultdict(list)
     for row in read_rows(data, table):
         grouped[row["session_id"]].append(row)
     return grouped
 
 
-def _span(row: Row) -> Span:
+def _span(row: TableRow) -> Span:
     return Span(row["start_ms"], row["end_ms"])

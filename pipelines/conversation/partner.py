@@ -64,7 +64,7 @@ HANGOVER_MS = 250  # a stop consonant is no silence
 
 
 @dataclass(kw_only=True)
-class Heard:
+class AgentSpeech:
     """What the user knows of the agent's speech, up to now."""
 
     speaking: bool = False
@@ -103,7 +103,7 @@ class Partner:
         self.num_steps = (self.duration_ms + 2000) // STEP_MS
         still = {name: np.zeros(self.num_steps) for name in Signals.__dataclass_fields__ if name != "idle"}
         self.signals = Signals(**still, idle=draw_idle(ME, [], self.num_steps, np.random.default_rng([*seed, 3])))
-        self.agent = Heard(level=np.zeros(UNIT_MS // STEP_MS))
+        self.agent = AgentSpeech(level=np.zeros(UNIT_MS // STEP_MS))
         self.turn: Utterance | None = None  # the user's, from its plan to its end
         self.wants_floor = False  # the turn is an interruption
         self.thing: tuple[str, str] | None = None

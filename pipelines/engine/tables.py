@@ -12,6 +12,7 @@ from pipelines.engine.files import replace_file
 from schemas import SCHEMA_VERSION, TABLES
 from wanstreamer.errors import InputError
 
+TableRow = dict[str, Any]  # column -> value
 ROWS_PER_GROUP = 1 << 16  # fixed, so that equal tables are equal bytes
 
 
@@ -59,7 +60,7 @@ def write_rejections(data: Path, stage: str, rejections: Iterable[tuple[str, str
     return dict(sorted(reasons.items()))
 
 
-def read_rows(data: Path, table: str, filters: Any = None) -> list[dict[str, Any]]:
+def read_rows(data: Path, table: str, filters: Any = None) -> list[TableRow]:
     """All rows of a table, or those that pass pyarrow's `filters`.
 
     Raises InputError when the stage that writes it has not run, or in another folder.
@@ -88,8 +89,8 @@ def data_folder_near(folder: Path) -> Path | None:
     return next((near for near in (folder / "data", folder.parent) if (near / "tables").is_dir()), None)
 
 
-def rows_by_session(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    grouped: dict[str, list[dict[str, Any]]] = {}
+def rows_by_session(rows: Iterable[TableRow]) -> dict[str, list[TableRow]]:
+    grouped: dict[str, list[TableRow]] = {}
     for row in rows:
         grouped.setdefault(row["session_id"], []).append(row)
     return grouped

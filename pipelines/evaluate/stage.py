@@ -68,7 +68,7 @@ TEXT_BASELINES: dict[str, tuple[str, ...]] = {
 }
 # Figure name -> per-window numerators and denominators, in the order of the windows.
 Tally = dict[str, list[tuple[np.ndarray, np.ndarray]]]
-Heard = tuple[list[Silence], dict[str, np.ndarray]]  # of a batch
+BatchSilences = tuple[list[Silence], dict[str, np.ndarray]]  # of a batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,10 +176,10 @@ def tally_windows(
     video_vae: VideoVAE | None,
     unigram: Unigram,
     params: EvaluateParams,
-) -> tuple[Tally, list[Heard]]:
+) -> tuple[Tally, list[BatchSilences]]:
     """Errors of model and baselines on every window, and what the model makes of the silences in each batch."""
     tally: Tally = defaultdict(list)
-    heard: list[Heard] = []
+    heard: list[BatchSilences] = []
     silence_NC = silence_latent(audio_vae) if audio_vae else torch.zeros(1)
     video_paths = {(row["session_id"], row["participant"]): row["video_path"] for row in read_rows(data, "tracks")}
     partners = other_users(windows.rows, params.other_users)

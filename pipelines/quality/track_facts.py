@@ -35,7 +35,7 @@ BOTH_FACTS = ("av_offset_ms", "av_confidence")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
+class SoundCurves:
     """Curves of a whole sound."""
 
     power_F: np.ndarray  # mean square of each 20 ms, float32
@@ -47,7 +47,7 @@ class Heard:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class PictureCurves:
     """Curves of a whole picture, a value per frame T, or per pair of frames T - 1."""
 
     brightest_T: np.ndarray
@@ -76,20 +76,20 @@ def measure(data: Path, track: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
     track_hashes: dict[str, list[int]] = {
         f"{stream}_{what}": [] for stream in ("sound", "picture") for what in ("hashes", "frames")
     }
-    heard = seen = None
+    sound = picture = None
     if track["audio_path"]:
         path, rate_hz = data / track["audio_path"], track["rate_hz"]
-        heard = listen(wav_pieces(path, _piece_samples(rate_hz)), rate_hz)
-        facts |= {**sound_facts(heard), "loudness_lufs": loudness_lufs(path)}
-        track_hashes |= _named("sound", hashes.sound_hashes(heard.bands_NB))
+        sound = listen(wav_pieces(path, _piece_samples(rate_hz)), rate_hz)
+        facts |= {**sound_facts(sound), "loudness_lufs": loudness_lufs(path)}
+        track_hashes |= _named("sound", hashes.sound_hashes(sound.bands_NB))
     if track["video_path"]:
         piece_frames = max(1, PIECE_PIXELS // (track["width"] * track["height"]))
         num_frames = track["num_units"] * FRAMES_PER_UNIT
-        seen = look(frame_pieces(data / track["video_path"], num_frames, piece_frames))
-        facts |= picture_facts(seen)
-        track_hashes |= _named("picture", hashes.picture_hashes(seen.light_TB, *av_offset.BLOCKS))
-    if heard is not None and seen is not None:
-        found = av_offset.av_offset(seen.light_TB, FRAME_RATE_HZ, heard.energy_N)
+        picture = look(frame_pieces(data / track["video_path"], num_frames, piece_frames))
+        facts |= picture_facts(picture)
+        track_hashes |= _named("picture", hashes.picture_hashes(picture.light_TB, *av_offset.BLOCKS))
+    if sound is not None and picture is not None:
+        found = av_offset.av_offset(picture.light_TB, FRAME_RATE_HZ, sound.energy_N)
         facts["av_offset_ms"], facts["av_confidence"] = found or (None, None)
     return facts, track_hashes
 
@@ -104,7 +104,7 @@ def _piece_samples(rate_hz: int) -> int:
     return max(1, PIECE_S * rate_hz // whole) * whole
 
 
-def listen(pieces: Iterable[np.ndarray], rate_hz: int) -> Heard:
+def listen(pieces: Iterable[np.ndarray], rate_hz: int) -> SoundCurves:
     """pieces: float32 samples in [-1, 1], `_piece_samples` each but the last."""
     hop, overlap = round(FRAME_S * rate_hz), (hashes.WINDOW - 1) * (rate_hz // hashes.RATE_HZ)
     power, energy, bands = [], [], []
@@ -118,28 +118,28 @@ def listen(pieces: Iterable[np.ndarray], rate_hz: int) -> Heard:
         peak = max(peak, float(np.abs(piece).max(initial=0)))
         num_clipped += int((np.abs(piece) >= FULL_SCALE).sum())
         num_samples += len(piece)
-    return Heard(
+    return SoundCurves(
         power_F=np.concatenate(power), peak=peak, num_clipped=num_clipped, num_samples=num_samples,
         energy_N=np.concatenate(energy), bands_NB=np.concatenate(bands),
     )  # fmt: skip
 
 
-def sound_facts(heard: Heard) -> dict[str, float]:
+def sound_facts(sound: SoundCurves) -> dict[str, float]:
     """`AUDIO_FACTS` without the loudness."""
-    levels_db = np.maximum(10 * np.log10(heard.power_F + 1e-12), FLOOR_DB)
+    levels_db = np.maximum(10 * np.log10(sound.power_F + 1e-12), FLOOR_DB)
     floor_db, loud_db = np.percentile(levels_db, [10, 95])
     sounding = levels_db > floor_db + 6
-    power = float(heard.power_F[sounding].mean(dtype=np.float64)) if sounding.any() else 0.0
+    power = float(sound.power_F[sounding].mean(dtype=np.float64)) if sounding.any() else 0.0
     return {
         "level_db": round(max(FLOOR_DB, 10 * float(np.log10(power + 1e-12))), 1),
-        "peak_db": round(max(FLOOR_DB, 20 * float(np.log10(heard.peak + 1e-12))), 1),
+        "peak_db": round(max(FLOOR_DB, 20 * float(np.log10(sound.peak + 1e-12))), 1),
         "snr_db": round(float(loud_db - floor_db), 1),
-        "clipped_share": heard.num_clipped / heard.num_samples,
+        "clipped_share": sound.num_clipped / sound.num_samples,
         "silent_share": round(float(1 - sounding.mean()), 4),
     }
 
 
-def look(pieces: Iterable[np.ndarray]) -> Seen:
+def look(pieces: Iterable[np.ndarray]) -> PictureCurves:
     """pieces: uint8 RGB frames (t, H, W, 3)."""
     curves: dict[str, list[np.ndarray]] = {name: [] for name in ("brightest", "change", "alike", "structured", "light")}
     faces: list[bool] = []
@@ -160,17 +160,19 @@ def look(pieces: Iterable[np.ndarray]) -> Seen:
         curves["alike"].append((centred[1:] * centred[:-1]).sum(1) / (length[1:] * length[:-1]))
         curves["structured"].append(np.minimum(length[1:], length[:-1]) > flat.shape[1] ** 0.5)
     whole = {name: np.concatenate(parts) for name, parts in curves.items()}
-    return Seen(
+    return PictureCurves(
         brightest_T=whole["brightest"], change_P=whole["change"], alike_P=whole["alike"],
         structured_P=whole["structured"], light_TB=whole["light"], faces=tuple(faces),
     )  # fmt: skip
 
 
-def picture_facts(seen: Seen) -> dict[str, Any]:
+def picture_facts(picture: PictureCurves) -> dict[str, Any]:
     """`VIDEO_FACTS`."""
     return {
-        "black_share": round(float((seen.brightest_T < DARK).mean()), 4),
-        "frozen_share": round(float((seen.change_P < STILL).mean()), 4) if len(seen.change_P) else 0.0,
-        "cuts": int((seen.structured_P & (seen.alike_P < CUT_CORRELATION)).sum()),  # a flat picture is like nothing
-        "face_share": round(sum(seen.faces) / len(seen.faces), 4),
+        "black_share": round(float((picture.brightest_T < DARK).mean()), 4),
+        "frozen_share": round(float((picture.change_P < STILL).mean()), 4) if len(picture.change_P) else 0.0,
+        "cuts": int(
+            (picture.structured_P & (picture.alike_P < CUT_CORRELATION)).sum()
+        ),  # a flat picture is like nothing
+        "face_share": round(sum(picture.faces) / len(picture.faces), 4),
     }

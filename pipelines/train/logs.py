@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from wanstreamer.errors import InputError
-from wanstreamer.train.duplex import Row
+from wanstreamer.train.steps import Scalars
 
 KNOWN = ("tensorboard", "dvclive")
 
@@ -23,14 +23,14 @@ def check_logs(names: Sequence[str], section: str) -> None:
 
 
 @contextmanager
-def open_logs(names: Sequence[str], folder: Path) -> Iterator[Callable[[Row], None]]:
+def open_logs(names: Sequence[str], folder: Path) -> Iterator[Callable[[Scalars], None]]:
     """What a row is given to; each log lies in a folder of its own below `folder`.
 
     Raises InputError when a package is not installed.
     """
     opened = {"tensorboard": _tensorboard, "dvclive": _dvclive}
     with ExitStack() as held:
-        logs: list[Callable[[Row], None]] = []
+        logs: list[Callable[[Scalars], None]] = []
         for name in names:
             shutil.rmtree(folder / name, ignore_errors=True)
             try:
@@ -39,7 +39,7 @@ def open_logs(names: Sequence[str], folder: Path) -> Iterator[Callable[[Row], No
                 remedy = "uv pip install -e '.[logs]' -c constraints.txt"
                 raise InputError(f"logs: {name} is not installed; {remedy}") from error
 
-        def give(row: Row) -> None:
+        def give(row: Scalars) -> None:
             for log in logs:
                 log(row)
 
@@ -47,12 +47,12 @@ def open_logs(names: Sequence[str], folder: Path) -> Iterator[Callable[[Row], No
 
 
 @contextmanager
-def _tensorboard(folder: Path) -> Iterator[Callable[[Row], None]]:
+def _tensorboard(folder: Path) -> Iterator[Callable[[Scalars], None]]:
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(folder)) as writer:
 
-        def log(row: Row) -> None:
+        def log(row: Scalars) -> None:
             for name, value in _named(row).items():
                 writer.add_scalar(name, value, int(row["step"]))
             writer.flush()
@@ -61,13 +61,13 @@ def _tensorboard(folder: Path) -> Iterator[Callable[[Row], None]]:
 
 
 @contextmanager
-def _dvclive(folder: Path) -> Iterator[Callable[[Row], None]]:
+def _dvclive(folder: Path) -> Iterator[Callable[[Scalars], None]]:
     from dvclive import Live
 
     # No experiment, no dvc.yaml of its own: `make repro` and its dvc.yaml stay what they are.
     with Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None) as live:
 
-        def log(row: Row) -> None:
+        def log(row: Scalars) -> None:
             live.step = int(row["step"])
             for name, value in _named(row).items():
                 live.log_metric(name, value)
@@ -76,7 +76,7 @@ def _dvclive(folder: Path) -> Iterator[Callable[[Row], None]]:
         yield log
 
 
-def _named(row: Row) -> Row:
+def _named(row: Scalars) -> Scalars:
     """Losses, held-out losses and gradient norms apart: train/text, valid/text, grad/text."""
     named = {}
     for name, value in row.items():

@@ -30,8 +30,9 @@ from wanstreamer.errors import InputError
 from wanstreamer.model.attention import Attention
 from wanstreamer.model.duplex import DuplexModel, ModelConfig, save_model
 from wanstreamer.model.sequence import BEGIN, BLANK, MISSING
-from wanstreamer.train.duplex import Row, TrainConfig, train
+from wanstreamer.train.duplex import TrainConfig, train
 from wanstreamer.train.parallel import Ranks, join_ranks
+from wanstreamer.train.steps import Scalars
 from wanstreamer.train.tasks import mix
 from wanstreamer.windows.loader import Batch, Loader, Manifest, batches_once, open_windows, read_manifest
 
@@ -128,7 +129,7 @@ def run_training(
             open_logs(logs, data / "logs" / section) as log,
         ):
 
-            def on_step(step: int, parts: Row) -> None:
+            def on_step(step: int, parts: Scalars) -> None:
                 done.append(step)
                 advance(step, parts)
 
@@ -257,7 +258,7 @@ def _fingerprint(
     return hash_of([parts, asdict(config), settings, tasks])
 
 
-def _curves(history: list[Row]) -> bytes:
+def _curves(history: list[Scalars]) -> bytes:
     losses = ["loss", "text", "audio", "video"]
     columns = ["step", *losses, *(f"valid_{name}" for name in losses)]
     columns += ["grad_norm", "grad_text", "grad_audio", "grad_video"]
@@ -270,7 +271,7 @@ def _curves(history: list[Row]) -> bytes:
 
 
 @contextmanager
-def show_progress(section: str, total: int, shown: bool) -> Iterator[Callable[[int, Row], None]]:
+def show_progress(section: str, total: int, shown: bool) -> Iterator[Callable[[int, Scalars], None]]:
     """If `shown`: a bar with the running loss on a terminal, a line about every twenty seconds elsewhere."""
     console = Console(stderr=True)
     columns = (
@@ -281,12 +282,12 @@ def show_progress(section: str, total: int, shown: bool) -> Iterator[Callable[[i
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    smooth: Row = {}
+    smooth: Scalars = {}
     said_s = time.monotonic()
     with Progress(*columns, console=console, disable=not (shown and console.is_terminal)) as bars:
         task = bars.add_task("", total=total)
 
-        def advance(step: int, parts: Row) -> None:
+        def advance(step: int, parts: Scalars) -> None:
             nonlocal said_s
             for name, value in parts.items():
                 smooth[name] = 0.98 * smooth.get(name, value) + 0.02 * value

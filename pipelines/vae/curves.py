@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.engine.files import write_bytes_atomic
-from wanstreamer.train.codec import Row
+from wanstreamer.train.steps import Scalars
 
 HELD_OUT = "valid_"  # prefix of figures on held-out clips
 FIGURES = {"audio": ["log_mel_l1"], "video": ["psnr_db", "ssim"]}
@@ -20,7 +20,7 @@ def curve_paths(data: Path, kind: str) -> tuple[Path, Path]:
     return folder / f"vae_{kind}.csv", folder / f"vae_{kind}_unseen.csv"
 
 
-def write_curves(data: Path, kind: str, curve: Sequence[Row]) -> None:
+def write_curves(data: Path, kind: str, curve: Sequence[Scalars]) -> None:
     """Writes only the header if there is no curve."""
     losses = [{name: value for name, value in row.items() if not name.startswith(HELD_OUT)} for row in curve]
     looks = [
@@ -36,7 +36,7 @@ def write_curves(data: Path, kind: str, curve: Sequence[Row]) -> None:
         write_bytes_atomic(path, _csv(rows, ["step", *first]))
 
 
-def _csv(rows: Sequence[Row], first: Sequence[str]) -> bytes:
+def _csv(rows: Sequence[Scalars], first: Sequence[str]) -> bytes:
     """A line per row: the columns named `first`, then the others by name."""
     others = sorted({name for row in rows for name in row} - set(first))
     text = io.StringIO()

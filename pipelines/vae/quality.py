@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wanstreamer.clock import FRAMES_PER_UNIT
 from wanstreamer.metrics import log_mel_l1, psnr_db, ssim, unit_flicker
-from wanstreamer.train.codec import Row
+from wanstreamer.train.steps import Scalars
 from wanstreamer.vae import AudioVAE
 from wanstreamer.vae.tracks import Codec, reconstruct_track, to_input, unit_length
 
@@ -26,7 +26,7 @@ EVALUATED_UNITS = 80  # of each track, from its beginning: 12.8 s
 Baseline = Callable[[Tensor], Tensor]
 
 
-def measure(model: Codec, tracks: Sequence[Tensor], baseline: Baseline | None) -> tuple[Row, Row]:
+def measure(model: Codec, tracks: Sequence[Tensor], baseline: Baseline | None) -> tuple[Scalars, Scalars]:
     """Mean figures of the codec, streamed, and of the baseline over the beginnings of tracks; empty without tracks."""
     ours, theirs = [], []
     for track in tracks:
@@ -39,7 +39,7 @@ def measure(model: Codec, tracks: Sequence[Tensor], baseline: Baseline | None) -
     return _mean(ours), _mean(theirs)
 
 
-def _figures(model: Codec, made: Tensor, true: Tensor) -> Row:
+def _figures(model: Codec, made: Tensor, true: Tensor) -> Scalars:
     if isinstance(model, AudioVAE):
         rate_hz = model.config.rate_hz
         figures = {"log_mel_l1": log_mel_l1(made[None], true[None], rate_hz)}
@@ -62,7 +62,7 @@ def short_time_intelligibility(made_T: Tensor, true_T: Tensor, rate_hz: int) -> 
             return None
 
 
-def _mean(rows: Sequence[Row]) -> Row:
+def _mean(rows: Sequence[Scalars]) -> Scalars:
     """Mean of each figure over the tracks that have it, rounded: the last digits differ between machines."""
     names = dict.fromkeys(name for row in rows for name in row)
     values_of = {name: torch.tensor([row[name] for row in rows if name in row]).double() for name in names}

@@ -10,8 +10,9 @@ from torch import distributed
 from tests.helpers.training_fixtures import RandomSource, fresh, prior
 from wanstreamer.errors import InputError
 from wanstreamer.model.duplex import save_model
-from wanstreamer.train.duplex import Row, TrainConfig, train
+from wanstreamer.train.duplex import TrainConfig, train
 from wanstreamer.train.parallel import ALONE, Ranks
+from wanstreamer.train.steps import Scalars
 from wanstreamer.train.tasks import TASKS, mix
 
 CONFIG = TrainConfig(
@@ -26,11 +27,11 @@ class KilledError(Exception):
 
 def trained(
     folder: Path, ranks: Ranks = ALONE, *, stop: int = 0, config: TrainConfig = CONFIG, tasks: bool = False
-) -> tuple[list[Row], list[Row]]:
+) -> tuple[list[Scalars], list[Scalars]]:
     """Loss parts of each step and the history; the first rank also writes the weights."""
-    steps: list[Row] = []
+    steps: list[Scalars] = []
 
-    def on_step(step: int, parts: Row) -> None:
+    def on_step(step: int, parts: Scalars) -> None:
         steps.append(parts)
         if step == stop:
             raise KilledError

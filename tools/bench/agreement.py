@@ -9,18 +9,15 @@ from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipelines.engine.tables import read_rows
+from pipelines.engine.tables import TableRow, read_rows
 from wanstreamer.clock import Span, merge_spans
 
 MIN_SILENCE_MS = 250  # of gaps and pauses that count; shorter ones are mostly edges of speech
 WITH_ENDS = ("turn", "gap", "pause")  # their ends count too
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +70,7 @@ def read_items(data: Path) -> tuple[list[Item], list[Item]]:
     return sorted(items, key=attrgetter("order")), sorted(_found(data, nameless), key=attrgetter("order"))
 
 
-def _on_track(row: Row, zero_ms: dict[str, int]) -> Row:
+def _on_track(row: TableRow, zero_ms: dict[str, int]) -> TableRow:
     shift_ms = zero_ms[row["session_id"]]
     end_ms = row["end_ms"] if "end_ms" in row else row["start_ms"]
     return row | {"start_ms": row["start_ms"] - shift_ms, "end_ms": end_ms - shift_ms}
@@ -97,20 +94,20 @@ def _found(data: Path, nameless: Sequence[Item]) -> list[Item]:
     return items + [item for item, same in zip(onsets, judged, strict=True) if id(same) not in left_out]
 
 
-def _item(kind: str, row: Row, about: str = "") -> Item:
+def _item(kind: str, row: TableRow, about: str = "") -> Item:
     names = ("session_id", "participant", "start_ms", "end_ms")
     return Item(kind=kind, confidence=row.get("confidence"), about=about, **{name: row[name] for name in names})
 
 
-def _onset(row: Row) -> tuple[str, str, int]:
+def _onset(row: TableRow) -> tuple[str, str, int]:
     return row["session_id"], row["participant"], row["start_ms"]
 
 
-def _kind(row: Row) -> str:
+def _kind(row: TableRow) -> str:
     return f"interruption, {row['outcome']}" if row["label"] == "interruption" else str(row["label"])
 
 
-def silences(speech: Sequence[Row]) -> Iterator[tuple[str, Row]]:
+def silences(speech: Sequence[TableRow]) -> Iterator[tuple[str, TableRow]]:
     """("gap" or "pause", row of who spoke before it) where nobody of a session speaks between two who do."""
     spans = merge_spans(Span(row["start_ms"], row["end_ms"]) for row in speech)
     for one, two in pairwise(spans):

@@ -4,14 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-from pipelines.engine.tables import check_data_folder, read_rows
+from pipelines.engine.tables import TableRow, check_data_folder, read_rows
 from wanstreamer.clock import Span, unit_span
 from wanstreamer.errors import InputError
 
 NEEDED = ("sessions", "tracks", "speech", "words", "turns", "events", "units")
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +19,11 @@ class Lane:
     participant: str
     speaker_id: str | None  # None: the person has not agreed to be shown
     speech: list[Span]
-    words: list[Row]
-    turns: list[Row]
-    backchannels: list[Row]
-    transitions: list[Row]
-    sounds: list[Row]  # laughter, breath, noise; bleed
+    words: list[TableRow]
+    turns: list[TableRow]
+    backchannels: list[TableRow]
+    transitions: list[TableRow]
+    sounds: list[TableRow]  # laughter, breath, noise; bleed
     mixed: list[Span]
     floor: list[Span]  # where the participant holds it
 
@@ -38,7 +36,7 @@ class Picture:
     language: str | None
     duration_ms: int
     lanes: list[Lane]
-    states: list[Row]  # gaps, pauses and overlaps of everybody
+    states: list[TableRow]  # gaps, pauses and overlaps of everybody
     withheld: list[str]  # participants whose words are there but may not be shown
 
 
@@ -57,7 +55,7 @@ def read_pictures(data: Path, sessions: Sequence[str], limit: int) -> Iterator[P
         yield make_picture(known[session], rows)
 
 
-def make_picture(session: Row, rows: dict[str, list[Row]]) -> Picture:
+def make_picture(session: TableRow, rows: dict[str, list[TableRow]]) -> Picture:
     """Sort the rows of one session into lanes."""
     lanes, withheld = [], []
     for track in sorted(rows["tracks"], key=lambda row: row["participant"]):
@@ -96,11 +94,11 @@ def make_picture(session: Row, rows: dict[str, list[Row]]) -> Picture:
 TO_LANES = ("backchannel", "transition", "non_speech")
 
 
-def _order(row: Row) -> tuple[int, int]:
+def _order(row: TableRow) -> tuple[int, int]:
     return row["start_ms"], row["end_ms"]
 
 
-def _floor(units: list[Row]) -> list[Span]:
+def _floor(units: list[TableRow]) -> list[Span]:
     """Runs of units in which the participant holds the floor."""
     spans = []
     ordered = sorted(units, key=lambda row: row["unit"])

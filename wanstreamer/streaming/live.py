@@ -52,7 +52,7 @@ class Played:
     unit: AgentUnit | None  # the answer played, as the model gave it; None where it is held
 
 
-class Heard(NamedTuple):
+class WaitingUnit(NamedTuple):
     """One unit of the user on its way to the thinker."""
 
     tick: int
@@ -78,7 +78,7 @@ class Live:
             )
         self.pipeline, self.due_after_units, self.max_waiting = pipeline, due_after_units, max_waiting
         self.counts = Counts()
-        self._waiting: deque[Heard] = deque()
+        self._waiting: deque[WaitingUnit] = deque()
         self._answers: dict[int, AgentUnit] = {}  # by the tick of the user's unit
         self._changed = threading.Condition()
         self._closing = False
@@ -124,7 +124,7 @@ class Live:
                 raise RuntimeError(f"live: the conversation is over: {self._error}") from self._error
             tick = self.counts.ticks
             if len(self._waiting) < self.max_waiting:
-                self._waiting.append(Heard(tick, frames, samples, text_tokens, self._gap))
+                self._waiting.append(WaitingUnit(tick, frames, samples, text_tokens, self._gap))
                 self._gap = False
                 self._changed.notify_all()
             else:
@@ -179,7 +179,7 @@ class Live:
             with self._changed:
                 self._error = error
 
-    def _next(self, *, wait: bool) -> Heard | None:
+    def _next(self, *, wait: bool) -> WaitingUnit | None:
         """The user's next unit; None when there is none, or when closing."""
         with self._changed:
             while wait and not self._waiting and not self._closing:

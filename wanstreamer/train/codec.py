@@ -19,13 +19,12 @@ from torch import Tensor, nn
 from wanstreamer.checkpoint import resume_training, save_training
 from wanstreamer.metrics import log_mel_l1, psnr_db, ssim
 from wanstreamer.train.clips import draw_clips, held_out_clips
-from wanstreamer.train.steps import average_weights, step_generator
+from wanstreamer.train.steps import Scalars, average_weights, step_generator
 from wanstreamer.vae import AudioVAE
 from wanstreamer.vae.causal import Carry
 from wanstreamer.vae.losses import SpectralLoss, latent_pull, pixel_loss
 from wanstreamer.vae.tracks import PIECE_UNITS, Codec, encode_track, reconstruct_track, to_input, unit_length
 
-Row = dict[str, float]
 Pass = Callable[[Tensor, Carry], Tensor]  # media -> latents before normalisation, or back
 
 _FIT_NUMBERS = 2**26  # samples or pixels, at most about, that the linear skip is fitted on: 256 MB
@@ -63,7 +62,7 @@ def train_codec(
     fingerprint: str,
     on_step: Callable[[int], None] = lambda step: None,
     device: str = "cpu",
-) -> tuple[Codec, list[Row]]:
+) -> tuple[Codec, list[Scalars]]:
     """Train `model` in place; returns its averaged weights, normalised, and the curve.
 
     Args:
@@ -176,7 +175,7 @@ def _loss(objective: _Objective, clips: Tensor, generator: torch.Generator) -> t
 
 
 @torch.no_grad()
-def _losses_at_start(objective: _Objective, tracks: Sequence[Tensor]) -> Row:
+def _losses_at_start(objective: _Objective, tracks: Sequence[Tensor]) -> Scalars:
     """The curve's row 0: the linear codec alone, on the clips of the first step."""
     config = objective.config
     generator = step_generator(config.seed, 0)
@@ -196,7 +195,7 @@ def _fit_batch(model: Codec, tracks: Sequence[Tensor], config: CodecTrainConfig)
     return torch.cat(drawn)
 
 
-def _valid_row(model: Codec, clips: Sequence[Tensor]) -> Row:
+def _valid_row(model: Codec, clips: Sequence[Tensor]) -> Scalars:
     """Mean figures over held-out clips, reconstructed by streaming. Empty without clips."""
     rows = []
     for clip in clips:

@@ -29,13 +29,11 @@ from wanstreamer.train.draws import Given, drop_text, make_noisy, move_identitie
 from wanstreamer.train.fit_prior import fit_prior
 from wanstreamer.train.loss import PARTS, event_units, interrupting_units, part_counts, part_sums, silent_units
 from wanstreamer.train.parallel import ALONE, Ranks
-from wanstreamer.train.steps import average_weights, step_generator
+from wanstreamer.train.steps import Scalars, average_weights, step_generator
 from wanstreamer.train.tasks import Mix
 
 if TYPE_CHECKING:
     from wanstreamer.windows.loader import Batch
-
-Row = dict[str, float]
 
 
 class Source(Protocol):
@@ -87,9 +85,9 @@ def train(
     fingerprint: str,
     mix: Mix | None = None,
     ranks: Ranks = ALONE,
-    on_step: Callable[[int, Row], None] = lambda step, parts: None,
-    on_row: Callable[[Row], None] = lambda row: None,
-) -> tuple[DuplexModel, list[Row]]:
+    on_step: Callable[[int, Scalars], None] = lambda step, parts: None,
+    on_row: Callable[[Scalars], None] = lambda row: None,
+) -> tuple[DuplexModel, list[Scalars]]:
     """Train from `state_path` if it holds a state with this fingerprint, else from the start.
 
     Args:
@@ -201,7 +199,7 @@ class Passes:
         return self.shared.no_sync() if isinstance(self.shared, DistributedDataParallel) else nullcontext()
 
 
-def train_step(passes: Passes, optimizer: torch.optim.Optimizer, given: Given, step: int) -> tuple[Row, Row]:
+def train_step(passes: Passes, optimizer: torch.optim.Optimizer, given: Given, step: int) -> tuple[Scalars, Scalars]:
     """One update of the weights; returns the loss with its parts and gradient norms, the same on all ranks."""
     model, config, ranks = passes.model, passes.config, passes.ranks
     for group in optimizer.param_groups:
@@ -239,10 +237,10 @@ def _add_gradient(loss: Tensor, model: DuplexModel, held: list[Tensor]) -> None:
 
 
 @torch.no_grad()
-def evaluate(model: DuplexModel, batches: Sequence["Batch"], config: TrainConfig) -> Row:
+def evaluate(model: DuplexModel, batches: Sequence["Batch"], config: TrainConfig) -> Scalars:
     """Mean loss and parts with fixed noise and without the user's words."""
     generator = torch.Generator().manual_seed(config.seed)
-    total: Row = {}
+    total: Scalars = {}
     for batch in batches:
         batch = drop_text(batch.to(model.device), "user", 1.0, generator)
         loss, parts_W = duplex_loss(model, batch, generator, config)

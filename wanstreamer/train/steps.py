@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+Scalars = dict[str, float]  # name -> figure: the parts of one step's loss, or one row of a training's curve
+
 
 def step_generator(seed: int, step: int) -> torch.Generator:
     """What one step draws from: all that is random depends on the seed and the step's number alone."""

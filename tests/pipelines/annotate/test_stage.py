@@ -11,7 +11,7 @@ import pytest
 from pipelines.annotate.stage import TABLES, AnnotateParams, Annotator, run
 from pipelines.engine.jobs import Job, Rejected, Result
 from pipelines.engine.run import RunParams
-from pipelines.engine.tables import read_rows, to_table, write_table
+from pipelines.engine.tables import TableRow, read_rows, to_table, write_table
 from pipelines.media.tracks import write_wav
 from pipelines.signals.voice_activity import (
     RATE_HZ,
@@ -22,7 +22,6 @@ from tests.helpers.spoken_session import NUM_UNITS, Placed, words_of
 from wanstreamer.clock import UNIT_MS, Span
 
 PARAMS = AnnotateParams()
-Row = dict[str, Any]
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +29,7 @@ def annotator() -> Annotator:
     return Annotator(PARAMS)
 
 
-def track_row(who: str, **more: Any) -> Row:
+def track_row(who: str, **more: Any) -> TableRow:
     return {
         "participant": who, "num_units": NUM_UNITS, "audio_path": f"tracks/s1/{who}.wav", "words_path": None,
         "language": "en", "attributed": True, "mixed": [],
@@ -42,7 +41,7 @@ Annotate = Callable[..., Result]
 
 @pytest.fixture
 def annotate(tmp_path: Path, annotator: Annotator) -> Annotate:
-    def call(audio: dict[str, np.ndarray], words: dict[str, Any] | None = None, **changes: Row) -> Result:
+    def call(audio: dict[str, np.ndarray], words: dict[str, Any] | None = None, **changes: TableRow) -> Result:
         (tmp_path / "tracks/s1").mkdir(parents=True, exist_ok=True)
         tracks = []
         for who, audio_T in audio.items():
@@ -60,7 +59,7 @@ def annotate(tmp_path: Path, annotator: Annotator) -> Annotate:
     return call
 
 
-def spans(rows: list[Row], who: str) -> list[Span]:
+def spans(rows: list[TableRow], who: str) -> list[Span]:
     return [Span(row["start_ms"], row["end_ms"]) for row in rows if row["participant"] == who]
 
 

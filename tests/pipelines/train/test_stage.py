@@ -26,8 +26,8 @@ from tests.helpers.small_corpus import Person, keep_in_process, write_corpus
 from wanstreamer.errors import InputError
 from wanstreamer.model.duplex import load_model
 from wanstreamer.model.sequence import FIRST_WORD
-from wanstreamer.train.duplex import Row
 from wanstreamer.train.parallel import Ranks
+from wanstreamer.train.steps import Scalars
 
 TINY = DuplexParams(
     steps=7,
@@ -101,7 +101,7 @@ def test_a_batch_larger_than_the_split_is_said(folder: Path, capsys: pytest.Capt
 
 
 @contextmanager
-def _progress(on_step: Callable[[int], None]) -> Iterator[Callable[[int, Row], None]]:
+def _progress(on_step: Callable[[int], None]) -> Iterator[Callable[[int, Scalars], None]]:
     yield lambda step, parts: on_step(step)
 
 

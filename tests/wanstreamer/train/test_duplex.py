@@ -13,19 +13,10 @@ from wanstreamer.model.duplex import save_model
 from wanstreamer.model.sequence import MISSING
 from wanstreamer.train import duplex
 from wanstreamer.train.draws import drop_text, move_identities
-from wanstreamer.train.duplex import (
-    Passes,
-    Row,
-    TrainConfig,
-    duplex_loss,
-    evaluate,
-    give,
-    make_optimizer,
-    train,
-    train_step,
-)
+from wanstreamer.train.duplex import Passes, TrainConfig, duplex_loss, evaluate, give, make_optimizer, train, train_step
 from wanstreamer.train.fit_prior import fit_prior
 from wanstreamer.train.loss import event_units, interrupting_units, part_sums
+from wanstreamer.train.steps import Scalars
 from wanstreamer.windows.loader import LABELS, Batch
 
 TINY = TrainConfig(steps=14, batch_size=2, warmup_steps=3, prior_batches=2, log_every=4, checkpoint_s=0.0, threads=1)
@@ -35,9 +26,9 @@ def run(
     folder: Path,
     *,
     config: TrainConfig = TINY,
-    on_step: Callable[[int, Row], None] = lambda step, parts: None,
+    on_step: Callable[[int, Scalars], None] = lambda step, parts: None,
     fingerprint: str = "f",
-) -> tuple[bytes, list[Row]]:
+) -> tuple[bytes, list[Scalars]]:
     model, history = train(
         fresh(),
         config,
@@ -56,8 +47,8 @@ class KilledError(Exception):
     pass
 
 
-def kill_at(stop: int) -> Callable[[int, Row], None]:
-    def on_step(step: int, parts: Row) -> None:
+def kill_at(stop: int) -> Callable[[int, Scalars], None]:
+    def on_step(step: int, parts: Scalars) -> None:
         if step == stop:
             raise KilledError
 
@@ -218,7 +209,7 @@ def test_event_weight_multiplies_the_loss_of_those_units_alone() -> None:
     torch.testing.assert_close(sums(weighted.weight_BKW), sums(given.weight_BKW) + 2 * sums(inside))
 
 
-def steps_of(config: TrainConfig, count: int = 3) -> tuple[list[float], list[Row], dict[str, torch.Tensor]]:
+def steps_of(config: TrainConfig, count: int = 3) -> tuple[list[float], list[Scalars], dict[str, torch.Tensor]]:
     """Losses and gradient norms of the first steps, and the weights after them."""
     model = fresh(dropout=0.1)
     passes, optimizer = Passes(model, config), make_optimizer(model, config)
