@@ -1,8 +1,8 @@
-"""Mixed recordings -> an RTTM beside each, which ingest reads: `python -m tools.diarize call.wav --model DIR`.
+"""Write an RTTM file next to each mixed recording, for ingest: `python -m tools.diarize call.wav --model DIR`.
 
-Who a voice belongs to, no model knows: ingest calls the voices a, b, ... by their first word. To give them people, name
-the recording in a manifest: `audio_kind: shared`, `rttm_uri` and, per participant, `rttm_speaker` as in the RTTM. Look
-at the result first; windows are worth what it is worth.
+The model does not know which person a voice belongs to: ingest names the voices a, b, ... in the order of their first
+words. To assign them to people, list the recording in a manifest with `audio_kind: shared`, `rttm_uri` and, per
+participant, `rttm_speaker` as in the RTTM. Check the RTTM first: the windows are only as good as it is.
 """
 
 import argparse
@@ -26,23 +26,23 @@ from wanstreamer.errors import InputError
 
 
 def write_rttms(recordings: Sequence[Path], model: Path, *, speakers: int | None, force: bool) -> None:
-    """An RTTM beside each recording, on the clock of its file; prints a line for each.
+    """Write an RTTM next to each recording, on the clock of its file, and print a line for each.
 
-    Raises InputError, before anything is written, for a recording or model that is not there, or an RTTM that is; at
-    the end, for recordings that cannot be read or in which nobody speaks.
+    Raises InputError before anything is written if a recording or the model is missing or an RTTM exists already, and
+    at the end for recordings that cannot be read or have no speech.
     """
     for path in recordings:
         if not path.is_file():
             raise InputError(f"{path}: no such recording")
         if path.with_suffix(".rttm").exists() and not force:
-            raise InputError(f"{path.with_suffix('.rttm')}: there already; --force replaces it")
+            raise InputError(f"{path.with_suffix('.rttm')}: exists already; pass --force to replace it")
     pipeline = load_diarizer(model, "--model")
     useless: list[str] = []
     for path in recordings:
         try:
             voices = diarize(pipeline, sound_of(path), speakers)
             if not voices:
-                raise Rejected("no_speech", f"{path.name}: nobody speaks")
+                raise Rejected("no_speech", f"{path.name}: no speech in it")
         except Rejected as rejected:
             useless.append(rejected.detail)
             continue
@@ -55,29 +55,31 @@ def write_rttms(recordings: Sequence[Path], model: Path, *, speakers: int | None
 
 def sound_of(recording: Path) -> np.ndarray:
     """float32 (num_samples,) at 16 kHz, channels mixed, on the clock of the file. Raises Rejected as ingest does."""
-    with tempfile.TemporaryDirectory() as scratch:  # the samples outlive it: their file has no name
+    with (
+        tempfile.TemporaryDirectory() as scratch
+    ):  # the samples stay readable after it is deleted: their file has no name
         source = probe(recording).source
         if source.audio is None:
-            raise Rejected("no_audio", f"{recording.name}: no sound")
+            raise Rejected("no_audio", f"{recording.name}: no audio stream")
         return decode_audio(timeline(source, Path(scratch)).source, RATE_HZ, None, Path(scratch))
 
 
 def rttm_of(recording: str, voices: Mapping[str, Sequence[Span]]) -> str:
-    """RTTM lines by onset."""
+    """RTTM lines, in order of onset."""
     intervals = [
         Interval(session_id=recording, participant=voice, kind=SPEECH, start_ms=start_ms, end_ms=end_ms)
         for voice, spans in voices.items()
         for start_ms, end_ms in spans
     ]
-    return write_rttm(sorted(intervals, key=lambda one: (one.start_ms, one.participant)))[0]
+    return write_rttm(sorted(intervals, key=lambda interval: (interval.start_ms, interval.participant)))[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.diarize", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help="any container ffmpeg reads")
+    parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help="any file that ffmpeg reads")
     parser.add_argument("--model", type=Path, default=Path(), help="folder with pyannote's diarization pipeline")
-    parser.add_argument("--speakers", type=int, help="how many people speak, when known (default: found out)")
-    parser.add_argument("--force", action="store_true", help="replace RTTM files that are there")
+    parser.add_argument("--speakers", type=int, help="how many people speak, if known (default: the model decides)")
+    parser.add_argument("--force", action="store_true", help="replace existing RTTM files")
     args = parser.parse_args(arguments)
     with exit_on_input_error():
         if args.speakers is not None and args.speakers < 1:

@@ -1,8 +1,9 @@
 """SQL over the tables of a data folder, through DuckDB views: `python -m tools.query "FROM session_summary"`.
 
-`<data>/wanstreamer.duckdb` holds views only: one per table that is there, `rejections` over all stages, and those of
-schemas/views. They read the Parquet files by absolute path, so answers follow the files and the current folder does not
-matter. The file is made again whenever a table appears or goes, a view changes or the folder has moved.
+`<data>/wanstreamer.duckdb` holds views only: one per existing table, `rejections` over all stages, and those of
+schemas/views. The views read the Parquet files by absolute path: answers are always those of the current files, from
+whatever folder the command is run. The database is made again when a table appears or disappears, a view changes or the
+folder has moved.
 """
 
 import argparse
@@ -28,16 +29,16 @@ DATABASE = "wanstreamer.duckdb"
 
 
 def table_files(data: Path) -> dict[str, str]:
-    """Table name -> what its view reads: one Parquet file, or all of a folder. Tables without a file are left out."""
+    """Table name -> what its view reads: one Parquet file or all of a folder. Tables without files are left out."""
     home = data.resolve() / "tables"
-    found = {name: str(home / f"{name}.parquet") for name in TABLES if (home / f"{name}.parquet").is_file()}
+    files = {name: str(home / f"{name}.parquet") for name in TABLES if (home / f"{name}.parquet").is_file()}
     if any((home / "rejections").glob("*.parquet")):
-        found["rejections"] = str(home / "rejections" / "*.parquet")
-    return found
+        files["rejections"] = str(home / "rejections" / "*.parquet")
+    return files
 
 
 def view_statements(data: Path) -> dict[str, str]:
-    """View name -> its SELECT, for everything that can be made from the tables that are there."""
+    """View name -> its SELECT, for every view whose tables exist."""
     statements = {name: f"SELECT * FROM read_parquet({_quoted(path)})" for name, path in table_files(data).items()}
     for path in sorted(VIEWS.glob("*.sql")):
         if _needs(path) <= set(statements):
@@ -56,7 +57,7 @@ def _quoted(text: str) -> str:
 
 
 def build(data: Path) -> Path:
-    """Write the database of views; the old one stays until the new one is whole. Returns its path."""
+    """Write the database of views; the old one stays until the new one is complete. Returns its path."""
     statements = _checked(data)
     final = data.resolve() / DATABASE
     temporary = final.with_name(f".{DATABASE}.{os.getpid()}.tmp")
@@ -78,8 +79,8 @@ def _checked(data: Path) -> dict[str, str]:
     statements = view_statements(data)
     if not statements:
         if near := data_folder_near(data):
-            raise InputError(f"{data}: holds no tables; the data folder is {near}: pass --data {near}")
-        raise InputError(f"{data}: holds no tables; run the pipeline first (make repro) or pass --data DIR")
+            raise InputError(f"{data}: no tables in it; the data folder is {near}: pass --data {near}")
+        raise InputError(f"{data}: no tables in it; run the pipeline first (make repro) or pass --data DIR")
     return statements
 
 
@@ -88,14 +89,16 @@ def _fingerprint(statements: dict[str, str]) -> str:
 
 
 def connect(data: Path) -> duckdb.DuckDBPyConnection:
-    """The database of views, read only; made first where it is missing or out of date."""
+    """The database of views, read only. If it is missing or out of date, it is made first."""
     final = data.resolve() / DATABASE
     if not _is_current(final, _fingerprint(_checked(data))):
         build(data)
     try:
         return duckdb.connect(str(final), read_only=True)
     except duckdb.IOException as error:
-        raise InputError(f"{final}: another program holds it open for writing; close that and try again") from error
+        raise InputError(
+            f"{final}: another program has it open for writing; close that program and try again"
+        ) from error
 
 
 def _is_current(path: Path, fingerprint: str) -> bool:
@@ -109,7 +112,7 @@ def _is_current(path: Path, fingerprint: str) -> bool:
 
 
 def query(data: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Column names and rows of one SQL statement. Raises InputError with one line for SQL that cannot run."""
+    """Column names and rows of one SQL statement. Raises InputError, one line, for SQL that cannot run."""
     with connect(data) as connection:
         try:
             count = len(connection.extract_statements(sql))
@@ -130,14 +133,14 @@ def _explained(data: Path, message: str) -> str:
         lacking = sorted(_needs(view) - set(table_files(data))) if view.is_file() else [name] if name in TABLES else []
         if lacking:
             stages = ", ".join(dict.fromkeys(TABLES[table].stage for table in lacking))
-            return f"{name}: needs {', '.join(lacking)}, not there yet in {data / 'tables'}; run {stages} first"
+            return f"{name}: needs {', '.join(lacking)}, not yet in {data / 'tables'}; run {stages} first"
     first, *rest = [line.strip() for line in message.splitlines() if line.strip()]
     hint = next((line for line in rest if line.startswith(("Did you mean", "Candidate"))), "")
     return f"SQL: {first} {hint}".strip() + " (--tables lists tables and columns)"
 
 
 def describe() -> str:
-    """The tables and their columns, from the Arrow metadata, and the views with their first comment."""
+    """All tables with their columns, from the Arrow metadata, and all views with their first comment line."""
     lines: list[str] = []
     for table in TABLES.values():
         lines += ["", f"{table.name} ({table.stage}): {table.meaning}", f"  key: {', '.join(table.key)}"]
@@ -171,13 +174,13 @@ def print_rows(names: Sequence[str], rows: Sequence[tuple[Any, ...]], form: str)
         for row in rows:
             table.add_row(*("" if value is None else _shown(value) for value in row))
         console = Console(markup=False)
-        # A file or pipe has no width of its own: nothing is folded there.
+        # A file or pipe has no width: nothing is folded there.
         wide = Console(width=10_000, markup=False)
         if not console.is_terminal:
             wide.print(table)
         elif wide.measure(table).maximum <= console.width:
             console.print(table)
-        else:  # one below the other
+        else:  # too wide for the terminal: one value per line
             for number, row in enumerate(rows, 1):
                 block = Table.grid("name", "value", padding=(0, 2))
                 for name, value in zip(names, row, strict=True):
@@ -196,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("sql", nargs="?", help='for example "FROM session_summary"')
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
     parser.add_argument("--build", action="store_true", help=f"only make <data>/{DATABASE}")
-    parser.add_argument("--tables", action="store_true", help="print what tables, columns and views mean")
+    parser.add_argument("--tables", action="store_true", help="print the meaning of all tables, columns and views")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_const", const="json", dest="form", default="table")
     form.add_argument("--csv", action="store_const", const="csv", dest="form")
@@ -209,13 +212,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             absent = sorted(set(TABLES) - set(table_files(args.data)))
             print(f"{path}: {len(view_statements(args.data))} views" + _note(absent))
         elif not args.sql:
-            raise InputError('no SQL given; for example: python -m tools.query "FROM session_summary"')
+            raise InputError('expected an SQL statement; for example: python -m tools.query "FROM session_summary"')
         else:
             print_rows(*query(args.data, args.sql), args.form)
 
 
 def _note(absent: Sequence[str]) -> str:
-    return f"; left out, not there yet: {', '.join(absent)}" if absent else ""
+    return f"; left out, as their tables do not exist yet: {', '.join(absent)}" if absent else ""
 
 
 if __name__ == "__main__":
@@ -223,6 +226,6 @@ if __name__ == "__main__":
         main()
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader (`| head`) has gone. Python would say so again when it flushes at its end.
+        # The reader (`| head`) has stopped. Python would print an error again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

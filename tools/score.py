@@ -1,13 +1,14 @@
-"""`python -m tools.score REFERENCE ...`: what was found beside what people wrote down, in a session or many.
+"""Compare detected speech and events with what people annotated: `python -m tools.score REFERENCE ...`.
 
     python -m tools.score call.rttm --data mine/data        the annotate stage's speech and events
     python -m tools.score call.rttm --found other.rttm      another detector's speech
-    python -m tools.score call.rttm --audio call.wav        the speech detector on the recording as it is
+    python -m tools.score call.rttm --audio call.wav        our speech detector on the recording itself
 
-Speech: the detection error rate of pyannote.metrics (missed plus false alarms, by the reference's speech), of who
-speaks at all and of each participant; people are the same who share most speech, whatever they are called. Events: the
-turn rules on the reference's speech and words beside the events of `--data`, or beside the rules on `--found`; one to
-one, onsets within +-200 ms.
+Speech: the detection error rate of pyannote.metrics (missed speech plus false alarms, divided by the reference's
+speech), once for all participants together and once for each. A participant is compared with the one of the reference
+that shares most speech, whatever their names. Events: the turn rules are applied to the reference's speech and words;
+their events are matched one to one, by onsets within +-200 ms, with the events of `--data` or with those that the rules
+find in `--found`.
 """
 
 import argparse
@@ -42,41 +43,48 @@ Speech = dict[str, dict[str, list[Span]]]  # session, participant or EVERYBODY -
 
 
 def speech_by_person(intervals: Iterable[Interval]) -> Speech:
-    """Spans per session and participant, and of everybody together."""
-    found: Speech = {}
-    for one in speech_of(intervals):
-        for who in (one.participant, EVERYBODY):
-            found.setdefault(one.session_id, {}).setdefault(who, []).append(Span(one.start_ms, one.end_ms))
-    return {session: {who: merge_spans(spans) for who, spans in own.items()} for session, own in found.items()}
+    """Spans of speech per session and participant, and of all participants together (EVERYBODY)."""
+    speech: Speech = {}
+    for interval in speech_of(intervals):
+        for who in (interval.participant, EVERYBODY):
+            speech.setdefault(interval.session_id, {}).setdefault(who, []).append(
+                Span(interval.start_ms, interval.end_ms)
+            )
+    return {session: {who: merge_spans(spans) for who, spans in own.items()} for session, own in speech.items()}
 
 
-def same_people(found: Speech, reference: Speech) -> dict[tuple[str, str], str]:
-    """(session, name among what was found) -> name in the reference: who share most speech, each one once.
+def same_people(detected: Speech, reference: Speech) -> dict[tuple[str, str], str]:
+    """(session, detected name) -> the name in the reference that shares most speech with it; each name is used once.
 
-    Ingest names the speakers of an RTTM a, b, c; another program names them as it likes.
+    Ingest names the speakers of an RTTM a, b, c; other programs use other names.
     """
     names: dict[tuple[str, str], str] = {}
     for session, theirs in reference.items():
-        ours = found.get(session, {})
+        ours = detected.get(session, {})
         shared = sorted(
             (
-                (-sum(span.duration_ms for span in intersect_spans(ours[one], theirs[two])), one != two, one, two)
-                for one in ours
-                for two in theirs
-                if EVERYBODY not in (one, two)
+                (
+                    -sum(span.duration_ms for span in intersect_spans(ours[name], theirs[reference_name])),
+                    name != reference_name,
+                    name,
+                    reference_name,
+                )
+                for name in ours
+                for reference_name in theirs
+                if EVERYBODY not in (name, reference_name)
             ),
         )
         taken: set[str] = set()
-        for _, _, one, two in shared:
-            if (session, one) not in names and two not in taken:
-                names[session, one] = two
-                taken.add(two)
+        for _, _, name, reference_name in shared:
+            if (session, name) not in names and reference_name not in taken:
+                names[session, name] = reference_name
+                taken.add(reference_name)
     return names
 
 
-def detection(found: Sequence[Span], reference: Sequence[Span], collar_ms: int) -> dict[str, float]:
-    """Shares of the reference's speech: missed, false alarm, and their sum. `collar_ms` is cut around each edge of the
-    reference, half before and half after it."""
+def detection(detected: Sequence[Span], reference: Sequence[Span], collar_ms: int) -> dict[str, float]:
+    """Missed speech, false alarms and their sum, as shares of the reference's speech. Around each edge of the
+    reference `collar_ms` are not scored, half of them before the edge and half after it."""
     try:
         from pyannote.core import Annotation, Segment, Timeline
         from pyannote.metrics.detection import DetectionErrorRate
@@ -85,16 +93,18 @@ def detection(found: Sequence[Span], reference: Sequence[Span], collar_ms: int) 
             f"tools.score needs pyannote.metrics ({error.name} is missing): run `uv pip install -e '.[asr]' "
             "-c constraints.txt` in the project"
         ) from error
-    made = []
-    for spans in (reference, found):
+    annotations = []
+    for spans in (reference, detected):
         annotation = Annotation()
         for number, span in enumerate(spans):
             annotation[Segment(span.start_ms / 1000, span.end_ms / 1000), number] = "speech"
-        made.append(annotation)
-    ends_ms = max((span.end_ms for span in (*found, *reference)), default=0)
+        annotations.append(annotation)
+    ends_ms = max((span.end_ms for span in (*detected, *reference)), default=0)
     metric = DetectionErrorRate(collar=collar_ms / 1000)
     extent = Timeline([Segment(0, max(ends_ms, 1) / 1000)])
-    parts: dict[str, float] = metric.compute_components(made[0], made[1], uem=extent, collar=collar_ms / 1000)
+    parts: dict[str, float] = metric.compute_components(
+        annotations[0], annotations[1], uem=extent, collar=collar_ms / 1000
+    )
     total = parts["total"] or 1.0
     return {
         "missed": parts["miss"] / total,
@@ -105,14 +115,15 @@ def detection(found: Sequence[Span], reference: Sequence[Span], collar_ms: int) 
 
 
 def event_agreement(
-    found: Iterable[Mapping[str, Any]], reference: Iterable[Mapping[str, Any]], *, within_ms: int = 200
+    detected: Iterable[Mapping[str, Any]], reference: Iterable[Mapping[str, Any]], *, within_ms: int = 200
 ) -> dict[str, tuple[int, int, int]]:
-    """Per kind and label: matched one to one by onset, found, in the reference. Sounds count where it names some."""
-    found, reference = list(found), list(reference)
+    """Per kind and label: how many match one to one by onset, were detected, are in the reference. Sounds count only if
+    the reference has some."""
+    detected, reference = list(detected), list(reference)
     if not any(row["kind"] == "non_speech" for row in reference):
-        found = [row for row in found if row["kind"] != "non_speech"]
-    ours, theirs = (sorted(map(_item, rows), key=attrgetter("order")) for rows in (found, reference))
-    matched = [one for one, _ in match(theirs, ours, within_ms=within_ms, ends=False)]
+        detected = [row for row in detected if row["kind"] != "non_speech"]
+    ours, theirs = (sorted(map(_item, rows), key=attrgetter("order")) for rows in (detected, reference))
+    matched = [item for item, _ in match(theirs, ours, within_ms=within_ms, ends=False)]
     counts = [Counter(item.kind for item in items) for items in (matched, ours, theirs)]
     return {kind: (counts[0][kind], counts[1][kind], counts[2][kind]) for kind in sorted(counts[1] | counts[2])}
 
@@ -136,14 +147,16 @@ def heard_in(path: Path, session_id: str) -> list[Interval]:
     ]
 
 
-def show(found: Speech, reference: Speech, events: Mapping[str, tuple[int, int, int]] | None, collar_ms: int) -> None:
+def show(
+    detected: Speech, reference: Speech, events: Mapping[str, tuple[int, int, int]] | None, collar_ms: int
+) -> None:
     console = Console()
     table = Table(box=SIMPLE_HEAD, title=f"speech; collar {collar_ms} ms", title_justify="left")
     for name in ("session", "participant", "reference", "missed", "false alarm", "error"):
         table.add_column(name, justify="left" if name in ("session", "participant") else "right")
     for session, people in sorted(reference.items()):
-        for who in sorted(set(people) & set(found[session]), key=lambda who: (who != EVERYBODY, who)):
-            parts = detection(found[session][who], people[who], collar_ms)
+        for who in sorted(set(people) & set(detected[session]), key=lambda who: (who != EVERYBODY, who)):
+            parts = detection(detected[session][who], people[who], collar_ms)
             shares = (f"{100 * parts[name]:.1f} %" for name in ("missed", "false_alarm", "error"))
             table.add_row(session, who, f"{parts['speech_s']:.1f} s", *shares)
     console.print(table)
@@ -159,14 +172,21 @@ def show(found: Speech, reference: Speech, events: Mapping[str, tuple[int, int, 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.score", description="Score speech and events against files people made."
+        prog="python -m tools.score", description="Compare detected speech and events with files that people annotated."
     )
-    parser.add_argument("reference", nargs="+", type=Path, help="RTTM, CTM, EAF, ... as tools.convert reads")
+    parser.add_argument(
+        "reference", nargs="+", type=Path, help="RTTM, CTM, EAF, ...: any format that tools.convert reads"
+    )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help="data folder with the sessions of the reference")
-    source.add_argument("--found", type=Path, nargs="+", help="files like the reference")
-    source.add_argument("--audio", type=Path, help="a recording, of the session named like it or the only one")
-    parser.add_argument("--collar-ms", type=int, default=0, help="not scored around each reference edge (default: 0)")
+    source.add_argument("--found", type=Path, nargs="+", help="files of another detector, in any of the same formats")
+    source.add_argument("--audio", type=Path, help="recording of the session that has its name, or of the only session")
+    parser.add_argument(
+        "--collar-ms",
+        type=int,
+        default=0,
+        help="time around each edge of the reference that is not scored (default: 0)",
+    )
     args = parser.parse_args(arguments)
     with exit_on_input_error():
         if args.collar_ms < 0:
@@ -177,37 +197,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
             intervals = _named_as_in(args.data, args.reference, intervals)
         reference = speech_by_person(intervals)
         if not reference:
-            raise InputError(f"{args.reference[0]}: holds no speech and no words")
+            raise InputError(f"{args.reference[0]}: no speech and no words in it")
         events = None
         if args.audio:
             name = _session_of(args.audio, sorted(reference))
             reference = {name: reference[name]}
-            found = speech_by_person(heard_in(args.audio, name))
+            detected = speech_by_person(heard_in(args.audio, name))
         else:
             listed, rows = _annotations(args, intervals, sorted(reference))
             names = same_people(speech_by_person(listed), reference)
-            listed = [replace(one, participant=names.get((one.session_id, one.participant), "?")) for one in listed]
+            listed = [
+                replace(interval, participant=names.get((interval.session_id, interval.participant), "?"))
+                for interval in listed
+            ]
             rows = [row | {"participant": names.get((row["session_id"], row["participant"]), "?")} for row in rows]
-            found = speech_by_person(listed)
+            detected = speech_by_person(listed)
             events = event_agreement(rows, annotate_intervals(intervals, TurnParams())[0])
-        missing = sorted(set(reference) - set(found))
+        missing = sorted(set(reference) - set(detected))
         if missing:
-            raise InputError(f"session {missing[0]} of the reference is not among what was found")
-        show(found, reference, events, args.collar_ms)
+            raise InputError(f"session {missing[0]}: in the reference, but nothing was detected in it")
+        show(detected, reference, events, args.collar_ms)
 
 
 def _named_as_in(data: Path, paths: Sequence[Path], intervals: Sequence[Interval]) -> list[Interval]:
-    """The reference under the names of the data folder: ingest names a session by its file, and so may a file that
-    calls its one session otherwise.
+    """The reference with the session names of the data folder. Ingest names a session after its file; if a reference
+    file has one session under another name, the name of the file counts.
 
-    Raises InputError for a folder or session that is not there.
+    Raises InputError for a folder or session that does not exist.
     """
     check_data_folder(data)
     present = {row["session_id"] for row in read_rows(data, "sessions")}
-    named = sorted({one.session_id for one in intervals})
+    named = sorted({interval.session_id for interval in intervals})
     stems = {path.name.partition(".")[0] for path in paths}
     if len(named) == 1 and named[0] not in present and len(stems & present) == 1:
-        return [replace(one, session_id=next(iter(stems & present))) for one in intervals]
+        return [replace(interval, session_id=next(iter(stems & present))) for interval in intervals]
     if absent := [name for name in named if name not in present]:
         raise InputError(
             f"{paths[0]}: session {absent[0]} is not in {data}; there are {', '.join(sorted(present)[:6])}: rename the "
@@ -218,21 +241,24 @@ def _named_as_in(data: Path, paths: Sequence[Path], intervals: Sequence[Interval
 
 def _session_of(audio: Path, sessions: Sequence[str]) -> str:
     if len(sessions) > 1 and audio.stem not in sessions:
-        raise InputError(f"--audio: {audio.stem} is none of the reference's {len(sessions)} sessions")
+        raise InputError(
+            f"--audio {audio}: the reference has no session {audio.stem}; it has {', '.join(sessions[:6])}: rename the "
+            "recording like its session"
+        )
     return audio.stem if len(sessions) > 1 else sessions[0]
 
 
 def _annotations(
     args: argparse.Namespace, reference: Sequence[Interval], sessions: Sequence[str]
 ) -> tuple[list[Interval], list[dict[str, Any]]]:
-    """What was found, and its events, told with words only if the reference has some."""
+    """The detected intervals and their events. The rules use words only if the reference has words."""
     listed, unread = read_data(args.data, sessions) if args.data else read_all(args.found, None)
     if not args.data:
         report(unread, "found")
-    if not any(one.kind == WORDS for one in reference):
-        print("the reference has no words: events of both sides are told by timing alone")
-        heard = [*speech_of(listed), *part_sounds(listed)[1]]
-        return listed, annotate_intervals(heard, TurnParams())[0]
+    if not any(interval.kind == WORDS for interval in reference):
+        print("the reference has no words: events of both sides are derived from timing alone")
+        detected = [*speech_of(listed), *part_sounds(listed)[1]]
+        return listed, annotate_intervals(detected, TurnParams())[0]
     if args.data:
         return listed, read_rows(args.data, "events", filters=[("session_id", "in", sessions)])
     return listed, annotate_intervals(listed, TurnParams())[0]

@@ -1,4 +1,4 @@
-"""metrics/*.json + timings -> one table on the terminal: what the last `make repro` made."""
+"""Print what the last `make repro` made: metrics/*.json and timings as one table."""
 
 import argparse
 import json
@@ -23,16 +23,16 @@ def main() -> None:
 
 
 def summary_table(data: Path) -> Table:
-    """One row per stage that has run: what it made and how long that took."""
+    """One row per stage that has run: what it made, what it rejected, and how long it took."""
     table = Table(title="WanStreamer: what was made", title_justify="left")
     table.add_column("stage")
     table.add_column("made")
-    table.add_column("turned away")
+    table.add_column("rejected")
     table.add_column("time", justify="right")
     for stage in SECTIONS:
         path = data.resolve().parent / "metrics" / f"{stage}.json"
         timings = data / "timings" / f"{stage}.json"
-        if not path.is_file() or not timings.is_file():  # figures alone may have come with the code
+        if not path.is_file() or not timings.is_file():  # metrics without timings came with the code, not from a run
             continue
         metrics = json.loads(path.read_text())
         wall_s = json.loads(timings.read_text()).get("wall_s")
@@ -42,16 +42,22 @@ def summary_table(data: Path) -> Table:
 
 
 def made(stage: str, metrics: dict[str, Any]) -> str:
-    """The figures of a stage a person wants to see first."""
+    """The most important figures of a stage."""
     if stage == "vae":
-        said = []
-        for people in ("unseen", "seen"):  # a small folder has nobody held out
-            found = {kind: metrics[kind][people] for kind in ("video", "audio") if metrics.get(kind)}
-            said += [f"video PSNR {found['video']['psnr_db']:.1f} dB on {people} people"] if found.get("video") else []
-            said += [f"audio log-mel L1 {found['audio']['log_mel_l1']:.2f} on {people}"] if found.get("audio") else []
-            if said:
+        phrases = []
+        for people in ("unseen", "seen"):  # a small data folder has no held-out people
+            networks = {kind: metrics[kind][people] for kind in ("video", "audio") if metrics.get(kind)}
+            phrases += (
+                [f"video PSNR {networks['video']['psnr_db']:.1f} dB on {people} people"]
+                if networks.get("video")
+                else []
+            )
+            phrases += (
+                [f"audio log-mel L1 {networks['audio']['log_mel_l1']:.2f} on {people}"] if networks.get("audio") else []
+            )
+            if phrases:
                 break
-        return ", ".join(said)
+        return ", ".join(phrases)
     if stage in ("pretrain", "duplex"):
         split = "train" if metrics["valid"]["loss"] is None else "valid"
         loss = metrics[split]["loss"]
@@ -62,8 +68,8 @@ def made(stage: str, metrics: dict[str, Any]) -> str:
             return str(metrics.get("skipped", ""))
         beaten = f"{compared['beaten']} of {compared['made']} baselines"
         area = metrics["turn_ends"]["unit_0"].get("model", {}).get("area")
-        told = "" if area is None else f", tells turn ends from pauses (area {area:.2f})"
-        return f"model beats {beaten} on {metrics['sessions']} held-out sessions{told}"
+        turn_ends = "" if area is None else f", separates turn ends from pauses (area {area:.2f})"
+        return f"model beats {beaten} on {metrics['sessions']} held-out sessions{turn_ends}"
     if stage == "behaviour":
         if "recorded" not in metrics:
             return str(metrics["skipped"])

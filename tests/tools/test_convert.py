@@ -25,7 +25,7 @@ def test_a_format_is_given_what_it_is_for() -> None:
     assert [one.text for one in chosen] == ['say "red" no', "mhm"]
     chosen, lost = given_to("rttm", dialogue(), ["transition"])
     assert [one.kind for one in chosen] == ["transition"] and not lost
-    with pytest.raises(InputError, match="ctm holds words, and there are none; there are speech"):
+    with pytest.raises(InputError, match="ctm holds words, and the input has none; it has speech"):
         given_to("ctm", [replace(dialogue()[0], kind="speech")], ())
     with pytest.raises(InputError, match="--tiers gestures: no such tier"):
         given_to("eaf", dialogue(), ["gestures"])
@@ -44,22 +44,25 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     main([*inputs, "--to", "textgrid", "--out", str(tmp_path / "grids")])
     said = capsys.readouterr()
     assert said.out == f"convert: 2 sessions to 2 files in {tmp_path / 'grids'}: mon.TextGrid to tue.TextGrid\n"
-    assert said.err == "textgrid: not kept: confidences (2)\n"
+    assert said.err == "textgrid: lost: confidences (2)\n"
     assert sorted(path.name for path in (tmp_path / "grids").iterdir()) == ["mon.TextGrid", "tue.TextGrid"]
     found, _ = read_file(tmp_path / "grids" / "mon.TextGrid")
     assert [(one.kind, one.text) for one in found] == [("speech", ""), ("words", "red")]
     main([*inputs, "--session", "mon", "--to", "srt", "--out", str(tmp_path / "titles")])
     assert capsys.readouterr().out == f"convert: 1 session to {tmp_path / 'titles' / 'mon.srt'}\n"
     main([*inputs, "--session", "mon", "--out", str(tmp_path / "call.srt")])
-    assert "srt: not kept: name of the session: the file's name stands for it (1)" in capsys.readouterr().err
+    assert "srt: lost: name of the session: readers will use the file's name (1)" in capsys.readouterr().err
     (tmp_path / "call.srt").write_text("written by hand")
     for bad, message in [
-        ([*inputs, "--session", "mon", "--out", str(tmp_path / "call.srt")], "call.srt: there already; --force"),
-        ([*inputs, "--to", "textgrid", "--out", str(tmp_path / "grids")], "mon.TextGrid: there already; --force"),
-        ([*inputs, "--out", str(tmp_path / "x.srt")], "holds one session a file, and there are 2"),
+        ([*inputs, "--session", "mon", "--out", str(tmp_path / "call.srt")], "call.srt: exists already; pass --force"),
+        ([*inputs, "--to", "textgrid", "--out", str(tmp_path / "grids")], "mon.TextGrid: exists already; pass --force"),
+        ([*inputs, "--out", str(tmp_path / "x.srt")], "holds one session per file, and there are 2"),
         ([*inputs, "--to", "seglst", "--out", str(tmp_path / "x")], f"such as {tmp_path / 'x'}.seglst.json"),
         ([*inputs, "--out", str(tmp_path / "x.json")], "the suffix names no format"),
-        ([*inputs, "--to", "moshi", "--main", "z", "--out", str(tmp_path / "x.json")], "--main z: no such participant"),
+        (
+            [*inputs, "--to", "moshi", "--main", "z", "--out", str(tmp_path / "x.json")],
+            "--main z: no such participant; there are a, b",
+        ),
         ([*inputs, "--session", "wed", "--out", str(tmp_path / "x.srt")], "--session wed: no such session"),
         (["--out", str(tmp_path / "x.srt")], "expected files to read"),
         (["--data", str(tmp_path / "no"), "--out", str(tmp_path / "x.srt")], "no: no such data folder; pass --data"),
@@ -113,7 +116,7 @@ def test_a_session_of_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     write_data(tmp_path, ["train", "share"])
     main(["--data", str(tmp_path), "--session", "mon", "--out", str(tmp_path / "mon.eaf")])
     assert (
-        "not kept: columns `other`, `yield_ms`, `fto_ms` of events, which tools.query shows (1)"
+        "lost: columns `other`, `yield_ms`, `fto_ms` of events: see them with tools.query (1)"
         in capsys.readouterr().err
     )
     found, _ = read_file(tmp_path / "mon.eaf")
@@ -132,6 +135,6 @@ def test_nobody_is_exported_without_consent(tmp_path: Path, capsys: pytest.Captu
     arguments = ["--data", str(tmp_path), "--to", "ctm", "--out", str(tmp_path / "mon.ctm")]
     with pytest.raises(SystemExit):
         main(arguments)
-    assert "somebody has not agreed to `share`" in capsys.readouterr().err and not (tmp_path / "mon.ctm").exists()
+    assert "a participant has not agreed to `share`" in capsys.readouterr().err and not (tmp_path / "mon.ctm").exists()
     main([*arguments, "--private"])
     assert (tmp_path / "mon.ctm").read_text() == "mon a 0.000 0.900 red? 1.0\n"

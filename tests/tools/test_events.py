@@ -86,7 +86,7 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path, capsys: pytest.CaptureFixt
     out.write_text("of another")
     with pytest.raises(SystemExit):
         main([str(tmp_path / "x.ctm"), "--params", PARAMS, "--out", str(out)])
-    assert capsys.readouterr().err == f"error: {out}: there already; --force replaces it\n"
+    assert capsys.readouterr().err == f"error: {out}: exists already; pass --force to replace it\n"
     assert out.read_text() == "of another"
     assert annotate(tmp_path, str(tmp_path / "x.ctm"))
 
@@ -97,7 +97,7 @@ def test_what_the_rules_cannot_use_is_counted(tmp_path: Path) -> None:
     _, losses = annotate_intervals(found, TurnParams())
     assert losses == {
         "words without text or duration": 1,
-        "sessions of one participant: nothing to tell between people": 1,
+        "sessions with one participant: no events between people": 1,
     }
 
 
@@ -105,7 +105,7 @@ def test_what_the_rules_cannot_use_is_counted(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["{}/none.ctm"], "no such file"),
-        (["{}/empty.ctm"], "holds no words and no speech"),
+        (["{}/empty.ctm"], "no words and no speech in it"),
         (["{}/x.ctm", "--set", "annotate.ipu_gap=1"], "did you mean `ipu_gap_ms`"),
         (["{}/x.ctm", "--language", "german"], "--language german: no known language tag"),
         (["{}/x.rttm", "--from", "ctm"], "x.rttm line 1: RTTM, not CTM"),

@@ -162,7 +162,7 @@ def test_a_query_changes_nothing(data: Path) -> None:
         ("FROM windows", "run pack first"),
         ("FROM turns; FROM words", "SQL: 2 statements; expected one"),
         ("-- nothing", "SQL: 0 statements; expected one"),
-        ("FROM training_hours", "needs windows, not there yet"),
+        ("FROM training_hours", "needs windows, not yet in"),
     ],
 )
 def test_a_mistake_in_the_sql_is_one_line_and_exit_code_2(

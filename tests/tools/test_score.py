@@ -54,10 +54,10 @@ def test_two_files_are_compared_and_mistakes_are_one_line(tmp_path: Path, capsys
     said = capsys.readouterr().out
     assert "2.0 %" in said and "3.3 %" in said
     (shift,) = [line.split() for line in said.splitlines() if "transition.smooth_shift" in line]
-    assert shift[1:] == ["1", "1", "1", "1.00"] and "told by timing alone" in said
+    assert shift[1:] == ["1", "1", "1", "1.00"] and "derived from timing alone" in said
     for arguments, complaint in (
-        ([str(one), "--found", str(other)], "session call of the reference is not among"),
-        ([str(one), str(other), "--audio", "x.wav"], "x is none of the reference's 2 sessions"),
+        ([str(one), "--found", str(other)], "session call: in the reference, but nothing was detected"),
+        ([str(one), str(other), "--audio", "x.wav"], "x.wav: the reference has no session x; it has"),
         ([str(one), "--found", str(two), "--collar-ms", "-1"], "--collar-ms -1"),
         ([str(one), "--audio", str(tmp_path / "call.wav")], "call.wav: missing_file"),
         ([str(one), "--data", str(tmp_path / "no")], "no such data folder"),

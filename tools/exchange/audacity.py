@@ -1,4 +1,4 @@
-"""Audacity's labels: `start<tab>end<tab>label` a line. Who and what stand before the text, `[words@a] red?`."""
+"""Audacity's labels: one `start<tab>end<tab>label` per line. A label begins with kind and participant, `[words@a]`."""
 
 import re
 from collections.abc import Sequence
@@ -26,24 +26,24 @@ _TIER = re.compile(r"\[([^\]@]+)@([^\]]*)\] ?(.*)")
 def write_audacity(intervals: Sequence[Interval]) -> Written:
     losses = not_held(intervals, confidence=False)
     names = safe_names(
-        (one.participant for one in intervals),
+        (interval.participant for interval in intervals),
         lambda name: on_one_line(name).replace("]", ")"),
         losses,
         "line breaks and brackets in names",
     )
     lines: list[str] = []
-    for one in sorted(intervals, key=lambda one: (one.start_ms, one.end_ms)):
-        label = on_one_line(one.text)
-        losses["line breaks, tabs and control characters, written as spaces"] += label != one.text
-        if one.participant or one.kind != SEGMENTS or _TIER.fullmatch(label):
-            label = f"[{one.kind}@{names[one.participant]}] {label}"
-        lines.append(f"{ms_to_seconds(one.start_ms):.6f}\t{ms_to_seconds(one.end_ms):.6f}\t{label}\n")
+    for interval in sorted(intervals, key=lambda interval: (interval.start_ms, interval.end_ms)):
+        label = on_one_line(interval.text)
+        losses["line breaks, tabs and control characters, written as spaces"] += label != interval.text
+        if interval.participant or interval.kind != SEGMENTS or _TIER.fullmatch(label):
+            label = f"[{interval.kind}@{names[interval.participant]}] {label}"
+        lines.append(f"{ms_to_seconds(interval.start_ms):.6f}\t{ms_to_seconds(interval.end_ms):.6f}\t{label}\n")
     return "".join(lines), +losses
 
 
 def read_audacity(path: Path, session_id: str) -> Read:
-    """Labels without a tier of ours are segments of an unknown participant."""
-    losses, found = Losses(), []
+    """Labels without our `[kind@participant]` become segments of an unknown participant."""
+    losses, intervals = Losses(), []
     for number, line in enumerate(re.split(r"\r\n|\n", read_text(path)), start=1):
         if line.startswith("\\"):
             losses["frequency ranges, left out"] += 1
@@ -55,14 +55,14 @@ def read_audacity(path: Path, session_id: str) -> Read:
             start_ms, end_ms = ms_of(start, losses), ms_of(end, losses)
         except ValueError as error:
             raise InputError(
-                f"{path} line {number}: not Audacity labels; expected start, end, label by tabs"
+                f"{path} line {number}: not Audacity labels; expected start, end and label, separated by tabs"
             ) from error
         text = label[0] if label else ""
         tier = _TIER.fullmatch(text)
         kind, participant, text = tier.groups() if tier else (SEGMENTS, "", text)
-        found.append(
+        intervals.append(
             Interval(
                 session_id=session_id, participant=participant, kind=kind, start_ms=start_ms, end_ms=end_ms, text=text
             )
         )
-    return possible(found, losses), +losses
+    return possible(intervals, losses), +losses

@@ -1,4 +1,4 @@
-"""The tables of a data folder -> intervals: speech, words, turns, and a tier for each kind of event."""
+"""The tables of a data folder -> intervals of speech, words and turns, and a tier for each kind of event."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -13,7 +13,7 @@ TURNS = "turns"
 
 
 def read_data(data: Path, sessions: Collection[str]) -> Read:
-    """All intervals of the sessions named, or of all. Raises InputError for a folder or session that is not there."""
+    """All intervals of the named sessions, or of all. Raises InputError for a missing folder or session."""
     check_data_folder(data)
     present = {row["session_id"] for row in read_rows(data, "sessions")}
     unknown = sorted(set(sessions) - present)
@@ -23,30 +23,30 @@ def read_data(data: Path, sessions: Collection[str]) -> Read:
         )
     wanted = sorted(set(sessions) or present)
     losses: Counter[str] = Counter()
-    found = [_interval(row, SPEECH, "", row["confidence"]) for row in _rows(data, "speech", wanted)]
-    found += [_interval(row, WORDS, row["word"], row["confidence"]) for row in _rows(data, "words", wanted)]
+    intervals = [_interval(row, SPEECH, "", row["confidence"]) for row in _rows(data, "speech", wanted)]
+    intervals += [_interval(row, WORDS, row["word"], row["confidence"]) for row in _rows(data, "words", wanted)]
     for row in _rows(data, "turns", wanted):
         place = "primary" if row["is_primary"] else "inside another's"
         complete = {True: ", complete", False: ", incomplete", None: ""}[row["complete"]]
-        found.append(_interval(row, TURNS, place + complete, None))
+        intervals.append(_interval(row, TURNS, place + complete, None))
     for row in _rows(data, "events", wanted):
         label = " ".join(filter(None, (row["label"], row["outcome"])))
-        found.append(_interval(row, row["kind"], label, row["confidence"]))
-        losses["columns `other`, `yield_ms`, `fto_ms` of events, which tools.query shows"] += any(
+        intervals.append(_interval(row, row["kind"], label, row["confidence"]))
+        losses["columns `other`, `yield_ms`, `fto_ms` of events: see them with tools.query"] += any(
             row[k] is not None for k in ("other", "yield_ms", "fto_ms")
         )
-    return in_order(found), +losses
+    return in_order(intervals), +losses
 
 
 def media_of(data: Path, session_id: str) -> list[Path]:
-    """Videos and sounds of the session's tracks, those that are there."""
+    """The existing video and audio files of the session's tracks."""
     tracks = sorted(_rows(data, "tracks", [session_id]), key=lambda row: row["participant"])
     paths = [row[name] for name in ("video_path", "audio_path") for row in tracks]
     return [data / path for path in paths if path is not None and (data / path).is_file()]
 
 
 def not_shared(data: Path, sessions: Collection[str]) -> list[str]:
-    """Sessions with somebody who has not agreed to `share`."""
+    """Sessions with a participant who has not agreed to `share`."""
     rows = _rows(data, "tracks", sorted(sessions))
     return sorted({row["session_id"] for row in rows if "share" not in (row["consent"] or ())})
 

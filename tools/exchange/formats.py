@@ -1,7 +1,7 @@
-"""The formats by name: how a file is recognised, read and written, and what of a session each is given.
+"""The formats by name: how a file is recognised, read and written, and which intervals of a session it gets.
 
-A format with tiers is given everything. One without is given what it is for, made from the rest where it is not there:
-speech from words, segments from words joined over gaps; the tiers left out are told as a loss.
+A format with tiers gets all intervals. A format without tiers gets the kinds it is for. If a session has none of such a
+kind, they are derived: speech from words, segments from words joined over gaps. Tiers left out are reported as a loss.
 """
 
 import json
@@ -30,12 +30,12 @@ from tools.exchange.intervals import (
 )
 from wanstreamer.errors import InputError
 
-SEGMENT_GAP_MS = 200  # words closer than this are one segment, as one IPU is (pipelines.turns)
+SEGMENT_GAP_MS = 200  # words closer than this form one segment, as they form one IPU (wanstreamer.turns)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """How one format is read and written. `holds`: the kinds it is for; empty: any tier."""
+    """How one format is read and written. `holds`: the kinds it is for; empty: all kinds."""
 
     suffix: str
     about: str
@@ -46,12 +46,12 @@ class Format:
 
 
 def read_sidecar(path: Path, session_id: str) -> Read:
-    """A participant's word file as corpora bring them (pipelines.word_files): SESSION/PARTICIPANT.words.json."""
+    """A participant's word file in a corpus (pipelines.formats.word_files): SESSION/PARTICIPANT.words.json."""
     try:
         words, untimed = read_words(path)
     except BadWords as error:
         raise InputError(f"{path}: {error}") from error
-    found = [
+    intervals = [
         Interval(
             session_id=path.resolve().parent.name,
             participant=session_id,
@@ -62,13 +62,13 @@ def read_sidecar(path: Path, session_id: str) -> Read:
         )
         for word in words
     ]
-    return found, +Counter({json_forms.UNTIMED: untimed})
+    return intervals, +Counter({json_forms.UNTIMED: untimed})
 
 
 FORMATS: dict[str, Format] = {
     "rttm": Format(
         suffix=".rttm",
-        about="speech per speaker, and sounds that are none",
+        about="speech per speaker, and sounds that are not speech",
         read=lines.read_rttm,
         write=lines.write_rttm,
         holds=(SPEECH, NON_SPEECH),
@@ -123,7 +123,7 @@ WRITABLE = tuple(name for name, form in FORMATS.items() if form.write)
 
 
 def recognise(path: Path) -> str:
-    """The format of a file by its suffix, else by how it begins. Raises InputError when neither tells."""
+    """The format of a file by its suffix, else by its first characters. Raises InputError if neither is known."""
     if path.name.endswith((".words.json", ".words.xml")):
         return "sidecar"
     name = by_suffix(path)
@@ -135,17 +135,17 @@ def recognise(path: Path) -> str:
     if re.match(r"-?[\d.]+\t-?[\d.]+(\t|\n|\r|$)", text):
         return "audacity"
     marks = {'File type = "ooTextFile': "textgrid", "WEBVTT": "vtt", "SPEAKER ": "rttm"}
-    found = next((form for mark, form in marks.items() if text.startswith(mark)), None)
-    if found is None and "<ANNOTATION_DOCUMENT" in text[:1000]:
-        found = "eaf"
-    if found is None:
-        raise InputError(f"{path}: format not recognised; name it with --from ({', '.join(FORMATS)})")
-    return found
+    form_name = next((form for mark, form in marks.items() if text.startswith(mark)), None)
+    if form_name is None and "<ANNOTATION_DOCUMENT" in text[:1000]:
+        form_name = "eaf"
+    if form_name is None:
+        raise InputError(f"{path}: format not recognised; name the format with --from ({', '.join(FORMATS)})")
+    return form_name
 
 
 def by_suffix(path: Path) -> str | None:
     name = path.name.lower()
-    # That a file is JSON does not tell what it holds.
+    # Several formats are JSON files: the suffix .json alone does not decide.
     matching = [form for form in FORMATS if form != "moshi" and name.endswith(FORMATS[form].suffix.lower())]
     return max(matching, key=lambda form: len(FORMATS[form].suffix), default=None)
 
@@ -159,14 +159,16 @@ def _json_format(path: Path, text: str) -> str:
         return "seglst"
     marks = {"alignments": "moshi", "segments": "whisperx"}
     marks |= dict.fromkeys(("words", "metadata:transcript", "results"), "sidecar")
-    found = next((form for mark, form in marks.items() if isinstance(content, dict) and mark in content), None)
-    if found is None:
-        raise InputError(f"{path}: JSON of none of the known formats; name it with --from ({', '.join(FORMATS)})")
-    return found
+    form_name = next((form for mark, form in marks.items() if isinstance(content, dict) and mark in content), None)
+    if form_name is None:
+        raise InputError(
+            f"{path}: JSON, but none of the known formats; name the format with --from ({', '.join(FORMATS)})"
+        )
+    return form_name
 
 
 def read_file(path: Path, form: str | None = None) -> Read:
-    """Intervals of one file. Where the format does not name the session, the file's name without suffix does."""
+    """Intervals of one file. If the format does not name the session, it has the file's name without suffix."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     form = form or recognise(path)
@@ -175,28 +177,28 @@ def read_file(path: Path, form: str | None = None) -> Read:
 
 
 def session_named_by(path: Path, form: str) -> str:
-    """The session a file stands for whose format holds one and does not name it: its name without suffix."""
+    """The session of a file whose format does not name it: the file's name without suffix."""
     suffix = FORMATS[form].suffix
     return path.name[: -len(suffix)] if path.name.lower().endswith(suffix.lower()) else path.stem
 
 
 def given_to(form: str, intervals: Sequence[Interval], tiers: Collection[str]) -> tuple[list[Interval], Losses]:
-    """What a format is given to write: the tiers asked for, else what it is for. Raises InputError for nothing."""
-    kinds = sorted({one.kind for one in intervals})
+    """What a format is given to write: the requested tiers, else the kinds it is for. Raises InputError for none."""
+    kinds = sorted({interval.kind for interval in intervals})
     unknown = sorted(set(tiers) - set(kinds))
     if unknown:
         raise InputError(f"--tiers {' '.join(unknown)}: no such tier; there are {', '.join(kinds) or 'none'}")
     losses: Losses = Counter()
     holds = FORMATS[form].holds
     if tiers or not holds:
-        chosen = [one for one in intervals if not tiers or one.kind in tiers]
+        chosen = [interval for interval in intervals if not tiers or interval.kind in tiers]
     else:
-        chosen = in_order(one for kind in holds for one in _layer(kind, intervals))
-        used = {*holds, *(one.kind for one in chosen)}
+        chosen = in_order(interval for kind in holds for interval in _layer(kind, intervals))
+        used = {*holds, *(interval.kind for interval in chosen)}
         rest = part_sounds(intervals)[0] if NON_SPEECH in holds else intervals
-        losses.update(f"tier {one.kind}, left out" for one in rest if one.kind not in used)
+        losses.update(f"tier {interval.kind}, left out" for interval in rest if interval.kind not in used)
         if not chosen:
-            raise InputError(f"{form} holds {' and '.join(holds)}, and there are none; there are {', '.join(kinds)}")
+            raise InputError(f"{form} holds {' and '.join(holds)}, and the input has none; it has {', '.join(kinds)}")
     return chosen, losses
 
 
@@ -207,4 +209,4 @@ def _layer(kind: str, intervals: Iterable[Interval]) -> list[Interval]:
         return part_sounds(intervals)[1]
     if kind == SEGMENTS:
         return segments_of(intervals, SEGMENT_GAP_MS)
-    return [one for one in intervals if one.kind == kind]
+    return [interval for interval in intervals if interval.kind == kind]

@@ -1,7 +1,7 @@
-"""The one form between all exchange formats: labelled intervals, and a count of what could not be kept.
+"""The common form of all exchange formats: labelled intervals, and a count of what was lost.
 
-A format's writer takes intervals and returns text and losses, its reader returns intervals and losses. A loss is a
-phrase and how often it happened; a round trip without losses gives back equal intervals.
+A format's writer takes intervals and returns text and losses; its reader returns intervals and losses. A loss is a
+phrase with a count. A round trip without losses returns equal intervals.
 """
 
 import math
@@ -16,19 +16,20 @@ from wanstreamer.turns.nonspeech import NOISE, SILENCE, described_as, part_words
 
 SPEECH = "speech"  # voice activity, no text
 WORDS = "words"
-SEGMENTS = "segments"  # stretches of talk with their text: utterances, subtitles
-NON_SPEECH = "non_speech"  # sounds that are no speech, with their label
+SEGMENTS = "segments"  # longer pieces of talk with their text: utterances, subtitles
+NON_SPEECH = "non_speech"  # sounds that are not speech, with their label
 
 Losses = Counter[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """Something one participant does, in ms on the session's clock, half-open; an instant has `end_ms == start_ms`."""
+    """Something that one participant does. Half-open, in ms on the session's clock; an instant has
+    `end_ms == start_ms`."""
 
     session_id: str
-    participant: str  # "" when the file does not say who
-    kind: str  # the tier: speech, words, segments, turns, the kinds of events, or as a foreign file calls it
+    participant: str  # "" if the file does not name one
+    kind: str  # the tier: speech, words, segments, turns, a kind of event, or a foreign file's name for it
     start_ms: int
     end_ms: int
     text: str = ""
@@ -43,86 +44,89 @@ def in_order(intervals: Iterable[Interval]) -> list[Interval]:
     """By session, participant, tier and time."""
     return sorted(
         intervals,
-        key=lambda one: (
-            one.session_id,
-            one.participant,
-            one.kind,
-            one.start_ms,
-            one.end_ms,
-            one.text,
-            -math.inf if one.confidence is None else one.confidence,
+        key=lambda interval: (
+            interval.session_id,
+            interval.participant,
+            interval.kind,
+            interval.start_ms,
+            interval.end_ms,
+            interval.text,
+            -math.inf if interval.confidence is None else interval.confidence,
         ),
     )
 
 
 def by_person(intervals: Iterable[Interval]) -> dict[tuple[str, str], list[Interval]]:
     """(session, participant) -> intervals by time."""
-    found: dict[tuple[str, str], list[Interval]] = {}
-    for one in in_order(intervals):
-        found.setdefault((one.session_id, one.participant), []).append(one)
-    return {person: sorted(own, key=lambda one: one.start_ms) for person, own in found.items()}
+    groups: dict[tuple[str, str], list[Interval]] = {}
+    for interval in in_order(intervals):
+        groups.setdefault((interval.session_id, interval.participant), []).append(interval)
+    return {person: sorted(own, key=lambda interval: interval.start_ms) for person, own in groups.items()}
 
 
 def part_sounds(intervals: Iterable[Interval]) -> tuple[list[Interval], list[Interval]]:
-    """What is said, and the sounds that are no speech: their tier, and the tags that stand in words and segments.
+    """Separates speech from other sounds: those of the tier NON_SPEECH, and tags inside words and segments.
 
-    A segment that is nothing but tags is a sound, once if a word says it too. Tags become intervals of their label.
+    A tag becomes an interval with the tag's label. A segment of tags only is a sound too, unless words with the same
+    tags lie in it: then it is counted once.
     """
-    said: list[Interval] = []
+    spoken: list[Interval] = []
     sounds: list[Interval] = []
     for own in by_person(intervals).values():
-        words, tagged = part_words([one for one in own if one.kind == WORDS])
-        sounds += [one for one in own if one.kind == NON_SPEECH and described_as(one.text) != SILENCE]
-        sounds += [replace(one, kind=NON_SPEECH, text=label) for one, label in tagged]
-        told = merge_spans(Span(one.start_ms, one.end_ms) for one, _ in tagged)
-        said += words
-        for one in own:
-            label = sound_of(one.text) if one.kind == SEGMENTS else None
+        words, tagged = part_words([interval for interval in own if interval.kind == WORDS])
+        sounds += [
+            interval for interval in own if interval.kind == NON_SPEECH and described_as(interval.text) != SILENCE
+        ]
+        sounds += [replace(interval, kind=NON_SPEECH, text=label) for interval, label in tagged]
+        tagged_spans = merge_spans(Span(interval.start_ms, interval.end_ms) for interval, _ in tagged)
+        spoken += words
+        for interval in own:
+            label = sound_of(interval.text) if interval.kind == SEGMENTS else None
             if label is None:
-                said += [one] * (one.kind not in (WORDS, NON_SPEECH))
-            elif label != SILENCE and not intersect_spans([Span(one.start_ms, one.end_ms)], told):
-                sounds.append(replace(one, kind=NON_SPEECH, text=label))
-    return in_order(said), in_order(sounds)
+                spoken += [interval] * (interval.kind not in (WORDS, NON_SPEECH))
+            elif label != SILENCE and not intersect_spans([Span(interval.start_ms, interval.end_ms)], tagged_spans):
+                sounds.append(replace(interval, kind=NON_SPEECH, text=label))
+    return in_order(spoken), in_order(sounds)
 
 
-def sound_label(one: Interval) -> str:
-    """One of pipelines.nonspeech.LABELS for an interval of the tier NON_SPEECH; what is called otherwise is noise."""
-    label = sound_of(one.text) or described_as(one.text)
+def sound_label(interval: Interval) -> str:
+    """One of wanstreamer.turns.nonspeech.LABELS for an interval of the tier NON_SPEECH; an unknown name is noise."""
+    label = sound_of(interval.text) or described_as(interval.text)
     return NOISE if label in (None, SILENCE) else str(label)
 
 
 def speech_of(intervals: Iterable[Interval]) -> list[Interval]:
-    """Speech of everybody; where a participant has none, that of the segments or else of the words, without tags."""
-    found: list[Interval] = []
+    """Speech of all participants, without tags; where one has no speech intervals, of the segments, else of the words."""
+    speech: list[Interval] = []
     intervals, _ = part_sounds(intervals)
     for (session_id, participant), own in by_person(intervals).items():
-        kinds = [kind for kind in (SPEECH, SEGMENTS, WORDS) if any(one.kind == kind for one in own)]
+        kinds = [kind for kind in (SPEECH, SEGMENTS, WORDS) if any(interval.kind == kind for interval in own)]
         if not kinds:
             continue
-        chosen = [one for one in own if one.kind == kinds[0]]
+        chosen = [interval for interval in own if interval.kind == kinds[0]]
         if kinds[0] == SPEECH:
-            found += chosen
+            speech += chosen
         else:
-            spans = merge_spans(Span(one.start_ms, one.end_ms) for one in chosen)
-            found += [
+            spans = merge_spans(Span(interval.start_ms, interval.end_ms) for interval in chosen)
+            speech += [
                 Interval(session_id=session_id, participant=participant, kind=SPEECH, start_ms=start, end_ms=end)
                 for start, end in spans
             ]
-    return found
+    return speech
 
 
 def segments_of(intervals: Iterable[Interval], max_gap_ms: int) -> list[Interval]:
-    """Segments of everybody; where a participant has none, words joined over gaps, or else speech without text."""
-    found: list[Interval] = []
+    """Segments of all participants. One without segments gets words joined over gaps, else speech without text."""
+    all_segments: list[Interval] = []
     for own in by_person(intervals).values():
-        segments = [one for one in own if one.kind == SEGMENTS]
+        segments = [interval for interval in own if interval.kind == SEGMENTS]
         if segments:
-            found += segments
-        elif words := [one for one in own if one.kind == WORDS]:
-            found += _joined(words, max_gap_ms)
+            all_segments += segments
+        elif words := [interval for interval in own if interval.kind == WORDS]:
+            all_segments += _joined(words, max_gap_ms)
         else:
-            found += [replace(one, kind=SEGMENTS) for one in own if one.kind == SPEECH]
-    return found
+            all_segments += [replace(interval, kind=SEGMENTS) for interval in own if interval.kind == SPEECH]
+    return all_segments
 
 
 def _joined(words: Sequence[Interval], max_gap_ms: int) -> list[Interval]:
@@ -150,29 +154,29 @@ def _joined(words: Sequence[Interval], max_gap_ms: int) -> list[Interval]:
 def not_held(
     intervals: Iterable[Interval], *, kind: str | None = None, text: bool = True, confidence: bool = True
 ) -> Losses:
-    """What a format loses that has no place for texts, confidences, or any tier but one of kind `kind`."""
+    """The losses of a format without texts, without confidences, or without tiers other than `kind`."""
     losses: Losses = Counter()
-    for one in intervals:
-        losses["tier names"] += kind is not None and one.kind != kind
-        losses["texts"] += not text and one.text != ""
-        losses["confidences"] += not confidence and one.confidence is not None
+    for interval in intervals:
+        losses["tier names"] += kind is not None and interval.kind != kind
+        losses["texts"] += not text and interval.text != ""
+        losses["confidences"] += not confidence and interval.confidence is not None
     return +losses
 
 
 def safe_names(names: Iterable[str], written: Callable[[str], str], losses: Losses, what: str) -> Mapping[str, str]:
-    """Name -> how a format can write it; changed ones are counted in `losses` under `what`.
+    """Name -> the name as the format can write it. Changed names are counted in `losses` under `what`.
 
-    Raises InputError where two names would become one.
+    Raises InputError if two names would become the same.
     """
-    found: dict[str, str] = {}
+    new_names: dict[str, str] = {}
     for name in sorted(set(names)):
-        found[name] = written(name)
-        losses[what] += found[name] != name
+        new_names[name] = written(name)
+        losses[what] += new_names[name] != name
     owner: dict[str, str] = {}
-    for name, safe in found.items():
+    for name, safe in new_names.items():
         if owner.setdefault(safe, name) != name:
             raise InputError(f"{owner[safe]!r} and {name!r} would both be written as {safe!r}; rename one of them")
-    return found
+    return new_names
 
 
 def on_one_line(text: str) -> str:
@@ -183,36 +187,36 @@ def on_one_line(text: str) -> str:
 
 
 def ms_of(seconds: object, losses: Losses) -> int:
-    """Seconds as a number or its text -> ms. Raises ValueError for anything else, and for what is not finite."""
+    """Seconds, as a number or text -> ms. Raises ValueError for anything else and for numbers that are not finite."""
     value = float(str(seconds))
     if not math.isfinite(value):
-        raise ValueError(f"{seconds!r} is no time")
+        raise ValueError(f"{seconds!r} is not a time")
     losses["times finer than a millisecond, rounded"] += abs(value * 1000 - round(value * 1000)) > 1e-3
     return seconds_to_ms(value)
 
 
 def number_or_none(value: object) -> float | None:
-    """A confidence, or None for what is not a finite number (`<NA>`, `NA`, null, NaN)."""
+    """A confidence; None if the value is not a finite number (`<NA>`, `NA`, null, NaN)."""
     try:
-        found = float(str(value))
+        number = float(str(value))
     except ValueError:
         return None
-    return found if math.isfinite(found) else None
+    return number if math.isfinite(number) else None
 
 
 def possible(intervals: Iterable[Interval], losses: Losses) -> list[Interval]:
-    """Without those that begin before the session or end before they begin, which are counted."""
-    found: list[Interval] = []
-    for one in intervals:
-        if 0 <= one.start_ms <= one.end_ms:
-            found.append(one)
+    """Leaves out, and counts, intervals that begin before the session or end before they begin."""
+    valid: list[Interval] = []
+    for interval in intervals:
+        if 0 <= interval.start_ms <= interval.end_ms:
+            valid.append(interval)
         else:
             losses["intervals before 0 or of negative length, left out"] += 1
-    return found
+    return valid
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8, or UTF-16 with its mark. Line ends as they are."""
+    """A text file in UTF-8, or in UTF-16 with a byte order mark. Line ends are not changed."""
     content = path.read_bytes()
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:

@@ -1,7 +1,7 @@
 """SegLST, WhisperX and Moshi: transcripts as JSON, times in seconds.
 
-SegLST (MeetEval) is a list of segments of many sessions and may carry further keys: ours is `kind`, the tier, where it
-is not `segments`. WhisperX holds segments with their words. Moshi holds words alone and calls the voice to be learnt
+SegLST (MeetEval) is a list of segments of many sessions. It may have further keys: we add `kind`, the tier, unless it
+is `segments`. WhisperX holds segments with their words. Moshi holds words only; the voice that is learnt is called
 SPEAKER_MAIN.
 """
 
@@ -41,27 +41,27 @@ def read_json(path: Path) -> Any:
 
 def write_seglst(intervals: Sequence[Interval]) -> Written:
     segments = []
-    for one in intervals:
+    for interval in intervals:
         segment: dict[str, Any] = {
-            "session_id": one.session_id,
-            "speaker": one.participant,
-            "start_time": ms_to_seconds(one.start_ms),
-            "end_time": ms_to_seconds(one.end_ms),
-            "words": one.text,
+            "session_id": interval.session_id,
+            "speaker": interval.participant,
+            "start_time": ms_to_seconds(interval.start_ms),
+            "end_time": ms_to_seconds(interval.end_ms),
+            "words": interval.text,
         }
-        if one.confidence is not None:
-            segment["confidence"] = one.confidence
-        if one.kind != SEGMENTS:
-            segment["kind"] = one.kind
+        if interval.confidence is not None:
+            segment["confidence"] = interval.confidence
+        if interval.kind != SEGMENTS:
+            segment["kind"] = interval.kind
         segments.append(segment)
     return _dump(segments), Losses()
 
 
 def read_seglst(path: Path, session_id: str) -> Read:
-    losses, found = Losses(), []
+    losses, intervals = Losses(), []
     for number, segment in enumerate(_listed(read_json(path), path), start=1):
         try:
-            found.append(
+            intervals.append(
                 Interval(
                     session_id=str(segment["session_id"]),
                     participant=str(segment.get("speaker", "")),
@@ -76,59 +76,65 @@ def read_seglst(path: Path, session_id: str) -> Read:
             raise InputError(
                 f"{path} segment {number}: not SegLST; expected session_id, speaker, start_time, end_time, words"
             ) from error
-    return possible(found, losses), +losses
+    return possible(intervals, losses), +losses
 
 
 def write_whisperx(intervals: Sequence[Interval]) -> Written:
-    segments = [one for one in intervals if one.kind != WORDS]
-    words = [one for one in intervals if one.kind == WORDS]
+    segments = [interval for interval in intervals if interval.kind != WORDS]
+    words = [interval for interval in intervals if interval.kind == WORDS]
     losses = not_held(segments, kind=SEGMENTS, confidence=False)
     inside: list[list[Interval]] = [[] for _ in segments]
     for word in words:
         around = _segment_of(word, segments)
         if around is None:
-            losses["words outside of all segments, given one of their own"] += 1
+            losses["words outside all segments, written with a segment each"] += 1
             around = len(segments)
             segments.append(replace(word, kind=SEGMENTS, confidence=None))
             inside.append([])
         inside[around].append(word)
-    for one in (*segments, *words):
-        losses["blanks around a text"] += one.text != one.text.strip()
-    told = [
+    for interval in (*segments, *words):
+        losses["blanks around a text"] += interval.text != interval.text.strip()
+    written = [
         _whisperx(segment, "text") | {"words": [_whisperx(word, "word") for word in own]}
         for segment, own in zip(segments, inside, strict=True)
     ]
-    told.sort(key=lambda segment: (segment["start"], segment["end"]))
-    return _dump({"segments": told, "word_segments": [word for segment in told for word in segment["words"]]}), +losses
+    written.sort(key=lambda segment: (segment["start"], segment["end"]))
+    return _dump(
+        {"segments": written, "word_segments": [word for segment in written for word in segment["words"]]}
+    ), +losses
 
 
 def _segment_of(word: Interval, segments: Sequence[Interval]) -> int | None:
-    for i, one in enumerate(segments):
-        if one.participant == word.participant and one.start_ms <= word.start_ms and word.end_ms <= one.end_ms:
+    for i, interval in enumerate(segments):
+        if (
+            interval.participant == word.participant
+            and interval.start_ms <= word.start_ms
+            and word.end_ms <= interval.end_ms
+        ):
             return i
     return None
 
 
-def _whisperx(one: Interval, name: str) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "start": ms_to_seconds(one.start_ms),
-        "end": ms_to_seconds(one.end_ms),
-        name: one.text,
+def _whisperx(interval: Interval, name: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "start": ms_to_seconds(interval.start_ms),
+        "end": ms_to_seconds(interval.end_ms),
+        name: interval.text,
     }
-    if one.kind == WORDS and one.confidence is not None:
-        told["score"] = one.confidence
-    if one.participant:
-        told["speaker"] = one.participant
-    return told
+    if interval.kind == WORDS and interval.confidence is not None:
+        fields["score"] = interval.confidence
+    if interval.participant:
+        fields["speaker"] = interval.participant
+    return fields
 
 
 def read_whisperx(path: Path, session_id: str) -> Read:
-    """A digit that the aligner could not place has no times: such words are left out and counted."""
-    losses, found = Losses(), []
+    """Words that the aligner could not place, such as digits, have no times: they are left out and counted."""
+    losses, intervals = Losses(), []
     content = read_json(path)
     try:
         for segment in content["segments"]:
-            found.append(
+            intervals.append(
                 Interval(
                     session_id=session_id,
                     participant=str(segment.get("speaker", "")),
@@ -142,7 +148,7 @@ def read_whisperx(path: Path, session_id: str) -> Read:
                 if number_or_none(word.get("start")) is None or number_or_none(word.get("end")) is None:
                     losses[UNTIMED] += 1
                     continue
-                found.append(
+                intervals.append(
                     Interval(
                         session_id=session_id,
                         participant=str(word.get("speaker", segment.get("speaker", ""))),
@@ -155,33 +161,33 @@ def read_whisperx(path: Path, session_id: str) -> Read:
                 )
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: not WhisperX; expected segments with start, end, text and words") from error
-    return possible(found, losses), +losses
+    return possible(intervals, losses), +losses
 
 
 def write_moshi(intervals: Sequence[Interval], main: str | None = None) -> Written:
-    """`main` is the participant whose voice is to be learnt; without it names are written as they are."""
+    """`main` is the participant whose voice is learnt; without it, names are written unchanged."""
     losses = not_held(intervals, kind=WORDS, confidence=False)
     names = safe_names(
-        (one.participant for one in intervals),
+        (interval.participant for interval in intervals),
         lambda name: MOSHI_MAIN if name == main else name,
         losses,
         f"the name of {MOSHI_MAIN}",
     )
-    told = [
-        [one.text, [ms_to_seconds(one.start_ms), ms_to_seconds(one.end_ms)], names[one.participant]]
-        for one in sorted(intervals, key=lambda one: (one.start_ms, one.end_ms))
+    alignments = [
+        [interval.text, [ms_to_seconds(interval.start_ms), ms_to_seconds(interval.end_ms)], names[interval.participant]]
+        for interval in sorted(intervals, key=lambda interval: (interval.start_ms, interval.end_ms))
     ]
-    return _dump({"alignments": told}), +losses
+    return _dump({"alignments": alignments}), +losses
 
 
 def read_moshi(path: Path, session_id: str) -> Read:
-    losses, found = Losses(), []
+    losses, intervals = Losses(), []
     try:
         for text, (start, end), speaker in read_json(path)["alignments"]:
             if start is None or end is None:
                 losses[UNTIMED] += 1
                 continue
-            found.append(
+            intervals.append(
                 Interval(
                     session_id=session_id,
                     participant=str(speaker),
@@ -193,7 +199,7 @@ def read_moshi(path: Path, session_id: str) -> Read:
             )
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not Moshi; expected alignments of [word, [start, end], speaker]") from error
-    return possible(found, losses), +losses
+    return possible(intervals, losses), +losses
 
 
 def _listed(content: Any, path: Path) -> Iterable[Any]:

@@ -1,10 +1,10 @@
-"""RTTM, CTM and STM: a line per stretch of speech, word or segment, its fields separated by blanks.
+"""RTTM, CTM and STM: one line per interval of speech, word or segment, with fields separated by blanks.
 
-None has a way to quote: a blank in a name or word is written as `_`, and an unknown participant as `<NA>`. The
+These formats have no quotes: a blank in a name or word is written as `_`, an unknown participant as `<NA>`. The
 participant is RTTM's speaker, CTM's channel and STM's speaker. All three hold many sessions.
 
-RTTM has sounds that are no speech: NON-LEX of a throat, NON-SPEECH of a room (there the standard leaves the speaker
-open; here it is whose track it was heard in).
+RTTM has sounds that are not speech: NON-LEX from a person, NON-SPEECH from the room. For NON-SPEECH the standard leaves
+the speaker open; here it is the participant in whose track the sound is.
 """
 
 import re
@@ -34,9 +34,9 @@ from wanstreamer.errors import InputError
 from wanstreamer.turns.nonspeech import BLEED
 
 UNKNOWN = "<NA>"
-RTTM_FIELDS = 9  # at least; of CTM there are six at most
-STM_LABEL = re.compile(r"<[^<>\s]*,[^<>\s]*>")  # NIST: conditions of a segment, between end time and transcript
-# A sound's name -> RTTM's type and subtype.
+RTTM_FIELDS = 9  # RTTM has at least 9 fields, CTM at most 6
+STM_LABEL = re.compile(r"<[^<>\s]*,[^<>\s]*>")  # NIST: conditions of a segment, between end time and text
+# Name of a sound -> RTTM's type and subtype.
 RTTM_SOUNDS = {
     "laughter": ("NON-LEX", "laugh"),
     "breath": ("NON-LEX", "breath"),
@@ -51,32 +51,32 @@ RTTM_SOUNDS = {
 
 
 def write_rttm(intervals: Sequence[Interval]) -> Written:
-    losses = not_held([one for one in intervals if one.kind != NON_SPEECH], kind=SPEECH, text=False)
+    losses = not_held([interval for interval in intervals if interval.kind != NON_SPEECH], kind=SPEECH, text=False)
     names = _field_names(intervals, losses)
     lines: list[str] = []
-    for one in intervals:
-        line_type, subtype = _rttm_sound(one, losses) if one.kind == NON_SPEECH else ("SPEAKER", UNKNOWN)
+    for interval in intervals:
+        line_type, subtype = _rttm_sound(interval, losses) if interval.kind == NON_SPEECH else ("SPEAKER", UNKNOWN)
+        start, duration = _seconds(interval.start_ms), _seconds(interval.end_ms - interval.start_ms)
         lines.append(
-            f"{line_type} {names[one.session_id]} 1 {_seconds(one.start_ms)} {_seconds(one.end_ms - one.start_ms)} "
-            f"{UNKNOWN} {subtype} {names[one.participant]} "
-            f"{UNKNOWN if one.confidence is None else one.confidence} {UNKNOWN}\n"
+            f"{line_type} {names[interval.session_id]} 1 {start} {duration} {UNKNOWN} {subtype} "
+            f"{names[interval.participant]} {UNKNOWN if interval.confidence is None else interval.confidence} {UNKNOWN}\n"
         )
     return "".join(lines), +losses
 
 
-def _rttm_sound(one: Interval, losses: Losses) -> tuple[str, str]:
-    if one.text in RTTM_SOUNDS:
-        return RTTM_SOUNDS[one.text]
-    losses["names of sounds, written as RTTM's nearest type"] += 1
-    label = sound_label(one)
+def _rttm_sound(interval: Interval, losses: Losses) -> tuple[str, str]:
+    if interval.text in RTTM_SOUNDS:
+        return RTTM_SOUNDS[interval.text]
+    losses["names of sounds, written as the nearest type of RTTM"] += 1
+    label = sound_label(interval)
     return RTTM_SOUNDS["other noise" if label == BLEED else label]
 
 
 def read_rttm(path: Path, session_id: str) -> Read:
-    text, losses, found = read_text(path), Losses(), []
+    text, losses, intervals = read_text(path), Losses(), []
     for line in speaker_lines(text, path):
         start_ms = ms_of(line.start_s, losses)
-        found.append(
+        intervals.append(
             Interval(
                 session_id=line.file,
                 participant=_name(line.speaker),
@@ -99,8 +99,8 @@ def read_rttm(path: Path, session_id: str) -> Read:
             raise InputError(
                 f"{path} line {number}: not RTTM; expected {fields[0]} file 1 start duration <NA> subtype name"
             ) from error
-        losses["subtypes that RTTM does not have, read as other"] += (line_type, subtype) not in names
-        found.append(
+        losses["subtypes unknown to RTTM, read as other"] += (line_type, subtype) not in names
+        intervals.append(
             Interval(
                 session_id=file,
                 participant=_name(speaker),
@@ -111,37 +111,39 @@ def read_rttm(path: Path, session_id: str) -> Read:
                 confidence=number_or_none(rest[0]) if rest else None,
             )
         )
-    return possible(found, losses), +losses
+    return possible(intervals, losses), +losses
 
 
 def write_ctm(intervals: Sequence[Interval]) -> Written:
     losses = not_held(intervals, kind=WORDS)
     names = _field_names(intervals, losses)
     lines: list[str] = []
-    for one in intervals:
-        word = re.sub(r"\s", "_", one.text)
-        losses["blanks in words, written as _"] += word != one.text
+    for interval in intervals:
+        word = re.sub(r"\s", "_", interval.text)
+        losses["blanks in words, written as _"] += word != interval.text
         if not word:
             losses["words without text, left out"] += 1
             continue
-        confidence = "" if one.confidence is None else f" {one.confidence}"
-        start, duration = _seconds(one.start_ms), _seconds(one.end_ms - one.start_ms)
-        lines.append(f"{names[one.session_id]} {names[one.participant]} {start} {duration} {word}{confidence}\n")
+        confidence = "" if interval.confidence is None else f" {interval.confidence}"
+        start, duration = _seconds(interval.start_ms), _seconds(interval.end_ms - interval.start_ms)
+        lines.append(
+            f"{names[interval.session_id]} {names[interval.participant]} {start} {duration} {word}{confidence}\n"
+        )
     return "".join(lines), +losses
 
 
 def read_ctm(path: Path, session_id: str) -> Read:
-    losses, found = Losses(), []
+    losses, intervals = Losses(), []
     for number, fields in _lines(read_text(path)):
         if fields[0] == "SPEAKER" and len(fields) >= RTTM_FIELDS:
-            raise InputError(f"{path} line {number}: RTTM, not CTM; leave out --from, or name rttm")
+            raise InputError(f"{path} line {number}: is RTTM, not CTM; leave out --from or pass --from rttm")
         try:
             file, channel, start, duration, word, *rest = fields
             start_ms = ms_of(start, losses)
             end_ms = start_ms + ms_of(duration, losses)
         except ValueError as error:
             raise InputError(f"{path} line {number}: not CTM; expected file channel start duration word") from error
-        found.append(
+        intervals.append(
             Interval(
                 session_id=file,
                 participant=_name(channel),
@@ -152,25 +154,27 @@ def read_ctm(path: Path, session_id: str) -> Read:
                 confidence=number_or_none(rest[0]) if rest else None,
             )
         )
-    return possible(found, losses), +losses
+    return possible(intervals, losses), +losses
 
 
 def write_stm(intervals: Sequence[Interval]) -> Written:
     losses = not_held(intervals, kind=SEGMENTS, confidence=False)
     names = _field_names(intervals, losses)
     lines: list[str] = []
-    for one in intervals:
-        text = " ".join(one.text.split())
-        losses["line breaks and runs of blanks, written as one blank"] += text != one.text
-        if STM_LABEL.match(text):  # else its first word would be read as one
+    for interval in intervals:
+        text = " ".join(interval.text.split())
+        losses["line breaks and runs of blanks, written as one blank"] += text != interval.text
+        if STM_LABEL.match(text):  # or the first word would be read as a label
             text = f"<o,f0,unk> {text}"
-        start, end = _seconds(one.start_ms), _seconds(one.end_ms)
-        lines.append(f"{names[one.session_id]} 1 {names[one.participant]} {start} {end} {text}".rstrip() + "\n")
+        start, end = _seconds(interval.start_ms), _seconds(interval.end_ms)
+        lines.append(
+            f"{names[interval.session_id]} 1 {names[interval.participant]} {start} {end} {text}".rstrip() + "\n"
+        )
     return "".join(lines), +losses
 
 
 def read_stm(path: Path, session_id: str) -> Read:
-    losses, found = Losses(), []
+    losses, intervals = Losses(), []
     for number, fields in _lines(read_text(path)):
         try:
             file, _, speaker, start, end, *words = fields
@@ -179,7 +183,7 @@ def read_stm(path: Path, session_id: str) -> Read:
             raise InputError(f"{path} line {number}: not STM; expected file 1 speaker start end text") from error
         if words and STM_LABEL.fullmatch(words[0]):
             losses["labels of conditions, left out"] += words.pop(0) != "<o,f0,unk>"
-        found.append(
+        intervals.append(
             Interval(
                 session_id=file,
                 participant=_name(speaker),
@@ -189,11 +193,11 @@ def read_stm(path: Path, session_id: str) -> Read:
                 text=" ".join(words),
             )
         )
-    return possible(found, losses), +losses
+    return possible(intervals, losses), +losses
 
 
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    """(number, fields) of the lines that are neither empty nor a comment."""
+    """(number, fields) of all lines that are neither empty nor comments."""
     for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split()
         if fields and not fields[0].startswith(";"):
@@ -201,7 +205,7 @@ def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _field_names(intervals: Sequence[Interval], losses: Losses) -> dict[str, str]:
-    names = [name for one in intervals for name in (one.session_id, one.participant) if name]
+    names = [name for interval in intervals for name in (interval.session_id, interval.participant) if name]
     safe = safe_names(names, _as_field, losses, "names with blanks or a first `;`, written with _")
     return {**safe, "": UNKNOWN}
 

@@ -1,7 +1,7 @@
-"""SubRip (SRT) and WebVTT: cues with text. Overlapping cues are allowed in both, and players show them together.
+"""SubRip (SRT) and WebVTT: cues with text. Both allow overlapping cues; players show them together.
 
-SRT has no speakers: the name stands before the text as WhisperX writes it, `[a]: red?`. WebVTT has them, `<v a>red?`.
-Neither has tiers.
+SRT has no speakers: the name is written before the text as WhisperX does, `[a]: red?`. WebVTT has speakers,
+`<v a>red?`. Neither has tiers.
 """
 
 import html
@@ -34,53 +34,53 @@ def write_srt(intervals: Sequence[Interval]) -> Written:
     losses = not_held(intervals, kind=SEGMENTS, confidence=False)
     names = _names(intervals, lambda name: on_one_line(name).replace("]", ")"), losses)
     cues: list[str] = []
-    for i, one in enumerate(_by_time(intervals), start=1):
-        text = _tidy(one.text, losses)
-        if one.participant or _SPEAKER.fullmatch(text):  # else such a text would be read as a speaker
-            text = f"[{names[one.participant]}]: {text}".rstrip(" ")
-        cues.append(f"{i}\n{_times(one, ',')}\n{text}".rstrip("\n") + "\n")
+    for i, interval in enumerate(_by_time(intervals), start=1):
+        text = _tidy(interval.text, losses)
+        if interval.participant or _SPEAKER.fullmatch(text):  # or the text itself would be read as a speaker
+            text = f"[{names[interval.participant]}]: {text}".rstrip(" ")
+        cues.append(f"{i}\n{_times(interval, ',')}\n{text}".rstrip("\n") + "\n")
     return "\n".join(cues), +losses
 
 
 def read_srt(path: Path, session_id: str) -> Read:
-    losses, found = Losses(), []
+    losses, intervals = Losses(), []
     for start_ms, end_ms, text in _cues(read_text(path), path, losses):
         named = _SPEAKER.fullmatch(text)
         participant, text = (named[1], named[2]) if named else ("", text)
-        found.append(_segment(session_id, participant, start_ms, end_ms, text))
-    return possible(found, losses), +losses
+        intervals.append(_segment(session_id, participant, start_ms, end_ms, text))
+    return possible(intervals, losses), +losses
 
 
 def write_vtt(intervals: Sequence[Interval]) -> Written:
     losses = not_held(intervals, kind=SEGMENTS, confidence=False)
     names = _names(intervals, lambda name: " ".join(on_one_line(name).split()), losses)
     cues = ["WEBVTT\n"]
-    for one in _by_time(intervals):
-        text = html.escape(_tidy(one.text, losses), quote=False)
-        if one.participant:
-            text = f"<v {html.escape(names[one.participant], quote=False)}>{text}"
-        cues.append(f"{_times(one, '.')}\n{text}".rstrip("\n") + "\n")
+    for interval in _by_time(intervals):
+        text = html.escape(_tidy(interval.text, losses), quote=False)
+        if interval.participant:
+            text = f"<v {html.escape(names[interval.participant], quote=False)}>{text}"
+        cues.append(f"{_times(interval, '.')}\n{text}".rstrip("\n") + "\n")
     return "\n".join(cues), +losses
 
 
 def read_vtt(path: Path, session_id: str) -> Read:
-    """A cue with several voices becomes an interval for each. Other tags go, and are counted."""
-    losses, found = Losses(), []
+    """A cue with several voices becomes one interval per voice. Other tags are removed and counted."""
+    losses, intervals = Losses(), []
     for start_ms, end_ms, text in _cues(read_text(path), path, losses):
         before, *voices = _VOICE.split(text)
-        said = list(zip(voices[::2], voices[1::2], strict=True))
-        if before.strip() or not said:
-            said.insert(0, ("", before))
-        for name, part in said:
+        voice_parts = list(zip(voices[::2], voices[1::2], strict=True))
+        if before.strip() or not voice_parts:
+            voice_parts.insert(0, ("", before))
+        for name, part in voice_parts:
             plain = _TAG.sub("", part)
             losses["tags of style and timing, left out"] += plain != part.replace("</v>", "")
             about = html.unescape(name).strip(), start_ms, end_ms, html.unescape(plain).strip()
-            found.append(_segment(session_id, *about))
-    return possible(found, losses), +losses
+            intervals.append(_segment(session_id, *about))
+    return possible(intervals, losses), +losses
 
 
 def _cues(text: str, path: Path, losses: Losses) -> Iterator[tuple[int, int, str]]:
-    """(start, end, text) of each block that has a line of times; comments and styles are counted."""
+    """(start, end, text) of each block with a line of times; the other blocks (comments, styles) are counted."""
     blocks = re.split(r"\n(?:[ \t]*\n)+", text.replace("\r\n", "\n").replace("\r", "\n").strip("\n"))
     timed = 0
     for i, block in enumerate(blocks):
@@ -92,7 +92,7 @@ def _cues(text: str, path: Path, losses: Losses) -> Iterator[tuple[int, int, str
         timing = _TIMING.fullmatch(lines[at])
         assert timing
         timed += 1
-        losses["places of cues, left out"] += bool((timing[3] or "").strip())
+        losses["positions of cues, left out"] += bool((timing[3] or "").strip())
         yield _ms(timing[1]), _ms(timing[2]), "\n".join(lines[at + 1 :]).strip()
     if not timed and text.strip() not in ("", "WEBVTT"):
         raise InputError(f"{path}: no cue with times such as 00:00:01,000 --> 00:00:02,000")
@@ -105,24 +105,24 @@ def _segment(session_id: str, participant: str, start_ms: int, end_ms: int, text
 
 
 def _by_time(intervals: Sequence[Interval]) -> list[Interval]:
-    return sorted(intervals, key=lambda one: (one.start_ms, one.end_ms))
+    return sorted(intervals, key=lambda interval: (interval.start_ms, interval.end_ms))
 
 
 def _names(intervals: Sequence[Interval], written: Callable[[str], str], losses: Losses) -> Mapping[str, str]:
-    names = (one.participant for one in intervals)
+    names = (interval.participant for interval in intervals)
     return safe_names(names, written, losses, "line breaks, blanks and brackets in names")
 
 
 def _tidy(text: str, losses: Losses) -> str:
-    """Lines without blanks around them, and none empty: an empty line ends the cue."""
+    """Removes blanks around lines, and empty lines: an empty line would end the cue."""
     lines = (line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
     tidy = "\n".join(line for line in lines if line)
     losses[BLANKS] += tidy != text
     return tidy
 
 
-def _times(one: Interval, point: str) -> str:
-    return f"{_stamp(one.start_ms, point)} --> {_stamp(one.end_ms, point)}"
+def _times(interval: Interval, point: str) -> str:
+    return f"{_stamp(interval.start_ms, point)} --> {_stamp(interval.end_ms, point)}"
 
 
 def _stamp(ms: int, point: str) -> str:

@@ -1,8 +1,8 @@
-"""Praat's TextGrid, long and short: a tier per participant and kind, instants on point tiers.
+"""Praat's TextGrid, long and short: a tier per participant and kind; instants are on point tiers.
 
-A TextGrid is a sequence of numbers, quoted strings (`""` is a quote) and flags; everything else is comment (Praat
-manual, "TextGrid file formats"). It has no intervals without text, as these are the gaps: such an interval gets its
-tier's kind in brackets as label, `(speech)`.
+A TextGrid is a sequence of numbers, quoted strings (`""` is a quote) and flags; everything else is a comment (Praat
+manual, "TextGrid file formats"). In a TextGrid an interval without text is a gap. An annotated interval without text
+therefore gets its kind in brackets as label, `(speech)`.
 """
 
 import re
@@ -30,9 +30,11 @@ _TOKEN = re.compile(r'"((?:[^"]|"")*)"|(?<!\S)(-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)
 
 def write_textgrid(intervals: Sequence[Interval]) -> Written:
     losses = not_held(intervals, confidence=False)
-    names = safe_names((one.participant for one in intervals), on_one_line, losses, "line breaks in names")
-    losses["labels that read as none"] = sum(one.text == _unlabelled(one.kind) for one in intervals)
-    end_ms = max(1, *(one.end_ms for one in intervals)) if intervals else 1
+    names = safe_names((interval.participant for interval in intervals), on_one_line, losses, "line breaks in names")
+    losses["labels that will be read as no label"] = sum(
+        interval.text == _unlabelled(interval.kind) for interval in intervals
+    )
+    end_ms = max(1, *(interval.end_ms for interval in intervals)) if intervals else 1
     tiers = lanes(intervals)
     lines = [
         'File type = "ooTextFile"',
@@ -51,7 +53,7 @@ def write_textgrid(intervals: Sequence[Interval]) -> Written:
 
 
 def _tier(name: str, own: Sequence[Interval], end_ms: int) -> list[str]:
-    """The lines of one tier; an interval tier is filled up with empty intervals."""
+    """The lines of one tier. Gaps of an interval tier are filled with empty intervals."""
     points = is_instant(own[0])
     lines = [
         f'        class = "{"TextTier" if points else "IntervalTier"}"',
@@ -61,9 +63,9 @@ def _tier(name: str, own: Sequence[Interval], end_ms: int) -> list[str]:
     ]
     if points:
         lines.append(f"        points: size = {len(own)}")
-        for i, one in enumerate(own, start=1):
-            lines += [f"        points [{i}]:", f"            number = {ms_to_seconds(one.start_ms)}"]
-            lines.append(f"            mark = {_quoted(one.text or _unlabelled(one.kind))}")
+        for i, interval in enumerate(own, start=1):
+            lines += [f"        points [{i}]:", f"            number = {ms_to_seconds(interval.start_ms)}"]
+            lines.append(f"            mark = {_quoted(interval.text or _unlabelled(interval.kind))}")
         return lines
     filled = list(_filled(own, end_ms))
     lines.append(f"        intervals: size = {len(filled)}")
@@ -75,22 +77,22 @@ def _tier(name: str, own: Sequence[Interval], end_ms: int) -> list[str]:
 
 def _filled(own: Sequence[Interval], end_ms: int) -> Iterator[tuple[int, int, str]]:
     at_ms = 0
-    for one in own:
-        if one.start_ms > at_ms:
-            yield at_ms, one.start_ms, ""
-        yield one.start_ms, one.end_ms, one.text or _unlabelled(one.kind)
-        at_ms = one.end_ms
+    for interval in own:
+        if interval.start_ms > at_ms:
+            yield at_ms, interval.start_ms, ""
+        yield interval.start_ms, interval.end_ms, interval.text or _unlabelled(interval.kind)
+        at_ms = interval.end_ms
     if at_ms < end_ms:
         yield at_ms, end_ms, ""
 
 
 def read_textgrid(path: Path, session_id: str) -> Read:
-    losses, found = Losses(), []
+    losses, intervals = Losses(), []
     tokens = _tokens(read_text(path))
     try:
         if next(tokens) not in ('"ooTextFile', '"ooTextFile short') or next(tokens) != '"TextGrid':
-            raise ValueError("another header")
-        next(tokens), next(tokens)  # its beginning and end
+            raise ValueError("not the header of a TextGrid")
+        next(tokens), next(tokens)  # start and end of the file
         for _ in range(int(next(tokens))):
             tier_class, name, _, _, size = (next(tokens) for _ in range(5))
             kind, participant = tier_meaning(_string(name))
@@ -100,7 +102,7 @@ def read_textgrid(path: Path, session_id: str) -> Read:
                 end_ms = start_ms if points else ms_of(next(tokens), losses)
                 label = _string(next(tokens))
                 if label or points:
-                    found.append(
+                    intervals.append(
                         Interval(
                             session_id=session_id,
                             participant=participant,
@@ -112,11 +114,11 @@ def read_textgrid(path: Path, session_id: str) -> Read:
                     )
     except (StopIteration, ValueError) as error:
         raise InputError(f"{path}: not a TextGrid as Praat saves it (text or short text file)") from error
-    return possible(found, losses), +losses
+    return possible(intervals, losses), +losses
 
 
 def _tokens(text: str) -> Iterator[str]:
-    """Numbers as they stand, strings with one `"` before them."""
+    """Numbers unchanged, strings with one `"` before them."""
     for match in _TOKEN.finditer(text):
         if match[1] is not None:
             yield '"' + match[1].replace('""', '"')
@@ -126,7 +128,7 @@ def _tokens(text: str) -> Iterator[str]:
 
 def _string(token: str) -> str:
     if not token.startswith('"'):
-        raise ValueError(f"{token} is no string")
+        raise ValueError(f"{token} is not a string")
     return token[1:]
 
 

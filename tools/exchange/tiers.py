@@ -1,6 +1,6 @@
-"""Names of tiers, and how intervals are laid out on them: for formats whose tiers hold no overlaps.
+"""Tier names, and which interval goes on which tier, for formats whose tiers allow no overlaps.
 
-A tier is called `kind@participant`, as ELAN users do; what would overlap goes to `kind#2@participant`.
+A tier is called `kind@participant`, as is usual in ELAN; an interval that would overlap goes to `kind#2@participant`.
 """
 
 import re
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from tools.exchange.intervals import NON_SPEECH, SEGMENTS, SPEECH, WORDS, Interval, in_order
 
-_FIRST = (SPEECH, NON_SPEECH, WORDS, SEGMENTS, "turns")  # from the top, then what was found in them
+_FIRST = (SPEECH, NON_SPEECH, WORDS, SEGMENTS, "turns")  # from the top; then the kinds derived from them
 _ALIGNER = re.compile(r"(.*) - (words|phones)", re.DOTALL)  # the Montreal Forced Aligner's names
 
 
@@ -17,7 +17,7 @@ def tier_name(kind: str, participant: str, lane: int) -> str:
 
 
 def tier_meaning(name: str) -> tuple[str, str]:
-    """(kind, participant) of a tier. A foreign name is the participant's, its intervals are segments.
+    """(kind, participant) of a tier. A name in another form is taken as a participant with segments.
 
     >>> tier_meaning("words#2@a"), tier_meaning("anna - words"), tier_meaning("Anna")
     (('words', 'a'), ('words', 'anna'), ('segments', 'Anna'))
@@ -30,28 +30,28 @@ def tier_meaning(name: str) -> tuple[str, str]:
 
 
 def lanes(intervals: Iterable[Interval]) -> dict[tuple[str, str, int], list[Interval]]:
-    """(kind, participant, lane from 1) -> intervals that do not overlap. Instants get lanes of their own."""
-    found: dict[tuple[str, str, int], list[Interval]] = {}
-    for one in in_order(intervals):
+    """(kind, participant, lane from 1) -> intervals that do not overlap. Instants have their own lanes."""
+    tiers: dict[tuple[str, str, int], list[Interval]] = {}
+    for interval in in_order(intervals):
         lane = 1
-        while not _fits(found.get((one.kind, one.participant, lane), ()), one):
+        while not _fits(tiers.get((interval.kind, interval.participant, lane), ()), interval):
             lane += 1
-        found.setdefault((one.kind, one.participant, lane), []).append(one)
-    return dict(sorted(found.items(), key=lambda tier: (tier[0][1], _place(tier[0][0]), tier[0][0], tier[0][2])))
+        tiers.setdefault((interval.kind, interval.participant, lane), []).append(interval)
+    return dict(sorted(tiers.items(), key=lambda tier: (tier[0][1], _place(tier[0][0]), tier[0][0], tier[0][2])))
 
 
 def _place(kind: str) -> int:
     return _FIRST.index(kind) if kind in _FIRST else len(_FIRST)
 
 
-def _fits(lane: Sequence[Interval], one: Interval) -> bool:
+def _fits(lane: Sequence[Interval], interval: Interval) -> bool:
     if not lane:
         return True
     last = lane[-1]
-    if is_instant(one) or is_instant(last):
-        return is_instant(one) and is_instant(last) and last.start_ms < one.start_ms
-    return last.end_ms <= one.start_ms
+    if is_instant(interval) or is_instant(last):
+        return is_instant(interval) and is_instant(last) and last.start_ms < interval.start_ms
+    return last.end_ms <= interval.start_ms
 
 
-def is_instant(one: Interval) -> bool:
-    return one.start_ms == one.end_ms
+def is_instant(interval: Interval) -> bool:
+    return interval.start_ms == interval.end_ms

@@ -180,7 +180,11 @@ FOREIGN = {
         "WEBVTT - a title\n\nNOTE by hand\n\nintro\n00:01.000 --> 00:02.000 align:start\n"
         "<v.loud Anna B>Tom &amp; <i>I</i></v>\n<v Tom>yes\n",
         [("call", "Anna B", "segments", 1000, 2000, "Tom & I"), ("call", "Tom", "segments", 1000, 2000, "yes")],
-        {"blocks without times, left out": 1, "places of cues, left out": 1, "tags of style and timing, left out": 1},
+        {
+            "blocks without times, left out": 1,
+            "positions of cues, left out": 1,
+            "tags of style and timing, left out": 1,
+        },
     ),
     "call.json": (  # WhisperX: a digit without times, a negative length
         '{"segments": [{"start": 0, "end": 2, "text": " in 1984 no", "words": [{"word": "in", "start": 0.1, '
@@ -269,7 +273,7 @@ def test_pysubs2_reads_our_subtitles(form: str, tmp_path: Path) -> None:
         ("x.eaf", "<a/>", "not an EAF"),
         ("x.srt", "hello", "no cue with times"),
         ("x.json", "{", "not valid JSON"),
-        ("x.json", "{}", "JSON of none of the known formats"),
+        ("x.json", "{}", "JSON, but none of the known formats"),
         ("x.json", '{"segments": 3}', "not WhisperX"),
         ("x.json", '{"alignments": [[1]]}', "not Moshi"),
         ("x.json", "[3]", "segment 1: not SegLST"),

@@ -217,7 +217,7 @@ def test_what_a_format_cannot_hold_of_sounds_is_said(tmp_path: Path) -> None:
     ]
     assert convert(told, "ctm", tmp_path / "s.ctm")[1] == {"tier non_speech, left out": 2}
     assert convert(told, "rttm", tmp_path / "s.rttm")[1] == {
-        "tier words, left out": 1, "names of sounds, written as RTTM's nearest type": 1
+        "tier words, left out": 1, "names of sounds, written as the nearest type of RTTM": 1
     }  # fmt: skip
 
 
