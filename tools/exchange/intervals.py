@@ -96,7 +96,7 @@ def sound_label(interval: Interval) -> str:
 
 
 def speech_of(intervals: Iterable[Interval]) -> list[Interval]:
-    """Speech of all participants, without tags; where one has no speech intervals, of the segments, else of the words."""
+    """Speech of all participants, without tags. If one has no speech intervals: the segments, or else the words."""
     speech: list[Interval] = []
     intervals, _ = part_sounds(intervals)
     for (session_id, participant), own in by_person(intervals).items():

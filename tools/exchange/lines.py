@@ -57,9 +57,10 @@ def write_rttm(intervals: Sequence[Interval]) -> Written:
     for interval in intervals:
         line_type, subtype = _rttm_sound(interval, losses) if interval.kind == NON_SPEECH else ("SPEAKER", UNKNOWN)
         start, duration = _seconds(interval.start_ms), _seconds(interval.end_ms - interval.start_ms)
+        confidence = UNKNOWN if interval.confidence is None else interval.confidence
         lines.append(
             f"{line_type} {names[interval.session_id]} 1 {start} {duration} {UNKNOWN} {subtype} "
-            f"{names[interval.participant]} {UNKNOWN if interval.confidence is None else interval.confidence} {UNKNOWN}\n"
+            f"{names[interval.participant]} {confidence} {UNKNOWN}\n"
         )
     return "".join(lines), +losses
 
