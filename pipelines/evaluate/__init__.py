@@ -1,1 +1,1 @@
-"""Held-out windows + the trained model -> figures beside baselines with intervals, and pictures of what it does."""
+"""Held-out windows + the trained model -> figures compared with baselines, with intervals, and pictures and films."""

@@ -1,9 +1,10 @@
 """Held-out sessions + models -> mp4s and a picture to judge with eyes and ears.
 
-`reconstruction.mp4`: both participants above, what the codecs keep of them below; first with the true sound, then
-again with the decoded. `continuation.mp4`: user, model and truth side by side; the model is given the true history for
-some seconds, then goes on alone through the streaming agent, hearing and seeing the recorded user. `continuation.png`
-is its contact sheet over three loudness curves. Only sessions in which everybody agreed to be shown are rendered.
+`reconstruction.mp4`: both participants above, their reconstruction by the codecs below; first with the true sound, then
+again with the decoded sound. `continuation.mp4`: user, model and truth side by side. The model follows the true history
+for some seconds, then goes on alone through the streaming agent, hearing and seeing the recorded user.
+`continuation.png` is its contact sheet above three loudness curves. A session is rendered only if everyone in it agreed
+to be shown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ PLOT_ROWS = 48
 
 @dataclass(frozen=True, kw_only=True)
 class RenderParams:
-    given_units: int  # true history of the continuation
+    given_units: int  # true history before the continuation
     free_units: int  # what the model adds to it
     seed: int
 
@@ -47,7 +48,7 @@ class Clip:
 
 
 def render_reports(data: Path, windows: Windows, params: RenderParams) -> dict[str, Any]:
-    """Write the reports of the first session that may be shown; say which, and how the free run compares in figures."""
+    """Write the reports of the first session that may be shown; return which it is, and figures of the free run."""
     chosen = choose_session(windows.rows, read_rows(data, "tracks"))
     if chosen is None:
         return {"skipped": "no held-out session has video and sound of two people who agreed to be shown"}
@@ -62,27 +63,27 @@ def render_reports(data: Path, windows: Windows, params: RenderParams) -> dict[s
     folder.mkdir(parents=True, exist_ok=True)
     rate_hz = agent.audio_vae.config.rate_hz
     render_reconstruction(folder / "reconstruction.mp4", clips, agent)
-    truth, heard = clips[agent_track["participant"]], clips[user_track["participant"]]
+    truth, user = clips[agent_track["participant"]], clips[user_track["participant"]]
     text_KS = session_text(windows, agent_track["session_id"], agent_track["participant"], given_units)
-    ran, said = continue_conversation(agent, truth, heard, text_KS, given_units, params.seed)
-    render_continuation(folder / "continuation.mp4", heard, ran, truth, given_units, rate_hz)
-    render_sheet(folder / "continuation.png", heard, ran, truth, given_units)
+    run, text_ids = continue_conversation(agent, truth, user, text_KS, given_units, params.seed)
+    render_continuation(folder / "continuation.mp4", user, run, truth, given_units, rate_hz)
+    render_sheet(folder / "continuation.png", user, run, truth, given_units)
     free = slice(given_units, num_units)
     return {
         "session": agent_track["session_id"],
         "agent": agent_track["participant"],
         "given_units": given_units,
         "free_units": num_units - given_units,
-        "model": _liveliness(ran, free, agent.num_samples),
+        "model": _liveliness(run, free, agent.num_samples),
         "truth": _liveliness(truth, free, agent.num_samples),
-        "said": load_tokenizer(data / "models" / "tokenizer.json").decode(said),
+        "said": load_tokenizer(data / "models" / "tokenizer.json").decode(text_ids),
     }
 
 
 def choose_session(
     windows: Sequence[Mapping[str, Any]], tracks: Sequence[dict[str, Any]]
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Tracks of (agent, user) of the first window whose people both agreed to be shown and have sound and picture."""
+    """Tracks of (agent, user) of the first window in which both agreed to be shown and have sound and picture."""
     by_person = {(row["session_id"], row["participant"]): row for row in tracks}
     for row in windows:
         pair = [by_person[row["session_id"], row[role]] for role in ("agent", "user")]
@@ -99,7 +100,7 @@ def read_clip(data: Path, track: Mapping[str, Any], num_units: int, unit_samples
 
 @torch.inference_mode()
 def reconstruct(agent: Agent, clip: Clip) -> Clip:
-    """What is left of a clip after both codecs."""
+    """A clip, encoded and decoded by both codecs."""
     video, _ = agent.video_vae.decode(agent.video_vae.encode(to_video(clip.frames))[0])
     audio, _ = agent.audio_vae.decode(agent.audio_vae.encode(torch.from_numpy(clip.samples)[None])[0])
     return Clip(frames=to_frames(video), samples=audio[0].clamp(-1, 1).numpy())
@@ -107,32 +108,32 @@ def reconstruct(agent: Agent, clip: Clip) -> Clip:
 
 @torch.inference_mode()
 def continue_conversation(
-    agent: Agent, truth: Clip, heard: Clip, text_KS: np.ndarray, given_units: int, seed: int
+    agent: Agent, truth: Clip, user: Clip, text_KS: np.ndarray, given_units: int, seed: int
 ) -> tuple[Clip, list[int]]:
-    """The agent over all units: decoded truth while history is given, then what the agent answers to the user.
+    """The agent over all units: the decoded truth for `given_units`, then the agent's own answers to the user.
 
-    Returns also the text ids that were said alone.
+    Also returns the text ids of the agent's own answers.
     """
     units = len(truth.frames) // FRAMES_PER_UNIT
     state = agent.start(seed=seed)
     audio_BNC, _ = agent.audio_vae.encode(torch.from_numpy(truth.samples)[None])
     video_BKCHW, _ = agent.video_vae.encode(to_video(truth.frames))
     audio_KNC = audio_BNC[0].unflatten(0, (units, -1))
-    frames, samples, said = [], [], []
+    frames, samples, text_ids = [], [], []
     for unit in range(units):
-        seen = heard.frames[unit * FRAMES_PER_UNIT : (unit + 1) * FRAMES_PER_UNIT]
-        sound = heard.samples[unit * agent.num_samples : (unit + 1) * agent.num_samples]
+        seen = user.frames[unit * FRAMES_PER_UNIT : (unit + 1) * FRAMES_PER_UNIT]
+        sound = user.samples[unit * agent.num_samples : (unit + 1) * agent.num_samples]
         if unit < given_units:
             latents = audio_KNC[unit], video_BKCHW[0, unit]
-            made, heard_now = _follow(agent, state, seen, sound, text_KS[unit].tolist(), latents)
-            frames.append(made)
-            samples.append(heard_now)
+            picture, sound_out = _follow(agent, state, seen, sound, text_KS[unit].tolist(), latents)
+            frames.append(picture)
+            samples.append(sound_out)
         else:
             answer, state = agent.step(state, seen, sound)
             frames.append(answer.frames)
             samples.append(answer.samples)
-            said += answer.text_tokens
-    return Clip(frames=np.concatenate(frames), samples=np.concatenate(samples)), said
+            text_ids += answer.text_tokens
+    return Clip(frames=np.concatenate(frames), samples=np.concatenate(samples)), text_ids
 
 
 def _follow(
@@ -143,7 +144,7 @@ def _follow(
     text: list[int],
     latents: tuple[Tensor, Tensor],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One unit of given history: as `Agent.step`, but the agent's text and latents are the recorded ones."""
+    """One unit of history: like `Agent.step`, but with the agent's recorded text and latents."""
     codecs = state.codecs
     video, codecs["video_encoder"] = agent.video_vae.encode(to_video(frames), codecs["video_encoder"])
     audio, codecs["audio_encoder"] = agent.audio_vae.encode(torch.from_numpy(samples)[None], codecs["audio_encoder"])
@@ -155,32 +156,34 @@ def _follow(
 
 
 def render_reconstruction(path: Path, clips: Mapping[str, Clip], agent: Agent) -> None:
-    kept = {who: reconstruct(agent, clip) for who, clip in clips.items()}
+    decoded = {who: reconstruct(agent, clip) for who, clip in clips.items()}
     rows = []
-    for name, found in (("truth", clips), ("codec", kept)):
+    for name, versions in (("truth", clips), ("codec", decoded)):
         rows.append(
-            np.concatenate([captioned(found[who].frames, f"{who}: {name}", SCALE) for who in sorted(found)], axis=2)
+            np.concatenate(
+                [captioned(versions[who].frames, f"{who}: {name}", SCALE) for who in sorted(versions)], axis=2
+            )
         )
     picture = np.concatenate(rows, axis=1)
-    sounds = [_mix([clip.samples for clip in found.values()]) for found in (clips, kept)]
+    sounds = [_mix([clip.samples for clip in versions.values()]) for versions in (clips, decoded)]
     film = np.concatenate([marked(picture, text) for text in ("sound: truth", "sound: codec")])
     write_video(path, film, np.concatenate(sounds), agent.audio_vae.config.rate_hz)
 
 
-def render_continuation(path: Path, heard: Clip, ran: Clip, truth: Clip, given_units: int, rate_hz: int) -> None:
+def render_continuation(path: Path, user: Clip, run: Clip, truth: Clip, given_units: int, rate_hz: int) -> None:
     split = given_units * FRAMES_PER_UNIT
     middle = np.concatenate(
-        [captioned(ran.frames[:split], "given", SCALE), captioned(ran.frames[split:], "model, alone", SCALE)]
+        [captioned(run.frames[:split], "given", SCALE), captioned(run.frames[split:], "model, alone", SCALE)]
     )
-    sides = [captioned(heard.frames, "user", SCALE), middle, captioned(truth.frames, "truth (not heard)", SCALE)]
-    write_video(path, np.concatenate(sides, axis=2), _mix([heard.samples, ran.samples]), rate_hz)
+    sides = [captioned(user.frames, "user", SCALE), middle, captioned(truth.frames, "truth (not heard)", SCALE)]
+    write_video(path, np.concatenate(sides, axis=2), _mix([user.samples, run.samples]), rate_hz)
 
 
-def render_sheet(path: Path, heard: Clip, ran: Clip, truth: Clip, given_units: int) -> None:
-    """Frames at equal steps: user, model, truth; then the loudness of each, the red line where the model is alone."""
+def render_sheet(path: Path, user: Clip, run: Clip, truth: Clip, given_units: int) -> None:
+    """Frames at equal steps of user, model and truth, then the loudness of each; red: the free run begins."""
     frames = len(truth.frames)
     chosen = np.linspace(0, frames - 1, SHEET_COLUMNS).astype(int)
-    clips = (("user", heard), ("model", ran), ("truth", truth))
+    clips = (("user", user), ("model", run), ("truth", truth))
     rows = []
     for name, clip in clips:
         times = [f"{name} {frame / FRAME_RATE_HZ:.1f} s" for frame in chosen]
@@ -213,7 +216,7 @@ def _mix(sounds: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _liveliness(clip: Clip, units: slice, unit_samples: int) -> dict[str, float | None]:
-    """Loudness and motion of a free run, to set beside the truth's: collapse shows as silence or a frozen picture."""
+    """Loudness and motion of a free run, to compare with the truth: collapse shows as silence or a frozen picture."""
     samples = clip.samples[units.start * unit_samples : units.stop * unit_samples]
     frames = clip.frames[units.start * FRAMES_PER_UNIT : units.stop * FRAMES_PER_UNIT].astype(np.float32)
     level_db = 10 * np.log10(np.mean(samples**2) + 1e-12)

@@ -1,7 +1,7 @@
 """Per-session sums of errors -> figures with paired bootstrap intervals; and the baselines of the text stream.
 
-Every figure is a ratio of sums over sessions (mean squared error, mean cross-entropy, F1), so resampling whole sessions
-is resampling rows. Differences are always the model's gain: positive means that the model is better.
+Every figure is a ratio of sums over sessions (mean squared error, mean cross-entropy, F1), so that whole sessions can
+be resampled as rows. A difference is always the model's gain: positive means that the model is better.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,21 +11,21 @@ import numpy as np
 
 from pipelines.formats.tokenizer import BEGIN_ID, BLANK_ID, MISSING_ID
 
-COPY_SHARES = np.arange(10) / 10  # how far the previous unit's token is trusted; fitted on train windows
+COPY_SHARES = np.arange(10) / 10  # how much the previous unit's token is trusted; fitted on train windows
 
 
-def f1_sums(said: np.ndarray, meant: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def f1_sums(decided: np.ndarray, meant: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """F1 of a decision as 2 tp over 2 tp + fp + fn, summed over all but the first axis (windows)."""
-    axes = tuple(range(1, said.ndim))
-    hits = 2.0 * (said & meant & counted).sum(axes)
-    return hits, hits + ((said != meant) & counted).sum(axes)
+    axes = tuple(range(1, decided.ndim))
+    hits = 2.0 * (decided & meant & counted).sum(axes)
+    return hits, hits + ((decided != meant) & counted).sum(axes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unigram:
-    """Shares of text ids on train windows, smoothed by one count each; and how far a copied id may be trusted."""
+    """Shares of text ids on train windows, smoothed by one count each; and how much a copied id is trusted."""
 
-    share_V: np.ndarray  # float64, BLANK included; MISSING and BEGIN are never said
+    share_V: np.ndarray  # float64, BLANK included; MISSING and BEGIN never occur
     copy_share: float
 
     def blank_free(self) -> np.ndarray:
@@ -35,12 +35,12 @@ class Unigram:
         return share_V / share_V.sum()
 
     def copy_probability(self, target: np.ndarray, previous: np.ndarray) -> np.ndarray:
-        """Probability of `target` when the previous unit's id is trusted by `copy_share`, else the shares hold."""
+        """Probability of `target`: the previous unit's id with weight `copy_share`, otherwise the shares."""
         return self.copy_share * (target == previous) + (1 - self.copy_share) * self.share_V[target]
 
 
 def fit_unigram(windows: Iterable[Mapping[str, np.ndarray]], vocab_size: int) -> Unigram:
-    """Count the agent's ids where they are known (train windows), and fit the copying share to the ids that are said.
+    """Count the agent's known ids (train windows), and fit the copying share to the ids that are not BLANK.
 
     Args:
         windows: Samples with `agent_text` (K, S) and `agent_text_known` (K,).

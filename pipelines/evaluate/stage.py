@@ -1,20 +1,21 @@
-"""Held-out windows + the trained model -> figures beside baselines with intervals, and pictures of what it does.
+"""Held-out windows + the trained model -> figures compared with baselines, with intervals, and pictures and films.
 
-Teacher-forced: the model sees the true past. Audio and video are judged by the squared error of the clean latent it
-estimates at fixed flow times (at 1 the noisy input says nothing, and the estimate is the expected continuation), text
-by cross-entropy on what is said and by F1 of when something is said. Every figure stands beside
+Teacher-forced: the model sees the true past. Audio and video are judged by the squared error of the clean latent that
+the model estimates at fixed flow times (at 1 the noisy input tells nothing, and the estimate is the expected
+continuation). Text is judged by the cross-entropy of the spoken ids, and by the F1 of the decision to speak. Every
+figure is compared with these baselines:
 
-    copy_previous   the unit before, again; of text, the ids of the unit before, as far as train windows trust them
-    silence_still   latents of digital silence; of the window's first frame, held; of text, BLANK for ever
+    copy_previous   repeats the previous unit; for text, its ids, as much as the train windows trust them
+    silence_still   latents of digital silence; of the window's first frame, frozen; for text, always BLANK
     unigram         text only: shares of ids on train windows; its decision is the better of always and never
     other_user      the same model and noise, hearing and seeing the user of another held-out session: the mean over
                     `other_users` of them
 
-on the same units: those that are known together with the unit before, after `warmup_units` of each window, in windows
-without overlap. The user's words are withheld, as they are in use. For audio and video the agent's are too: they are
-its answer to the user already, and would tell `other_user` what it cannot hear. `with_words` is the model that reads
-them, for what they are worth. Intervals are of paired bootstraps over sessions. Beside all this, `turn_ends` is how
-well the model tells ends of turns from pauses.
+All use the same units: known units whose previous unit is known too, after the first `warmup_units` of each window, in
+windows without overlap. The user's words are withheld, as in live use. For audio and video the agent's words are
+withheld too: they already answer the user, and would tell `other_user` what it cannot hear. `with_words` is the model
+that reads them; it shows what they are worth. Intervals are paired bootstraps over sessions. In addition, `turn_ends`
+measures how well the model tells ends of turns from pauses.
 """
 
 import csv
@@ -62,8 +63,8 @@ from wanstreamer.windows.loader import (
 MODEL, WITH_WORDS = "model", "with_words"
 ERROR_BASELINES = ("copy_previous", "silence_still", "other_user")
 TEXT_BASELINES: dict[str, tuple[str, ...]] = {
-    "cross_entropy": ("copy_previous", "unigram", "other_user"),  # silence gives what is said no probability
-    "cross_entropy_of_words": ("unigram", "other_user"),  # which id, given that something is said
+    "cross_entropy": ("copy_previous", "unigram", "other_user"),  # silence gives spoken ids no probability
+    "cross_entropy_of_words": ("unigram", "other_user"),  # which id, if something is spoken
     "f1": ("copy_previous", "silence_still", "unigram", "other_user"),
 }
 # Figure name -> per-window numerators and denominators, in the order of the windows.
@@ -89,20 +90,24 @@ class EvaluateParams:
 
 
 def run(data: Path, params: EvaluateParams, how: RunParams) -> dict[str, object]:
-    """Write `reports/`, `plots/evaluate_*.csv`; return the figures. One process: float sums depend on the order."""
+    """Write `reports/`, `plots/evaluate_*.csv`; return the figures. One process: float sums depend on order."""
     began_s = time.monotonic()
     _check(params)
     torch.set_num_threads(1)
     plots = data.resolve().parent / "plots"
     if "test" not in {shard["split"] for shard in read_manifest(data / "windows").shards}:
         _write_curves(plots, {}, params)
-        return {"sessions": 0, "windows": 0, "skipped": "no held-out session; add speakers until some fall into test"}
+        return {
+            "sessions": 0,
+            "windows": 0,
+            "skipped": "no held-out session; add speakers until some are assigned to test",
+        }
     model = load_model(data / "models" / "duplex" / "model.safetensors")
     windows = without_overlaps(open_windows(data / "windows", "test"))
     audio_path, video_path = (data / "models" / "vae" / f"{kind}.safetensors" for kind in ("audio", "video"))
     _check_codecs(windows, {"audio_codec": audio_path, "video_codec": video_path}, model)
     unigram = _fit_text(data, params, model.config.vocab_size)
-    # A corpus without a stream has no codec of it; its figures are then null.
+    # If the corpus lacks a stream, there is no codec of it, and its figures are null.
     audio_vae = load_audio_vae(audio_path) if windows.manifest.audio_codec else None
     video_vae = load_video_vae(video_path) if windows.manifest.video_codec else None
     tally, silences = tally_windows(data, model, windows, audio_vae, video_vae, unigram, params)
@@ -127,14 +132,14 @@ def _check(params: EvaluateParams) -> None:
 
 
 def _check_codecs(windows: Windows, codecs: Mapping[str, Path], model: DuplexModel) -> None:
-    """Model, windows and codecs must speak the same latents and ids."""
+    """Model, windows and codecs must use the same latents and ids."""
     manifest = windows.manifest
-    made = {
+    packed_with = {
         "audio_codec": manifest.audio_codec or "",
         "video_codec": manifest.video_codec or "",
         "tokenizer": manifest.tokenizer_sha256,
     }
-    for name, packed in made.items():
+    for name, packed in packed_with.items():
         trained = getattr(model.config, name)
         if trained and trained != packed:
             raise InputError(
@@ -142,11 +147,11 @@ def _check_codecs(windows: Windows, codecs: Mapping[str, Path], model: DuplexMod
                 f"{trained[:12]}; run the duplex stage again"
             )
     for name, path in codecs.items():
-        if not made[name]:
+        if not packed_with[name]:
             continue
         if not path.is_file():
             raise InputError(f"{path}: no such file; run the vae stage first")
-        if file_sha256(path) != made[name]:
+        if file_sha256(path) != packed_with[name]:
             raise InputError(f"{path}: not the {name} of the windows; run encode and pack again")
 
 
@@ -157,15 +162,15 @@ def _fit_text(data: Path, params: EvaluateParams, vocab_size: int) -> Unigram:
 
 
 def without_overlaps(windows: Windows) -> Windows:
-    """The windows of each view that share no unit with the one kept before, so that no unit counts twice."""
+    """The windows of each view that share no unit with the previously chosen one, so that no unit counts twice."""
     ends: dict[tuple[str, str], int] = {}
-    kept = []
+    chosen = []
     for row in windows.rows:  # sorted: within a view by first unit
         view = row["session_id"], row["agent"]
         if row["start_unit"] >= ends.get(view, 0):
-            kept.append(row)
+            chosen.append(row)
             ends[view] = row["start_unit"] + row["num_units"]
-    return dataclasses.replace(windows, rows=kept)
+    return dataclasses.replace(windows, rows=chosen)
 
 
 def tally_windows(
@@ -177,9 +182,9 @@ def tally_windows(
     unigram: Unigram,
     params: EvaluateParams,
 ) -> tuple[Tally, list[BatchSilences]]:
-    """Errors of model and baselines on every window, and what the model makes of the silences in each batch."""
+    """Errors of model and baselines on every window, and silences with each predictor's chance to begin."""
     tally: Tally = defaultdict(list)
-    heard: list[BatchSilences] = []
+    silences: list[BatchSilences] = []
     silence_NC = silence_latent(audio_vae) if audio_vae else torch.zeros(1)
     video_paths = {(row["session_id"], row["participant"]): row["video_path"] for row in read_rows(data, "tracks")}
     partners = other_users(windows.rows, params.other_users)
@@ -191,17 +196,18 @@ def tally_windows(
             batches = {MODEL: [batch]}
             if partners:
                 batches["other_user"] = [
-                    with_user_of(batch, load_batch(windows, [chosen[i] for i in indices])) for chosen in partners
+                    with_user_of(batch, load_batch(windows, [partner_of[i] for i in indices]))
+                    for partner_of in partners
                 ]
-            wordless = {who: [without_text(one, "agent") for one in given] for who, given in batches.items()}
+            wordless = {who: [without_text(copy, "agent") for copy in copies] for who, copies in batches.items()}
             rows = [windows.rows[i] for i in indices]
             paths = [video_paths[row["session_id"], row["agent"]] for row in rows]
             still_BKCHW = still_latents(data, paths, [row["start_unit"] for row in rows], video_vae, batch)
             _tally_latents(tally, model, wordless | {WITH_WORDS: [batch]}, silence_NC, still_BKCHW, params, number)
             chances = _tally_text(tally, model, batches, unigram, params)
-            heard.append((find_silences(batch), chances))
+            silences.append((find_silences(batch), chances))
             advance()
-    return tally, heard
+    return tally, silences
 
 
 def without_text(batch: Batch, party: str) -> Batch:
@@ -215,16 +221,16 @@ def without_text(batch: Batch, party: str) -> Batch:
 
 
 def with_user_of(batch: Batch, other: Batch) -> Batch:
-    """The batch with the user's audio and video, and what of them is known, of another one of equal shape."""
+    """The batch with the user's audio and video, and their known flags, from `other`, a batch of equal shape."""
     names = ("user_audio_BKNC", "user_video_BKCHW", "user_audio_known_BK", "user_video_known_BK")
     return dataclasses.replace(batch, **{name: getattr(other, name) for name in names})
 
 
 def other_users(rows: Sequence[Mapping[str, Any]], count: int) -> list[list[int]]:
-    """For each window the window whose user it is given instead, `count` times: fixed derangements of sessions.
+    """For each window a window whose user replaces its own, `count` times: fixed derangements of sessions.
 
-    Of the next session, and the one after (sorted, cyclic), windows with strangers as user come first. Fewer with few
-    sessions, none with a single one.
+    Taken from the next session, then the one after that (sorted, cyclic); windows whose user is a stranger come first.
+    Few sessions give fewer than `count`, a single one gives none.
     """
     by_session: dict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
@@ -246,8 +252,8 @@ def _partners(rows: Sequence[Mapping[str, Any]], by_session: Mapping[str, list[i
 
 
 def silence_latent(audio_vae: AudioVAE) -> Tensor:
-    """What the audio codec makes of digital silence once its past is silent too, float32 (N, C)."""
-    num_units = 8  # over a second: beyond the codec's own past
+    """The audio codec's latents of digital silence after a silent past, float32 (N, C)."""
+    num_units = 8  # over a second: longer than the past that the codec uses
     samples = torch.zeros(1, num_units * samples_per_unit(audio_vae.config.rate_hz))
     latent_BNC, _ = audio_vae.encode(samples)
     return latent_BNC[0, -latent_BNC.shape[1] // num_units :]
@@ -256,7 +262,7 @@ def silence_latent(audio_vae: AudioVAE) -> Tensor:
 def still_latents(
     data: Path, paths: Sequence[str | None], start_units: Sequence[int], video_vae: VideoVAE | None, batch: Batch
 ) -> Tensor:
-    """Latents of each window's first frame held, like `agent_video_BKCHW`; zeros where there is no video."""
+    """Latents of each window's first frame, frozen, shaped like `agent_video_BKCHW`; zeros if there is no video."""
     still_BKCHW = torch.zeros_like(batch.agent_video_BKCHW)
     num_units = still_BKCHW.shape[1]
     for row, (path, start) in enumerate(zip(paths, start_units, strict=True)):
@@ -264,8 +270,8 @@ def still_latents(
             continue
         first = start * FRAMES_PER_UNIT
         frame = torch.from_numpy(read_frames(data / path, first, first + 1)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        held_BTCHW = frame[None].expand(-1, FRAMES_PER_UNIT * num_units, -1, -1, -1)
-        still_BKCHW[row] = video_vae.encode(held_BTCHW)[0][0]
+        frozen_BTCHW = frame[None].expand(-1, FRAMES_PER_UNIT * num_units, -1, -1, -1)
+        still_BKCHW[row] = video_vae.encode(frozen_BTCHW)[0][0]
     return still_BKCHW
 
 
@@ -291,11 +297,13 @@ def _tally_latents(
         tally[_error_key(stream, tau, who)].append(((error_BK * counted[stream]).sum(1).numpy(), under.numpy()))
 
     for place, tau in enumerate(params.taus):
-        for who, given in batches.items():
-            # Equal noise for all: the difference to other_user is the user alone.
+        for who, copies in batches.items():
+            # All get the same noise: other_user then differs by the user only.
             seed = (params.seed * 1_000_003 + number) * len(params.taus) + place
-            made = [denoise_at(model, one, tau, torch.Generator().manual_seed(seed)) for one in given]
-            for stream, guesses, truth in zip(("audio", "video"), zip(*made, strict=True), (audio, video), strict=True):
+            clean = [denoise_at(model, copy, tau, torch.Generator().manual_seed(seed)) for copy in copies]
+            for stream, guesses, truth in zip(
+                ("audio", "video"), zip(*clean, strict=True), (audio, video), strict=True
+            ):
                 add(stream, who, tau, guesses, truth)
         for stream, truth in (("audio", audio), ("video", video)):
             add(stream, "copy_previous", tau, [truth.roll(1, dims=1)], truth)
@@ -304,7 +312,7 @@ def _tally_latents(
 
 
 def _counted(known_BK: Tensor, warmup_units: int) -> Tensor:
-    """Units that count: known, as is the unit before (which copying needs), and past the warm-up."""
+    """Units that count: known, after a known unit (copying needs it), and past the warm-up."""
     counted_BK = known_BK & known_BK.roll(1, dims=1)
     counted_BK[:, :warmup_units] = False
     return counted_BK
@@ -313,7 +321,7 @@ def _counted(known_BK: Tensor, warmup_units: int) -> Tensor:
 def _tally_text(
     tally: Tally, model: DuplexModel, batches: Mapping[str, Sequence[Batch]], unigram: Unigram, params: EvaluateParams
 ) -> dict[str, np.ndarray]:
-    """Returns each one's chance (B, K) to begin."""
+    """Returns each predictor's chance (B, K) to begin."""
     (batch,) = batches[MODEL]
     target = batch.agent_text_BKS.numpy()
     counted = np.broadcast_to(_counted(batch.agent_text_known_BK, params.warmup_units).numpy()[..., None], target.shape)
@@ -322,22 +330,22 @@ def _tally_text(
     def add_loss(figure: str, who: str, loss: np.ndarray) -> None:
         tally[f"text/{figure}/{who}"].append((np.where(spoken, loss, 0).sum((1, 2)), spoken.sum((1, 2)).astype(float)))
 
-    def add_decision(who: str, *said: np.ndarray) -> None:
-        sums = [f1_sums(one, target != BLANK_ID, counted) for one in said]
+    def add_decision(who: str, *decisions: np.ndarray) -> None:
+        sums = [f1_sums(decided, target != BLANK_ID, counted) for decided in decisions]
         over, under = (np.mean(part, axis=0) for part in zip(*sums, strict=True))
         tally[f"text/f1/{who}"].append((over, under))
 
     chances = {}
-    for who, given in batches.items():
-        logits = [text_logits(model, one) for one in given]
-        chances[who] = np.mean([chance_to_begin(one) for one in logits], axis=0)
-        add_loss("cross_entropy", who, -np.mean([_picked(one.log_softmax(-1), target) for one in logits], axis=0))
-        add_decision(who, *((one.softmax(-1)[..., BLANK_ID] < 0.5).numpy() for one in logits))
-        for one in logits:
-            one[..., BLANK_ID] = -torch.inf
-        words = [_picked(one.log_softmax(-1), target) for one in logits]
+    for who, copies in batches.items():
+        logits = [text_logits(model, copy) for copy in copies]
+        chances[who] = np.mean([chance_to_begin(logit) for logit in logits], axis=0)
+        add_loss("cross_entropy", who, -np.mean([_picked(logit.log_softmax(-1), target) for logit in logits], axis=0))
+        add_decision(who, *((logit.softmax(-1)[..., BLANK_ID] < 0.5).numpy() for logit in logits))
+        for logit in logits:
+            logit[..., BLANK_ID] = -torch.inf
+        words = [_picked(logit.log_softmax(-1), target) for logit in logits]
         add_loss("cross_entropy_of_words", who, -np.mean(words, axis=0))
-    # MISSING has no share; it is never counted.
+    # MISSING has no share, and is never counted.
     safe = np.where(counted, target, BLANK_ID)
     add_loss("cross_entropy", "unigram", -np.log(unigram.share_V[safe]))
     add_loss("cross_entropy", "copy_previous", -np.log(unigram.copy_probability(safe, previous)))
@@ -355,8 +363,8 @@ def _picked(log_share_BKSV: Tensor, target: np.ndarray) -> np.ndarray:
 def summarize(tally: Tally, sessions: Sequence[str], params: EvaluateParams) -> dict[str, Any]:
     """All figures: the model's value; per baseline its value, the model's gain over it, the interval, the verdict."""
     sums = {
-        key: session_sums(sessions, *(np.concatenate(parts) for parts in zip(*found, strict=True)))
-        for key, found in tally.items()
+        key: session_sums(sessions, *(np.concatenate(parts) for parts in zip(*parts_of_windows, strict=True)))
+        for key, parts_of_windows in tally.items()
     }
     figures: dict[str, Any] = {
         "sessions": len(set(sessions)),
@@ -370,27 +378,27 @@ def summarize(tally: Tally, sessions: Sequence[str], params: EvaluateParams) -> 
     }
     verdicts = []
 
-    def beside(prefix: str, baselines: Sequence[str], *, higher_is_better: bool) -> dict[str, Any]:
+    def compared(prefix: str, baselines: Sequence[str], *, higher_is_better: bool) -> dict[str, Any]:
         model = sums[f"{prefix}/{MODEL}"]
-        found: dict[str, Any] = {MODEL: rounded(model.value)}
+        values: dict[str, Any] = {MODEL: rounded(model.value)}
         for name in baselines:
             if f"{prefix}/{name}" in sums:
                 options = {"resamples": params.resamples, "seed": params.seed}
                 against = compare(model, sums[f"{prefix}/{name}"], higher_is_better=higher_is_better, **options)
-                found[name] = against
+                values[name] = against
                 if np.isfinite(model.value):
                     verdicts.append(against["beats"])
         if f"{prefix}/{WITH_WORDS}" in sums:
-            found[WITH_WORDS] = rounded(sums[f"{prefix}/{WITH_WORDS}"].value)
-        return found
+            values[WITH_WORDS] = rounded(sums[f"{prefix}/{WITH_WORDS}"].value)
+        return values
 
     for stream in ("audio", "video"):
         keys = {tau: _error_key(stream, tau, "").rstrip("/") for tau in params.taus}
         figures[stream] = {
-            _tau_name(tau): beside(key, ERROR_BASELINES, higher_is_better=False) for tau, key in keys.items()
+            _tau_name(tau): compared(key, ERROR_BASELINES, higher_is_better=False) for tau, key in keys.items()
         }
     figures["text"] = {
-        figure: beside(f"text/{figure}", baselines, higher_is_better=figure == "f1")
+        figure: compared(f"text/{figure}", baselines, higher_is_better=figure == "f1")
         for figure, baselines in TEXT_BASELINES.items()
     }
     figures["comparisons"] = {"beaten": sum(verdicts), "made": len(verdicts)}
@@ -402,7 +410,7 @@ def _error_key(stream: str, tau: float, who: str) -> str:
 
 
 def _tau_name(tau: float) -> str:
-    """Without a dot, which separates names in `dvc metrics`."""
+    """Without a dot: `dvc metrics` separates names by dots."""
     return f"tau_{tau:g}".replace(".", "_")
 
 
@@ -417,9 +425,9 @@ def _write_curves(plots: Path, figures: Mapping[str, Any], params: EvaluateParam
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["tau", MODEL, *ERROR_BASELINES])
         for tau in params.taus if figures else ():
-            found = figures[stream][_tau_name(tau)]
-            values = [found[name]["value"] if name in found else None for name in ERROR_BASELINES]
-            writer.writerow([tau, found[MODEL], *values])
+            errors = figures[stream][_tau_name(tau)]
+            values = [errors[name]["value"] if name in errors else None for name in ERROR_BASELINES]
+            writer.writerow([tau, errors[MODEL], *values])
         write_bytes_atomic(plots / f"evaluate_{stream}.csv", text.getvalue().encode())
 
 

@@ -1,7 +1,7 @@
 """Windows -> a duplex model: text cross-entropy and joint flow matching on the train split, resumable, same bytes.
 
 Reads `windows/`, `models/tokenizer.json`; writes `models/duplex/model.safetensors` and `<data>/../plots/duplex.csv`.
-While it runs, `models/duplex/state.safetensors` holds what a killed run continues from.
+While it runs, `models/duplex/state.safetensors` holds the state from which a killed run continues.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from pipelines.train.stage import TrainingParams, run_training
 
 @dataclass(frozen=True, kw_only=True)
 class DuplexParams(TrainingParams):
-    """See TrainingParams for what there is to set."""
+    """See TrainingParams for all settings."""
 
 
 def run(data: Path, params: DuplexParams, how: RunParams) -> dict[str, object]:

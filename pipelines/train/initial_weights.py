@@ -1,4 +1,4 @@
-"""What training starts from: finished weights of ours, or a Qwen3 language model -> a config of its shape, and a start.
+"""What training starts from (our own finished weights, or a Qwen3 language model) -> a matching config, and a start.
 
 config, start = starting_from(init_from, config, tokenizer)
 model = DuplexModel(config)
@@ -15,7 +15,7 @@ from wanstreamer.model.duplex import DuplexModel, ModelConfig, load_model
 from wanstreamer.model.language_model import TRUNK, load_language_model, read_language_model
 from wanstreamer.model.sequence import FIRST_WORD
 
-# What may differ from the config that weights of ours were made with: dropout and the mask have no weights.
+# These fields may differ from the config of our own weights: dropout and the mask have no weights.
 FREE = ("dropout", "token_dropout", "self_lag")
 SHAPE = (*TRUNK.values(), "rope_theta")
 
@@ -23,7 +23,7 @@ Start = Callable[[DuplexModel], object]
 
 
 def check_init_from(init_from: str) -> None:
-    """Raises InputError when there is no such file, or the folder is no language model's: known before any stage."""
+    """Raises InputError if the file is missing or the folder holds no language model. Runs before any stage."""
     path = Path(init_from)
     if path.suffix == ".safetensors":
         if not path.is_file():
@@ -33,7 +33,7 @@ def check_init_from(init_from: str) -> None:
 
 
 def init_files(init_from: str) -> list[Path]:
-    """The files that weights are read from: the result depends on their content."""
+    """The files with the initial weights: the result depends on their content."""
     if not init_from:
         return []
     path = Path(init_from)
@@ -41,9 +41,9 @@ def init_files(init_from: str) -> list[Path]:
 
 
 def starting_from(init_from: str, config: ModelConfig, tokenizer: Path) -> tuple[ModelConfig, Start]:
-    """The config in the shape of what it starts from, and what puts those weights into a fresh model.
+    """The config with the shape of the initial weights, and a function that puts those weights into a new model.
 
-    Raises InputError, naming what differs, when the weights were not made for such windows.
+    Raises InputError naming the difference if the weights were made for other windows.
     """
     check_init_from(init_from)
     if not init_from:
@@ -57,10 +57,10 @@ def _from_ours(path: Path, config: ModelConfig) -> tuple[ModelConfig, Start]:
     ours = load_model(path)
     config = dataclasses.replace(config, **{name: getattr(ours.config, name) for name in SHAPE})
     for field in dataclasses.fields(ModelConfig):
-        found, expected = getattr(ours.config, field.name), getattr(config, field.name)
-        if found != expected and field.name not in FREE:
+        initial, expected = getattr(ours.config, field.name), getattr(config, field.name)
+        if initial != expected and field.name not in FREE:
             raise InputError(
-                f"{path}: {field.name} is {found!r}, but {expected!r} here; start from weights made with the same "
+                f"{path}: {field.name} is {initial!r}, expected {expected!r}; start from weights made with the same "
                 "codecs, tokenizer and windows"
             )
     return config, lambda model: model.load_state_dict(ours.state_dict())
@@ -71,8 +71,8 @@ def _from_language_model(folder: Path, config: ModelConfig, tokenizer: Path) -> 
     packed, own = load_tokenizer(tokenizer), load_tokenizer(folder)
     if packed.offset != FIRST_WORD or packed.tokenizer.get_vocab() != own.tokenizer.get_vocab():
         raise InputError(
-            f"{tokenizer}: {packed.vocab_size} ids that are not those of {folder}; set pack.tokenizer to it and run "
-            "the pack stage again"
+            f"{tokenizer}: its {packed.vocab_size} ids are not those of {folder}; set pack.tokenizer to that folder "
+            "and run the pack stage again"
         )
     config = dataclasses.replace(config, **language_model.trunk)
     return config, lambda model: load_language_model(model, language_model)

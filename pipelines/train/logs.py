@@ -1,8 +1,8 @@
-"""Rows of a training's history -> TensorBoard and DVCLive, beside the curves in plots/; extra `logs`.
+"""Rows of a training's history -> TensorBoard and DVCLive, in addition to the curves in plots/; needs the extra `logs`.
 
     tensorboard --logdir data/logs
 
-They are written anew where a run is continued, from the history its state holds: no step is there twice.
+A continued run writes them again from the history in its state, so that no step appears twice.
 """
 
 import shutil
@@ -19,31 +19,31 @@ KNOWN = ("tensorboard", "dvclive")
 def check_logs(names: Sequence[str], section: str) -> None:
     for name in names:
         if name not in KNOWN:
-            raise InputError(f"{section}.logs: {name!r}; expected some of {', '.join(KNOWN)}")
+            raise InputError(f"{section}.logs: {name!r}; expected any of {', '.join(KNOWN)}")
 
 
 @contextmanager
 def open_logs(names: Sequence[str], folder: Path) -> Iterator[Callable[[Scalars], None]]:
-    """What a row is given to; each log lies in a folder of its own below `folder`.
+    """A function that writes a row to every log; each log has its own folder in `folder`.
 
-    Raises InputError when a package is not installed.
+    Raises InputError if a package is not installed.
     """
     opened = {"tensorboard": _tensorboard, "dvclive": _dvclive}
-    with ExitStack() as held:
+    with ExitStack() as stack:
         logs: list[Callable[[Scalars], None]] = []
         for name in names:
             shutil.rmtree(folder / name, ignore_errors=True)
             try:
-                logs.append(held.enter_context(opened[name](folder / name)))
+                logs.append(stack.enter_context(opened[name](folder / name)))
             except ImportError as error:
                 remedy = "uv pip install -e '.[logs]' -c constraints.txt"
                 raise InputError(f"logs: {name} is not installed; {remedy}") from error
 
-        def give(row: Scalars) -> None:
+        def write(row: Scalars) -> None:
             for log in logs:
                 log(row)
 
-        yield give
+        yield write
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def _tensorboard(folder: Path) -> Iterator[Callable[[Scalars], None]]:
 def _dvclive(folder: Path) -> Iterator[Callable[[Scalars], None]]:
     from dvclive import Live
 
-    # No experiment, no dvc.yaml of its own: `make repro` and its dvc.yaml stay what they are.
+    # No experiment and no second dvc.yaml: `make repro` and its dvc.yaml stay unchanged.
     with Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None) as live:
 
         def log(row: Scalars) -> None:
@@ -77,7 +77,7 @@ def _dvclive(folder: Path) -> Iterator[Callable[[Scalars], None]]:
 
 
 def _named(row: Scalars) -> Scalars:
-    """Losses, held-out losses and gradient norms apart: train/text, valid/text, grad/text."""
+    """Separate names for losses, held-out losses and gradient norms: train/text, valid/text, grad/text."""
     named = {}
     for name, value in row.items():
         kind, _, part = name.partition("_")

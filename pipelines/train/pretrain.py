@@ -1,7 +1,7 @@
-"""Windows -> a model that has learnt the parts of conversation one by one, for `duplex.init_from` to start from.
+"""Windows -> a model that has learnt the parts of conversation one by one; `duplex.init_from` can start from it.
 
-The tasks are in wanstreamer/train/tasks.py; reads and writes are those of pipelines/duplex.py, below `pretrain`. Not
-part of `make repro`:
+The tasks are in wanstreamer/train/tasks.py. Inputs and outputs are those of pipelines/train/duplex.py, under the name
+`pretrain`. Not part of `make repro`:
 
     python -m pipelines.train.pretrain
     python -m pipelines.train.duplex --set duplex.init_from=data/models/pretrain/model.safetensors
@@ -29,18 +29,18 @@ class TaskShares:
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainParams(TrainingParams):
-    """As `duplex`; a model that is to start from this one has the same size there."""
+    """As `duplex`. A model that starts from this one must have the same size."""
 
     steps: int = 300
     tasks: TaskShares = field(default_factory=TaskShares)
-    user_text_drop: float = 0.0  # the tasks say which words are withheld
+    user_text_drop: float = 0.0  # the tasks decide which words are withheld
     agent_text_drop: float = 0.0
 
 
 def run(data: Path, params: PretrainParams, how: RunParams) -> dict[str, object]:
     """Train (or finish a killed training) and write the model; returns sizes and final losses.
 
-    The validation curve is that of conversation: what the tasks are worth to it. `workers` changes nothing.
+    The validation curve measures conversation, so that it shows what the tasks are worth. `workers` changes nothing.
     """
     shares = asdict(params.tasks)
     for name, share in shares.items():

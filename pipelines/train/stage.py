@@ -1,4 +1,4 @@
-"""What the stages that train the duplex model share: windows + parameters -> weights and their curves, resumable.
+"""Shared by the stages that train the duplex model: windows + parameters -> weights and their curves, resumable.
 
 Several processes train together when torchrun starts them (wanstreamer/train/parallel.py):
 
@@ -36,7 +36,7 @@ from wanstreamer.train.steps import Scalars
 from wanstreamer.train.tasks import mix
 from wanstreamer.windows.loader import Batch, Loader, Manifest, batches_once, open_windows, read_manifest
 
-# Whose code, with all it imports, decides the result: a state made by other code is not continued.
+# This code and all it imports decide the result: a state made by other code is not continued.
 CODE = ("wanstreamer.train.duplex", "wanstreamer.windows.loader", "pipelines.train.initial_weights")
 
 
@@ -80,7 +80,7 @@ class TrainingParams:
     seed: int = 0
 
     def check(self) -> None:
-        """Raises InputError when there is nothing to start from: known before any stage runs."""
+        """Raises InputError if the initial weights are missing. This runs before any stage."""
         check_init_from(self.init_from)
 
 
@@ -89,8 +89,8 @@ def run_training(
 ) -> dict[str, object]:
     """Train (or finish a killed training) and write `models/<section>/model.safetensors`; returns sizes and losses.
 
-    `tasks`: what is learnt instead of conversation, and in which shares. Of several processes the first writes for all;
-    the others end here.
+    `tasks`: the tasks to learn instead of conversation, and the share of each. If there are several processes, the
+    first writes for all, and the others end here.
     """
     check_params(section, params)
     data = data.resolve()
@@ -111,7 +111,7 @@ def run_training(
         if ranks.first and params.batch_size > len(train_windows.rows):
             print(
                 f"{section}: warning: batch_size {params.batch_size} exceeds the {len(train_windows.rows)} windows "
-                "of train: a step holds some of them several times",
+                "of the train split: a step uses some of them several times",
                 file=sys.stderr,
             )
         torch.manual_seed(params.seed)
@@ -170,15 +170,15 @@ def run_training(
 
 
 def model_config(manifest: Manifest, tokenizer: Path, params: TrainingParams) -> ModelConfig:
-    """The model that fits these windows. Raises InputError when they were packed with other text ids than ours."""
+    """The model that fits these windows. Raises InputError if their special text ids differ from ours."""
     ids = (manifest.blank_id, manifest.missing_id, manifest.begin_id)
     if ids != (BLANK, MISSING, BEGIN):
         raise InputError(
             f"{manifest.folder / 'manifest.json'}: blank, missing and begin ids are {ids}, expected "
-            f"{(BLANK, MISSING, BEGIN)}; pack the windows again"
+            f"{(BLANK, MISSING, BEGIN)}; run the pack stage again"
         )
     if not tokenizer.is_file():
-        raise InputError(f"{tokenizer}: no such file; run the pack stage")
+        raise InputError(f"{tokenizer}: no such file; run the pack stage first")
     channels, height, width = manifest.field_shapes["agent_video"][1:]
     return ModelConfig(
         audio_channels=manifest.field_shapes["agent_audio"][2],
@@ -229,12 +229,12 @@ def check_params(section: str, params: TrainingParams) -> None:
 
 
 def _attention(ranks: Ranks, params: TrainingParams) -> Attention:
-    """FlexAttention skips what the mask hides, once it is compiled; on a CPU it has no backward pass."""
+    """FlexAttention, once compiled, skips what the mask hides; it has no backward pass on a CPU."""
     return Attention(windows="flex" if ranks.device != "cpu" and params.compile else "sdpa")
 
 
 def _held_out(windows: Path, manifest: Manifest, params: TrainingParams) -> list[Batch]:
-    """Batches of the validation curve. A corpus of few people may have no valid split; the curve is then empty."""
+    """Batches of the validation curve. If a small corpus has no valid split, the curve is empty."""
     if "valid" not in {shard["split"] for shard in manifest.shards}:
         return []
     held_out = open_windows(windows, "valid")
@@ -250,7 +250,7 @@ def _train_config(params: TrainingParams) -> TrainConfig:
 def _fingerprint(
     windows: Path, config: ModelConfig, training: TrainConfig, init: list[Path], tasks: dict[str, float] | None
 ) -> str:
-    """Of everything the weights depend on but the number of processes: a state with another one is another run's."""
+    """Fingerprint of everything that the weights depend on, except the number of processes."""
     settings = {name: value for name, value in asdict(training).items() if name != "checkpoint_s"}
     parts = [file_sha256(windows / "manifest.json"), file_sha256(windows / "index.parquet"), torch.__version__]
     parts.append(code_hash(*CODE))
@@ -262,12 +262,12 @@ def _curves(history: list[Scalars]) -> bytes:
     losses = ["loss", "text", "audio", "video"]
     columns = ["step", *losses, *(f"valid_{name}" for name in losses)]
     columns += ["grad_norm", "grad_text", "grad_audio", "grad_video"]
-    held = io.StringIO()
-    writer = csv.DictWriter(held, columns, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in history:
         writer.writerow({name: f"{row[name]:.6g}" if name in row else "" for name in columns})
-    return held.getvalue().encode()
+    return text.getvalue().encode()
 
 
 @contextmanager
@@ -283,18 +283,18 @@ def show_progress(section: str, total: int, shown: bool) -> Iterator[Callable[[i
         TimeRemainingColumn(),
     )
     smooth: Scalars = {}
-    said_s = time.monotonic()
+    printed_s = time.monotonic()
     with Progress(*columns, console=console, disable=not (shown and console.is_terminal)) as bars:
         task = bars.add_task("", total=total)
 
         def advance(step: int, parts: Scalars) -> None:
-            nonlocal said_s
+            nonlocal printed_s
             for name, value in parts.items():
                 smooth[name] = 0.98 * smooth.get(name, value) + 0.02 * value
             described = " ".join(f"{name} {value:.3f}" for name, value in smooth.items())
             bars.update(task, completed=step, description=described)
-            if shown and not console.is_terminal and (time.monotonic() - said_s > 20 or step == total):
-                said_s = time.monotonic()
+            if shown and not console.is_terminal and (time.monotonic() - printed_s > 20 or step == total):
+                printed_s = time.monotonic()
                 print(f"{section}: {step}/{total} {described}", file=sys.stderr, flush=True)
 
         yield advance

@@ -152,7 +152,7 @@ def test_training_starts_from_a_language_model(folder: Path, tmp_path: Path) -> 
     theirs = save_qwen3(tmp_path / "qwen", vocab_size=300)
     save_tokenizer(tmp_path / "qwen", BYTES)
     params = dataclasses.replace(TINY, init_from=str(tmp_path / "qwen"), steps=2)
-    with pytest.raises(InputError, match=r"tokenizer\.json: \d+ ids that are not those of .*; set pack.tokenizer"):
+    with pytest.raises(InputError, match=r"tokenizer\.json: its \d+ ids are not those of .*; set pack.tokenizer"):
         duplex.run(folder, params, RunParams(workers=1))
 
     packing = PackParams(window_units=8, stride_units=4, tokenizer=str(tmp_path / "qwen"))
@@ -190,7 +190,7 @@ def test_another_order_of_the_same_words_is_another_tokenizer(folder: Path, tmp_
     pack.run(
         folder, PackParams(window_units=8, stride_units=4, tokenizer=str(tmp_path / "other")), RunParams(workers=1)
     )
-    with pytest.raises(InputError, match="259 ids that are not those of"):
+    with pytest.raises(InputError, match="its 259 ids are not those of"):
         duplex.run(folder, dataclasses.replace(TINY, init_from=str(tmp_path / "qwen")), RunParams(workers=1))
 
 
