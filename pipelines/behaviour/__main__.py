@@ -1,4 +1,4 @@
-"""`python -m pipelines.behaviour`: the behaviour stage, then its figures as a table; with `--json` as JSON alone."""
+"""`python -m pipelines.behaviour`: the behaviour stage, then its figures as a table, or with `--json` as JSON."""
 
 import argparse
 import contextlib
@@ -15,7 +15,7 @@ from pipelines.behaviour.stage import BehaviourParams, run
 from pipelines.behaviour.table import table
 from pipelines.engine.command import stage_main
 
-WIDTH = 160  # of the table where there is no terminal
+WIDTH = 160  # of the table without a terminal
 ORDER = ("truth", "model", "shuffled user", "ignoring", "cascade", "copy", "silence")
 TITLES = {
     "recorded": "Agents that hear and see a recorded user",
@@ -48,14 +48,14 @@ def show(metrics: Mapping[str, Any]) -> None:
     for part, title in TITLES.items():
         if part not in metrics:
             continue
-        found = metrics[part]
-        if "skipped" in found:
-            console.print(f"{title}: {found['skipped']}")
+        results = metrics[part]
+        if "skipped" in results:
+            console.print(f"{title}: {results['skipped']}")
             continue
-        seconds = sorted({int(name.split("_")[1][:-1]) for name in found["agents"]["model"] if "identity" in name})
+        seconds = sorted({int(name.split("_")[1][:-1]) for name in results["agents"]["model"] if "identity" in name})
         figures = {**figures_of_timing(0), **figures_of_looks(seconds)}
-        counted = ", ".join(f"{found[name]} {name}" for name in ("conversations", "sessions") if name in found)
-        console.print(table(f"{title}: {counted}", figures, found["agents"], order=ORDER, with_interval="model"))
+        counted = ", ".join(f"{results[name]} {name}" for name in ("conversations", "sessions") if name in results)
+        console.print(table(f"{title}: {counted}", figures, results["agents"], order=ORDER, with_interval="model"))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Samples of one voice -> when it sounds: an energy threshold that fits recorded tracks and codec output alike.
+"""Samples of one voice -> when it is active: an energy threshold that fits recorded tracks and codec output alike.
 
-A neural detector is made for people's voices in rooms. What a model's codec says is to be judged by whether it can be
-heard at all, so the detector of every figure here is the level alone, against the quietest the voice ever is:
-
+A neural detector is made for people's voices in rooms. The output of a model's codec must be judged by whether it can
+be heard at all, so all figures here use the level alone, relative to the quietest level of the voice:
     >>> import numpy as np
     >>> tone = np.sin(np.arange(16000) / 9, dtype=np.float32)
     >>> sounding_spans(np.concatenate([0 * tone, tone, 0 * tone]), 16000)
@@ -15,12 +14,12 @@ from numpy.typing import NDArray
 from wanstreamer.clock import Span, merge_spans
 
 STEP_MS = 10
-QUIET_DB = -42.0  # below full scale: softer is no speech however still the background is
-LOUD_DB = -32.0  # louder is speech however loud the background is; the median of speech here is -28
+QUIET_DB = -42.0  # below full scale: a softer sound is no speech, even with a silent background
+LOUD_DB = -32.0  # a louder sound is speech, even with a loud background; the median of speech here is -28
 ABOVE_FLOOR_DB = 10.0
 FLOOR_QUANTILE = 0.1  # of the steps' levels: the background
-MIN_SOUND_MS = 60  # shorter is a click
-CLOSED_GAP_MS = 120  # the closure of a plosive is no silence
+MIN_SOUND_MS = 60  # a shorter sound is a click
+CLOSED_GAP_MS = 120  # the closure of a plosive is not a silence
 SILENCE_DB = -100.0
 
 
@@ -32,13 +31,13 @@ def level_db(samples_T: NDArray[np.float32], rate_hz: int, step_ms: int = STEP_M
 
 
 def threshold_db(levels: NDArray[np.float64]) -> float:
-    """Above which a voice with these levels sounds."""
+    """A voice with these levels is active above this threshold."""
     floor = float(np.quantile(levels, FLOOR_QUANTILE)) if len(levels) else SILENCE_DB
     return min(max(floor + ABOVE_FLOOR_DB, QUIET_DB), LOUD_DB)
 
 
 def sounding_spans(samples_T: NDArray[np.float32], rate_hz: int) -> list[Span]:
-    """When the voice sounds, gaps of up to CLOSED_GAP_MS closed, shorter sounds than MIN_SOUND_MS left out."""
+    """When the voice is active; gaps up to CLOSED_GAP_MS are closed, sounds shorter than MIN_SOUND_MS left out."""
     levels = level_db(samples_T, rate_hz)
     loud = levels > threshold_db(levels)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], loud.astype(np.int8), [0]]))) * STEP_MS

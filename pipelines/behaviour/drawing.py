@@ -1,4 +1,4 @@
-"""Sound of both parties and what the user did -> SVG: conversations as lanes, onsets as cumulative distributions."""
+"""Speech of both parties and what the user did -> SVG: conversations as lanes, onsets as cumulative distributions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ LEFT, RIGHT = 110, 30
 WIDTH = round(LEFT + LINE_MS * PX_PER_MS + RIGHT)
 HEAD, AXIS, LANE, BAR, LINE_GAP = 66, 18, 20, 13, 20
 MARKS = {"turn_end": INK, "pause": GREY, "interruption": RED, "backchannel": COLOURS[2], "shown": AMBER}
-SAID = {
+LABELS = {
     "turn_end": "turn over",
     "pause": "pause",
     "interruption": "interrupts",
@@ -38,7 +38,7 @@ class Lane:
 
 
 def draw_lanes(title: str, lanes: Sequence[Lane], *, start_ms: int, end_ms: int) -> str:
-    """A line of lanes per LINE_MS; what lies before `start_ms` is paler: it was given, or is not scored."""
+    """A line of lanes per LINE_MS; speech before `start_ms` is paler: it is recorded history, or not scored."""
     line_height = AXIS + LANE * len(lanes) + LINE_GAP
     lines = [Span(at, min(at + LINE_MS, end_ms)) for at in range(0, max(end_ms, 1), LINE_MS)]
     parts = [*_open(WIDTH, HEAD + line_height * len(lines), title), *_legend()]
@@ -66,7 +66,7 @@ def draw_lanes(title: str, lanes: Sequence[Lane], *, start_ms: int, end_ms: int)
 
 
 def draw_onsets(title: str, offsets_ms: Mapping[str, NDArray[np.float64]]) -> str:
-    """Cumulative shares of floor transfer offsets, a line per agent; the first one is dashed: the truth."""
+    """Cumulative shares of floor transfer offsets, a line per agent; the first, the truth, is dashed."""
     low, high = PLOT_RANGE_MS
     left, top = 50, 50
 
@@ -120,9 +120,9 @@ def _legend() -> Iterator[str]:
     x = 16.0
     for kind in KINDS:
         yield rect(x, 36, 3, 16, MARKS[kind])
-        yield text(x + 8, 48, SAID[kind], "quiet")
-        x += 26 + 5.4 * len(SAID[kind])
-    for colour, meaning in ((COLOURS[0], "the user sounds"), (COLOURS[1], "an agent sounds")):
+        yield text(x + 8, 48, LABELS[kind], "quiet")
+        x += 26 + 5.4 * len(LABELS[kind])
+    for colour, meaning in ((COLOURS[0], "the user speaks"), (COLOURS[1], "an agent speaks")):
         yield rect(x, 38, 24, BAR, colour)
         yield text(x + 30, 48, meaning, "quiet")
         x += 50 + 5.4 * len(meaning)

@@ -1,8 +1,9 @@
-"""Observations of many conversations -> figures with n and bootstrap intervals, the truth's distributions beside them.
+"""Observations of many conversations -> figures with n and bootstrap intervals, compared with the truth's
+distributions.
 
-A figure is made of all rows of one name, whatever session they come from; intervals come from drawing whole sessions
-anew. Distances to the truth (Wasserstein-1, Jensen-Shannon) compare with all of the truth, so the truth's own is 0 and
-its interval says how far from itself so few sessions can be.
+A figure uses all rows of one name, from all sessions; intervals come from resampling whole sessions. Distances to the
+truth (Wasserstein-1, Jensen-Shannon) compare with all of the truth. The truth's own distance is therefore 0, and its
+interval shows how far so few sessions can differ from all of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ class Figure:
     key: str  # of the observations
     reduce: Reduce
     best: str  # "high", "low", "truth" (as near as possible) or "" (no better or worse)
-    truth_key: str = ""  # of the truth's rows that `reduce` is given; "": the same key
+    truth_key: str = ""  # of the truth's rows for `reduce`; "": the same key
     digits: int = 2
 
 
@@ -52,12 +53,12 @@ def in_units(reduce: Reduce) -> Reduce:
 
 
 def begun_after(reduce: Reduce) -> Reduce:
-    """Of response onsets: what began before the turn's end counts as 0 (Full-Duplex-Bench's latency)."""
+    """For response onsets: an answer that began before the turn's end counts as 0 (Full-Duplex-Bench's latency)."""
     return lambda rows, truth: reduce(np.maximum(rows, 0), np.maximum(truth, 0))
 
 
 def heard_live(reduce: Reduce, latency_ms: int) -> Reduce:
-    """As whoever listens meets it: a unit is heard when it is over and made."""
+    """As a live listener hears it: a unit can be heard after its end and after its computation."""
     return lambda rows, truth: reduce(rows + UNIT_MS + latency_ms, truth)
 
 
@@ -68,7 +69,8 @@ def w1(rows: Rows, truth: Rows) -> float:
 def divergence(rows: Rows, truth: Rows) -> float:
     """Jensen-Shannon, in bits: 0 equal, 1 disjoint."""
     counts = [
-        np.histogram(np.clip(some, TIMING_BINS_MS[0], TIMING_BINS_MS[-1]), TIMING_BINS_MS)[0] for some in (rows, truth)
+        np.histogram(np.clip(values, TIMING_BINS_MS[0], TIMING_BINS_MS[-1]), TIMING_BINS_MS)[0]
+        for values in (rows, truth)
     ]
     return float(jensenshannon(*counts, base=2) ** 2) if len(truth) else float("nan")
 
@@ -131,7 +133,7 @@ def figures_of_timing(latency_ms: int) -> dict[str, Figure]:
 
 
 def figures_of_looks(seconds: Sequence[int]) -> dict[str, Figure]:
-    """Of `looks.observe_looks` at these seconds of free running."""
+    """Figures of `looks.observe_looks` at these seconds of free running."""
     figures = {
         "mouth_r": Figure(title="sound and mouth, correlation", key="mouth_r", reduce=mean, best="high"),
         "mouth_lag_ms": Figure(
@@ -157,40 +159,42 @@ def figures_of_looks(seconds: Sequence[int]) -> dict[str, Figure]:
 
 def summarize(
     figures: Mapping[str, Figure],
-    found: Mapping[str, Sequence[Observed]],
+    observations: Mapping[str, Sequence[Observed]],
     truth: Mapping[str, Sequence[Observed]],
     *,
     resamples: int,
     seed: int,
 ) -> dict[str, dict[str, float | int | None]]:
-    """Per figure its value, n and the ends of a 95 % interval; None where there is none.
+    """Per figure its value, n and the ends of a 95 % interval; None if there is no value.
 
     Args:
-        found: Session -> observations of its conversations. What nobody observed counts as no rows.
-        truth: The same of the truth.
+        observations: Session -> observations of its conversations. A figure that was never observed has no rows.
+        truth: The same for the truth.
     """
-    sessions = sorted(found)
+    sessions = sorted(observations)
     drawn = np.random.default_rng(seed).integers(len(sessions), size=(resamples, len(sessions)))
-    made: dict[str, dict[str, float | int | None]] = {}
+    summary: dict[str, dict[str, float | int | None]] = {}
     for name, figure in figures.items():
-        rows = [_pooled(found[session], figure.key) for session in sessions]
-        true = _pooled([one for some in truth.values() for one in some], figure.truth_key or figure.key)
+        rows = [_pooled(observations[session], figure.key) for session in sessions]
+        true = _pooled(
+            [observed for conversations in truth.values() for observed in conversations], figure.truth_key or figure.key
+        )
         value = _reduced(figure, rows, true)
         low = high = np.nan
         if len(sessions) > 1 and np.isfinite(value):
             values = np.array([_reduced(figure, [rows[index] for index in draw], true) for draw in drawn])
-            values = values[np.isfinite(values)]  # a draw in which nothing is counted says nothing
+            values = values[np.isfinite(values)]  # a draw in which nothing is counted has no value
             tail = (1 - COVERAGE) / 2
             low, high = np.quantile(values, [tail, 1 - tail])
-        made[name] = {"value": rounded(value), "n": sum(map(len, rows)), "low": rounded(low), "high": rounded(high)}
-    return made
+        summary[name] = {"value": rounded(value), "n": sum(map(len, rows)), "low": rounded(low), "high": rounded(high)}
+    return summary
 
 
 def _pooled(observed: Sequence[Observed], key: str) -> Rows:
-    rows = [one[key] for one in observed if key in one and len(one[key])]
+    rows = [rows[key] for rows in observed if key in rows and len(rows[key])]
     return np.concatenate(rows) if rows else np.zeros((0, 1))
 
 
 def _reduced(figure: Figure, rows: Sequence[Rows], truth: Rows) -> float:
-    filled = [some for some in rows if len(some)]
+    filled = [part for part in rows if len(part)]
     return figure.reduce(np.concatenate(filled), truth) if filled else float("nan")

@@ -1,10 +1,11 @@
-"""One conversation's frames and sound of the agent -> how its mouth follows its voice, and whether it stays itself.
+"""One conversation's frames and sound of the agent -> how well its mouth follows its voice, and whether it stays
+itself.
 
-The mouth is looked for where a head-and-shoulders picture has it. How wide it is open is not measured by a rule: lips
-and teeth are a few blurred pixels of another colour in everybody. Instead a ridge regression, fitted on three quarters
-of the conversation, reads the level of the voice off these pixels in the fourth, and what is told is the correlation of
-what was read with what was heard. On tracks of the sample it is .88, and .83 after the codecs; with the sound of
-another time about 0.
+The mouth is assumed where a head-and-shoulders picture has it. Its opening is not measured by a rule: in every face,
+lips and teeth are a few blurred pixels of another colour. Instead, a ridge regression, fitted on three quarters of the
+conversation, predicts the level of the voice from these pixels in the fourth quarter. The figure is the correlation of
+the predicted level with the real one. On tracks of the sample it is .88, and .83 after the codecs; with the sound of
+another time it is about 0.
 """
 
 from collections.abc import Sequence
@@ -22,9 +23,9 @@ RIDGE = 0.1  # of the pixels' mean variance
 MIN_FRAMES = 100  # 4 s: fewer cannot fit that many pixels
 MAX_DELAY_FRAMES = 8  # 320 ms
 LOUDEST_DB = 0.0
-REFERENCE_S = 3  # whose face it is: at the conversation's start
-FACE_S = 3  # how long a face is looked at
-LOUDNESS_S = 10  # long enough to hold speech
+REFERENCE_S = 3  # at the conversation's start: the face that later faces are compared with
+FACE_S = 3  # length of the picture that a face is taken from
+LOUDNESS_S = 10  # long enough to contain speech
 
 
 def observe_looks(
@@ -35,16 +36,16 @@ def observe_looks(
     start_ms: int,
     seconds: Sequence[int],
 ) -> Observed:
-    """Mouth, loudness, motion and identity of one conversation, in one row each; no row where there is nothing to see.
+    """Mouth, loudness, motion and identity of one conversation, in one row each; no row if there is nothing to measure.
 
     Args:
         frames_THWC, samples_T: The whole conversation.
-        start_ms: Where the agent began to run freely; `seconds` count from there.
+        start_ms: When the agent began to run free; `seconds` count from there.
 
     Returns:
         mouth_r, mouth_lag_ms    from `start_ms` on; positive: the mouth moves after the sound
-        loudness, loudness_{s}s  level of what sounds, dB: of everything, of the LOUDNESS_S before second s
-        motion, motion_{s}s      mean absolute change of a pixel from frame to frame, of 255; of FACE_S
+        loudness, loudness_{s}s  level of the active sound, dB: of all, and of the LOUDNESS_S before second s
+        motion, motion_{s}s      mean absolute change of a pixel from frame to frame, of 255: of all, and of FACE_S
         identity_{s}s            correlation of the median picture of FACE_S with that of the first REFERENCE_S
     """
     observed: Observed = {}
@@ -69,21 +70,21 @@ def observe_looks(
         add(f"motion_{at}s", motion(seen))
         add(f"identity_{at}s", correlation(np.median(seen, axis=0), face))
         stop_ms = start_ms + at * 1000
-        heard = samples_T[(stop_ms - LOUDNESS_S * 1000) * rate_hz // 1000 : stop_ms * rate_hz // 1000]
-        add(f"loudness_{at}s", loudness_db(heard, rate_hz))
+        recent_T = samples_T[(stop_ms - LOUDNESS_S * 1000) * rate_hz // 1000 : stop_ms * rate_hz // 1000]
+        add(f"loudness_{at}s", loudness_db(recent_T, rate_hz))
     return observed
 
 
 def mouth_follows_voice(
     frames_THWC: NDArray[np.uint8], samples_T: NDArray[np.float32], rate_hz: int
 ) -> tuple[float, float] | None:
-    """(correlation, delay of the mouth in ms) where they agree best; None where mouth or voice does not change."""
+    """(correlation, delay of the mouth in ms) of the best agreement; None if mouth or voice does not change."""
     count = min(len(frames_THWC), len(samples_T) * FRAME_RATE_HZ // rate_hz)
     if count < MIN_FRAMES:
         return None
     level = np.clip(level_db(samples_T, rate_hz, FRAME_MS)[:count], QUIET_DB, LOUDEST_DB)
-    delays = sorted(range(-MAX_DELAY_FRAMES, MAX_DELAY_FRAMES + 1), key=abs)  # of equal ones the least
-    level_TD = np.stack([np.roll(level, delay) for delay in delays], axis=1)  # what is heard that much before a frame
+    delays = sorted(range(-MAX_DELAY_FRAMES, MAX_DELAY_FRAMES + 1), key=abs)  # the smallest delay wins a tie
+    level_TD = np.stack([np.roll(level, delay) for delay in delays], axis=1)  # the level that long before a frame
     read_TD = read_off(mouth_pixels(frames_THWC[:count]), level_TD)
     if level.std() == 0 or read_TD is None:
         return None
@@ -96,9 +97,10 @@ def mouth_follows_voice(
 
 
 def read_off(pixels_TP: NDArray[np.float64], level_TD: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Levels (T, D) as ridge regressions on the other folds tell them from the pixels; None where these never change.
+    """Levels (T, D) that ridge regressions, fitted on the other folds, predict from the pixels; None if these never
+    change.
 
-    Folds are stretches of time, so that neighbouring frames do not tell each other.
+    Folds are stretches of time, so that neighbouring frames do not leak into each other.
     """
     if not pixels_TP.std(axis=0).any():
         return None
@@ -115,7 +117,7 @@ def read_off(pixels_TP: NDArray[np.float64], level_TD: NDArray[np.float64]) -> N
 
 
 def mouth_pixels(frames_THWC: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Brightness about the mouth, (T, pixels)."""
+    """Brightness around the mouth, (T, pixels)."""
     height, width = frames_THWC.shape[1:3]
     top, bottom, left, right = MOUTH
     region = frames_THWC[:, int(top * height) : int(bottom * height), int(left * width) : int(right * width)]
@@ -123,12 +125,12 @@ def mouth_pixels(frames_THWC: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def loudness_db(samples_T: NDArray[np.float32], rate_hz: int) -> float | None:
-    """Level of what sounds; None of silence."""
+    """Level of the active sound; None for silence."""
     spans = sounding_spans(samples_T, rate_hz)
     if not spans:
         return None
-    heard = np.concatenate([samples_T[s.start_ms * rate_hz // 1000 : s.end_ms * rate_hz // 1000] for s in spans])
-    return float(10 * np.log10(np.mean(heard.astype(np.float64) ** 2)))
+    active_T = np.concatenate([samples_T[s.start_ms * rate_hz // 1000 : s.end_ms * rate_hz // 1000] for s in spans])
+    return float(10 * np.log10(np.mean(active_T.astype(np.float64) ** 2)))
 
 
 def motion(frames_THWC: NDArray[np.uint8]) -> float:
@@ -136,8 +138,8 @@ def motion(frames_THWC: NDArray[np.uint8]) -> float:
     return float(np.abs(np.diff(frames_THWC.astype(np.int16), axis=0)).mean()) if len(frames_THWC) > 1 else np.nan
 
 
-def correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Pearson's, of all numbers; nan where one of them does not vary."""
-    x, y = one.ravel() - one.mean(), other.ravel() - other.mean()
+def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Pearson's correlation of all numbers; nan if one of them does not vary."""
+    x, y = a.ravel() - a.mean(), b.ravel() - b.mean()
     norm = np.sqrt((x @ x) * (y @ y))
     return float(x @ y / norm) if norm else float("nan")

@@ -1,14 +1,14 @@
-"""Whoever may be the agent of B conversations at once: a unit of the users in, a unit of the agents out.
+"""What can play the agent of B conversations at once: a unit of the users in, a unit of the agents out.
 
     Model      the streaming model, batched
-    Shuffled   the model again, hearing and seeing the user of another conversation: what it does without listening
-    Replay     recorded latents through the codecs: the truth, as good as the codecs let it be
+    Shuffled   the same model, hearing and seeing the user of another conversation: what it does without listening
+    Replay     recorded latents through the codecs: the truth, as well as the codecs reproduce it
     Silence    nothing
     Copy       what the user said one unit before
-    Ignoring   whole turns at given onsets, whatever the user does meanwhile
-    Cascade    what most voice assistants are: a turn after three silent units of the user, silence at any sound
+    Ignoring   whole turns at fixed onsets, whatever the user does meanwhile
+    Cascade    like most voice assistants: a turn after three silent units of the user, silence at any sound
 
-Every agent's unit k may depend on the users' units up to k, as the model's does.
+Unit k of every agent may depend on the users' units up to k, as the model's does.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ Samples = NDArray[np.float32]  # (B, T): one unit
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """The agents' own recorded unit, where conversations begin with one."""
+    """The agents' own recorded unit, while a conversation is in its recorded beginning."""
 
     audio_BNC: Tensor
     video_BCHW: Tensor
@@ -57,12 +57,12 @@ class AgentUnit:
     """160 ms of every agent."""
 
     samples_BT: Samples
-    frames_BTHWC: NDArray[np.uint8] | None = None  # of the first conversations, as many as are watched
+    frames_BTHWC: NDArray[np.uint8] | None = None  # of the first conversations, as many as are decoded to pictures
     tokens_BS: list[list[int]] | None = None
 
 
 class Player(Protocol):
-    """One side of B conversations. It holds their state: an agent serves one run."""
+    """One side of B conversations. It contains their state, so use it for one run."""
 
     def step(self, user: UserUnit) -> AgentUnit: ...
 
@@ -81,12 +81,12 @@ class Voice:
         frames = None
         if self.watched:
             video, self.looking = self.model_agent.video_vae.decode(video_BCHW[: self.watched, None], self.looking)
-            frames = np.stack([to_frames(one[None]) for one in video])
+            frames = np.stack([to_frames(conversation[None]) for conversation in video])
         return AgentUnit(samples_BT=to_host(audio.clamp(-1, 1)).numpy(), frames_BTHWC=frames, tokens_BS=tokens_BS)
 
 
 class Model:
-    """The model of an agent, free running after the history that it is given."""
+    """The model of an agent, running free after the history."""
 
     def __init__(self, model_agent: Agent, *, seeds: Sequence[int], max_units: int, watched: int = 0) -> None:
         self.model_agent = model_agent
@@ -98,7 +98,7 @@ class Model:
     @torch.inference_mode()
     def step(self, user: UserUnit) -> AgentUnit:
         model, state, history, config = self.model_agent.model, self.state, user.history, self.model_agent.config
-        given = history.text_BS if history else None
+        history_text = history.text_BS if history else None
         tokens, _ = think(
             model,
             state,
@@ -107,18 +107,18 @@ class Model:
             None,
             temperature=config.text_temperature,
             epsilon=config.text_epsilon,
-            given=given,
+            given=history_text,
         )
         if history:
-            made = history.audio_BNC, history.video_BCHW
+            latents = history.audio_BNC, history.video_BCHW
         else:
-            made = perform(model, state, self.model_agent.schedule, video_temperature=config.video_temperature)
-        commit(model, state, *made)
-        return self.voice.decode(*made, tokens)
+            latents = perform(model, state, self.model_agent.schedule, video_temperature=config.video_temperature)
+        commit(model, state, *latents)
+        return self.voice.decode(*latents, tokens)
 
 
 class Shuffled:
-    """An agent in front of the wrong users: conversation b is given the user of conversation order[b]."""
+    """An agent that meets the wrong users: conversation b gets the user of conversation order[b]."""
 
     def __init__(self, player: Player, order: Sequence[int]) -> None:
         self.player, self.order = player, list(order)
@@ -161,14 +161,14 @@ class Copy:
 
 
 class Turns:
-    """Turns to say, float32 (samples,) each, drawn for every conversation in an order of its own."""
+    """Turns to speak, float32 (samples,) each, drawn in a separate order for every conversation."""
 
     def __init__(self, bank: Sequence[Samples], seeds: Sequence[int]) -> None:
         if not bank:
             raise ValueError("no turns to say")
         self.bank = bank
         self.chance = [np.random.default_rng(seed) for seed in seeds]
-        self.rest: list[Samples] = [np.zeros(0, np.float32) for _ in seeds]  # still to be said
+        self.rest: list[Samples] = [np.zeros(0, np.float32) for _ in seeds]  # still to be spoken
 
     def begin(self, conversation: int, wait_samples: int = 0) -> None:
         turn = self.bank[int(self.chance[conversation].integers(len(self.bank)))]
@@ -182,18 +182,18 @@ class Turns:
 
     def say(self, count: int) -> Samples:
         """The next `count` samples of every conversation, (B, count)."""
-        said_BT = np.zeros((len(self.rest), count), np.float32)
-        for row, rest in zip(said_BT, self.rest, strict=True):
+        spoken_BT = np.zeros((len(self.rest), count), np.float32)
+        for row, rest in zip(spoken_BT, self.rest, strict=True):
             row[: len(rest)] = rest[:count]
         self.rest = [rest[count:] for rest in self.rest]
-        return said_BT
+        return spoken_BT
 
 
 class Ignoring:
-    """Begins a turn at each onset, unless it is speaking, and says it to its end.
+    """Begins a turn at each onset, unless it is already speaking, and speaks it to its end.
 
-    Onsets (ms on the conversation's clock) are given, or follow on the users' turn ends by offsets drawn from
-    `offsets_ms` where `notice` is told of them: it knows when to speak, but does not hear.
+    Onsets (ms on the conversation's clock) are fixed, or follow the users' turn ends that `notice` reports, by offsets
+    drawn from `offsets_ms`: this agent knows when to speak, but does not hear.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class Ignoring:
 
 
 class Cascade:
-    """Speaks when the user has spoken and then been silent for SILENT_UNITS; stops as soon as the user sounds."""
+    """Speaks once the user has spoken and then been silent for SILENT_UNITS; stops as soon as the user speaks."""
 
     SILENT_UNITS = 3
 

@@ -1,15 +1,15 @@
 """Held-out sessions -> every agent in the place of one participant, hearing and seeing the recording of the other.
 
-A recorded user does not react. What is asked here is whether the agent reacts to the user: onsets after turn ends,
-pauses, sound where it should be silent, backchannels, its mouth, drift. An interruption or a backchannel of the
-recording met the recorded agent's speech; where the evaluated one happens to speak there it should stop, or go on, too,
-but such places are few and not alike for all agents: that is what `simulated` is for. And an agent that talks into the
-user's turn is not told so: the user goes on as if nothing had been said.
+A recorded user does not react. This part asks whether the agent reacts to the user: onsets after turn ends, pauses,
+sound where it should be silent, backchannels, its mouth, drift. Interruptions and backchannels of the recording met the
+recorded agent's speech. If the evaluated agent happens to speak there too, it should stop, or go on; but such places
+are few and differ between agents, so `simulated` measures them. If an agent talks into the user's turn, the user goes
+on as if nothing had happened.
 
-What the user did is read off the annotation tables, as a stage may. A turn end counts where the recorded agent took
-over after it or near its end: a turn that the same user went on from, or that the recorded agent broke off by an
-interruption, asks nothing. Conversations begin with true history; where they are longer than the session the user
-begins again, which counts for drift only.
+What the user did is read from the annotation tables. A turn end counts if the recorded agent took over after it or near
+its end. A turn that the same user continued, or that the recorded agent broke off by an interruption, needs no answer.
+Conversations begin with true history. A conversation that is longer than the session plays the user's recording again;
+that part counts for drift only.
 """
 
 from collections import Counter, defaultdict
@@ -38,9 +38,9 @@ from wanstreamer.streaming.agent import Agent
 from wanstreamer.windows.loader import Windows, session_text
 
 TURN_ENDING = ("smooth_shift", "terminal_overlap", "pause_interruption")  # after these the agent has the floor
-TURN_MS = (800, 6000)  # of a turn that baselines say
-TURN_EDGE_MS = 30  # of the recording around its speech
-CLUSTER_MS = 1000  # "mhm", "yeah": one backchannel where less lies between (the turn rules)
+TURN_MS = (800, 6000)  # length of a turn that the baselines speak
+TURN_EDGE_MS = 30  # of the recording before and after its speech
+CLUSTER_MS = 1000  # "mhm", "yeah": one backchannel if less time lies between them (the turn rules)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class View:
 
 
 class RecordedUsers:
-    """B recorded users, and the first `given_units` of the agents they talked to."""
+    """B recorded users, and the first `given_units` of the agents that they talked to."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class RecordedUsers:
 
 
 def find_views(data: Path, limit: int) -> tuple[list[View], dict[str, int]]:
-    """Views of held-out sessions, every session once before any comes twice, and why others are left out."""
+    """Views of held-out sessions, each session once before any session twice; and how many are left out, by reason."""
     windows = read_rows(data, "windows", filters=[("split", "=", "test")])
     masked: Counter[tuple[str, str, str]] = Counter()
     for row in windows:
@@ -101,15 +101,15 @@ def find_views(data: Path, limit: int) -> tuple[list[View], dict[str, int]]:
     tables = {name: _by_session(data, name) for name in ("turns", "ipus", "events", "speech")}
     left_out: Counter[str] = Counter()
     turns_of: Counter[str] = Counter()
-    found: list[tuple[int, View]] = []
+    ranked: list[tuple[int, View]] = []
     for session_id, agent, user in sorted(masked):
         pair = [latents[session_id, who] for who in (agent, user)]
         if masked[session_id, agent, user]:
-            left_out["user_audio_masked"] += 1  # mixed, or the agent's voice is in it
+            left_out["user_audio_masked"] += 1  # it is mixed, or contains the agent's voice
         elif not all(row["video_member"] and row["audio_member"] for row in pair):
             left_out["no_picture_or_no_sound"] += 1
         else:
-            rows = {name: found[session_id] for name, found in tables.items()}
+            rows = {name: sessions[session_id] for name, sessions in tables.items()}
             view = View(
                 session_id=session_id,
                 agent=agent,
@@ -122,12 +122,12 @@ def find_views(data: Path, limit: int) -> tuple[list[View], dict[str, int]]:
                 ),
                 may_show=all("show" in (tracks[session_id, who]["consent"] or ()) for who in (agent, user)),
             )
-            found.append((turns_of[session_id], view))
+            ranked.append((turns_of[session_id], view))
             turns_of[session_id] += 1
-    found.sort(key=lambda pair: (pair[0], pair[1].session_id))
-    if len(found) > limit:
-        left_out["over_the_limit"] = len(found) - limit
-    return [view for _, view in found[:limit]], dict(sorted(left_out.items()))
+    ranked.sort(key=lambda pair: (pair[0], pair[1].session_id))
+    if len(ranked) > limit:
+        left_out["over_the_limit"] = len(ranked) - limit
+    return [view for _, view in ranked[:limit]], dict(sorted(left_out.items()))
 
 
 def stimuli_of(rows: dict[str, list[TableRow]], agent: str, user: str) -> list[Stimulus]:
@@ -150,9 +150,9 @@ def stimuli_of(rows: dict[str, list[TableRow]], agent: str, user: str) -> list[S
     for turn in turns:
         inside = [ipu for ipu in ipus if turn["start_ms"] <= ipu.start_ms and ipu.end_ms <= turn["end_ms"]]
         stimuli += [
-            Stimulus("pause", one.end_ms, two.start_ms)
-            for one, two in zip(inside, inside[1:], strict=False)
-            if one.end_ms < two.start_ms
+            Stimulus("pause", ipu.end_ms, following.start_ms)
+            for ipu, following in zip(inside, inside[1:], strict=False)
+            if ipu.end_ms < following.start_ms
         ]
     mhms = merge_spans(
         (_span(row) for row in rows["events"] if row["kind"] == "backchannel" and row["participant"] == user),
@@ -164,7 +164,7 @@ def stimuli_of(rows: dict[str, list[TableRow]], agent: str, user: str) -> list[S
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """Media of B views over K units, whichever sessions are shorter repeated."""
+    """Media of B views over K units; shorter sessions are repeated."""
 
     views: list[View]
     num_units: int
@@ -175,7 +175,7 @@ class Recording:
 
     @property
     def session_units(self) -> int:
-        """Of the longest session, without repetition."""
+        """Units of the longest session, without repetition."""
         return min(self.num_units, max(view.num_units for view in self.views))
 
     def users(self, model_agent: Agent) -> RecordedUsers:
@@ -187,14 +187,15 @@ class Recording:
 def read_recording(
     data: Path, model_agent: Agent, windows: Windows, views: list[View], num_units: int, given_units: int
 ) -> Recording:
-    """Read latents and sound of the views. Raises InputError where a session is not longer than its history."""
+    """Read latents and sound of the views. Raises InputError if a session is not longer than its history."""
     tracks = {(row["session_id"], row["participant"]): row for row in read_rows(data, "tracks")}
     latents = {(row["session_id"], row["participant"]): row for row in read_rows(data, "latents")}
     parts: dict[str, list[Any]] = defaultdict(list)
     for view in views:
         if view.num_units <= given_units:
             raise InputError(
-                f"behaviour.given_units {given_units}: session {view.session_id} has {view.num_units} units; give less"
+                f"behaviour.given_units {given_units}: session {view.session_id} has {view.num_units} units; "
+                "expected fewer"
             )
         length = view.num_units * model_agent.num_samples
         samples, _ = read_wav(data / tracks[view.session_id, view.user]["audio_path"])
@@ -221,7 +222,7 @@ def read_recording(
 
 
 def strangers(views: Sequence[View]) -> list[int]:
-    """For each view the next one (cyclic) of another session; its own where there is no other."""
+    """For each view the next view (cyclic) of another session; the view itself if there is no other."""
     count = len(views)
     return [
         next(
@@ -237,9 +238,9 @@ def strangers(views: Sequence[View]) -> list[int]:
 
 
 def turn_bank(data: Path, rate_hz: int, limit: int) -> list[NDArray[np.float32]]:
-    """The sound of whole turns of people of the train split, evenly from all of them: what baselines say.
+    """The sound of whole turns of people of the train split, taken evenly from all of them: what the baselines speak.
 
-    Raises InputError when there is none.
+    Raises InputError if there is none.
     """
     tracks = {
         (row["session_id"], row["participant"]): row
@@ -255,7 +256,7 @@ def turn_bank(data: Path, rate_hz: int, limit: int) -> list[NDArray[np.float32]]
         and TURN_MS[0] <= row["end_ms"] - row["start_ms"] <= TURN_MS[1]
     ]
     if not turns:
-        raise InputError(f"{data}: no whole turn of the train split for the baselines to say; add sessions")
+        raise InputError(f"{data}: no whole turn in the train split for the baselines to speak; add sessions")
     bank = []
     for index in np.unique(np.linspace(0, len(turns) - 1, limit).astype(int)):
         turn = turns[index]
@@ -278,7 +279,7 @@ def run_recorded(
     rate_hz = model_agent.audio_vae.config.rate_hz
     played = play(recording.users(model_agent), player, num_units, advance)
     start_ms = recording.text_BKS.shape[1] * UNIT_MS
-    found: dict[str, list[Observed]] = defaultdict(list)
+    by_session: dict[str, list[Observed]] = defaultdict(list)
     for place, view in enumerate(recording.views):
         end_ms = min(view.num_units, num_units) * UNIT_MS
         samples = played.agent_BT[place]
@@ -292,11 +293,11 @@ def run_recorded(
         observed = observe(conversation)
         if played.frames_BTHWC is not None and place < len(played.frames_BTHWC):
             frames = played.frames_BTHWC[place]
-            if isinstance(player, Replay):  # a recording that begins again is not what it was like later
+            if isinstance(player, Replay):  # a repeated recording does not show later behaviour
                 frames, samples = frames[: end_ms // FRAME_MS], samples[: end_ms * rate_hz // 1000]
             observed |= observe_looks(frames, samples, rate_hz, start_ms=start_ms, seconds=seconds)
-        found[view.session_id].append(observed)
-    return dict(found), played
+        by_session[view.session_id].append(observed)
+    return dict(by_session), played
 
 
 def _by_session(data: Path, table: str) -> dict[str, list[TableRow]]:

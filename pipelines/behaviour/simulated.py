@@ -1,8 +1,8 @@
 """Users who react -> every agent in conversation with each of them.
 
 A user speaks, pauses, interrupts, says "mhm" and shows things by its own script, but listens to the agent: it
-interrupts while the agent speaks, answers what is over, and takes note of what it did. So interruptions and
-backchannels meet every agent's own speech, which a recording cannot do. Nobody has any history at the start.
+interrupts while the agent speaks, answers a turn that is over, and notes what the agent did. Interruptions and
+backchannels therefore meet every agent's own speech, which a recording cannot do. Conversations start without history.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,12 +32,12 @@ class Partner(Protocol):
     def step(
         self, agent_samples: NDArray[np.float32], *, draw: bool = True
     ) -> tuple[NDArray[np.uint8] | None, NDArray[np.float32]]:
-        """Its next unit, frames (4, H, W, 3) (None unless drawn) and samples (T,), having heard the agent's before."""
+        """Its next unit after the agent's previous one: frames (4, H, W, 3) (None unless drawn) and samples (T,)."""
 
 
 class SimulatedUsers:
-    """B partners, encoded as they go for agents that take latents; `notice(conversation, stimulus)` is told what each
-    has just done."""
+    """B partners, encoded as they go for agents that take latents; `notice(conversation, stimulus)` is called with each
+    thing that a partner has just done."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class SimulatedUsers:
         notice: Callable[[int, Stimulus], None] | None = None,
     ) -> None:
         self.model_agent, self.partners, self.latents, self.notice = model_agent, partners, latents, notice
-        self.known = [0] * len(partners)  # stimuli that `notice` has had
+        self.known = [0] * len(partners)  # number of stimuli already passed to `notice`
         self.hearing: dict[str, Tensor] | None = None
         self.seeing: dict[str, Tensor] | None = None
 
@@ -57,8 +57,8 @@ class SimulatedUsers:
             agent_samples_BT = np.zeros((len(self.partners), self.model_agent.num_samples), np.float32)
         frames, samples = zip(
             *(
-                partner.step(heard, draw=self.latents)
-                for partner, heard in zip(self.partners, agent_samples_BT, strict=True)
+                partner.step(agent_T, draw=self.latents)
+                for partner, agent_T in zip(self.partners, agent_samples_BT, strict=True)
             ),
             strict=True,
         )
@@ -90,12 +90,12 @@ def run_simulated(
     seconds: Sequence[int],
     advance: Callable[[], object],
 ) -> tuple[dict[str, list[Observed]], Played]:
-    """One agent with all partners, which are used up: user -> observations of its conversation."""
+    """One agent with all partners (use them once): user -> observations of its conversation."""
     rate_hz = model_agent.audio_vae.config.rate_hz
     notice = player.notice if isinstance(player, Ignoring) else None
     users = SimulatedUsers(model_agent, partners, latents=isinstance(player, Model | Shuffled), notice=notice)
     played = play(users, player, num_units, advance)
-    found: dict[str, list[Observed]] = {}
+    observed_by_user: dict[str, list[Observed]] = {}
     for place, partner in enumerate(partners):
         samples = played.agent_BT[place]
         conversation = Conversation(
@@ -108,5 +108,5 @@ def run_simulated(
         observed = observe(conversation)
         if played.frames_BTHWC is not None and place < len(played.frames_BTHWC):
             observed |= observe_looks(played.frames_BTHWC[place], samples, rate_hz, start_ms=0, seconds=seconds)
-        found[f"user-{place:03d}"] = [observed]
-    return found, replace(played, stimuli=[list(partner.stimuli) for partner in partners])
+        observed_by_user[f"user-{place:03d}"] = [observed]
+    return observed_by_user, replace(played, stimuli=[list(partner.stimuli) for partner in partners])

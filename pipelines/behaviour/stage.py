@@ -1,7 +1,7 @@
 """Trained model and baselines, free running -> figures of behaviour, pictures and a film of one conversation.
 
-Every agent is judged twice: against recorded users of held-out sessions (`recorded`) and in conversation with users who
-react to it (`simulated`). What the figures mean is said in `timing` and `looks`.
+Every agent is judged twice: against recorded users of held-out sessions (`recorded`), and in conversation with users
+who react to it (`simulated`). `timing` and `looks` define the figures.
 """
 
 import importlib.util
@@ -54,8 +54,8 @@ from wanstreamer.windows.loader import open_windows, read_manifest
 
 TRUTH, MODEL = "truth", "model"
 SCALE = 4  # of the film
-DRAWN = (MODEL, "ignoring", "cascade")  # in conversation with the user who reacts
-Found = dict[str, dict[str, list[Observed]]]  # agent -> session -> observations
+DRAWN = (MODEL, "ignoring", "cascade")  # shown with the user who reacts
+Observations = dict[str, dict[str, list[Observed]]]  # agent -> session -> observations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class BehaviourParams:
 
     @property
     def num_units(self) -> int:
-        """With a recorded user."""
+        """Units of a conversation with a recorded user."""
         return whole_units_in_ms(self.seconds * 1000)
 
 
@@ -103,7 +103,7 @@ def run(data: Path, params: BehaviourParams, how: RunParams) -> dict[str, Any]:
     params.check()
     torch.set_num_threads(1)
     if "test" not in {shard["split"] for shard in read_manifest(data / "windows").shards}:
-        return {"skipped": "no held-out session; add speakers until some fall into test"}
+        return {"skipped": "no held-out session; add speakers until some are assigned to test"}
     views, left_out = find_views(data, params.conversations)
     if not views:
         return {"skipped": "no held-out session has sound and picture of two people", "left_out": left_out}
@@ -121,15 +121,15 @@ def run(data: Path, params: BehaviourParams, how: RunParams) -> dict[str, Any]:
     figures = {**figures_of_timing(params.latency_ms), **figures_of_looks(params.at_seconds)}
     folder = data / "reports" / "behaviour"
     folder.mkdir(parents=True, exist_ok=True)
-    found, played = play_recorded(recording, model_agent, bank, params)
-    truth = found[TRUTH]
-    report(folder, recording, found, played, params)
+    observations, played = play_recorded(recording, model_agent, bank, params)
+    truth = observations[TRUTH]
+    report(folder, recording, observations, played, params)
     film(data, folder / "conversation.mp4", recording, model_agent, played[MODEL])
     recorded = {
         "conversations": len(views),
         "sessions": len(truth),
         "left_out": left_out,
-        "agents": _figures(figures, found, truth, params),
+        "agents": _figures(figures, observations, truth, params),
     }
     with_users = simulated(folder, model_agent, bank, truth, figures, params)
     write_timings(data, "behaviour", {"wall_s": round(time.monotonic() - began_s, 1), "workers": how.num_workers})
@@ -144,11 +144,11 @@ def simulated(
     figures: Mapping[str, Figure],
     params: BehaviourParams,
 ) -> dict[str, Any]:
-    """Figures of conversations with the sample's users; distances are from the recorded truth, which stands beside."""
+    """Figures of conversations with the sample's users; distances are from the recorded truth, which is listed too."""
     if not params.users:
         return {"skipped": "behaviour.users is 0"}
     if importlib.util.find_spec("espeakng_loader") is None:
-        return {"skipped": "users who react speak with the voices of the extra `sample`: install it"}
+        return {"skipped": "users who react need the voices of the extra `sample`: install it"}
     from pipelines.conversation.partner import open_partners
 
     def open_users() -> AbstractContextManager[Sequence[Partner]]:
@@ -162,33 +162,33 @@ def simulated(
             rate_hz=model_agent.audio_vae.config.rate_hz,
         )
 
-    offsets_ms = [float(ms) for some in truth.values() for one in some for ms in one["offset_ms"][:, 0]]
-    found, users = play_simulated(open_users, model_agent, bank, offsets_ms, params)
+    offsets_ms = [float(ms) for session in truth.values() for observed in session for ms in observed["offset_ms"][:, 0]]
+    observations, users = play_simulated(open_users, model_agent, bank, offsets_ms, params)
     (folder / "simulated.svg").write_text(draw_simulated(users, model_agent.audio_vae.config.rate_hz), encoding="utf-8")
     return {
         "conversations": params.users,
         "agents": {TRUTH: _figures(figures, {TRUTH: dict(truth)}, truth, params)[TRUTH]}
-        | _figures(figures, found, truth, params),
+        | _figures(figures, observations, truth, params),
     }
 
 
 def play_recorded(
     recording: Recording, model_agent: Agent, bank: Sequence[Samples], params: BehaviourParams
-) -> tuple[Found, dict[str, Played]]:
+) -> tuple[Observations, dict[str, Played]]:
     """Every agent against the recorded users."""
     onsets_ms = [view.agent_onsets_ms for view in recording.views]
     truth = {TRUTH: lambda: Replay(model_agent, *recording.agent, watched=params.watched)}
     players = truth | players_of(model_agent, bank, params, order=strangers(recording.views), onsets_ms=onsets_ms)
-    found: Found = {}
+    observations: Observations = {}
     played: dict[str, Played] = {}
-    # Only the model's drift is asked for longer than there is a recording.
+    # Only the model's drift is measured for longer than the recording.
     num_units = {name: recording.num_units if name == MODEL else recording.session_units for name in players}
     with progress(sum(num_units.values()), "recorded users") as advance:
         for name, make in players.items():
-            found[name], played[name] = run_recorded(
+            observations[name], played[name] = run_recorded(
                 recording, model_agent, make(), num_units=num_units[name], seconds=params.at_seconds, advance=advance
             )
-    return found, played
+    return observations, played
 
 
 def play_simulated(
@@ -197,8 +197,8 @@ def play_simulated(
     bank: Sequence[Samples],
     offsets_ms: Sequence[float],
     params: BehaviourParams,
-) -> tuple[Found, dict[str, Played]]:
-    """Every agent with the same users, made anew for each. `offsets_ms`: the truth's offsets after turn ends."""
+) -> tuple[Observations, dict[str, Played]]:
+    """Every agent with the same users, created again for each. `offsets_ms`: the truth's offsets after turn ends."""
     count = params.users
     players = players_of(
         model_agent,
@@ -208,16 +208,16 @@ def play_simulated(
         onsets_ms=[[] for _ in range(count)],
         offsets_ms=offsets_ms,
     )
-    found: Found = {}
+    observations: Observations = {}
     played: dict[str, Played] = {}
     num_units = whole_units_in_ms(params.user_seconds * 1000)
     with progress(len(players) * num_units, "users who react") as advance:
         for name, make in players.items():
             with open_users() as partners:
-                found[name], played[name] = run_simulated(
+                observations[name], played[name] = run_simulated(
                     partners, model_agent, make(), num_units=num_units, seconds=params.at_seconds, advance=advance
                 )
-    return found, played
+    return observations, played
 
 
 def players_of(
@@ -229,8 +229,8 @@ def players_of(
     onsets_ms: Sequence[Sequence[int]],
     offsets_ms: Sequence[float] = (),
 ) -> dict[str, Callable[[], Player]]:
-    """The model and its baselines for as many conversations as there are in `order`, which says whose user the
-    shuffled model hears."""
+    """The model and its baselines for len(order) conversations; the shuffled model of conversation b hears the user of
+    conversation order[b]."""
     seeds = [params.seed * 1_000_003 + place for place in range(len(order))]
     rate_hz = model_agent.audio_vae.config.rate_hz
     max_units = whole_units_in_ms(max(params.seconds, params.user_seconds) * 1000)
@@ -249,28 +249,35 @@ def players_of(
 
 
 def _figures(
-    figures: Mapping[str, Figure], found: Found, truth: Mapping[str, list[Observed]], params: BehaviourParams
+    figures: Mapping[str, Figure],
+    observations: Observations,
+    truth: Mapping[str, list[Observed]],
+    params: BehaviourParams,
 ) -> dict[str, Any]:
     return {
         name: summarize(figures, sessions, truth, resamples=params.resamples, seed=params.seed)
-        for name, sessions in found.items()
+        for name, sessions in observations.items()
     }
 
 
 def report(
-    folder: Path, recording: Recording, found: Found, played: Mapping[str, Played], params: BehaviourParams
+    folder: Path,
+    recording: Recording,
+    observations: Observations,
+    played: Mapping[str, Played],
+    params: BehaviourParams,
 ) -> None:
     """`onsets.svg`, and `conversation.svg` of the first recorded user with every agent."""
     offsets_ms = {
-        name: np.concatenate([one["offset_ms"][:, 0] for some in sessions.values() for one in some])
-        for name, sessions in found.items()
+        name: np.concatenate([observed["offset_ms"][:, 0] for session in sessions.values() for observed in session])
+        for name, sessions in observations.items()
     }
     title = "When agents begin to speak after a turn of a recorded user"
     (folder / "onsets.svg").write_text(draw_onsets(title, offsets_ms), encoding="utf-8")
     view = recording.views[0]
     rate_hz = played[MODEL].user_BT.shape[1] * 1000 // (recording.num_units * UNIT_MS)
     lanes = [Lane(title="user", sound=view.user_speech, is_user=True, stimuli=view.stimuli)]
-    lanes += [Lane(title=name, sound=sounding_spans(one.agent_BT[0], rate_hz)) for name, one in played.items()]
+    lanes += [Lane(title=name, sound=sounding_spans(run.agent_BT[0], rate_hz)) for name, run in played.items()]
     drawn = draw_lanes(
         f"Session {view.session_id}: every agent in the place of {view.agent}",
         lanes,
@@ -281,20 +288,25 @@ def report(
 
 
 def draw_simulated(played: Mapping[str, Played], rate_hz: int) -> str:
-    """The first user with every agent: the same person, who does other things with each."""
+    """The first user with every agent: the same person does different things with each."""
     lanes = []
     for name in DRAWN:
-        one = played[name]
+        conversations = played[name]
         lanes += [
-            Lane(title="user", sound=sounding_spans(one.user_BT[0], rate_hz), is_user=True, stimuli=one.stimuli[0]),
-            Lane(title=name, sound=sounding_spans(one.agent_BT[0], rate_hz)),
+            Lane(
+                title="user",
+                sound=sounding_spans(conversations.user_BT[0], rate_hz),
+                is_user=True,
+                stimuli=conversations.stimuli[0],
+            ),
+            Lane(title=name, sound=sounding_spans(conversations.agent_BT[0], rate_hz)),
         ]
     end_ms = played[MODEL].user_BT.shape[1] * 1000 // rate_hz
     return draw_lanes("One user who reacts, with several agents", lanes, start_ms=0, end_ms=end_ms)
 
 
 def film(data: Path, path: Path, recording: Recording, model_agent: Agent, played: Played) -> None:
-    """User and model side by side with the sound of both, of the first user who, with the agent, agreed to be shown."""
+    """User and model side by side, with the sound of both: the first view whose two people agreed to be shown."""
     watched = 0 if played.frames_BTHWC is None else len(played.frames_BTHWC)
     place = next((i for i, view in enumerate(recording.views[:watched]) if view.may_show), None)
     if place is None or played.frames_BTHWC is None:
@@ -312,7 +324,7 @@ def film(data: Path, path: Path, recording: Recording, model_agent: Agent, playe
     agent_frames = played.frames_BTHWC[place, :num_frames]
     middle = [captioned(agent_frames[:given], "given", SCALE), captioned(agent_frames[given:], "model, alone", SCALE)]
     picture = np.concatenate(
-        [captioned(user_frames, "user", SCALE), np.concatenate([one for one in middle if len(one)])], axis=2
+        [captioned(user_frames, "user", SCALE), np.concatenate([part for part in middle if len(part)])], axis=2
     )
     count = num_frames // FRAMES_PER_UNIT * model_agent.num_samples
     mixed = played.user_BT[place, :count] + played.agent_BT[place, :count]

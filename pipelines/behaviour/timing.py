@@ -1,15 +1,17 @@
-"""When both parties sound, and what the user did -> one conversation's observations, from which all figures are made.
+"""When both parties speak, and what the user did -> one conversation's observations, from which all figures are made.
 
-Everything is decided on speech activity alone, by the turn rules' constants where they have one. Takeovers follow
-Full-Duplex-Bench (Lin et al. 2025, arXiv 2503.04721) as far as sound can: an agent takes the floor when what it says
-lasts a second or longer; less is nothing, or a backchannel. (Its second criterion, three words, needs a transcript.)
+Everything is decided by speech activity alone, with the turn rules' constants where they exist. Takeovers follow
+Full-Duplex-Bench (Lin et al. 2025, arXiv 2503.04721) as far as sound allows: an agent takes the floor if its speech
+lasts a second or longer; shorter speech is nothing, or a backchannel. (Its second criterion, three words, needs a
+transcript.)
 
-An *utterance* of the agent is its sound joined over silences up to SHORT_SILENCE_MS, and over longer ones up to
-MAX_PAUSE_MS in which the user says nothing but "mhm": a speaker who pauses has not stopped, one who pauses because the
-other has begun has. A *user turn* is the user's sound without backchannels, joined likewise, unless a turn ends there.
+An *utterance* of the agent is its speech joined over silences up to SHORT_SILENCE_MS. It is also joined over silences
+up to MAX_PAUSE_MS if the user says nothing but "mhm" in them: a speaker who pauses has not stopped, but a speaker who
+pauses because the other has begun has stopped. A *user turn* is the user's speech without backchannels, joined in the
+same way, unless a turn ends there.
 
-Times are ms on the conversation's clock, where the agent's unit k lies on the user's unit k. Whoever listens to it live
-hears it one unit and the system's latency later: `figures` adds that.
+Times are ms on the conversation's clock, on which the agent's unit k lies on the user's unit k. A live listener hears
+it one unit plus the system's latency later: `figures` adds that.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,17 +27,17 @@ from wanstreamer.clock import UNIT_MS, Span, covered_ms, intersect_spans, merge_
 
 IPU_GAP_MS = 200  # silence within an inter-pausal unit (TURNS: dGSLM's)
 MAX_PAUSE_MS = 1500  # of a pause inside a turn
-SHORT_SILENCE_MS = 500  # nobody has stopped who goes on so soon, whoever speaks meanwhile
-SPOKEN_IN_PAUSE_MS = 100  # of the user's speech in a pause of the agent: less is a slip of the detector
-BACKCHANNEL_MS = 1000  # at most so long, and so much own silence around it (Voice Activity Projection's rule)
-TAKEOVER_MS = 1000  # at least so long (Full-Duplex-Bench)
-ANSWER_MS = 3000  # after a turn's end or a shown object: what comes later answers something else
-EARLY_MS = 1000  # an answer may begin so long before the turn ends: the longest terminal overlap
+SHORT_SILENCE_MS = 500  # a speaker who goes on this soon has not stopped, even if the other speaks meanwhile
+SPOKEN_IN_PAUSE_MS = 100  # of the user's speech in a pause of the agent: less is an error of the detector
+BACKCHANNEL_MS = 1000  # longest backchannel, and least own silence around it (Voice Activity Projection's rule)
+TAKEOVER_MS = 1000  # least length of a takeover (Full-Duplex-Bench)
+ANSWER_MS = 3000  # after a turn's end or a shown object: later speech answers something else
+EARLY_MS = 1000  # an answer may begin this long before the turn ends: the longest terminal overlap
 STOP_UNITS = 4
-MIN_PAUSE_MS = 2 * UNIT_MS  # shorter ones no agent that hears whole units can have cut into
-AT_ONCE_MS = 200  # "was silent when ...": did not sound in so many ms before
+MIN_PAUSE_MS = 2 * UNIT_MS  # an agent that hears whole units cannot cut into a shorter pause
+AT_ONCE_MS = 200  # "was silent when ...": was not active for this long before
 BREAK_MS = 40  # before the unit in which the user begins: a sound that ends there was cut at the unit's border
-NEAREST_MS = 3000  # a backchannel further from every end of a phrase counts as that far
+NEAREST_MS = 3000  # a backchannel further from every end of a phrase counts as this far
 
 # Name -> rows, one per thing observed: 0 or 1, ms, or (part, whole) of a share. See `observe`.
 Observed = dict[str, NDArray[np.float64]]
@@ -48,16 +50,16 @@ KEYS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Conversation:
-    """What is scored of one conversation: everything in [start_ms, end_ms)."""
+    """The scored part of one conversation: everything in [start_ms, end_ms)."""
 
     start_ms: int
     end_ms: int
-    user: Sequence[Span]  # when the user sounds; sorted, disjoint
+    user: Sequence[Span]  # when the user is active; sorted, disjoint
     agent: Sequence[Span]
     stimuli: Sequence[Stimulus]
 
     def of(self, kind: Kind) -> Iterator[Stimulus]:
-        """Stimuli of a kind that begin in what is scored; of turn ends, those that end there."""
+        """Stimuli of a kind that begin in the scored part; turn ends count if they end there."""
         for stimulus in sorted(self.stimuli):
             at_ms = stimulus.end_ms if kind == "turn_end" else stimulus.start_ms
             if stimulus.kind == kind and self.start_ms <= at_ms < self.end_ms:
@@ -65,25 +67,25 @@ class Conversation:
 
 
 def observe(conversation: Conversation) -> Observed:
-    """Everything that the figures of speech timing count in one conversation.
+    """All observations of one conversation that the figures of speech timing count.
 
     Returns:
-        Per name of KEYS a row for each
+        For each name of KEYS, a row per
 
-        answered, takeover       turn end: whether the agent speaks before the user goes on, at most ANSWER_MS later, or
-                                 is speaking since EARLY_MS before at most; and whether that lasts TAKEOVER_MS
-        offset_ms                of these: onset minus turn end; negative is overlap (floor transfer offset)
+        answered, takeover       turn end: whether the agent begins to speak before the user goes on, from EARLY_MS
+                                 before the turn end to ANSWER_MS after it; and whether that lasts TAKEOVER_MS
+        offset_ms                answered turn end: onset minus turn end; negative is overlap (floor transfer offset)
         stop_ms, stopped         interruption while the agent was speaking: how long it spoke on; whether at most
                                  STOP_UNITS
-        stopped_by_backchannel   backchannel of the user while the agent was speaking: whether it fell silent as soon,
-                                 be it for a pause, as whoever goes on after "mhm" may well make one: see the truth's
+        stopped_by_backchannel   backchannel of the user while the agent was speaking: whether it fell silent within
+                                 STOP_UNITS, even for a pause only; a pause after "mhm" is common: compare the truth
         gave_up_at_backchannel   the same: whether that was the end of its turn
-        cut_into_pause           pause of the user in which the agent was silent: whether it begins to say more than a
-                                 backchannel there
+        cut_into_pause           pause of the user in which the agent was silent: whether the agent begins to say more
+                                 than a backchannel there
         backchannels             (count, minutes of user turns)
         backchannel_ms           backchannel: its onset minus the nearest end of a phrase of the user
-        talking_over             (ms both sound, ms the user sounds, backchannels apart)
-        sound_where_silent       (ms of sound, ms) inside user turns, a second from their edges; backchannels apart
+        talking_over             (ms both are active, ms the user is active), without backchannels
+        sound_where_silent       (ms of sound, ms) inside user turns, a second from their edges; without backchannels
         sounding                 (ms of sound, ms)
         initiated, initiation_ms thing shown while the agent was silent: whether it speaks within ANSWER_MS; how late
     """
@@ -110,7 +112,7 @@ def _answers(
     answered, takeover, offset_ms = [], [], []
     for stimulus in conversation.of("turn_end"):
         if stimulus.end_ms + ANSWER_MS > conversation.end_ms:
-            continue  # the answer may lie beyond what was recorded
+            continue  # the answer may lie beyond the recording
         answer = find_answer(stimulus, ipus, heard)
         answered.append(float(answer is not None))
         lasts_ms = _utterance_at(answer.start_ms, spoken).end_ms - answer.start_ms if answer else 0
@@ -125,7 +127,7 @@ def _stops(conversation: Conversation, spoken: Sequence[Span]) -> dict[str, list
     spoke_on_ms: dict[Kind, list[float]] = {"interruption": [], "backchannel": []}
     gave_up = []
     bursts = merge_spans(conversation.agent, SHORT_SILENCE_MS)
-    for kind, found in spoke_on_ms.items():
+    for kind, lasts_ms in spoke_on_ms.items():
         for stimulus in conversation.of(kind):
             at_ms = _unit_start(stimulus.start_ms)
             if (
@@ -133,11 +135,11 @@ def _stops(conversation: Conversation, spoken: Sequence[Span]) -> dict[str, list
                 or stimulus.start_ms + limit_ms > conversation.end_ms
             ):
                 continue
-            found.append(max(0.0, float(_utterance_at(at_ms - 1, bursts).end_ms - stimulus.start_ms)))
+            lasts_ms.append(max(0.0, float(_utterance_at(at_ms - 1, bursts).end_ms - stimulus.start_ms)))
             if kind == "backchannel":
                 turn_ms = _utterance_at(at_ms - 1, spoken).end_ms - stimulus.start_ms
                 gave_up.append(float(turn_ms <= limit_ms))
-    within = {kind: [float(ms <= limit_ms) for ms in found] for kind, found in spoke_on_ms.items()}
+    within = {kind: [float(ms <= limit_ms) for ms in lasts_ms] for kind, lasts_ms in spoke_on_ms.items()}
     return {
         "stop_ms": spoke_on_ms["interruption"],
         "stopped": within["interruption"],
@@ -196,15 +198,15 @@ def _shares(
 
 
 def turn_speech(conversation: Conversation) -> list[Span]:
-    """The user's sound without backchannels."""
+    """The user's speech without backchannels."""
     mhms = [Span(p.start_ms, p.end_ms) for p in sorted(conversation.stimuli) if p.kind == "backchannel"]
-    # A detector's edges and a stimulus's differ by some ten milliseconds.
+    # The edges of detector and stimulus differ by some tens of milliseconds.
     wide = merge_spans(Span(span.start_ms - AT_ONCE_MS // 2, span.end_ms + AT_ONCE_MS // 2) for span in mhms)
     return subtract(conversation.user, wide, 1)
 
 
 def user_turns(conversation: Conversation, heard: Sequence[Span]) -> list[Span]:
-    """The user's speech `heard`, joined over pauses; a turn that is known to be over is not joined to the next."""
+    """The user's speech `heard`, joined over pauses; a turn with a known end is not joined to the next."""
     ends = [stimulus.end_ms for stimulus in conversation.stimuli if stimulus.kind == "turn_end"]
     turns: list[Span] = []
     for span in heard:
@@ -218,7 +220,7 @@ def user_turns(conversation: Conversation, heard: Sequence[Span]) -> list[Span]:
 
 
 def utterances(agent: Sequence[Span], heard: Sequence[Span]) -> list[Span]:
-    """The agent's sound, joined over pauses in which the user does not begin to speak (see the module)."""
+    """The agent's speech, joined over pauses in which the user does not begin to speak (see the module)."""
     spoken: list[Span] = []
     for span in agent:
         gap = Span(spoken[-1].end_ms, span.start_ms) if spoken else None
@@ -235,7 +237,7 @@ def utterances(agent: Sequence[Span], heard: Sequence[Span]) -> list[Span]:
 def agent_backchannels(ipus: Sequence[Span], turns: Sequence[Span], heard: Sequence[Span]) -> list[Span]:
     """Clusters of IPUs at most BACKCHANNEL_MS long, with as much own silence around, that lie inside a user turn.
 
-    What begins while the user is silent and breaks off when the user goes on was meant to be more.
+    A cluster that begins while the user is silent and breaks off when the user goes on was meant to be longer.
     """
     clusters = merge_spans(ipus, BACKCHANNEL_MS - 1)
     short = [c for c in clusters if c.duration_ms <= BACKCHANNEL_MS and _within(c, turns)]
@@ -243,15 +245,15 @@ def agent_backchannels(ipus: Sequence[Span], turns: Sequence[Span], heard: Seque
 
 
 def _broken_off(span: Span, heard: Sequence[Span]) -> bool:
-    resumed = next((one for one in heard if one.start_ms > span.start_ms), None)
-    if resumed is None or any(one.start_ms <= span.start_ms < one.end_ms for one in heard):
+    resumed = next((speech for speech in heard if speech.start_ms > span.start_ms), None)
+    if resumed is None or any(speech.start_ms <= span.start_ms < speech.end_ms for speech in heard):
         return False
     early_ms, late_ms = _unit_start(resumed.start_ms) - BREAK_MS, resumed.start_ms + STOP_UNITS * UNIT_MS
     return early_ms <= span.end_ms <= late_ms
 
 
 def find_answer(stimulus: Stimulus, ipus: Sequence[Span], heard: Sequence[Span]) -> Span | None:
-    """The agent's IPU that answers the turn ending at `stimulus.end_ms`; None when there is none in time."""
+    """The agent's IPU that answers the turn ending at `stimulus.end_ms`; None if none begins in time."""
     next_ms = min((span.start_ms for span in heard if span.start_ms > stimulus.end_ms + AT_ONCE_MS), default=None)
     until_ms = stimulus.end_ms + ANSWER_MS if next_ms is None else min(next_ms, stimulus.end_ms + ANSWER_MS)
     first = next((ipu for ipu in ipus if ipu.end_ms > stimulus.end_ms), None)
@@ -261,12 +263,12 @@ def find_answer(stimulus: Stimulus, ipus: Sequence[Span], heard: Sequence[Span])
 
 
 def spans_begun(spans: Sequence[Span], within: Span) -> list[Span]:
-    """Those that begin in `within`."""
+    """The spans that begin in `within`."""
     return [span for span in spans if within.start_ms <= span.start_ms < within.end_ms]
 
 
 def _unit_start(ms: int) -> int:
-    """An agent that hears whole units may react to what happens at `ms` from there on."""
+    """The earliest time at which an agent that hears whole units can react to something at `ms`."""
     return unit_span(unit_of_ms(ms)).start_ms
 
 
@@ -280,7 +282,7 @@ def _utterance_at(ms: int, spoken: Sequence[Span]) -> Span:
 
 
 def _within(span: Span, spans: Sequence[Span]) -> bool:
-    return any(one.start_ms <= span.start_ms and span.end_ms <= one.end_ms for one in spans)
+    return any(outer.start_ms <= span.start_ms and span.end_ms <= outer.end_ms for outer in spans)
 
 
 def _from_nearest_end(ms: int, phrases: Sequence[Span]) -> float:
