@@ -1,1 +1,1 @@
-"""WanStreamer: causal codecs, a duplex Transformer and its streaming session, in plain torch."""
+"""WanStreamer: causal VAEs, a duplex Transformer and its streaming agent, in plain torch."""

@@ -24,9 +24,9 @@ def unit_rows(
         for event in annotation.events
         if event.kind == "backchannel" and event.participant == who
     )
-    roles: dict[int, str] = {}
-    for span, role in interruptions_open(annotation.events).get(who, ()):
-        roles |= dict.fromkeys(units_touched(span), role)
+    interruption_roles: dict[int, str] = {}
+    for span, interruption_role in interruptions_open(annotation.events).get(who, ()):
+        interruption_roles |= dict.fromkeys(units_touched(span), interruption_role)
     non_speech = _touched(
         Span(event.start_ms, event.end_ms)
         for event in annotation.events
@@ -55,7 +55,7 @@ def unit_rows(
                 "holds_floor": floor_at(annotation.floor, span.end_ms - 1) == who,
                 "turn_begins_in": _units_until(begins, unit),
                 "turn_ends_in": _units_until(ends, unit),
-                "interruption_role": roles.get(unit),
+                "interruption_role": interruption_roles.get(unit),
                 "backchannel": unit in backchannel,
                 "silence_ms": silence_ms,
                 "audio_mixed": unit in mixed,

@@ -1,6 +1,6 @@
-"""Samples of one voice -> when it is active: an energy threshold that fits recorded tracks and codec output alike.
+"""Samples of one voice -> when it is active: an energy threshold that fits recorded tracks and VAE output alike.
 
-A neural detector is made for people's voices in rooms. The output of a model's codec must be judged by whether it can
+A neural detector is made for people's voices in rooms. The output of a model's VAE must be judged by whether it can
 be heard at all, so all figures here use the level alone, relative to the quietest level of the voice:
     >>> import numpy as np
     >>> tone = np.sin(np.arange(16000) / 9, dtype=np.float32)

@@ -4,7 +4,7 @@ itself.
 The mouth is assumed where a head-and-shoulders picture has it. Its opening is not measured by a rule: in every face,
 lips and teeth are a few blurred pixels of another colour. Instead, a ridge regression, fitted on three quarters of the
 conversation, predicts the level of the voice from these pixels in the fourth quarter. The figure is the correlation of
-the predicted level with the real one. On tracks of the sample it is .88, and .83 after the codecs; with the sound of
+the predicted level with the real one. On tracks of the sample it is .88, and .83 after the VAEs; with the sound of
 another time it is about 0.
 """
 

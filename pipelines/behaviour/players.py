@@ -2,7 +2,7 @@
 
     Model      the streaming model, batched
     Shuffled   the same model, hearing and seeing the user of another conversation: what it does without listening
-    Replay     recorded latents through the codecs: the truth, as well as the codecs reproduce it
+    Replay     recorded latents through the VAEs: the truth, as well as the VAEs reproduce it
     Silence    nothing
     Copy       what the user said one unit before
     Ignoring   whole turns at fixed onsets, whatever the user does meanwhile

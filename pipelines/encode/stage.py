@@ -1,8 +1,8 @@
 """Tracks + frozen VAEs -> latents: one tar of float16 npy members per session, and a row per track.
 
-Each track is streamed through its codec in fixed pieces with the state carried over, as in live serving, so that long
+Each track is streamed through its VAE in fixed pieces with the state carried over, as in live serving, so that long
 recordings take no more memory. The next piece is read while the current one is encoded. On a GPU, the tracks of a
-session go through a codec in one batch. A session is recomputed only if its media or the codecs' weights change.
+session go through a VAE in one batch. A session is recomputed only if its media or the VAEs' weights change.
 """
 
 import statistics
@@ -39,25 +39,25 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeParams:
-    piece_units: int = 25  # units per call of a codec (4 s); other values change latents by rounding errors only
+    piece_units: int = 25  # units per call of a VAE (4 s); other values change latents by rounding errors only
 
 
 def run(data: Path, params: EncodeParams, how: RunParams) -> dict[str, Any]:
     """Make `latents/<session>.tar` and the latents table; returns counts.
 
     Raises:
-        InputError: A codec that the tracks need is missing, or the tracks are not in its format.
+        InputError: A VAE that the tracks need is missing, or the tracks are not in its format.
     """
     sessions = read_rows(data, "sessions")
     tracks = read_rows(data, "tracks")
     if params.piece_units < 1:
         raise InputError(f"encode.piece_units: {params.piece_units}; expected 1 or more")
     kinds = [kind for kind in KINDS if any(row[f"{kind}_path"] for row in tracks)]
-    codecs = {kind: _codec_path(data, kind) for kind in kinds}
-    hashes = {kind: weights_hash(path) for kind, path in codecs.items()}
+    vae_paths = {kind: _vae_path(data, kind) for kind in kinds}
+    weights_hashes = {kind: weights_hash(path) for kind, path in vae_paths.items()}
     grouped = rows_by_session(tracks)
     keys = [session["session_id"] for session in sessions]
-    jobs = [make_job(data, key, grouped.get(key, []), hashes) for key in keys]
+    jobs = [make_job(data, key, grouped.get(key, []), weights_hashes) for key in keys]
     counts = run_keys(
         data,
         "encode",
@@ -68,8 +68,8 @@ def run(data: Path, params: EncodeParams, how: RunParams) -> dict[str, Any]:
         how=how,
         uses_gpu=True,
         setup={
-            "paths": {kind: str(path) for kind, path in codecs.items()},
-            "prints": hashes,
+            "paths": {kind: str(path) for kind, path in vae_paths.items()},
+            "weights_hashes": weights_hashes,
             "piece_units": params.piece_units,
         },
     )
@@ -77,7 +77,7 @@ def run(data: Path, params: EncodeParams, how: RunParams) -> dict[str, Any]:
 
 
 def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """Least, median and largest standard deviation of a track's latents, by kind. Far from 1, the codec does not know
+    """Least, median and largest standard deviation of a track's latents, by kind. Far from 1, the VAE does not know
     such recordings."""
     by_kind = {kind: [row[f"{kind}_std"] for row in rows if row[f"{kind}_std"] is not None] for kind in KINDS}
     return {
@@ -87,42 +87,49 @@ def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     }
 
 
-def _codec_path(data: Path, kind: str) -> Path:
+def _vae_path(data: Path, kind: str) -> Path:
     path = (data / "models" / "vae" / f"{kind}.safetensors").resolve()
     if not path.is_file():
         raise InputError(f"{path}: no such file, but there are {kind} tracks; run the vae stage first")
     return path
 
 
-def make_job(data: Path, session_id: str, tracks: list[dict[str, Any]], hashes: Mapping[str, str]) -> Job:
-    """The work on one session. Its inputs are the content of media and codecs, and the present sizes of the files: a
+def make_job(data: Path, session_id: str, tracks: list[dict[str, Any]], weights_hashes: Mapping[str, str]) -> Job:
+    """The work on one session. Its inputs are the content of media and VAEs, and the present sizes of the files: a
     file that was damaged after ingest and later restored counts as a new input."""
     tracks = sorted(tracks, key=lambda row: row["participant"])
     names = ("participant", "num_units", "audio_path", "video_path", "rate_hz", "width", "height")
     media = [
-        (row[f"{kind}_sha256"], data / row[f"{kind}_path"]) for row in tracks for kind in hashes if row[f"{kind}_path"]
+        (row[f"{kind}_sha256"], data / row[f"{kind}_path"])
+        for row in tracks
+        for kind in weights_hashes
+        if row[f"{kind}_path"]
     ]
     sizes = [str(path.stat().st_size if path.is_file() else None) for _, path in media]
     return Job(
         key=session_id,
         spec={"tracks": [{name: row[name] for name in names} for row in tracks]},
-        inputs=(*(sha256 for sha256, _ in media), *sizes, *(f"{kind}:{hashes[kind]}" for kind in sorted(hashes))),
+        inputs=(
+            *(sha256 for sha256, _ in media),
+            *sizes,
+            *(f"{kind}:{weights_hashes[kind]}" for kind in sorted(weights_hashes)),
+        ),
     )
 
 
 class Encoder:
-    """Holds the codecs; one per worker process."""
+    """Holds the VAEs; one per worker process."""
 
-    def __init__(self, *, paths: Mapping[str, str], hashes: Mapping[str, str], piece_units: int):
+    def __init__(self, *, paths: Mapping[str, str], weights_hashes: Mapping[str, str], piece_units: int):
         torch.set_num_threads(1)
-        self.prints = hashes
+        self.weights_hashes = weights_hashes
         self.piece_units = piece_units
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.codecs: dict[str, AudioVAE | VideoVAE] = {}
+        self.vaes: dict[str, AudioVAE | VideoVAE] = {}
         if "audio" in paths:
-            self.codecs["audio"] = load_audio_vae(Path(paths["audio"])).to(self.device)
+            self.vaes["audio"] = load_audio_vae(Path(paths["audio"])).to(self.device)
         if "video" in paths:
-            self.codecs["video"] = load_video_vae(Path(paths["video"])).to(self.device)
+            self.vaes["video"] = load_video_vae(Path(paths["video"])).to(self.device)
 
     def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
         """Encode every track of a session. Raises Rejected if a track cannot be read: a dyad needs both."""
@@ -131,7 +138,7 @@ class Encoder:
             raise Rejected("no_tracks", "the session has no track")
         shard, finished = f"latents/{job.key}.tar", scratch / "latents.tar"
         members = {
-            _member(track, kind): (track["num_units"], *_latent_shape(self.codecs[kind]))
+            _member(track, kind): (track["num_units"], *_latent_shape(self.vaes[kind]))
             for track in tracks
             for kind in KINDS
             if track[f"{kind}_path"]
@@ -152,12 +159,12 @@ class Encoder:
         self, data: Path, tracks: Sequence[Mapping[str, Any]], kind: str
     ) -> Iterator[tuple[str, int, np.ndarray]]:
         """(member, first unit, float32 latents) of tracks of equal length, piece by piece."""
-        codec = self.codecs[kind]
+        vae = self.vaes[kind]
         state: State | None = None
         start = 0
         with torch.inference_mode():
-            for piece in ahead(zip(*(pieces(data, track, codec, self.piece_units) for track in tracks), strict=True)):
-                latents, state = codec.encode(_side_by_side(piece).to(self.device), state)
+            for piece in ahead(zip(*(pieces(data, track, vae, self.piece_units) for track in tracks), strict=True)):
+                latents, state = vae.encode(_side_by_side(piece).to(self.device), state)
                 latents_BK = latents.cpu()
                 if kind == "audio":
                     latents_BK = latents_BK.unflatten(1, (-1, AUDIO_LATENTS_PER_UNIT))
@@ -170,7 +177,7 @@ class Encoder:
         for kind in KINDS:
             name = _member(track, kind) if track[f"{kind}_path"] else None
             row[f"{kind}_member"] = name
-            row[f"{kind}_codec"] = self.prints[kind] if name else None
+            row[f"{kind}_codec"] = self.weights_hashes[kind] if name else None
             row[f"{kind}_mean"] = spread[name].mean if name else None
             row[f"{kind}_std"] = spread[name].std if name else None
         return row
@@ -199,7 +206,7 @@ class Spread:
 
 
 def _side_by_side(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """A batch. A single tensor is not copied and keeps its memory layout: the video codec is faster with it."""
+    """A batch. A single tensor is not copied and keeps its memory layout: the video VAE is faster with it."""
     return tensors[0][None] if len(tensors) == 1 else torch.stack(tuple(tensors))
 
 
@@ -207,38 +214,36 @@ def _member(track: Mapping[str, Any], kind: str) -> str:
     return f"{track['participant']}.{kind}.npy"
 
 
-def _latent_shape(codec: AudioVAE | VideoVAE) -> tuple[int, ...]:
+def _latent_shape(vae: AudioVAE | VideoVAE) -> tuple[int, ...]:
     """Shape of one unit's latents."""
-    if isinstance(codec, VideoVAE):
-        return codec.config.latent_shape
-    return AUDIO_LATENTS_PER_UNIT, codec.config.channels
+    if isinstance(vae, VideoVAE):
+        return vae.config.latent_shape
+    return AUDIO_LATENTS_PER_UNIT, vae.config.channels
 
 
 def _together(tracks: Sequence[Mapping[str, Any]], device: str) -> list[list[Mapping[str, Any]]]:
-    """Which tracks share a call of the codec: on a GPU those of equal length; on a CPU batches gain nothing."""
+    """Which tracks share a call of the VAE: on a GPU those of equal length; on a CPU batches gain nothing."""
     if device == "cpu":
         return [[track] for track in tracks]
     lengths = sorted({track["num_units"] for track in tracks})
     return [[track for track in tracks if track["num_units"] == length] for length in lengths]
 
 
-def pieces(
-    data: Path, track: Mapping[str, Any], codec: AudioVAE | VideoVAE, piece_units: int
-) -> Iterator[torch.Tensor]:
-    """A track in the form that its codec takes, in whole units: samples (T,), or frames (T, 3, H, W) in [-1, 1]."""
-    if isinstance(codec, AudioVAE):
-        yield from map(torch.from_numpy, audio_pieces(data, track, codec, piece_units))
+def pieces(data: Path, track: Mapping[str, Any], vae: AudioVAE | VideoVAE, piece_units: int) -> Iterator[torch.Tensor]:
+    """A track in the form that its VAE takes, in whole units: samples (T,), or frames (T, 3, H, W) in [-1, 1]."""
+    if isinstance(vae, AudioVAE):
+        yield from map(torch.from_numpy, audio_pieces(data, track, vae, piece_units))
     else:
-        for frames_THWC in video_pieces(data, track, codec, piece_units):
+        for frames_THWC in video_pieces(data, track, vae, piece_units):
             yield torch.from_numpy(frames_THWC).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
-def audio_pieces(data: Path, track: Mapping[str, Any], codec: AudioVAE, piece_units: int) -> Iterator[np.ndarray]:
+def audio_pieces(data: Path, track: Mapping[str, Any], vae: AudioVAE, piece_units: int) -> Iterator[np.ndarray]:
     """Samples (T,) float32 of a WAV track."""
-    path, rate_hz = data / track["audio_path"], codec.config.rate_hz
+    path, rate_hz = data / track["audio_path"], vae.config.rate_hz
     if track["rate_hz"] != rate_hz:
         raise InputError(
-            f"{path}: {track['rate_hz']} Hz, the audio codec takes {rate_hz} Hz; train a codec on these tracks (vae "
+            f"{path}: {track['rate_hz']} Hz, the audio VAE takes {rate_hz} Hz; train a VAE on these tracks (vae "
             "stage) or run ingest at that rate"
         )
     length = samples_per_unit(rate_hz)
@@ -247,18 +252,18 @@ def audio_pieces(data: Path, track: Mapping[str, Any], codec: AudioVAE, piece_un
     for samples_T in wav_pieces(path, piece_units * length, rate_hz):
         num_samples += len(samples_T)
         if len(samples_T) < piece_units * length or num_samples > wanted:
-            _check_length(path, num_samples, wanted)  # before the codec sees half a unit
+            _check_length(path, num_samples, wanted)  # before the VAE sees half a unit
         yield samples_T
     _check_length(path, num_samples, wanted)
 
 
-def video_pieces(data: Path, track: Mapping[str, Any], codec: VideoVAE, piece_units: int) -> Iterator[np.ndarray]:
+def video_pieces(data: Path, track: Mapping[str, Any], vae: VideoVAE, piece_units: int) -> Iterator[np.ndarray]:
     """Frames (T, H, W, 3) uint8 of a video track."""
-    path, config = data / track["video_path"], codec.config
+    path, config = data / track["video_path"], vae.config
     if (track["width"], track["height"]) != (config.width, config.height):
         raise InputError(
-            f"{path}: {track['width']}x{track['height']}, the video codec takes {config.width}x{config.height}; "
-            "train a codec on these tracks (vae stage) or run ingest at that size"
+            f"{path}: {track['width']}x{track['height']}, the video VAE takes {config.width}x{config.height}; "
+            "train a VAE on these tracks (vae stage) or run ingest at that size"
         )
     num_read, num_frames = 0, track["num_units"] * FRAMES_PER_UNIT
     for frames_THWC in frame_pieces(path, num_frames, piece_units * FRAMES_PER_UNIT):
@@ -266,7 +271,7 @@ def video_pieces(data: Path, track: Mapping[str, Any], codec: VideoVAE, piece_un
         if frames_THWC.shape[1:] != (config.height, config.width, 3):
             raise Rejected("damaged_track", f"{path.name}: frames of shape {frames_THWC.shape[1:]}")
         if len(frames_THWC) < piece_units * FRAMES_PER_UNIT:
-            _check_length(path, num_read, num_frames)  # before the codec sees half a unit
+            _check_length(path, num_read, num_frames)  # before the VAE sees half a unit
         yield frames_THWC
     _check_length(path, num_read, num_frames)
 

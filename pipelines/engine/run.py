@@ -115,19 +115,19 @@ def run_keys(
         raise ValueError(f"{stage}: two jobs have the same key")
     names = [table.name for table in tables]
     recipe = recipe_of(stage, params, tables, (work.__module__,) if code is None else code)
-    prints = {job.key: fingerprint_of(recipe, job) for job in jobs}
+    fingerprints = {job.key: fingerprint_of(recipe, job) for job in jobs}
     store = open_store(how.store, data) if how.store else None
     kept = kept_parts(store, stage) if store else {}
     for folder in sorted(home.iterdir()):
         if folder.name.startswith("."):
             shutil.rmtree(folder)  # scratch of a run that was killed
-        elif folder.name not in prints:
+        elif folder.name not in fingerprints:
             remove_part(data, folder)
-    pending = [job for job in jobs if not is_current(data, home / job.key, prints[job.key])]
+    pending = [job for job in jobs if not is_current(data, home / job.key, fingerprints[job.key])]
     if len(pending) < len(jobs):
         print(f"{stage}: {len(jobs) - len(pending)} of {len(jobs)} keys are up to date", file=sys.stderr)
     if store:
-        for key in sorted(set(kept) - set(prints)):
+        for key in sorted(set(kept) - set(fingerprints)):
             drop_part(store, stage, key)
         undone = {job.key for job in pending}
         pending += [
@@ -141,7 +141,11 @@ def run_keys(
         )  # fmt: skip
         with progress(len(pending), stage) as advance:
             for outcome in _map_ray(
-                [(job, prints[job.key]) for job in pending], worker, how.num_workers, spreads=spreads, uses_gpu=uses_gpu
+                [(job, fingerprints[job.key]) for job in pending],
+                worker,
+                how.num_workers,
+                spreads=spreads,
+                uses_gpu=uses_gpu,
             ):
                 if outcome["error"]:
                     raise InputError(outcome["error"])

@@ -1,6 +1,6 @@
 """Held-out sessions + models -> mp4s and a picture to judge with eyes and ears.
 
-`reconstruction.mp4`: both participants above, their reconstruction by the codecs below; first with the true sound, then
+`reconstruction.mp4`: both participants above, their reconstruction by the VAEs below; first with the true sound, then
 again with the decoded sound. `continuation.mp4`: user, model and truth side by side. The model follows the true history
 for some seconds, then goes on alone through the streaming agent, hearing and seeing the recorded user.
 `continuation.png` is its contact sheet above three loudness curves. A session is rendered only if everyone in it agreed
@@ -100,7 +100,7 @@ def read_clip(data: Path, track: Mapping[str, Any], num_units: int, unit_samples
 
 @torch.inference_mode()
 def reconstruct(agent: Agent, clip: Clip) -> Clip:
-    """A clip, encoded and decoded by both codecs."""
+    """A clip, encoded and decoded by both VAEs."""
     video, _ = agent.video_vae.decode(agent.video_vae.encode(to_video(clip.frames))[0])
     audio, _ = agent.audio_vae.decode(agent.audio_vae.encode(torch.from_numpy(clip.samples)[None])[0])
     return Clip(frames=to_frames(video), samples=audio[0].clamp(-1, 1).numpy())
@@ -145,20 +145,22 @@ def _follow(
     latents: tuple[Tensor, Tensor],
 ) -> tuple[np.ndarray, np.ndarray]:
     """One unit of history: like `Agent.step`, but with the agent's recorded text and latents."""
-    codecs = state.codecs
-    video, codecs["video_encoder"] = agent.video_vae.encode(to_video(frames), codecs["video_encoder"])
-    audio, codecs["audio_encoder"] = agent.audio_vae.encode(torch.from_numpy(samples)[None], codecs["audio_encoder"])
+    vae_states = state.vae_states
+    video, vae_states["video_encoder"] = agent.video_vae.encode(to_video(frames), vae_states["video_encoder"])
+    audio, vae_states["audio_encoder"] = agent.audio_vae.encode(
+        torch.from_numpy(samples)[None], vae_states["audio_encoder"]
+    )
     think(agent.model, state, audio, video[:, 0], None, temperature=0, given=[text])
     commit(agent.model, state, latents[0][None], latents[1][None])
-    audio, codecs["audio_decoder"] = agent.audio_vae.decode(latents[0][None], codecs["audio_decoder"])
-    video, codecs["video_decoder"] = agent.video_vae.decode(latents[1][None, None], codecs["video_decoder"])
+    audio, vae_states["audio_decoder"] = agent.audio_vae.decode(latents[0][None], vae_states["audio_decoder"])
+    video, vae_states["video_decoder"] = agent.video_vae.decode(latents[1][None, None], vae_states["video_decoder"])
     return to_frames(video), audio[0].clamp(-1, 1).numpy()
 
 
 def render_reconstruction(path: Path, clips: Mapping[str, Clip], agent: Agent) -> None:
     decoded = {who: reconstruct(agent, clip) for who, clip in clips.items()}
     rows = []
-    for name, versions in (("truth", clips), ("codec", decoded)):
+    for name, versions in (("truth", clips), ("VAE", decoded)):
         rows.append(
             np.concatenate(
                 [captioned(versions[who].frames, f"{who}: {name}", SCALE) for who in sorted(versions)], axis=2
@@ -166,7 +168,7 @@ def render_reconstruction(path: Path, clips: Mapping[str, Clip], agent: Agent) -
         )
     picture = np.concatenate(rows, axis=1)
     sounds = [_mix([clip.samples for clip in versions.values()]) for versions in (clips, decoded)]
-    film = np.concatenate([marked(picture, text) for text in ("sound: truth", "sound: codec")])
+    film = np.concatenate([marked(picture, text) for text in ("sound: truth", "sound: VAE")])
     write_video(path, film, np.concatenate(sounds), agent.audio_vae.config.rate_hz)
 
 

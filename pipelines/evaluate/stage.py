@@ -105,9 +105,9 @@ def run(data: Path, params: EvaluateParams, how: RunParams) -> dict[str, object]
     model = load_model(data / "models" / "duplex" / "model.safetensors")
     windows = without_overlaps(open_windows(data / "windows", "test"))
     audio_path, video_path = (data / "models" / "vae" / f"{kind}.safetensors" for kind in ("audio", "video"))
-    _check_codecs(windows, {"audio_codec": audio_path, "video_codec": video_path}, model)
+    _check_vaes(windows, {"audio_codec": audio_path, "video_codec": video_path}, model)
     unigram = _fit_text(data, params, model.config.vocab_size)
-    # If the corpus lacks a stream, there is no codec of it, and its figures are null.
+    # If the corpus lacks a stream, there is no VAE of it, and its figures are null.
     audio_vae = load_audio_vae(audio_path) if windows.manifest.audio_codec else None
     video_vae = load_video_vae(video_path) if windows.manifest.video_codec else None
     tally, silences = tally_windows(data, model, windows, audio_vae, video_vae, unigram, params)
@@ -131,8 +131,8 @@ def _check(params: EvaluateParams) -> None:
         raise InputError(f"evaluate.warmup_units: {params.warmup_units}; expected 1 or more: unit 0 has no unit before")
 
 
-def _check_codecs(windows: Windows, codecs: Mapping[str, Path], model: DuplexModel) -> None:
-    """Model, windows and codecs must use the same latents and ids."""
+def _check_vaes(windows: Windows, vae_paths: Mapping[str, Path], model: DuplexModel) -> None:
+    """Model, windows and VAEs must use the same latents and ids."""
     manifest = windows.manifest
     packed_with = {
         "audio_codec": manifest.audio_codec or "",
@@ -146,7 +146,7 @@ def _check_codecs(windows: Windows, codecs: Mapping[str, Path], model: DuplexMod
                 f"{manifest.folder / 'manifest.json'}: {name} {packed[:12] or 'none'}, but the model was trained with "
                 f"{trained[:12]}; run the duplex stage again"
             )
-    for name, path in codecs.items():
+    for name, path in vae_paths.items():
         if not packed_with[name]:
             continue
         if not path.is_file():
@@ -252,8 +252,8 @@ def _partners(rows: Sequence[Mapping[str, Any]], by_session: Mapping[str, list[i
 
 
 def silence_latent(audio_vae: AudioVAE) -> Tensor:
-    """The audio codec's latents of digital silence after a silent past, float32 (N, C)."""
-    num_units = 8  # over a second: longer than the past that the codec uses
+    """The audio VAE's latents of digital silence after a silent past, float32 (N, C)."""
+    num_units = 8  # over a second: longer than the past that the VAE uses
     samples = torch.zeros(1, num_units * samples_per_unit(audio_vae.config.rate_hz))
     latent_BNC, _ = audio_vae.encode(samples)
     return latent_BNC[0, -latent_BNC.shape[1] // num_units :]

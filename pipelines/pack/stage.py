@@ -64,7 +64,7 @@ def run(data: Path, params: PackParams, how: RunParams) -> dict[str, object]:
     _check(params)
     data = data.resolve()
     tables = {name: read_rows(data, name) for name in ("sessions", "tracks", "words", "units", "latents")}
-    codecs = {kind: _one_codec(tables["latents"], kind) for kind in ("audio", "video")}
+    vae_hashes = {kind: _one_vae_hash(tables["latents"], kind) for kind in ("audio", "video")}
     shapes = {kind: _latent_shape(data, tables["latents"], kind) for kind in ("audio", "video")}
     tokenizer = _make_tokenizer(data, params, tables)
     tables["quality"] = read_rows(data, "quality") if (data / "tables" / "quality.parquet").is_file() else []
@@ -94,7 +94,7 @@ def run(data: Path, params: PackParams, how: RunParams) -> dict[str, object]:
             "--set ingest.valid_fraction=0 --set ingest.test_fraction=0 (make windows: in ARGS)",
             file=sys.stderr,
         )
-    hours = write_index(data, params, rows, shapes, codecs, tokenizer)
+    hours = write_index(data, params, rows, shapes, vae_hashes, tokenizer)
     done = {row["session_id"] for row in rows}
     return {
         **counts,
@@ -117,17 +117,17 @@ def _check(params: PackParams) -> None:
         raise InputError("pack: text_slots must be 1 or more, text_lead_units and bleed_guard_units 0 or more")
 
 
-def _one_codec(latents: Iterable[Mapping[str, Any]], kind: str) -> str | None:
-    codecs = {row[f"{kind}_codec"] for row in latents} - {None}
-    if len(codecs) > 1:
+def _one_vae_hash(latents: Iterable[Mapping[str, Any]], kind: str) -> str | None:
+    vae_hashes = {row[f"{kind}_codec"] for row in latents} - {None}
+    if len(vae_hashes) > 1:
         raise InputError(
-            f"tables/latents.parquet: latents of {len(codecs)} {kind} codecs, expected one; run the encode stage again"
+            f"tables/latents.parquet: latents of {len(vae_hashes)} {kind} VAEs, expected one; run encode again"
         )
-    return codecs.pop() if codecs else None
+    return vae_hashes.pop() if vae_hashes else None
 
 
 def _latent_shape(data: Path, latents: Iterable[Mapping[str, Any]], kind: str) -> list[int]:
-    """Shape of one unit's latents: of the existing latents, or else of those that the finished codec would make.
+    """Shape of one unit's latents: of the existing latents, or else of those that the finished VAE would make.
 
     A modality without both gets a size of 1 in each dimension, always masked.
     """
@@ -338,7 +338,7 @@ def write_index(
     params: PackParams,
     rows: Sequence[Mapping[str, Any]],
     shapes: Mapping[str, Sequence[int]],
-    codecs: Mapping[str, str | None],
+    vae_hashes: Mapping[str, str | None],
     tokenizer: TextTokenizer,
 ) -> dict[str, float]:
     """Write `windows/index.parquet`, then `windows/manifest.json`; the folder is readable without the tables.
@@ -389,8 +389,8 @@ def write_index(
         "missing_id": MISSING_ID,
         "begin_id": BEGIN_ID,
         "tokenizer_sha256": file_sha256(data / TOKENIZER_PATH),
-        "audio_codec": codecs["audio"],
-        "video_codec": codecs["video"],
+        "audio_codec": vae_hashes["audio"],
+        "video_codec": vae_hashes["video"],
         "index_sha256": file_sha256(folder / "index.parquet"),
         "shards": [shards[name] for name in sorted(shards)],
         "hours": hours,

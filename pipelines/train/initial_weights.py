@@ -61,7 +61,7 @@ def _from_ours(path: Path, config: ModelConfig) -> tuple[ModelConfig, Start]:
         if initial != expected and field.name not in FREE:
             raise InputError(
                 f"{path}: {field.name} is {initial!r}, expected {expected!r}; start from weights made with the same "
-                "codecs, tokenizer and windows"
+                "VAEs, tokenizer and windows"
             )
     return config, lambda model: model.load_state_dict(ours.state_dict())
 

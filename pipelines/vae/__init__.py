@@ -1,1 +1,1 @@
-"""What the vae stage does for each codec: read tracks, train, compare with baselines, draw."""
+"""What the vae stage does for each VAE: read tracks, train, compare with baselines, draw."""

@@ -1,4 +1,4 @@
-"""Baselines for a codec: linear principal components of the same size, fitted on the same tracks.
+"""Baselines for a VAE: linear principal components of the same size, fitted on the same tracks.
 
 `LinearVideo` gives each 4 x 16 x 16 patch as many numbers as a latent place has channels. `LinearAudio` gives the
 log-mel spectra of each 40 ms as many numbers as an audio latent has, and turns the result into a waveform with

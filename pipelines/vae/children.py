@@ -1,4 +1,4 @@
-"""One process per codec: tasks in, outcomes out, and progress on the way.
+"""One process per VAE: tasks in, outcomes out, and progress on the way.
 
 Each process has one thread and a fixed number of steps, so that the weights do not depend on how many run at once.
 """
@@ -15,19 +15,19 @@ import torch
 from torch.utils import deterministic
 
 from pipelines.engine.progress import progress
-from pipelines.vae.making import make_codec
-from pipelines.vae.task import CodecTask
+from pipelines.vae.making import make_vae
+from pipelines.vae.task import VaeTask
 from wanstreamer.errors import InputError
 
 
-def run_children(tasks: Sequence[CodecTask], *, at_once: int) -> dict[str, dict[str, Any]]:
+def run_children(tasks: Sequence[VaeTask], *, at_once: int) -> dict[str, dict[str, Any]]:
     """Run each task in its own process, `at_once` at a time. Returns outcomes by kind, in the order of `tasks`.
 
     A child sends ("steps", n), ("done", outcome), ("input", message) or ("bug", traceback).
     """
     context = multiprocessing.get_context("spawn")  # a fork would inherit threads of torch and of Ray
     waiting, outcomes = list(tasks), {}
-    running: dict[Connection, tuple[CodecTask, Any]] = {}
+    running: dict[Connection, tuple[VaeTask, Any]] = {}
     total = sum(task.training.steps for task in tasks if not task.finished)
     try:
         with progress(max(1, total), "vae") as advance:
@@ -64,16 +64,16 @@ def run_children(tasks: Sequence[CodecTask], *, at_once: int) -> dict[str, dict[
     return {task.kind: outcomes[task.kind] for task in tasks}
 
 
-def _child(pipe: Connection, task: CodecTask) -> None:
+def _child(pipe: Connection, task: VaeTask) -> None:
     """Entry of a child. If the parent is gone, the pipe breaks at the next step, and the child ends."""
     torch.set_num_threads(1)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA's matrix products are not repeatable
     torch.use_deterministic_algorithms(True)
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads what was not written
-    # One training of the video codec met denormal numbers, and its steps took twice as long or more.
+    # One training of the video VAE met denormal numbers, and its steps took twice as long or more.
     torch.set_flush_denormal(True)
     try:
-        pipe.send(("done", make_codec(task, lambda steps: pipe.send(("steps", steps)))))
+        pipe.send(("done", make_vae(task, lambda steps: pipe.send(("steps", steps)))))
     except InputError as error:
         pipe.send(("input", str(error)))
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""One codec, in this process: tracks -> trained weights (unless finished), its curves, figures and reports."""
+"""One VAE, in this process: tracks -> trained weights (unless finished), its curves, figures and reports."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +16,8 @@ from pipelines.vae.quality import Baseline, measure
 from pipelines.vae.reports import draw_reports
 from pipelines.vae.task import (
     EVALUATED_TRACKS,
-    CodecTask,
     Pair,
+    VaeTask,
     evenly,
     read_tracks,
     record_path,
@@ -25,15 +25,15 @@ from pipelines.vae.task import (
 )
 from wanstreamer import vae
 from wanstreamer.errors import InputError
-from wanstreamer.train.codec import train_codec
+from wanstreamer.train.vae import train_vae
 from wanstreamer.vae import AudioVAE, AudioVAEConfig, VideoVAE
-from wanstreamer.vae.tracks import Codec, to_input, unit_length
+from wanstreamer.vae.tracks import VAE, to_input, unit_length
 
 TIMED_UNITS = 40
 
 
-def make_codec(task: CodecTask, on_steps: Callable[[int], None]) -> dict[str, Any]:
-    """Train (unless finished), measure and draw one codec; returns metrics, timings and rejections.
+def make_vae(task: VaeTask, on_steps: Callable[[int], None]) -> dict[str, Any]:
+    """Train (unless finished), measure and draw one VAE; returns metrics, timings and rejections.
 
     `on_steps` gets the number of steps done since its last call.
     """
@@ -48,7 +48,7 @@ def make_codec(task: CodecTask, on_steps: Callable[[int], None]) -> dict[str, An
         with _timed(timings, "train_s"):
             _train(task, train, held_out, on_steps)
     path = weights_path(task.data, task.kind)
-    model: Codec = vae.load_audio_vae(path) if task.kind == "audio" else vae.load_video_vae(path)
+    model: VAE = vae.load_audio_vae(path) if task.kind == "audio" else vae.load_video_vae(path)
     with _timed(timings, "evaluate_s"):
         baseline = _baseline(model, [media for _, media in train])
         metrics: dict[str, Any] = {"baseline": {}}
@@ -68,7 +68,7 @@ def make_codec(task: CodecTask, on_steps: Callable[[int], None]) -> dict[str, An
     return {"metrics": metrics, "timings": {k: round(v, 4) for k, v in timings.items()}, "rejections": rejections}
 
 
-def _train(task: CodecTask, train: Sequence[Pair], held_out: Sequence[Pair], on_steps: Callable[[int], None]) -> None:
+def _train(task: VaeTask, train: Sequence[Pair], held_out: Sequence[Pair], on_steps: Callable[[int], None]) -> None:
     """Write the weights, the record of their training and its curves."""
     torch.manual_seed(task.training.seed)
     fresh = AudioVAE(task.config) if isinstance(task.config, AudioVAEConfig) else VideoVAE(task.config)
@@ -81,7 +81,7 @@ def _train(task: CodecTask, train: Sequence[Pair], held_out: Sequence[Pair], on_
         on_steps(step - reported)
         reported = step
 
-    model, curve = train_codec(
+    model, curve = train_vae(
         fresh,
         [media for _, media in train],
         [media for _, media in held_out],
@@ -99,14 +99,14 @@ def _train(task: CodecTask, train: Sequence[Pair], held_out: Sequence[Pair], on_
     state_path.unlink(missing_ok=True)
 
 
-def _baseline(model: Codec, tracks: Sequence[Tensor]) -> Baseline | None:
+def _baseline(model: VAE, tracks: Sequence[Tensor]) -> Baseline | None:
     if not tracks:
         return None
     return LinearAudio(tracks, model.config) if isinstance(model, AudioVAE) else LinearVideo(tracks, model.config)
 
 
 @torch.no_grad()
-def _unit_times(model: Codec, track: Tensor) -> dict[str, float]:
+def _unit_times(model: VAE, track: Tensor) -> dict[str, float]:
     """Median milliseconds to encode and decode one unit, streamed on one thread."""
     length = unit_length(model)
     encoder = decoder = None

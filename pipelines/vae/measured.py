@@ -1,4 +1,4 @@
-"""Figures of codecs -> a note of what they were measured on, so that a run that would measure the same reads them back.
+"""Figures of VAEs -> a note of what they were measured on, so that a run that would measure the same reads them back.
 
 The note lies next to its reports, and is removed with them.
 """
@@ -11,12 +11,12 @@ from typing import Any
 
 from pipelines.engine.code import code_hash
 from pipelines.engine.files import file_sha256, hash_of, write_json_atomic
-from pipelines.vae.task import CodecTask, weights_path
+from pipelines.vae.task import VaeTask, weights_path
 
 NOTE = "vae_measured.json"
 
 
-def measured_on(data: Path, params: Any, rows: Sequence[Mapping[str, Any]], tasks: Sequence[CodecTask]) -> str:
+def measured_on(data: Path, params: Any, rows: Sequence[Mapping[str, Any]], tasks: Sequence[VaeTask]) -> str:
     """Fingerprint of all that decides figures and reports: code, parameters, weights and tracks."""
     media = [data / row[f"{task.kind}_path"] for task in tasks for row in (*task.train, *task.held_out)]
     content = {

@@ -1,9 +1,9 @@
-"""Tracks + their reconstruction by a codec -> figures by which a person can judge the codec.
+"""Tracks + their reconstruction by a VAE -> figures by which a person can judge the VAE.
 
 Video: PSNR, SSIM, and `unit_flicker`: how much more the picture jumps between units than within them, relative to the
 truth. Audio: `log_mel_l1` (defined in wanstreamer/metrics.py) and STOI, the short-time objective intelligibility of
 Taal et al. 2011 (pystoi); the truth has 1. There is no SI-SDR: the latents describe how a voice sounds, not the phases
-of its waves, so the decoder invents phases, as any vocoder does. SI-SDR is then about -30 dB for the codec and its
+of its waves, so the decoder invents phases, as any vocoder does. SI-SDR is then about -30 dB for the VAE and its
 baseline alike, and shows nothing.
 """
 
@@ -18,7 +18,7 @@ from wanstreamer.clock import FRAMES_PER_UNIT
 from wanstreamer.metrics import log_mel_l1, psnr_db, ssim, unit_flicker
 from wanstreamer.train.steps import Scalars
 from wanstreamer.vae import AudioVAE
-from wanstreamer.vae.tracks import Codec, reconstruct_track, to_input, unit_length
+from wanstreamer.vae.tracks import VAE, reconstruct_track, to_input, unit_length
 
 EVALUATED_UNITS = 80  # of each track, from its beginning: 12.8 s
 
@@ -26,8 +26,8 @@ EVALUATED_UNITS = 80  # of each track, from its beginning: 12.8 s
 Baseline = Callable[[Tensor], Tensor]
 
 
-def measure(model: Codec, tracks: Sequence[Tensor], baseline: Baseline | None) -> tuple[Scalars, Scalars]:
-    """Mean figures of the codec, streamed, and of the baseline over the beginnings of tracks; empty without tracks."""
+def measure(model: VAE, tracks: Sequence[Tensor], baseline: Baseline | None) -> tuple[Scalars, Scalars]:
+    """Mean figures of the VAE, streamed, and of the baseline over the beginnings of tracks; empty without tracks."""
     ours, theirs = [], []
     for track in tracks:
         length = unit_length(model)
@@ -39,7 +39,7 @@ def measure(model: Codec, tracks: Sequence[Tensor], baseline: Baseline | None) -
     return _mean(ours), _mean(theirs)
 
 
-def _figures(model: Codec, made: Tensor, true: Tensor) -> Scalars:
+def _figures(model: VAE, made: Tensor, true: Tensor) -> Scalars:
     if isinstance(model, AudioVAE):
         rate_hz = model.config.rate_hz
         figures = {"log_mel_l1": log_mel_l1(made[None], true[None], rate_hz)}

@@ -23,7 +23,7 @@ from pipelines.vae.quality import Baseline
 from pipelines.vae.task import Pair, read_track
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT, samples_per_unit
 from wanstreamer.vae import AudioVAE, VideoVAE
-from wanstreamer.vae.tracks import Codec, reconstruct_track, to_input, unit_length
+from wanstreamer.vae.tracks import VAE, reconstruct_track, to_input, unit_length
 
 SHOWN_PEOPLE = 2  # of each group, seen and unseen
 SHOWN_UNITS = 80  # of each track: 12.8 s, in which both usually speak
@@ -33,7 +33,7 @@ PICTURE_COLUMNS = 192  # approximate width in pixels of each picture in sheet an
 MARGIN_COLUMNS = 110  # pixels for captions
 
 
-def draw_reports(data: Path, model: Codec, baseline: Baseline | None, people: Mapping[str, Sequence[Pair]]) -> None:
+def draw_reports(data: Path, model: VAE, baseline: Baseline | None, people: Mapping[str, Sequence[Pair]]) -> None:
     """Write the sheet (video) or the sounds (audio) of `people`: "seen" and "unseen" -> their tracks."""
     blocks = []
     for name, pairs in people.items():
@@ -66,7 +66,7 @@ def draw_films(data: Path, audio: AudioVAE, video: VideoVAE, people: Mapping[str
             try:
                 sound, frames = (read_track(data, row, kind, units) for kind in ("audio", "video"))
             except Rejected:
-                continue  # counted where it was read for its codec
+                continue  # counted where it was read for its VAE
             decoded = reconstruct_track(audio, sound)
             sides = {"truth": to_input(video, frames)[0], "decoded": reconstruct_track(video, frames)}
             scale = _scale(frames.shape[2])

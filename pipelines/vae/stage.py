@@ -1,6 +1,6 @@
 """Tracks of the train split -> audio and video VAE weights, their curves, and figures on people never seen.
 
-Each codec is trained in its own child process with one thread and a fixed number of steps, so that the weights do not
+Each VAE is trained in its own child process with one thread and a fixed number of steps, so that the weights do not
 depend on the number of workers: two workers run both children at once, one worker runs them in turn. If `vae.weights`
 names finished weights, they are copied and only measured. Earlier measurements on the same input are read back
 (pipelines/vae/measured.py). Every figure is compared with that of linear principal components of the same size on the
@@ -29,19 +29,19 @@ from pipelines.vae.children import run_children
 from pipelines.vae.curves import curve_paths, write_curves
 from pipelines.vae.measured import keep_outcomes, known_outcomes, measured_on
 from pipelines.vae.reports import draw_films
-from pipelines.vae.task import EVALUATED_TRACKS, CodecTask, evenly, record_path, weights_path
+from pipelines.vae.task import EVALUATED_TRACKS, VaeTask, evenly, record_path, weights_path
 from wanstreamer import vae
 from wanstreamer.errors import InputError
-from wanstreamer.train.codec import CodecTrainConfig
+from wanstreamer.train.vae import VaeTrainConfig
 from wanstreamer.vae import AudioVAEConfig, VideoVAEConfig
 
 KINDS = ("audio", "video")
-CODE = ("wanstreamer.train.codec", "pipelines.media.tracks")  # together with all it imports, decides the weights
+CODE = ("wanstreamer.train.vae", "pipelines.media.tracks")  # together with all it imports, decides the weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class CodecParams:
-    """Training of one codec; see CodecTrainConfig for what is not named here."""
+class VaeTrainingParams:
+    """Training of one VAE; see VaeTrainConfig for what is not named here."""
 
     channels: int  # of a latent
     steps: int  # one thread does 2 (video) to 8 (audio) a second
@@ -52,11 +52,13 @@ class CodecParams:
 
 @dataclass(frozen=True, kw_only=True)
 class VaeParams:
-    audio: CodecParams = field(
-        default_factory=lambda: CodecParams(channels=16, steps=900, batch=4, clip_units=8)  # 1.28 s: several syllables
+    audio: VaeTrainingParams = field(
+        default_factory=lambda: VaeTrainingParams(
+            channels=16, steps=900, batch=4, clip_units=8
+        )  # 1.28 s: several syllables
     )
-    video: CodecParams = field(
-        default_factory=lambda: CodecParams(channels=32, steps=300)  # 384 numbers a unit
+    video: VaeTrainingParams = field(
+        default_factory=lambda: VaeTrainingParams(channels=32, steps=300)  # 384 numbers a unit
     )
     seed: int = 0  # of weights, clips, augmentation and noise
     # Of tracks held in memory, evenly from all. A minute of 64x48 video takes 14 MB, of 336x192 290 MB.
@@ -75,15 +77,13 @@ def run(data: Path, params: VaeParams, how: RunParams) -> dict[str, Any]:
     rows = read_rows(data, "tracks")
     if not params.weights and not any(row["split"] == "train" for row in rows):
         table = data / "tables" / "tracks.parquet"
-        raise InputError(
-            f"{table}: no track is in the train split; add sessions, or set vae.weights to finished codecs"
-        )
+        raise InputError(f"{table}: no track is in the train split; add sessions, or set vae.weights to finished VAEs")
     (data / "models" / "vae").mkdir(parents=True, exist_ok=True)
     tasks = []
     for kind in KINDS:
         task = _plan(data, params, kind, rows)
         if task is None:
-            print(f"vae: no {kind} in the train split, so no {kind} codec is trained", file=sys.stderr)
+            print(f"vae: no {kind} in the train split, so no {kind} VAE is trained", file=sys.stderr)
             weights_path(data, kind).unlink(missing_ok=True)
             write_curves(data, kind, [])
         else:
@@ -104,9 +104,9 @@ def run(data: Path, params: VaeParams, how: RunParams) -> dict[str, Any]:
 
 
 def _outcomes(
-    data: Path, params: VaeParams, rows: Sequence[Mapping[str, Any]], tasks: Sequence[CodecTask], workers: int
+    data: Path, params: VaeParams, rows: Sequence[Mapping[str, Any]], tasks: Sequence[VaeTask], workers: int
 ) -> Mapping[str, Any]:
-    """Outcomes of the tasks by kind: read back if known, else computed, with films of both codecs."""
+    """Outcomes of the tasks by kind: read back if known, else computed, with films of both VAEs."""
     if all(task.finished for task in tasks):
         known = known_outcomes(data, measured_on(data, params, rows, tasks))
         if known is not None:
@@ -124,7 +124,7 @@ def _outcomes(
     return outcomes
 
 
-def _draw_films(data: Path, tasks: Sequence[CodecTask]) -> None:
+def _draw_films(data: Path, tasks: Sequence[VaeTask]) -> None:
     torch.set_num_threads(1)  # sums of several threads differ in the last digit
     audio, video = (weights_path(data, kind) for kind in KINDS)
     people = {"seen": tasks[0].train, "unseen": tasks[0].held_out}
@@ -140,17 +140,17 @@ def _count_tracks(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     }
 
 
-def _plan(data: Path, params: VaeParams, kind: str, rows: Sequence[Mapping[str, Any]]) -> CodecTask | None:
-    """What to do for one codec; None if the train split has no such medium."""
+def _plan(data: Path, params: VaeParams, kind: str, rows: Sequence[Mapping[str, Any]]) -> VaeTask | None:
+    """What to do for one VAE; None if the train split has no such medium."""
     having = [dict(row) for row in rows if row[f"{kind}_path"] is not None and row["num_units"] > 0]
     train = _within([row for row in having if row["split"] == "train"], params.max_train_minutes)
     if not (having if params.weights else train):
         return None
     others = [row | {"units": row["num_units"]} for row in having if row["split"] != "train"]
     held_out = evenly(others, EVALUATED_TRACKS)
-    chosen: CodecParams = getattr(params, kind)
+    chosen: VaeTrainingParams = getattr(params, kind)
     config = _config(data, kind, having, chosen.channels)
-    training = CodecTrainConfig(
+    training = VaeTrainConfig(
         steps=chosen.steps,
         batch=chosen.batch,
         clip_units=chosen.clip_units,
@@ -169,7 +169,7 @@ def _plan(data: Path, params: VaeParams, kind: str, rows: Sequence[Mapping[str, 
             temporary.replace(path)
         record_path(data, kind).unlink(missing_ok=True)
         write_curves(data, kind, [])
-    return CodecTask(
+    return VaeTask(
         kind=kind,
         data=data.resolve(),
         train=train,
@@ -191,7 +191,7 @@ def _was_made(data: Path, kind: str, fingerprint: str) -> bool:
 
 
 def _config(data: Path, kind: str, rows: Sequence[Mapping[str, Any]], channels: int) -> AudioVAEConfig | VideoVAEConfig:
-    """The codec that fits the tracks."""
+    """The VAE that fits the tracks."""
     table = data / "tables" / "tracks.parquet"
     names = ("rate_hz",) if kind == "audio" else ("width", "height")
     formats = sorted({tuple(row[name] for name in names) for row in rows})
@@ -236,7 +236,7 @@ def _within(rows: list[dict[str, Any]], max_minutes: int) -> list[dict[str, Any]
 def _fingerprint(
     kind: str,
     config: AudioVAEConfig | VideoVAEConfig,
-    training: CodecTrainConfig,
+    training: VaeTrainConfig,
     train: Sequence[Mapping[str, Any]],
 ) -> str:
     """Fingerprint of all that decides the weights. Held-out tracks do not: new ones must not outdate latents."""

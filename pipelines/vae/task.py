@@ -1,4 +1,4 @@
-"""Everything that a process needs to make and measure one codec, and where its outputs lie."""
+"""Everything that a process needs to make and measure one VAE, and where its outputs lie."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import Tensor
 from pipelines.engine.jobs import Rejected
 from pipelines.media.tracks import read_frames, read_wav
 from wanstreamer.clock import FRAMES_PER_UNIT, samples_per_unit
-from wanstreamer.train.codec import CodecTrainConfig
+from wanstreamer.train.vae import VaeTrainConfig
 from wanstreamer.vae import AudioVAEConfig, VideoVAEConfig
 
 EVALUATED_TRACKS = 8  # at most, of seen and of unseen people each: enough for a figure, seconds to compute
@@ -22,13 +22,13 @@ Pair = tuple[dict[str, Any], Tensor]  # a row of the tracks table, and its media
 
 
 @dataclass(frozen=True, kw_only=True)
-class CodecTask:
+class VaeTask:
     kind: str  # audio or video
     data: Path
     train: list[dict[str, Any]]  # rows of the tracks table, each with `units`: how many to read
     held_out: list[dict[str, Any]]
     config: AudioVAEConfig | VideoVAEConfig
-    training: CodecTrainConfig
+    training: VaeTrainConfig
     fingerprint: str  # of the code, parameters and content that decide the weights
     finished: bool  # weights are already in place: measure only
     given: bool  # the weights were made elsewhere
@@ -40,11 +40,11 @@ def weights_path(data: Path, kind: str) -> Path:
 
 def record_path(data: Path, kind: str) -> Path:
     """Which training made which weights. The record is not in the weights' file: the hash of that file names the
-    codec in every latent, and another training with the same result is the same codec."""
+    VAE in every latent, and another training with the same result is the same VAE."""
     return data / "parts" / "vae" / f"{kind}.json"
 
 
-def read_tracks(task: CodecTask, rows: Sequence[dict[str, Any]], rejections: list[tuple[str, str, str]]) -> list[Pair]:
+def read_tracks(task: VaeTask, rows: Sequence[dict[str, Any]], rejections: list[tuple[str, str, str]]) -> list[Pair]:
     """Tracks as tensors; a track that cannot be read is rejected and counted."""
     pairs = []
     for row in rows:

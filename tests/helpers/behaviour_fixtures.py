@@ -32,7 +32,7 @@ def write_data(data: Path) -> Path:
     torch.manual_seed(0)
     audio_vae, video_vae = vae.AudioVAE(vae.AudioVAEConfig()).eval(), vae.VideoVAE(vae.VideoVAEConfig()).eval()
     sounds = {who: _hums(who) for who in SAID}
-    audio_vae.fit_skip(torch.from_numpy(np.stack([*sounds.values()])))  # codecs that say, roughly, what they heard
+    audio_vae.fit_skip(torch.from_numpy(np.stack([*sounds.values()])))  # VAEs that say, roughly, what they heard
     frames = {who: _pictures(who) for who in SAID}
     video_vae.fit_skip(torch.cat([to_video(one) for one in frames.values()]))
     paths = {kind: data / "models" / "vae" / f"{kind}.safetensors" for kind in ("audio", "video")}
@@ -55,7 +55,7 @@ def write_data(data: Path) -> Path:
     consent = {"a": ["train", "show"], "b": ["train", "show"]}
     write_annotated(data, dict.fromkeys(SPLITS, SAID), consent=consent, num_units=UNITS)
     people = {key: (split, UNITS, {who: _person(who) for who in SAID}) for key, split in SPLITS.items()}
-    write_corpus(data, people, latents, codecs=(file_sha256(paths["audio"]), file_sha256(paths["video"])))
+    write_corpus(data, people, latents, vae_hashes=(file_sha256(paths["audio"]), file_sha256(paths["video"])))
     with pytest.MonkeyPatch.context() as patch:
         keep_in_process(patch)
         pack.run(data, PackParams(window_units=10, stride_units=10), RunParams(workers=1))

@@ -20,7 +20,7 @@ from schemas import TABLES
 from wanstreamer.clock import UNIT_MS
 
 AUDIO_SHAPE, VIDEO_SHAPE = (4, 3), (2, 3, 4)
-CODEC = "c" * 64
+VAE_HASH = "c" * 64
 
 
 @dataclass(kw_only=True)
@@ -59,7 +59,7 @@ def write_corpus(
     data: Path,
     sessions: dict[str, tuple[str, int, dict[str, Person]]],
     latents: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] | None = None,
-    codecs: tuple[str, str] = (CODEC, CODEC),
+    vae_hashes: tuple[str, str] = (VAE_HASH, VAE_HASH),
 ) -> None:
     """sessions: id -> (split, num_units, participant -> Person); latents: (id, participant) -> audio and video."""
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("sessions", "tracks", "words", "units", "latents")}
@@ -85,7 +85,7 @@ def write_corpus(
                 audio, video = latents[key, who] if latents else own
                 _add(tar, f"{who}.audio.npy", audio)
                 _add(tar, f"{who}.video.npy", video)
-                _person_rows(rows, key, split, num_units, who, person, codecs)
+                _person_rows(rows, key, split, num_units, who, person, vae_hashes)
     for name, found in rows.items():
         write_table(data, name, to_table(name, [_filled(name, row) for row in found]))
 
@@ -115,7 +115,7 @@ def _person_rows(
     num_units: int,
     who: str,
     person: Person,
-    codecs: tuple[str, str],
+    vae_hashes: tuple[str, str],
 ) -> None:
     ids = {"session_id": key, "participant": who}
     rows["tracks"].append(
@@ -176,8 +176,8 @@ def _person_rows(
             "shard": f"latents/{key}.tar",
             "audio_member": f"{who}.audio.npy" if person.has_audio else None,
             "video_member": f"{who}.video.npy" if person.has_video else None,
-            "audio_codec": codecs[0] if person.has_audio else None,
-            "video_codec": codecs[1] if person.has_video else None,
+            "audio_codec": vae_hashes[0] if person.has_audio else None,
+            "video_codec": vae_hashes[1] if person.has_video else None,
             "audio_std": 1.0 if person.has_audio else None,
             "video_std": 1.0 if person.has_video else None,
         }

@@ -1,19 +1,19 @@
-"""`python -m tools.bench ingest | annotate | codec | encode | pack | load | train | stream`: this machine's figures."""
+"""`python -m tools.bench ingest | annotate | vae | encode | pack | load | train | stream`: this machine's figures."""
 
 import argparse
 import json
 import sys
 
 from pipelines.engine.errors import exit_on_input_error
-from tools.bench import annotate, codec, encode, ingest, load, pack, stream, train
+from tools.bench import annotate, encode, ingest, load, pack, stream, train, vae
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (ingest, annotate, codec, encode, pack, load, train, stream):
+    for module in (ingest, annotate, vae, encode, pack, load, train, stream):
         module.add(commands)
-    for command in commands.choices.values():
+    for command in dict.fromkeys(commands.choices.values()):  # an alias is the same parser
         command.add_argument("--json", action="store_true", help="print figures as JSON")
     args = parser.parse_args()
     with exit_on_input_error():

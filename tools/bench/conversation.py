@@ -1,6 +1,6 @@
 """What the bench of the live agent plays: trained models and recorded media of a data folder, else random ones.
 
-Models of a named scale are always random, with codecs of its size.
+Models of a named scale are always random, with VAEs of its size.
 """
 
 import tempfile
@@ -102,7 +102,7 @@ def random_agent(scale: str, config: AgentConfig, machine: Machine) -> Agent:
 
 
 def recorded_media(data: Path, agent: Agent) -> list[Media]:
-    """Units of the first recorded participant that fits the codecs."""
+    """Units of the first recorded participant that fits the VAEs."""
     for video in sorted((data / "tracks").glob("*/*.mp4")):
         try:
             frames_THWC = read_frames(video)

@@ -1,6 +1,6 @@
 """What the encode stage costs beside its networks alone: `python -m tools.bench encode`.
 
-The peer is the forward pass of both codecs over the same tracks, read into memory before, in the same pieces with the
+The peer is the forward pass of both VAEs over the same tracks, read into memory before, in the same pieces with the
 state carried over: one process per worker, one thread each. Both take turns, `--rounds` times. Ours also decodes,
 writes latents and tables, and works under Ray; rates are of the steady state, the slope of finished sessions over time.
 """
@@ -29,14 +29,14 @@ _bare: "Bare"  # of this process
 
 
 class Bare:
-    """The codecs and the tracks of one process, in memory."""
+    """The VAEs and the tracks of one process, in memory."""
 
     def __init__(self, data: Path, tracks: Sequence[dict[str, Any]], piece_units: int) -> None:
         paths = {kind: str(data / "models" / "vae" / f"{kind}.safetensors") for kind in encode.KINDS}
         needed = {kind: path for kind, path in paths.items() if any(track[f"{kind}_path"] for track in tracks)}
-        self.codecs = encode.Encoder(paths=needed, prints={}, piece_units=piece_units).codecs
+        self.vaes = encode.Encoder(paths=needed, weights_hashes={}, piece_units=piece_units).vaes
         self.held = [
-            (kind, list(encode.pieces(data, track, self.codecs[kind], piece_units)))
+            (kind, list(encode.pieces(data, track, self.vaes[kind], piece_units)))
             for track in tracks
             for kind in encode.KINDS
             if track[f"{kind}_path"]
@@ -51,7 +51,7 @@ class Bare:
             for kind, pieces in self.held:
                 state = None
                 for piece in pieces:
-                    _, state = self.codecs[kind].encode(piece[None], state)
+                    _, state = self.vaes[kind].encode(piece[None], state)
         return time.perf_counter() - began_s
 
 
@@ -105,10 +105,8 @@ def compare(data: Path, folder: Path, *, hours: float, rounds: int, workers: int
 
 
 def add(commands: Any) -> None:
-    command = commands.add_parser("encode", help="encode beside the codecs' forward pass", description=__doc__)
-    command.add_argument(
-        "--data", type=Path, default=Path("data"), help="folder with tracks and codecs (default: data)"
-    )
+    command = commands.add_parser("encode", help="encode beside the VAEs' forward pass", description=__doc__)
+    command.add_argument("--data", type=Path, default=Path("data"), help="folder with tracks and VAEs (default: data)")
     command.add_argument("--hours", type=float, default=1, help="of tracks, by repeating them (default: 1)")
     command.add_argument("--rounds", type=int, default=5, help="rounds, in turns (default: 5)")
     command.add_argument("--workers", type=int, default=2, help="parallel sessions (default: 2)")

@@ -83,9 +83,9 @@ def make_windows(data: Path, number: int) -> None:
         path.write_bytes(content + bytes(1024))
         sha256 = file_sha256(path)
         rows += [row | {"shard_sha256": sha256} for row in made]
-    codecs: dict[str, str | None] = {"audio": None, "video": None}
+    vae_hashes: dict[str, str | None] = {"audio": None, "video": None}
     shapes = {"audio": AUDIO_SHAPE, "video": VIDEO_SHAPE}
-    write_index(data, params, rows, shapes, codecs, load_tokenizer(data / TOKENIZER_PATH))
+    write_index(data, params, rows, shapes, vae_hashes, load_tokenizer(data / TOKENIZER_PATH))
 
 
 class Ours:

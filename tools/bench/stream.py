@@ -5,7 +5,7 @@ Plays a recorded user (random media where there is none) into a live agent with 
 a user's unit being there to its answer decoded, `pace` from answer to answer: the two differ where units overlap, as
 they do in two workers at self_lag 1, the default. `--live` gives a unit every 160 ms instead, as a user does.
 
-`--scale small | base | large` times random weights of that size with codecs for 336x192 and 24 kHz, and needs no data.
+`--scale small | base | large` times random weights of that size with VAEs for 336x192 and 24 kHz, and needs no data.
 On a GPU (`--device`; the default where there is one) two workers are two CUDA streams of this process, the trunk is
 bfloat16 and the solver's passes are CUDA graphs unless `--no-graphs`; parts are then what the host waited for, units
 and paces what a user waits for.

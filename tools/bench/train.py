@@ -33,7 +33,7 @@ from wanstreamer.train.parallel import Ranks
 from wanstreamer.train.steps import average_weights
 from wanstreamer.windows.loader import LABELS, Batch
 
-# Audio and video channels, vocabulary. Those of `make repro`, of larger codecs, and of Qwen3.
+# Audio and video channels, vocabulary. Those of `make repro`, of larger VAEs, and of Qwen3.
 SIZES = {"tiny": (16, 32, 512), "small": (32, 64, 16384), "base": (32, 64, 151672), "large": (32, 64, 151672)}
 # Dense bfloat16, from the data sheets; the first name that the card's holds.
 PEAK_TFLOPS = {"H100 PCIe": 756, "H100": 989, "H200": 989, "A100": 312, "L40S": 362, "RTX 4090": 165}

@@ -1,6 +1,6 @@
 """What a duplex model is made of -> one frozen config; the four scales by name.
 
-A config says all that its weights depend on. Codecs and tokenizer decide the sizes of latents and vocabulary, so a
+A config says all that its weights depend on. VAEs and tokenizer decide the sizes of latents and vocabulary, so a
 named scale leaves these open:
 
     >>> scaled("base", audio_channels=32, video_channels=64, vocab_size=151672).layout.num_agent

@@ -107,7 +107,7 @@ class Tokens(NamedTuple):
     """What mask, RoPE and type embedding need to know of N tokens; all int64."""
 
     unit_N: Tensor
-    role_N: Tensor  # USER, SLOT, CLEAN, NOISY or PREFIX
+    class_N: Tensor  # USER, SLOT, CLEAN, NOISY or PREFIX
     order_N: Tensor  # place among the unit's clean tokens; decides causality inside the slots and the prefix
     kind_N: Tensor  # index into KINDS
     position_N3: Tensor  # time, height, width in ticks
@@ -131,8 +131,8 @@ def clean_tokens(layout: UnitLayout, num_units: int, start_unit: int = 0, device
     slot_kinds = ["begin", *["agent_text"] * (layout.text_slots - 1), "state"]
     slots = [(kind, (slot,) * 3) for slot, kind in enumerate(slot_kinds)]
     agent = [*_audio("agent_audio", layout.agent_audio), *_video("agent_video", layout.agent_video)]
-    roles = [USER] * len(users) + [SLOT] * len(slots) + [CLEAN] * len(agent)
-    return _repeat([*users, *slots, *agent], roles, 0, num_units, start_unit, device)
+    classes = [USER] * len(users) + [SLOT] * len(slots) + [CLEAN] * len(agent)
+    return _repeat([*users, *slots, *agent], classes, 0, num_units, start_unit, device)
 
 
 def noisy_tokens(layout: UnitLayout, num_units: int, start_unit: int = 0, device: torch.device | None = None) -> Tokens:
@@ -146,7 +146,7 @@ def text_tokens(count: int, device: torch.device | None = None) -> Tokens:
     order_N = torch.arange(count, device=device)
     return Tokens(
         unit_N=torch.zeros_like(order_N),
-        role_N=torch.full_like(order_N, SLOT),
+        class_N=torch.full_like(order_N, SLOT),
         order_N=order_N,
         kind_N=torch.full_like(order_N, KINDS.index("agent_text")),
         position_N3=order_N[:, None].expand(-1, 3),
@@ -168,7 +168,7 @@ def prefix_tokens(layout: UnitLayout, prefix: PrefixLayout, device: torch.device
     order_N = torch.arange(len(placed), device=device)
     return Tokens(
         unit_N=torch.full_like(order_N, -1),
-        role_N=torch.full_like(order_N, PREFIX),
+        class_N=torch.full_like(order_N, PREFIX),
         order_N=order_N,
         kind_N=torch.tensor([KINDS.index(kind) for kind, _, _ in placed], dtype=torch.int64, device=device),
         position_N3=torch.tensor(
@@ -212,14 +212,14 @@ def visible_rows(
 ) -> tuple[Tensor, Tensor]:
     """`visible` for a few queries over a long history, in short: its different rows (R, K) and which is whose (Q,).
 
-    Neighbours of one unit and role share a row, but for slots and the prefix. `may_see` is asked only about keys
+    Neighbours of one unit and class share a row, but for slots and the prefix. `may_see` is asked only about keys
     that are new, or near the history limit; those between are seen.
     """
-    alike = (query.unit_N[1:] == query.unit_N[:-1]) & (query.role_N[1:] == query.role_N[:-1])
-    alike &= (query.role_N[1:] != SLOT) & (query.role_N[1:] != PREFIX)
+    alike = (query.unit_N[1:] == query.unit_N[:-1]) & (query.class_N[1:] == query.class_N[:-1])
+    alike &= (query.class_N[1:] != SLOT) & (query.class_N[1:] != PREFIX)
     first_N = torch.cat([torch.ones(1, dtype=torch.bool, device=alike.device), ~alike])
     rows = query.at(first_N)
-    in_doubt_K = (key.unit_N > int(query.unit_N.min()) - 2 - self_lag) | (key.role_N == NOISY)
+    in_doubt_K = (key.unit_N > int(query.unit_N.min()) - 2 - self_lag) | (key.class_N == NOISY)
     if history_limit is not None:
         in_doubt_K |= key.unit_N <= int(query.unit_N.max()) + 1 + self_lag - history_limit.units
     seen_RK = torch.ones(len(rows.unit_N), len(key.unit_N), dtype=torch.bool, device=key.unit_N.device)
@@ -241,16 +241,16 @@ def may_see(query: Tokens, key: Tokens, self_lag: int, history_limit: HistoryLim
     age = query.unit_N - key.unit_N  # how many units before the query the key lies
     in_order = (age > 0) | (key.order_N <= query.order_N)
 
-    slots = (age >= 0) & torch.where(query.role_N == USER, age > 0, torch.ones_like(in_order))
-    slots &= in_order | (query.role_N != SLOT)
-    agent_lag = torch.where(query.role_N == CLEAN, 0, torch.where(query.role_N == NOISY, 1, 1 + self_lag))
-    seen = torch.where(key.role_N == USER, age >= 0, slots)
-    seen = torch.where(key.role_N == CLEAN, age >= agent_lag, seen)
-    seen = torch.where(key.role_N == NOISY, (query.role_N == NOISY) & (age == 0), seen)
-    seen = torch.where(key.role_N == PREFIX, in_order, seen)
+    slots = (age >= 0) & torch.where(query.class_N == USER, age > 0, torch.ones_like(in_order))
+    slots &= in_order | (query.class_N != SLOT)
+    agent_lag = torch.where(query.class_N == CLEAN, 0, torch.where(query.class_N == NOISY, 1, 1 + self_lag))
+    seen = torch.where(key.class_N == USER, age >= 0, slots)
+    seen = torch.where(key.class_N == CLEAN, age >= agent_lag, seen)
+    seen = torch.where(key.class_N == NOISY, (query.class_N == NOISY) & (age == 0), seen)
+    seen = torch.where(key.class_N == PREFIX, in_order, seen)
     if history_limit is None:
         return seen
-    age = age + torch.where(query.role_N == CLEAN, 1 + self_lag, 0)
+    age = age + torch.where(query.class_N == CLEAN, 1 + self_lag, 0)
     return seen & ((age < history_limit.units) | (key.unit_N < history_limit.sink_units))
 
 
@@ -281,7 +281,7 @@ def _video(kind: str, shape: tuple[int, int]) -> Iterator[tuple[str, tuple[int, 
 
 def _repeat(
     unit: list[tuple[str, tuple[int, int, int]]],
-    roles: list[int],
+    classes: list[int],
     first_order: int,
     num_units: int,
     start_unit: int,
@@ -293,7 +293,7 @@ def _repeat(
     position = (units * TICKS_PER_UNIT)[:, None, None] + offsets
     return Tokens(
         unit_N=units.repeat_interleave(len(unit)),
-        role_N=torch.tensor(roles, device=device).repeat(num_units),
+        class_N=torch.tensor(classes, device=device).repeat(num_units),
         order_N=torch.arange(first_order, first_order + len(unit), device=device).repeat(num_units),
         kind_N=kinds.repeat(num_units),
         position_N3=position.reshape(-1, 3),

@@ -112,8 +112,8 @@ class Agent:
         """sha256 of weights and config of what decides how a conversation goes on."""
         return {
             "model": weights_hash(self.model, asdict(self.model.config)),
-            "audio codec": weights_hash(self.audio_vae, asdict(self.audio_vae.config)),
-            "video codec": weights_hash(self.video_vae, asdict(self.video_vae.config)),
+            "audio VAE": weights_hash(self.audio_vae, asdict(self.audio_vae.config)),
+            "video VAE": weights_hash(self.video_vae, asdict(self.video_vae.config)),
         }
 
     def start(self, *, seed: int, prefix: Prefix | None = None) -> ConversationState:
@@ -165,20 +165,20 @@ class Agent:
         self, state: ConversationState, frames: NDArray[np.uint8] | None, samples: NDArray[np.float32] | None
     ) -> tuple[Tensor | None, Tensor | None]:
         """The user's audio (N, C) and video (C, H, W) latents of a unit; None where the stream is missing."""
-        codecs = state.codecs
+        vae_states = state.vae_states
         video_CHW = audio_NC = None
         if frames is None:
-            codecs["video_encoder"] = None
+            vae_states["video_encoder"] = None
         else:
-            video, codecs["video_encoder"] = self.video_vae.encode(
-                to_video(frames, self.model.device), codecs["video_encoder"]
+            video, vae_states["video_encoder"] = self.video_vae.encode(
+                to_video(frames, self.model.device), vae_states["video_encoder"]
             )
             video_CHW = video[0, 0]
         if samples is None:
-            codecs["audio_encoder"] = None
+            vae_states["audio_encoder"] = None
         else:
-            audio, codecs["audio_encoder"] = self.audio_vae.encode(
-                to_device(torch.from_numpy(samples), self.model.device)[None], codecs["audio_encoder"]
+            audio, vae_states["audio_encoder"] = self.audio_vae.encode(
+                to_device(torch.from_numpy(samples), self.model.device)[None], vae_states["audio_encoder"]
             )
             audio_NC = audio[0]
         return audio_NC, video_CHW
@@ -193,10 +193,12 @@ class Agent:
         part_ms: dict[str, float],
     ) -> AgentUnit:
         """The agent's unit from its latents and text; adds its own time to `part_ms`, which the unit keeps."""
-        codecs = state.codecs
+        vae_states = state.vae_states
         with timed(part_ms, "decode"):
-            video, codecs["video_decoder"] = self.video_vae.decode(video_CHW[None, None], codecs["video_decoder"])
-            audio, codecs["audio_decoder"] = self.audio_vae.decode(audio_NC[None], codecs["audio_decoder"])
+            video, vae_states["video_decoder"] = self.video_vae.decode(
+                video_CHW[None, None], vae_states["video_decoder"]
+            )
+            audio, vae_states["audio_decoder"] = self.audio_vae.decode(audio_NC[None], vae_states["audio_decoder"])
             return AgentUnit(
                 frames=to_frames(video),
                 samples=to_host(audio[0].clamp(-1, 1)).numpy(),
@@ -251,7 +253,7 @@ def first_word(tokenizer: "Tokenizer") -> int:
 def load_agent(data: Path, config: AgentConfig | None = None, machine: Machine | None = None) -> Agent:
     """An agent from the models of a data folder, on the CPU or where the machine says.
 
-    Raises InputError when one is missing, or when the duplex model was trained on latents of other codecs.
+    Raises InputError when one is missing, or when the duplex model was trained on latents of other VAEs.
     """
     from tokenizers import Tokenizer
 

@@ -102,7 +102,7 @@ class Open:
 
 
 class Pipeline:
-    """One conversation. Its state is `state` (codecs, perception, the thinker's cache) and the performer's.
+    """One conversation. Its state is `state` (VAEs, perception, the thinker's cache) and the performer's.
 
     The cache is in the order of serving, and `state.unit` counts the units heard.
     """
@@ -198,7 +198,7 @@ class Pipeline:
 
     def restart_user(self) -> None:
         """What is heard next does not follow on what was heard last: the user's streams start anew."""
-        self.state.codecs |= dict.fromkeys(("audio_encoder", "video_encoder"))
+        self.state.vae_states |= dict.fromkeys(("audio_encoder", "video_encoder"))
 
     def _slice(self) -> Slice:
         """Of the unit just thought: the cache ends with its users and slots."""

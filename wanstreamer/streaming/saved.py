@@ -38,7 +38,7 @@ def save_conversation(path: Path, agent: Agent, state: ConversationState) -> Non
 
 
 def restore_conversation(path: Path, agent: Agent) -> ConversationState:
-    """Raises InputError for a file that is none, or of other models, codecs or another history limit."""
+    """Raises InputError for a file that is none, or of other models, VAEs or another history limit."""
     tensors, _ = _load(path, agent, "conversation")
     return _state(path, agent, tensors, lag=0)
 

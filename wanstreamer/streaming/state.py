@@ -1,6 +1,6 @@
 """What a live conversation carries from unit to unit, and the same as named tensors that can be stored or sent.
 
-Everything that decides the next unit is here: history cache, encoder and codec states, the agent's last latents and the
+Everything that decides the next unit is here: history cache, encoder and VAE states, the agent's last latents and the
 random generator. Continuing from stored tensors gives exactly what continuing in memory gives.
 
 B conversations side by side share a state: they are at the same unit, and each has a generator of its own.
@@ -20,7 +20,7 @@ from wanstreamer.model.perception import State
 from wanstreamer.model.prior import Past
 from wanstreamer.model.sequence import HistoryLimit, Tokens, served_tokens
 
-CODECS = ("audio_encoder", "video_encoder", "audio_decoder", "video_decoder")
+VAE_PARTS = ("audio_encoder", "video_encoder", "audio_decoder", "video_decoder")
 
 
 @dataclass(kw_only=True)
@@ -32,7 +32,7 @@ class ConversationState:
     hearing: State | None  # perception encoders' pasts; None: start of stream
     seeing: State | None
     past: Past  # the agent's last clean latents and their mean so far
-    codecs: dict[str, dict[str, Tensor] | None]  # by name in CODECS; None: start of stream
+    vae_states: dict[str, dict[str, Tensor] | None]  # by name in CODECS; None: start of stream
     generators: list[torch.Generator]  # of sampled text and flow noise, one per conversation
 
 
@@ -61,7 +61,7 @@ def new_state(
         hearing=None,
         seeing=None,
         past=new_past(model.config, len(seeds), model.device),
-        codecs=dict.fromkeys(CODECS),
+        vae_states=dict.fromkeys(VAE_PARTS),
         generators=[torch.Generator().manual_seed(seed) for seed in seeds],
     )
 
@@ -84,8 +84,8 @@ def state_to_tensors(state: ConversationState) -> dict[str, Tensor]:
     tensors |= named("past", past_to_tensors(state.past))
     for name, pasts in (("hearing", state.hearing), ("seeing", state.seeing)):
         tensors |= {f"{name}.{index}": past.clone() for index, past in enumerate(pasts or ())}
-    for codec, held in state.codecs.items():
-        tensors |= {f"{codec}.{name}": value.clone() for name, value in (held or {}).items()}
+    for vae_part, held in state.vae_states.items():
+        tensors |= {f"{vae_part}.{name}": value.clone() for name, value in (held or {}).items()}
     return tensors
 
 
@@ -112,8 +112,8 @@ def state_from_tensors(
     for name in ("hearing", "seeing"):
         pasts = copied(part(tensors, name), model.device)
         setattr(state, name, tuple(pasts[str(index)] for index in range(len(pasts))) or None)
-    for codec in CODECS:
-        state.codecs[codec] = copied(part(tensors, codec), model.device) or None
+    for vae_part in VAE_PARTS:
+        state.vae_states[vae_part] = copied(part(tensors, vae_part), model.device) or None
     return state
 
 

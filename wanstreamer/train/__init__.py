@@ -1,1 +1,1 @@
-"""Training loops of the codecs and of the duplex model: a model and batches in, weights and their history out."""
+"""Training loops of the VAEs and of the duplex model: a model and batches in, weights and their history out."""

@@ -1,4 +1,4 @@
-"""What a codec is trained on: augmented clips drawn from tracks, and the held-out ones its curve looks at.
+"""What a VAE is trained on: augmented clips drawn from tracks, and the held-out ones its curve looks at.
 
 Shape suffixes: B batch, T samples or frames, C channels, H and W height and width.
 """
@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from wanstreamer.vae import AudioVAE
-from wanstreamer.vae.tracks import Codec, to_input, unit_length
+from wanstreamer.vae.tracks import VAE, to_input, unit_length
 
 
-def draw_clips(
-    model: Codec, tracks: Sequence[Tensor], count: int, clip_units: int, generator: torch.Generator
-) -> Tensor:
+def draw_clips(model: VAE, tracks: Sequence[Tensor], count: int, clip_units: int, generator: torch.Generator) -> Tensor:
     """`count` augmented clips from anywhere in the tracks: samples (B, T) or frames (B, T, 3, H, W)."""
     length = clip_units * unit_length(model)
     augment = _vary_loudness if isinstance(model, AudioVAE) else _vary_colours
@@ -47,7 +45,7 @@ def _vary_colours(video_TCHW: Tensor, generator: torch.Generator) -> Tensor:
     return (video_TCHW * gain_C[:, None, None] + offset_C[:, None, None]).clamp(-1, 1)
 
 
-def held_out_clips(model: Codec, held_out: Sequence[Tensor]) -> list[Tensor]:
+def held_out_clips(model: VAE, held_out: Sequence[Tensor]) -> list[Tensor]:
     """A few seconds from the middle of up to six held-out tracks."""
     chosen = [held_out[i * len(held_out) // min(6, len(held_out))] for i in range(min(6, len(held_out)))]
     units = [len(track) // unit_length(model) for track in chosen]

@@ -19,7 +19,7 @@ from wanstreamer.vae.audio import AudioVAE, AudioVAEConfig
 from wanstreamer.vae.causal import State
 from wanstreamer.vae.video import VideoVAE, VideoVAEConfig
 
-Codec = TypeVar("Codec", AudioVAE, VideoVAE)
+AnyVAE = TypeVar("AnyVAE", AudioVAE, VideoVAE)
 
 
 def save(model: AudioVAE | VideoVAE, path: Path, meta: dict[str, Any] | None = None) -> None:
@@ -30,14 +30,14 @@ def save(model: AudioVAE | VideoVAE, path: Path, meta: dict[str, Any] | None = N
 
 
 def load_audio_vae(path: Path) -> AudioVAE:
-    """Raises InputError when the file is missing, damaged or not an audio codec."""
+    """Raises InputError when the file is missing, damaged or not an audio VAE."""
     tensors, meta = load_tensors(path)
     model = AudioVAE(AudioVAEConfig(**_config(path, meta, "audio", AudioVAEConfig)))
     return _fill(model, tensors, path)
 
 
 def load_video_vae(path: Path) -> VideoVAE:
-    """Raises InputError when the file is missing, damaged or not a video codec."""
+    """Raises InputError when the file is missing, damaged or not a video VAE."""
     tensors, meta = load_tensors(path)
     model = VideoVAE(VideoVAEConfig(**_config(path, meta, "video", VideoVAEConfig)))
     return _fill(model, tensors, path)
@@ -53,7 +53,7 @@ def read_meta(path: Path) -> dict[str, Any]:
 
 
 def weights_hash(path: Path) -> str:
-    """sha256 of the weights file: the name under which latents remember their codec."""
+    """sha256 of the weights file: the name under which latents remember their VAE."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -63,16 +63,16 @@ def _config(path: Path, meta: dict[str, Any], kind: str, cls: type) -> dict[str,
     found = meta.get("config", {})
     if meta.get("codec") != kind or set(found) != names:
         raise InputError(
-            f"{path}: holds a {meta.get('codec', 'foreign')} model, expected the {kind} codec of now; train it again"
+            f"{path}: holds a {meta.get('codec', 'foreign')} model, expected the {kind} VAE of now; train it again"
         )
     return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
 
-def _fill(model: Codec, tensors: dict[str, Any], path: Path) -> Codec:
+def _fill(model: AnyVAE, tensors: dict[str, Any], path: Path) -> AnyVAE:
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise InputError(f"{path}: weights do not fit their own configuration; train the codec again") from error
+        raise InputError(f"{path}: weights do not fit their own configuration; train the VAE again") from error
     return model.eval().requires_grad_(False)
 
 

@@ -61,7 +61,7 @@ class AudioVAEConfig:
 
 
 class AudioVAE(nn.Module):
-    """Causal audio codec; see the module's docstring.
+    """Causal audio VAE; see the module's docstring.
 
     >>> vae = AudioVAE(AudioVAEConfig())
     >>> latent_BNC, state = vae.encode(torch.zeros(1, 2560))  # one unit of 160 ms

@@ -1,7 +1,7 @@
 """Streaming pieces: convolutions that see only the past, and the explicit state that carries it.
 
 In: one piece of a stream and the state that the previous piece returned. Out: the piece's result and the next state.
-Every layer that looks back asks a `Carry` for its own past by name, so a whole codec's state is one flat dictionary of
+Every layer that looks back asks a `Carry` for its own past by name, so a whole VAE's state is one flat dictionary of
 tensors: it can be written as safetensors, moved between processes, or dropped to start again. Modules keep nothing.
 
 Shape suffixes: B batch, T time, C channels, K units, H and W height and width.

@@ -1,4 +1,4 @@
-"""What the codecs are trained on: losses between a reconstruction and the truth. Scalars out, differentiable.
+"""What the VAEs are trained on: losses between a reconstruction and the truth. Scalars out, differentiable.
 
 Shape suffixes: B batch, T samples or frames, C channels, F frequency bins, S spectral frames, M mel bands.
 """

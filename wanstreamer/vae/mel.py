@@ -1,4 +1,4 @@
-"""The mel filters that codec, losses and metrics share."""
+"""The mel filters that VAE, losses and metrics share."""
 
 import torch
 from torch import Tensor

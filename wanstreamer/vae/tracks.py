@@ -1,4 +1,4 @@
-"""Whole tracks through a codec: streamed in pieces with the state carried over, so that length costs no memory.
+"""Whole tracks through a VAE: streamed in pieces with the state carried over, so that length costs no memory.
 
 A track is what tracks on disk hold: float32 samples (T,) in [-1, 1], or uint8 frames (T, H, W, 3).
 
@@ -12,25 +12,25 @@ from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT, FRAMES_PER_UNIT, samples_p
 from wanstreamer.vae.audio import AudioVAE
 from wanstreamer.vae.video import VideoVAE
 
-Codec = AudioVAE | VideoVAE
+VAE = AudioVAE | VideoVAE
 
 PIECE_UNITS = 25  # 4 s: large enough that a call's own cost does not count
 
 
-def unit_length(model: Codec) -> int:
+def unit_length(model: VAE) -> int:
     """Samples or frames in one unit."""
     return samples_per_unit(model.config.rate_hz) if isinstance(model, AudioVAE) else FRAMES_PER_UNIT
 
 
-def to_input(model: Codec, track: Tensor) -> Tensor:
-    """One track as the codec takes it: samples (1, T), or frames (1, T, 3, H, W) in [-1, 1]."""
+def to_input(model: VAE, track: Tensor) -> Tensor:
+    """One track as the VAE takes it: samples (1, T), or frames (1, T, 3, H, W) in [-1, 1]."""
     if isinstance(model, AudioVAE):
         return track[None]
     return track.permute(0, 3, 1, 2)[None].float() / 127.5 - 1
 
 
 @torch.no_grad()
-def encode_track(model: Codec, track: Tensor, piece_units: int = PIECE_UNITS) -> Tensor:
+def encode_track(model: VAE, track: Tensor, piece_units: int = PIECE_UNITS) -> Tensor:
     """Normalised latents of one track: (units, 4, C) for audio, (units, C, h, w) for video.
 
     Samples or frames after the last whole unit are left out.
@@ -47,7 +47,7 @@ def encode_track(model: Codec, track: Tensor, piece_units: int = PIECE_UNITS) ->
 
 
 @torch.no_grad()
-def decode_track(model: Codec, latents: Tensor, piece_units: int = PIECE_UNITS) -> Tensor:
+def decode_track(model: VAE, latents: Tensor, piece_units: int = PIECE_UNITS) -> Tensor:
     """What `encode_track` gave -> samples (T,) or frames (T, 3, H, W) in [-1, 1]."""
     state = None
     pieces = []
@@ -58,6 +58,6 @@ def decode_track(model: Codec, latents: Tensor, piece_units: int = PIECE_UNITS) 
     return torch.cat(pieces)
 
 
-def reconstruct_track(model: Codec, track: Tensor) -> Tensor:
-    """What is left of a track after the codec: samples (T,) or frames (T, 3, H, W) in [-1, 1]."""
+def reconstruct_track(model: VAE, track: Tensor) -> Tensor:
+    """What is left of a track after the VAE: samples (T,) or frames (T, 3, H, W) in [-1, 1]."""
     return decode_track(model, encode_track(model, track))

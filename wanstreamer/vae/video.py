@@ -3,7 +3,7 @@
 16 times smaller in height and width, 4 frames to 1 latent, no special first frame. The 4 frames of a unit are folded
 into channels, so that every convolution is two-dimensional and the past enters as the previous unit. A linear map of
 each 4 x 16 x 16 patch runs beside the convolutions in both directions; started as a whitened principal component
-analysis of the training clips it is a working codec before the first step, and the convolutions learn what it misses.
+analysis of the training clips it is a working VAE before the first step, and the convolutions learn what it misses.
 
 Shape suffixes: B batch, T frames, K = T / 4 units, C channels, H and W height and width in pixels, h and w in latents.
 """
@@ -41,7 +41,7 @@ class VideoVAEConfig:
 
 
 class VideoVAE(nn.Module):
-    """Causal video codec; see the module's docstring.
+    """Causal video VAE; see the module's docstring.
 
     >>> vae = VideoVAE(VideoVAEConfig())
     >>> latent_BKCHW, state = vae.encode(torch.zeros(1, 8, 3, 48, 64))  # 2 units
@@ -105,7 +105,7 @@ class VideoVAE(nn.Module):
         batch, frames, _, height, width = video_BTCHW.shape
         if frames % FRAMES_PER_UNIT or (height, width) != (config.height, config.width):
             raise ValueError(
-                f"video of {frames} frames of {width}x{height}: this codec takes whole units of {FRAMES_PER_UNIT} "
+                f"video of {frames} frames of {width}x{height}: this VAE takes whole units of {FRAMES_PER_UNIT} "
                 f"frames of {config.width}x{config.height}"
             )
         units = frames // FRAMES_PER_UNIT
@@ -138,7 +138,7 @@ class VideoVAE(nn.Module):
     def fit_skip(self, video_BTCHW: Tensor) -> None:
         """Start the linear skip as a whitened principal component analysis of the patches of these training frames.
 
-        After it, untrained, `decode(encode(x))` is the best linear codec of its size and latents have unit variance.
+        After it, untrained, `decode(encode(x))` is the best linear VAE of its size and latents have unit variance.
         """
         height, width = video_BTCHW.shape[-2:]
         folded = video_BTCHW.reshape(-1, FRAMES_PER_UNIT * 3, height, width)

@@ -138,10 +138,10 @@ def test_the_batched_model_is_the_live_agent() -> None:
     for frames, samples in played:
         unit, state = agent.step(state, frames, samples)
         live.append(unit)
-    codecs = agent.start(seed=0)
+    encoding_state = agent.start(seed=0)
     player = Model(agent, seeds=[3, 7], max_units=6, watched=2)
     for index, (frames, samples) in enumerate(played):
-        audio_NC, video_CHW = agent.encode(codecs, frames, samples)
+        audio_NC, video_CHW = agent.encode(encoding_state, frames, samples)
         assert audio_NC is not None and video_CHW is not None
         made = player.step(
             UserUnit(

@@ -1,4 +1,4 @@
-"""The encode stage: latents equal the codec's own, tars are equal bytes, nothing is lost silently or done twice."""
+"""The encode stage: latents equal the VAE's own, tars are equal bytes, nothing is lost silently or done twice."""
 
 import io
 import tarfile
@@ -15,18 +15,18 @@ from pipelines.engine.jobs import Job, Rejected
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows
 from pipelines.media.tracks import read_frames, read_wav
-from tests.helpers.small_codecs import small_codec
 from tests.helpers.small_corpus import keep_in_process
 from tests.helpers.small_tracks import HEIGHT, WIDTH, write_tracks
+from tests.helpers.small_vaes import small_vae
 from wanstreamer import vae
 from wanstreamer.errors import InputError
 
 SESSIONS = {"talk-1": ("train", "av", 9), "talk-2": ("test", "av", 5), "call": ("train", "a", 4)}
 
 
-def write_codecs(data: Path) -> None:
+def write_vaes(data: Path) -> None:
     for kind in ("audio", "video"):
-        vae.save(small_codec(kind), data / "models" / "vae" / f"{kind}.safetensors")
+        vae.save(small_vae(kind), data / "models" / "vae" / f"{kind}.safetensors")
 
 
 def read_tar(path: Path) -> dict[str, np.ndarray]:
@@ -52,22 +52,22 @@ def jobs_and_encoder(data: Path, **changes: int) -> tuple[dict[str, Job], Encode
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     data = tmp_path_factory.mktemp("encode") / "data"
     write_tracks(data, SESSIONS)
-    write_codecs(data)
+    write_vaes(data)
     before = torch.get_num_threads()
     yield data
     torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("piece_units", [1, 4, 25])
-def test_latents_are_the_codecs_own_whatever_the_pieces(corpus: Path, tmp_path: Path, piece_units: int) -> None:
+def test_latents_are_the_vaes_own_whatever_the_pieces(corpus: Path, tmp_path: Path, piece_units: int) -> None:
     jobs, encoder = jobs_and_encoder(corpus, piece_units=piece_units)
     result = encoder(jobs["talk-1"], corpus, tmp_path)
     members = read_tar(result.files["latents/talk-1.tar"])
     assert list(members) == ["a.audio.npy", "a.video.npy", "b.audio.npy", "b.video.npy"]
     samples_T, _ = read_wav(corpus / "tracks" / "talk-1" / "b.wav")
     frames_THWC = read_frames(corpus / "tracks" / "talk-1" / "b.mp4")
-    audio, _ = small_codec("audio").encode(torch.from_numpy(samples_T.copy())[None])
-    video, _ = small_codec("video").encode(torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)[None] / 127.5 - 1)
+    audio, _ = small_vae("audio").encode(torch.from_numpy(samples_T.copy())[None])
+    video, _ = small_vae("video").encode(torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)[None] / 127.5 - 1)
     assert members["b.audio.npy"].dtype == members["b.video.npy"].dtype == np.float16
     assert members["b.audio.npy"].shape == (9, 4, 6)
     assert members["b.video.npy"].shape == (9, 5, 2, 2)
@@ -112,7 +112,7 @@ def test_what_is_made_ahead_comes_in_order_and_errors_come_in_their_place() -> N
 def test_a_damaged_track_is_a_rejection(corpus: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_tracks(data, SESSIONS)
-    write_codecs(data)
+    write_vaes(data)
     jobs, encoder = jobs_and_encoder(data)
     video = data / "tracks" / "talk-1" / "a.mp4"
     content = video.read_bytes()
@@ -133,12 +133,12 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     write_tracks(data, {"talk-1": ("train", "av", 3)})
     with pytest.raises(InputError, match=r"audio\.safetensors: not there.*run the vae stage"):
         encode.run(data, EncodeParams(), RunParams(workers=1))
-    write_codecs(data)
+    write_vaes(data)
     vae.save(vae.VideoVAE(vae.VideoVAEConfig(height=48, width=64)), data / "models" / "vae" / "video.safetensors")
     job = encode.make_job(data, "talk-1", read_rows(data, "tracks"), {})
     paths = {kind: str(data / "models" / "vae" / f"{kind}.safetensors") for kind in ("audio", "video")}
     encoder = Encoder(paths=paths, prints={"audio": "x", "video": "y"}, piece_units=25)
-    with pytest.raises(InputError, match=f"{WIDTH}x{HEIGHT}, the video codec takes 64x48"):
+    with pytest.raises(InputError, match=f"{WIDTH}x{HEIGHT}, the video VAE takes 64x48"):
         encoder(job, data, tmp_path)
 
 
@@ -154,7 +154,7 @@ def test_stage_counts_resumes_and_gives_equal_bytes_for_any_workers(
             keep_in_process(monkeypatch)
         data = tmp_path / str(workers) / "data"
         write_tracks(data, SESSIONS)
-        write_codecs(data)
+        write_vaes(data)
         (data / "tracks" / "talk-2" / "b.mp4").write_bytes(b"no video")
         counts = encode.run(data, EncodeParams(), RunParams(workers=workers))
         assert counts["keys"] == 3
@@ -174,7 +174,7 @@ def test_stage_counts_resumes_and_gives_equal_bytes_for_any_workers(
     write_tracks(data, SESSIONS)  # talk-2 is whole again
     assert encode.run(data, EncodeParams(), RunParams(workers=1))["done"] == 3
     assert kept.stat().st_mtime_ns == before
-    retrained = small_codec("audio")
+    retrained = small_vae("audio")
     retrained.latent_std_C.mul_(2)
     vae.save(retrained, data / "models" / "vae" / "audio.safetensors")
     encode.run(data, EncodeParams(), RunParams(workers=1))

@@ -79,10 +79,10 @@ def folder(tmp_path_factory) -> Path:
     """Three held-out and one train session with real little tracks, their latents, windows, and random models."""
     data = tmp_path_factory.mktemp("evaluate") / "data"
     torch.manual_seed(0)
-    codecs = {"audio": vae.AudioVAE(vae.AudioVAEConfig()).eval(), "video": vae.VideoVAE(vae.VideoVAEConfig()).eval()}
-    paths = {kind: data / "models" / "vae" / f"{kind}.safetensors" for kind in codecs}
-    for kind, codec in codecs.items():
-        vae.save(codec, paths[kind])
+    vaes = {"audio": vae.AudioVAE(vae.AudioVAEConfig()).eval(), "video": vae.VideoVAE(vae.VideoVAEConfig()).eval()}
+    paths = {kind: data / "models" / "vae" / f"{kind}.safetensors" for kind in vaes}
+    for kind, model in vaes.items():
+        vae.save(model, paths[kind])
     # Train people refused to be shown, so that a rendered session is a held-out one in any case.
     people = {f"s{i}": ("train" if i == 3 else "test", UNITS, _dyad(i)) for i in range(4)}
     rng = np.random.default_rng(0)
@@ -96,13 +96,13 @@ def folder(tmp_path_factory) -> Path:
             write_video(home / f"{who}.mp4", frames)
             write_wav(home / f"{who}.wav", sound, 16000)
             with torch.inference_mode():
-                audio, _ = codecs["audio"].encode(torch.from_numpy(sound)[None])
-                video, _ = codecs["video"].encode(to_video(read_frames(home / f"{who}.mp4")))
+                audio, _ = vaes["audio"].encode(torch.from_numpy(sound)[None])
+                video, _ = vaes["video"].encode(to_video(read_frames(home / f"{who}.mp4")))
             latents[key, who] = (
                 audio[0].unflatten(0, (UNITS, -1)).numpy().astype(np.float16),
                 video[0].numpy().astype(np.float16),
             )
-    write_corpus(data, people, latents, codecs=(file_sha256(paths["audio"]), file_sha256(paths["video"])))
+    write_corpus(data, people, latents, vae_hashes=(file_sha256(paths["audio"]), file_sha256(paths["video"])))
 
     with pytest.MonkeyPatch.context() as patch:
         keep_in_process(patch)
@@ -144,12 +144,12 @@ def tally(folder: Path, params: EvaluateParams = PARAMS) -> dict:
     """Figures of the held-out windows, with whatever stands in for the model."""
     model = load_model(folder / "models/duplex/model.safetensors")
     windows = open_windows(folder / "windows", "test")
-    codecs = (
+    vaes = (
         vae.load_audio_vae(folder / "models/vae/audio.safetensors"),
         vae.load_video_vae(folder / "models/vae/video.safetensors"),
     )
     unigram = evaluate._fit_text(folder, params, model.config.vocab_size)
-    found, _ = evaluate.tally_windows(folder, model, windows, *codecs, unigram, params)
+    found, _ = evaluate.tally_windows(folder, model, windows, *vaes, unigram, params)
     return evaluate.summarize(found, [row["session_id"] for row in windows.rows], params)
 
 
@@ -203,7 +203,7 @@ def test_a_corpus_without_pictures_has_no_figures_of_them(folder):
     model = load_model(folder / "models/duplex/model.safetensors")
     deaf = replace(windows, manifest=replace(windows.manifest, video_codec=None))
     model.config = replace(model.config, video_codec="")
-    evaluate._check_codecs(deaf, {"video_codec": folder / "none"}, model)
+    evaluate._check_vaes(deaf, {"video_codec": folder / "none"}, model)
     audio_vae = vae.load_audio_vae(folder / "models/vae/audio.safetensors")
     unigram = evaluate._fit_text(folder, PARAMS, model.config.vocab_size)
 
@@ -249,7 +249,7 @@ def test_audio_and_video_are_judged_without_the_agents_words(folder):
             assert same == (who != "with_words"), key
 
 
-def test_silence_and_still_are_what_the_codecs_make_of_them(folder):
+def test_silence_and_still_are_what_the_vaes_make_of_them(folder):
     audio_vae = vae.load_audio_vae(folder / "models/vae/audio.safetensors")
     silence = evaluate.silence_latent(audio_vae)
     longer, _ = audio_vae.encode(torch.zeros(1, 2560 * 20))
@@ -331,12 +331,12 @@ def test_wrong_numbers_are_one_line(folder, changes, said):
         evaluate.run(folder, replace(PARAMS, **changes), RunParams(workers=1))
 
 
-def test_a_model_of_other_codecs_is_refused(folder, tmp_path):
+def test_a_model_of_other_vaes_is_refused(folder, tmp_path):
     model = load_model(folder / "models/duplex/model.safetensors")
     model.config = replace(model.config, audio_codec="f" * 64)
     windows = open_windows(folder / "windows", "test")
     with pytest.raises(InputError, match="audio_codec .* trained with ffffffffffff; run the duplex stage again"):
-        evaluate._check_codecs(windows, {}, model)
+        evaluate._check_vaes(windows, {}, model)
 
 
 @settings(deadline=None, max_examples=5)

@@ -19,8 +19,8 @@ from pipelines.media.tracks import write_wav
 from pipelines.pack import stage as pack
 from pipelines.pack.stage import PackParams
 from pipelines.signals.voice_activity import RATE_HZ
-from tests.helpers.small_codecs import small_codec
 from tests.helpers.small_corpus import keep_in_process
+from tests.helpers.small_vaes import small_vae
 from tests.helpers.spoken_session import NUM_UNITS, Placed, words_of
 from wanstreamer import vae
 from wanstreamer.clock import units_touched
@@ -40,7 +40,7 @@ def windows_of(folder: Path, audio: dict[str, np.ndarray], placed: Placed, param
         data, IngestParams(source=str(source.parent), test_fraction=0.0, valid_fraction=0.0), RunParams(workers=1)
     )
     annotate.run(data, AnnotateParams(), RunParams(workers=1))
-    vae.save(small_codec("audio"), data / "models" / "vae" / "audio.safetensors")
+    vae.save(small_vae("audio"), data / "models" / "vae" / "audio.safetensors")
     encode.run(data, EncodeParams(), RunParams(workers=1))
     pack.run(data, params, RunParams(workers=1))
     windows = open_windows(data / "windows", "train")

@@ -1,4 +1,4 @@
-"""Figures of codecs, the linear baselines beside them, and the pictures: known truths of each."""
+"""Figures of VAEs, the linear baselines beside them, and the pictures: known truths of each."""
 
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def test_intelligibility_is_one_of_the_truth_less_of_noise_and_unknown_of_silenc
     assert short_time_intelligibility(true, burst, 16000) is None
 
 
-def test_measure_speaks_of_codec_and_baseline_alike_and_leaves_out_what_it_cannot_know() -> None:
+def test_measure_speaks_of_vae_and_baseline_alike_and_leaves_out_what_it_cannot_know() -> None:
     torch.manual_seed(0)
     audio = AudioVAE(AudioVAEConfig(encoder_width=16, latent_width=24, decoder_width=20)).requires_grad_(False)
     ours, theirs = measure(audio, [babble(2, 0), torch.zeros(32000)], lambda true: true)

@@ -19,15 +19,15 @@ from torch.utils import deterministic
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows
 from pipelines.vae import children, stage
-from pipelines.vae.stage import CodecParams, VaeParams
-from pipelines.vae.task import CodecTask, record_path
+from pipelines.vae.stage import VaeParams, VaeTrainingParams
+from pipelines.vae.task import VaeTask, record_path
 from tests.helpers.small_tracks import HEIGHT, WIDTH, write_tracks
 from wanstreamer import vae
 from wanstreamer.errors import InputError
 
 TINY = VaeParams(
-    audio=CodecParams(channels=4, steps=3, batch=2, clip_units=2),
-    video=CodecParams(channels=4, steps=3, batch=2, clip_units=2),
+    audio=VaeTrainingParams(channels=4, steps=3, batch=2, clip_units=2),
+    video=VaeTrainingParams(channels=4, steps=3, batch=2, clip_units=2),
 )
 SESSIONS = {"one": ("train", "av", 12), "two": ("train", "av", 8), "far": ("test", "av", 8)}
 
@@ -44,9 +44,9 @@ class Sent(list[tuple[str, Any]]):
 
 @contextmanager
 def childless() -> Iterator[None]:
-    """Codecs are made in this process by what a child would run: a child starts for longer than it trains here."""
+    """VAEs are made in this process by what a child would run: a child starts for longer than it trains here."""
 
-    def run_here(tasks: Sequence[CodecTask], *, at_once: int) -> dict[str, dict[str, Any]]:
+    def run_here(tasks: Sequence[VaeTask], *, at_once: int) -> dict[str, dict[str, Any]]:
         outcomes = {}
         for task in tasks:
             sent = Sent()
@@ -229,7 +229,7 @@ def test_killed_stage_resumes_to_the_same_bytes(corpus: Path, tmp_path: Path) ->
     subprocess.run([*command, "--workers", "1"], check=True)
     whole = tmp_path / "whole" / "data"
     write_tracks(whole, SESSIONS)
-    params = VaeParams(audio=TINY.audio, video=CodecParams(channels=4, steps=60, batch=2, clip_units=2))
+    params = VaeParams(audio=TINY.audio, video=VaeTrainingParams(channels=4, steps=60, batch=2, clip_units=2))
     stage.run(whole, params, RunParams(workers=2))
     assert weights(whole) == weights(data)
     assert (tmp_path / "plots" / "vae_video.csv").read_bytes() == (

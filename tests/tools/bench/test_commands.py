@@ -10,10 +10,11 @@ import pytest
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows
 from pipelines.pack import stage as pack_stage
-from tests.helpers.small_codecs import small_codec
 from tests.helpers.small_corpus import Person, keep_in_process, write_corpus
 from tests.helpers.small_tracks import write_tracks
-from tools.bench import annotate, codec, encode, ingest, pack, stream
+from tests.helpers.small_vaes import small_vae
+from tools.bench import annotate, encode, ingest, pack, stream
+from tools.bench import vae as vae_bench
 from tools.bench.comparison import LINES
 from tools.bench.conversation import Setting
 from tools.bench.steady import keys_per_s
@@ -84,7 +85,7 @@ def test_encode_beside_the_forward_pass_alone(
     data = tmp_path / "data"
     write_tracks(data, {"talk": ("train", "av", 5), "call": ("train", "a", 4)})
     for kind in ("audio", "video"):
-        vae.save(small_codec(kind), data / "models" / "vae" / f"{kind}.safetensors")
+        vae.save(small_vae(kind), data / "models" / "vae" / f"{kind}.safetensors")
     found = encode.run(argparse.Namespace(data=data, hours=0.003, rounds=1, workers=2))
     assert found["track_hours"] == 0.0 and len(found["costs_over_bare"]) == 1
     assert found["cost_over_bare"] == found["costs_over_bare"][0] > 0
@@ -119,23 +120,23 @@ def test_a_rate_is_the_slope_of_what_is_finished() -> None:
         keys_per_s([1.0, 2.0])
 
 
-def test_codecs_beside_their_peers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = codec.run(argparse.Namespace(data=tmp_path, seconds=1, rounds=1))
+def test_vaes_beside_their_peers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = vae_bench.run(argparse.Namespace(data=tmp_path, seconds=1, rounds=1))
     assert found["trained"] is False and found["recorded_media"] is False and found["units"] == 6
     assert list(found["codecs"]) == ["audio", "video", "Mimi", "EnCodec"]
     for row in found["codecs"].values():
         assert 0 < row["encode"]["p50"] <= row["both"]["p50"] <= row["both"]["p95"]
     assert found["audio_over_peer"]["Mimi"] < 1 and found["audio_over_peer"]["EnCodec"] < 1
     json.dumps(found)
-    codec.show(found)
+    vae_bench.show(found)
     assert "random weights: nothing is trained yet" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(InputError, match="--rounds 0"):
-        codec.run(argparse.Namespace(data=tmp_path, seconds=1, rounds=0))
+        vae_bench.run(argparse.Namespace(data=tmp_path, seconds=1, rounds=0))
     with pytest.raises(InputError, match="no such data folder"):
-        codec.run(argparse.Namespace(data=tmp_path / "no", seconds=1, rounds=1))
+        vae_bench.run(argparse.Namespace(data=tmp_path / "no", seconds=1, rounds=1))
 
 
-def test_a_codec_is_played_unit_by_unit_with_its_state() -> None:
+def test_a_vae_is_played_unit_by_unit_with_its_state() -> None:
     heard: list[tuple[int, int | None]] = []
 
     def encode(unit: int, state: int | None) -> tuple[int, int]:
@@ -147,6 +148,6 @@ def test_a_codec_is_played_unit_by_unit_with_its_state() -> None:
         return latent, latent
 
     units = list(range(1, 8))
-    factors = codec.play(units, encode, decode)  # type: ignore[arg-type]
+    factors = vae_bench.play(units, encode, decode)  # type: ignore[arg-type]
     assert heard[:4] == [(1, None), (-1, None), (2, 1), (-2, -1)] and len(heard) == 14
     assert {name: len(values) for name, values in factors.items()} == {"encode": 2, "decode": 2, "both": 2}

@@ -104,7 +104,7 @@ def test_a_scale_needs_no_data_and_says_on_what_it_ran(tmp_path: Path, capsys: p
     assert "bfloat16 random weights" in capsys.readouterr().out
 
 
-def test_a_larger_scale_has_the_codecs_of_its_size() -> None:
+def test_a_larger_scale_has_the_vaes_of_its_size() -> None:
     """Without numbers; its media are 336x192 and 24 kHz."""
     agent = random_agent("small", AgentConfig(max_units=1), Machine(device="meta"))
     assert agent.frame_shape == (4, 192, 336, 3) and agent.num_samples == 3840

@@ -13,7 +13,7 @@ from wanstreamer.model.config import SCALES, scaled
 from wanstreamer.model.dropout import draw_dropped
 from wanstreamer.model.duplex import DuplexModel, ModelConfig, Noisy
 
-# Latent channels stand for any codec's.
+# Latent channels stand for any VAE's.
 SIZES = {"audio_channels": 32, "video_channels": 64}
 QWEN3_VOCAB = 151936
 

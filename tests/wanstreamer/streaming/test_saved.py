@@ -136,10 +136,10 @@ def test_what_does_not_fit_is_one_clear_line(tmp_path: Path) -> None:
     other.model = random_model(other.model.config, seed=5)
     with pytest.raises(InputError, match=r"saved: a conversation with another model \(sha256 \w{12}, here \w{12}\)"):
         restore_conversation(path, other)
-    for codec in ("audio", "video"):
+    for kind in ("audio", "video"):
         other = small_agent()
-        next(getattr(other, f"{codec}_vae").parameters()).data.add_(1)
-        with pytest.raises(InputError, match=f"another {codec} codec"):
+        next(getattr(other, f"{kind}_vae").parameters()).data.add_(1)
+        with pytest.raises(InputError, match=f"another {kind} VAE"):
             restore_conversation(path, other)
     with pytest.raises(InputError, match="saved with full history, this agent has a limit of 3 units and 1 of sink"):
         restore_conversation(path, limited_agent(0))

@@ -1,4 +1,4 @@
-"""Codecs: streamed equals offline, the past knows nothing of the future, the past counts, state is plain tensors."""
+"""VAEs: streamed equals offline, the past knows nothing of the future, the past counts, state is plain tensors."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 from torch import Tensor
 
-from tests.helpers.small_codecs import awake, small_codec
+from tests.helpers.small_vaes import awake, small_vae
 from wanstreamer import vae
 from wanstreamer.errors import InputError
 from wanstreamer.metrics import log_mel_l1, psnr_db, ssim, unit_flicker
@@ -28,7 +28,7 @@ def media(kind: str, units: int, seed: int, dtype: torch.dtype = torch.float32) 
 
 
 def step(kind: str) -> int:
-    """The smallest piece of media a codec takes: one latent."""
+    """The smallest piece of media a VAE takes: one latent."""
     return 640 if kind == "audio" else FRAMES
 
 
@@ -56,7 +56,7 @@ def run_streamed(call, parts: list[Tensor]) -> Tensor:  # type: ignore[no-untype
 def test_streamed_equals_offline_for_any_chunking(
     kind: str, dtype: torch.dtype, tolerance: float, sizes: list[int], seed: int
 ) -> None:
-    model, x = small_codec(kind, dtype), media(kind, 5, seed, dtype)
+    model, x = small_vae(kind, dtype), media(kind, 5, seed, dtype)
     latent, _ = model.encode(x)
     made, _ = model.decode(latent)
     assert made.abs().max() > 0.1
@@ -68,7 +68,7 @@ def test_streamed_equals_offline_for_any_chunking(
 @settings(max_examples=12, deadline=None)
 @given(cut=st.integers(1, 4), seed=st.integers(0, 99))
 def test_the_future_leaves_the_past_bitwise_unchanged(kind: str, cut: int, seed: int) -> None:
-    model = small_codec(kind)
+    model = small_vae(kind)
     length = SAMPLES if kind == "audio" else FRAMES
     per_unit = 4 if kind == "audio" else 1
     x, other = media(kind, 5, seed), media(kind, 5, seed + 1000)
@@ -86,7 +86,7 @@ def test_the_future_leaves_the_past_bitwise_unchanged(kind: str, cut: int, seed:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_unit_before_counts(kind: str) -> None:
-    model = small_codec(kind)
+    model = small_vae(kind)
     length = SAMPLES if kind == "audio" else FRAMES
     per_unit = 4 if kind == "audio" else 1
     x, other = media(kind, 2, 0), media(kind, 2, 1)
@@ -101,7 +101,7 @@ def test_the_unit_before_counts(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_state_survives_a_file_and_two_streams_do_not_meet(kind: str) -> None:
-    model = small_codec(kind)
+    model = small_vae(kind)
     length = SAMPLES if kind == "audio" else FRAMES
     x, other = media(kind, 4, 0), media(kind, 4, 1)
     latent, _ = model.encode(x)
@@ -126,8 +126,8 @@ def test_state_survives_a_file_and_two_streams_do_not_meet(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_pieces_of_equal_shape_give_equal_bits_whatever_came_before(kind: str) -> None:
     """Unit by unit: again from the start; from a state that was written and read; and after a past of another length,
-    once it lies further back than a codec sees (1.4 s)."""
-    model = small_codec(kind)
+    once it lies further back than a VAE sees (1.4 s)."""
+    model = small_vae(kind)
     length, per_unit = (SAMPLES, 4) if kind == "audio" else (FRAMES, 1)
     x = media(kind, 24, 0)
     latent = run_streamed(model.encode, list(x.split(length, dim=1)))
@@ -149,7 +149,7 @@ def test_pieces_of_equal_shape_give_equal_bits_whatever_came_before(kind: str) -
 @pytest.mark.parametrize("kind", KINDS)
 def test_state_takes_the_same_memory_however_long_a_stream_was(kind: str) -> None:
     """A state owns its numbers and no more: not the pieces they were cut from."""
-    model = small_codec(kind)
+    model = small_vae(kind)
 
     def held(state: State) -> dict[str, int]:
         return {name: tensor.untyped_storage().nbytes() for name, tensor in state.items()}
@@ -193,7 +193,7 @@ def test_a_large_picture_streams_exactly() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_given_state_is_not_changed(kind: str) -> None:
     """A branch of a stream (a rollout, a retry) may start from the same state twice."""
-    model, x = small_codec(kind), media(kind, 2, 0)
+    model, x = small_vae(kind), media(kind, 2, 0)
     _, state = model.encode(x)
     before = {name: value.clone() for name, value in state.items()}
     first, _ = model.encode(x, state)
@@ -204,7 +204,7 @@ def test_a_given_state_is_not_changed(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_batch_members_do_not_meet(kind: str) -> None:
-    model = small_codec(kind)
+    model = small_vae(kind)
     x = torch.cat([media(kind, 2, 0), media(kind, 2, 1)])
     both, _ = model.encode(x)
     torch.testing.assert_close(both[1:], model.encode(x[1:])[0], atol=1e-5, rtol=0)
@@ -213,7 +213,7 @@ def test_batch_members_do_not_meet(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_file_holds_config_and_normalisation_and_gives_equal_bytes(kind: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    model, x = small_codec(kind), media(kind, 2, 0)
+    model, x = small_vae(kind), media(kind, 2, 0)
     vae.save(model, tmp_path / "one.safetensors", {"training": "abc"})
     vae.save(model, tmp_path / "two.safetensors", {"training": "abc"})
     assert vae.weights_hash(tmp_path / "one.safetensors") == vae.weights_hash(tmp_path / "two.safetensors")
@@ -234,7 +234,7 @@ def test_weights_file_holds_config_and_normalisation_and_gives_equal_bytes(kind:
 
 
 def test_shapes_and_their_mistakes() -> None:
-    audio, video = small_codec("audio"), small_codec("video")
+    audio, video = small_vae("audio"), small_vae("video")
     assert audio.encode(torch.zeros(2, 2 * SAMPLES))[0].shape == (2, 8, 6)
     assert audio.decode(torch.zeros(2, 8, 6))[0].shape == (2, 2 * SAMPLES)
     assert video.encode(torch.zeros(2, 8, 3, 32, 32))[0].shape == (2, 2, 5, 2, 2)
@@ -249,8 +249,8 @@ def test_shapes_and_their_mistakes() -> None:
         audio.encode(torch.zeros(1, 640), audio.encode(torch.zeros(2, 640))[1])
 
 
-def test_the_linear_skip_alone_is_a_codec_with_unit_latents() -> None:
-    """Pictures of few degrees of freedom: an untrained codec with a fitted skip gives them back."""
+def test_the_linear_skip_alone_is_a_vae_with_unit_latents() -> None:
+    """Pictures of few degrees of freedom: an untrained VAE with a fitted skip gives them back."""
     torch.manual_seed(0)
     basis = torch.randn(4, 4 * 3 * 32 * 32)
     clips = (torch.randn(300, 4) @ basis).reshape(300, 4, 3, 32, 32) / 8
@@ -263,7 +263,7 @@ def test_the_linear_skip_alone_is_a_codec_with_unit_latents() -> None:
 
 
 def test_the_audio_skip_writes_what_it_heard_when_it_was() -> None:
-    """Noise in bursts: an untrained codec with a fitted skip has their loudness at the right time, hop by hop."""
+    """Noise in bursts: an untrained VAE with a fitted skip has their loudness at the right time, hop by hop."""
     generator = torch.Generator().manual_seed(0)
     steps = torch.rand(8, 100, generator=generator).repeat_interleave(320, dim=1)  # another loudness every 20 ms
     clips = 0.3 * steps**2 * torch.randn(8, 32000, generator=generator)

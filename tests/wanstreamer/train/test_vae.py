@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from wanstreamer import vae
-from wanstreamer.train import codec
-from wanstreamer.train.codec import CodecTrainConfig
+from wanstreamer.train import vae as train_module
+from wanstreamer.train.vae import VaeTrainConfig
 from wanstreamer.vae.tracks import encode_track
 
 
@@ -29,7 +29,7 @@ def clips(count: int, seed: int = 0) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("held_out", [0, 2])
 def test_a_killed_training_ends_with_the_same_weights_and_curve(tmp_path: Path, held_out: int) -> None:
-    config = CodecTrainConfig(steps=9, batch=2, clip_units=2, log_every=2, valid_every=4, checkpoint_s=0.0, fit_clips=8)
+    config = VaeTrainConfig(steps=9, batch=2, clip_units=2, log_every=2, valid_every=4, checkpoint_s=0.0, fit_clips=8)
     state = tmp_path / "state.safetensors"
 
     def train(fingerprint: str, killed_at: int | None = None) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
@@ -37,7 +37,7 @@ def test_a_killed_training_ends_with_the_same_weights_and_curve(tmp_path: Path, 
             if step == killed_at:
                 raise KeyboardInterrupt
 
-        model, curve = codec.train_codec(
+        model, curve = train_module.train_vae(
             small_video(),
             clips(3),
             clips(held_out, 9),
@@ -60,7 +60,7 @@ def test_a_killed_training_ends_with_the_same_weights_and_curve(tmp_path: Path, 
     # A state of another training is not taken up.
     with pytest.raises(KeyboardInterrupt):
         train("other", killed_at=5)
-    model, _ = codec.train_codec(
+    model, _ = train_module.train_vae(
         small_video(), clips(3), [], config, state_path=state, fingerprint="a", on_step=steps.append
     )
     assert steps[0] == 0
@@ -68,7 +68,7 @@ def test_a_killed_training_ends_with_the_same_weights_and_curve(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("kind", ["audio", "video"])
-def test_training_improves_on_the_linear_codec_and_latents_are_normalised(tmp_path: Path, kind: str) -> None:
+def test_training_improves_on_the_linear_vae_and_latents_are_normalised(tmp_path: Path, kind: str) -> None:
     model: vae.AudioVAE | vae.VideoVAE
     if kind == "audio":
         torch.manual_seed(0)
@@ -78,8 +78,8 @@ def test_training_improves_on_the_linear_codec_and_latents_are_normalised(tmp_pa
         tracks = [0.3 * torch.sin(2 * torch.pi * f * time_s) * torch.sin(3 * time_s) for f in (150.0, 220.0, 310.0)]
     else:
         model, tracks = small_video(), clips(4)
-    training = CodecTrainConfig(steps=60, batch=4, clip_units=4, warmup_steps=5, log_every=10, fit_clips=32)
-    trained, curve = codec.train_codec(
+    training = VaeTrainConfig(steps=60, batch=4, clip_units=4, warmup_steps=5, log_every=10, fit_clips=32)
+    trained, curve = train_module.train_vae(
         model, tracks, [], training, state_path=tmp_path / "state.safetensors", fingerprint=""
     )
     assert curve[-1]["loss"] < 0.85 * curve[0]["loss"]
@@ -92,7 +92,7 @@ def test_training_improves_on_the_linear_codec_and_latents_are_normalised(tmp_pa
 @pytest.mark.parametrize("kind", ["audio", "video"])
 def test_passes_can_be_compiled_and_run_in_bfloat16(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a GPU does, as far as a CPU can: whole graphs, lower precision, and about the same curve."""
-    training = CodecTrainConfig(steps=4, batch=2, clip_units=2, log_every=1, fit_clips=16)
+    training = VaeTrainConfig(steps=4, batch=2, clip_units=2, log_every=1, fit_clips=16)
     tracks = clips(3) if kind == "video" else [0.2 * torch.randn(16000, generator=torch.Generator().manual_seed(1))]
 
     def train() -> list[dict[str, float]]:
@@ -100,7 +100,7 @@ def test_passes_can_be_compiled_and_run_in_bfloat16(kind: str, tmp_path: Path, m
         model: vae.AudioVAE | vae.VideoVAE = small_video()
         if kind == "audio":
             model = vae.AudioVAE(vae.AudioVAEConfig(channels=8, encoder_width=16, latent_width=32, decoder_width=32))
-        trained, curve = codec.train_codec(
+        trained, curve = train_module.train_vae(
             model, tracks, [], training, state_path=tmp_path / "state.safetensors", fingerprint=""
         )
         assert all(parameter.dtype == torch.float32 for parameter in trained.parameters())
@@ -115,7 +115,7 @@ def test_passes_can_be_compiled_and_run_in_bfloat16(kind: str, tmp_path: Path, m
 
     compile_for_real = torch.compile
     monkeypatch.setattr(torch, "compile", compile_eagerly)
-    monkeypatch.setattr(codec, "_accelerated", lambda device: True)
+    monkeypatch.setattr(train_module, "_accelerated", lambda device: True)
     fast = train()
     assert len(compiled) == 2
     assert fast != plain

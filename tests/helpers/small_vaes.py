@@ -8,18 +8,18 @@ from torch import nn
 
 from wanstreamer.vae import AudioVAE, AudioVAEConfig, VideoVAE, VideoVAEConfig
 
-Codec = TypeVar("Codec", AudioVAE, VideoVAE)
+AnyVAE = TypeVar("AnyVAE", AudioVAE, VideoVAE)
 
 
-def small_codec(kind: str, dtype: torch.dtype = torch.float32) -> AudioVAE | VideoVAE:
+def small_vae(kind: str, dtype: torch.dtype = torch.float32) -> AudioVAE | VideoVAE:
     if kind == "audio":
         config = AudioVAEConfig(channels=6, encoder_width=16, latent_width=24, decoder_width=20, decoder_blocks=(1, 2))
         return awake(AudioVAE(config), dtype)
     return awake(VideoVAE(VideoVAEConfig(height=32, width=32, channels=5, widths=(8, 12, 16), blocks=(1, 1, 2))), dtype)
 
 
-def awake(model: Codec, dtype: torch.dtype) -> Codec:
-    """The codec with every weight at work: branches that start at zero are set at random."""
+def awake(model: AnyVAE, dtype: torch.dtype) -> AnyVAE:
+    """The VAE with every weight at work: branches that start at zero are set at random."""
     torch.manual_seed(1)
     with torch.no_grad():
         for layer in model.modules():

@@ -1,8 +1,8 @@
-"""How fast the codecs run, beside Mimi and EnCodec: `python -m tools.bench codec`.
+"""How fast the VAEs run, compared with the codecs Mimi and EnCodec: `python -m tools.bench vae`.
 
 Streams the same speech (noise where there are no tracks) unit by unit, 160 ms a call, on one thread, through our audio
-codec and transformers' `MimiModel` and `EncodecModel` with random weights of their default configuration (the time does
-not depend on the weights), and a track's picture through our video codec. All take turns, `--rounds` times. The figure
+VAE and transformers' `MimiModel` and `EncodecModel` with random weights of their default configuration (the time does
+not depend on the weights), and a track's picture through our video VAE. All take turns, `--rounds` times. The figure
 is the real-time factor: processor time to encode and decode over the time that the media last; other work on the
 machine slows it less than the clock's. Peers hear 24 kHz.
 
@@ -107,9 +107,9 @@ def play(units: Sequence[Tensor], encode: Step, decode: Step) -> dict[str, list[
 
 
 def compare(data: Path, *, seconds: int, rounds: int) -> dict[str, Any]:
-    """What `--json` prints: per codec p50 and p95 over the units of all rounds, and ours over each peer's."""
+    """What `--json` prints: per VAE and codec p50 and p95 over the units of all rounds, and ours over each peer's."""
     num_units = seconds * 1000 // UNIT_MS + WARM_UNITS
-    audio, video, trained = _codecs(data)
+    audio, video, trained = _vaes(data)
     samples_T, frames_THWC, recorded = _media(data, audio, video, num_units)
     pictures = (frames_THWC.permute(0, 3, 1, 2).float() / 127.5 - 1)[None].split(FRAMES_PER_UNIT, dim=1)
     peer_T = functional.interpolate(
@@ -146,7 +146,7 @@ def compare(data: Path, *, seconds: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def _codecs(data: Path) -> tuple[AudioVAE, VideoVAE, bool]:
+def _vaes(data: Path) -> tuple[AudioVAE, VideoVAE, bool]:
     paths = [data / "models" / "vae" / f"{kind}.safetensors" for kind in ("audio", "video")]
     if all(path.is_file() for path in paths):
         return load_audio_vae(paths[0]), load_video_vae(paths[1]), True
@@ -155,7 +155,7 @@ def _codecs(data: Path) -> tuple[AudioVAE, VideoVAE, bool]:
 
 
 def _media(data: Path, audio: AudioVAE, video: VideoVAE, num_units: int) -> tuple[Tensor, Tensor, bool]:
-    """Samples (T,) and frames (T, H, W, 3) of the first track that fits the codecs, repeated as needed; else noise."""
+    """Samples (T,) and frames (T, H, W, 3) of the first track that fits the VAEs, repeated as needed; else noise."""
     num_samples, num_frames = num_units * samples_per_unit(audio.config.rate_hz), num_units * FRAMES_PER_UNIT
     shape = video.config.height, video.config.width, 3
     for path in sorted((data / "tracks").glob("*/*.mp4")):
@@ -201,11 +201,13 @@ def show(found: dict[str, Any]) -> None:
         table.add_row(names[name], *cells, f"{row['both']['p95']:.3f}", bound, row["streams"])
     console.print(table)
     ratios = ", ".join(f"{ratio:.3f} of {name}'s" for name, ratio in found["audio_over_peer"].items())
-    console.print(f"our audio codec takes {ratios} time", highlight=False)
+    console.print(f"our audio VAE takes {ratios} time", highlight=False)
 
 
 def add(commands: Any) -> None:
-    command = commands.add_parser("codec", help="speed of the codecs beside Mimi and EnCodec", description=__doc__)
+    command = commands.add_parser(
+        "vae", aliases=["codec"], help="speed of the VAEs compared with Mimi and EnCodec", description=__doc__
+    )
     command.add_argument("--data", type=Path, help="data folder (default: data, which need not be there)")
     command.add_argument("--seconds", type=int, default=8, help="of media in each round (default: 8)")
     command.add_argument("--rounds", type=int, default=5, help="rounds, in turns (default: 5)")

@@ -1,9 +1,9 @@
-"""Training loop of the codecs: tracks in memory in, an averaged, normalised audio or video VAE and its curve out.
+"""Training loop of the VAEs: tracks in memory in, an averaged, normalised audio or video VAE and its curve out.
 
 A step's clips, augmentation and noise depend on the seed and the step's number alone, so that a run that was killed and
 resumed ends with the same bytes as one that was not. The caller fixes threads and kernels (one thread, deterministic).
 
-On a GPU the passes through the codec run in bfloat16 (weights, losses and the optimiser stay float32) and compiled.
+On a GPU the passes through the VAE run in bfloat16 (weights, losses and the optimiser stay float32) and compiled.
 """
 
 import copy
@@ -23,7 +23,7 @@ from wanstreamer.train.steps import Scalars, average_weights, step_generator
 from wanstreamer.vae import AudioVAE
 from wanstreamer.vae.causal import Carry
 from wanstreamer.vae.losses import SpectralLoss, latent_pull, pixel_loss
-from wanstreamer.vae.tracks import PIECE_UNITS, Codec, encode_track, reconstruct_track, to_input, unit_length
+from wanstreamer.vae.tracks import PIECE_UNITS, VAE, encode_track, reconstruct_track, to_input, unit_length
 
 Pass = Callable[[Tensor, Carry], Tensor]  # media -> latents before normalisation, or back
 
@@ -31,8 +31,8 @@ _FIT_NUMBERS = 2**26  # samples or pixels, at most about, that the linear skip i
 
 
 @dataclass(frozen=True, kw_only=True)
-class CodecTrainConfig:
-    """How one codec is trained."""
+class VaeTrainConfig:
+    """How one VAE is trained."""
 
     steps: int  # optimiser steps
     batch: int = 8  # clips per step
@@ -52,28 +52,28 @@ class CodecTrainConfig:
     seed: int = 0
 
 
-def train_codec(
-    model: Codec,
+def train_vae(
+    model: VAE,
     tracks: Sequence[Tensor],
     held_out: Sequence[Tensor],
-    config: CodecTrainConfig,
+    config: VaeTrainConfig,
     *,
     state_path: Path,
     fingerprint: str,
     on_step: Callable[[int], None] = lambda step: None,
     device: str = "cpu",
-) -> tuple[Codec, list[Scalars]]:
+) -> tuple[VAE, list[Scalars]]:
     """Train `model` in place; returns its averaged weights, normalised, and the curve.
 
     Args:
         model: Freshly built; its initial weights must depend on the seed alone.
-        tracks: Training tracks. Audio: float32 (T,) in [-1, 1] at the codec's rate. Video: uint8 (T, H, W, 3).
+        tracks: Training tracks. Audio: float32 (T,) in [-1, 1] at the VAE's rate. Video: uint8 (T, H, W, 3).
         held_out: Tracks that are only looked at, for the curve's `valid_` columns; may be empty.
         config: See its fields.
         state_path: Safetensors file that holds the whole training state while training lasts.
         fingerprint: What this training depends on; a state with another one is ignored.
         on_step: Called after every step with the number of steps done.
-        device: Where the codec is trained; the one that is returned lies on the CPU.
+        device: Where the VAE is trained; the one that is returned lies on the CPU.
     """
     model.to(device)
     averaged = copy.deepcopy(model)
@@ -119,7 +119,7 @@ def train_codec(
 
 
 @torch.no_grad()
-def fit_normalisation(model: Codec, tracks: Sequence[Tensor], units: int = 4000) -> None:
+def fit_normalisation(model: VAE, tracks: Sequence[Tensor], units: int = 4000) -> None:
     """Set the per-channel mean and standard deviation of latents from about `units` units, evenly from all tracks."""
     model.latent_mean_C.zero_()
     model.latent_std_C.fill_(1.0)
@@ -133,17 +133,17 @@ def fit_normalisation(model: Codec, tracks: Sequence[Tensor], units: int = 4000)
 
 @dataclass(frozen=True, kw_only=True)
 class _Objective:
-    """The passes through a codec in training, and what their results are judged by."""
+    """The passes through a VAE in training, and what their results are judged by."""
 
     encode: Pass
     decode: Pass
-    model: Codec
-    config: CodecTrainConfig
+    model: VAE
+    config: VaeTrainConfig
     device: str
     spectral: SpectralLoss | None  # of audio
 
 
-def _objective(model: Codec, config: CodecTrainConfig, device: str) -> _Objective:
+def _objective(model: VAE, config: VaeTrainConfig, device: str) -> _Objective:
     encode: Pass = model.posterior_mean
     decode: Pass = model.reconstruct
     if _accelerated(device):
@@ -176,7 +176,7 @@ def _loss(objective: _Objective, clips: Tensor, generator: torch.Generator) -> t
 
 @torch.no_grad()
 def _losses_at_start(objective: _Objective, tracks: Sequence[Tensor]) -> Scalars:
-    """The curve's row 0: the linear codec alone, on the clips of the first step."""
+    """The curve's row 0: the linear VAE alone, on the clips of the first step."""
     config = objective.config
     generator = step_generator(config.seed, 0)
     batch = draw_clips(objective.model, tracks, config.batch, config.clip_units, generator)
@@ -184,7 +184,7 @@ def _losses_at_start(objective: _Objective, tracks: Sequence[Tensor]) -> Scalars
     return {name: part.item() for name, part in parts.items()} | {"grad_norm": 0.0}
 
 
-def _fit_batch(model: Codec, tracks: Sequence[Tensor], config: CodecTrainConfig) -> Tensor:
+def _fit_batch(model: VAE, tracks: Sequence[Tensor], config: VaeTrainConfig) -> Tensor:
     """Clips for the linear skip, drawn as in training, from steps that training never reaches."""
     drawn: list[Tensor] = []
     for step in range(config.steps, config.steps + max(1, config.fit_clips // config.batch)):
@@ -195,7 +195,7 @@ def _fit_batch(model: Codec, tracks: Sequence[Tensor], config: CodecTrainConfig)
     return torch.cat(drawn)
 
 
-def _valid_row(model: Codec, clips: Sequence[Tensor]) -> Scalars:
+def _valid_row(model: VAE, clips: Sequence[Tensor]) -> Scalars:
     """Mean figures over held-out clips, reconstructed by streaming. Empty without clips."""
     rows = []
     for clip in clips:
@@ -207,12 +207,12 @@ def _valid_row(model: Codec, clips: Sequence[Tensor]) -> Scalars:
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]} if rows else {}
 
 
-def _schedule(step: int, config: CodecTrainConfig) -> float:
+def _schedule(step: int, config: VaeTrainConfig) -> float:
     warm = min(1.0, (step + 1) / config.warmup_steps)
     return warm * (0.5 + 0.5 * math.cos(math.pi * step / config.steps))
 
 
-def _optimizer(model: Codec, config: CodecTrainConfig) -> torch.optim.AdamW:
+def _optimizer(model: VAE, config: VaeTrainConfig) -> torch.optim.AdamW:
     slow = {id(parameter) for parameter in model.skip_parameters()}
     learned = [parameter for parameter in model.parameters() if id(parameter) not in slow]
     groups = [
