@@ -1,8 +1,8 @@
-"""A number of sessions and a seed -> the plan: who meets whom, with which voice, recorded how.
+"""A number of sessions and a seed -> the plan: who meets whom, with which voice, and how it is recorded.
 
-People meet only inside their closed group, and every member of a group has a pseudonym that ingest deals into the same
+People meet only inside their closed group, and every member of a group has a pseudonym that ingest assigns to the same
 split, so splitting by speaker loses no session. What varies between recordings (container, frame rate, sample rate,
-start, noise, bleed) goes round in fixed cycles, so that even a few sessions differ.
+start, noise, bleed) runs through fixed cycles, so that even a few sessions differ.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ from pipelines.conversation.voice import VoiceSpec
 from pipelines.formats.splits import split_of
 
 GROUP_SIZE = 4  # six pairs
-SESSIONS_PER_GROUP = 8  # before another group is called in; all pairs meet, some twice
-SPLIT_SCREEN_TURN = 3  # which train session; earlier ones are plain
-AUDIO_ONLY_TURN = 5  # the first train session without pictures; from there on every other one is
+SESSIONS_PER_GROUP = 8  # one group more for every eight sessions; all pairs of a group meet, some twice
+SPLIT_SCREEN_TURN = 3  # index of the train session with a split screen; earlier ones are plain
+AUDIO_ONLY_TURN = 5  # index of the first train session without pictures; from there on every other session is
 
-# Variants of en-us that speak clearly; each speaker has one, until there are more speakers than variants.
+# Variants of en-us that speak clearly; each speaker has a different one, until there are more speakers than variants.
 HIGH_VOICES = ("f1", "f2", "f3", "f4", "f5", "Alicia", "Andrea", "Annie", "belinda", "linda", "shelby", "steph")
 LOW_VOICES = (
     "m1", "m2", "m3", "m4", "m5", "m6", "m7", "Alex", "Diogo", "Lee", "Mario", "Michael", "Mike", "adam", "benjamin",
@@ -35,12 +35,12 @@ AUDIO_ONLY_CONTAINERS = (("flac", "flac"), ("m4a", "aac"))
 
 @dataclass(frozen=True, kw_only=True)
 class Speaker:
-    """A person; the look of the face is drawn from `face_seed`."""
+    """A person; `face_seed` decides the face."""
 
     speaker_id: str
     split: str
     voice: VoiceSpec
-    is_high: bool  # of voice; decides which beards are possible
+    is_high: bool  # has a high voice; decides which beards are possible
     face_seed: int
 
 
@@ -52,7 +52,7 @@ class Stream:
     speaker: Speaker
     container: str
     audio_codec: str
-    frame_rate: str  # as ffmpeg takes it; empty: no picture
+    frame_rate: str  # in ffmpeg's notation; empty: no picture
     rate_hz: int
     start_offset_ms: int  # session time of the file's first instant
     tail_ms: int  # how long the file goes on after the session
@@ -71,11 +71,11 @@ class Recording:
     layout: str  # per_participant, split_screen or audio_only
     streams: tuple[Stream, Stream]
     seconds: int
-    is_truncated: bool  # its first file breaks off; ingest must turn the session away
+    is_truncated: bool  # its first file breaks off; ingest must reject the session
 
 
 def split_counts(num_sessions: int) -> dict[str, int]:
-    """Sessions per split: about two thirds train, a quarter test, a twelfth valid; 16, 6 and 2 of 24.
+    """Sessions per split: about two thirds train, a quarter test, a twelfth valid; 16, 6 and 2 of 24 sessions.
 
     >>> split_counts(24), split_counts(2)
     ({'train': 16, 'valid': 2, 'test': 6}, {'train': 1, 'valid': 0, 'test': 1})
@@ -90,9 +90,9 @@ def split_counts(num_sessions: int) -> dict[str, int]:
 def plan(
     num_sessions: int, *, seed: int, seconds: int, salt: str, valid_fraction: float, test_fraction: float
 ) -> list[Recording]:
-    """All recordings, the good ones first; from six sessions on there is one more that is truncated."""
+    """All recordings, intact ones first; from six sessions on, one more recording is truncated."""
     counts = split_counts(num_sessions)
-    # Splits take turns, so that session numbers do not tell the split and short runs see several.
+    # Splits take turns, so that session numbers do not show the split, and short runs contain several.
     order = sorted(
         ((turn + 0.5) / count, split, turn) for split, count in counts.items() for turn in range(count)
     )  # fmt: skip
@@ -127,8 +127,8 @@ def plan(
 
 
 def without_pictures(recording: Recording) -> Recording:
-    """The same people saying the same, as sound files alone."""
-    if recording.is_truncated:  # breaks off as a video does
+    """The same people and words, as sound files only."""
+    if recording.is_truncated:  # it breaks off as a video file does
         return recording
     streams = [
         replace(stream, container=container, audio_codec=codec, frame_rate="")
@@ -138,7 +138,7 @@ def without_pictures(recording: Recording) -> Recording:
 
 
 def _layout(turn: int) -> str:
-    """Of a train session. Sound alone costs little to record and encode, and teaches words, timing and voices too."""
+    """Layout of a train session. Sound alone is cheap to record and encode, and still teaches words, timing, voices."""
     if turn == SPLIT_SCREEN_TURN:
         return "split_screen"
     return "audio_only" if turn >= AUDIO_ONLY_TURN and (turn - AUDIO_ONLY_TURN) % 2 == 0 else "per_participant"
@@ -147,7 +147,7 @@ def _layout(turn: int) -> str:
 def people(
     split: str, size: int, rng: np.random.Generator, taken: set[str], shares: tuple[str, float, float]
 ) -> list[Speaker]:
-    """People who meet each other, all of one split; every other one has a high voice."""
+    """People who meet each other, all of one split; every second person has a high voice."""
     members = []
     for place in range(size):
         is_high = place % 2 == 0
@@ -186,14 +186,14 @@ def _recording(
         elif layout == "audio_only":
             container, codec = AUDIO_ONLY_CONTAINERS[place]
             frame_rate = ""
-        elif layout == "split_screen" and place == 1:  # one file, one sound of two channels
+        elif layout == "split_screen" and place == 1:  # one file, with one two-channel sound
             first = streams[0]
             container, codec, frame_rate = first.container, first.audio_codec, first.frame_rate
             rate_hz, start_ms, tail_ms = first.rate_hz, first.start_offset_ms, first.tail_ms
         if codec == "libopus":
-            rate_hz = 48000  # the only one it has
+            rate_hz = 48000  # the only rate of Opus here
         has_bleed = number % 4 == 3
-        # Bleed that drowns in noise would be a label without a sound.
+        # Bleed below the noise would be a label that nothing in the sound supports.
         noise_db = float(rng.uniform(30, 40)) if has_bleed else float(rng.triangular(10, 30, 40))
         streams.append(
             Stream(

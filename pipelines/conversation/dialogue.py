@@ -1,4 +1,4 @@
-"""Phrases with their places on the session clock -> a conversation, and everything that is known about it."""
+"""Phrases with their places on the session clock -> a conversation, and all facts about it."""
 
 from dataclasses import dataclass, field
 
@@ -13,11 +13,11 @@ class Utterance:
     """Phrases of one participant that belong together, on the session clock."""
 
     participant: str
-    role: str  # turn, attempt (broken off without getting the floor), backchannel
+    role: str  # turn, attempt (broken off, without the floor), backchannel
     clips: tuple[tuple[int, Clip], ...]  # (start_ms, phrase)
     about: str = ""  # the thing talked about
     asks: bool = False
-    hesitant: bool = False  # spoken into the other's turn without a claim to the floor
+    hesitant: bool = False  # spoken during the other's turn without a claim to the floor
 
     @property
     def start_ms(self) -> int:
@@ -59,9 +59,9 @@ class Transition:
     participant: str
     start_ms: int
     label: str
-    holder: str  # who has the floor afterwards; "none" when both stop
+    holder: str  # who has the floor afterwards; "none" if both stop
     outcome: str | None = None  # of an interruption: floor_taking or failed
-    yield_ms: int | None = None  # onset of the challenger to the last sound of whoever gives way
+    yield_ms: int | None = None  # from the challenger's onset to the last sound of the one who gives way
     yielder: str | None = None
     fto_ms: int | None = None  # at floor changes: onset minus the end of the previous turn
 
@@ -83,16 +83,16 @@ class Showing:
     """A thing held up to the camera, without a word, until the other has spoken about it."""
 
     participant: str
-    start_ms: int  # it begins to rise
-    end_ms: int  # it is gone again
+    start_ms: int  # the thing begins to rise
+    end_ms: int  # the thing is gone again
     thing: str
     colour: str
-    comment_start_ms: int  # of the other's turn about it
+    comment_start_ms: int  # start of the other's turn about it
 
 
 @dataclass(kw_only=True)
 class Dialogue:
-    """A whole conversation; utterances in the order in which they were planned."""
+    """A whole conversation; utterances are in the order of planning."""
 
     duration_ms: int
     utterances: list[Utterance] = field(default_factory=list)
@@ -101,8 +101,8 @@ class Dialogue:
     showings: list[Showing] = field(default_factory=list)
 
     def of(self, participant: str, *roles: str) -> list[Utterance]:
-        found = [u for u in self.utterances if u.participant == participant and (not roles or u.role in roles)]
-        return sorted(found, key=lambda u: u.start_ms)
+        utterances = [u for u in self.utterances if u.participant == participant and (not roles or u.role in roles)]
+        return sorted(utterances, key=lambda u: u.start_ms)
 
     def speech(self, participant: str) -> list[Span]:
         return merge_spans([span for u in self.of(participant) for span in u.speech])

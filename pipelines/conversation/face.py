@@ -18,14 +18,14 @@ from pipelines.conversation.things import shapes
 
 SHIFT = 4  # OpenCV takes fixed-point coordinates: sixteenths of a pixel keep slow motion smooth
 THING_X = 1.06  # of its middle, on the light side
-THING_UP_Y = 0.32  # its middle when it is up: beside mouth and cheek
-THING_WAY = 1.7  # from below the picture
+THING_UP_Y = 0.32  # of its middle when it is up: next to mouth and cheek
+THING_WAY = 1.7  # how far it rises, from below the picture
 THING_SIZE = 0.43  # half its width
 Points = np.ndarray  # (n, 2) at rest, or (F, n, 2)
 
 
 class Add(Protocol):
-    """Takes one shape of the drawing, see `_strokes`."""
+    """Adds one shape to the drawing, see `_strokes`."""
 
     def __call__(
         self, points: Points, colour: Colour, *, depth: float | None = None, thickness: int = 0, follow: float = 1.0
@@ -48,7 +48,7 @@ def draw_frames(look: Look, motion: Motion, width: int, height: int) -> Iterator
 
 
 def _strokes(look: Look, motion: Motion, width: int, height: int) -> list[tuple[np.ndarray, Colour, int]]:
-    """Everything drawn, back to front: points (F or 1, n, 2) int32 in sixteenths of a pixel, colour, and thickness
+    """All strokes, back to front: points (F or 1, n, 2) int32 in sixteenths of a pixel, colour, and thickness
     (0 filled, negative a closed line)."""
     size = look.scale * height
     line = max(1, round(height / 120))
@@ -103,14 +103,14 @@ def _strokes(look: Look, motion: Motion, width: int, height: int) -> list[tuple[
             [[-look.eye_x + look.eye_size * 1.75, look.eye_y], [look.eye_x - look.eye_size * 1.75, look.eye_y]]
         )
         add(bridge, (40, 40, 45), depth=1.0, thickness=line + 1)
-    for thing in sorted({thing for thing in motion.held if thing}):
+    for thing in sorted({thing for thing in motion.things if thing}):
         _add_thing(add, look, motion, thing)
     return strokes
 
 
 def _add_thing(add: Add, look: Look, motion: Motion, thing: tuple[str, str]) -> None:
-    """A thing in a raised hand beside the face, below the picture where it is not up."""
-    up = motion.held_up * np.array([held == thing for held in motion.held])
+    """A thing in a raised hand next to the face; below the picture while it is not up."""
+    up = motion.held_up * np.array([shown == thing for shown in motion.things])
     centre = np.stack([np.full_like(up, look.light_side * THING_X), THING_UP_Y + (1 - up) * THING_WAY], axis=-1)
     sleeve = np.array([[-0.2, 0.55], [0.2, 0.55], [0.3, 2.6], [-0.3, 2.6]])
     add(centre[:, None] + sleeve, shade(look.cloth, 0.9), depth=0.0, follow=0.0)
@@ -193,7 +193,7 @@ def _fringe(look: Look) -> Points:
 
 
 def _beard(look: Look, opening: np.ndarray) -> Points:
-    """Along the jaw and up to under the nose."""
+    """A beard along the jaw, up to the nose."""
     outer = _head(look, opening)
     low = [i for i in range(outer.shape[1]) if outer[0, i, 1] > 0.1]
     low.sort(key=lambda i: outer[0, i, 0])
@@ -255,7 +255,7 @@ def _add_eye(add: Add, look: Look, motion: Motion, side: int, line: int) -> None
     centre = np.stack([x0 + gaze_x * size * 0.5, y0 + gaze_y * size * 0.3 + 0 * lid], axis=-1)
     add(centre + ring * size * 0.62, look.iris)
     add(centre + ring * size * 0.3, (18, 14, 14))
-    # The lids cover what lies outside the aperture: the iris above all.
+    # The lids cover everything outside the opening, above all the iris.
     eyelid = shade(look.skin, 0.93)
     shut = np.maximum(lid, 0.25 * np.clip(gaze_y, 0, 1))
     edge = top + (bottom - top) * shut

@@ -1,8 +1,8 @@
-"""A generator of chance -> sentences about a fixed small world, and questions whose answers follow from it.
+"""A random generator -> sentences about a small fixed world, and questions whose answers follow from it.
 
-Eight things, each with a colour, a number and an owner that never change, in any session. A model that has heard
+Eight things, each with a colour, a number and an owner that are the same in every session. A model that has heard
 "the boat is red" can therefore answer "what colour is the boat?", and a wrong answer is wrong. Sentences come in
-phrases: between two phrases a speaker may pause. Words are lower case; a sentence ends with "." or "?".
+phrases: a speaker may pause between two phrases. Words are lower case; a sentence ends with "." or "?".
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ WORLD = tuple(
     )
 )
 
-# {t} thing, {c} its colour, {n} its number, {o} its owner, {p} the owner's pronoun; "|" where a pause may come
+# {t} thing, {c} its colour, {n} its number, {o} its owner, {p} the owner's pronoun; "|" where a pause is possible
 STATEMENTS = (
     "the {t} is {c}",
     "the {t} of {o} | is {c}",
@@ -50,7 +50,7 @@ STATEMENTS = (
     "all of the {n} {t}s are {c} | and they belong to {o}",
 )
 
-# One breath, long enough to be talked into.
+# One breath, long enough for an interruption.
 LONG_STATEMENTS = (
     "you know the {t} of {o} is {c} and {p} really likes it that way",
     "yesterday we looked at the {n} {t}s of {o} and all of them were {c}",
@@ -66,7 +66,7 @@ CHALLENGES = (
     "but listen {o} told me about the {n} {t}s",
 )
 
-# How somebody begins who does not insist.
+# Openings of someone who does not insist.
 HESITATIONS = (
     "well maybe the {t} of {o} is {c}",
     "well i thought the {t} was {c}",
@@ -74,7 +74,7 @@ HESITATIONS = (
     "i was going to say the {t} is {c}",
 )
 
-# About a thing that the other holds up, without having been asked.
+# Unasked comments on a thing that the other holds up.
 COMMENTS = (
     "oh that is the {c} {t} of {o}",
     "look you have the {c} {t}",
@@ -83,9 +83,9 @@ COMMENTS = (
     "oh you found the {t} of {o}",
 )
 
-FILLED_PAUSE, SPOKEN_FILLED_PAUSE = "um", "[['V:m:]]"  # for the eye, for the ear: half a second
+FILLED_PAUSE, SPOKEN_FILLED_PAUSE = "um", "[['V:m:]]"  # transcript, espeak phonemes: half a second
 
-# (text for the ear, text for the eye); espeak spells out "mhm"
+# transcript: text for espeak, which would spell out "mhm"
 BACKCHANNELS = {
     "mhm": "[[m@hm'Vm]]",
     "hmm": "[[h@m'm]]",
@@ -133,7 +133,7 @@ def long_statement(rng: np.random.Generator, about: Thing) -> str:
 
 
 def comment(rng: np.random.Generator, about: Thing) -> list[str]:
-    """Phrases of what is said at the sight of `about`."""
+    """Phrases of a comment at the sight of `about`."""
     return [part.strip() for part in f"{fill(_pick(rng, COMMENTS), about)}.".split("|")]
 
 

@@ -1,7 +1,7 @@
-"""A seed -> what a person looks like, and the place they sit in.
+"""A seed -> what a person looks like, and the place where they sit.
 
-The identity (skin, hair, shape of head, eyes, nose and mouth, glasses, beard, clothes) comes from the speaker's seed;
-background, light and framing from the session, as when people are recorded twice.
+The identity (skin, hair, shape of head, eyes, nose and mouth, glasses, beard, clothes) comes from the speaker's seed.
+Background, light and framing come from the session's seed, as for people who are recorded twice.
 """
 
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ class Look:
     wall: Colour
     hair_style: str
     has_glasses: bool
-    beard: float  # 0 none, else how strongly it covers the skin
+    beard: float  # 0: none, otherwise how strongly it covers the skin
     head_width: float  # half width over half height
     jaw: float  # taper below the cheeks
     fringe_y: float  # hairline
@@ -123,5 +123,5 @@ def shade(colour: Colour, factor: float) -> Colour:
     return colour_of(np.array(colour) * factor)
 
 
-def mix(one: Colour, other: Colour, share: float) -> Colour:
-    return colour_of(np.array(one) * (1 - share) + np.array(other) * share)
+def mix(first: Colour, second: Colour, share: float) -> Colour:
+    return colour_of(np.array(first) * (1 - share) + np.array(second) * share)

@@ -1,12 +1,12 @@
 """A dialogue -> the same dialogue, each sample as loud as people are when they hear each other.
 
-- Every utterance has a level of its own that leans towards the other's last one: speakers entrain in intensity where
-  turns meet (Levitan & Hirschberg 2011, Interspeech, "Measuring acoustic-prosodic entrainment").
-- Whoever keeps or claims the floor while the other sounds raises the voice, a moment after it became an overlap
+- Every utterance has its own level, which leans towards the other's last one: speakers adapt their intensity to each
+  other at turn changes (Levitan & Hirschberg 2011, Interspeech, "Measuring acoustic-prosodic entrainment").
+- A speaker who keeps or claims the floor while the other speaks raises the voice, a moment after the overlap begins
   (French & Local 1983, Journal of Pragmatics 7; Kurtic, Brown & Wells 2013, Computer Speech and Language 27).
-  Backchannels claim nothing and are not raised; who begins hesitantly is softer than otherwise.
+  Backchannels claim nothing and are not raised; a hesitant speaker is softer than usual.
 
-The amounts are ours. Times do not change.
+The amounts are our choice. Times do not change.
 """
 
 from dataclasses import replace
@@ -20,15 +20,15 @@ from wanstreamer.clock import Span
 
 LEVEL_SD_DB = 2.5
 LEVEL_LIMIT_DB = 5.0
-ENTRAINMENT = 0.75  # share of the other's last level that is taken over
+ENTRAINMENT = 0.75  # share of the other's last level that a speaker adopts
 OVERLAP_DB = 6.0
 HESITANT_DB = -4.0
-REACTION_MS = 120  # until the voice follows
+REACTION_MS = 120  # delay until the voice follows
 RISE_MS = 80
 
 
 def with_loudness(dialogue: Dialogue, rng: np.random.Generator) -> Dialogue:
-    """The dialogue with the samples of every clip scaled; spans, words and events stay as they are."""
+    """The dialogue with the samples of every clip scaled; spans, words and events do not change."""
     levels_db = {"a": 0.0, "b": 0.0}
     shaped = []
     for utterance in sorted(dialogue.utterances, key=lambda u: (u.start_ms, u.participant)):
@@ -52,7 +52,7 @@ def _scaled(utterance: Utterance, level_db: float, against: list[Span]) -> Utter
 
 
 def gain(clip: Clip, start_ms: int, level_db: float, against: list[Span]) -> np.ndarray:
-    """Factor per sample, (T,) float32: the utterance's level, and more of it while the other is heard."""
+    """Factor per sample, (T,) float32: the utterance's level, raised while the other speaks."""
     time_ms = start_ms + np.arange(len(clip.samples)) * 1000 / RATE_HZ
     raised = np.zeros(len(clip.samples))
     for span in against:

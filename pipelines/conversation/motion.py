@@ -1,11 +1,11 @@
 """A dialogue and frame times -> how a head, its eyes and its mouth move in each frame.
 
-What the face does follows from what is said. The mouth opens with the energy of the own voice, and spreads with its
-brightness. Whoever speaks looks away at the start of a turn and in its pauses and back towards its end, and blinks at
-boundaries (Kendon 1967). Whoever listens looks at the partner, bobs and raises the brows a few frames behind the
-partner's energy (so plainly that it survives 64 x 48 pixels), and nods with backchannels and, silently, now and then
-when they pause. Whoever holds a thing up looks down at it while it rises, then at the partner with raised brows,
-waiting. The rest is slow idle motion and blinking.
+What the face does follows from the speech. The mouth opens with the energy of the own voice, and spreads with its
+brightness. A speaker looks away at the start of a turn and in its pauses, looks back towards its end, and blinks at
+boundaries (Kendon 1967). A listener looks at the partner, and bobs and raises the brows a few frames behind the
+partner's energy (strongly enough to survive 64 x 48 pixels). A listener also nods with backchannels and, silently, in
+some of the partner's pauses. A person who holds a thing up looks down at it while it rises, then at the partner with
+raised brows, waiting. The rest is slow idle motion and blinking.
 """
 
 from dataclasses import dataclass, replace
@@ -16,17 +16,17 @@ import numpy as np
 from pipelines.conversation.dialogue import Dialogue, Showing, Utterance, other
 from pipelines.conversation.voice import RATE_HZ
 
-STEP_MS = 10  # everything is made on this grid and then read off at the frame times
+STEP_MS = 10  # everything is computed on this grid and then interpolated at the frame times
 LISTENING_LAG_MS = 160  # four frames behind the partner's voice
 NOD_HZ = 2.6
 NOD_MS = 800
 BLINK_MS = 170
-RISE_MS = 350  # of a thing that is held up; it goes down as fast
+RISE_MS = 350  # of a thing that is held up; it goes down equally fast
 
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """Per frame, float32 (F,). Angles are in units of the half head height: how far the nose moves."""
+    """Motion per frame, float32 (F,). Angles are in units of half the head height: how far the nose moves."""
 
     yaw: np.ndarray  # positive: to the right of the picture
     pitch: np.ndarray  # positive: down
@@ -37,8 +37,8 @@ class Motion:
     mouth_open: np.ndarray  # 0 to 1
     mouth_wide: np.ndarray  # -1 round, 1 spread
     brow: np.ndarray  # 0 at rest, 1 raised
-    held_up: np.ndarray  # 0 out of the picture, 1 beside the face
-    held: tuple[tuple[str, str] | None, ...]  # thing and colour, where there is one
+    held_up: np.ndarray  # 0 out of the picture, 1 next to the face
+    things: tuple[tuple[str, str] | None, ...]  # thing and colour, or None
 
 
 def make_motion(
@@ -66,18 +66,18 @@ def make_motion(
         held_up=_held_up(showings, num_steps), asking=raise_brows(dialogue.of(participant, "turn"), num_steps),
         idle=draw_idle(participant, dialogue.of(participant, "turn"), num_steps, rng),
     )  # fmt: skip
-    held = tuple(
+    things = tuple(
         next(((s.thing, s.colour) for s in showings if s.start_ms <= time_ms <= s.end_ms), None) for time_ms in frame_ms
     )
-    return move(signals, frame_ms, held)
+    return move(signals, frame_ms, things)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Idle:
     """What a face does by itself, on a grid of STEP_MS, float64 (steps,)."""
 
-    side: float  # of the screen on which the partner is: -1 to 1
-    lean: float  # how the head goes with the own voice
+    side: float  # of the screen where the partner is: -1 to 1
+    lean: float  # how the head moves with the own voice
     glance_x: np.ndarray
     glance_y: np.ndarray
     yaw: np.ndarray
@@ -88,11 +88,11 @@ class Idle:
 
 @dataclass(frozen=True, kw_only=True)
 class Signals:
-    """All that moves a face, on a grid of STEP_MS, float64 (steps,)."""
+    """All signals that move a face, on a grid of STEP_MS, float64 (steps,)."""
 
     own: np.ndarray  # loudness of the own voice, 0 to 1
     bright: np.ndarray  # its brightness, -1 to 1
-    theirs: np.ndarray  # loudness of the partner's
+    theirs: np.ndarray  # loudness of the partner's voice
     nods: np.ndarray
     away_x: np.ndarray  # gaze away from the partner
     away_y: np.ndarray
@@ -108,7 +108,7 @@ class Signals:
 
 
 def draw_idle(participant: str, turns: list[Utterance], num_steps: int, rng: np.random.Generator) -> Idle:
-    """Idle motion; blinks come at the ends of turns, too."""
+    """Idle motion; some blinks come at the ends of turns."""
     return Idle(
         side=0.18 if participant == "a" else -0.18, glance_x=_jumps(num_steps, 0.06, rng),
         glance_y=_jumps(num_steps, 0.05, rng), lean=float(rng.uniform(-1, 1)), yaw=_drift(num_steps, 0.25, rng),
@@ -117,15 +117,15 @@ def draw_idle(participant: str, turns: list[Utterance], num_steps: int, rng: np.
 
 
 def move(
-    signals: Signals, frame_ms: np.ndarray, held: tuple[tuple[str, str] | None, ...], *, first_ms: int = 0
+    signals: Signals, frame_ms: np.ndarray, things: tuple[tuple[str, str] | None, ...], *, first_ms: int = 0
 ) -> Motion:
-    """The face at `frame_ms` (F,); the signals' grid begins at `first_ms`. What lies within 200 ms of its ends is not
-    smooth."""
+    """The face at `frame_ms` (F,); the signals' grid begins at `first_ms`. Within 200 ms of the grid's ends, motion is
+    not smooth."""
     idle = signals.idle
     num_steps = len(signals.own)
     speaking = _smooth((signals.own > 0.05).astype(float), 300)
-    heard = np.pad(signals.theirs, (LISTENING_LAG_MS // STEP_MS, 0))[:num_steps]
-    bob = _smooth(heard, 120) * (1 - speaking)
+    delayed = np.pad(signals.theirs, (LISTENING_LAG_MS // STEP_MS, 0))[:num_steps]
+    bob = _smooth(delayed, 120) * (1 - speaking)
     beat = _smooth(signals.own, 160)
     rising = np.clip(np.diff(signals.held_up, prepend=signals.held_up[0]) * RISE_MS / STEP_MS, 0, 1)
     steps = {
@@ -143,11 +143,11 @@ def move(
     }  # fmt: skip
     time_ms = first_ms + np.arange(num_steps) * STEP_MS
     at_frames = {name: np.interp(frame_ms, time_ms, values).astype(np.float32) for name, values in steps.items()}
-    return Motion(**at_frames, held=held)
+    return Motion(**at_frames, things=things)
 
 
 def _held_up(showings: list[Showing], num_steps: int) -> np.ndarray:
-    """Where a thing is, 0 to 1: it rises from `start_ms` on and is gone at `end_ms`."""
+    """Height of a thing, 0 to 1: it rises from `start_ms` on and is gone at `end_ms`."""
     time_ms = np.arange(num_steps) * STEP_MS
     height = np.zeros(num_steps)
     for showing in showings:
@@ -157,14 +157,14 @@ def _held_up(showings: list[Showing], num_steps: int) -> np.ndarray:
 
 
 def voice_signals(samples: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Loudness 0 to 1 and brightness -1 to 1 of a clean voice on the grid."""
+    """Loudness 0 to 1 and brightness -1 to 1 of a clean voice, on the grid."""
     hop = RATE_HZ * STEP_MS / 1000
     edges = np.minimum((np.arange(num_steps + 1) * hop).astype(int), len(samples))
     squares = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
     steep = np.concatenate([[0.0, 0.0], np.cumsum(np.diff(samples.astype(np.float64)) ** 2)])
     counts = np.maximum(1, np.diff(edges))
     power = np.diff(squares[edges]) / counts
-    # Three steps wide: one pitch period of a low voice would show as flutter of the lips otherwise.
+    # Smoothed over three steps: otherwise single pitch periods of a low voice would make the lips flutter.
     power, slope = _smooth(power, 40), _smooth(np.diff(steep[edges]) / counts, 40)
     loud = np.quantile(power[power > 1e-7], 0.9) if (power > 1e-7).any() else 1.0
     level = np.clip((power / loud) ** 0.35, 0, 1.15) * (power > 1e-6)
@@ -180,7 +180,7 @@ def _smooth(values: np.ndarray, width_ms: int) -> np.ndarray:
 
 
 def add_nod(pitch: np.ndarray, start_ms: int, size: float) -> None:
-    """A damped bow and two rebounds."""
+    """Add a damped bow and two rebounds."""
     first = max(0, start_ms // STEP_MS)
     time_s = np.arange(NOD_MS // STEP_MS) * STEP_MS / 1000
     nod = size * np.sin(np.pi * NOD_HZ * time_s) ** 2 * np.exp(-1.6 * time_s)
@@ -192,7 +192,7 @@ def _speaks(dialogue: Dialogue, participant: str, start_ms: int, end_ms: int) ->
 
 
 def avert_gaze(turns: list[Utterance], num_steps: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Gaze away from the partner: at the start of most turns, amid long ones and in pauses; back at the end."""
+    """Gaze away from the partner: at the start of most turns, during long ones and in pauses; back at the end."""
     away_x, away_y = np.zeros(num_steps), np.zeros(num_steps)
 
     def look_away(from_ms: int, until_ms: int) -> None:
@@ -248,7 +248,7 @@ def _blinks(turns: list[Utterance], num_steps: int, rng: np.random.Generator) ->
 
 
 def raise_brows(turns: list[Utterance], num_steps: int) -> np.ndarray:
-    """Raised through the second half of a question."""
+    """Brows raised during the second half of a question."""
     brow = np.zeros(num_steps)
     for turn in turns:
         if turn.asks:

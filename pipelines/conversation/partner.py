@@ -1,20 +1,20 @@
 """A user of the sample who listens: each 160 ms the agent's sound in, the user's picture and sound out.
 
     with open_partners(12, seed=0, seconds=60, width=64, height=48, rate_hz=16000) as partners:
-        frames, samples = partners[0].step(agent_samples)     # heard one unit ago; the user's next unit
+        frames, samples = partners[0].step(agent_samples)     # agent's last unit in; the user's next unit out
 
-Voice, face, sentences and times are those of recorded sessions (script.py), but nothing is planned further than the
-phrase being said: the user decides from what the agent can be heard to do.
+Voice, face, sentences and times are those of recorded sessions (script.py), but nothing is planned beyond the current
+phrase: the user decides from the agent's audible behaviour.
 
-- It tells and asks, with pauses, and then waits. When the agent has answered and is silent for a while, or has not
-  answered for some seconds, it goes on.
-- While the agent speaks it says "mhm" now and then, or interrupts: it raises its voice and talks on until it is done,
-  or gives up when the agent does not stop.
-- When the agent talks into its turn it gives way, or not.
-- Now and then it holds a thing up instead of speaking, and waits to be told what it is.
+- It tells and asks, with pauses, and then waits. It goes on when the agent has answered and been silent for a while, or
+  has not answered for some seconds.
+- While the agent speaks, it sometimes says "mhm", or interrupts: it raises its voice and talks on until it is done, or
+  gives up if the agent does not stop.
+- When the agent talks into its turn, it gives way, or not.
+- Sometimes it holds a thing up instead of speaking, and waits until the agent says what it is.
 
-What it did that an agent could react to is in `stimuli`. Equal seeds and equal sound heard give equal bytes. How often
-each thing happens is ours.
+`stimuli` lists what it did that an agent could react to. Equal seeds and equal agent sound give equal bytes. How often
+each thing happens is our choice.
 """
 
 import math
@@ -59,8 +59,8 @@ GIVES_WAY = 0.4  # share of the user's turns that it leaves to an agent that tal
 GIVES_UP = 0.3  # share of its interruptions, if the agent does not stop
 FILTER_MS = 40  # of sound around a unit, for resampling
 MARGIN_MS = 400  # of motion around a unit, for smoothing
-HEARD_DB = -38.0  # below full scale: an agent softer than this is not heard
-HANGOVER_MS = 250  # a stop consonant is no silence
+HEARD_DB = -38.0  # below full scale: a softer agent is not heard
+HANGOVER_MS = 250  # a stop consonant is not a silence
 
 
 @dataclass(kw_only=True)
@@ -68,14 +68,14 @@ class AgentSpeech:
     """What the user knows of the agent's speech, up to now."""
 
     speaking: bool = False
-    since_ms: int = 0  # of the present sound; of the silence, its beginning
+    since_ms: int = 0  # when the current speech or silence began
     level: NDArray[np.float64]  # loudness per STEP_MS of the last unit, 0 to 1
     silent_steps: int = 10**6
     loud_steps: int = 0
 
 
 class Partner:
-    """One user and its conversation; used up when `seconds` are over."""
+    """One user and its conversation; use it for at most `seconds`."""
 
     def __init__(
         self, voice: Voice, speaker: Speaker, *, seed: Sequence[int], seconds: int, size: tuple[int, int], rate_hz: int
@@ -90,8 +90,8 @@ class Partner:
         self.stimuli: list[Stimulus] = []
         self.writer = Writer(
             voice, {ME: speaker.voice}, self.rng, first_ms=0, duration_ms=self.duration_ms + 60_000
-        )  # what does not fit is never played
-        self.said = Dialogue(duration_ms=self.duration_ms)
+        )  # a turn that does not fit is never played
+        self.dialogue = Dialogue(duration_ms=self.duration_ms)
         self.now_ms = 0
         example = self.writer.say(ME, "the boat is red and she really likes it.").samples
         level_db = float(self.rng.uniform(-25, -20))
@@ -104,25 +104,25 @@ class Partner:
         still = {name: np.zeros(self.num_steps) for name in Signals.__dataclass_fields__ if name != "idle"}
         self.signals = Signals(**still, idle=draw_idle(ME, [], self.num_steps, np.random.default_rng([*seed, 3])))
         self.agent = AgentSpeech(level=np.zeros(UNIT_MS // STEP_MS))
-        self.turn: Utterance | None = None  # the user's, from its plan to its end
+        self.turn: Utterance | None = None  # the user's current turn, from its plan to its end
         self.wants_floor = False  # the turn is an interruption
         self.thing: tuple[str, str] | None = None
-        self.lowered: tuple[str, str] | None = None  # what is on its way down, or was
+        self.lowered: tuple[str, str] | None = None  # the thing that is on its way down, or was last
         self.shown_ms = 0
-        self.next_ms = int(self.rng.integers(300, 1200))  # when the user begins by itself, if nothing happens
+        self.next_ms = int(self.rng.integers(300, 1200))  # when the user begins on its own, if nothing happens
         self.answered = False  # the agent has spoken since the user's last turn
         self.reaction: tuple[str, int] | None = None  # "interrupt" or "backchannel", and when
-        self.patience_ms = 0  # of the user whose turn is talked into
+        self.patience_ms = 0  # how long the user tolerates an agent that talks into its turn
         self.overlap_ms = 0
 
     def step(
         self, agent_samples: NDArray[np.float32], *, draw: bool = True
     ) -> tuple[NDArray[np.uint8] | None, NDArray[np.float32]]:
-        """The next unit, having heard the agent's samples (T,) of the unit before.
+        """The next unit, after hearing the agent's samples (T,) of the previous unit.
 
         Returns:
-            uint8 RGB frames (4, H, W, 3) of `size`, None where they are not to be drawn (nothing else depends on it,
-            and it takes most of the time), and float32 samples (T,) at `rate_hz`.
+            uint8 RGB frames (4, H, W, 3) of `size`, None without `draw` (nothing else depends on it, and drawing takes
+            most of the time), and float32 samples (T,) at `rate_hz`.
         """
         was_speaking = self.agent.speaking
         self._hear(agent_samples)
@@ -137,7 +137,7 @@ class Partner:
         return frames, samples
 
     def _hear(self, samples: NDArray[np.float32]) -> None:
-        """Updates `agent`: whether it speaks, and since when."""
+        """Update `agent`: whether it speaks, and since when."""
         agent = self.agent
         steps = samples[: len(samples) // 16 * 16].reshape(UNIT_MS // STEP_MS, -1).astype(np.float64)
         power = (steps**2).mean(axis=1)
@@ -156,7 +156,7 @@ class Partner:
             self.signals.theirs[first : first + len(agent.level)] = agent.level
 
     def _go_on(self) -> None:
-        """In a turn of the user's own: it ends, or gives way to the agent."""
+        """During the user's own turn: end it, or give way to the agent."""
         assert self.turn is not None
         self.answered = False
         if self.now_ms >= self.turn.end_ms:
@@ -180,18 +180,18 @@ class Partner:
         self.next_ms = end_ms + self.writer.between_ms(2500, 4500)
 
     def _break_off(self) -> None:
-        """The turn ends inside the word being said; nothing follows from it but that the agent has the floor."""
+        """End the turn inside the current word; the only consequence is that the agent has the floor."""
         assert self.turn is not None
-        turn, kept = self.turn, []
+        turn, clips = self.turn, []
         for start_ms, clip in turn.clips:
             if start_ms + clip.duration_ms <= self.now_ms:
-                kept.append((start_ms, clip))
+                clips.append((start_ms, clip))
             elif start_ms < self.now_ms + UNIT_MS:
                 later = [t for t in cut_points_ms(clip) if start_ms + t >= self.now_ms]
-                kept.append((start_ms, cut(clip, later[0]) if later else clip))
-        self.said.utterances.remove(turn)
-        shorter = replace(turn, clips=tuple(kept))
-        self.said.utterances.append(shorter)
+                clips.append((start_ms, cut(clip, later[0]) if later else clip))
+        self.dialogue.utterances.remove(turn)
+        shorter = replace(turn, clips=tuple(clips))
+        self.dialogue.utterances.append(shorter)
         for values in (self.signals.own, self.signals.bright, self.signals.away_x, self.signals.away_y):
             values[shorter.end_ms // STEP_MS :] = 0
         if self.wants_floor:
@@ -202,7 +202,7 @@ class Partner:
         self._leave_floor(shorter.end_ms)
 
     def _listen(self, *, begins: bool) -> None:
-        """While the agent speaks: nothing, "mhm", or an interruption."""
+        """While the agent speaks: do nothing, say "mhm", or interrupt."""
         self.answered = True
         if begins:
             chance = float(self.rng.random())
@@ -224,14 +224,14 @@ class Partner:
             self.patience_ms = self.writer.between_ms(800, 1600) if self.writer.chance(GIVES_UP) else 0
             self.stimuli.append(Stimulus("interruption", self.turn.start_ms, self.turn.end_ms))
         else:
-            said = self._say([self.writer.say_backchannel(ME)], role="backchannel")
+            utterance = self._say([self.writer.say_backchannel(ME)], role="backchannel")
             add_nod(self.signals.nods, self.now_ms, float(self.rng.uniform(0.15, 0.22)))
-            self.stimuli.append(Stimulus("backchannel", said.start_ms, said.end_ms))
+            self.stimuli.append(Stimulus("backchannel", utterance.start_ms, utterance.end_ms))
             if self.writer.chance(0.5):
-                self.reaction = "backchannel", said.end_ms + self.writer.between_ms(1500, 3000)
+                self.reaction = "backchannel", utterance.end_ms + self.writer.between_ms(1500, 3000)
 
     def _take_up(self, *, ended: bool) -> None:
-        """While nobody speaks: when it is time, the user's next move."""
+        """While no one speaks: make the user's next move when it is time."""
         if ended:  # how long the agent may pause without losing the floor
             self.next_ms = self.agent.since_ms + self.writer.draw_ms(800, 0.35, 400, 2000)
             self.reaction = None
@@ -242,7 +242,7 @@ class Partner:
             return
         if self.now_ms < self.next_ms:
             return
-        if self.writer.chance(SHOWS) and self.said.utterances:
+        if self.writer.chance(SHOWS) and self.dialogue.utterances:
             self._hold_up()
         elif self.writer.chance(0.5):
             question = grammar.question(self.rng, self.writer.topic_next())
@@ -255,7 +255,7 @@ class Partner:
             self._say(self.writer.say_turn(ME, phrases), role="turn")
 
     def _say(self, clips: Sequence[Clip], *, role: str, asks: bool = False, against: Sequence[Span] = ()) -> Utterance:
-        """Speech that begins within the next unit; `against`: what is expected of the agent's speech during it."""
+        """Say something that begins within the next unit; `against`: expected speech of the agent."""
         start_ms = self.now_ms + self.writer.between_ms(0, UNIT_MS // STEP_MS - 1) * STEP_MS
         level_db = float(np.clip(LEVEL_SD_DB * self.rng.standard_normal(), -LEVEL_LIMIT_DB, LEVEL_LIMIT_DB))
         scaled = [
@@ -263,23 +263,23 @@ class Partner:
             for clip in clips
         ]
         pauses_ms = [self.writer.draw_ms(PAUSE_MEDIAN_MS, 0.45, 230, 1300) for _ in clips[1:]]
-        said = Utterance(
+        utterance = Utterance(
             participant=ME, role=role, clips=self.writer.lay_out(scaled, pauses_ms, start_ms), asks=asks
         )  # fmt: skip
-        self.said.utterances.append(said)
-        for clip_ms, clip in said.clips:
+        self.dialogue.utterances.append(utterance)
+        for clip_ms, clip in utterance.clips:
             first = clip_ms // STEP_MS
             own, bright = voice_signals(clip.samples, -(-clip.duration_ms // STEP_MS))
             room = self.num_steps - first
             self.signals.own[first : first + len(own)] = own[: max(0, room)]
             self.signals.bright[first : first + len(own)] = bright[: max(0, room)]
         if role == "turn":
-            away_x, away_y = avert_gaze([said], self.num_steps, self.rng)
+            away_x, away_y = avert_gaze([utterance], self.num_steps, self.rng)
             self.signals.away_x[:], self.signals.away_y[:] = away_x, away_y
-            np.maximum(self.signals.asking, raise_brows([said], self.num_steps), out=self.signals.asking)
-            self.turn, self.wants_floor, self.overlap_ms = said, False, 0
+            np.maximum(self.signals.asking, raise_brows([utterance], self.num_steps), out=self.signals.asking)
+            self.turn, self.wants_floor, self.overlap_ms = utterance, False, 0
             self.patience_ms = self.writer.between_ms(600, 1200) if self.writer.chance(GIVES_WAY) else 0
-        return said
+        return utterance
 
     def _hold_up(self) -> None:
         about = grammar.thing(self.rng)
@@ -304,23 +304,23 @@ class Partner:
         sound = np.zeros(stop - start)
         first, last = max(start, 0), min(stop, len(self.noise))
         sound[first - start : last - start] = self.noise[first:last]
-        for utterance in self.said.utterances[-6:]:
+        for utterance in self.dialogue.utterances[-6:]:
             for clip_ms, clip in utterance.clips:
                 at = samples_of_ms(clip_ms)
                 begin, end = max(at, start), min(at + len(clip.samples), stop)
                 if begin < end:
                     sound[begin - start : end - start] += clip.samples[begin - at : end - at]
-        made = resample_poly(sound, self.up, self.down, window=self.filter)
+        resampled = resample_poly(sound, self.up, self.down, window=self.filter)
         skipped, length = self.rate_hz * FILTER_MS // 1000, self.rate_hz * UNIT_MS // 1000
-        return np.clip(made[skipped : skipped + length], -1, 1).astype(np.float32)
+        return np.clip(resampled[skipped : skipped + length], -1, 1).astype(np.float32)
 
     def _draw(self) -> NDArray[np.uint8]:
         """Frames (4, H, W, 3) of the unit."""
         first_ms = max(0, self.now_ms - MARGIN_MS)
         steps = slice(first_ms // STEP_MS, (self.now_ms + UNIT_MS + MARGIN_MS) // STEP_MS)
         frame_ms = self.now_ms + np.arange(FRAMES_PER_UNIT) * float(FRAME_MS)
-        held = (self.thing or self.lowered,) * FRAMES_PER_UNIT
-        motion = move(self.signals.at(steps), frame_ms, held, first_ms=first_ms)
+        things = (self.thing or self.lowered,) * FRAMES_PER_UNIT
+        motion = move(self.signals.at(steps), frame_ms, things, first_ms=first_ms)
         frames = [
             cv2.cvtColor(cv2.resize(frame, self.size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
             for frame in draw_frames(self.look, motion, *CAMERA)
@@ -332,7 +332,7 @@ class Partner:
 def open_partners(
     count: int, *, seed: int, seconds: int, width: int, height: int, rate_hz: int
 ) -> Iterator[list[Partner]]:
-    """`count` users, each another person; nobody of a sample with another seed is among them."""
+    """`count` users, all different people; none of them appears in a sample with another seed."""
     speakers = people("test", count, np.random.default_rng([seed, 6]), set(), ("partner", 0.1, 0.2))
     with ExitStack() as stack:
         yield [

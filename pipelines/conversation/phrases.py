@@ -1,4 +1,4 @@
-"""A voice and a text -> one phrase: its samples, its words and sounds in time; how it ends or is broken off."""
+"""A voice and a text -> one phrase: samples, times of words and sound; how it ends or is broken off."""
 
 from dataclasses import dataclass, replace
 
@@ -10,9 +10,9 @@ from wanstreamer.clock import Span, merge_spans
 HOP_MS = 10
 VOICED_DB = -32.0  # below the loud parts of the same phrase; espeak's pauses are digital silence
 CLOSURE_MS = 120  # silences up to this are stops inside words, not pauses
-FADE_MS = 12  # a cut without it clicks
-TRAIL_MS = 800  # before its end a turn's last phrase grows softer,
-TRAIL_DB = -10.0  # by so much
+FADE_MS = 12  # without a fade, a cut clicks
+TRAIL_MS = 800  # the last part of a turn's last phrase, which grows softer
+TRAIL_DB = -10.0  # by this much
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Word:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Clip:
-    """One phrase, trimmed: starts and ends with sound. Times are from its first sample."""
+    """One phrase, trimmed: it starts and ends with sound. Times count from its first sample."""
 
     samples: np.ndarray  # (T,) float32 at RATE_HZ
     words: tuple[Word, ...]
@@ -40,27 +40,27 @@ def samples_of_ms(ms: int) -> int:
 
 
 def voiced_spans(samples: np.ndarray) -> list[Span]:
-    """Where a phrase sounds, in ms, to 10 ms; silences of stop consonants are closed."""
+    """Spans of a phrase with sound, in ms, to 10 ms; silences of stop consonants are closed."""
     hop = RATE_HZ * HOP_MS // 1000
     frames = np.zeros((-(-len(samples) // hop), hop), dtype=np.float32)
     frames.reshape(-1)[: len(samples)] = samples
     power = (frames**2).mean(axis=1)
     threshold = np.quantile(power, 0.95) * 10 ** (VOICED_DB / 10)
-    # The hop is 220 samples, a little under 10 ms: positions are in samples until here.
+    # The hop is 220 samples, a little under 10 ms: positions are converted from samples only here.
     loud = np.flatnonzero(power > threshold).tolist()
     on = [Span(i * hop * 1000 // RATE_HZ, -(-(i + 1) * hop * 1000 // RATE_HZ)) for i in loud]
     return merge_spans(on, CLOSURE_MS)
 
 
 def speak(voice: Voice, spec: VoiceSpec, text: str, *, ending: str, rate_factor: float, spoken: str = "") -> Clip:
-    """One phrase. `text` is what goes into the transcript; `ending` ("." "?" ",") shapes the voice's melody;
-    `spoken` replaces the text for the ear where its spelling would mislead espeak."""
+    """One phrase. `text` goes into the transcript; `ending` ("." "?" ",") shapes the voice's melody; `spoken` is spoken
+    instead of the text if its spelling would mislead espeak."""
     bare = (spoken or text).rstrip(".?")
     samples, starts_ms = voice.say(bare + ending, spec, rate_factor)
     voiced = voiced_spans(samples)
     first_ms, last_ms = voiced[0].start_ms, voiced[-1].end_ms
     tokens = text.split()
-    if len(starts_ms) != len(tokens):  # phonemes, or words espeak joins ("uh huh" for uh-huh)
+    if len(starts_ms) != len(tokens):  # phonemes, or words that espeak joins ("uh huh" for uh-huh)
         starts_ms = [first_ms + (last_ms - first_ms) * i // len(tokens) for i in range(len(tokens))]
     starts_ms = [max(0, min(start_ms, last_ms - 20) - first_ms) for start_ms in starts_ms]
     ends_ms = [*starts_ms[1:], last_ms - first_ms]
@@ -75,7 +75,7 @@ def speak(voice: Voice, spec: VoiceSpec, text: str, *, ending: str, rate_factor:
 
 
 def trail_off(clip: Clip) -> Clip:
-    """The phrase, softer and softer towards its end: nothing follows. Times do not change."""
+    """The phrase, growing softer towards its end: nothing follows. Times do not change."""
     fading = min(len(clip.samples), samples_of_ms(TRAIL_MS))
     samples = clip.samples.copy()
     samples[-fading:] *= 10 ** (np.linspace(0, TRAIL_DB, fading, dtype=np.float32) / 20)
@@ -83,8 +83,8 @@ def trail_off(clip: Clip) -> Clip:
 
 
 def cut_points_ms(clip: Clip) -> list[int]:
-    """Instants at which the phrase can be broken off: in sound, inside a word of at least 140 ms, and not near the
-    phrase's end, where the listener would not miss anything."""
+    """Instants at which the phrase can be broken off: in sound, inside a word of at least 140 ms, and not near the end
+    of the phrase, where the listener would miss nothing."""
     points = []
     for word in clip.words[:-1]:
         if word.end_ms - word.start_ms < 140 or word.end_ms > clip.duration_ms - 200:

@@ -1,7 +1,7 @@
-"""Clean voices and frames -> media files as a camera would have made them: other containers, rates, noise, bleed.
+"""Clean voices and frames -> media files like those of a camera: various containers and rates, noise, bleed.
 
-ffmpeg gets frames through a pipe and sound as a WAV file, runs on one thread and with bit-exact flags: x264 chooses
-differently with every number of threads, and containers otherwise carry random ids and dates.
+ffmpeg gets frames through a pipe and sound as a WAV file. It runs on one thread and with bit-exact flags: x264's output
+depends on the number of threads, and containers otherwise contain random ids and dates.
 """
 
 import subprocess
@@ -29,7 +29,7 @@ def rms(samples: np.ndarray) -> float:
 
 
 def voice_gain(voice: np.ndarray, speech_rms: float, level_db: float) -> float:
-    """Factor that brings speech of this RMS to `level_db` below full scale, or as loud as leaves room under PEAK."""
+    """Factor that brings speech of this RMS to `level_db` below full scale, or less, so that it stays under PEAK."""
     peak = float(np.abs(voice).max())
     return min(10 ** (level_db / 20) / speech_rms, 0.8 / peak) if peak else 1.0
 
@@ -37,26 +37,26 @@ def voice_gain(voice: np.ndarray, speech_rms: float, level_db: float) -> float:
 def mix_track(
     own: np.ndarray, theirs: np.ndarray, own_rms: float, stream: Stream, duration_ms: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """What the microphone hears from session time 0, float32 at RATE_HZ: own voice, noise, the other's bleed.
+    """The microphone's signal from session time 0, float32 at RATE_HZ: own voice, noise, the other's bleed.
 
     Args:
         own: Levelled voice of the participant; `own_rms` is that of its speech.
         theirs: Levelled voice of the other.
-        duration_ms: Until the file ends, on the session clock.
+        duration_ms: End of the file on the session clock.
     """
     track = np.zeros(samples_of_ms(duration_ms), dtype=np.float64)
     track[: len(own)] += own[: len(track)]
     if stream.bleed_db is not None:
         delay = samples_of_ms(BLEED_DELAY_MS)
-        heard = theirs[: len(track) - delay] * 10 ** (stream.bleed_db / 20)
-        track[delay : delay + len(heard)] += heard
+        bleed = theirs[: len(track) - delay] * 10 ** (stream.bleed_db / 20)
+        track[delay : delay + len(bleed)] += bleed
     noise = room_noise(len(track), rng)
     track += noise * own_rms * 10 ** (-stream.noise_db / 20)
     return (track * min(1.0, PEAK / float(np.abs(track).max()))).astype(np.float32)
 
 
 def room_noise(length: int, rng: np.random.Generator) -> np.ndarray:
-    """A room: noise that falls by 0 to 6 dB per octave, with or without mains hum; RMS 1."""
+    """Noise of a room: it falls by 0 to 6 dB per octave, with or without mains hum; RMS 1."""
     size = 1 << (length - 1).bit_length()
     spectrum = np.fft.rfft(rng.standard_normal(size))
     frequency = np.maximum(np.fft.rfftfreq(size, 1 / RATE_HZ), 40.0)
@@ -81,9 +81,9 @@ def write_wav(path: Path, channels: Sequence[np.ndarray]) -> None:
 def encode(
     path: Path, sound: Path, stream: Stream, frames: Iterable[np.ndarray] | None, width: int, height: int
 ) -> None:
-    """Writes one media file; `frames` (BGR, height x width) at the stream's frame rate, or None for sound only.
+    """Write one media file. `frames` (BGR, height x width) are at the stream's frame rate; None for sound only.
 
-    Raises RuntimeError with ffmpeg's own words when it fails.
+    Raises RuntimeError with ffmpeg's own message if it fails.
     """
     command = [ffmpeg_path(), "-v", "error", "-y", "-nostdin"]
     if frames is not None:
@@ -112,10 +112,10 @@ def encode(
                 child.stdin.write(cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420).data)
             child.stdin.close()
         except BrokenPipeError:
-            pass  # ffmpeg has ended; its log says why
+            pass  # ffmpeg has ended; its log has the reason
         finally:
             if child.poll() is None and not child.stdin.closed:
-                child.kill()  # the drawing failed: leave no orphan waiting for frames
+                child.kill()  # the drawing failed: do not leave ffmpeg waiting for frames
             code = child.wait()
     if code:
         raise RuntimeError(f"ffmpeg could not write {path.name}: {log.read_text(errors='replace').strip()[-2000:]}")
@@ -123,6 +123,6 @@ def encode(
 
 
 def truncate(path: Path, share: float) -> None:
-    """Keeps the first `share` of the bytes, as after a full disk or a lost connection."""
+    """Keep the first `share` of the bytes, as after a full disk or a lost connection."""
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])

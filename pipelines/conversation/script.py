@@ -1,24 +1,24 @@
 """Two voices and a seed -> one conversation: who says what, from which millisecond to which, and what happened there.
 
 A conversation is built forwards on the session clock. Every phrase is spoken first (voice.py) and trimmed by its own
-energy, so that all times are those of sound that is really there; only the silences and overlaps between phrases are
-drawn:
+energy, so that all times are those of real sound; only the silences and overlaps between phrases are drawn:
 
 - gaps: log-normal, median 380 ms; terminal overlaps: log-normal, median 410 ms: the medians of the CANDOR corpus
-  (Reece et al. 2023, Science Advances 9). About a third of the floor changes overlap, interruptions included, not
-  quite the 40 % of Heldner & Edlund (2010, Journal of Phonetics 38), because short turns leave no room; answers
+  (Reece et al. 2023, Science Advances 9). About a third of the floor changes overlap, interruptions included. That is
+  less than the 40 % of Heldner & Edlund (2010, Journal of Phonetics 38), because short turns leave no room. Answers
   overlap less often and mostly follow the question (Stivers et al. 2009, PNAS 106).
-- a thing held up to the camera is commented on unasked, as by a system that speaks of what it sees (Wan-Streamer v0.1
-  shows it); how often, and after how long, is ours.
-- overlap is mostly over within a few syllables (Schegloff 2000, Language in Society 29): whoever is interrupted gives
-  way after 200 to 900 ms, median 400. Those who do not get the floor did not claim it: they begin hesitantly and
-  softly, and break off as soon. So a listener can tell early which of the two it will be.
-- the end of a turn can be heard coming: only its last phrase has a final melody, and grows softer (Gravano & Hirschberg
-  2011, Computer Speech & Language 25); before a pause the melody says that more will come, and mostly an "um" does
-  (Clark & Fox Tree 2002, Cognition 84). Both more clearly than people do, so that an hour's training can learn it.
-- pauses inside a turn, median 550 ms, and how often each thing happens: ours.
+- a thing held up to the camera gets an unasked comment, as from a system that speaks of what it sees (Wan-Streamer v0.1
+  shows it); how often, and after how long, is our choice.
+- overlap is mostly over within a few syllables (Schegloff 2000, Language in Society 29): an interrupted speaker gives
+  way after 200 to 900 ms, median 400. A challenger who does not get the floor does not claim it: the challenger begins
+  hesitantly and softly, and breaks off as soon. A listener can therefore tell early which of the two it will be.
+- the end of a turn can be heard before it comes: only its last phrase has a final melody, and grows softer (Gravano &
+  Hirschberg 2011, Computer Speech & Language 25). Before a pause, the melody signals that more will come, and so does
+  an "um" in most cases (Clark & Fox Tree 2002, Cognition 84). Both are clearer than in people, so that an hour's
+  training can learn them.
+- pauses inside a turn, median 550 ms, and how often each thing happens: our choice.
 
-Speech that is broken off is really cut, inside a word, which is then marked with a trailing "-".
+Speech that is broken off is really cut, inside a word; a trailing "-" marks that word.
 """
 
 from collections.abc import Collection, Sequence
@@ -30,26 +30,26 @@ from pipelines.conversation.dialogue import Answer, Dialogue, Showing, Transitio
 from pipelines.conversation.phrases import Clip, cut, cut_points_ms, speak, trail_off
 from pipelines.conversation.voice import Voice, VoiceSpec
 
-END_MARGIN_MS = 250  # the recording goes on a little after the last word
+END_MARGIN_MS = 250  # the recording continues for a moment after the last word
 GAP_MEDIAN_MS = 380
 PAUSE_MEDIAN_MS = 550
 OVERLAP_MEDIAN_MS = 410
-FILLED_SHARE = 0.9  # of the pauses inside a turn begin with a filled one
-OVERLAP_SHARE = 0.7  # where both turns are long enough, which is one shift in two
+FILLED_SHARE = 0.9  # of the pauses inside a turn begin with a filled pause
+OVERLAP_SHARE = 0.7  # if both turns are long enough, as in one shift of two
 ANSWER_OVERLAP_SHARE = 0.3
 SIMULTANEOUS_MS = 150
 LAPSE_MS = (3100, 4200)  # mutual silence before an initiation (3000 and more in the turn rules)
-SHOWN_AFTER_MS = (2500, 5200)  # silence before a thing is held up: whether one comes cannot be told from the silence
+SHOWN_AFTER_MS = (2500, 5200)  # silence before a thing is held up; it does not reveal whether one will come
 YIELD_MEDIAN_MS, YIELD_SIGMA, YIELD_MS = 400, 0.3, (200, 900)  # from the onset in overlap to the end of who gives way
-NOTICE_MEDIAN_MS = 800  # from its beginning to rise to the first sound about it
+NOTICE_MEDIAN_MS = 800  # from the start of the rise to the first sound about the thing
 OWN_PAUSE_MS = (1600, 2400)  # silence before the same speaker's next turn (1500 and more)
-BEFORE_COLLISION_MS = (1560, 2400)  # one of the two spoke last: sooner, that one would only go on
-INSIDE_MS = (500, 700)  # a backchannel well inside a phrase: so long after its beginning, and before its end
-OWN_REST_MS = 1000  # between two things a participant says that are not one turn
+BEFORE_COLLISION_MS = (1560, 2400)  # with a shorter silence, the one who spoke last would merely go on
+INSIDE_MS = (500, 700)  # a backchannel well inside a phrase: this long after its beginning, and before its end
+OWN_REST_MS = 1000  # between two utterances of a participant that are not one turn
 
 
 class Writer:
-    """Holds the dialogue that is being written, and where on the clock it stands."""
+    """The dialogue so far, and its place on the clock."""
 
     def __init__(
         self, voice: Voice, specs: dict[str, VoiceSpec], rng: np.random.Generator, *, first_ms: int, duration_ms: int
@@ -57,9 +57,9 @@ class Writer:
         self.voice, self.specs, self.rng = voice, specs, rng
         self.last_ms = duration_ms - END_MARGIN_MS
         self.dialogue = Dialogue(duration_ms=duration_ms)
-        self.holder = ""  # nobody has spoken yet
+        self.holder = ""  # no one has spoken yet
         self.end_ms = first_ms  # of the holder's last turn
-        self.last_clip: Clip  # its last phrase
+        self.last_clip: Clip  # the last phrase of that turn
         self.topic = grammar.thing(rng)
 
     # Chance
@@ -85,7 +85,7 @@ class Writer:
         return speak(self.voice, self.specs[participant], text, ending=ending, rate_factor=factor, spoken=spoken)
 
     def say_turn(self, participant: str, phrases: Sequence[str]) -> list[Clip]:
-        """The phrases of a whole turn: all but the last sound as if more will come, the last as if nothing will."""
+        """The phrases of a whole turn: the melody of all but the last signals that more will come."""
         *before, last = phrases
         return [*(self.say_more_comes(participant, p) for p in before), trail_off(self.say(participant, last))]
 
@@ -111,8 +111,9 @@ class Writer:
     def offset_ms(self, speaker: str, end_ms: int, before: Clip, after: Clip, overlap_share: float) -> int:
         """Floor transfer offset of a turn of `speaker` whose first phrase is `after`; negative: they overlap.
 
-        The turn before ends at `end_ms` with the phrase `before`. Both must outlast an overlap, or it would lie inside
-        one of them; and who has only just spoken would not begin a turn but go on with the last one.
+        The previous turn ends at `end_ms` with the phrase `before`. Both phrases must be longer than the overlap, or it
+        would lie inside one of them. And a speaker who has only just spoken would not begin a turn, but continue the
+        last one.
         """
         room_ms = min(
             before.duration_ms - 250, after.duration_ms - 250, end_ms - self.last_end_ms(speaker) - OWN_REST_MS
@@ -136,7 +137,7 @@ class Writer:
         return tuple(laid)
 
     def commit(self, *utterances: Utterance) -> bool:
-        """Adds the utterances unless one does not fit into the session."""
+        """Add the utterances, unless one does not fit into the session."""
         if max(u.end_ms for u in utterances) > self.last_ms:
             return False
         self.dialogue.utterances += utterances
@@ -146,7 +147,7 @@ class Writer:
         self.holder, self.end_ms, self.last_clip = turn.participant, turn.end_ms, turn.clips[-1][1]
 
     def onset(self, speaker: str, start_ms: int, label: str, **facts: object) -> None:
-        """Records a transition, unless it is the session's first onset, which follows nothing."""
+        """Record a transition, unless it is the session's first onset: that follows nothing."""
         if self.holder:
             self.dialogue.transitions.append(
                 Transition(participant=speaker, start_ms=start_ms, label=label, **({"holder": speaker} | facts))  # type: ignore[arg-type]
@@ -155,11 +156,11 @@ class Writer:
     def begin(
         self, speaker: str, first: Clip, label: str = "", *, overlap_share: float = OVERLAP_SHARE
     ) -> tuple[int, str, int | None]:
-        """(start, label, offset) of a turn that begins now: by default a shift drawn from the distributions."""
+        """(start, label, offset) of a turn that begins now; by default a shift, drawn from the distributions."""
         if not self.holder:
             return self.end_ms, "first", None
         if label == "initiation":
-            return self.end_ms + self.between_ms(*LAPSE_MS), label, None  # nobody had the floor
+            return self.end_ms + self.between_ms(*LAPSE_MS), label, None  # no one had the floor
         if label == "hold":
             start_ms = self.end_ms + self.between_ms(*OWN_PAUSE_MS)
         else:
@@ -181,11 +182,11 @@ class Writer:
         clips = self.say_turn(speaker, phrases)
         start_ms, label, offset_ms = self.begin(speaker, clips[0], label)
         pauses_ms = [self.draw_ms(PAUSE_MEDIAN_MS, 0.45, 230, 1300) for _ in clips[1:]]
-        heard, pauses_ms = self.plan_backchannels(other(speaker), clips, pauses_ms, start_ms)
+        backchannels, pauses_ms = self.plan_backchannels(other(speaker), clips, pauses_ms, start_ms)
         turn = Utterance(
             participant=speaker, role="turn", clips=self.lay_out(clips, pauses_ms, start_ms), about=about.name
         )
-        if not self.commit(turn, *heard):
+        if not self.commit(turn, *backchannels):
             return False
         self.onset(speaker, start_ms, label, fto_ms=offset_ms)
         self.hold_floor(turn)
@@ -194,16 +195,16 @@ class Writer:
     def plan_backchannels(
         self, listener: str, clips: list[Clip], pauses_ms: list[int], start_ms: int
     ) -> tuple[list[Utterance], list[int]]:
-        """Backchannels of the listener during a turn; a pause that takes one is as long as it needs to be.
+        """Backchannels of the listener during a turn; a pause that contains one is made long enough for it.
 
-        Every other phrase or so gets one, never within a second of the listener's own speech. A third of all lie
-        in the speaker's pauses; the rest are spoken over the phrases (Heldner & Edlund 2010 find most of them in
-        overlap): of long ones well inside, of others towards their ends.
+        About every other phrase gets one, never within a second of the listener's own speech. A third of all lie in the
+        speaker's pauses; the rest are spoken over the phrases (Heldner & Edlund 2010 find most of them in overlap):
+        well inside long phrases, towards the ends of others.
         """
         own_ms = self.last_end_ms(listener)
         turn_ms = sum(clip.duration_ms for clip in clips) + sum(pauses_ms)
-        last_ms = start_ms + turn_ms - 700  # after it the listener prepares to speak
-        pauses_ms, heard, at_ms = list(pauses_ms), [], start_ms
+        last_ms = start_ms + turn_ms - 700  # then the listener prepares to speak
+        pauses_ms, backchannels, at_ms = list(pauses_ms), [], start_ms
         for i, clip in enumerate(clips):
             clip_end_ms = at_ms + clip.duration_ms
             is_pause = i < len(pauses_ms) and self.chance(0.24)
@@ -221,17 +222,17 @@ class Writer:
                         onset_ms = clip_end_ms - sound.duration_ms - self.between_ms(40, 450)
                     fits = onset_ms >= at_ms + 300
                 if fits and onset_ms >= own_ms + OWN_REST_MS and onset_ms + sound.duration_ms <= last_ms:
-                    heard.append(Utterance(participant=listener, role="backchannel", clips=((onset_ms, sound),)))
+                    backchannels.append(Utterance(participant=listener, role="backchannel", clips=((onset_ms, sound),)))
                     own_ms = onset_ms + sound.duration_ms
                     if is_pause:
                         longer_ms = before_ms + sound.duration_ms + after_ms - pauses_ms[i]
                         pauses_ms[i] += longer_ms
                         last_ms += longer_ms
             at_ms = clip_end_ms + (pauses_ms[i] if i < len(pauses_ms) else 0)
-        return heard, pauses_ms
+        return backchannels, pauses_ms
 
     def ask(self, speaker: str, *, label: str = "") -> bool:
-        """A question and its answer; the one who answers may go on."""
+        """A question and its answer; the one who answers may continue."""
         about, replier = self.topic_next(), other(speaker)
         question = grammar.question(self.rng, about)
         (asked,) = self.say_turn(speaker, [question.text])
@@ -252,7 +253,7 @@ class Writer:
         if not self.commit(turn, reply):
             return False
         self.onset(speaker, start_ms, label, fto_ms=offset_ms)
-        self.holder = speaker  # an answer follows something even when the question came first of all
+        self.holder = speaker  # an answer follows something, even if the question was the first onset of all
         shift = "smooth_shift" if reply_ms >= turn.end_ms else "terminal_overlap"
         self.onset(replier, reply_ms, shift, fto_ms=reply_ms - turn.end_ms)
         self.hold_floor(reply)
@@ -266,7 +267,7 @@ class Writer:
         return True
 
     def interrupted(self, speaker: str, *, taken: bool) -> bool:
-        """A long turn into which the other speaks: `taken`, the speaker gives way; otherwise the other does."""
+        """A long turn that the other interrupts. If `taken`, the speaker gives way; otherwise the other does."""
         about, challenger = self.topic_next(), other(speaker)
         spoken = self.say(speaker, grammar.long_statement(self.rng, about))
         spoken = spoken if taken else trail_off(spoken)
@@ -275,11 +276,11 @@ class Writer:
         words = self.say(challenger, opening(self.rng, grammar.thing(self.rng)))
         words = trail_off(words) if taken else words
         yield_ms = self.draw_ms(YIELD_MEDIAN_MS, YIELD_SIGMA, *YIELD_MS)
-        # Onsets lie well inside the speaker's sound, so that nobody could take them for the end of a pause.
+        # Onsets lie well inside the speaker's sound, so that they cannot be mistaken for the end of a pause.
         first_ms = max(900, self.last_end_ms(challenger) + OWN_REST_MS - start_ms)
         onsets = {t for span in spoken.speech for t in range(max(first_ms, span.start_ms + 100), span.end_ms - 100)}
         if taken:
-            # The onset comes from the cut: the break must fall inside a word of the speaker.
+            # The cut decides the onset: it must fall inside a word of the speaker.
             cuts = [t for t in cut_points_ms(spoken) if t - yield_ms in onsets and t <= spoken.duration_ms - 500]
             if not cuts:
                 return False
@@ -320,7 +321,7 @@ class Writer:
         return True
 
     def show(self, holder: str) -> bool:
-        """In a silence `holder` holds a thing up, and the other speaks about it without being asked."""
+        """In a silence, `holder` holds a thing up, and the other comments on it unasked."""
         about, commenter = grammar.thing(self.rng), other(holder)
         clips = self.say_turn(commenter, grammar.comment(self.rng, about))
         shown_ms = self.end_ms + self.between_ms(*SHOWN_AFTER_MS)
@@ -344,7 +345,7 @@ class Writer:
         return True
 
     def collide(self) -> bool:
-        """Both begin at once after a silence; one stops, or both do and one begins again."""
+        """Both begin at once after a silence; one stops, or both stop and one begins again."""
         about = self.topic_next()
         early = "a" if self.chance(0.5) else "b"
         late = other(early)
@@ -396,19 +397,19 @@ def write_dialogue(
 ) -> Dialogue:
     """A conversation of participants a and b that begins at about `first_ms` and is over by `duration_ms`.
 
-    Those in `seen` have a camera, and may hold things up to it.
+    Participants in `seen` have a camera, and may hold things up to it.
     """
     writer = Writer(voice, specs, rng, first_ms=first_ms, duration_ms=duration_ms)
     speaker = "a" if writer.chance(0.5) else "b"
     moves = ("tell", "ask", "taken", "failed", "collide", "initiation", "hold", "show")
     weights = np.array([0.31, 0.28, 0.19, 0.06, 0.045, 0.04, 0.05, 0.06 * len(seen)])
-    if duration_ms < 20_000:  # a lapse would take most of a short session
+    if duration_ms < 20_000:  # a long silence would take most of a short session
         weights[5:] = 0
     weights /= weights.sum()
     misses = 0
     while misses < 12:
         nxt = other(writer.holder) if writer.holder else speaker
-        # A question comes first, so that both speak in the shortest session; near the end only short turns still fit.
+        # A question comes first, so that both speak even in the shortest session; near the end, only short turns fit.
         move = str(rng.choice(moves, p=weights)) if writer.holder and misses < 6 else ("ask", "tell")[misses % 2]
         if move == "tell":
             done = writer.tell(nxt, num_sentences=1 if misses >= 6 else None)

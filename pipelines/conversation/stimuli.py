@@ -1,10 +1,10 @@
-"""What a user did in a conversation that an agent could or should react to, whoever the agent is.
+"""What a user did in a conversation that an agent could or should react to, for any agent.
 
     turn_end      a turn of the user is over and the floor is the agent's: `start_ms` to `end_ms` is the turn
-    pause         the user is silent inside a turn: the silence
-    interruption  the user speaks while the agent holds the floor, and wants it: the user's speech
-    backchannel   the user says "mhm" while the agent holds the floor, and does not want it: the "mhm"
-    shown         the user holds an object into view: from the moment it is seen until it is gone
+    pause         the user is silent inside a turn: the span of the silence
+    interruption  the user speaks while the agent has the floor, and wants it: the user's speech
+    backchannel   the user says "mhm" while the agent has the floor, and does not want it: the "mhm"
+    shown         the user holds an object up: from the moment it can be seen until it is gone
 
 Times are milliseconds on the conversation's clock, half-open.
 """

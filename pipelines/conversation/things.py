@@ -1,6 +1,6 @@
-"""The things of the small world -> shapes to draw: what a speaker holds up to the camera.
+"""The things of the small world -> shapes to draw: what people hold up to the camera.
 
-Each thing keeps its colour (grammar.py), so that who sees it can say which one it is and whose.
+Each thing always has the same colour (grammar.py), so that a viewer can say which thing it is and who owns it.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ Shape = tuple[np.ndarray, Colour]  # points (n, 2), x right, y down, within -1 t
 
 
 def shapes(name: str, colour: str) -> Iterator[Shape]:
-    """Filled outlines of a thing, back to front. Raises KeyError for a thing or colour that is not in the world."""
+    """Filled outlines of a thing, back to front. Raises KeyError for an unknown thing or colour."""
     base = COLOURS[colour]
     light, dark = shade(base, 1.25), shade(base, 0.65)
     yield from _DRAWN[name](base, light, dark)

@@ -1,6 +1,6 @@
 """Text and a voice -> samples and word times, from espeak-ng in a child process.
 
-espeak-ng is GPL, so it is loaded (through ctypes) only by `python -m pipelines.conversation.voice`, a program that
+espeak-ng is GPL, so only `python -m pipelines.conversation.voice` loads it (through ctypes), a separate program that
 reads requests from its standard input and writes speech to its standard output. Requests and the heads of replies are
 JSON, each message preceded by its length as a little-endian 32-bit integer; the samples follow as 16-bit PCM:
 
@@ -8,8 +8,8 @@ JSON, each message preceded by its length as a little-endian 32-bit integer; the
     <- {"rate_hz": 22050, "words": [[0, 3, 12], ...]}   character position, length, milliseconds from the start
     <- PCM
 
-espeak-ng carries noise generators and pitch flutter over from one sentence to the next: equal requests in equal order
-to a fresh child give equal samples, so a session uses one child of its own.
+espeak-ng keeps the state of its noise generators and pitch flutter from one sentence to the next. Equal requests in
+equal order to a fresh child give equal samples, so every session uses its own child.
 """
 
 import ctypes
@@ -64,9 +64,9 @@ class Voice:
         self._child.wait()
 
     def say(self, text: str, spec: VoiceSpec, rate_factor: float = 1.0) -> tuple[np.ndarray, list[int]]:
-        """Speech for `text`: float32 samples (T,) in [-1, 1] at RATE_HZ, and the start of each word in ms.
+        """Speech of `text`: float32 samples (T,) in [-1, 1] at RATE_HZ, and the start of each word in ms.
 
-        Raises InputError when espeak-ng is not installed, RuntimeError when it fails.
+        Raises InputError if espeak-ng is not installed, RuntimeError if it fails.
         """
         request = {
             "text": text, "voice": spec.name, "rate_wpm": round(spec.rate_wpm * rate_factor), "pitch": spec.pitch,
@@ -108,7 +108,7 @@ def _receive(pipe: Any) -> bytes:
 
 # espeak's speak_lib.h
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
-_CHARS_UTF8_PHONEMES = 1 | 0x100  # text is UTF-8 and may hold [[phonemes]]
+_CHARS_UTF8_PHONEMES = 1 | 0x100  # text is UTF-8 and may contain [[phonemes]]
 _EVENT_LIST_TERMINATED, _EVENT_WORD = 0, 1
 _PARAM_RATE, _PARAM_VOLUME, _PARAM_PITCH, _PARAM_RANGE = 1, 2, 3, 4
 _VOLUME = 60  # of 200: some variants clip at the default 100
@@ -130,15 +130,15 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 def _load(seed: int) -> Callable[[dict[str, Any]], tuple[list[list[int]], bytes]]:
-    """Starts espeak-ng in this process and returns a function from a request to (words, PCM)."""
+    """Start espeak-ng in this process; return a function from a request to (words, PCM)."""
     import espeakng_loader
 
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     rate_hz = library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), 0)
     if rate_hz != RATE_HZ:
-        raise RuntimeError(f"espeak-ng speaks at {rate_hz} Hz, not {RATE_HZ}")
+        raise RuntimeError(f"espeak-ng speaks at {rate_hz} Hz, expected {RATE_HZ}")
     library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
-    library.espeak_ng_SetRandSeed(seed)  # seeded by the clock otherwise
+    library.espeak_ng_SetRandSeed(seed)  # otherwise the clock seeds it
     pcm: list[bytes] = []
     words: list[list[int]] = []
 
@@ -170,7 +170,7 @@ def _load(seed: int) -> Callable[[dict[str, Any]], tuple[list[list[int]], bytes]
             raise RuntimeError("espeak-ng refused the text")
         return list(words), b"".join(pcm)
 
-    speak.keep = collect  # type: ignore[attr-defined]  # the library holds a bare pointer to it
+    speak.keep = collect  # type: ignore[attr-defined]  # the library has only a bare pointer to it
     return speak
 
 

@@ -1,6 +1,6 @@
-"""`python -m pipelines.sample --sessions N --seed S`: the sample stage, with short names for what is changed most.
+"""`python -m pipelines.sample --sessions N --seed S`: the sample stage, with short names for the most common settings.
 
-How ingest deals people into splits is taken from its section of the parameter file, so that groups stay whole there.
+How ingest assigns people to splits is read from its section of the parameter file, so that groups stay together there.
 """
 
 import argparse
@@ -27,14 +27,14 @@ def main() -> None:
     overrides = list(known.set)
     if {"-h", "--help"} & set(rest):
         parser.print_help()
-        print("\nand, as every stage:")
+        print("\nand the options of every stage:")
     else:
         with exit_on_input_error():
             sections = read_sections(known.params, overrides)
         sample, ingest = sections.get("sample", {}), sections.get("ingest", {})
         overrides += [f"sample.{k}={json.dumps(ingest[k])}" for k in FROM_INGEST if k in ingest and k not in sample]
     overrides += [f"sample.{name}={value}" for name in SHORT if (value := getattr(known, name)) is not None]
-    stage(["--params", str(known.params), *rest, *(part for one in overrides for part in ("--set", one))])
+    stage(["--params", str(known.params), *rest, *(part for override in overrides for part in ("--set", override))])
 
 
 if __name__ == "__main__":

@@ -21,18 +21,18 @@ from pipelines.conversation.script import write_dialogue
 from pipelines.conversation.voice import Voice
 from pipelines.sample import truth
 
-FIRST_SPEECH_MS = 350  # after the last stream has begun: nothing is said that one of them misses
+FIRST_SPEECH_MS = 350  # after the start of the last stream: no stream misses any speech
 TRUNCATED_SHARE = 0.55
 
 
 def make_session(
     recording: Recording, folder: Path, *, seed: int, width: int, height: int
 ) -> tuple[list[dict[str, Any]], truth.Rows, dict[str, float]]:
-    """Writes `<folder>/<session_id>/` and returns manifest rows, truth rows and durations of speech in ms.
+    """Write `<folder>/<session_id>/`; return manifest rows, truth rows and durations of speech in ms.
 
-    Depends on the recording and the seed alone: every session has generators and a voice process of its own.
+    The result depends on the recording and the seed only: every session has its own generators and voice process.
     """
-    cv2.setNumThreads(1)  # sessions run in parallel already
+    cv2.setNumThreads(1)  # sessions already run in parallel
     rng = np.random.default_rng([seed, 3, recording.index])
     origin_ms = max(stream.start_offset_ms for stream in recording.streams)
     with Voice(seed=1 + recording.index) as voice:
@@ -84,7 +84,7 @@ def _file_end_ms(stream: Stream, recording: Recording) -> int:
 
 
 def _sounds(recording: Recording, dialogue: Dialogue, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """What each stream's microphone records, from the stream's own start."""
+    """The sound of each stream's microphone, from the stream's own start."""
     voices, loudness = {}, {}
     for stream in recording.streams:
         samples = dialogue.samples(stream.participant)
@@ -107,7 +107,7 @@ def _sounds(recording: Recording, dialogue: Dialogue, rng: np.random.Generator) 
 def _frames(
     stream: Stream, recording: Recording, dialogue: Dialogue, seeds: list[int], width: int, height: int
 ) -> Iterator[np.ndarray]:
-    """The stream's picture, frame by frame at its own rate."""
+    """Frames of the stream's picture, at its own rate."""
     rate = Fraction(stream.frame_rate)
     num_frames = int((_file_end_ms(stream, recording) - stream.start_offset_ms) * rate / 1000)
     frame_ms = stream.start_offset_ms + np.arange(num_frames) * float(1000 / rate)
@@ -120,7 +120,7 @@ def _frames(
 def _manifest_row(
     recording: Recording, place: int, home: Path, dialogue: Dialogue, width: int, height: int
 ) -> dict[str, Any]:
-    """The stream's row; writes its word sidecar, whose times are those of the media file."""
+    """The stream's row. Also writes its word sidecar, with times relative to the media file."""
     stream = recording.streams[place]
     shift_ms = stream.start_offset_ms
     words = [

@@ -1,7 +1,7 @@
 """Number of sessions and a seed -> `sources/` (recordings and manifest) and `truth/` of synthetic conversations.
 
-Equal parameters give equal bytes, whatever the number of workers. Everything is built beside its final place and moved
-there at the end: a run that is stopped leaves the old sample whole.
+Equal parameters give equal bytes, for any number of workers. Everything is built in a scratch folder and moved to its
+place at the end: a run that is stopped leaves the old sample intact.
 """
 
 import csv
@@ -62,7 +62,7 @@ class SampleParams:
 
 
 def run(data: Path, params: SampleParams, how: RunParams) -> dict[str, Any]:
-    """Make the sample; returns counts and the figures of what is in it."""
+    """Write the sample; returns counts and figures of its content."""
     began_s = time.monotonic()
     recordings = plan(
         params.sessions, seed=params.seed, seconds=params.seconds, salt=params.split_salt,
@@ -93,14 +93,14 @@ def _record(
     recordings: list[Recording], sources: Path, params: SampleParams, workers: int
 ) -> tuple[list[dict[str, Any]], Rows, float]:
     """All sessions, in parallel; results in the order of the plan."""
-    # Imported late: drawing and speaking need the `sample` extra, checking parameters does not.
+    # Imported late: drawing and speaking need the extra `sample`; checking parameters does not.
     try:
         from pipelines.sample.session import make_session
     except ModuleNotFoundError as error:
         raise InputError(f"{error.name}: not installed, but the sample needs it; pip install -e '.[sample]'") from error
 
-    made = {}
-    # Spawned, not forked: forked children inherit threads' locks in unknown states.
+    outcomes = {}
+    # Spawned, not forked: a forked child inherits the locks of other threads in an unknown state.
     with (
         ProcessPoolExecutor(min(workers, len(recordings)), mp_context=get_context("spawn")) as pool,
         progress(len(recordings), "sample") as advance,
@@ -111,7 +111,7 @@ def _record(
         }
         try:
             for future in as_completed(pending):
-                made[pending[future]] = future.result()
+                outcomes[pending[future]] = future.result()
                 advance()
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -120,17 +120,17 @@ def _record(
     rows: Rows = {name: [] for name in TABLES}
     speech_ms = 0.0
     for recording in recordings:
-        streams, truth_rows, spoken_ms = made[recording.index]
+        streams, truth_rows, spoken_ms = outcomes[recording.index]
         manifest += streams
-        for name, some in truth_rows.items():
-            rows[name] += some
+        for name, table_rows in truth_rows.items():
+            rows[name] += table_rows
         if not recording.is_truncated:
             speech_ms += sum(spoken_ms.values())
     return manifest, rows, speech_ms
 
 
 def summarise(recordings: list[Recording], rows: Rows, speech_ms: float) -> dict[str, Any]:
-    """Figures of the sample: sizes, events, and the medians that were to be met."""
+    """Figures of the sample: sizes, events, and the medians to compare with those of the script."""
     good = [recording for recording in recordings if not recording.is_truncated]
     hours = sum(recording.seconds for recording in good) / 3600
     labels = Counter(row["label"] for row in rows["transitions"])
@@ -140,7 +140,7 @@ def summarise(recordings: list[Recording], rows: Rows, speech_ms: float) -> dict
     yields = [row["yield_ms"] for row in rows["transitions"] if row["yield_ms"] is not None]
     backchannels = rows["backchannels"]
     short_answers = {_place(row) for row in rows["answers"] if row["is_short"]}
-    # A short answer counts when its speaker goes on too: the pause after it sets it apart.
+    # A short answer counts even if its speaker goes on: the pause after it separates it.
     short = short_answers | {_place(row) for row in [*rows["turns"], *backchannels] if len(row["text"].split()) <= 3}
     return {
         "keys": len(recordings),
@@ -162,7 +162,7 @@ def summarise(recordings: list[Recording], rows: Rows, speech_ms: float) -> dict
         "questions": len(rows["answers"]),
         "short_answers": len(short_answers),
         "short_answer_share": round(len(short_answers) / len(short), 4) if short else None,
-        "rows": {name: len(some) for name, some in sorted(rows.items())},
+        "rows": {name: len(table_rows) for name, table_rows in sorted(rows.items())},
     }
 
 

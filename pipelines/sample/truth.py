@@ -1,6 +1,6 @@
 """What really happened in the sample -> Parquet tables under `truth/`, which no stage may read.
 
-All times are on the session clock of the manifest's start offsets. Ingest lets a session begin at its latest stream:
+All times are on the session clock of the manifest's start offsets. In ingest, a session begins with its latest stream:
 subtract `sessions.origin_ms` to compare with tracks and annotations.
 """
 
@@ -25,11 +25,11 @@ TABLES: dict[str, dict[str, pa.DataType]] = {
         "container": TEXT, "audio_codec": TEXT,
         "frame_rate": TEXT, "rate_hz": MS, "start_offset_ms": MS, "noise_db": REAL, "bleed_db": REAL,
     },
-    "speech": SPAN,  # where the clean voice sounds; silences up to 120 ms closed
+    "speech": SPAN,  # where the clean voice has sound; silences up to 120 ms are closed
     "words": SPAN | {"word": TEXT, "role": TEXT},
     "turns": SPAN | {"role": TEXT, "text": TEXT, "about": TEXT, "asks": FLAG, "complete": FLAG, "num_words": MS},
     "backchannels": SPAN | {"text": TEXT, "in_pause": FLAG},
-    # At each onset of a turn or attempt but a session's first and the one after both stopped.
+    # At each onset of a turn or attempt, except a session's first and the onset after both stopped.
     "transitions": WHERE | {
         "label": TEXT, "outcome": TEXT, "holder": TEXT, "yielder": TEXT, "yield_ms": MS, "fto_ms": MS, "other": TEXT,
     },
@@ -61,7 +61,7 @@ def recording_rows(recording: Recording) -> Rows:
 
 
 def dialogue_rows(session_id: str, dialogue: Dialogue) -> Rows:
-    """Everything said in a session and what happened there."""
+    """All speech and events of a session."""
     rows: Rows = {name: [] for name in TABLES}
     for participant in "ab":
         where = {"session_id": session_id, "participant": participant}

@@ -38,15 +38,15 @@ def test_a_thing_can_be_seen_while_it_is_up_and_told_by_its_colour() -> None:
     voices = {participant: dialogue.samples(participant) for participant in "ab"}
     times_ms = np.array([showing.start_ms - 40, showing.comment_start_ms, showing.end_ms + 40])
     motion = make_motion(dialogue, showing.participant, voices, times_ms, np.random.default_rng(0))
-    assert motion.held_up.tolist() == [0, 1, 0] and motion.held[1] == (showing.thing, showing.colour)
+    assert motion.held_up.tolist() == [0, 1, 0] and motion.things[1] == (showing.thing, showing.colour)
     partner = make_motion(dialogue, other(showing.participant), voices, times_ms, np.random.default_rng(0))
-    assert partner.held == (None, None, None)
+    assert partner.things == (None, None, None)
     look = make_look(1, [0, 1], may_have_beard=False)
     seen = {}
     for thing in grammar.WORLD:
-        held = Motion(**vars(still_face(held_up=[0.0, 1.0])) | {"held": (None, (thing.name, thing.colour))})
+        motion = Motion(**vars(still_face(held_up=[0.0, 1.0])) | {"things": (None, (thing.name, thing.colour))})
         without, shown = (
-            frame.reshape(48, 5, 64, 5, 3).mean(axis=(1, 3)) for frame in draw_frames(look, held, 320, 240)
+            frame.reshape(48, 5, 64, 5, 3).mean(axis=(1, 3)) for frame in draw_frames(look, motion, 320, 240)
         )
         changed = np.abs(without - shown).max(axis=-1) > 20
         assert changed.sum() >= 80  # of 3072

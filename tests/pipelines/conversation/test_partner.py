@@ -90,7 +90,7 @@ def test_it_raises_its_voice_to_interrupt() -> None:
     raised_db, plain_db = [], []
     for partner, samples, _, _ in converse(answering(), 4, 400):
         begun_ms = {stimulus.start_ms for stimulus in partner.stimuli if stimulus.kind == "interruption"}
-        for turn in partner.said.of("a", "turn"):
+        for turn in partner.dialogue.of("a", "turn"):
             if turn.clips[0][1].duration_ms > 900 and turn.start_ms + 900 < 400 * UNIT_MS:
                 at_ms = turn.start_ms
                 first, then = (
@@ -107,9 +107,9 @@ def test_it_goes_on_soon_after_an_answer_and_late_without_one() -> None:
         found = []
         for partner, _, spoke, _ in converse(agent):
             heard_ms = np.flatnonzero(spoke) * UNIT_MS
-            for turn in partner.said.of("a", "turn")[1:]:
+            for turn in partner.dialogue.of("a", "turn")[1:]:
                 before = [t for t in heard_ms if t < turn.start_ms]
-                ends = [other.end_ms for other in partner.said.of("a", "turn") if other.end_ms <= turn.start_ms]
+                ends = [other.end_ms for other in partner.dialogue.of("a", "turn") if other.end_ms <= turn.start_ms]
                 found.append(turn.start_ms - max([*(t + UNIT_MS for t in before[-1:]), *ends[-1:]]))
         waits[name] = np.median(found)
     assert waits["answering"] < 1600 and waits["silent"] > 2400
@@ -119,7 +119,7 @@ def test_some_turns_are_left_to_an_agent_that_talks_into_them() -> None:
     left = [
         turn.is_broken
         for partner, _, _, _ in converse(lambda unit, said: unit % 25 < 20, 4)
-        for turn in partner.said.of("a", "turn")
+        for turn in partner.dialogue.of("a", "turn")
     ]
     assert any(left) and not all(left)
 
@@ -137,7 +137,7 @@ def test_its_sound_has_no_seams() -> None:
 
     partner, samples, _, _ = converse(lambda unit, said: False, 1)[0]
     whole = partner.noise.copy()
-    voice = partner.said.samples("a")
+    voice = partner.dialogue.samples("a")
     whole[: len(voice)] += voice
     expected = resample_poly(whole, partner.up, partner.down, window=partner.filter)[: len(samples)]
     skipped = RATE_HZ // 10  # before the first unit there is nothing
