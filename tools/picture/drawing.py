@@ -22,6 +22,7 @@ LEFT, RIGHT = 96, 44
 WIDTH = round(LEFT + LINE_MS * PX_PER_MS + RIGHT)
 HEAD = 84  # title and legend
 AXIS, FLOOR, LANE, LINE_GAP = 20, 7, 56, 22  # heights in px
+STRIP_LEFT, MARK = 40, 28  # of a strip: its left margin, and the height of a mark below its lanes
 WORDS, BAR, BAR_HEIGHT, NOTE = 13, 19, 16, 47  # places in a lane: words' baseline, bar's top, notes' baseline
 MIN_LABELLED_MS = 230  # a shorter silence or overlap has no room for its figure
 LETTER_PX, NARROW_PX, WIDE_PX = 6.5, 3.8, 9.5  # widths of letters of words, about
@@ -40,23 +41,54 @@ def pages(picture: Picture) -> list[str]:
     return [_page(picture, group, number, len(groups)) for number, group in enumerate(groups, start=1)]
 
 
+def strip(picture: Picture, span: Span, title: str, marks: Sequence[tuple[Span, str]] = ()) -> str:
+    """A small SVG document of one stretch of a session, without the legend.
+
+    Args:
+        picture: What is drawn.
+        span: The stretch; at most one line of a page.
+        title: For screen readers; not drawn.
+        marks: Intervals that get a bracket below the lanes, and the text under it. An instant gets a tick.
+    """
+    width = round(STRIP_LEFT + span.duration_ms * PX_PER_MS + RIGHT)
+    marks_y = AXIS + FLOOR + LANE * len(picture.lanes) + LINE_GAP
+    drawn = [(_cut(mark, span) or ((mark.start_ms - span.start_ms) * PX_PER_MS, 0.0), note) for mark, note in marks]
+    height = marks_y + MARK * len(drawn) + 8
+    parts = [
+        *_opening(width, height, title),
+        f'<g transform="translate({STRIP_LEFT} 4)">',
+        *_line(picture, span),
+    ]
+    for place, ((x, mark_width), note) in enumerate(drawn):
+        y = marks_y + MARK * place
+        parts.append(f'<path d="M{x:.1f} {y - 4}v5h{mark_width:.1f}v-5" fill="none" stroke="{INK}" stroke-width="1.2"/>')
+        middle = x + mark_width / 2
+        half = NOTE_LETTER_PX * len(note) / 2
+        middle = min(max(middle, half - STRIP_LEFT + 4), max(half, width - STRIP_LEFT - half - 4))
+        parts.append(text(middle, y + 13, note, "note", anchor="middle"))
+    return "\n".join([*parts, "</g>", "</svg>"]) + "\n"
+
+
 def _page(picture: Picture, lines: Sequence[Span], number: int, of: int) -> str:
     line_height = AXIS + FLOOR + LANE * len(picture.lanes) + LINE_GAP
     height = HEAD + line_height * len(lines)
     title = f"Session {picture.session_id}" + (f", page {number} of {of}" if of > 1 else "")
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">',
-        f"<title>{escape(title)}</title><style>{STYLE}</style>",
-        '<defs><pattern id="mixed" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-        f'<path d="M0 0V6" stroke="{GREY}" stroke-width="1.5"/></pattern></defs>',
-        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
-        *_head(picture, title),
-    ]
+    parts = [*_opening(WIDTH, height, title), *_head(picture, title)]
     for place, line in enumerate(lines):
         parts.append(f'<g transform="translate({LEFT} {HEAD + place * line_height})">')
         parts += _line(picture, line)
         parts.append("</g>")
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _opening(width: int, height: int, title: str) -> Iterator[str]:
+    yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+    yield f"<title>{escape(title)}</title><style>{STYLE}</style>"
+    yield (
+        '<defs><pattern id="mixed" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+        f'<path d="M0 0V6" stroke="{GREY}" stroke-width="1.5"/></pattern></defs>'
+    )
+    yield f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
 
 
 def _head(picture: Picture, title: str) -> Iterator[str]:
@@ -167,9 +199,10 @@ def _lane(lane: Lane, line: Span, colour: str, duration_ms: int) -> Iterator[str
             yield from _bar(span, line, BAR + BAR_HEIGHT / 4, BAR_HEIGHT / 2, AMBER)
             labels.append({"start_ms": span.start_ms, "word": f"[{event['label'].replace('_', ' ')}]"})
     yield from _words(sorted([*lane.words, *labels], key=lambda word: word["start_ms"]), line)
+    end_px = line.duration_ms * PX_PER_MS + RIGHT - 4
     for event in lane.transitions:
         if line.start_ms <= event["start_ms"] < line.end_ms:
-            yield from _note(event, (event["start_ms"] - line.start_ms) * PX_PER_MS)
+            yield from _note(event, (event["start_ms"] - line.start_ms) * PX_PER_MS, end_px)
 
 
 def _words(words: Sequence[dict[str, Any]], line: Span) -> Iterator[str]:
@@ -190,8 +223,8 @@ def _letter_px(letter: str) -> float:
     return NARROW_PX if letter in NARROW else WIDE_PX if letter in WIDE else LETTER_PX
 
 
-def _note(event: dict[str, Any], x: float) -> Iterator[str]:
-    """How a turn began: at its onset, under the bar."""
+def _note(event: dict[str, Any], x: float, end_px: float) -> Iterator[str]:
+    """How a turn began: at its onset, under the bar, and before `end_px`."""
     label, outcome, offset_ms = event["label"], event["outcome"], event["fto_ms"]
     if label == "interruption":
         yield _triangle(x, BAR + BAR_HEIGHT + 3, RED)
@@ -206,7 +239,6 @@ def _note(event: dict[str, Any], x: float) -> Iterator[str]:
     else:
         said, colour = label, INK
     if said:
-        end_px = LINE_MS * PX_PER_MS + RIGHT - 4
         if x + NOTE_LETTER_PX * len(said) > end_px:
             yield text(end_px, NOTE, said, "note", anchor="end", fill=colour)
         else:
