@@ -30,7 +30,6 @@ class Example:
     sounds: Mapping[str, Sequence[Sound]] = field(default_factory=dict)
     events: tuple[str, ...] = ()  # labels to mark
     turns: bool = False  # whether turns get a mark
-    of: str = "ab"  # whose
 
 
 EXAMPLES = {
@@ -54,10 +53,9 @@ EXAMPLES = {
         a=[(300, 1500, "did you see it?")],
         b=[(1900, 3400, "i saw it twice.")],
         events=("gap", "smooth_shift"),
-        of="ab",
     ),
     "overlap": Example(
-        title="Two overlaps: at a change of speaker, and within one person's speech.",
+        title="An overlap at a change of speaker.",
         duration_ms=5200,
         a=[(300, 2300, "and that was all of it.")],
         b=[(2000, 4800, "then you have to tell me the rest.")],
@@ -115,15 +113,15 @@ EXAMPLES = {
     "simultaneous-start": Example(
         title="Both start at the same time; one goes on.",
         duration_ms=5200,
-        a=[(300, 1300, "that was it."), (2000, 2600, "so what")],
-        b=[(2100, 4700, "anyway, we came home late.")],
+        a=[(300, 900, "is it far?"), (2300, 2900, "so what")],
+        b=[(1200, 1800, "not at all."), (2400, 4800, "anyway, we came home late.")],
         events=("simultaneous_start",),
     ),
     "simultaneous-stop": Example(
         title="Both start at the same time, and both stop.",
         duration_ms=5200,
-        a=[(300, 1300, "that was it."), (2000, 2700, "so what"), (4000, 4900, "you first.")],
-        b=[(2100, 2800, "anyway we")],
+        a=[(300, 900, "is it far?"), (2300, 3000, "so what"), (4000, 4900, "you first.")],
+        b=[(1200, 1800, "not at all."), (2400, 3100, "anyway we")],
         events=("simultaneous_start",),
     ),
     "initiation": Example(
@@ -214,7 +212,7 @@ def floor_of(who: str, annotation: Annotation, duration_ms: int) -> Iterator[Spa
 def marks_of(example: Example, annotation: Annotation) -> list[tuple[Span, str]]:
     """The intervals to mark, each with its row in words."""
     turns = annotation.turns if example.turns else []
-    events = [event for event in annotation.events if event.label in example.events and event.participant in example.of]
+    events = [event for event in annotation.events if event.label in example.events]
     return [
         *((Span(turn.start_ms, turn.end_ms), describe_turn(turn)) for turn in turns),
         *((Span(event.start_ms, event.end_ms), describe(event)) for event in events),
@@ -222,7 +220,8 @@ def marks_of(example: Example, annotation: Annotation) -> list[tuple[Span, str]]
 
 
 def describe_turn(turn: Turn) -> str:
-    return f"turn of {turn.participant}: {turn.end_ms - turn.start_ms} ms, {len(turn.ipus)} IPUs"
+    ipus = "1 IPU" if len(turn.ipus) == 1 else f"{len(turn.ipus)} IPUs"
+    return f"turn of {turn.participant}: {turn.end_ms - turn.start_ms} ms, {ipus}"
 
 
 def describe(event: Event) -> str:
