@@ -1,8 +1,8 @@
 """The pictures of docs/architecture.md: the imports as they are -> `docs/images/imports-*.svg`.
 
-`python -m docs.draw_imports` writes them. Folders stand in the layers that the contracts of pyproject.toml name; an arrow
-means that some module of one folder imports a module of the other. An arrow that points up, or a folder in no layer, is
-an error. A test checks that the files are what the code is today.
+`python -m docs.draw_imports` writes them. Folders stand in the layers that the contracts of pyproject.toml name. An
+arrow means that some module of one folder imports a module of the other. An arrow that points up, or a folder in no
+layer, is an error. A test checks that the files are what the code is today.
 """
 
 import tomllib
@@ -17,9 +17,9 @@ from pipelines.media.svg import COLOURS, STYLE, rect, text
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "images"
 
-BAR, GAP, LAYER_GAP, HEAD = 28, 8, 26, 30  # heights in px
+BAR, GAP, LAYER_GAP, HEAD = 28, 14, 26, 30  # heights in px
 BOX, BOX_GAP, COLUMN, EDGE = 66, 6, 22, 10  # widths
-LABEL = 330  # room for a bar's name and purpose, left of all columns, where nothing stands abreast
+LABEL = 280  # room for a bar's name and purpose, left of all columns, where nothing stands abreast
 
 PURPOSES = {
     "tools": "commands: query, picture, convert, score, bench, ...",
@@ -149,7 +149,9 @@ def draw(title: str, layers: Layers, edges: Edges) -> str:
         else:
             drawn.append(text(box.x + 8, box.y + 18, short, "name"))
             drawn.append(text(box.x + 92, box.y + 18, PURPOSES.get(name, ""), "quiet"))
-    key = "an arrow: some module of the folder above imports one of the folder below; a line without a head passes behind"
+    key = (
+        "an arrow: some module of the folder above imports one of the folder below; a line without a head passes behind"
+    )
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '

@@ -48,7 +48,7 @@ def strip(picture: Picture, span: Span, title: str, marks: Sequence[tuple[Span, 
         picture: What is drawn.
         span: The stretch; at most one line of a page.
         title: For screen readers; not drawn.
-        marks: Intervals that get a bracket below the lanes, and the text under it. An instant gets a tick.
+        marks: Intervals that get a bracket below the lanes, and the text under it. An instant gets a triangle.
     """
     width = round(STRIP_LEFT + span.duration_ms * PX_PER_MS + RIGHT)
     marks_y = AXIS + FLOOR + LANE * len(picture.lanes) + LINE_GAP
@@ -61,7 +61,11 @@ def strip(picture: Picture, span: Span, title: str, marks: Sequence[tuple[Span, 
     ]
     for place, ((x, mark_width), note) in enumerate(drawn):
         y = marks_y + MARK * place
-        parts.append(f'<path d="M{x:.1f} {y - 4}v5h{mark_width:.1f}v-5" fill="none" stroke="{INK}" stroke-width="1.2"/>')
+        if mark_width:
+            bracket = f"M{x:.1f} {y - 4}v5h{mark_width:.1f}v-5"
+            parts.append(f'<path d="{bracket}" fill="none" stroke="{INK}" stroke-width="1.2"/>')
+        else:
+            parts.append(_triangle(x, y - 6, INK))
         middle = x + mark_width / 2
         half = NOTE_LETTER_PX * len(note) / 2
         middle = min(max(middle, half - STRIP_LEFT + 4), max(half, width - STRIP_LEFT - half - 4))
