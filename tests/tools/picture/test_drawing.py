@@ -9,9 +9,9 @@ import pytest
 from pipelines.media.svg import AMBER, GREY, RED
 from tests.helpers.annotated_sessions import TALK, write_annotated
 from tools.picture import __main__ as picture
-from tools.picture.drawing import BAR_HEIGHT, LANE, LINE_MS, LINES_PER_PAGE, PX_PER_MS, pages
+from tools.picture.drawing import BAR_HEIGHT, LANE, LINE_MS, LINES_PER_PAGE, PX_PER_MS, pages, strip
 from tools.picture.session import read_pictures
-from wanstreamer.clock import UNIT_MS
+from wanstreamer.clock import UNIT_MS, Span
 
 SHOW = {"a": ["train", "show"], "b": ["train", "show"]}
 SVG = "{http://www.w3.org/2000/svg}"
@@ -90,6 +90,20 @@ def test_silence_and_overlap_between_nobody_are_shaded_like_the_others(tmp_path:
     columns = [one for one in drawn(path).iter(f"{SVG}rect") if one.get("height") == height and one.get("fill-opacity")]
     shades = [(one.get("fill"), one.get("x"), one.get("width")) for one in columns]
     assert shades == [(RED, "120.0", "120.0"), (GREY, "240.0", "240.0"), (RED, "480.0", "120.0")]
+
+
+def test_a_strip_shows_one_stretch_and_its_marks(tmp_path: Path) -> None:
+    write_annotated(tmp_path, {"s1": TALK}, consent=SHOW, num_units=180)
+    picture_of_s1 = next(read_pictures(tmp_path, ["s1"], 1))
+    marks = [(Span(2200, 2600), "the gap"), (Span(2600, 2600), "the answer"), (Span(2000, 9000), "beyond the end")]
+    root = ElementTree.fromstring(strip(picture_of_s1, Span(2000, 6000), "a question", marks))
+    shown = texts(root)
+    assert {"blue.", "mhm", "the gap", "the answer", "beyond the end"} <= set(shown) and "is" not in shown
+    brackets = [path.get("d", "") for path in root.iter(f"{SVG}path") if path.get("stroke-width") == "1.2"]
+    assert [re.findall(r"M([\d.]+) .*h([\d.]+)v", bracket)[0] for bracket in brackets] == [
+        (f"{200 * PX_PER_MS:.1f}", f"{400 * PX_PER_MS:.1f}"),
+        ("0.0", f"{4000 * PX_PER_MS:.1f}"),
+    ]
 
 
 def test_a_long_session_has_pages_and_loses_nothing(tmp_path: Path) -> None:
