@@ -66,9 +66,9 @@ def units_touched(span: Span) -> range:
     return range(span.start_ms // UNIT_MS, -(-span.end_ms // UNIT_MS))
 
 
-def overlap_ms(one: Span, other: Span) -> int:
+def overlap_ms(span: Span, other: Span) -> int:
     """Milliseconds two spans share, 0 when they do not meet."""
-    return max(0, min(one.end_ms, other.end_ms) - max(one.start_ms, other.start_ms))
+    return max(0, min(span.end_ms, other.end_ms) - max(span.start_ms, other.start_ms))
 
 
 def merge_spans(spans: Iterable[Span], max_gap_ms: int = 0) -> list[Span]:
@@ -84,19 +84,19 @@ def merge_spans(spans: Iterable[Span], max_gap_ms: int = 0) -> list[Span]:
     return merged
 
 
-def intersect_spans(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
+def intersect_spans(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
     """Where two sorted, disjoint span lists are both on."""
-    found: list[Span] = []
+    shared: list[Span] = []
     i = j = 0
-    while i < len(one) and j < len(other):
-        start, end = max(one[i].start_ms, other[j].start_ms), min(one[i].end_ms, other[j].end_ms)
+    while i < len(spans) and j < len(others):
+        start, end = max(spans[i].start_ms, others[j].start_ms), min(spans[i].end_ms, others[j].end_ms)
         if start < end:
-            found.append(Span(start, end))
-        if one[i].end_ms <= other[j].end_ms:
+            shared.append(Span(start, end))
+        if spans[i].end_ms <= others[j].end_ms:
             i += 1
         else:
             j += 1
-    return found
+    return shared
 
 
 def covered_ms(span: Span, spans: Iterable[Span]) -> int:

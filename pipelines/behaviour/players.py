@@ -107,7 +107,7 @@ class Model:
             None,
             temperature=config.text_temperature,
             epsilon=config.text_epsilon,
-            given=history_text,
+            forced_text=history_text,
         )
         if history:
             latents = history.audio_BNC, history.video_BCHW

@@ -150,7 +150,7 @@ def _follow(
     audio, vae_states["audio_encoder"] = agent.audio_vae.encode(
         torch.from_numpy(samples)[None], vae_states["audio_encoder"]
     )
-    think(agent.model, state, audio, video[:, 0], None, temperature=0, given=[text])
+    think(agent.model, state, audio, video[:, 0], None, temperature=0, forced_text=[text])
     commit(agent.model, state, latents[0][None], latents[1][None])
     audio, vae_states["audio_decoder"] = agent.audio_vae.decode(latents[0][None], vae_states["audio_decoder"])
     video, vae_states["video_decoder"] = agent.video_vae.decode(latents[1][None, None], vae_states["video_decoder"])

@@ -131,8 +131,8 @@ def block_mask(query: Tokens, key: Tokens, self_lag: int, history_limit: History
 
     device = query.unit_N.device
     create = _on(device, create_block_mask)
-    made: BlockMask = create(allowed, None, None, len(query.unit_N), len(key.unit_N), device=device)
-    return made
+    mask: BlockMask = create(allowed, None, None, len(query.unit_N), len(key.unit_N), device=device)
+    return mask
 
 
 def _on(device: torch.device, function: Callable[..., Any]) -> Callable[..., Any]:

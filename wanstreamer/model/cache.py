@@ -116,9 +116,9 @@ class KVCache:
         if not len(last):
             return
         stop = int(last) + 1
-        kept = (~gone_N[:stop]).nonzero()[:, 0]
-        first = self.start + stop - len(kept)
-        self._move(self.start + kept, first)
+        remaining = (~gone_N[:stop]).nonzero()[:, 0]
+        first = self.start + stop - len(remaining)
+        self._move(self.start + remaining, first)
         self.start = first
 
     def _move(self, places: Tensor, first: int) -> None:

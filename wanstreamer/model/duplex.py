@@ -229,7 +229,7 @@ class DuplexModel(nn.Module):
         """
         angles = rotary_angles(tokens.position_N3, self.config.head_dim, self.config.rope_theta)
         rotary = to_device(angles[0], self.device), to_device(angles[1], self.device)
-        given_dtype = x_BND.dtype
+        input_dtype = x_BND.dtype
         x_BND = x_BND.to(self.trunk_dtype)
         seen = []
         for layer, block in enumerate(self.blocks):
@@ -243,7 +243,7 @@ class DuplexModel(nn.Module):
                 x_BND, rotary, mask, modulation[layer] if modulation else None, before, backend, left_out
             )
             seen.append(keys_values)
-        return x_BND.to(given_dtype), seen
+        return x_BND.to(input_dtype), seen
 
     def embed_clean(self, batch: "Batch", kept_BKP: Tensor | None = None) -> Tensor:
         """All clean tokens of all units: (B, K, num_clean, D); those that are not `kept` are left without content."""
@@ -449,11 +449,11 @@ def load_model(path: Path, attention: Attention | None = None) -> DuplexModel:
     if meta.get("format") != FORMAT:
         raise InputError(f"{path}: format {meta.get('format')!r}, expected {FORMAT!r}; train with the duplex stage")
     known = {field.name for field in fields(ModelConfig)}
-    given: dict[str, Any] = ADDED | meta["config"]
-    if set(given) != known:
-        odd = ", ".join(sorted(set(given) ^ known))
+    settings: dict[str, Any] = ADDED | meta["config"]
+    if set(settings) != known:
+        odd = ", ".join(sorted(set(settings) ^ known))
         raise InputError(f"{path}: config differs from this version in {odd}; train again with the duplex stage")
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-    model = DuplexModel(ModelConfig(**given), attention)
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    model = DuplexModel(ModelConfig(**settings), attention)
     model.load_state_dict(tensors)
     return model.eval()

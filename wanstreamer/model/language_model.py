@@ -71,19 +71,24 @@ class LanguageModel:
 def read_language_model(folder: Path) -> LanguageModel:
     """Raises InputError for a folder that is none, another family, or a variant that the trunk cannot be."""
     path = folder / "config.json"
-    found = _read_json(path)
+    settings = _read_json(path)
     for name, (expected, absent) in FAMILY.items():
-        if found.get(name, absent) != expected:
-            raise InputError(f"{path}: {name} {found.get(name, absent)!r}, expected {expected!r}; give a Qwen3 folder")
-    missing = [name for name in (*TRUNK, "vocab_size") if name not in found]
+        if settings.get(name, absent) != expected:
+            raise InputError(
+                f"{path}: {name} {settings.get(name, absent)!r}, expected {expected!r}; give a Qwen3 folder"
+            )
+    missing = [name for name in (*TRUNK, "vocab_size") if name not in settings]
     if missing:
         raise InputError(f"{path}: no {', '.join(missing)}; expected the config of a Qwen3ForCausalLM")
-    rope = found.get("rope_parameters") or {"rope_theta": found.get("rope_theta"), **(found.get("rope_scaling") or {})}
+    rope = settings.get("rope_parameters") or {
+        "rope_theta": settings.get("rope_theta"),
+        **(settings.get("rope_scaling") or {}),
+    }
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind != "default" or rope.get("rope_theta") is None:
         raise InputError(f"{path}: RoPE {kind!r} with theta {rope.get('rope_theta')}, expected 'default' with a theta")
-    trunk = {ours: found[theirs] for theirs, ours in TRUNK.items()} | {"rope_theta": float(rope["rope_theta"])}
-    return LanguageModel(folder=folder, trunk=trunk, vocab_size=found["vocab_size"], files=_weight_files(folder))
+    trunk = {ours: settings[theirs] for theirs, ours in TRUNK.items()} | {"rope_theta": float(rope["rope_theta"])}
+    return LanguageModel(folder=folder, trunk=trunk, vocab_size=settings["vocab_size"], files=_weight_files(folder))
 
 
 @torch.no_grad()
@@ -94,9 +99,9 @@ def load_language_model(model: DuplexModel, language_model: LanguageModel) -> No
     """
     config, path = model.config, language_model.folder / "config.json"
     for theirs, ours in [*TRUNK.items(), ("rope_theta", "rope_theta")]:
-        found, expected = language_model.trunk[ours], getattr(config, ours)
-        if found != expected:
-            raise InputError(f"{path}: {theirs} {found}, expected {expected} ({ours} of the model)")
+        value, expected = language_model.trunk[ours], getattr(config, ours)
+        if value != expected:
+            raise InputError(f"{path}: {theirs} {value}, expected {expected} ({ours} of the model)")
     num_words = config.vocab_size - FIRST_WORD
     if language_model.vocab_size < num_words:
         raise InputError(f"{path}: vocab_size {language_model.vocab_size}, expected {num_words} or more ids")

@@ -1,8 +1,8 @@
 """A unit's solver passes in fixed shapes: the same kernels over the same memory, however long the history is.
 
-What differs between units is in tensors (`Given`), and the history is read from the cache's buffers up to a *reach*,
-one of a few lengths, under a bias that hides what is not valid of it. So all passes of a unit are one function of
-tensors, which a CUDA graph replays in one launch. On CPUs the function runs as it is; the tests hold it against the
+What differs between units is in tensors (`PassInputs`), and the history is read from the cache's buffers up to a
+*reach*, one of a few lengths, under a bias that hides what is not valid of it. So all passes of a unit are one function
+of tensors, which a CUDA graph replays in one launch. On CPUs the function runs as it is; the tests hold it against the
 plain passes, and replay it operation by operation as a graph would. No GPU has run it yet.
 
 Shape letters as in `model`; M = 2 A tokens: the agent's A clean ones of the unit before, then the unit's A noisy ones.
@@ -32,13 +32,13 @@ FIRST_REACH_UNITS = (
 )
 
 
-class Given(NamedTuple):
+class PassInputs(NamedTuple):
     """What a unit's passes depend on beside weights, buffers and `Past`."""
 
     noise_audio_BKNC: Tensor
     noise_video_BKCHW: Tensor
-    made_audio_BNC: Tensor  # of the unit before: committed in the first pass
-    made_video_BCHW: Tensor
+    last_audio_BNC: Tensor  # of the unit before: committed in the first pass
+    last_video_BCHW: Tensor
     cos_ME: Tensor
     sin_ME: Tensor
     place_M: Tensor  # int64: where keys and values go
@@ -48,11 +48,11 @@ class Given(NamedTuple):
 def reaches(cache: KVCache) -> list[int]:
     """Lengths up to which the buffers may be read, in ascending order. With a history limit there is one: all."""
     places = cache.key_LBHND.shape[3]
-    found, units = [], FIRST_REACH_UNITS
+    lengths, units = [], FIRST_REACH_UNITS
     while cache.history_limit is None and units * cache.layout.num_clean < places:
-        found.append(units * cache.layout.num_clean)
+        lengths.append(units * cache.layout.num_clean)
         units += units // 4
-    return [*found, places]
+    return [*lengths, places]
 
 
 class FixedPasses:
@@ -71,10 +71,11 @@ class FixedPasses:
             self.functions = self._captured(cache)
 
     @torch.inference_mode()
-    def __call__(self, noise: Latents, made: Latents, past: Past, unit: int) -> Latents:
-        """Clean latents (B, K, ...) of the unit whose users and slots the cache ends with; `made` is then committed.
+    def __call__(self, noise: Latents, last_latents: Latents, past: Past, unit: int) -> Latents:
+        """Clean latents (B, K, ...) of the unit whose users and slots the cache ends with; `last_latents` is then
+        committed.
 
-        `made` are those of the unit before, (B, ...).
+        `last_latents` are those of the unit before, (B, ...).
         """
         cache, num_agent = self.cache, self.model.layout.num_agent
         cache.reserve(2 * num_agent)
@@ -82,12 +83,12 @@ class FixedPasses:
         tokens = join(clean, noisy_tokens(self.model.layout, 1, unit, HOST))
         stop = cache.stop + 2 * num_agent
         reach = next(n for n in self.functions if n >= stop)
-        given = self._given(noise, made, tokens, reach)
-        latents = self.functions[reach](*past, *given)
+        inputs = self._inputs(noise, last_latents, tokens, reach)
+        latents = self.functions[reach](*past, *inputs)
         cache.advance(num_agent)
         return latents
 
-    def _given(self, noise: Latents, made: Latents, tokens: Tokens, reach: int) -> Given:
+    def _inputs(self, noise: Latents, last_latents: Latents, tokens: Tokens, reach: int) -> PassInputs:
         cache, config = self.cache, self.model.config
         stop = cache.stop + len(tokens.unit_N)
         seen_2N = torch.zeros(2, reach, dtype=torch.bool, device=HOST)  # a row for all clean tokens, one for noisy ones
@@ -96,36 +97,36 @@ class FixedPasses:
         )
         places = torch.arange(cache.stop, stop, device=HOST)
         angles = rotary_angles(tokens.position_N3, config.head_dim, config.rope_theta)
-        return Given(*noise, *made, *(to_device(x, self.model.device) for x in (*angles, places, seen_2N)))
+        return PassInputs(*noise, *last_latents, *(to_device(x, self.model.device) for x in (*angles, places, seen_2N)))
 
     def _solve(self, reach: int, *tensors: Tensor) -> Latents:
-        """The unit's passes as a function of `Past` and `Given` alone; nothing here may look at a tensor's numbers."""
+        """The unit's passes as a function of `Past` and `PassInputs` alone: no tensor's number may be read here."""
         model, schedule = self.model, self.schedule
-        past, given, num_agent = Past(*tensors[:6]), Given(*tensors[6:]), model.layout.num_agent
-        bias_2N = torch.zeros(given.seen_2N.shape, dtype=model.trunk_dtype, device=model.device)
-        bias_2N = bias_2N.masked_fill(~given.seen_2N, float("-inf"))
+        past, inputs, num_agent = Past(*tensors[:6]), PassInputs(*tensors[6:]), model.layout.num_agent
+        bias_2N = torch.zeros(inputs.seen_2N.shape, dtype=model.trunk_dtype, device=model.device)
+        bias_2N = bias_2N.masked_fill(~inputs.seen_2N, float("-inf"))
 
         def estimate(step: int, audio_BKNC: Tensor, video_BKCHW: Tensor) -> Latents:
             noisy = Noisy(audio_BKNC, video_BKCHW, schedule.tau_BK[step])
             x_BND = model.embed_noisy(noisy, past).flatten(1, 2)
             bias_QN, modulation, first = bias_2N[1:].expand(num_agent, -1), schedule.modulation[step], num_agent
             if step == 0:
-                clean_BND = clean_content(model, given.made_audio_BNC, given.made_video_BCHW)
+                clean_BND = clean_content(model, inputs.last_audio_BNC, inputs.last_video_BCHW)
                 clean_BND = clean_BND + model.kind_embedding(model.clean_kind_P[-num_agent:])
                 x_BND = torch.cat([clean_BND, x_BND], dim=1)
                 bias_QN, modulation, first = bias_2N.repeat_interleave(num_agent, dim=0), self.first_modulation, 0
-            x_BND = self._blocks(x_BND, given, first, bias_QN, modulation, reach)
+            x_BND = self._blocks(x_BND, inputs, first, bias_QN, modulation, reach)
             return model.flow_head(x_BND[:, None, -num_agent:], noisy, past)
 
-        noise = given.noise_audio_BKNC, given.noise_video_BKCHW
+        noise = inputs.noise_audio_BKNC, inputs.noise_video_BKCHW
         return solve(estimate, noise, schedule.taus, model.prior(past))
 
     def _blocks(
-        self, x_BND: Tensor, given: Given, first: int, bias_QN: Tensor, modulation: Sequence[Tensor], reach: int
+        self, x_BND: Tensor, inputs: PassInputs, first: int, bias_QN: Tensor, modulation: Sequence[Tensor], reach: int
     ) -> Tensor:
         """All blocks over the tokens from `first` on of M."""
-        rotary, place_N = (given.cos_ME[first:], given.sin_ME[first:]), given.place_M[first:]
-        given_dtype = x_BND.dtype
+        rotary, place_N = (inputs.cos_ME[first:], inputs.sin_ME[first:]), inputs.place_M[first:]
+        input_dtype = x_BND.dtype
         x_BND = x_BND.to(self.model.trunk_dtype)
         for layer, block in enumerate(self.model.blocks):
             assert isinstance(block, Block)
@@ -135,7 +136,7 @@ class FixedPasses:
             x_BND = self.through(
                 block, x_BND, rotary, bias_QN, modulation[layer], Places(key_BHND, value_BHND, place_N)
             )
-        return x_BND.to(given_dtype)
+        return x_BND.to(input_dtype)
 
     def _captured(self, cache: KVCache) -> dict[int, Callable[..., Latents]]:
         """A graph per reach. Warming up writes into the first places of the buffers, which are then as they were."""
@@ -146,12 +147,12 @@ class FixedPasses:
         graphs: dict[int, Callable[..., Latents]] = {
             reach: Graph(function, self._example(reach), pool) for reach, function in self.functions.items()
         }
-        for places, held in zip(first, before, strict=True):
-            places.copy_(held)
+        for places, contents in zip(first, before, strict=True):
+            places.copy_(contents)
         return graphs
 
     def _example(self, reach: int) -> list[Tensor]:
-        """`Past` and `Given` of no unit in particular."""
+        """`Past` and `PassInputs` of no unit in particular."""
         config, device, num_places = self.model.config, self.model.device, 2 * self.model.layout.num_agent
         audio_BNC = torch.zeros(1, *config.audio_shape, device=device)
         video_BCHW = torch.zeros(1, *config.video_shape, device=device)
@@ -159,29 +160,29 @@ class FixedPasses:
         place_M = torch.arange(num_places, device=device)
         seen_2N = (torch.arange(reach, device=device) < num_places).repeat(2, 1)
         noise = audio_BNC[:, None], video_BCHW[:, None]
-        given = Given(*noise, audio_BNC, video_BCHW, angle_ME, angle_ME, place_M, seen_2N)
-        return [*new_past(config, device=device), *given]
+        inputs = PassInputs(*noise, audio_BNC, video_BCHW, angle_ME, angle_ME, place_M, seen_2N)
+        return [*new_past(config, device=device), *inputs]
 
 
 class Graph:
     """A function of tensors, captured once as a CUDA graph: a call copies its arguments in and replays the kernels."""
 
     def __init__(self, function: Callable[..., Latents], example: Sequence[Tensor], pool: Any) -> None:
-        self.given = [tensor.clone() for tensor in example]
+        self.inputs = [tensor.clone() for tensor in example]
         stream, here = torch.cuda.Stream(), torch.cuda.current_stream()
         stream.wait_stream(here)
         with torch.cuda.stream(stream):  # kernels are chosen and compiled before, not during capture
-            function(*self.given)
+            function(*self.inputs)
         here.wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, pool=pool):
-            self.made = function(*self.given)
+            self.outputs = function(*self.inputs)
 
-    def __call__(self, *given: Tensor) -> Latents:
-        for held, new in zip(self.given, given, strict=True):
-            held.copy_(new)
+    def __call__(self, *inputs: Tensor) -> Latents:
+        for buffer, new in zip(self.inputs, inputs, strict=True):
+            buffer.copy_(new)
         self.graph.replay()
-        audio_BKNC, video_BKCHW = self.made
+        audio_BKNC, video_BKCHW = self.outputs
         return audio_BKNC.clone(), video_BKCHW.clone()  # the graph's own are written again at the next unit
 
 

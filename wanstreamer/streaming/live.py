@@ -87,7 +87,7 @@ class Live:
         agent = pipeline.agent
         self._picture = np.zeros(agent.frame_shape[1:], np.uint8)
         self._tail = np.zeros(agent.num_samples, np.float32)  # what was last played, for the sound to swing out
-        self._held = False
+        self._holding = False
         self._fade_in = np.linspace(0, 1, agent.audio_vae.config.rate_hz * FADE_MS // 1000, dtype=np.float32)
         self._thread = threading.Thread(target=self._serve, name="thinker", daemon=True)
         self._thread.start()
@@ -144,19 +144,19 @@ class Live:
 
     def _play(self, unit: AgentUnit) -> Played:
         samples = unit.samples
-        if self._held:
+        if self._holding:
             samples = samples.copy()
             samples[: len(self._fade_in)] *= self._fade_in
-        self._picture, self._tail, self._held = unit.frames[-1], samples, False
+        self._picture, self._tail, self._holding = unit.frames[-1], samples, False
         return Played(frames=unit.frames, samples=samples, unit=unit)
 
     def _hold(self) -> Played:
         """The last picture; the last sound backwards, so that it goes on without a step, fading to silence."""
         samples = np.zeros_like(self._tail)
-        if not self._held:
+        if not self._holding:
             length = len(self._fade_in)
             samples[:length] = self._tail[::-1][:length] * self._fade_in[::-1]
-        self._held = True
+        self._holding = True
         return Played(frames=np.repeat(self._picture[None], FRAMES_PER_UNIT, axis=0), samples=samples, unit=None)
 
     def _serve(self) -> None:

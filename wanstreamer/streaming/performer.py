@@ -104,18 +104,21 @@ class Performer:
         self.cache = model.new_cache(1, max_units, history_limit=history_limit, lag=1 if fused else 0)
         self.past = new_past(model.config, device=model.device)
         self.unit = 0
-        self.made: Latents | None = None  # the last unit's, to be committed
+        self.last_latents: Latents | None = None  # the last unit's, to be committed
         self._modulation = [beside_clean(m) for m in schedule.modulation[0]]
         self._fixed = self._fix_passes()
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Copies of all that the next unit depends on; between units only."""
-        made = () if self.made is None else self.made
+        last_latents = () if self.last_latents is None else self.last_latents
         return {
             "unit": torch.tensor(self.unit),
             **named("cache", cache_to_tensors(self.cache)),
             **named("past", past_to_tensors(self.past)),
-            **named("made", {stream: latents.clone() for stream, latents in zip(STREAMS, made, strict=False)}),
+            **named(
+                "last_latents",
+                {stream: latents.clone() for stream, latents in zip(STREAMS, last_latents, strict=False)},
+            ),
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -130,8 +133,8 @@ class Performer:
         self._fixed = self._fix_passes()  # over the new cache's buffers
         self.past = Past(**copied(part(tensors, "past"), self.model.device))
         self.unit = int(tensors["unit"])
-        made = copied(part(tensors, "made"), self.model.device)
-        self.made = (made["audio"], made["video"]) if made else None
+        last_latents = copied(part(tensors, "last_latents"), self.model.device)
+        self.last_latents = (last_latents["audio"], last_latents["video"]) if last_latents else None
 
     @torch.inference_mode()
     def receive(self, slice_: Slice) -> None:
@@ -149,18 +152,18 @@ class Performer:
     @torch.inference_mode()
     def perform(self) -> Latents:
         """Clean latents of the unit whose slice was received."""
-        if self._fixed is None or self.made is None:
+        if self._fixed is None or self.last_latents is None:
             latents = solve(self._estimate, self._noise, self.schedule.taus, self.model.prior(self.past))
         else:
-            made_audio_NC, made_video_CHW = self.made
-            latents = self._fixed(self._noise, (made_audio_NC[None], made_video_CHW[None]), self.past, self.unit)
+            last_audio_NC, last_video_CHW = self.last_latents
+            latents = self._fixed(self._noise, (last_audio_NC[None], last_video_CHW[None]), self.past, self.unit)
         audio_BKNC, video_BKCHW = latents
         self.past = past_after(self.past, self.unit, audio_BKNC, video_BKCHW)
         self.unit += 1
-        self.made = audio_BKNC[0, 0], video_BKCHW[0, 0]
+        self.last_latents = audio_BKNC[0, 0], video_BKCHW[0, 0]
         if not self.fused:
             self.model.extend(clean_content(self.model, audio_BKNC[:, 0], video_BKCHW[:, 0]), self.cache)
-        return self.made
+        return self.last_latents
 
     def _fix_passes(self) -> FixedPasses | None:
         if self.machine.passes == "plain":
@@ -170,8 +173,8 @@ class Performer:
 
     def _estimate(self, step: int, audio_BKNC: Tensor, video_BKCHW: Tensor) -> tuple[Tensor, Tensor]:
         noisy = Noisy(audio_BKNC, video_BKCHW, self.schedule.tau_BK[step])
-        if step == 0 and self.fused and self.made is not None:
-            return self._commit_and_denoise(noisy, *self.made)
+        if step == 0 and self.fused and self.last_latents is not None:
+            return self._commit_and_denoise(noisy, *self.last_latents)
         return self.model.denoise(noisy, self.past, self.schedule.modulation[step], self.unit, self.cache)
 
     def _commit_and_denoise(self, noisy: Noisy, audio_NC: Tensor, video_CHW: Tensor) -> tuple[Tensor, Tensor]:

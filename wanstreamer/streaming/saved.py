@@ -109,11 +109,11 @@ def _load(path: Path, agent: Agent, of: str) -> tuple[dict[str, Tensor], dict[st
         raise InputError(f"{path}: saved from a {meta['of']}, expected one of a {of}; restore it as what it was")
     expected = _meta(agent)
     for name, sha256 in expected["identity"].items():
-        found = meta["identity"][name]
-        if found != sha256:
+        saved_hash = meta["identity"][name]
+        if saved_hash != sha256:
             raise InputError(
-                f"{path}: a conversation with another {name} (sha256 {found[:12]}, here {sha256[:12]}); load the one "
-                "it was saved with"
+                f"{path}: a conversation with another {name} (sha256 {saved_hash[:12]}, here {sha256[:12]}); load "
+                "the one it was saved with"
             )
     if meta["history_limit"] != expected["history_limit"]:
         raise InputError(

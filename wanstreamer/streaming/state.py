@@ -78,14 +78,14 @@ def state_to_tensors(state: ConversationState) -> dict[str, Tensor]:
     """Copies; of the cache only what is valid. Between steps only."""
     tensors = {
         "unit": torch.tensor(state.unit),
-        "generators": torch.stack([one.get_state() for one in state.generators]),
+        "generators": torch.stack([generator.get_state() for generator in state.generators]),
     }
     tensors |= named("cache", cache_to_tensors(state.cache))
     tensors |= named("past", past_to_tensors(state.past))
     for name, pasts in (("hearing", state.hearing), ("seeing", state.seeing)):
         tensors |= {f"{name}.{index}": past.clone() for index, past in enumerate(pasts or ())}
-    for vae_part, held in state.vae_states.items():
-        tensors |= {f"{vae_part}.{name}": value.clone() for name, value in (held or {}).items()}
+    for vae_part, vae_state in state.vae_states.items():
+        tensors |= {f"{vae_part}.{name}": value.clone() for name, value in (vae_state or {}).items()}
     return tensors
 
 
@@ -103,8 +103,8 @@ def state_from_tensors(
     """
     state = new_state(model, max_units=1, seeds=[0] * len(tensors["generators"]))
     state.unit = int(tensors["unit"])
-    for generator, held in zip(state.generators, tensors["generators"], strict=True):
-        generator.set_state(held.clone())  # not a view into all of them
+    for generator, generator_state in zip(state.generators, tensors["generators"], strict=True):
+        generator.set_state(generator_state.clone())  # not a view into all of them
     state.cache = cache_from_tensors(
         model, part(tensors, "cache"), max_units=max_units, history_limit=history_limit, lag=lag
     )

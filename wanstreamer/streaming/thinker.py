@@ -29,7 +29,7 @@ def think(
     *,
     temperature: float,
     epsilon: float = 0.0,
-    given: Sequence[Sequence[int]] | None = None,
+    forced_text: Sequence[Sequence[int]] | None = None,
     returned: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[list[list[int]], Tensor]:
     """Perceive one user unit and sample the agent's text of that unit.
@@ -38,7 +38,7 @@ def think(
         audio_BNC, video_BCHW: User latents; None where the stream is missing.
         text: Each user's text ids of the unit, one per slot; None without a transcript.
         temperature, epsilon: How text is drawn, see `sample_token`.
-        given: Each agent's text ids where they are known (a recorded history); nothing is sampled then.
+        forced_text: Each agent's text ids where they are known (a recorded history); nothing is sampled then.
         returned: The agent's clean latents that follow in the cache, where they were not committed on their own.
 
     Returns:
@@ -64,14 +64,14 @@ def think(
     logits = []
     for slot in range(config.text_slots):
         logits.append(model.text_head(hidden_BND[:, -1]))
-        if given is None:
+        if forced_text is None:
             drawn = zip(to_host(logits[-1]), state.generators, strict=True)
-            said = [sample_token(logits_V, temperature, generator, epsilon) for logits_V, generator in drawn]
+            slot_tokens = [sample_token(logits_V, temperature, generator, epsilon) for logits_V, generator in drawn]
         else:
-            said = [own[slot] for own in given]
-        for own, token in zip(tokens, said, strict=True):
+            slot_tokens = [own[slot] for own in forced_text]
+        for own, token in zip(tokens, slot_tokens, strict=True):
             own.append(token)
-        last = to_device(torch.tensor([[token] for token in said]), device)
+        last = to_device(torch.tensor([[token] for token in slot_tokens]), device)
         hidden_BND = model.extend(model.text_embedding(last), cache)  # the last one is STATE
     return tokens, torch.stack(logits, dim=1)
 

@@ -117,8 +117,8 @@ class PerformerProcess:
         """Copy the slice into the ring and say so. Raises WorkerDied."""
         assert self.sent - self.received < RING_UNITS, "the ring is full: the pipeline allows one unit beyond self_lag"
         began_s = time.perf_counter()
-        for held, given in zip(self.ring.slice_R[self.sent % RING_UNITS], slice_, strict=True):
-            held.copy_(given)
+        for buffer, part in zip(self.ring.slice_R[self.sent % RING_UNITS], slice_, strict=True):
+            buffer.copy_(part)
         self.sent_s[self.sent] = time.perf_counter()
         self.sending_us[self.sent] = (self.sent_s[self.sent] - began_s) * 1e6
         self._send(ORDER.pack(self.sent))

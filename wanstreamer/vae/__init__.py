@@ -60,12 +60,12 @@ def weights_hash(path: Path) -> str:
 
 def _config(path: Path, meta: dict[str, Any], kind: str, cls: type) -> dict[str, Any]:
     names = {field.name for field in dataclasses.fields(cls)}
-    found = meta.get("config", {})
-    if meta.get("codec") != kind or set(found) != names:
+    settings = meta.get("config", {})
+    if meta.get("codec") != kind or set(settings) != names:
         raise InputError(
             f"{path}: holds a {meta.get('codec', 'foreign')} model, expected the {kind} VAE of now; train it again"
         )
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
 
 
 def _fill(model: AnyVAE, tensors: dict[str, Any], path: Path) -> AnyVAE:

@@ -25,15 +25,15 @@ class SpectralLoss:
             mel_FM = mel_filters(size // 2 + 1, rate_hz, bands)
             self._scales.append((size, torch.hann_window(size).to(device), mel_FM.to(device)))
 
-    def __call__(self, made_BT: Tensor, true_BT: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, estimate_BT: Tensor, true_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mel L1 (natural logarithm, mean over scales) and compressed-magnitude L1."""
-        mel_loss = made_BT.new_zeros(())
-        magnitude_loss = made_BT.new_zeros(())
+        mel_loss = estimate_BT.new_zeros(())
+        magnitude_loss = estimate_BT.new_zeros(())
         for size, window, mel_FM in self._scales:
-            made_BFS, true_BFS = (_magnitude(x, size, window) for x in (made_BT, true_BT))
-            made_BSM, true_BSM = (x.transpose(1, 2) @ mel_FM for x in (made_BFS, true_BFS))
-            mel_loss = mel_loss + (torch.log(made_BSM + 1e-3) - torch.log(true_BSM + 1e-3)).abs().mean()
-            magnitude_loss = magnitude_loss + (made_BFS**0.3 - true_BFS**0.3).abs().mean()
+            estimate_BFS, true_BFS = (_magnitude(x, size, window) for x in (estimate_BT, true_BT))
+            estimate_BSM, true_BSM = (x.transpose(1, 2) @ mel_FM for x in (estimate_BFS, true_BFS))
+            mel_loss = mel_loss + (torch.log(estimate_BSM + 1e-3) - torch.log(true_BSM + 1e-3)).abs().mean()
+            magnitude_loss = magnitude_loss + (estimate_BFS**0.3 - true_BFS**0.3).abs().mean()
         return mel_loss / len(self._scales), magnitude_loss / len(self._scales)
 
 
@@ -43,9 +43,9 @@ def _magnitude(audio_BT: Tensor, size: int, window: Tensor) -> Tensor:
     return torch.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-8)
 
 
-def pixel_loss(made: Tensor, true: Tensor) -> Tensor:
+def pixel_loss(estimate: Tensor, true: Tensor) -> Tensor:
     """L1 + 2 MSE of pixels in [-1, 1]: sharp edges from the first, no large misses from the second."""
-    difference = made - true
+    difference = estimate - true
     return difference.abs().mean() + 2 * (difference**2).mean()
 
 

@@ -53,8 +53,8 @@ def decode_track(model: VAE, latents: Tensor, piece_units: int = PIECE_UNITS) ->
     pieces = []
     for piece in latents.split(piece_units):
         latent = piece.flatten(0, 1) if isinstance(model, AudioVAE) else piece
-        made, state = model.decode(latent[None], state)
-        pieces.append(made[0].clamp(-1, 1))
+        decoded, state = model.decode(latent[None], state)
+        pieces.append(decoded[0].clamp(-1, 1))
     return torch.cat(pieces)
 
 
