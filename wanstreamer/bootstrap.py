@@ -1,7 +1,7 @@
 """Per-session sums of errors -> figures with paired bootstrap intervals.
 
-Every figure is a ratio of sums over sessions (mean squared error, mean cross-entropy, F1), so resampling whole sessions
-is resampling rows. Differences are always the model's gain: positive means that the model is better.
+Every figure is a ratio of sums over sessions (mean squared error, mean cross-entropy, F1), so that whole sessions can
+be resampled as rows. A difference is always the model's gain: positive means that the model is better.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ class Sums:
 
     @property
     def value(self) -> float:
-        """nan when nothing was counted."""
+        """nan if nothing was counted."""
         return float(_ratio(self.over.sum(), self.under.sum()))
 
 
@@ -32,14 +32,14 @@ def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
 def compare(model: Sums, baseline: Sums, *, higher_is_better: bool, resamples: int, seed: int) -> dict[str, object]:
     """The baseline's figure, the model's gain over it and a 95 % interval from resampling sessions in pairs.
 
-    `beats` is true when the interval lies above 0; of fewer than two sessions there is none, and it is false.
+    `beats` is true if the interval lies above 0. Fewer than two sessions give no interval, and false.
     """
     sign = 1 if higher_is_better else -1
     num_sessions = len(model.over)
     drawn = np.random.default_rng(seed).integers(num_sessions, size=(resamples, num_sessions))
     model_R, baseline_R = (_ratio(sums.over[drawn].sum(1), sums.under[drawn].sum(1)) for sums in (model, baseline))
     gain_R = sign * (model_R - baseline_R)
-    # A resample in which nothing is counted says nothing.
+    # A resample in which nothing is counted has no value.
     gain_R = gain_R[np.isfinite(gain_R)]
     tail = (1 - COVERAGE) / 2
     low, high = np.quantile(gain_R, [tail, 1 - tail]) if len(gain_R) and num_sessions > 1 else (np.nan, np.nan)
@@ -53,7 +53,7 @@ def compare(model: Sums, baseline: Sums, *, higher_is_better: bool, resamples: i
 
 
 def rounded(value: float) -> float | None:
-    """Six significant digits; None where there is no figure (JSON has no nan)."""
+    """Six significant digits; None if there is no figure (JSON has no nan)."""
     return float(f"{value:.6g}") if np.isfinite(value) else None
 
 

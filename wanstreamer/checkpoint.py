@@ -1,6 +1,6 @@
 """Named tensors + a JSON object <-> one safetensors file, written atomically; nothing is ever pickled.
 
-One file holds tensors and their state (step, history), so there is no moment at which the two disagree.
+One file contains tensors and their state (step, history), so that the two can never disagree.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from wanstreamer.errors import InputError
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Write `path` whole or not at all: temporary name, fsync, rename. Equal content gives equal bytes."""
-    # One metadata key: safetensors keeps no order among several.
+    # One metadata key: safetensors does not preserve the order of several keys.
     content = save(
         {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
         metadata={"json": json.dumps(meta, sort_keys=True)},
@@ -36,7 +36,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, A
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and the JSON object. Raises InputError when the file is missing, damaged or not ours."""
+    """Tensors and the JSON object. Raises InputError if the file is missing, damaged or not ours."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             meta = json.loads((file.metadata() or {})["json"])
@@ -48,7 +48,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def weights_hash(module: nn.Module, config: Mapping[str, Any]) -> str:
-    """sha256 of a module's config and weights: the same wherever and however often it was loaded."""
+    """sha256 of a module's config and weights: the same wherever and however often the module was loaded."""
     sha256 = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name, tensor in sorted(module.state_dict().items()):
         sha256.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
@@ -59,7 +59,7 @@ def weights_hash(module: nn.Module, config: Mapping[str, Any]) -> str:
 def save_training(
     path: Path, fingerprint: str, modules: Mapping[str, nn.Module], optimizer: Optimizer, progress: Mapping[str, Any]
 ) -> None:
-    """Everything a killed training needs: weights of the named modules, the optimiser's state, `progress` as JSON."""
+    """Write the state from which a killed training continues: modules, optimiser, and `progress` as JSON."""
     tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
@@ -69,8 +69,8 @@ def save_training(
 def resume_training(
     path: Path, fingerprint: str, modules: Mapping[str, nn.Module], optimizer: Optimizer
 ) -> dict[str, Any] | None:
-    """Restore what `save_training` wrote and return its progress; None, and nothing touched, when there is no state or
-    it has another fingerprint and so belongs to another training."""
+    """Restore what `save_training` wrote and return its progress. Returns None and changes nothing if there is no
+    state, or if it has another fingerprint and therefore belongs to another training."""
     if not path.is_file():
         return None
     tensors, meta = load_tensors(path)

@@ -1,9 +1,9 @@
 """The one clock: 160 ms units, their frames, samples and latents, and millisecond spans on them.
 
 Annotation times are int64 milliseconds, half-open; media positions are frame, sample or unit indices.
-Every conversion between them, and from the float seconds of exchange formats, happens here.
-The unit of 160 ms = 4 frames at 25 fps is stated by Wan-Streamer v0.1 (arXiv 2606.25041, section 3);
-25 audio latents/s is ours.
+All conversions between them, and from the float seconds of exchange formats, are here.
+Wan-Streamer v0.1 (arXiv 2606.25041, section 3) states the unit of 160 ms = 4 frames at 25 fps;
+25 audio latents/s is our choice.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ class Span(NamedTuple):
 
 
 def samples_per_unit(rate_hz: int) -> int:
-    """Samples in one unit; the rate must give a whole number of them per audio latent."""
+    """Samples in one unit. Raises ValueError if the rate gives no whole number of samples per audio latent."""
     samples, rest = divmod(rate_hz * UNIT_MS, 1000)
     if rest or samples % AUDIO_LATENTS_PER_UNIT:
         raise ValueError(f"{rate_hz} Hz has no whole number of samples per {TICK_MS} ms; use a multiple of 25 Hz")
@@ -37,7 +37,7 @@ def samples_per_unit(rate_hz: int) -> int:
 
 
 def seconds_to_ms(seconds: float) -> int:
-    """Exchange-format seconds to the nearest millisecond."""
+    """Seconds of an exchange format, rounded to the nearest millisecond."""
     return round(seconds * 1000)
 
 
@@ -55,7 +55,7 @@ def unit_span(unit: int) -> Span:
 
 
 def whole_units_in_ms(duration_ms: int) -> int:
-    """How many whole units fit into a duration."""
+    """Number of whole units that fit into a duration."""
     return duration_ms // UNIT_MS
 
 
@@ -67,7 +67,7 @@ def units_touched(span: Span) -> range:
 
 
 def overlap_ms(span: Span, other: Span) -> int:
-    """Milliseconds two spans share, 0 when they do not meet."""
+    """Milliseconds that two spans share; 0 if they do not meet."""
     return max(0, min(span.end_ms, other.end_ms) - max(span.start_ms, other.start_ms))
 
 
@@ -85,7 +85,7 @@ def merge_spans(spans: Iterable[Span], max_gap_ms: int = 0) -> list[Span]:
 
 
 def intersect_spans(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
-    """Where two sorted, disjoint span lists are both on."""
+    """Intersection of two sorted lists of disjoint spans."""
     shared: list[Span] = []
     i = j = 0
     while i < len(spans) and j < len(others):
@@ -100,5 +100,5 @@ def intersect_spans(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]
 
 
 def covered_ms(span: Span, spans: Iterable[Span]) -> int:
-    """Milliseconds of `span` covered by disjoint `spans`."""
+    """Milliseconds of `span` that disjoint `spans` cover."""
     return sum(overlap_ms(span, other) for other in spans)

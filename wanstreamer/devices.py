@@ -1,7 +1,7 @@
-"""What crosses between a model's device and the host, in the two functions that may do it.
+"""Transfers between a model's device and the host: only these two functions move tensors.
 
-Which tokens are where in a history, chance and the sampled text are the host's business; weights, keys, values and
-latents are the device's. On a GPU the host runs ahead: only `to_host` waits for what was asked of it.
+The host decides token positions in a history, random draws and the sampled text; the device has weights, keys, values
+and latents. On a GPU the host runs ahead: only `to_host` waits for the device's results.
 """
 
 import torch
@@ -11,12 +11,12 @@ HOST = torch.device("cpu")
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """What the host made, on the device; nobody waits for it. What is there already stays."""
+    """A tensor of the host, on the device, without waiting. A tensor that is already there stays."""
     if device.type == "cuda" and x.device == HOST:
-        x = x.pin_memory()  # pageable memory would wait for what the stream has still to do
+        x = x.pin_memory()  # pageable memory would wait for all queued work of the stream
     return x.to(device, non_blocking=True)
 
 
 def to_host(x: Tensor) -> Tensor:
-    """What the device made; waits for it."""
+    """A tensor of the device, on the host; waits until it is computed."""
     return x.cpu()

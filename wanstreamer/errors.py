@@ -2,8 +2,8 @@
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used.
+    """The user's input cannot be used.
 
-    The message is one line: the file or key, the value found, what was expected, and the remedy.
+    The message is one line: the file or key, its value, what was expected, and the remedy.
     Programming errors are never raised as this.
     """

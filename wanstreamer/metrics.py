@@ -43,9 +43,10 @@ def ssim(estimate_BTCHW: Tensor, true_BTCHW: Tensor) -> float:
 
 
 def unit_flicker(estimate_BTCHW: Tensor, true_BTCHW: Tensor) -> float:
-    """How many times more the picture jumps between units than within them, relative to the truth; 1 is no seam.
+    """How many times more the picture jumps between units than within them, relative to the truth; 1 means no seam.
 
-    A jump is the mean absolute difference of neighbouring frames. Needs two units. Ours; no standard measure was found.
+    A jump is the mean absolute difference of neighbouring frames. Needs two units. Our measure: we found no standard
+    one.
     """
 
     def jumps(x_BTCHW: Tensor) -> tuple[float, float]:
@@ -55,7 +56,7 @@ def unit_flicker(estimate_BTCHW: Tensor, true_BTCHW: Tensor) -> float:
 
     estimate_between, estimate_within = jumps(estimate_BTCHW.clamp(-1, 1))
     true_between, true_within = jumps(true_BTCHW)
-    floor = 1e-6  # pictures that stand still have no seam
+    floor = 1e-6  # still pictures have no seam
     return (estimate_between + floor) * (true_within + floor) / ((estimate_within + floor) * (true_between + floor))
 
 

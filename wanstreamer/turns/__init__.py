@@ -1,6 +1,6 @@
 """Speech intervals and timed words of one session -> IPUs, turns, floor and events. Pure functions of intervals.
 
-`annotate_session` is the whole of it; it serves the annotate stage, exchange files and model output alike.
+`annotate_session` applies all rules; the annotate stage, exchange files and model output use it alike.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,14 +20,14 @@ from wanstreamer.turns.transitions import (
     transition_events,
 )
 
-RULE_VERSION = "turns-3"  # changes whenever equal intervals may give another row
+RULE_VERSION = "turns-3"  # changes whenever equal intervals can give different rows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Annotation:
-    """What the rules say about one session; every list in order of participant (or onset) and time."""
+    """The annotation of one session; every list is in order of participant (or onset) and time."""
 
-    speech: dict[str, list[Span]]  # what is left of it without sounds
+    speech: dict[str, list[Span]]  # without the parts that are other sounds
     ipus: dict[str, list[Ipu]]
     turns: list[Turn]
     floor: list[FloorChange]
@@ -48,15 +48,15 @@ def annotate_session(
         speech: Voice activity per participant, in ms, half-open; overlapping or unordered spans are merged.
         words: Timed words per participant; None or absent: no transcript.
         params: Thresholds.
-        sounds: Laughter, breath, noise, bleed, of anybody: they are no speech.
+        sounds: Laughter, breath, noise and bleed per participant: they are not speech.
         lexical: Whether the transcript is in the language of the cue words (English).
 
     Returns:
         Speech and IPUs per participant, turns by onset, floor changes by time, events by onset.
 
     Example:
-        >>> found = annotate_session({"a": [Span(0, 900)], "b": [Span(1100, 2600)]}, {}, TurnParams())
-        >>> [(e.participant, e.label, e.fto_ms) for e in found.events if e.kind == "transition"]
+        >>> annotation = annotate_session({"a": [Span(0, 900)], "b": [Span(1100, 2600)]}, {}, TurnParams())
+        >>> [(e.participant, e.label, e.fto_ms) for e in annotation.events if e.kind == "transition"]
         [('a', 'initiation', None), ('b', 'smooth_shift', 200)]
     """
     sounds = sounds or {}

@@ -1,8 +1,8 @@
 """Which IPUs may be backchannels, judged by form and surroundings alone: step 3 of the rules. The floor comes later.
 
-By wording where there are words of a language whose cue words are known, else by length and isolation. An answer looks
-like a backchannel, so questions, checks and tags are found, and "yeah" is asked who says it: listeners backchannel, and
-who leads the talk confirms.
+Wording decides if there are words of a language with known cue words; otherwise length and isolation decide. An answer
+looks like a backchannel, so questions, checks and tags are detected. For "yeah", the speaker's part in the talk counts:
+a listener uses it as a backchannel, but the one who leads the talk uses it to confirm.
 """
 
 from bisect import bisect_left, bisect_right
@@ -27,12 +27,12 @@ from wanstreamer.turns.rules import Ipu, Ipus, TurnParams, all_speech
 
 
 def mark_candidates(ipus: Ipus, params: TurnParams, *, lexical: bool) -> dict[str, list[Ipu]]:
-    """Which IPUs have the form of a backchannel: by wording where there are words, else by length and isolation.
+    """Which IPUs have the form of a backchannel: by wording if there are words, otherwise by length and isolation.
 
-    Where nobody writes question marks, a wording counts from who listens: of the speech around it, others have
-    `backchannel_min_listening`; more for words of assent ("yeah", "uh-huh"), with which who leads the talk confirms
-    what was checked. `lexical` says whether the cue words are of the session's language; if not, timing decides
-    although there are words.
+    If question marks are not written, a wording counts only from a listener: others must have
+    `backchannel_min_listening` of the speech around it. Words of assent ("yeah", "uh-huh") need a larger share: the one
+    who leads the talk uses them to confirm what was checked. `lexical` says whether the cue words are of the session's
+    language; if not, timing decides even if there are words.
     """
     punctuated = {p: has_punctuation([w for ipu in own for w in ipu.words or ()]) for p, own in ipus.items()}
     questions = {p: _question_ends(p, ipus, punctuated[p], params) for p in ipus} if lexical else {}
@@ -46,9 +46,9 @@ def mark_candidates(ipus: Ipus, params: TurnParams, *, lexical: bool) -> dict[st
             key=lambda word: (word.start_ms, word.end_ms),
         )
         surroundings = _Surroundings(own, others, talk)
-        written = all(punctuated[p] for p in ipus if p != participant)  # a statement needs no guess beside written "?"
+        written = all(punctuated[p] for p in ipus if p != participant)  # if "?" is written, statements need no guess
         marked[participant] = []
-        heard_until = None  # onset of own last IPU that was no candidate: questions before it have been answered
+        heard_until = None  # onset of the last own IPU that was no candidate: it answered all questions before it
         for ipu, alone in zip(own, isolated, strict=True):
             if _is_answer(ipu, asked, surroundings.word_ends, heard_until, params):
                 kind = "none"
@@ -66,7 +66,7 @@ def mark_candidates(ipus: Ipus, params: TurnParams, *, lexical: bool) -> dict[st
 
 
 class _Surroundings:
-    """Own speech, the others', and the others' words, made ready to be asked about any stretch of time."""
+    """Own speech, the others' speech and words, prepared for queries about any span."""
 
     def __init__(self, own: Sequence[Ipu], others: Sequence[Span], talk: Sequence[Word]) -> None:
         self.own, self.others = _SpeechTime([Span(i.start_ms, i.end_ms) for i in own]), _SpeechTime(others)
@@ -75,7 +75,7 @@ class _Surroundings:
 
 
 class _SpeechTime:
-    """How much of any stretch of time disjoint spans in order cover."""
+    """How much of any span is covered by a list of ordered, disjoint spans."""
 
     def __init__(self, spans: Sequence[Span]) -> None:
         self.starts = [span.start_ms for span in spans]
@@ -91,7 +91,7 @@ class _SpeechTime:
 
 
 def _listens(ipu: Ipu, around: _Surroundings, params: TurnParams) -> bool:
-    """Whether the others do most of the talking around the IPU, and do not speak of what only its speaker can know."""
+    """Whether the others do most of the talking around the IPU, and do not speak of what only its speaker knows."""
     reach_ms = params.listening_window_ms
     before, after = (ipu.start_ms - reach_ms, ipu.start_ms), (ipu.end_ms, ipu.end_ms + reach_ms)
     theirs = around.others.within(*before) + around.others.within(*after)
@@ -111,7 +111,7 @@ def _listens(ipu: Ipu, around: _Surroundings, params: TurnParams) -> bool:
 
 
 def _acoustic(own: Sequence[Ipu], others: Sequence[Span], params: TurnParams) -> list[bool]:
-    """VAP's rule: a short cluster of IPUs, silence of one's own around it, the other active or last active."""
+    """VAP's rule: a short cluster of IPUs, own silence around it, another active or last active."""
     starts = [span.start_ms for span in others]
     flags: list[bool] = []
     cluster: list[Ipu] = []
@@ -120,7 +120,7 @@ def _acoustic(own: Sequence[Ipu], others: Sequence[Span], params: TurnParams) ->
         cluster.append(ipu)
         if i + 1 < len(own) and own[i + 1].start_ms - ipu.end_ms < params.backchannel_cluster_gap_ms:
             continue
-        at = bisect_left(starts, ipu.end_ms) - 1  # the last of the others to have begun before the cluster's end
+        at = bisect_left(starts, ipu.end_ms) - 1  # the last of the others' spans that began before the cluster's end
         heard = at >= 0 and (before_end is None or others[at].end_ms > before_end)
         short = ipu.end_ms - cluster[0].start_ms <= params.backchannel_max_ms
         flags += [heard and short] * len(cluster)
@@ -129,9 +129,9 @@ def _acoustic(own: Sequence[Ipu], others: Sequence[Span], params: TurnParams) ->
 
 
 def _question_ends(participant: str, ipus: Ipus, punctuated: bool, params: TurnParams) -> list[int]:
-    """When this participant's questions end: at a question mark, or where a breath group of question form ends.
+    """When this participant's questions end: at a question mark, or at the end of a breath group of question form.
 
-    Without punctuation, "okay" or "right" after one's own words, nobody else having spoken, is a check.
+    Without punctuation, "okay" or "right" after one's own words is a check, if no one else has spoken in between.
     """
     own = ipus[participant]
     if punctuated:
@@ -155,7 +155,7 @@ def _question_ends(participant: str, ipus: Ipus, punctuated: bool, params: TurnP
 def _is_answer(
     ipu: Ipu, asked: Sequence[int], others_words: Sequence[int], heard_until: int | None, params: TurnParams
 ) -> bool:
-    """Whether a question of another waits for this participant when the IPU begins."""
+    """Whether another's question still waits for this participant when the IPU begins."""
     latest_ms = ipu.start_ms + params.answer_lead_ms
     at = bisect_right(asked, latest_ms) - 1
     if at < 0 or (heard_until is not None and asked[at] <= heard_until):

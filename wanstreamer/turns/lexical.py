@@ -1,7 +1,8 @@
-"""Words -> what their form says: is this a backchannel's wording, does it end a phrase, does it ask for an answer.
+"""Words -> what their form shows: whether they are a backchannel, end a phrase, or ask for an answer.
 
-English only; for other languages the rules fall back on timing. Where a transcript carries punctuation it decides;
-where it carries none (CTM, many corpora) the form of the last clause does. No model, so that a label can be explained.
+English only; for other languages the rules use timing instead. If a transcript has punctuation, punctuation decides; if
+it has none (CTM, many corpora), the form of the last clause decides. There is no model, so that a label can be
+explained.
 """
 
 import re
@@ -24,7 +25,7 @@ class Word:
 
 
 # NaturalTurn (Cooney & Reece 2025, doi 10.1038/s41598-025-24381-1; first published with CANDOR, doi
-# 10.1126/sciadv.adf3197), with "ok" and "i see" added, and how other corpora spell "mhm", "uh-huh" and "yes".
+# 10.1126/sciadv.adf3197), plus "ok" and "i see", and other corpora's spellings of "mhm", "uh-huh" and "yes".
 CUES = _words(
     "a ah alright awesome cool dope e exactly god gotcha huh hmm mhm mm mmm nice oh okay really right sick sucks sure "
     "uh um wow yeah yep yes yup "
@@ -34,7 +35,7 @@ CUE_PHRASES = (("i", "see"), ("got", "it"), ("mm", "hmm"), ("uh", "huh"))
 NOT_FIRST = _words("and but i i'm i've it it's like so that that's we we're well you you're")
 
 FILLERS = _words("uh um uhm erm er eh ehm em mm")
-# A phrase does not end on these; only asked of transcripts without punctuation.
+# A phrase does not end with these; used only for transcripts without punctuation.
 DANGLING = _words(
     "a an the and or but so because if of to in on at for from with by as than that which who whose my your his her "
     "its our their this these is are was were am be been has have had do does did will would can could should may "
@@ -46,14 +47,14 @@ _AUXILIARY = _words(
 )
 _SUBJECT = _words("i you he she it we they there that this these those the your my anyone anything")
 _WH = _words("what what's where where's which who who's whose when why how how's")
-# What may stand before a question without being part of it.
+# Words that may precede a question without being part of it.
 _LEAD_IN = CUES | FILLERS | _words("and but so now well then no like i mean sorry wait hang on")
 _TAGS = _words("okay ok right yeah alright yes no huh")
-TAG_ALONE = _words("okay ok right alright yeah")  # "... okay?" after a pause of one's own: a check
-# Answers a check as well as it says "go on"; "right" and "okay" take in what was said.
+TAG_ALONE = _words("okay ok right alright yeah")  # "... okay?" after the speaker's own pause: a check
+# These answer a check, but also say "go on"; "right" and "okay" acknowledge an answer.
 _ASSENT = _words("yes yeah yep yup aye yea mm mhm mm-hm mm-hmm mhmm mmhm mmhmm uh-huh uhuh uhhuh")
-_BEFORE_A_SIDE = _words("the my your our their his her its to on hand far bottom top up")  # "to the right" is no tag
-_CALLS_ON = _words("see know")  # "see the mill ...", "you know where ...": wants to hear that one does
+_BEFORE_A_SIDE = _words("the my your our their his her its to on hand far bottom top up")  # "to the right" is not a tag
+_CALLS_ON = _words("see know")  # "see the mill ...", "you know where ...": the speaker wants a confirmation
 _FULL_YES = _words("yes yep yup aye")
 _RECEIPTS = _words("right")
 _OF_LISTENER = frozenset(
@@ -61,8 +62,8 @@ _OF_LISTENER = frozenset(
     | {(verb, "you") for verb in ("have", "do", "did", "are")}
     | {("you've", "got")}
 )
-LISTENER_WORDS = 14  # what is said so long ago is not what a "yes" is about
-_CLAUSE_WORDS = 12  # a question longer than this is found by its lead-in only
+LISTENER_WORDS = 14  # a "yes" does not refer to words further back than this
+_CLAUSE_WORDS = 12  # a question longer than this is recognised by its lead-in only
 _TERMINAL = re.compile(r"[.?!。？！]$")
 _CUT_OFF = re.compile(r"(-|–|—|\.\.\.|…)$")
 _QUOTES = "\"'“”’)]}»"
@@ -74,17 +75,17 @@ def normal_form(text: str) -> str:
 
 
 def has_punctuation(words: Sequence[Word]) -> bool:
-    """Whether a transcript marks phrase ends at all."""
+    """Whether a transcript marks the ends of phrases at all."""
     return any(_TERMINAL.search(word.text.rstrip(_QUOTES)) for word in words)
 
 
 def is_backchannel_wording(words: Sequence[Word], *, max_words: int, min_cue_share: float) -> bool:
-    """All words cues; or few words, enough of them cues, and a first word that does not open a sentence."""
-    said = [(normal_form(word.text), bool(_CUT_OFF.search(word.text.rstrip(_QUOTES)))) for word in words]
-    tokens = [token for token, _ in said if token]
+    """Whether all words are cues; or they are few, enough of them are cues, and the first does not open a sentence."""
+    forms = [(normal_form(word.text), bool(_CUT_OFF.search(word.text.rstrip(_QUOTES)))) for word in words]
+    tokens = [token for token, _ in forms if token]
     if not tokens:
         return False
-    is_cue = [token in CUES and not cut_off for token, cut_off in said if token]  # "a-" is no "a"
+    is_cue = [token in CUES and not cut_off for token, cut_off in forms if token]  # "a-" is not "a"
     opens = tokens[0] in NOT_FIRST
     for phrase in CUE_PHRASES:
         for i in range(len(tokens) - len(phrase) + 1):
@@ -97,7 +98,7 @@ def is_backchannel_wording(words: Sequence[Word], *, max_words: int, min_cue_sha
 
 
 def ends_phrase(words: Sequence[Word], *, punctuated: bool) -> bool:
-    """Whether the last of `words` completes a phrase: no cut-off, no filler, and punctuation where there is any."""
+    """Whether the last of `words` completes a phrase: no cut-off, no filler, and punctuation if there is any."""
     last = words[-1].text.rstrip(_QUOTES)
     token = normal_form(last)
     if _CUT_OFF.search(last) or (token in FILLERS and not last.endswith(("?", "!"))):
@@ -108,7 +109,7 @@ def ends_phrase(words: Sequence[Word], *, punctuated: bool) -> bool:
 
 
 def asks(words: Sequence[Word], *, punctuated: bool) -> bool:
-    """Whether these words, said in one breath, end in a question, a check or a tag that wants an answer."""
+    """Whether these words of one breath end in a question, a check or a tag that wants an answer."""
     if not words:
         return False
     if punctuated:
@@ -137,30 +138,30 @@ def asks(words: Sequence[Word], *, punctuated: bool) -> bool:
 
 
 def is_tag(words: Sequence[Word]) -> bool:
-    """Whether these words can stand as a check of their own: "okay?", "right okay?", "now okay?"."""
+    """Whether these words can be a check on their own: "okay?", "right okay?", "now okay?"."""
     *before, last = (normal_form(word.text) for word in words)
     return last in TAG_ALONE and all(token in _LEAD_IN for token in before)
 
 
 def is_assent(words: Sequence[Word]) -> bool:
-    """Whether these words begin and end with yes in one of its forms."""
+    """Whether these words begin and end with a form of yes."""
     return all(normal_form(word.text) in _ASSENT for word in (words[0], words[-1]))
 
 
 def is_full_yes(words: Sequence[Word]) -> bool:
-    """Whether these words are nothing but the "yes" of an answer; "yeah" and "mhm" serve listeners as well."""
+    """Whether these words are only the "yes" of an answer; listeners also use "yeah" and "mhm"."""
     return all(normal_form(word.text) in _FULL_YES for word in words)
 
 
 def receives(words: Sequence[Word]) -> bool:
-    """Whether the first of these words takes in an answer ("right, so"): a sequence's third turn."""
+    """Whether the first of these words acknowledges an answer ("right, so"): the third turn of a sequence."""
     return bool(words) and normal_form(words[0].text) in _RECEIPTS
 
 
 def speaks_of_listener(words: Sequence[Word]) -> bool:
-    """Whether these words are about what the listener has, sees or does: said as a statement it still wants a yes.
+    """Whether these words are about what the listener has, sees or does: even as a statement they ask for a yes.
 
-    Labov and Fanshel 1977: a statement about an event that the listener knows is heard as a request for confirmation.
+    Labov and Fanshel 1977: a statement about an event known to the listener is heard as a request for confirmation.
     """
     tokens = [normal_form(word.text) for word in words]
     return "see" in tokens or any(pair in _OF_LISTENER for pair in pairwise(tokens))
@@ -172,5 +173,5 @@ def _inverts(pair: Sequence[str]) -> bool:
 
 
 def _ends_in_tag(pair: Sequence[str]) -> bool:
-    """ "isn't it", "don't you", "do you": an auxiliary and a pronoun at the very end."""
+    """ "isn't it", "don't you", "do you": an auxiliary and a pronoun at the end."""
     return _inverts(pair) and pair[1] in {"i", "you", "he", "she", "it", "we", "they", "there"}

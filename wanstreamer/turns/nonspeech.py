@@ -1,20 +1,20 @@
-"""What transcripts write for sounds that are no words -> one small vocabulary.
+"""How transcripts write sounds that are not words -> one small vocabulary.
 
-A tag is the whole of a token in brackets: `[laughter]`, `{breath}`, `(coughs)`, `<noise>`, `*laughs*`, `++cough++`,
-`&=laughs`. It counts only if each word in it is known below: `<unk>`, `(uh)`, `%hesitation`, `((laugh about it))` are
-words, or stand for some. Tags are English. As corpora and programs write, and what it becomes:
+A tag is a whole token in brackets: `[laughter]`, `{breath}`, `(coughs)`, `<noise>`, `*laughs*`, `++cough++`,
+`&=laughs`. It counts only if every word in it is known below: `<unk>`, `(uh)`, `%hesitation`, `((laugh about it))` are
+words, or stand for words. Tags are English. What corpora and programs write, and the label it gets:
 
     Switchboard  [laughter] laughter; [vocalized-noise] vocal_noise; [noise] noise; [silence] nothing;
-                 [laughter-yeah], said laughing, the word `yeah`
+                 [laughter-yeah], spoken while laughing, the word `yeah`
     Fisher       [laugh] laughter; [breath] [sigh] breath; [cough] [lipsmack] [mn] vocal_noise; [noise] noise
     CALLHOME     {laugh} laughter; {breath} breath; {cough} {lipsmack} vocal_noise; <noise> [static] noise; %um a word
     AMI (NXT)    <vocalsound type="laugh"> laughter, other types vocal_noise; <nonvocalsound> noise
     ICSI (NXT)   <vocalsound description="breath-laugh"> laughter; <nonvocalsound description="mike noise"> noise
     CHAT         &=laughs laughter; &=coughs vocal_noise
     Whisper      (laughs) [LAUGHTER] laughter; [Music] noise; [BLANK_AUDIO] nothing
-    CANDOR, Seamless Interaction    no tags are known of
+    CANDOR, Seamless Interaction    no tags known to us
 
-This follows their documentation; none has been run on the corpus itself.
+This follows their documentation; it has not been run on the corpora themselves.
 """
 
 import re
@@ -23,7 +23,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Protocol, TypeVar
 
 LAUGHTER, BREATH, VOCAL_NOISE, NOISE, BLEED = LABELS = ("laughter", "breath", "vocal_noise", "noise", "bleed")
-VOCAL = frozenset({LAUGHTER, BREATH, VOCAL_NOISE})  # one throat: who makes these says nothing meanwhile
+VOCAL = frozenset({LAUGHTER, BREATH, VOCAL_NOISE})  # a person who makes these sounds cannot speak meanwhile
 SILENCE = "silence"  # a mark of silence: neither word nor sound
 
 # In this order: a breath-laugh is laughter, vocalized noise is vocal.
@@ -38,7 +38,7 @@ _MEANINGS = {
     "knocks knocking slam slams applause",
     BLEED: "bleed crosstalk",
     SILENCE: "silence sil pause blank",
-    # What may stand beside these and changes nothing.
+    # Words that may accompany these and change nothing.
     "": "background quick loud soft deep heavy long short clear clears clearing door phone paper papers chair mike mic "
     "microphone audio audience channel line other playing",
 }
@@ -48,11 +48,11 @@ _TAG = re.compile("|".join(rf"\{a}([^\{a}\{b}]*)\{b}" for a, b in _PAIRS) + r"|\
 _LAUGHED = re.compile(r"\[laughter-(.+)\]([.,;:!?]*)", re.IGNORECASE)
 _POINTS = " \t.,;:!?"
 _OPENS = ("[", "{", "(", "<", "*")
-_MOST_TOKENS = 4  # of one tag that was cut into words: "[clears", "throat]"
+_MOST_TOKENS = 4  # of one tag that was split into words: "[clears", "throat]"
 
 
 class Token(Protocol):
-    """A dataclass with a text and its time: a word, or what stands where words stand."""
+    """A dataclass with a text and its time: a word, or a token in the place of a word."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -67,7 +67,7 @@ AnyToken = TypeVar("AnyToken", bound=Token)
 
 
 def sound_of(text: str) -> str | None:
-    """The label of a text that is nothing but tags, SILENCE for marks of silence, None for words.
+    """The label of a text that consists of tags only; SILENCE for marks of silence, None for words.
 
     >>> sound_of("[laughter]"), sound_of("{lip smack},"), sound_of("[BLANK_AUDIO]"), sound_of("<unk>")
     ('laughter', 'vocal_noise', 'silence', None)
@@ -82,27 +82,27 @@ def sound_of(text: str) -> str | None:
 
 
 def described_as(description: str) -> str | None:
-    """The label of a sound that is described in words; None where one of them is not known."""
+    """The label of a sound that is described in words; None if one of the words is unknown."""
     known = {_MEANING.get(word) for word in re.findall(r"[^\W\d_]+", description.lower())}
     return None if None in known else next((label for label in _MEANINGS if label and label in known), None)
 
 
 def said(text: str) -> str:
-    """A word without the mark that it was said laughing: `[laughter-yeah]` -> `yeah`. Others as they are."""
+    """A word without the mark that it was spoken while laughing: `[laughter-yeah]` -> `yeah`. Other words stay."""
     laughed = _LAUGHED.fullmatch(text)
     return laughed[1] + laughed[2] if laughed else text
 
 
 def tag(label: str) -> str:
-    """How a word file of ours writes a sound: `[laughter]`; `sound_of` reads it."""
+    """How our word files write a sound: `[laughter]`; `sound_of` reads it."""
     return f"[{label}]"
 
 
 def part_words(tokens: Sequence[AnyToken]) -> tuple[list[AnyToken], list[tuple[AnyToken, str]]]:
     """The words among timed tokens, and the tokens that are tags of sounds, each with its label.
 
-    A tag that was cut at its blanks is put together. Marks of silence are neither; of what was said laughing the word
-    stays.
+    A tag that was split at its blanks is joined again. Marks of silence are neither words nor tags; a word that was
+    spoken while laughing stays a word.
     """
     words: list[AnyToken] = []
     sounds: list[tuple[AnyToken, str]] = []
@@ -112,7 +112,7 @@ def part_words(tokens: Sequence[AnyToken]) -> tuple[list[AnyToken], list[tuple[A
         label = sound_of(token.text)
         if label is None and token.text.startswith(_OPENS):
             for more in range(2, _MOST_TOKENS + 1):
-                joined = " ".join(one.text for one in tokens[at : at + more])
+                joined = " ".join(part.text for part in tokens[at : at + more])
                 if (label := sound_of(joined)) is not None:
                     size = min(more, len(tokens) - at)
                     token = replace(token, end_ms=tokens[at + size - 1].end_ms, text=joined)

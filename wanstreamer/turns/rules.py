@@ -1,8 +1,8 @@
 """Speech and timed words of one session -> IPUs, turns, the floor, backchannels: steps 2, 4, 5 and 6 of the rules.
 
-The order matters and no step looks ahead: IPUs, backchannel candidates (by form alone), turns without the candidates,
-the floor those turns give, then the candidates during and after which another keeps the floor are backchannels and the
-rest join or make turns. That last step can only add turns, so it is repeated until nothing changes.
+The order matters and no step looks ahead: IPUs; backchannel candidates (by form alone); turns without the candidates;
+the floor that those turns give. A candidate during and after which another keeps the floor is then a backchannel; the
+others join turns or become turns. That last step can only add turns, so it is repeated until nothing changes.
 
 All times are integer milliseconds on the session clock, half-open. Every result depends on the intervals alone:
 moving the clock or renaming the participants moves or renames the result.
@@ -45,7 +45,7 @@ class TurnParams:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ipu:
-    """Speech of one participant with own short silences joined."""
+    """Speech of one participant, joined over own short silences."""
 
     participant: str
     start_ms: int
@@ -56,20 +56,20 @@ class Ipu:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Turn:
-    """IPUs of one participant joined over own pauses in which nobody else takes a turn."""
+    """IPUs of one participant, joined over own pauses in which no one else takes a turn."""
 
     participant: str
     start_ms: int
     end_ms: int
     ipus: tuple[Ipu, ...]
-    is_primary: bool = True  # False: wholly inside another's turn
-    complete: bool | None = None  # ends a phrase; None: no words to tell
+    is_primary: bool = True  # False: lies wholly inside another's turn
+    complete: bool | None = None  # ends a phrase; None: there are no words to decide
     asks: bool = False  # ends in a question
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FloorChange:
-    """From `start_ms` on the floor is `owner`'s, or nobody's."""
+    """From `start_ms` on, the floor is `owner`'s, or no one's."""
 
     start_ms: int
     owner: str | None
@@ -81,20 +81,20 @@ Ipus = Mapping[str, Sequence[Ipu]]  # per participant, in order, disjoint
 def make_ipus(
     speech: Mapping[str, Iterable[Span]], words: Mapping[str, Sequence[Word] | None], params: TurnParams
 ) -> dict[str, list[Ipu]]:
-    """Join own silences up to `ipu_gap_ms` and give each IPU the words that lie in it.
+    """Join own silences up to `ipu_gap_ms` and assign to each IPU the words that lie in it.
 
-    A word goes to the IPU it shares most time with, else to the nearest one within `ipu_gap_ms`, else to none.
+    A word belongs to the IPU with which it shares most time, else to the nearest one within `ipu_gap_ms`, else to none.
     """
-    found: dict[str, list[Ipu]] = {}
+    ipus: dict[str, list[Ipu]] = {}
     for participant in sorted(speech):
         spans = merge_spans((Span(*span) for span in speech[participant]), params.ipu_gap_ms)
-        told = words.get(participant)
-        shares = _share_words(spans, told, params.ipu_gap_ms) if told is not None else [None] * len(spans)
-        found[participant] = [
+        own_words = words.get(participant)
+        shares = _share_words(spans, own_words, params.ipu_gap_ms) if own_words is not None else [None] * len(spans)
+        ipus[participant] = [
             Ipu(participant=participant, start_ms=span.start_ms, end_ms=span.end_ms, words=share)
             for span, share in zip(spans, shares, strict=True)
         ]
-    return found
+    return ipus
 
 
 def _share_words(spans: Sequence[Span], words: Sequence[Word], reach_ms: int) -> list[tuple[Word, ...] | None]:
@@ -114,9 +114,9 @@ def _share_words(spans: Sequence[Span], words: Sequence[Word], reach_ms: int) ->
 
 
 def make_turns(ipus: Ipus, promoted: frozenset[Ipu], params: TurnParams) -> list[Turn]:
-    """Join IPUs over own pauses under `turn_pause_ms` in which nobody else says more than a candidate.
+    """Join IPUs over own pauses under `turn_pause_ms` in which no one else says more than a candidate.
 
-    A candidate is left out, unless it is `promoted` or is joined so to a longer turn of its own participant.
+    A candidate is left out, unless it is `promoted` or is joined in this way to a longer turn of its own participant.
     """
     turns: list[Turn] = []
     punctuated = {p: has_punctuation([w for ipu in own for w in ipu.words or ()]) for p, own in ipus.items()}
@@ -155,7 +155,7 @@ def _turn(group: Sequence[Ipu], punctuated: bool) -> Turn:
 
 
 def _mark_primary(turns: Sequence[Turn]) -> list[Turn]:
-    """In order of onset. Turns with the very same span contain each other and stay primary, both."""
+    """Mark primary turns; in order of onset. Turns with the same span contain each other, and both stay primary."""
     by_participant: dict[str, list[Turn]] = {}
     for turn in sorted(turns, key=lambda turn: turn.start_ms):
         by_participant.setdefault(turn.participant, []).append(turn)
@@ -173,9 +173,9 @@ def _mark_primary(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def simultaneous_groups(turns: Sequence[Turn], speech: Sequence[Span], params: TurnParams) -> list[list[Turn]]:
-    """Turns of different participants that begin within `simultaneous_ms` of each other out of mutual silence.
+    """Turns of different participants that begin within `simultaneous_ms` of each other, after mutual silence.
 
-    `turns` in order of onset; `speech` is everybody's speech, merged.
+    `turns` in order of onset; `speech` is the speech of all participants, merged.
     """
     after_silence = {span.start_ms for span in speech}
     groups: list[list[Turn]] = []
@@ -192,25 +192,25 @@ def simultaneous_groups(turns: Sequence[Turn], speech: Sequence[Span], params: T
 
 
 def who_goes_on(group: Sequence[Turn], params: TurnParams) -> Turn | None:
-    """The turn of a simultaneous start that outlasts the others, or None when they stop together."""
+    """The turn of a simultaneous start that outlasts the others, or None if they stop together."""
     last, *rest = sorted(group, key=lambda turn: turn.end_ms, reverse=True)
     return last if last.end_ms - rest[0].end_ms > params.simultaneous_ms else None
 
 
 def incumbent_of(turn: Turn, turns_by_participant: Mapping[str, Sequence[Turn]], holder: str | None) -> Turn | None:
-    """The turn of another that is under way when `turn` begins; the floor holder's where there are several."""
-    found: list[Turn] = []
+    """The turn of another that is in progress when `turn` begins; if there are several, the floor holder's."""
+    incumbents: list[Turn] = []
     for other, theirs in turns_by_participant.items():
         if other == turn.participant:
             continue
         at = bisect_left(theirs, turn.start_ms, key=lambda t: t.start_ms) - 1
         if at >= 0 and theirs[at].end_ms > turn.start_ms:
-            found.append(theirs[at])
-    return max(found, key=lambda t: (t.participant == holder, t.start_ms, t.end_ms), default=None)
+            incumbents.append(theirs[at])
+    return max(incumbents, key=lambda t: (t.participant == holder, t.start_ms, t.end_ms), default=None)
 
 
 def overlap_label(turn: Turn, incumbent: Turn, params: TurnParams) -> tuple[str, str | None]:
-    """(label, outcome) of a turn that begins while another's is under way."""
+    """(label, outcome) of a turn that begins during another's turn."""
     overlap_ms = incumbent.end_ms - turn.start_ms
     if turn.is_primary:
         complete = overlap_ms < params.timing_complete_ms if incumbent.complete is None else incumbent.complete
@@ -222,16 +222,16 @@ def overlap_label(turn: Turn, incumbent: Turn, params: TurnParams) -> tuple[str,
 
 
 def floor_changes(turns: Sequence[Turn], speech: Sequence[Span], params: TurnParams) -> list[FloorChange]:
-    """Who owns the floor from when: the latest primary turn's owner, nobody before the first and after long silence.
+    """Who owns the floor from when: the latest primary turn's owner; no one's at first and after long silence.
 
-    An interruption that does not make the incumbent give way leaves the floor where it was; so does a simultaneous
-    start for all but the one who goes on, and if nobody does, the floor is nobody's.
+    An interruption that does not make the incumbent give way does not move the floor. In a simultaneous start, the one
+    who goes on gets the floor; if no one goes on, no one has the floor.
     """
     by_participant = group_turns(turns)
     changes = [
-        FloorChange(start_ms=one.end_ms + params.floor_silence_ms, owner=None)
-        for one, two in pairwise(speech)
-        if two.start_ms - one.end_ms >= params.floor_silence_ms
+        FloorChange(start_ms=span.end_ms + params.floor_silence_ms, owner=None)
+        for span, following in pairwise(speech)
+        if following.start_ms - span.end_ms >= params.floor_silence_ms
     ]
     if speech:
         changes.append(FloorChange(start_ms=speech[-1].end_ms + params.floor_silence_ms, owner=None))
@@ -248,7 +248,7 @@ def floor_changes(turns: Sequence[Turn], speech: Sequence[Span], params: TurnPar
         if incumbent and overlap_label(turn, incumbent, params)[1] == "both_stop":
             continue
         changes.append(FloorChange(start_ms=turn.start_ms, owner=turn.participant))
-    # At one instant a turn's onset comes after the silence it ends.
+    # At the same instant, a turn's onset comes after the silence that it ends.
     return sorted(changes, key=lambda change: (change.start_ms, change.owner is not None, change.owner or ""))
 
 
@@ -279,18 +279,18 @@ def settle(ipus: Ipus, params: TurnParams) -> tuple[list[Turn], list[FloorChange
 def _confirm(
     candidates: Sequence[Ipu], turns: Sequence[Turn], changes: Sequence[FloorChange], params: TurnParams
 ) -> tuple[list[tuple[Ipu, str]], list[Ipu]]:
-    """Split candidates, in order of onset, into backchannels (with the holder) and those that take a turn."""
+    """Split candidates, in order of onset, into backchannels (with the holder) and candidates that take a turn."""
     primary = [turn for turn in turns if turn.is_primary]
     by_participant = group_turns(primary)
     confirmed: list[tuple[Ipu, str]] = []
     refused: list[Ipu] = []
-    taken: list[Ipu] = []  # the latest refused candidates, of one instant: turns that the floor does not know of yet
+    taken: list[Ipu] = []  # the latest refused candidates, of one instant: turns that are not in the floor changes yet
     for start_ms, together in groupby(candidates, key=lambda ipu: ipu.start_ms):
         at = bisect_right(changes, start_ms, key=lambda change: change.start_ms) - 1
         holder = changes[at].owner if at >= 0 else None
         if taken and (at < 0 or taken[0].start_ms > changes[at].start_ms):
             holder = taken[0].participant if len(taken) == 1 else None
-        # Who begin at the same instant cannot be answering each other: all are judged by who held the floor before.
+        # Candidates of the same instant cannot answer each other: all are judged by the previous holder of the floor.
         now: list[Ipu] = []
         for ipu in together:
             if holder in (None, ipu.participant) or not _keeps_floor(holder, ipu, primary, by_participant, params):
@@ -305,10 +305,10 @@ def _confirm(
 def _keeps_floor(
     holder: str, ipu: Ipu, primary: Sequence[Turn], by_participant: Mapping[str, Sequence[Turn]], params: TurnParams
 ) -> bool:
-    """Whether another speaks on past the IPU, or the next turn after it begins is another's. A session's end keeps.
+    """Whether another speaks on after the IPU, or takes the next turn after its onset. True at a session's end.
 
-    Not if the IPU's own participant takes a turn before the cluster's silence is over, and the other has said nothing
-    new in between: then it has led up to that turn.
+    Not if the IPU's own participant takes a turn before the cluster's silence is over and the other has said nothing
+    new in between: the IPU then led up to that turn.
     """
     theirs = by_participant.get(holder, ())
     at = bisect_right(theirs, ipu.start_ms, key=lambda turn: turn.start_ms) - 1
@@ -317,7 +317,7 @@ def _keeps_floor(
     after = bisect_right(own, ipu.start_ms, key=lambda turn: turn.start_ms)
     if after < len(own) and own[after].start_ms - ipu.end_ms < params.backchannel_cluster_gap_ms:
         between = Span(ipu.end_ms, own[after].start_ms)
-        return goes_on and any(between.start_ms < one.start_ms < between.end_ms for one in theirs[at].ipus)
+        return goes_on and any(between.start_ms < other.start_ms < between.end_ms for other in theirs[at].ipus)
     if goes_on:
         return True
     following = bisect_right(primary, ipu.start_ms, key=lambda turn: turn.start_ms)
@@ -336,5 +336,5 @@ def group_turns(turns: Iterable[Turn]) -> dict[str, list[Turn]]:
 
 
 def all_speech(ipus: Ipus, without: str | None = None) -> list[Span]:
-    """Everybody's speech, or everybody's but one's, merged."""
+    """Speech of all participants, or of all except `without`, merged."""
     return merge_spans(Span(i.start_ms, i.end_ms) for p, own in ipus.items() if p != without for i in own)

@@ -1,7 +1,7 @@
-"""Sounds that are no speech, step 10 of the rules: labels of their own, and nothing else.
+"""Sounds that are not speech, step 10 of the rules: they get their own labels, and change nothing else.
 
-A sound takes speech away where a detector took it for speech and no word was said. Beyond that it changes nothing: it
-is silence to every other rule, so it takes no floor, interrupts nobody, is no backchannel, and a gap may hold laughter.
+A sound removes speech where a detector took the sound for speech and no word was spoken. To every other rule it is
+silence: it takes no floor, interrupts no one and is no backchannel, and a gap may contain laughter.
 """
 
 import sys
@@ -18,12 +18,12 @@ from wanstreamer.turns.transitions import Event
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sound:
-    """A sound of one participant that is no speech; `label` is one of pipelines.nonspeech.LABELS."""
+    """A sound of one participant that is not speech; `label` is one of wanstreamer.turns.nonspeech.LABELS."""
 
     start_ms: int
     end_ms: int
     label: str
-    source: str = "words"  # what told of it: words (a transcript or another file), audio
+    source: str = "words"  # where it was found: words (a transcript or another file), audio
     confidence: float = 1.0
     other: str | None = None  # bleed: whose voice
 
@@ -31,13 +31,15 @@ class Sound:
 def without_sounds(
     speech: Iterable[Span], sounds: Sequence[Sound], words: Sequence[Word] | None, params: TurnParams
 ) -> list[Span]:
-    """Speech of one participant, merged, less what is covered by a sound and holds no word.
+    """Speech of one participant, merged, minus the parts that a sound covers and that contain no word.
 
-    What is left of an interval beside a sound goes too where it is shorter than `sound_edge_ms` and holds no word.
-    Without a transcript only sounds of one's own throat count: a door may slam while somebody talks.
+    A remainder next to a sound is removed too if it is shorter than `sound_edge_ms` and contains no word. Without a
+    transcript, only sounds of the participant's own throat count: a door may slam while someone talks.
     """
     whole = merge_spans(Span(*span) for span in speech)
-    taken = merge_spans(Span(one.start_ms, one.end_ms) for one in sounds if words is not None or one.label in VOCAL)
+    taken = merge_spans(
+        Span(sound.start_ms, sound.end_ms) for sound in sounds if words is not None or sound.label in VOCAL
+    )
     if not taken:
         return whole
     spoken = merge_spans(Span(word.start_ms, word.end_ms) for word in words or ())
@@ -52,13 +54,13 @@ def without_sounds(
 
 
 def sound_events(sounds: Mapping[str, Iterable[Sound]]) -> list[Event]:
-    """A row per sound; what two sources tell of the same stretch in the same words is one, the surer one."""
+    """A row per sound; if two sources report the same label for the same span, the more confident one stays."""
     rows: dict[tuple[str, int, int, str], Event] = {}
     for participant, own in sounds.items():
-        for one in sorted(own, key=lambda one: one.confidence):
-            rows[participant, one.start_ms, one.end_ms, one.label] = Event(
-                participant=participant, start_ms=one.start_ms, end_ms=one.end_ms, kind="non_speech", label=one.label,
-                source=one.source, confidence=one.confidence, other=one.other,
+        for sound in sorted(own, key=lambda sound: sound.confidence):
+            rows[participant, sound.start_ms, sound.end_ms, sound.label] = Event(
+                participant=participant, start_ms=sound.start_ms, end_ms=sound.end_ms, kind="non_speech",
+                label=sound.label, source=sound.source, confidence=sound.confidence, other=sound.other,
             )  # fmt: skip
     return list(rows.values())
 

@@ -1,7 +1,7 @@
 """IPUs, turns and the floor -> two-party states and floor transitions: steps 7 to 9 of the rules, and the event rows.
 
-States look at speech alone (Heldner & Edlund 2010, doi 10.1016/j.wocn.2010.08.002: who speaks alone before and after a
-silence or an overlap). Transitions look at turns: each onset of a turn gets one label, the first that fits.
+States use speech alone (Heldner & Edlund 2010, doi 10.1016/j.wocn.2010.08.002: who speaks alone before and after a
+silence or an overlap). Transitions use turns: each onset of a turn gets one label, the first that fits.
 """
 
 from bisect import bisect_left
@@ -23,13 +23,14 @@ from wanstreamer.turns.rules import (
     who_goes_on,
 )
 
-# The share of such rows that are right. Counted on conversations of the sample, half of them, and met on the other half
-# within .01 on average (`tools.bench annotate`); of backchannels with words, where people labelled them in half of 32
-# Map Task dialogues (.66; .64 on the other half). Real talk is less clear than the sample's: read them as an order.
+# Confidences: the share of such rows that are right. They were counted on half of the sample's conversations, and the
+# other half agreed within .01 on average (`tools.bench annotate`). For backchannels with words, they were counted on
+# half of 32 Map Task dialogues with labels by people (.66; .64 on the other half). Real talk is less clear than the
+# sample: read the numbers as an order.
 STATE = 0.99
 BACKCHANNEL_BY_WORDS = 0.65
 BACKCHANNEL_WHILE_OTHER_SPEAKS = 0.68  # without words
-BACKCHANNEL_IN_SILENCE = 0.42  # without words an answer looks the same
+BACKCHANNEL_IN_SILENCE = 0.42  # without words, an answer looks the same
 ONSET_BY_WORDS = {
     "simultaneous_start": 0.93, "initiation": 0.97, "hold": 0.96, "smooth_shift": 0.98, "terminal_overlap": 0.98,
     "interruption": 0.98, "pause_interruption": 0.8,
@@ -38,7 +39,7 @@ ONSET_WITHOUT_WORDS = {
     "simultaneous_start": 0.8, "initiation": 0.97, "hold": 0.35, "smooth_shift": 0.98, "terminal_overlap": 0.91,
     "interruption": 0.32,
 }  # fmt: skip
-INTERRUPTION_BY_TIMING = 0.75  # without words, but so long an overlap that completion does not matter
+INTERRUPTION_BY_TIMING = 0.75  # without words, but the overlap is so long that completion does not matter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +69,7 @@ class Stretch:
 
 
 def speaking_stretches(ipus: Ipus) -> list[Stretch]:
-    """Cut the time from the first onset to the last end wherever somebody begins or stops. Nothing is left out."""
+    """Cut the time from the first onset to the last end wherever someone begins or stops. Nothing is left out."""
     edges: dict[int, list[tuple[str, bool]]] = {}
     for participant, own in ipus.items():
         for ipu in own:
@@ -90,8 +91,8 @@ def state_events(ipus: Ipus, params: TurnParams) -> list[Event]:
     """Silences and overlaps between the stretches in which one participant speaks alone.
 
     `participant` spoke alone before; `other` speaks alone after, or speaks along. A floor change without any gap is a
-    latch of length 0. Where two edges fall on the same millisecond there is nobody before or after, and the state is
-    `boundary_ambiguous`: it is given to the last who spoke alone.
+    latch of length 0. If two edges fall on the same millisecond, no one speaks before or after, and the state is
+    `boundary_ambiguous`: it is attributed to the last one who spoke alone.
     """
     stretches = speaking_stretches(ipus)
     events: list[Event] = []
@@ -110,16 +111,16 @@ def state_events(ipus: Ipus, params: TurnParams) -> list[Event]:
             owner = alone_last or min(stretch.speaking or after)
             events.append(_state(owner, stretch.start_ms, stretch.end_ms, "boundary_ambiguous", None))
             continue
-        (one,), (two,) = before, after
-        if one == two:
+        (earlier,), (later,) = before, after
+        if earlier == later:
             along = min(stretch.speaking - before, default=None)
             label = "overlap_within" if stretch.speaking else "pause"
-            events.append(_state(one, stretch.start_ms, stretch.end_ms, label, along))
+            events.append(_state(earlier, stretch.start_ms, stretch.end_ms, label, along))
         else:
             label = "overlap_between" if stretch.speaking else "gap"
             if stretch.end_ms - stretch.start_ms <= params.latch_ms:
                 label = "latch"
-            events.append(_state(one, stretch.start_ms, stretch.end_ms, label, two))
+            events.append(_state(earlier, stretch.start_ms, stretch.end_ms, label, later))
     return events
 
 
@@ -165,14 +166,14 @@ def backchannel_events(confirmed: Sequence[tuple[Ipu, str]], ipus: Ipus) -> list
 def transition_events(
     turns: Sequence[Turn], changes: Sequence[FloorChange], ipus: Ipus, params: TurnParams
 ) -> list[Event]:
-    """One row per turn: how it began. It lasts while the new turn and the one it met overlap, else it is an instant."""
+    """One row per turn: how it began. It spans the overlap with the turn it met, or is an instant."""
     speech = merge_spans(Span(ipu.start_ms, ipu.end_ms) for own in ipus.values() for ipu in own)
     by_participant = group_turns(turns)
     primary = group_turns(turn for turn in turns if turn.is_primary)
     at_once = {turn: group for group in simultaneous_groups(turns, speech, params) for turn in group}
     ended = sorted(turns, key=lambda turn: turn.end_ms)
     end_times = [turn.end_ms for turn in ended]
-    stopped: frozenset[str] = frozenset()  # who stopped together at the last simultaneous start that nobody won
+    stopped: frozenset[str] = frozenset()  # who stopped together at the last simultaneous start that no one won
     events: list[Event] = []
     for turn in turns:
         holder = floor_at(changes, turn.start_ms - 1)
@@ -204,8 +205,8 @@ def transition_events(
 
 
 def _last_ended(together: Sequence[Turn], turn: Turn) -> Turn:
-    """Of turns that ended at one instant, the one that `turn` follows: another's first, and one that asks."""
-    return max(together, key=lambda one: (one.participant != turn.participant, one.asks, one.start_ms))
+    """The one of several turns with the same end that `turn` follows: preferably another's, then one that asks."""
+    return max(together, key=lambda ended: (ended.participant != turn.participant, ended.asks, ended.start_ms))
 
 
 def _simultaneous(
@@ -268,7 +269,7 @@ def _confidence(label: str, by_words: bool) -> float:
 
 
 def _offset(turn: Turn, prior: Turn, params: TurnParams) -> int | None:
-    """Floor transfer offset in ms, or None where it does not count: the prior turn too young or too long ago."""
+    """Floor transfer offset in ms, or None if it does not count: the prior turn is too young or too long ago."""
     offset_ms = turn.start_ms - prior.end_ms
     young = turn.start_ms - prior.start_ms < params.fto_min_prior_ms
     return None if young or abs(offset_ms) > params.fto_window_ms else offset_ms
@@ -280,17 +281,17 @@ def _latest_before(turns: Sequence[Turn], ms: int) -> Turn | None:
 
 
 def _silence_before(speech: Sequence[Span], ms: int) -> int | None:
-    """How long everybody had been silent at `ms`; None: nobody has spoken before, 0: somebody speaks."""
+    """How long all had been silent at `ms`; None: no one has spoken before, 0: someone speaks."""
     at = bisect_left(speech, ms, key=lambda span: span.start_ms) - 1
     return None if at < 0 else max(0, ms - speech[at].end_ms)
 
 
 def interruptions_open(events: Sequence[Event]) -> Mapping[str, list[tuple[Span, str]]]:
-    """Per participant: while which interruption is open (both speak), and in which role."""
-    found: dict[str, list[tuple[Span, str]]] = {}
+    """Per participant: the spans of open interruptions (both speak), and the participant's role in each."""
+    open_spans: dict[str, list[tuple[Span, str]]] = {}
     for event in events:
         if event.kind == "transition" and event.label == "interruption" and event.other is not None:
             span = Span(event.start_ms, event.end_ms)
-            found.setdefault(event.participant, []).append((span, "challenger"))
-            found.setdefault(event.other, []).append((span, "incumbent"))
-    return found
+            open_spans.setdefault(event.participant, []).append((span, "challenger"))
+            open_spans.setdefault(event.other, []).append((span, "incumbent"))
+    return open_spans

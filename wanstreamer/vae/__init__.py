@@ -82,7 +82,7 @@ __all__ = [
     "State",
     "VideoVAE",
     "VideoVAEConfig",
-    "fingerprint",
+    "weights_hash",
     "load_audio_vae",
     "load_video_vae",
     "read_meta",

@@ -20,8 +20,8 @@ TORCH_DTYPES = {"float16": torch.float32, "int32": torch.int64, "bool": torch.bo
 class Batch:
     """B windows of K units. Latents float32, text ids int64, `known` bool, labels int64.
 
-    Where a `known` flag is False the arrays hold zeros (text: the MISSING id): masked in the input, no loss.
-    `labels_BKL` columns are named by `LABELS`; speech is in ms of the 160, -1 where it is not attributable.
+    Where a `known` flag is False, the arrays contain zeros (text: the MISSING id): masked in the input, no loss.
+    `LABELS` names the columns of `labels_BKL`; speech is in ms of the 160, -1 if it cannot be attributed.
     """
 
     user_audio_BKNC: torch.Tensor
@@ -40,7 +40,7 @@ class Batch:
     window_id: list[str]
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
-        """`non_blocking` copies to a GPU while this process goes on, where the batch is pinned."""
+        """With `non_blocking`, a pinned batch is copied to a GPU while this process goes on."""
         moved: dict[str, Any] = {
             name: value.to(device, non_blocking=non_blocking)
             for name, value in vars(self).items()
@@ -49,7 +49,7 @@ class Batch:
         return replace(self, **moved)
 
     def take(self, rows: Sequence[int]) -> "Batch":
-        """These windows, in the order given."""
+        """The windows at `rows`, in this order."""
         index = torch.as_tensor(rows, dtype=torch.int64)
         taken: dict[str, Any] = {
             name: value[index.to(value.device)] for name, value in vars(self).items() if isinstance(value, torch.Tensor)
@@ -68,11 +68,11 @@ def join(batches: Sequence[Batch]) -> Batch:
 
 
 def make_batch(records: np.ndarray, window_id: list[str], *, pin_memory: bool) -> Batch:
-    """A batch of its own memory from records that may be overwritten afterwards."""
-    made: dict[str, Any] = {}
+    """A batch with its own memory, from records that may be overwritten afterwards."""
+    tensors: dict[str, Any] = {}
     for name, (dtype, dimensions) in FIELDS.items():
-        found = torch.from_numpy(records[name])
-        made[f"{name}_B{dimensions}"] = torch.empty(
-            found.shape, dtype=TORCH_DTYPES[dtype], pin_memory=pin_memory
-        ).copy_(found)
-    return Batch(**made, window_id=window_id)
+        field = torch.from_numpy(records[name])
+        tensors[f"{name}_B{dimensions}"] = torch.empty(
+            field.shape, dtype=TORCH_DTYPES[dtype], pin_memory=pin_memory
+        ).copy_(field)
+    return Batch(**tensors, window_id=window_id)

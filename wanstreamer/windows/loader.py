@@ -1,12 +1,13 @@
 """Window shards -> Batch: what the pack stage wrote, in an order fixed by a seed, resumable at any sample.
 
-Training is one endless stream of windows, epoch after epoch, each a permutation of the split that depends on the seed
-and the epoch's number alone. A position in it is a count of windows, taken by all ranks together. Every step takes
-`num_ranks * batch_size` windows from it, rank r the r-th `batch_size` of them, so which windows come next depends on
-neither ranks, batch size nor workers, and any of them may change where a run goes on. Epochs follow each other without
-a seam: none drops its last windows or pads them, and a batch may hold the end of one and the start of the next.
+Training is one endless stream of windows, epoch after epoch. Each epoch is a permutation of the split that depends on
+the seed and the epoch's number alone. A position in the stream is the count of windows that all ranks together have
+taken. Every step takes `num_ranks * batch_size` windows; rank r gets the r-th `batch_size` of them. The next windows
+therefore depend on neither ranks, batch size nor workers, and all of these may change when a run is resumed. Epochs
+follow each other without a seam: no epoch drops or pads its last windows, and a batch may contain the end of one epoch
+and the start of the next.
 
-The shards are plain WebDataset tars; other loaders read them as they are:
+The shards are plain WebDataset tars; other loaders can read them directly:
 
     webdataset.WebDataset(paths, shardshuffle=False).decode()                # sample["user_audio.npy"]: numpy array
     datasets.load_dataset("webdataset", data_files=paths, split="train", streaming=True)   # the same field names
@@ -47,7 +48,7 @@ __all__ = [
     "epoch_order", "load_batch", "load_sample", "open_windows", "read_manifest", "stream_indices",
 ]  # fmt: skip
 
-ANNOUNCED_BATCHES = 2  # to the kernel, ahead of their reading
+ANNOUNCED_BATCHES = 2  # to the kernel, before they are read
 
 
 def load_batch(windows: Windows, indices: Sequence[int]) -> Batch:
@@ -57,32 +58,32 @@ def load_batch(windows: Windows, indices: Sequence[int]) -> Batch:
 
 @lru_cache(maxsize=2)  # a batch spans two epochs at most, unless the split is smaller than a batch
 def epoch_order(num_windows: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of one epoch, int64 (num_windows,): a permutation that depends on seed and epoch alone."""
+    """The order of one epoch, int64 (num_windows,): a permutation that depends only on seed and epoch."""
     return np.random.default_rng([seed, epoch]).permutation(num_windows)
 
 
 def stream_indices(num_windows: int, seed: int, start: int, stop: int) -> list[int]:
-    """Which windows are at the places `start` to `stop` (exclusive) of the stream."""
+    """The windows at the places `start` to `stop` (exclusive) of the stream."""
     return [
         int(epoch_order(num_windows, seed, place // num_windows)[place % num_windows]) for place in range(start, stop)
     ]
 
 
 class Loader:
-    """Endless training batches of one rank; batch n is the same whatever position the run was resumed from.
+    """Endless training batches of one rank; batch n is the same after a resume at any position.
 
     Args:
         windows: What to read.
-        batch_size: Windows per batch and rank. With more than the split has, a batch holds windows several times, as
-            the stream goes on with the next epoch.
+        batch_size: Windows per batch and rank. If the split has fewer, a batch contains windows several times, as the
+            stream goes on with the next epoch.
         seed: Of the order.
-        rank: Of this process among `num_ranks`, which all go on from equal positions.
+        rank: Of this process among `num_ranks`; all must continue from the same position.
         num_ranks: Processes that share the stream.
-        workers: Processes that read. 0: this process does, in a thread unless `prefetch` is 0.
-        prefetch: Batches that are read ahead, by each worker where there are some (then at least 1).
-        pin_memory: Whether batches lie in pinned memory; by default where CUDA is.
+        workers: Processes that read. 0: this process reads, in a thread unless `prefetch` is 0.
+        prefetch: Batches that are read ahead, by each worker if there are workers (then at least 1).
+        pin_memory: Whether batches lie in pinned memory; by default if CUDA is available.
 
-    Raises InputError for less than one window a batch, or more than this machine's memory holds.
+    Raises InputError for a batch of less than one window, or of more than this machine's memory.
     """
 
     def __init__(
@@ -107,19 +108,19 @@ class Loader:
         self.position = 0  # windows that all ranks together have taken from the stream
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the run stands after the batch it was given last: a JSON object, equal on all ranks."""
+        """The position after the last batch: a JSON object, equal on all ranks."""
         return self._stream() | {"position": self.position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`, which any number of ranks, batch size and workers may have written.
+        """Continue from `state`, which any number of ranks, batch size and workers may have written.
 
-        Raises InputError when it counts in another stream: other windows, split or seed.
+        Raises InputError if it belongs to another stream: other windows, split or seed.
         """
         for name, value in self._stream().items():
             if state[name] != value:
                 raise InputError(
                     f"{self.windows.manifest.folder}: {name} is {value!r}, but the state to resume from was made with "
-                    f"{state[name]!r}; resume with the same windows and seed, or start anew"
+                    f"{state[name]!r}; resume with the same windows and seed, or start again"
                 )
         self.position = state["position"]
 
@@ -132,22 +133,22 @@ class Loader:
         }
 
     def __iter__(self) -> Generator[Batch, None, None]:
-        """Batches from `position` on. Close the iterator (or drop it) to stop what reads ahead."""
+        """Batches from `position` on. Close the iterator (or drop it) to stop reading ahead."""
         if self.workers:
-            made = _with_workers(self, max(1, self.prefetch))
+            stream = _with_workers(self, max(1, self.prefetch))
         else:
-            made = _in_process(self)
+            stream = _in_process(self)
             if self.prefetch:
-                made = _read_ahead(made, self.prefetch)
+                stream = _read_ahead(stream, self.prefetch)
         try:
-            for batch in made:
+            for batch in stream:
                 self.position += self.num_ranks * self.batch_size
                 yield batch
         finally:
-            made.close()
+            stream.close()
 
     def _indices(self, reader: ShardReader) -> Generator[list[int], None, None]:
-        """Batches from `position` on; their windows are announced to `reader` some batches before."""
+        """Batches from `position` on; their windows are announced to `reader` some batches earlier."""
         waiting: deque[list[int]] = deque()
         for start in count(self.position + self.rank * self.batch_size, self.num_ranks * self.batch_size):
             waiting.append(stream_indices(len(self.windows.rows), self.seed, start, start + self.batch_size))
@@ -159,7 +160,7 @@ class Loader:
 def batches(
     folder: str | Path, split: str, *, batch_size: int, seed: int, position: int = 0, prefetch: int = 2
 ) -> Iterator[Batch]:
-    """`Loader` of one rank in this process, from `position` windows on."""
+    """Batches of a one-rank `Loader` in this process, from the window at `position` on."""
     loader = Loader(open_windows(folder, split), batch_size=batch_size, seed=seed, prefetch=prefetch)
     loader.position = position
     return iter(loader)
@@ -168,8 +169,8 @@ def batches(
 def batches_once(windows: Windows, batch_size: int, *, rank: int = 0, num_ranks: int = 1) -> Iterator[Batch]:
     """Every window once over all ranks, in index order and without padding.
 
-    All ranks make equally many batches, so that they meet in collective operations; what is left for the last ones is
-    shared evenly, so these are smaller, and empty on some ranks where fewer windows than ranks are left. Weigh by
+    All ranks make equally many batches, so that they meet in collective operations. The last windows are shared evenly:
+    the last batches are smaller, and empty on some ranks if fewer windows than ranks are left. Weigh by
     `len(batch.window_id)`.
     """
     _check_batch_size(windows, batch_size)
@@ -206,15 +207,15 @@ def _in_process(loader: Loader) -> Generator[Batch, None, None]:
 
 
 class _BufferReader:
-    """What a worker does: read the windows of a task into a buffer of shared memory.
+    """A worker's task: read windows into a buffer of shared memory.
 
-    Only numbers pass between the processes: memory that is shared anew for every batch, as `DataLoader` does with
-    tensors, costs several times what reading does.
+    Only numbers pass between the processes: `DataLoader` would share new memory for the tensors of every batch, at
+    several times the cost of reading.
     """
 
     def __init__(self, windows: Windows, buffers: torch.Tensor) -> None:
         self.windows, self.buffers = windows, buffers
-        self.reader: ShardReader | None = None  # of the worker; open files are not for sharing
+        self.reader: ShardReader | None = None  # of the worker; open files cannot be shared
 
     def __getitem__(self, task: tuple[int, list[int]]) -> tuple[int, list[int], InputError | None]:
         buffer, indices = task
@@ -222,7 +223,7 @@ class _BufferReader:
             self.reader = ShardReader(self.windows)
         try:
             self.reader.read(indices, self.buffers[buffer].numpy().view(self.reader.record_dtype))
-        except InputError as error:  # raised, DataLoader would wrap it in the worker's traceback
+        except InputError as error:  # if raised here, DataLoader would wrap it in the worker's traceback
             return buffer, indices, error
         return buffer, indices, None
 
@@ -234,8 +235,8 @@ def _as_it_is(read: Any) -> Any:
 def _with_workers(loader: Loader, prefetch: int) -> Generator[Batch, None, None]:
     """Batches that worker processes read, converted here.
 
-    A buffer is free again once its batch is made. DataLoader hands out a task for each result before it returns it, so
-    besides those ahead one more is taken.
+    A buffer is free again once its batch is made. DataLoader hands out a task for each result before it returns the
+    result, so one buffer more than `prefetch` per worker is in use.
     """
     windows = loader.windows
     reader = ShardReader(windows)  # to announce what workers will read
@@ -249,8 +250,8 @@ def _with_workers(loader: Loader, prefetch: int) -> Generator[Batch, None, None]
         num_workers=loader.workers,
         prefetch_factor=prefetch,
         collate_fn=_as_it_is,
-        generator=torch.Generator(),  # else it would draw from the global one
-        # What fsspec keeps of a store, threads and connections, does not outlive a fork.
+        generator=torch.Generator(),  # otherwise it would draw from the global one
+        # fsspec's threads and connections do not survive a fork.
         multiprocessing_context="spawn" if uses_fsspec(windows.manifest.folder) else None,
     )
     with reader:
@@ -263,8 +264,8 @@ def _with_workers(loader: Loader, prefetch: int) -> Generator[Batch, None, None]
             )
 
 
-def _read_ahead(made: Generator[Batch, None, None], depth: int) -> Generator[Batch, None, None]:
-    """Run `made` in a thread; its exception is raised here, in its place."""
+def _read_ahead(batches: Generator[Batch, None, None], depth: int) -> Generator[Batch, None, None]:
+    """Run `batches` in a thread; its exception is raised here, in its place."""
     ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=depth)
     stopped = threading.Event()
 
@@ -279,8 +280,8 @@ def _read_ahead(made: Generator[Batch, None, None], depth: int) -> Generator[Bat
     def read() -> None:
         try:
             while not stopped.is_set():
-                put(next(made))
-        except BaseException as error:  # handed over whole, whatever it is
+                put(next(batches))
+        except BaseException as error:  # every error is passed to the caller
             put(error)
 
     thread = threading.Thread(target=read, name="window-reader", daemon=True)
@@ -297,7 +298,7 @@ def _read_ahead(made: Generator[Batch, None, None], depth: int) -> Generator[Bat
 
 
 def session_text(windows: Windows, session_id: str, agent: str, num_units: int) -> np.ndarray:
-    """The agent's text ids of a session's first units, int32 (num_units, S), put together from its windows."""
+    """The agent's text ids of a session's first units, int32 (num_units, S), assembled from its windows."""
     slots = windows.manifest.text_slots
     text_KS = np.full((num_units, slots), windows.manifest.missing_id, dtype=np.int32)
     for index, row in enumerate(windows.rows):

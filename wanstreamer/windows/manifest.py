@@ -1,7 +1,8 @@
-"""A folder of windows: its manifest and index, read and checked; no sample is read here.
+"""A folder of windows: reads and checks its manifest and index; no sample is read here.
 
-The folder holds `manifest.json` (format version, fields, shards), `index.parquet` (one row per window: split, shard,
-byte range, checksum) and one tar per session. It may be local or on anything that fsspec opens (`s3://bucket/windows`).
+The folder contains `manifest.json` (format version, fields, shards), `index.parquet` (one row per window: split, shard,
+byte range, checksum) and one tar per session. It may be local or in any place that fsspec opens
+(`s3://bucket/windows`).
 """
 
 import hashlib
@@ -37,12 +38,12 @@ FIELDS: dict[str, tuple[str, str]] = {
     "user_video_known": ("bool", "K"),
 }
 LABELS = ("agent_speech_ms", "user_speech_ms", "agent_backchannel", "agent_interruption_role")
-INTERRUPTION_ROLES = {None: 0, "challenger": 1, "incumbent": 2}  # who breaks in, and into whose turn
+INTERRUPTION_ROLES = {None: 0, "challenger": 1, "incumbent": 2}  # who interrupts, and who is interrupted
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What one folder of windows holds; `window_units` K and the text ids are the model's business too."""
+    """The content of one folder of windows; the model needs `window_units` K and the text ids too."""
 
     folder: Path
     format_version: int
@@ -72,15 +73,15 @@ class Windows:
 
 
 def folder_at(name: str | Path) -> Path:
-    """A local path as it is; `protocol://...` as a `UPath`, which offers what a `Path` does.
+    """A local path unchanged; `protocol://...` as a `UPath`, which has the methods of a `Path`.
 
-    Raises InputError for a protocol that fsspec does not know or whose package is not installed.
+    Raises InputError for a protocol that fsspec does not know, or whose package is not installed.
     """
     if not isinstance(name, str) or "://" not in name:
         return Path(name) if isinstance(name, str) else name
     with explained(name):
         place: Any = UPath(name)
-        place.fs.invalidate_cache()  # what an earlier run of this process has seen
+        place.fs.invalidate_cache()  # listings cached by an earlier run in this process
     return cast(Path, place)
 
 
@@ -91,7 +92,7 @@ def uses_fsspec(place: str | Path) -> bool:
 
 @contextmanager
 def explained(place: str | Path) -> Iterator[None]:
-    """What fails in a store, whose libraries raise errors of many kinds, as one line; local errors are left alone."""
+    """Turn an error of a store, whose libraries raise many kinds, into one line; local errors pass unchanged."""
     try:
         yield
     except (InputError, FileNotFoundError):
@@ -99,24 +100,24 @@ def explained(place: str | Path) -> Iterator[None]:
     except Exception as error:
         if not uses_fsspec(place):
             raise
-        said = " ".join(str(error).split()) or "no reason given"
+        reason = " ".join(str(error).split()) or "no reason given"
         remedy = "check the address, the network and the credentials"
-        raise InputError(f"{place}: cannot be read ({type(error).__name__}: {said}); {remedy}") from error
+        raise InputError(f"{place}: cannot be read ({type(error).__name__}: {reason}); {remedy}") from error
 
 
 def read_manifest(folder: str | Path) -> Manifest:
     """Read and check `manifest.json`.
 
-    Raises InputError, naming the file, what was found and what was expected, when it is missing, unreadable, of
-    another format version, or names other fields than `FIELDS`.
+    Raises InputError, naming the file, the value and what was expected, if the manifest is missing, unreadable, of
+    another format version, or if it names other fields than `FIELDS`.
     """
     folder = folder_at(folder)
     path = folder / "manifest.json"
     try:
         with explained(path):
             content = path.read_bytes()
-        found = json.loads(content)
-        version = found["format_version"]
+        content_json = json.loads(content)
+        version = content_json["format_version"]
     except FileNotFoundError as error:
         near = [place for place in _folders_near(folder) if (place / "manifest.json").is_file()]
         if near:
@@ -127,44 +128,44 @@ def read_manifest(folder: str | Path) -> Manifest:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a window manifest ({error}); run the pack stage again") from error
     if version != WINDOW_FORMAT:
-        raise InputError(f"{path}: window format {version!r}, expected {WINDOW_FORMAT}; pack the windows again")
+        raise InputError(f"{path}: window format {version!r}, expected {WINDOW_FORMAT}; run the pack stage again")
     try:
-        listed = {name: (item["dtype"], tuple(item["shape"])) for name, item in found["fields"].items()}
+        listed = {name: (item["dtype"], tuple(item["shape"])) for name, item in content_json["fields"].items()}
         manifest = Manifest(
             folder=folder,
             format_version=version,
-            window_units=found["window_units"],
+            window_units=content_json["window_units"],
             field_shapes={name: shape for name, (_, shape) in listed.items()},
-            vocab_size=found["vocab_size"],
-            text_slots=found["text_slots"],
-            blank_id=found["blank_id"],
-            missing_id=found["missing_id"],
-            begin_id=found["begin_id"],
-            text_lead_units=found["text_lead_units"],
-            tokenizer_sha256=found["tokenizer_sha256"],
-            audio_codec=found["audio_codec"],
-            video_codec=found["video_codec"],
-            index_sha256=found["index_sha256"],
-            shards=tuple(found["shards"]),
-            hours=found["hours"],
+            vocab_size=content_json["vocab_size"],
+            text_slots=content_json["text_slots"],
+            blank_id=content_json["blank_id"],
+            missing_id=content_json["missing_id"],
+            begin_id=content_json["begin_id"],
+            text_lead_units=content_json["text_lead_units"],
+            tokenizer_sha256=content_json["tokenizer_sha256"],
+            audio_codec=content_json["audio_codec"],
+            video_codec=content_json["video_codec"],
+            index_sha256=content_json["index_sha256"],
+            shards=tuple(content_json["shards"]),
+            hours=content_json["hours"],
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: incomplete ({error!r}); run the pack stage again") from error
     if set(listed) != set(FIELDS):
         odd = ", ".join(sorted(set(listed) ^ set(FIELDS)))
-        raise InputError(f"{path}: fields differ from format {WINDOW_FORMAT} in: {odd}; pack the windows again")
+        raise InputError(f"{path}: fields differ from format {WINDOW_FORMAT} in: {odd}; run the pack stage again")
     for name, (dtype, shape) in listed.items():
         expected, dimensions = FIELDS[name]
         if dtype != expected or len(shape) != len(dimensions) or shape[0] != manifest.window_units:
             wanted = f"{expected} with dimensions {dimensions}, K = {manifest.window_units}"
             raise InputError(
-                f"{path}: field {name} is {dtype} {list(shape)}, expected {wanted}; pack the windows again"
+                f"{path}: field {name} is {dtype} {list(shape)}, expected {wanted}; run the pack stage again"
             )
     return manifest
 
 
 def _folders_near(folder: Path) -> list[Path]:
-    """Where windows lie when somebody named the data folder, or the folder above it."""
+    """Where the windows are if the user named the data folder, or the folder above it."""
     return [folder / "windows", folder / "data" / "windows", folder.parent / "data" / "windows"]
 
 
@@ -185,8 +186,10 @@ def open_windows(folder: str | Path, split: str) -> Windows:
         rows = pq.read_table(pa.BufferReader(content)).to_pylist()
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{path}: cannot be read ({type(error).__name__}); run the pack stage again") from error
-    found = sorted((row for row in rows if row["split"] == split), key=lambda row: row["window_id"])
-    if not found:
-        there = ", ".join(sorted({row["split"] for row in rows})) or "none"
-        raise InputError(f"{path}: no windows of split {split!r} (splits found: {there}); add sessions and pack again")
-    return Windows(manifest=manifest, split=split, rows=found)
+    of_split = sorted((row for row in rows if row["split"] == split), key=lambda row: row["window_id"])
+    if not of_split:
+        splits = ", ".join(sorted({row["split"] for row in rows})) or "none"
+        raise InputError(
+            f"{path}: no windows of split {split!r} (splits found: {splits}); add sessions and run the pack stage again"
+        )
+    return Windows(manifest=manifest, split=split, rows=of_split)

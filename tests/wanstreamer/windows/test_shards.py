@@ -163,13 +163,13 @@ def test_samples_of_another_layout_are_read_all_the_same(copied, write, rename):
 
 def test_a_sample_under_the_key_of_another_is_refused(copied):
     repack(copied, lambda key, sample: sample_bytes(key.replace("-a-", "-c-"), sample))
-    with pytest.raises(InputError, match=r"s0-a-000000: unexpected member s0-c-000000\.agent_audio\.npy; pack the"):
+    with pytest.raises(InputError, match=r"s0-a-000000: unexpected member s0-c-000000\.agent_audio\.npy; run the pack"):
         load_sample(open_windows(copied, "train"), 0)
 
 
 def test_a_missing_field_is_named(copied):
     repack(copied, lambda key, sample: sample_bytes(key, {name: sample[name] for name in sample if name != "labels"}))
-    with pytest.raises(InputError, match=r"s0-a-000000: field labels is missing; pack the"):
+    with pytest.raises(InputError, match=r"s0-a-000000: field labels is missing; run the pack"):
         load_sample(open_windows(copied, "train"), 0)
 
 
