@@ -82,16 +82,16 @@ def find_member(path: Path, name: str) -> Place:
     """Where the member lies. Raises KeyError or tarfile.TarError for what is no such tar."""
     with tarfile.open(path, mode="r:") as tar:
         info = tar.getmember(name)
-        held = tar.extractfile(info)
-        if held is None:
+        file = tar.extractfile(info)
+        if file is None:
             raise KeyError(f"{path}: {name} is no file")
-        version = np.lib.format.read_magic(held)
+        version = np.lib.format.read_magic(file)
         if version != (1, 0):
             raise ValueError(f"{path}: {name} is npy of version {version}")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(held)
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
         if fortran or dtype.hasobject:
             raise ValueError(f"{path}: {name} is not an array of numbers in C order")
-        return Place(path=path, offset=info.offset_data + held.tell(), dtype=dtype, shape=shape)
+        return Place(path=path, offset=info.offset_data + file.tell(), dtype=dtype, shape=shape)
 
 
 def member_bytes(name: str, array: np.ndarray) -> bytes:

@@ -37,14 +37,14 @@ def read_words(path: Path, channel: int | None = None) -> tuple[list[dict[str, A
     """
     try:
         if path.suffix == ".xml":
-            found = list(_ami(ElementTree.fromstring(path.read_bytes())))
+            timed = list(_ami(ElementTree.fromstring(path.read_bytes())))
         else:
-            found = list(_json(json.loads(path.read_text(encoding="utf-8")), channel))
+            timed = list(_json(json.loads(path.read_text(encoding="utf-8")), channel))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, ElementTree.ParseError) as error:
         raise BadWords(f"{type(error).__name__}; {EXPECTED}") from error
     words: list[dict[str, Any]] = []
     untimed = 0
-    for text, start_ms, end_ms in found:
+    for text, start_ms, end_ms in timed:
         if start_ms is None or end_ms is None:
             # Punctuation has no time; a word without one is lost.
             before = next((word for word in reversed(words) if sound_of(word["word"]) is None), None)
@@ -57,10 +57,10 @@ def read_words(path: Path, channel: int | None = None) -> tuple[list[dict[str, A
     return sorted(words, key=lambda word: (word["start_ms"], word["end_ms"])), untimed
 
 
-Found = Iterator[tuple[str, int | None, int | None]]
+TimedWords = Iterator[tuple[str, int | None, int | None]]
 
 
-def _json(content: Any, channel: int | None) -> Found:
+def _json(content: Any, channel: int | None) -> TimedWords:
     if "words" in content:
         for word in content["words"]:
             yield str(word["word"]), int(word["start_ms"]), int(word["end_ms"])
@@ -70,12 +70,12 @@ def _json(content: Any, channel: int | None) -> Found:
                 yield str(word["word"]).strip(), _ms(word.get("start")), _ms(word.get("end"))
     else:
         channels = content["results"]["channel_labels"]["channels"]
-        wanted = [one for one in channels if one["channel_label"] == f"ch_{channel or 0}"]
+        wanted = [entry for entry in channels if entry["channel_label"] == f"ch_{channel or 0}"]
         for item in wanted[0]["items"]:
             yield item["alternatives"][0]["content"], _ms(item.get("start_time")), _ms(item.get("end_time"))
 
 
-def _ami(root: ElementTree.Element) -> Found:
+def _ami(root: ElementTree.Element) -> TimedWords:
     for element in root:
         name, text = element.tag.rpartition("}")[2], (element.text or "").strip()
         if name == "w" and element.get("punc") == "true":

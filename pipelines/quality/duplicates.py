@@ -35,22 +35,22 @@ def find_duplicates(hashes: pa.Table) -> dict[tuple[str, str], tuple[str, str]]:
     numbers = {session: number for number, session in enumerate(sorted({session for session, _ in keys}))}
     sessions = np.array([numbers[session] for session, _ in keys], np.int32)
     sounds, pictures = _hashes(table, "sound"), _hashes(table, "picture")
-    found: dict[tuple[str, str], tuple[str, str]] = {}
+    originals: dict[tuple[str, str], tuple[str, str]] = {}
     pairs = {*_pairs(sounds, sessions), *_pairs(pictures, sessions)}
     for second, first in sorted((second, first) for first, second in pairs):
-        if keys[second] not in found and is_copy(
+        if keys[second] not in originals and is_copy(
             (sounds[first], pictures[first]), (sounds[second], pictures[second])
         ):  # fmt: skip
-            found[keys[second]] = found.get(keys[first], keys[first])
-    return found
+            originals[keys[second]] = originals.get(keys[first], keys[first])
+    return originals
 
 
-def is_copy(one: tuple[Hashes, Hashes], two: tuple[Hashes, Hashes]) -> bool:
+def is_copy(track: tuple[Hashes, Hashes], other: tuple[Hashes, Hashes]) -> bool:
     """Whether (sound, picture) of two tracks are of one recording, one perhaps a part of the other."""
-    heard, seen = (_copied(*streams) for streams in zip(one, two, strict=True))
+    heard, seen = (_copied(*streams) for streams in zip(track, other, strict=True))
     if seen is not None or heard is None:
         return seen is not None
-    pictures = (one[1], two[1])
+    pictures = (track[1], other[1])
     if min(len(picture.value) for picture in pictures) < MIN_HASHES:
         return True
     first, second = _shared(*pictures)
@@ -58,23 +58,23 @@ def is_copy(one: tuple[Hashes, Hashes], two: tuple[Hashes, Hashes]) -> bool:
     return int((np.abs(away) <= SAME_FRAMES).sum()) >= CONFIRMING_HASHES
 
 
-def _copied(one: Hashes, two: Hashes) -> int | None:
-    """Frames by which a hash of `one` comes later in `two`, or None where they are no copies."""
-    first, second = _shared(one, two)
+def _copied(track: Hashes, other: Hashes) -> int | None:
+    """Frames by which a hash of `track` comes later in `other`, or None where they are no copies."""
+    first, second = _shared(track, other)
     if len(first) < MIN_HASHES:
         return None
-    offsets = two.frame[second] - one.frame[first]
+    offsets = other.frame[second] - track.frame[first]
     ascending = np.sort(offsets)
     within = np.searchsorted(ascending, ascending + 2 * SAME_FRAMES, side="right") - np.arange(len(ascending))
     offset = int(ascending[int(np.argmax(within))]) + SAME_FRAMES
     agree = np.abs(offsets - offset) <= SAME_FRAMES
     # Of a long track only the hashes of lowest scrambled value are known: what the other has above them tells nothing.
-    limit = min(_limit(one), _limit(two))
-    known = [scrambled(hashes.value) <= limit for hashes in (one, two)]
-    spans = [int(hashes.frame[-1] - hashes.frame[0]) for hashes in (one, two)]
+    limit = min(_limit(track), _limit(other))
+    known = [scrambled(hashes.value) <= limit for hashes in (track, other)]
+    spans = [int(hashes.frame[-1] - hashes.frame[0]) for hashes in (track, other)]
     shorter = int(spans[1] < spans[0])
-    frames, places = (one, two)[shorter].frame[known[shorter]], ((first, second)[shorter])[agree]
-    hits = np.isin(frames, (one, two)[shorter].frame[places])
+    frames, places = (track, other)[shorter].frame[known[shorter]], ((first, second)[shorter])[agree]
+    hits = np.isin(frames, (track, other)[shorter].frame[places])
     stretches = sum(bool(part.any()) for part in np.array_split(hits, STRETCHES))
     enough = hits.sum() >= max(MIN_HASHES, MIN_SHARE * len(frames)) and stretches >= MIN_STRETCHES
     return offset if enough else None
@@ -84,9 +84,9 @@ def _limit(hashes: Hashes) -> int:
     return int(scrambled(hashes.value).max()) if len(hashes.value) >= MAX_HASHES else 2**32
 
 
-def _shared(one: Hashes, two: Hashes) -> tuple[np.ndarray, np.ndarray]:
+def _shared(track: Hashes, other: Hashes) -> tuple[np.ndarray, np.ndarray]:
     """Places of the hashes that both have; no hash is twice in one track."""
-    _, first, second = np.intersect1d(one.value, two.value, assume_unique=True, return_indices=True)
+    _, first, second = np.intersect1d(track.value, other.value, assume_unique=True, return_indices=True)
     return first, second
 
 
@@ -117,6 +117,6 @@ def _pairs(tracks: list[Hashes], sessions: np.ndarray) -> list[tuple[int, int]]:
     for shift in (0, width // 2):  # twice, so that no offset lies at an edge both times
         cell = (offset - offset.min(initial=0) + shift) // width
         cells = int(cell.max(initial=0)) + 1
-        found, times = np.unique(pair * cells + cell, return_counts=True)
-        near.append(found[times >= MIN_SHARED] // cells)
-    return [(int(one) // len(tracks), int(one) % len(tracks)) for one in np.unique(np.concatenate(near))]
+        cell_pairs, times = np.unique(pair * cells + cell, return_counts=True)
+        near.append(cell_pairs[times >= MIN_SHARED] // cells)
+    return [(int(pair_id) // len(tracks), int(pair_id) % len(tracks)) for pair_id in np.unique(np.concatenate(near))]

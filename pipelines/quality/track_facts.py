@@ -89,13 +89,13 @@ def measure(data: Path, track: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
         facts |= picture_facts(picture)
         track_hashes |= _named("picture", hashes.picture_hashes(picture.light_TB, *av_offset.BLOCKS))
     if sound is not None and picture is not None:
-        found = av_offset.av_offset(picture.light_TB, FRAME_RATE_HZ, sound.energy_N)
-        facts["av_offset_ms"], facts["av_confidence"] = found or (None, None)
+        offset = av_offset.av_offset(picture.light_TB, FRAME_RATE_HZ, sound.energy_N)
+        facts["av_offset_ms"], facts["av_confidence"] = offset or (None, None)
     return facts, track_hashes
 
 
-def _named(stream: str, found: tuple[np.ndarray, np.ndarray]) -> dict[str, list[int]]:
-    return {f"{stream}_hashes": found[0].tolist(), f"{stream}_frames": found[1].tolist()}
+def _named(stream: str, stream_hashes: tuple[np.ndarray, np.ndarray]) -> dict[str, list[int]]:
+    return {f"{stream}_hashes": stream_hashes[0].tolist(), f"{stream}_frames": stream_hashes[1].tolist()}
 
 
 def _piece_samples(rate_hz: int) -> int:

@@ -35,14 +35,14 @@ def av_offset(light_NB: np.ndarray, frame_rate_hz: int, energy_N: np.ndarray) ->
     size = 1 << (2 * length - 1).bit_length()
     heard = np.conj(np.fft.rfft(sound, size))
     offsets = np.arange(-SPAN_MS * RATE_HZ // 1000, SPAN_MS * RATE_HZ // 1000 + 1)
-    found = []
+    strengths = []
     for block in light_NB.T:  # one at a time: spectra of an hour are large
         seen = _quick(np.interp(at, np.arange(frames), block)[:length])
         if seen.std() > 0:
-            found.append(np.abs(np.fft.irfft(np.fft.rfft(seen, size) * heard, size)[offsets % size]) / length)
-    if not found:
+            strengths.append(np.abs(np.fft.irfft(np.fft.rfft(seen, size) * heard, size)[offsets % size]) / length)
+    if not strengths:
         return None
-    strength = np.stack(found, axis=1)
+    strength = np.stack(strengths, axis=1)
     best = np.argsort(strength.max(0))[::-1][:BEST_BLOCKS]
     offset = int(offsets[int(np.argmax((strength[:, best] ** 2).sum(1)))])
     return offset * 1000 // RATE_HZ, round(float(min(1.0, strength.max())), 3)

@@ -29,12 +29,12 @@ def loudest_bleed_db(tracks: Sequence[np.ndarray | None], rate_hz: int) -> list[
     """
     levels: list[float | None] = []
     for into, heard in enumerate(tracks):
-        found = [
+        others_db = [
             bleed_db(other, heard, rate_hz)
             for index, other in enumerate(tracks)
             if index != into and other is not None and heard is not None
         ]
-        levels.append(max((level for level in found if level is not None), default=None))
+        levels.append(max((level for level in others_db if level is not None), default=None))
     return levels
 
 

@@ -44,10 +44,12 @@ def diarize(pipeline: Any, audio_T: np.ndarray, num_speakers: int | None = None)
 
     known = {} if num_speakers is None else {"num_speakers": num_speakers}
     waveform_1T = torch.from_numpy(np.array(audio_T))[None]
-    found = pipeline({"waveform": waveform_1T, "sample_rate": RATE_HZ, "uri": "recording"}, **known)
+    result = pipeline({"waveform": waveform_1T, "sample_rate": RATE_HZ, "uri": "recording"}, **known)
     whole = [Span(0, 1000 * len(audio_T) // RATE_HZ)]  # pyannote fills up short sound, and hears voices there
     voices: dict[str, list[Span]] = {}
-    for segment, _, voice in found.speaker_diarization.itertracks(yield_label=True):
+    for segment, _, voice in result.speaker_diarization.itertracks(yield_label=True):
         voices.setdefault(voice, []).append(Span(seconds_to_ms(segment.start), seconds_to_ms(segment.end)))
     heard = {voice: intersect_spans(merge_spans(spans), whole) for voice, spans in voices.items()}
-    return dict(sorted(((voice, spans) for voice, spans in heard.items() if spans), key=lambda one: (one[1], one[0])))
+    return dict(
+        sorted(((voice, spans) for voice, spans in heard.items() if spans), key=lambda item: (item[1], item[0]))
+    )

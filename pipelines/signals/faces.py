@@ -23,8 +23,8 @@ def shows_face(frame_HWC: np.ndarray) -> bool:
     scale = LONGER_SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
-    _, found = _detector(size).detect(cv2.resize(frame_HWC[:, :, ::-1], size, interpolation=how))
-    return found is not None
+    _, faces = _detector(size).detect(cv2.resize(frame_HWC[:, :, ::-1], size, interpolation=how))
+    return faces is not None
 
 
 @cache

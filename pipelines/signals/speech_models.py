@@ -148,11 +148,11 @@ class Pyannote:
         num_frames = -(-1000 * len(audio_T) // (PYANNOTE_MS * RATE_HZ))
         if not len(audio_T):
             return Activity(probabilities=np.zeros(0, np.float32), frame_ms=PYANNOTE_MS, source="pyannote")
-        found: Any = self.infer({"waveform": torch.from_numpy(audio_T.copy())[None], "sample_rate": RATE_HZ})
-        window = found.sliding_window
-        middles_s = window.start + window.duration / 2 + window.step * np.arange(len(found.data))
+        scores: Any = self.infer({"waveform": torch.from_numpy(audio_T.copy())[None], "sample_rate": RATE_HZ})
+        window = scores.sliding_window
+        middles_s = window.start + window.duration / 2 + window.step * np.arange(len(scores.data))
         wanted_s = PYANNOTE_MS / 1000 * (np.arange(num_frames) + 0.5)
-        probabilities = np.interp(wanted_s, middles_s, found.data[:, 0]).astype(np.float32)
+        probabilities = np.interp(wanted_s, middles_s, scores.data[:, 0]).astype(np.float32)
         return Activity(probabilities=probabilities, frame_ms=PYANNOTE_MS, source="pyannote")
 
 
@@ -182,9 +182,9 @@ def model_folder(setting: str, folder: Path, model: Published, package: str) -> 
         )
     lacking = [name for name in model.files if not (folder / name).is_file()]
     if lacking:
-        given = f"{folder}: no {', '.join(lacking)} there" if folder != Path() else "not set"
+        state = f"{folder}: no {', '.join(lacking)} there" if folder != Path() else "not set"
         raise InputError(
-            f"{setting} {given}; expected the local folder of {model.what}: `hf download {model.hub} --local-dir "
+            f"{setting} {state}; expected the local folder of {model.what}: `hf download {model.hub} --local-dir "
             f"DIR`{model.note}, then set {setting}"
         )
     return folder

@@ -190,7 +190,7 @@ def remove_bleed(
     """
     levels = {participant: energy_db(audio_T) for participant, audio_T in audio.items()}
     own: dict[str, list[Span]] = {}
-    found: dict[str, list[Bleed]] = {}
+    bleeds_by_participant: dict[str, list[Bleed]] = {}
     for participant, spans in speech.items():
         bleeds: list[Bleed] = []
         for other in sorted(audio):
@@ -199,8 +199,8 @@ def remove_bleed(
                 bleeds += _same_voice(suspect, other, audio[participant], audio[other], params)
         bleeds.sort(key=lambda bleed: (bleed.span, bleed.other))
         left = subtract(spans, merge_spans(bleed.span for bleed in bleeds), 1)
-        own[participant], found[participant] = _without_tails(left, bleeds, levels[participant], params)
-    return own, found
+        own[participant], bleeds_by_participant[participant] = _without_tails(left, bleeds, levels[participant], params)
+    return own, bleeds_by_participant
 
 
 def _without_tails(
@@ -211,7 +211,9 @@ def _without_tails(
     whole = list(bleeds)
     for piece in left:
         beside = [
-            i for i, one in enumerate(whole) if piece.start_ms == one.span.end_ms or piece.end_ms == one.span.start_ms
+            i
+            for i, bleed in enumerate(whole)
+            if piece.start_ms == bleed.span.end_ms or piece.end_ms == bleed.span.start_ms
         ]
         soft = piece.duration_ms <= params.crosstalk_tail_ms and any(
             _loudness_db(level_db, piece) <= _loudness_db(level_db, bleeds[i].span) for i in beside
