@@ -69,7 +69,7 @@ class Conform:
             _fetch(self.source, rows, job.inputs, self.root)
             check_crops(self.root, rows)
         recorded = [self._look(row, scratch) for row in rows]
-        sounds = [self._decode(row, one, scratch) for row, one in zip(rows, recorded, strict=True)]
+        sounds = [self._decode(row, recording, scratch) for row, recording in zip(rows, recorded, strict=True)]
         origin_ms = max(row.start_offset_ms for row in rows)
         num_units = whole_units_in_ms(self._end_ms(rows, recorded, sounds) - origin_ms)
         if num_units < 1:
@@ -82,9 +82,9 @@ class Conform:
             [audio if alone else None for audio, alone in zip(tracks_audio, own, strict=True)], self.rate_hz
         )
         self._conform_videos(rows, recorded, origin_ms, num_units, scratch)
-        for row, one, audio, level in zip(rows, recorded, tracks_audio, bleed_db, strict=True):
+        for row, recording, audio, level in zip(rows, recorded, tracks_audio, bleed_db, strict=True):
             result.tables["tracks"].append(
-                self._track(row, one, audio, level, job, origin_ms, num_units, scratch, result)
+                self._track(row, recording, audio, level, job, origin_ms, num_units, scratch, result)
             )
         first = rows[0]
         session = {
@@ -104,52 +104,56 @@ class Conform:
 
     def _look(self, row: SourceRow, scratch: Path) -> "_Recorded":
         """Find the streams of a row, and how their clocks run."""
-        found = probe(
+        picture_probe = probe(
             self.root / row.uri,
             language=row.language,
             video_stream=row.video_stream,
             audio_stream=None if row.audio_uri else row.audio_stream,
         )
-        heard = found
+        sound_probe = picture_probe
         if row.audio_uri:
-            heard = probe(self.root / row.audio_uri, language=row.language, audio_stream=row.audio_stream)
-        if not found.has_video and not heard.has_audio:
+            sound_probe = probe(self.root / row.audio_uri, language=row.language, audio_stream=row.audio_stream)
+        if not picture_probe.has_video and not sound_probe.has_audio:
             raise Rejected("no_streams", f"{row.participant}: neither picture nor sound")
-        if heard.has_audio and row.channel is not None and row.channel >= heard.channels:
-            raise Rejected("no_such_channel", f"{row.participant}: channel {row.channel} of {heard.channels}")
-        picture = timeline(found.source, scratch) if found.has_video else None
-        sound = timeline(heard.source, scratch) if heard.has_audio and (row.audio_uri or not picture) else picture
+        if sound_probe.has_audio and row.channel is not None and row.channel >= sound_probe.channels:
+            raise Rejected("no_such_channel", f"{row.participant}: channel {row.channel} of {sound_probe.channels}")
+        picture = timeline(picture_probe.source, scratch) if picture_probe.has_video else None
+        sound = (
+            timeline(sound_probe.source, scratch)
+            if sound_probe.has_audio and (row.audio_uri or not picture)
+            else picture
+        )
         return _Recorded(
-            claimed_ms=0 if row.audio_uri else found.duration_ms,
+            claimed_ms=0 if row.audio_uri else picture_probe.duration_ms,
             picture=picture,
-            sound=sound if heard.has_audio else None,
+            sound=sound if sound_probe.has_audio else None,
         )
 
-    def _decode(self, row: SourceRow, one: "_Recorded", scratch: Path) -> np.ndarray | None:
-        if one.sound is None:
+    def _decode(self, row: SourceRow, recording: "_Recorded", scratch: Path) -> np.ndarray | None:
+        if recording.sound is None:
             return None
         # Where the picture has ended, so has the track: timestamps gone astray cannot fill the disk with silence.
-        end_ms = one.picture.video_end_ms if one.picture else None
-        return decode_audio(one.sound.source, self.rate_hz, row.channel, scratch, end_ms=end_ms)
+        end_ms = recording.picture.video_end_ms if recording.picture else None
+        return decode_audio(recording.sound.source, self.rate_hz, row.channel, scratch, end_ms=end_ms)
 
     def _end_ms(
         self, rows: Sequence[SourceRow], recorded: Sequence["_Recorded"], sounds: Sequence[np.ndarray | None]
     ) -> int:
         """Where the first stream of the session ends, on the session's clock."""
         ends = []
-        for row, one, audio in zip(rows, recorded, sounds, strict=True):
+        for row, recording, audio in zip(rows, recorded, sounds, strict=True):
             lengths = []
-            if one.picture:
-                lengths.append(one.picture.video_end_ms or 0)
-            if one.sound and audio is not None:
+            if recording.picture:
+                lengths.append(recording.picture.video_end_ms or 0)
+            if recording.sound and audio is not None:
                 lengths.append(len(audio) * 1000 // self.rate_hz)
-                held_ms = min(one.sound.audio_end_ms or 0, *lengths[:-1], lengths[-1])
-                if lengths[-1] > held_ms + LONGEST_PACKET_MS:
+                heard_ms = min(recording.sound.audio_end_ms or 0, *lengths[:-1], lengths[-1])
+                if lengths[-1] > heard_ms + LONGEST_PACKET_MS:
                     raise Rejected(
                         "changes_format", f"{row.participant}: sample rate or channels change, or its sound is damaged"
                     )
-            if min(lengths) < one.claimed_ms - TRUNCATED_MS:
-                raise Rejected("truncated", f"{row.participant}: {min(lengths)} of {one.claimed_ms} ms")
+            if min(lengths) < recording.claimed_ms - TRUNCATED_MS:
+                raise Rejected("truncated", f"{row.participant}: {min(lengths)} of {recording.claimed_ms} ms")
             ends.append(row.start_offset_ms + min(lengths))
         return min(ends)
 
@@ -177,12 +181,12 @@ class Conform:
         """Everybody's speech on the tracks' clock."""
         shift = row.start_offset_ms - origin_ms
         try:
-            found = read_rttm(self.root / str(row.rttm_uri))
+            speech = read_rttm(self.root / str(row.rttm_uri))
         except InputError as error:
             raise Rejected("bad_rttm", str(error)) from error
-        if row.rttm_speaker not in found:
-            raise Rejected("bad_rttm", f"{row.rttm_uri}: no speaker {row.rttm_speaker}; it has {', '.join(found)}")
-        return {name: [Span(max(0, s + shift), max(0, e + shift)) for s, e in spans] for name, spans in found.items()}
+        if row.rttm_speaker not in speech:
+            raise Rejected("bad_rttm", f"{row.rttm_uri}: no speaker {row.rttm_speaker}; it has {', '.join(speech)}")
+        return {name: [Span(max(0, s + shift), max(0, e + shift)) for s, e in spans] for name, spans in speech.items()}
 
     def _mixed_spans(self, row: SourceRow, origin_ms: int, num_units: int) -> list[Span]:
         """Where the track's sound holds more than one participant."""
@@ -201,17 +205,17 @@ class Conform:
     ) -> None:
         """Make `PARTICIPANT.mp4` in `scratch` of every row with a picture; long ones in spans, where cores are idle."""
         calls, pieces = [], []
-        for row, one in zip(rows, recorded, strict=True):
-            if not one.picture:
+        for row, recording in zip(rows, recorded, strict=True):
+            if not recording.picture:
                 continue
             shift_ms = row.start_offset_ms - origin_ms
-            spans = list(video_spans(one.picture, shift_ms, num_units))
+            spans = list(video_spans(recording.picture, shift_ms, num_units))
             names = [scratch / f"{row.participant}.{number}.mp4" for number in range(len(spans))]
             for name, (first_unit, last_unit, seek_ms) in zip(names, spans, strict=True):
                 calls.append(
                     partial(
                         conform_video,
-                        one.picture.source,
+                        recording.picture.source,
                         name,
                         lead_ms=shift_ms,
                         first_frame=first_unit * FRAMES_PER_UNIT,
@@ -238,7 +242,7 @@ class Conform:
     def _track(
         self,
         row: SourceRow,
-        one: "_Recorded",
+        recording: "_Recorded",
         audio: np.ndarray | None,
         bleed_db: float | None,
         job: Job,
@@ -249,7 +253,7 @@ class Conform:
     ) -> dict[str, Any]:
         video_path = audio_path = None
         shift_ms = row.start_offset_ms - origin_ms
-        if one.picture:
+        if recording.picture:
             video_path = self._file(job.key, row, "mp4", scratch, result)
         if audio is not None:
             audio_path = self._file(job.key, row, "wav", scratch, result)
@@ -278,10 +282,12 @@ class Conform:
             "mixed": [span._asdict() for span in mixed],
             "attributed": row.audio_kind == "own" or row.rttm_uri is not None,
             "bleed_db": bleed_db,
-            "audio_filled_ms": _within_ms(one.sound.audio_gaps, shift_ms, num_units) if one.sound else None,
-            "audio_cut_ms": one.sound.audio_cut_ms if one.sound else None,
-            "video_held_ms": _within_ms(one.picture.video_holds, shift_ms, num_units) if one.picture else None,
-            "clock_joins": max(clock.joins for clock in (one.picture, one.sound) if clock),
+            "audio_filled_ms": _within_ms(recording.sound.audio_gaps, shift_ms, num_units) if recording.sound else None,
+            "audio_cut_ms": recording.sound.audio_cut_ms if recording.sound else None,
+            "video_held_ms": _within_ms(recording.picture.video_holds, shift_ms, num_units)
+            if recording.picture
+            else None,
+            "clock_joins": max(clock.joins for clock in (recording.picture, recording.sound) if clock),
         }
 
     def _file(self, session_id: str, row: SourceRow, suffix: str, scratch: Path, result: Result) -> str:
@@ -297,7 +303,7 @@ class Conform:
             return None
         key, shift = f"{session_id}/{row.participant}", row.start_offset_ms - origin_ms
         try:
-            given, untimed = read_words(self.root / row.words_uri, row.channel)
+            timed, untimed = read_words(self.root / row.words_uri, row.channel)
         except FileNotFoundError:
             result.rejections.append((key, "missing_file", row.words_uri))
             return None
@@ -305,7 +311,7 @@ class Conform:
             result.rejections.append((key, "bad_words", f"{row.words_uri}: {error}"))
             return None
         result.rejections += [(key, "word_without_time", "")] * untimed
-        words = [{**word, "start_ms": word["start_ms"] + shift, "end_ms": word["end_ms"] + shift} for word in given]
+        words = [{**word, "start_ms": word["start_ms"] + shift, "end_ms": word["end_ms"] + shift} for word in timed]
         inside = [word for word in words if word["start_ms"] < num_units * UNIT_MS and word["end_ms"] > 0]
         result.rejections += [(key, "word_outside_track", "")] * (len(words) - len(inside))
         name = self._file(session_id, row, "words.json", scratch, result)
@@ -344,7 +350,7 @@ def _within_ms(spans: Sequence[Span], shift_ms: int, num_units: int) -> int:
 
 
 def _layout(rows: Sequence[SourceRow], recorded: Sequence[_Recorded]) -> str:
-    if not any(one.picture for one in recorded):
+    if not any(recording.picture for recording in recorded):
         return "mixed" if any(row.audio_kind == "shared" for row in rows) else "audio_only"
     if any(row.crop for row in rows):
         return "split_screen"
@@ -360,12 +366,12 @@ def _fetch(source: Path, rows: Sequence[SourceRow], inputs: Sequence[str], folde
     """The files of a session, as they were when the run began."""
     names = files_of(rows)
     try:
-        found = fetch(source, names, folder)
+        stamps = fetch(source, names, folder)
     except FileNotFoundError as error:
         raise Rejected("missing_file", str(error)) from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise Rejected("not_a_file", "one name is a file and a folder of others; no disk can hold both") from error
-    changed = [name for name, stamp in zip(names, inputs, strict=True) if found[name] != stamp]
+    changed = [name for name, stamp in zip(names, inputs, strict=True) if stamps[name] != stamp]
     if changed:
         raise Rejected("changed_file", f"{changed[0]} was written during the run; run again")
 
@@ -379,12 +385,12 @@ def check_crops(root: Path, rows: Sequence[SourceRow]) -> None:
         if row.crop is None:
             continue
         try:
-            found = probe(root / row.uri, video_stream=row.video_stream)
+            media = probe(root / row.uri, video_stream=row.video_stream)
         except Rejected:
             continue
         x, y, width, height = row.crop
-        if x + width > found.width or y + height > found.height:
+        if x + width > media.width or y + height > media.height:
             raise InputError(
                 f"{row.session_id}/{row.participant}: crop {x}:{y}:{width}:{height} reaches outside the "
-                f"{found.width}x{found.height} frame of {row.uri}; mend it in the manifest"
+                f"{media.width}x{media.height} frame of {row.uri}; mend it in the manifest"
             )

@@ -104,8 +104,8 @@ def _mixed_recording(root: Path, path: Path) -> list[SourceRow]:
 def unnamed_sidecars(folder: Path, rows: Iterable[SourceRow]) -> list[str]:
     """Words and RTTM files that belong to no recording: most likely a name mistyped."""
     named = {name for row in rows for name in (row.words_uri, row.rttm_uri)}
-    found = (_relative(folder, path) for suffix in SIDECARS for path in _below(folder, f"*{suffix}"))
-    return sorted(name for name in found if name and name not in named)
+    sidecars = (_relative(folder, path) for suffix in SIDECARS for path in _below(folder, f"*{suffix}"))
+    return sorted(name for name in sidecars if name and name not in named)
 
 
 def stereo(folder: Path) -> list[SourceRow]:
@@ -149,13 +149,15 @@ def candor(folder: Path) -> list[SourceRow]:
     for home in sorted(path for path in folder.iterdir() if (path / "metadata.json").is_file()):
         where = home / "metadata.json"
         try:
-            speakers = [(str(one["user_id"]), {"L": 0, "R": 1}[one["channel"]]) for one in _json(where)["speakers"]]
+            speakers = [
+                (str(speaker["user_id"]), {"L": 0, "R": 1}[speaker["channel"]]) for speaker in _json(where)["speakers"]
+            ]
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{where}: {type(error).__name__}; expected speakers with user_id and channel") from error
         media = [path for name in ("processed", "raw") for path in sorted((home / name).glob("*"))]
         sound = next((path for path in media if path.suffix.lower() in AUDIO_SUFFIXES), None)
         words = home / "transcription" / "transcribe_output.json"
-        for participant, (user, channel) in zip("ab", sorted(speakers, key=lambda one: one[1]), strict=False):
+        for participant, (user, channel) in zip("ab", sorted(speakers, key=lambda speaker: speaker[1]), strict=False):
             pictures = [path for path in media if user in path.stem and path.suffix.lower() in VIDEO_SUFFIXES]
             chosen = [*pictures[:1], *([sound] if sound else [])] or [home / "processed" / f"{user}.mp4"]
             uri, audio_uri = _picture_and_sound(folder, chosen)
@@ -218,5 +220,5 @@ def _below(folder: Path, pattern: str) -> Iterator[Path]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

@@ -41,10 +41,10 @@ def find_sources(source: Path, layout: str = "", *, warn: bool = True) -> tuple[
         )
     _check_paths(source, rows)
     rows = sorted(rows, key=lambda row: (row.session_id, row.participant))
-    for one, two in zip(rows, rows[1:], strict=False):
-        if (one.session_id, one.participant) == (two.session_id, two.participant):
+    for row, next_row in zip(rows, rows[1:], strict=False):
+        if (row.session_id, row.participant) == (next_row.session_id, next_row.participant):
             raise InputError(
-                f"{source}: session {one.session_id} has participant {one.participant} twice; give each its own"
+                f"{source}: session {row.session_id} has participant {row.participant} twice; give each its own"
             )
     _check_partners(source, rows)
     return root, rows
@@ -90,9 +90,9 @@ def read_manifest(path: Path) -> list[SourceRow]:
                 reader = csv.DictReader(file)
                 records = list(reader)
                 if len(reader.fieldnames or ()) == 1 and (
-                    found := re.search(r"[;\t|]", (reader.fieldnames or [""])[0])
+                    separator := re.search(r"[;\t|]", (reader.fieldnames or [""])[0])
                 ):
-                    raise InputError(f"{path}: fields are separated by {found[0]!r}; a manifest's are by commas")
+                    raise InputError(f"{path}: fields are separated by {separator[0]!r}; a manifest's are by commas")
         elif path.suffix == ".jsonl":
             records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         elif path.suffix == ".parquet":
@@ -114,20 +114,20 @@ def read_manifest(path: Path) -> list[SourceRow]:
         for column in record:
             if column not in COLUMNS:
                 raise InputError(f"{where}: unknown column `{column}`; known: {', '.join(COLUMNS)}")
-        given = {key: value for key, value in record.items() if value not in (None, "")}
-        missing = [column for column in ("session_id", "uri") if column not in given]
+        filled = {key: value for key, value in record.items() if value not in (None, "")}
+        missing = [column for column in ("session_id", "uri") if column not in filled]
         if missing:
             raise InputError(f"{where}: no {missing[0]}; every row names its session and its media file")
-        session = str(given["session_id"])
+        session = str(filled["session_id"])
         places[session] = places.get(session, -1) + 1
-        given.setdefault("participant", chr(ord("a") + places[session]))
-        rows.append(_row(given, where))
+        filled.setdefault("participant", chr(ord("a") + places[session]))
+        rows.append(_row(filled, where))
     return rows
 
 
-def _row(given: Mapping[str, Any], where: str) -> SourceRow:
+def _row(filled: Mapping[str, Any], where: str) -> SourceRow:
     values: dict[str, Any] = {
-        key: str(value) for key, value in given.items() if key not in ("crop", "consent", "partners")
+        key: str(value) for key, value in filled.items() if key not in ("crop", "consent", "partners")
     }
     for key in ("session_id", "participant"):
         if not _ID.fullmatch(values[key]):
@@ -139,8 +139,8 @@ def _row(given: Mapping[str, Any], where: str) -> SourceRow:
             values[key] = int(values[key])
     if values.get("audio_kind", "own") not in ("own", "shared"):
         raise InputError(f"{where}: audio_kind `{values['audio_kind']}`: expected own or shared")
-    if "crop" in given:
-        crop = given["crop"]
+    if "crop" in filled:
+        crop = filled["crop"]
         parts = crop.split(":") if isinstance(crop, str) else list(crop)
         if len(parts) != 4 or not all(str(part).isdecimal() for part in parts):
             raise InputError(f"{where}: crop `{crop}`: expected x:y:width:height in whole pixels")
@@ -148,8 +148,8 @@ def _row(given: Mapping[str, Any], where: str) -> SourceRow:
         if min(values["crop"][2:]) < 2:
             raise InputError(f"{where}: crop `{crop}`: width and height must be at least 2 pixels")
     for key in ("consent", "partners"):
-        if key in given:
-            listed = given[key]
+        if key in filled:
+            listed = filled[key]
             values[key] = tuple(part.strip() for part in (listed.split(";") if isinstance(listed, str) else listed))
     unknown = [part for part in values.get("consent", ()) if part not in CONSENTS]
     if unknown:

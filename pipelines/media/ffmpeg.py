@@ -69,20 +69,20 @@ def decode_audio(
     audio is padded, gaps in the timestamps are filled with silence and overlaps cut (aresample async), so sample n is
     at n / rate_hz of the file's clock. Raises Rejected `unreadable` when ffmpeg fails or finds nothing.
     """
-    weights = source.audio_weights if channel is None else [float(one == channel) for one in range(channel + 1)]
-    mix = "+".join(f"{weight:.6f}*c{one}" for one, weight in enumerate(weights) if weight)
+    weights = source.audio_weights if channel is None else [float(index == channel) for index in range(channel + 1)]
+    mix = "+".join(f"{weight:.6f}*c{index}" for index, weight in enumerate(weights) if weight)
     stream = _input(source)[str(source.audio)].filter("pan", args=f"mono|c0={mix}")
     stream = stream.filter("asetpts", f"PTS-({source.start_s:.6f})/TB")
     stream = stream.filter("aresample", rate_hz, **{"async": 1, "first_pts": 0, "min_hard_comp": GAP_S})
     limit = {} if end_ms is None else {"t": end_ms / 1000}
     command = stream.output("pipe:", format="f32le", ac=1, ar=rate_hz, **limit)
     command = command.global_args("-v", "error", "-nostdin", "-xerror")
-    with tempfile.TemporaryFile(dir=scratch) as held:
-        with running(command.compile(cmd=ffmpeg_path()), stdout=held) as process:
+    with tempfile.TemporaryFile(dir=scratch) as samples_file:
+        with running(command.compile(cmd=ffmpeg_path()), stdout=samples_file) as process:
             _, errors = process.communicate()
-        if process.returncode or not held.seek(0, os.SEEK_END):
+        if process.returncode or not samples_file.seek(0, os.SEEK_END):
             raise Rejected("unreadable", f"{source.path.name}: audio: {complaint(errors)}")
-        return np.memmap(held, np.float32, mode="r")
+        return np.memmap(samples_file, np.float32, mode="r")
 
 
 def conform_video(
@@ -141,9 +141,9 @@ def conform_video(
     if process.returncode or not target.is_file():
         raise Rejected("unreadable", f"{source.path.name}: video: {complaint(errors)}")
     with av.open(str(target)) as container:
-        made = container.streams.video[0].frames
-    if made != num_frames:
-        raise Rejected("unreadable", f"{source.path.name}: video: {made} of {num_frames} frames")
+        written = container.streams.video[0].frames
+    if written != num_frames:
+        raise Rejected("unreadable", f"{source.path.name}: video: {written} of {num_frames} frames")
 
 
 def join_videos(pieces: Sequence[Path], target: Path) -> None:

@@ -25,11 +25,11 @@ def is_language(tag: str) -> bool:
     return name in _SHORT or name in _SHORT.values()
 
 
-def same_language(one: str | None, other: str | None) -> bool:
+def same_language(tag: str | None, other_tag: str | None) -> bool:
     """Whether two tags name one language, whatever their region or script. Unknown and undetermined ones never do.
 
     >>> same_language("de-AT", "ger"), same_language("en", "und")
     (True, False)
     """
-    names = [(tag or "und").replace("_", "-").split("-")[0].lower() for tag in (one, other)]
+    names = [(name or "und").replace("_", "-").split("-")[0].lower() for name in (tag, other_tag)]
     return names[0] != "und" and _SHORT.get(names[0], names[0]) == _SHORT.get(names[1], names[1])

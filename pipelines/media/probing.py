@@ -258,7 +258,7 @@ def _clocks(source: Source) -> tuple[dict[int, _Clock], float, tuple[int, ...]]:
             stamps.setdefault(index, []).append(stamp)
             if index == source.video and packet.is_keyframe:
                 keys.append(round(1000 * (stamp[1] - source.start_s)))
-        clocks = {index: _clock(np.array(found)) for index, found in stamps.items()}
+        clocks = {index: _clock(np.array(stream_stamps)) for index, stream_stamps in stamps.items()}
         exact = bool(SEEKS_EXACTLY & set(container.format.name.split(",")))
         if clocks and _clock_may_restart(container):  # other programmes of a broadcast have clocks of their own
             start_s = min(float(clock.shown_N[clock.parts() == 0].min()) for clock in clocks.values())
@@ -269,11 +269,11 @@ def _clocks(source: Source) -> tuple[dict[int, _Clock], float, tuple[int, ...]]:
 def _clock(stamps_N3: np.ndarray) -> _Clock:
     """Columns decoded, shown, duration. Matroska does not say when the frames before the first B-frame are decoded."""
     decoded_N, shown_N, duration_N = stamps_N3.T
-    said = np.flatnonzero(~np.isnan(decoded_N))
-    if not len(said):
+    known = np.flatnonzero(~np.isnan(decoded_N))
+    if not len(known):
         return _Clock(shown_N, shown_N, duration_N)
-    latest = np.searchsorted(said, np.arange(len(decoded_N)), side="right") - 1
-    return _Clock(decoded_N[said[np.maximum(latest, 0)]], shown_N, duration_N)
+    latest = np.searchsorted(known, np.arange(len(decoded_N)), side="right") - 1
+    return _Clock(decoded_N[known[np.maximum(latest, 0)]], shown_N, duration_N)
 
 
 def _shifts_s(clocks: Sequence[_Clock], start_s: float) -> list[float]:

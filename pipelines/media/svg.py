@@ -19,6 +19,6 @@ def rect(x: float, y: float, width: float, height: float, fill: str, opacity: fl
     return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{fill}"{faint}/>'
 
 
-def text(x: float, y: float, said: str, style: str, *, anchor: str = "start", fill: str = "") -> str:
+def text(x: float, y: float, content: str, style: str, *, anchor: str = "start", fill: str = "") -> str:
     more = (f' text-anchor="{anchor}"' if anchor != "start" else "") + (f' style="fill: {fill}"' if fill else "")
-    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}"{more}>{escape(said)}</text>'
+    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}"{more}>{escape(content)}</text>'

@@ -95,10 +95,10 @@ def loudness_lufs(path: Path) -> float | None:
     command = stream.output("-", format="null").global_args("-v", "info", "-nostats", "-nostdin", "-hide_banner")
     with running(command.compile(cmd=ffmpeg_path())) as process:
         _, errors = process.communicate()
-    found = re.search(r"Integrated loudness:\s+I:\s+(\S+) LUFS", (errors or b"").decode(errors="replace"))
-    if process.returncode or not found:
+    match = re.search(r"Integrated loudness:\s+I:\s+(\S+) LUFS", (errors or b"").decode(errors="replace"))
+    if process.returncode or not match:
         raise Rejected("unreadable", f"{path.name}: audio: {complaint(errors)}")
-    loudness = float(found[1])
+    loudness = float(match[1])
     return loudness if loudness > GATE_LUFS else None
 
 
@@ -131,18 +131,18 @@ def frame_pieces(path: Path, num_frames: int, piece_frames: int) -> Iterator[np.
             video = container.streams.video[0]
             video.codec_context.thread_count = 1
             to_rgb, stack = VideoReformatter(), None
-            held = 0
+            num_stacked = 0
             for frame in islice(container.decode(video), num_frames):
                 height = frame.height
                 stack = stack or _stacker(frame, piece_frames)
                 stack.push(frame)
-                held += 1
-                if held == piece_frames:
+                num_stacked += 1
+                if num_stacked == piece_frames:
                     yield _unstacked(stack, to_rgb, height)
-                    held = 0
-            if stack and held:
+                    num_stacked = 0
+            if stack and num_stacked:
                 stack.push(None)  # the end: the rest of the picture stays empty
-                yield _unstacked(stack, to_rgb, height)[:held]
+                yield _unstacked(stack, to_rgb, height)[:num_stacked]
     except (av.error.FFmpegError, IndexError) as error:
         raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
 
