@@ -44,8 +44,8 @@ def code_files(*modules: str, root: Path = ROOT) -> list[str]:
 
 def code_hash(*modules: str, root: Path = ROOT) -> str:
     """SHA-256 of what the code of `code_of` says to Python: comments, docstrings and layout do not count."""
-    said = [f"{module} {_meaning(module, root)}" for module in code_of(*modules, root=root)]
-    return hashlib.sha256("\n".join(said).encode()).hexdigest()
+    meanings = [f"{module} {_meaning(module, root)}" for module in code_of(*modules, root=root)]
+    return hashlib.sha256("\n".join(meanings).encode()).hexdigest()
 
 
 def _file(module: str, root: Path) -> Path | None:

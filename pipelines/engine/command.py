@@ -71,9 +71,9 @@ def stage_main(
         os.environ["RAY_ADDRESS"] = args.ray_address
     with exit_on_input_error():
         sections = read_sections(args.params, args.set)
-        given: dict[str, Any] = {"path": args.params, "overrides": args.set}
-        params = build_params(cls, sections.get(section, {}), section, **given)
-        how = build_params(RunParams, sections.get("run", {}), "run", **given)
+        origin: dict[str, Any] = {"path": args.params, "overrides": args.set}
+        params = build_params(cls, sections.get(section, {}), section, **origin)
+        how = build_params(RunParams, sections.get("run", {}), "run", **origin)
         if args.workers is not None:
             if args.workers < 1:
                 raise InputError(f"--workers {args.workers}: expected 1 or more")
@@ -109,9 +109,9 @@ def _why_none(data: Path, stage: str, reason: str) -> str:
 
 
 def _summary(metrics: Mapping[str, Any]) -> str:
-    said = []
+    parts = []
     if "keys" in metrics:
-        said.append(f"{metrics['done']} of {metrics['keys']} sessions")
-    said += [f"{count} {table}" for table, count in metrics.get("rows", {}).items()]
-    said += [f"{count} rejected as {reason}" for reason, count in metrics.get("rejected", {}).items()]
-    return ", ".join(said) or "done"
+        parts.append(f"{metrics['done']} of {metrics['keys']} sessions")
+    parts += [f"{count} {table}" for table, count in metrics.get("rows", {}).items()]
+    parts += [f"{count} rejected as {reason}" for reason, count in metrics.get("rejected", {}).items()]
+    return ", ".join(parts) or "done"

@@ -34,22 +34,22 @@ def help_text(section: str, cls: type, width: int) -> str:
 def parameters(defaults: Any) -> Iterator[tuple[str, object, str]]:
     """(name, default, comment) of each field of a dataclass instance; those of a nested one stand for it, as `a.b`."""
     comments = _comments(type(defaults))
-    for one in dataclasses.fields(defaults):
-        default = getattr(defaults, one.name)
+    for field in dataclasses.fields(defaults):
+        default = getattr(defaults, field.name)
         if dataclasses.is_dataclass(default):
             for name, inner, comment in parameters(default):
-                yield f"{one.name}.{name}", inner, comment
+                yield f"{field.name}.{name}", inner, comment
         else:
-            yield one.name, default, comments[one.name]
+            yield field.name, default, comments[field.name]
 
 
 def _comments(cls: type) -> dict[str, str]:
     """By field, what the last class that declares it says: in lines just above it, and behind it."""
-    found: dict[str, str] = {}
+    comments: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if dataclasses.is_dataclass(base):
-            found |= _own_comments(textwrap.dedent(inspect.getsource(base)))
-    return found
+            comments |= _own_comments(textwrap.dedent(inspect.getsource(base)))
+    return comments
 
 
 def _own_comments(source: str) -> dict[str, str]:
@@ -59,7 +59,7 @@ def _own_comments(source: str) -> dict[str, str]:
         if token.type == tokenize.COMMENT:
             alone = not token.line[: token.start[1]].strip()
             (above if alone else behind)[token.start[0]] = token.string.lstrip("# ")
-    found: dict[str, str] = {}
+    comments: dict[str, str] = {}
     [declared] = ast.parse(source).body
     assert isinstance(declared, ast.ClassDef)
     for node in declared.body:
@@ -67,11 +67,11 @@ def _own_comments(source: str) -> dict[str, str]:
             first = node.lineno
             while first - 1 in above:
                 first -= 1
-            said = [above[line] for line in range(first, node.lineno)]
+            lines = [above[line] for line in range(first, node.lineno)]
             last = node.end_lineno or node.lineno
-            said += [behind[line] for line in range(node.lineno, last + 1) if line in behind]
-            found[node.target.id] = " ".join(said)
-    return found
+            lines += [behind[line] for line in range(node.lineno, last + 1) if line in behind]
+            comments[node.target.id] = " ".join(lines)
+    return comments
 
 
 def _shown(value: object) -> str:

@@ -103,11 +103,11 @@ def _place(section: str, path: Path | None, overrides: Sequence[str], key: str) 
 def _with_defaults(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """`values`, those of nested dataclasses completed by their field's default, which need not be their class's."""
     filled = dict(values)
-    for one in dataclasses.fields(cls):
-        if isinstance(filled.get(one.name), Mapping) and one.default_factory is not dataclasses.MISSING:
-            default = one.default_factory()
+    for field in dataclasses.fields(cls):
+        if isinstance(filled.get(field.name), Mapping) and field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
             if dataclasses.is_dataclass(default) and not isinstance(default, type):
-                filled[one.name] = dataclasses.asdict(default) | _with_defaults(type(default), filled[one.name])
+                filled[field.name] = dataclasses.asdict(default) | _with_defaults(type(default), filled[field.name])
     return filled
 
 

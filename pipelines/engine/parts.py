@@ -101,13 +101,13 @@ def merge_parts(
     finish: Finish | None,
 ) -> dict[str, Any]:
     parts = {key: json.loads((home / key / "part.json").read_text()) for key in keys}
-    made: Iterable[tuple[str, pa.Table]] = ((table, _merged(home, parts, table)) for table in tables)
+    merged: Iterable[tuple[str, pa.Table]] = ((table, _merged(home, parts, table)) for table in tables)
     last: list[tuple[str, str, str]] = []
     if finish is not None:
-        finished, last = finish(dict(made))
-        made = finished.items()
+        finished, last = finish(dict(merged))
+        merged = finished.items()
     counts: dict[str, int] = {}
-    for table, rows in made:
+    for table, rows in merged:
         write_table(data, table, rows)
         counts[table] = rows.num_rows
     late = [

@@ -24,7 +24,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 PACKAGES = ("pipelines", "schemas", "tools", "wanstreamer")
 CONNECT_S = 10
 GRACE_S = 1.0  # the one who waits for a call is told first that time is over
-Made = TypeVar("Made")
+Returned = TypeVar("Made")
 SHARED = "WANSTREAMER_RAY"  # address of a Ray that was started here, so with ONE_THREAD
 
 
@@ -41,10 +41,10 @@ def ray_session(workers: int) -> Iterator[int]:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if started and address:
         # A Ray of our own has the environment; asking for it again would start its workers anew.
-        given = {} if address == os.environ.get(SHARED) else {"runtime_env": runtime_env()}
+        environment = {} if address == os.environ.get(SHARED) else {"runtime_env": runtime_env()}
         _check_address(address)
         with _no_stderr():
-            ray.init(address=address, **quiet, **given)
+            ray.init(address=address, **quiet, **environment)
     elif started:
         try:
             with _environment(ONE_THREAD), _no_stderr():
@@ -61,7 +61,7 @@ def ray_session(workers: int) -> Iterator[int]:
             ray.shutdown()
 
 
-def spread(calls: Sequence[Callable[[], Made]]) -> list[Made]:
+def spread(calls: Sequence[Callable[[], Returned]]) -> list[Returned]:
     """What the calls return, in their order; inside a worker, made by as many workers as are free.
 
     A task waits without holding its core; an actor would hold it, so only stages that run as tasks may spread.
@@ -75,7 +75,7 @@ def spread(calls: Sequence[Callable[[], Made]]) -> list[Made]:
     cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
     left_s = signal.getitimer(signal.ITIMER_REAL)[0]  # of the key's time limit
     until = time.time() + left_s + GRACE_S if left_s else None
-    made: dict[int, Made] = {}
+    returned: dict[int, Returned] = {}
     waiting = list(enumerate(calls))[::-1]
     under_way: dict[Any, int] = {}
     try:
@@ -85,7 +85,7 @@ def spread(calls: Sequence[Callable[[], Made]]) -> list[Made]:
                 under_way[once.remote(call, until)] = place
             for handle in ray.wait(list(under_way))[0]:
                 place = under_way.pop(handle)
-                made[place] = ray.get(handle)
+                returned[place] = ray.get(handle)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except SystemError as error:  # as which Ray's C++ passes on what a signal raises
@@ -94,10 +94,10 @@ def spread(calls: Sequence[Callable[[], Made]]) -> list[Made]:
         for handle in under_way:
             with suppress(ray.exceptions.RayError):
                 ray.get(handle)
-    return [made[place] for place in range(len(calls))]
+    return [returned[place] for place in range(len(calls))]
 
 
-def _call(call: Callable[[], Made], until: float | None) -> Made:
+def _call(call: Callable[[], Returned], until: float | None) -> Returned:
     """In a worker; broken off at `until`, a time by the clock."""
     with time_limit(max(0.001, until - time.time()) if until else 0, TimeoutError()):
         return call()
@@ -173,13 +173,13 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 @contextmanager
 def _no_stderr() -> Iterator[None]:
     """Drops what Ray's C++ prints at its start, whatever its log level; what goes wrong is raised."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
         os.close(nowhere)
 
 

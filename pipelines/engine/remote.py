@@ -31,8 +31,8 @@ PARALLEL_REQUESTS = 16
 class Unreachable(OSError):
     """The store failed in a way that may pass; its library has tried again a few times."""
 
-    def __init__(self, said: str) -> None:
-        super().__init__(errno.ETIMEDOUT, said)
+    def __init__(self, reason: str) -> None:
+        super().__init__(errno.ETIMEDOUT, reason)
 
 
 def is_remote_uri(place: str | Path) -> bool:
@@ -65,12 +65,12 @@ def settings() -> dict[str, dict[str, Any]]:
     }
 
 
-def use_settings(given: dict[str, dict[str, Any]]) -> None:
+def use_settings(wanted: dict[str, dict[str, Any]]) -> None:
     """Reach stores as the process does that called `settings`."""
-    if given == settings():
+    if wanted == settings():
         return
-    os.environ.update(given["variables"])
-    conf.update(given["fsspec"])
+    os.environ.update(wanted["variables"])
+    conf.update(wanted["fsspec"])
     for protocol in fsspec.available_protocols():
         known = fsspec.registry.get(protocol)
         if known is not None:
@@ -136,8 +136,8 @@ def reachable(uri: str | Path) -> Iterator[None]:
 
 
 def _line(error: BaseException) -> str:
-    said = str(error.strerror) if isinstance(error, OSError) and error.strerror else str(error)
-    return re.sub(r"\s+", " ", said).strip() or type(error).__name__
+    message = str(error.strerror) if isinstance(error, OSError) and error.strerror else str(error)
+    return re.sub(r"\s+", " ", message).strip() or type(error).__name__
 
 
 def stamp(root: Path, name: str) -> str:
@@ -148,11 +148,11 @@ def stamp(root: Path, name: str) -> str:
     place: Any = root
     address = _address(root, name)
     with explained(f"{root}/{name}"):
-        found = place.fs.info(address)
-        if found["type"] != "file":
+        description = place.fs.info(address)
+        if description["type"] != "file":
             raise FileNotFoundError(address)
-        checksum = next((found[key] for key in CHECKSUMS if found.get(key)), None) or place.fs.ukey(address)
-        return f"{checksum} {found['size']}"
+        checksum = next((description[key] for key in CHECKSUMS if description.get(key)), None) or place.fs.ukey(address)
+        return f"{checksum} {description['size']}"
 
 
 def stamps(root: Path, names: Iterable[str]) -> dict[str, str | None]:
@@ -175,7 +175,7 @@ def fetch(root: Path, names: Sequence[str], folder: Path) -> dict[str, str]:
     Raises FileNotFoundError, Unreachable, and InputError as `explained`.
     """
     place: Any = root
-    found = {}
+    stamps = {}
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -184,10 +184,10 @@ def fetch(root: Path, names: Sequence[str], folder: Path) -> dict[str, str]:
         except FileNotFoundError as error:
             raise FileNotFoundError(name) from error
         place.fs.invalidate_cache()
-        found[name] = stamp(root, name)
-        if found[name].rpartition(" ")[2] != str((folder / name).stat().st_size):
+        stamps[name] = stamp(root, name)
+        if stamps[name].rpartition(" ")[2] != str((folder / name).stat().st_size):
             raise Unreachable(f"{root}/{name}: not all of it came")
-    return found
+    return stamps
 
 
 def _address(root: Path, name: str) -> str:

@@ -33,7 +33,16 @@ from pipelines.engine.parts import (
 )
 from pipelines.engine.progress import progress
 from pipelines.engine.ray import ray_session, time_limit
-from pipelines.engine.store import Store, drop_part, is_kept, keep_files, keep_part, kept_parts, open_store, take_part
+from pipelines.engine.store import (
+    Store,
+    drop_part,
+    is_stored,
+    keep_files,
+    keep_part,
+    open_store,
+    stored_parts,
+    take_part,
+)
 from pipelines.engine.timings import write_timings
 from schemas import Table
 from wanstreamer.errors import InputError
@@ -117,7 +126,7 @@ def run_keys(
     recipe = recipe_of(stage, params, tables, (work.__module__,) if code is None else code)
     fingerprints = {job.key: fingerprint_of(recipe, job) for job in jobs}
     store = open_store(how.store, data) if how.store else None
-    kept = kept_parts(store, stage) if store else {}
+    in_store = stored_parts(store, stage) if store else {}
     for folder in sorted(home.iterdir()):
         if folder.name.startswith("."):
             shutil.rmtree(folder)  # scratch of a run that was killed
@@ -127,11 +136,13 @@ def run_keys(
     if len(pending) < len(jobs):
         print(f"{stage}: {len(jobs) - len(pending)} of {len(jobs)} keys are up to date", file=sys.stderr)
     if store:
-        for key in sorted(set(kept) - set(fingerprints)):
+        for key in sorted(set(in_store) - set(fingerprints)):
             drop_part(store, stage, key)
         undone = {job.key for job in pending}
         pending += [
-            job for job in jobs if job.key not in undone and not is_kept(store, kept.get(job.key, {}), home / job.key)
+            job
+            for job in jobs
+            if job.key not in undone and not is_stored(store, in_store.get(job.key, {}), home / job.key)
         ]
     worked = bool(pending)
     if pending:
