@@ -1,4 +1,4 @@
-"""What a VAE is trained on: augmented clips drawn from tracks, and the held-out ones its curve looks at.
+"""Training data of a VAE: augmented clips drawn from tracks, and the held-out clips of its curve.
 
 Shape suffixes: B batch, T samples or frames, C channels, H and W height and width.
 """
@@ -22,20 +22,20 @@ def draw_clips(model: VAE, tracks: Sequence[Tensor], count: int, clip_units: int
         track = tracks[int(torch.randint(len(tracks), (), generator=generator))]
         start = int(torch.randint(max(1, len(track) - length + 1), (), generator=generator))
         clip = track[start : start + length]
-        if len(clip) < length:  # a track shorter than a clip goes round
+        if len(clip) < length:  # a track shorter than a clip is repeated
             clip = torch.cat([clip] * math.ceil(length / len(clip)))[:length]
         clips.append(augment(to_input(model, clip)[0], generator))
     return torch.stack(clips)
 
 
 def _vary_loudness(audio_T: Tensor, generator: torch.Generator) -> Tensor:
-    """-8 to +4 dB, so that level is not part of what a voice sounds like."""
+    """Scale by -8 to +4 dB, so that the level is not part of a voice's identity."""
     gain_db = -8 + 12 * torch.rand((), generator=generator)
     return (audio_T * 10 ** (gain_db / 20)).clamp(-1, 1)
 
 
 def _vary_colours(video_TCHW: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirrored, colours swapped, tinted: many people out of few, which is what bounds the quality on unseen ones."""
+    """Mirror, swap colours, tint: makes many people out of few, as their number limits the quality on unseen people."""
     if torch.rand((), generator=generator) < 0.5:
         video_TCHW = video_TCHW.flip(-1)
     if torch.rand((), generator=generator) < 0.5:

@@ -1,8 +1,8 @@
-"""The windows of a step -> what the model is given: faces moved, words withheld, latents made noisy, parts dropped.
+"""The windows of a step -> the model's input: faces moved, words withheld, latents made noisy, parts dropped.
 
-All of it is drawn from one generator for the windows of all ranks in stream order and then dealt out; what is made of
-other windows (faces) is gathered from all ranks. So ranks and the size of passes change nothing. It costs each rank the
-drawing of everybody's noise: some 5 ns a number.
+All random numbers come from one generator, are drawn for the windows of all ranks in stream order, and are then divided
+among the ranks. What depends on other windows (faces) is gathered from all ranks. Ranks and the size of passes thus
+change nothing. The price: each rank draws the noise of all ranks, some 5 ns a number.
 
 Shape letters as in `model`; G windows of all ranks, B of this one.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Given(NamedTuple):
-    """One pass: windows, their noisy latents, loss weights (B, K, W) and what is left out."""
+    """Input of one pass: windows, their noisy latents, loss weights (B, K, W) and dropout."""
 
     batch: "Batch"
     noisy: Noisy
@@ -50,10 +50,10 @@ def drop_text(batch: "Batch", party: str, share: float, generator: torch.Generat
 
 
 def move_identities(batch: "Batch", amount: float, generator: torch.Generator, ranks: Ranks = ALONE) -> "Batch":
-    """Both parties' video latents shifted, whole windows at a time, by random differences between two windows' faces.
+    """Both parties' video latents, shifted in whole windows by random differences between two windows' faces.
 
-    A face's motion hardly depends on whose face it is, and there are few people to learn it from. The difference is of
-    other windows, so a window's own future is not in it. Steps of fewer than three windows stay as they are.
+    A face's motion hardly depends on whose face it is, and there are few people to learn it from. The difference comes
+    from other windows, so it does not contain a window's own future. Steps of fewer than three windows do not change.
     """
     num_windows = len(batch.window_id) * ranks.num_ranks
     if num_windows < 3:
@@ -73,7 +73,7 @@ def move_identities(batch: "Batch", amount: float, generator: torch.Generator, r
 
 
 def make_noisy(batch: "Batch", generator: torch.Generator, ranks: Ranks = ALONE) -> Noisy:
-    """The agent's latents at drawn flow times."""
+    """The agent's latents at random flow times."""
     num_windows, num_units = len(batch.window_id) * ranks.num_ranks, batch.agent_text_BKS.shape[1]
     tau_BK = ranks.own(draw_tau(num_windows, num_units, generator))
     audio = ranks.own(torch.randn(num_windows, *batch.agent_audio_BKNC.shape[1:], generator=generator))

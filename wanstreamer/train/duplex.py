@@ -1,11 +1,11 @@
 """Windows -> a trained duplex model: text cross-entropy plus joint flow matching, resumable to the exact step.
 
-Every step draws its randomness from the seed and its own number, and one file holds weights, optimiser, average, place
-in the stream and history, so a run that was killed and continued ends with the same bytes as one that was not: on the
-CPU, alone or with two ranks (with more, gloo may add in another order after a start). How many ranks share a step's
-windows, and how many of them pass through the model at a time, changes sums in their last digits only.
+Every step draws its random numbers from the seed and its own number. One file contains weights, optimiser, average,
+place in the stream and history. A killed and continued run therefore ends with the same bytes as an uninterrupted one:
+on the CPU, alone or with two ranks (with more, gloo may add in another order after a start). The number of ranks that
+share a step's windows, and the number of windows per pass, change only the last digits of sums.
 
-On a GPU the passes run in bfloat16 and compiled where the config says so; weights, losses and optimiser stay float32.
+On a GPU, the passes run compiled and in bfloat16 if the config says so; weights, losses and optimiser stay float32.
 """
 
 import copy
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """This rank's windows of one step after the other, as `wanstreamer.data.Loader` gives them."""
+    """This rank's windows, step by step; `wanstreamer.windows.loader.Loader` is one."""
 
     def __iter__(self) -> Iterator["Batch"]: ...
     def state_dict(self) -> dict[str, Any]: ...
@@ -91,17 +91,17 @@ def train(
     """Train from `state_path` if it holds a state with this fingerprint, else from the start.
 
     Args:
-        model: Initialised as the seed says, the same on every rank; its weights are changed.
+        model: Initialised from the seed, equally on every rank; its weights are changed.
         source: This rank's `batch_size / num_ranks` windows of each step.
-        prior: Windows that the prior is fitted on, the same on every rank; called where training starts.
-        valid: Batches of the validation curve; the first rank alone looks at them.
-        state_path: Where states for resuming go; the caller removes it once the result is safe. All ranks read the
-            first one's.
-        fingerprint: Of everything the result depends on.
-        mix: What is learnt from the windows, where that is not duplex conversation (wanstreamer/train/tasks.py).
+        prior: Windows that the prior is fitted on, the same on every rank; called when training starts.
+        valid: Batches of the validation curve; only the first rank uses them.
+        state_path: File of the states for resuming; the caller removes it once the result is safe. All ranks read the
+            state of the first.
+        fingerprint: Of everything that the result depends on.
+        mix: The tasks that are learnt, if not duplex conversation (wanstreamer/train/tasks.py).
         ranks: This process among those that train together.
         on_step: Called with the step just done and its loss parts.
-        on_row: Called with each row of the history, those of a run that is continued first.
+        on_row: Called with each row of the history; a continued run starts with its earlier rows.
 
     Returns:
         The averaged weights in eval mode on the CPU, and the history: a row every `log_every` steps and at the end.
@@ -135,8 +135,8 @@ def train(
                 sums[name] = (total + value, count + 1)
             if step % config.log_every == 0 or step == config.steps:
                 row = {"step": step} | {name: total / count for name, (total, count) in sums.items()}
-                looked = evaluate(averaged, valid, config) if ranks.first else {}
-                history.append(row | {f"valid_{name}": value for name, value in looked.items()})
+                figures = evaluate(averaged, valid, config) if ranks.first else {}
+                history.append(row | {f"valid_{name}": value for name, value in figures.items()})
                 on_row(history[-1])
                 sums = {}
             if ranks.first and time.monotonic() - saved_s > config.checkpoint_s:
@@ -156,7 +156,7 @@ def give(
     mix: Mix | None = None,
     ranks: Ranks = ALONE,
 ) -> Given:
-    """What the model is given of a rank's windows at a step: all that is random of it is drawn here."""
+    """The model's input of a rank's windows at a step; all its random numbers are drawn here."""
     batch = batch.to(ranks.device, non_blocking=True)
     num_windows, num_units = len(batch.window_id), batch.agent_text_BKS.shape[1]
     generator = step_generator(config.seed, step)
@@ -177,7 +177,7 @@ def give(
 
 
 class Passes:
-    """The passes of a training step through a model, and what their results are summed up to."""
+    """The passes of a training step through a model, and the sums of their losses."""
 
     def __init__(self, model: DuplexModel, config: TrainConfig, ranks: Ranks = ALONE) -> None:
         self.model, self.config, self.ranks = model, config, ranks
@@ -195,7 +195,7 @@ class Passes:
         return part_sums(self.model, output, given.batch, given.noisy.tau_BK, given.weight_BKW)
 
     def adding_up(self) -> AbstractContextManager[None]:
-        """Inside, gradients stay on this rank: more passes are to come."""
+        """Inside, gradients stay on this rank, as more passes follow."""
         return self.shared.no_sync() if isinstance(self.shared, DistributedDataParallel) else nullcontext()
 
 
@@ -215,14 +215,14 @@ def train_step(passes: Passes, optimizer: torch.optim.Optimizer, given: Given, s
     for start in range(0, num_windows, micro_batch):
         with passes.adding_up() if start + micro_batch < num_windows else nullcontext():
             share_W = passes.sums(given.take(start, start + micro_batch)) / counts_W
-            for part, held in enumerate(gradients):
-                _add_gradient(weights_W[part] * share_W[part], model, held)
-            # DDP averages over ranks, and their shares are to be added up.
+            for part, sums in enumerate(gradients):
+                _add_gradient(weights_W[part] * share_W[part], model, sums)
+            # DDP averages over ranks, but their shares must be summed.
             (ranks.num_ranks * (weights_W * share_W).sum()).backward()
         parts_W += share_W.detach()
     norms = {
-        f"grad_{name}": float(torch.stack([ranks.sum(g).norm() for g in held]).norm())
-        for name, held in zip(PARTS, gradients, strict=False)
+        f"grad_{name}": float(torch.stack([ranks.sum(g).norm() for g in sums]).norm())
+        for name, sums in zip(PARTS, gradients, strict=False)
     }
     norms["grad_norm"] = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip).item()
     optimizer.step()
@@ -230,10 +230,10 @@ def train_step(passes: Passes, optimizer: torch.optim.Optimizer, given: Given, s
     return {"loss": (weights_W * parts_W).sum().item()} | dict(zip(PARTS, parts_W.tolist(), strict=True)), norms
 
 
-def _add_gradient(loss: Tensor, model: DuplexModel, held: list[Tensor]) -> None:
-    """What one weighted part alone asks of the shared blocks: a few audio tokens beside many video ones can drown."""
-    found = torch.autograd.grad(loss, list(model.blocks.parameters()), retain_graph=True)
-    torch._foreach_add_(held, list(found))
+def _add_gradient(loss: Tensor, model: DuplexModel, sums: list[Tensor]) -> None:
+    """Add one weighted part's own gradient of the shared blocks: many video tokens can drown a few audio tokens."""
+    gradient = torch.autograd.grad(loss, list(model.blocks.parameters()), retain_graph=True)
+    torch._foreach_add_(sums, list(gradient))
 
 
 @torch.no_grad()
@@ -252,7 +252,7 @@ def evaluate(model: DuplexModel, batches: Sequence["Batch"], config: TrainConfig
 def duplex_loss(
     model: DuplexModel, batch: "Batch", generator: torch.Generator, config: TrainConfig
 ) -> tuple[Tensor, Tensor]:
-    """The loss of a batch by itself, nothing dropped, and its unweighted parts (W,)."""
+    """The loss of a single batch without dropout, and its unweighted parts (W,)."""
     noisy = make_noisy(batch, generator, Ranks(device=str(model.device)))
     weight_BKW = torch.ones(*batch.agent_text_BKS.shape[:2], len(PARTS), device=model.device)
     sums_W = part_sums(model, model(batch, noisy), batch, noisy.tau_BK, weight_BKW)
@@ -273,7 +273,7 @@ def make_optimizer(model: DuplexModel, config: TrainConfig) -> torch.optim.AdamW
 
 
 def accelerated(device: str) -> bool:
-    """Whether bfloat16 and compiling are to be had. On a CPU neither pays for itself within minutes."""
+    """Whether bfloat16 and compiling are available. On a CPU, neither pays off within minutes."""
     return device.startswith("cuda")
 
 
@@ -285,12 +285,12 @@ def _schedule(step: int, config: TrainConfig) -> float:
 
 @contextmanager
 def _determinism(threads: int, device: str) -> Iterator[None]:
-    """Fixed thread count and, on a CPU, deterministic kernels; a GPU has none for some of the passes."""
+    """Fixed thread count and, on a CPU, deterministic kernels; a GPU lacks them for some of the passes."""
     before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     filling = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(device == "cpu")
-    # Nothing here reads what was not written, and filling it takes 4 % of a step.
+    # Nothing here reads uninitialised memory, and filling it takes 4 % of a step.
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         yield

@@ -1,4 +1,4 @@
-"""Windows of the train split -> the statistics of a model's prior (wanstreamer/prior.py), by least squares."""
+"""Windows of the train split -> the statistics of a model's prior (wanstreamer/model/prior.py), by least squares."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,14 +12,14 @@ from wanstreamer.model.prior import past_of
 if TYPE_CHECKING:
     from wanstreamer.windows.loader import Batch
 
-# Of the latent just before, in the prior. Some still elements fit best above 1: alone for a minute, they run away. The
-# clip costs a held-out error of 0.03 %.
+# Largest gain of the previous latent in the prior. Some still elements fit best above 1: in a minute without other
+# input, they run away. The clip costs a held-out error of 0.03 %.
 MAX_LAST_GAIN = 0.95
 
 
 @torch.no_grad()
 def fit_prior(model: DuplexModel, batches: Sequence["Batch"]) -> None:
-    """Least-squares gains and residual deviation of each latent, given the one before the unit and the mean so far."""
+    """Least-squares gains and residual deviation of each latent, from the last latent and the mean so far."""
     pasts = [past_of(batch) for batch in batches]
     known = [past.audio_known_BK & batch.agent_audio_known_BK for past, batch in zip(pasts, batches, strict=True)]
     audio = torch.cat([batch.agent_audio_BKNC[on] for batch, on in zip(batches, known, strict=True)])
@@ -37,16 +37,16 @@ def fit_prior(model: DuplexModel, batches: Sequence["Batch"]) -> None:
         buffer.copy_(value)
 
 
-def _regress(target: Tensor, one: Tensor, two: Tensor) -> tuple[Tensor, ...]:
-    """Per element over the first dimension: gains of `one` and `two`, residual deviation; nothing for no examples."""
+def _regress(target: Tensor, last: Tensor, mean: Tensor) -> tuple[Tensor, ...]:
+    """Per element over the first dimension: gains of `last` and `mean`, residual deviation; empty without examples."""
     if len(target) < 2:
-        return ()  # this stream is nowhere known; it is not trained either
-    features = torch.stack([one, two], dim=-1).double()
+        return ()  # this stream is known nowhere; it is not trained either
+    features = torch.stack([last, mean], dim=-1).double()
     gram = torch.einsum("n...f,n...g->...fg", features, features) / len(target)
-    gram += 1e-4 * torch.eye(2, dtype=torch.float64)  # in a window's second unit the two are the same
+    gram += 1e-4 * torch.eye(2, dtype=torch.float64)  # in a window's second unit, `last` and `mean` are equal
     moment = torch.einsum("n...f,n...->...f", features, target.double()) / len(target)
     first = torch.linalg.solve(gram, moment)[..., 0].clamp(0, MAX_LAST_GAIN)
-    second = (moment[..., 1] - first * gram[..., 0, 1]) / gram[..., 1, 1]  # the best one beside the first
+    second = (moment[..., 1] - first * gram[..., 0, 1]) / gram[..., 1, 1]  # the best gain for this first one
     second = torch.minimum(second, 1 - first)
-    residual = target - first * one - second * two
+    residual = target - first * last - second * mean
     return first, second, residual.square().mean(0).clamp(min=1e-4).sqrt()

@@ -1,9 +1,9 @@
-"""What the model said about some windows -> the sums that a step's loss is made of.
+"""The model's output for some windows -> the sums from which a step's loss is computed.
 
 Loss: `L = w_text CE + w_audio FM_audio + w_video FM_video` (Wan-Streamer v0.1, arXiv 2606.25041; the weights are ours).
-Each part is a sum over text tokens or units divided by how many of them carry loss in the whole step. Sums and counts
-add up over ranks and over passes, so that how a step's windows are dealt out does not change its loss; means of means
-would, as windows know more or less.
+Each part is a sum over text tokens or units, divided by the number of them with loss in the whole step. Sums and counts
+add up over ranks and passes, so that the division of a step's windows does not change its loss. Means of means would
+change it, because windows have different numbers of known units.
 
 Shape letters as in `model`, and W the three parts, in the order of PARTS.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wanstreamer.windows.loader import Batch
 
 PARTS = ("text", "audio", "video")
-INTENDED_UNITS = 2  # before its sound an utterance has words, and a breath
+INTENDED_UNITS = 2  # an utterance has words, and a breath, this long before its sound
 
 
 def part_sums(model: DuplexModel, output: Output, batch: "Batch", tau_BK: Tensor, weight_BKW: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ def part_sums(model: DuplexModel, output: Output, batch: "Batch", tau_BK: Tensor
 
 
 def part_counts(batch: "Batch", weight_BKW: Tensor) -> Tensor:
-    """How many text tokens, audio units and video units carry loss: float32 (W,), to divide the sums of a step by."""
+    """Numbers of text tokens, audio units and video units with loss: float32 (W,), the divisors of a step's sums."""
     counted_BKW = weight_BKW > 0
     return torch.stack(
         [
@@ -66,7 +66,7 @@ def part_counts(batch: "Batch", weight_BKW: Tensor) -> Tensor:
 
 def event_units(labels_BKL: Tensor) -> Tensor:
     """Units, bool (B, K), in which the agent starts to speak, utters a backchannel or takes part in an interruption,
-    and those just before and after: what conversation turns on, and few of all units."""
+    and those just before and after: conversation turns on them, and they are few."""
     speech_ms, _, backchannel, role = (labels_BKL[..., LABELS.index(name)] for name in LABELS)
     event_BK = (backchannel > 0) | (role > 0)
     event_BK[:, 1:] |= (speech_ms[:, 1:] > 0) & (speech_ms[:, :-1] == 0)
@@ -75,7 +75,7 @@ def event_units(labels_BKL: Tensor) -> Tensor:
 
 def interrupting_units(labels_BKL: Tensor) -> Tensor:
     """Units, bool (B, K), in which the agent begins to speak into the user's turn to take it, and the INTENDED_UNITS
-    before: when is chance, and whoever learns it breaks in at random. How it goes on, or gives in, is no chance."""
+    before. Their time is chance, and a model that learns it interrupts at random. What follows is no chance."""
     begins_BK = labels_BKL[..., LABELS.index("agent_interruption_role")] == INTERRUPTION_ROLES["challenger"]
     begins_BK[:, 1:] &= ~begins_BK[:, :-1].clone()
     ahead_BK = functional.pad(begins_BK.float(), (0, INTENDED_UNITS))
@@ -83,10 +83,10 @@ def interrupting_units(labels_BKL: Tensor) -> Tensor:
 
 
 def silent_units(labels_BKL: Tensor) -> Tensor:
-    """Units, bool (B, K), in which nobody sounds: there it is decided whether to begin.
+    """Units, bool (B, K), in which no one speaks: there it is decided whether to begin.
 
-    With words packed a unit or more ahead of their sound (`pack.text_lead_units`) the sound of both precedes what the
-    unit's text decides, and weighing these units biases no decision.
+    If words are packed a unit or more before their sound (`pack.text_lead_units`), the sound of both precedes the
+    decision of the unit's text, and weighing these units biases no decision.
     """
     return (labels_BKL[..., [LABELS.index("agent_speech_ms"), LABELS.index("user_speech_ms")]] == 0).all(-1)
 
@@ -96,10 +96,10 @@ def _spoken(batch: "Batch") -> Tensor:
 
 
 def _flow_weight(tau_BK: Tensor, std: Tensor, known_BK: Tensor) -> Tensor:
-    """The velocity's weight in units of what the linear estimate leaves open at this tau.
+    """The velocity's weight, relative to the error that the linear estimate leaves at this tau.
 
-    A nearly still picture leaves little: without the units its velocity is learnt at small tau only, and drowns beside
-    audio. This is the weight of Karras et al. 2022 (1 / c_out^2) with the stream's mean prior variance.
+    A nearly still picture leaves little: without this scaling, its velocity is learnt at small tau only, and audio
+    dominates. This is the weight of Karras et al. 2022 (1 / c_out^2) with the stream's mean prior variance.
     """
     variance_BK = torch.where(known_BK, std.square().mean(), 1.0)
     left_open_BK = variance_BK / ((1 - tau_BK).square() * variance_BK + tau_BK.square())

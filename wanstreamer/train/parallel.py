@@ -1,13 +1,14 @@
-"""Data parallel training: which windows of a step this process has, and what the processes tell each other.
+"""Data parallel training: which windows of a step this process gets, and what the processes exchange.
 
     torchrun --standalone --nproc-per-node 2 -m pipelines.train.duplex
 
-Every process (*rank*) holds the whole model and takes an equal share of each step's windows; gradients are averaged by
-DistributedDataParallel while the backward pass runs, over NCCL between GPUs and gloo between CPUs. What DDP bounds: a
-rank keeps 20 bytes per weight (weights, gradients, two moments of AdamW, the average; all float32) beside the
-activations, so some 5 billion weights fill 100 GB; a larger model would need FSDP, which shards these.
+Every process (*rank*) has the whole model and takes an equal share of each step's windows. DistributedDataParallel
+averages the gradients during the backward pass, over NCCL between GPUs and gloo between CPUs. DDP limits the size: a
+rank needs 20 bytes per weight (weights, gradients, two moments of AdamW, the average; all float32) plus the
+activations, so some 5 billion weights fill 100 GB. A larger model would need FSDP, which shards these.
 
-Random draws are made for the windows of all ranks and dealt out (`own`), so their number changes nothing but rounding.
+Random numbers are drawn for the windows of all ranks and then divided (`own`), so the number of ranks changes nothing
+but rounding.
 """
 
 import os
@@ -33,16 +34,16 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes, validates and reports for all."""
+        """Whether this process writes, validates and reports for all ranks."""
         return self.rank == 0
 
     def own(self, x_G: Tensor) -> Tensor:
-        """This rank's share of something per window of the step."""
+        """This rank's share of a tensor with one row per window of the step."""
         count = len(x_G) // self.num_ranks
         return x_G[self.rank * count : (self.rank + 1) * count].to(self.device)
 
     def gather(self, x_B: Tensor) -> Tensor:
-        """The shares of all ranks, one after the other: what `own` takes apart."""
+        """The shares of all ranks, one after the other: the inverse of `own`."""
         if self.num_ranks == 1:
             return x_B
         shares = [torch.empty_like(x_B) for _ in range(self.num_ranks)]
@@ -57,19 +58,17 @@ class Ranks:
         return x
 
     def check_equal(self, what: str, number: int) -> None:
-        """Raises InputError when ranks do not agree on a number; nobody would go on otherwise."""
+        """Raises InputError if ranks do not agree on a number; otherwise they would wait for each other forever."""
         numbers = self.gather(torch.tensor([number], device=self.device)).tolist()
         if len(set(numbers)) > 1:
-            raise InputError(
-                f"{what} differs between ranks: {numbers}; give all of them the same data folder and params"
-            )
+            raise InputError(f"{what} differs between ranks: {numbers}; give all ranks the same data folder and params")
 
     def share(self, model: DuplexModel) -> "DuplexModel | DistributedDataParallel":
-        """The model, its gradients averaged over ranks in the backward pass where there are several."""
+        """The model; with several ranks, its gradients are averaged over ranks in the backward pass."""
         if self.num_ranks == 1:
             return model
         devices = [torch.device(self.device)] if self.device.startswith("cuda") else None
-        # The buffers, statistics of the train split, are the same everywhere and stay so.
+        # The buffers (statistics of the train split) are equal on all ranks and do not change.
         return DistributedDataParallel(model, devices, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
@@ -78,9 +77,9 @@ ALONE = Ranks()
 
 @contextmanager
 def join_ranks() -> Iterator[Ranks]:
-    """The process group that torchrun's environment names; without one, this process alone. On GPUs where there are.
+    """The process group of torchrun's environment; without torchrun, this process alone. Uses GPUs if there are any.
 
-    A GPU per process: raises InputError when a machine has fewer GPUs than processes.
+    A GPU per process: raises InputError if a machine has fewer GPUs than processes.
     """
     cuda = torch.cuda.is_available()
     if "WORLD_SIZE" not in os.environ:

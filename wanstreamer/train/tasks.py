@@ -1,12 +1,13 @@
 """Windows of conversation -> windows of simpler, independent tasks, which a model may learn before it converses.
 
 Wan-Streamer v0.1 (arXiv 2606.25041) trains on speech recognition, speech synthesis, dialogue and generation before
-duplex interaction. Here the same windows serve: a task says which streams are heard, which are learnt and which are
-withheld. A task is a function of a batch, and the weights of its losses; what it withholds is zero and unknown.
+duplex interaction. Here the tasks use the same windows: a task decides which streams are inputs, which are learnt and
+which are withheld. A task is a function of a batch, plus the weights of its losses; withheld streams are zero and
+unknown.
 
-| task | heard | learnt |
+| task | input | learnt |
 |---|---|---|
-| transcribe | the user's sound and picture | the user's words, said in the agent's slots |
+| transcribe | the user's sound and picture | the user's words, in the agent's slots |
 | speak | the agent's words | the agent's sound |
 | animate | the agent's sound, as if it were the user's | the agent's picture |
 | proceed | the agent's sound and picture so far | what follows in both |
@@ -28,13 +29,13 @@ from wanstreamer.windows.batch import join
 if TYPE_CHECKING:
     from wanstreamer.windows.loader import Batch
 
-# A step's windows and their places in the stream -> what is learnt from them, and loss weights (B, K, W).
+# A step's windows and their places in the stream -> the windows of their tasks, and loss weights (B, K, W).
 Mix = Callable[["Batch", Sequence[int]], tuple["Batch", Tensor]]
 
 
 class Task(NamedTuple):
     make: Callable[["Batch"], "Batch"]
-    text: float = 1.0  # loss weights, beside those of the run
+    text: float = 1.0  # loss weights, multiplied with those of the run
     audio: float = 1.0
     video: float = 1.0
 
@@ -52,7 +53,7 @@ def withhold(batch: "Batch", *streams: str) -> "Batch":
 
 
 def transcribe(batch: "Batch") -> "Batch":
-    """Words enter the user's stream when they have ended, so at that place they can be told from what was heard."""
+    """In the user's stream a word enters after its end, so at that place the past sound is enough to know it."""
     words = dataclasses.replace(
         batch,
         agent_text_BKS=batch.user_text_BKS,
@@ -90,24 +91,24 @@ TASKS = {
 
 
 def drawn_task(shares: Mapping[str, float], seed: int, position: int) -> str:
-    """The task of the window at a place in the stream; depends on the seed and the place alone."""
+    """The task of the window at a place in the stream; depends only on the seed and the place."""
     names = sorted(shares)
     share = np.array([shares[name] for name in names])
     return str(np.random.default_rng([seed, position]).choice(names, p=share / share.sum()))
 
 
 def mix(shares: Mapping[str, float], seed: int) -> Mix:
-    """Tasks in these shares, which need not add up to 1."""
+    """A mix of tasks in these shares; they need not add up to 1."""
 
     def mixed(batch: "Batch", positions: Sequence[int]) -> tuple["Batch", Tensor]:
         drawn = [drawn_task(shares, seed, position) for position in positions]
-        made: list[Any] = []
+        task_batches: list[Any] = []
         order: list[int] = []
         for name in sorted(set(drawn)):
-            rows = [row for row, one in enumerate(drawn) if one == name]
-            made.append(TASKS[name].make(batch.take(rows)))
+            rows = [row for row, task in enumerate(drawn) if task == name]
+            task_batches.append(TASKS[name].make(batch.take(rows)))
             order += rows
-        joined = join(made).take([order.index(row) for row in range(len(order))])
+        joined = join(task_batches).take([order.index(row) for row in range(len(order))])
         weight_BW = torch.tensor([[getattr(TASKS[name], part) for part in PARTS] for name in drawn])
         num_units = batch.agent_text_BKS.shape[1]
         return joined, weight_BW[:, None].expand(-1, num_units, -1).to(batch.agent_text_BKS.device)

@@ -1,9 +1,9 @@
 """Training loop of the VAEs: tracks in memory in, an averaged, normalised audio or video VAE and its curve out.
 
-A step's clips, augmentation and noise depend on the seed and the step's number alone, so that a run that was killed and
-resumed ends with the same bytes as one that was not. The caller fixes threads and kernels (one thread, deterministic).
+A step's clips, augmentation and noise depend only on the seed and the step's number, so that a killed and resumed run
+ends with the same bytes as an uninterrupted one. The caller fixes threads and kernels (one thread, deterministic).
 
-On a GPU the passes through the VAE run in bfloat16 (weights, losses and the optimiser stay float32) and compiled.
+On a GPU, the passes through the VAE run compiled and in bfloat16; weights, losses and the optimiser stay float32.
 """
 
 import copy
@@ -27,7 +27,7 @@ from wanstreamer.vae.tracks import PIECE_UNITS, VAE, encode_track, reconstruct_t
 
 Pass = Callable[[Tensor, Carry], Tensor]  # media -> latents before normalisation, or back
 
-_FIT_NUMBERS = 2**26  # samples or pixels, at most about, that the linear skip is fitted on: 256 MB
+_FIT_NUMBERS = 2**26  # about the most samples or pixels that the linear skip is fitted on: 256 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +66,14 @@ def train_vae(
     """Train `model` in place; returns its averaged weights, normalised, and the curve.
 
     Args:
-        model: Freshly built; its initial weights must depend on the seed alone.
+        model: Newly built; its initial weights must depend only on the seed.
         tracks: Training tracks. Audio: float32 (T,) in [-1, 1] at the VAE's rate. Video: uint8 (T, H, W, 3).
-        held_out: Tracks that are only looked at, for the curve's `valid_` columns; may be empty.
+        held_out: Tracks that are only evaluated, for the curve's `valid_` columns; may be empty.
         config: See its fields.
-        state_path: Safetensors file that holds the whole training state while training lasts.
-        fingerprint: What this training depends on; a state with another one is ignored.
+        state_path: Safetensors file that contains the whole training state during training.
+        fingerprint: Of everything this training depends on; a state with another fingerprint is ignored.
         on_step: Called after every step with the number of steps done.
-        device: Where the VAE is trained; the one that is returned lies on the CPU.
+        device: Where the VAE is trained; the returned VAE is on the CPU.
     """
     model.to(device)
     averaged = copy.deepcopy(model)
@@ -124,16 +124,16 @@ def fit_normalisation(model: VAE, tracks: Sequence[Tensor], units: int = 4000) -
     model.latent_mean_C.zero_()
     model.latent_std_C.fill_(1.0)
     share = max(PIECE_UNITS, units // len(tracks))
-    found = [encode_track(model, track[: share * unit_length(model)]) for track in tracks]
+    latents = [encode_track(model, track[: share * unit_length(model)]) for track in tracks]
     channel_axis = -1 if isinstance(model, AudioVAE) else 1
-    rows_NC = torch.cat([latent.movedim(channel_axis, -1).flatten(0, -2) for latent in found]).double()
+    rows_NC = torch.cat([latent.movedim(channel_axis, -1).flatten(0, -2) for latent in latents]).double()
     model.latent_mean_C.copy_(rows_NC.mean(0))
     model.latent_std_C.copy_(rows_NC.std(0).clamp_min(1e-4))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Objective:
-    """The passes through a VAE in training, and what their results are judged by."""
+    """The passes through a VAE in training, and the losses of their results."""
 
     encode: Pass
     decode: Pass
@@ -153,7 +153,7 @@ def _objective(model: VAE, config: VaeTrainConfig, device: str) -> _Objective:
 
 
 def _accelerated(device: str) -> bool:
-    """Whether passes run in bfloat16 and compiled. On a CPU neither pays for itself within minutes."""
+    """Whether passes run compiled and in bfloat16. On a CPU, neither pays off within minutes."""
     return device.startswith("cuda")
 
 
@@ -163,20 +163,20 @@ def _loss(objective: _Objective, clips: Tensor, generator: torch.Generator) -> t
     with torch.autocast(clips.device.type, torch.bfloat16, enabled=_accelerated(objective.device)):
         mean = objective.encode(clips, Carry(None)).float()
         noise = torch.randn(mean.shape, generator=generator).to(mean)
-        made = objective.decode(mean + objective.model.config.posterior_std * noise, Carry(None)).float()
+        decoded = objective.decode(mean + objective.model.config.posterior_std * noise, Carry(None)).float()
     pull = latent_pull(mean)
     if objective.spectral is None:
-        loss = pixel_loss(made, clips) + config.pull * pull
+        loss = pixel_loss(decoded, clips) + config.pull * pull
         return loss, {"loss": loss, "pull": pull}
-    mel, magnitude = objective.spectral(made, clips)
-    wave = (made - clips).abs().mean()
+    mel, magnitude = objective.spectral(decoded, clips)
+    wave = (decoded - clips).abs().mean()
     loss = mel + magnitude + config.waveform * wave + config.pull * pull
     return loss, {"loss": loss, "mel": mel, "magnitude": magnitude, "wave": wave, "pull": pull}
 
 
 @torch.no_grad()
 def _losses_at_start(objective: _Objective, tracks: Sequence[Tensor]) -> Scalars:
-    """The curve's row 0: the linear VAE alone, on the clips of the first step."""
+    """Row 0 of the curve: the linear VAE alone, on the clips of the first step."""
     config = objective.config
     generator = step_generator(config.seed, 0)
     batch = draw_clips(objective.model, tracks, config.batch, config.clip_units, generator)
@@ -185,7 +185,7 @@ def _losses_at_start(objective: _Objective, tracks: Sequence[Tensor]) -> Scalars
 
 
 def _fit_batch(model: VAE, tracks: Sequence[Tensor], config: VaeTrainConfig) -> Tensor:
-    """Clips for the linear skip, drawn as in training, from steps that training never reaches."""
+    """Clips for the linear skip, drawn as in training, for step numbers that training never reaches."""
     drawn: list[Tensor] = []
     for step in range(config.steps, config.steps + max(1, config.fit_clips // config.batch)):
         generator = step_generator(config.seed, step)
@@ -196,14 +196,14 @@ def _fit_batch(model: VAE, tracks: Sequence[Tensor], config: VaeTrainConfig) -> 
 
 
 def _valid_row(model: VAE, clips: Sequence[Tensor]) -> Scalars:
-    """Mean figures over held-out clips, reconstructed by streaming. Empty without clips."""
+    """Mean figures of held-out clips, reconstructed by streaming. Empty without clips."""
     rows = []
     for clip in clips:
-        made, true = reconstruct_track(model, clip)[None].cpu(), to_input(model, clip)
+        decoded, true = reconstruct_track(model, clip)[None].cpu(), to_input(model, clip)
         if isinstance(model, AudioVAE):
-            rows.append({"valid_log_mel_l1": log_mel_l1(made, true, model.config.rate_hz)})
+            rows.append({"valid_log_mel_l1": log_mel_l1(decoded, true, model.config.rate_hz)})
         else:
-            rows.append({"valid_psnr_db": psnr_db(made, true), "valid_ssim": ssim(made, true)})
+            rows.append({"valid_psnr_db": psnr_db(decoded, true), "valid_ssim": ssim(decoded, true)})
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]} if rows else {}
 
 

@@ -2,7 +2,7 @@
 
 Both have `encode(x, state) -> (latent, state)` and `decode(latent, state) -> (x, state)`; `state=None` starts a stream,
 and a state is a flat dictionary of tensors. Streamed equals offline for any division into whole latents. Weights are
-safetensors with the configuration as JSON inside; normalisation travels with them.
+safetensors files that also contain the configuration as JSON and the normalisation.
 """
 
 import dataclasses
@@ -23,28 +23,28 @@ AnyVAE = TypeVar("AnyVAE", AudioVAE, VideoVAE)
 
 
 def save(model: AudioVAE | VideoVAE, path: Path, meta: dict[str, Any] | None = None) -> None:
-    """Write weights, configuration and JSON-able `meta` as safetensors, atomically; equal content is equal bytes."""
+    """Write weights, configuration and JSON-able `meta` as safetensors, atomically; equal content gives equal bytes."""
     kind = "audio" if isinstance(model, AudioVAE) else "video"
     described = {"codec": kind, "config": dataclasses.asdict(model.config), **(meta or {})}
     save_tensors(path, model.state_dict(), described)
 
 
 def load_audio_vae(path: Path) -> AudioVAE:
-    """Raises InputError when the file is missing, damaged or not an audio VAE."""
+    """Raises InputError if the file is missing, damaged or not an audio VAE."""
     tensors, meta = load_tensors(path)
     model = AudioVAE(AudioVAEConfig(**_config(path, meta, "audio", AudioVAEConfig)))
     return _fill(model, tensors, path)
 
 
 def load_video_vae(path: Path) -> VideoVAE:
-    """Raises InputError when the file is missing, damaged or not a video VAE."""
+    """Raises InputError if the file is missing, damaged or not a video VAE."""
     tensors, meta = load_tensors(path)
     model = VideoVAE(VideoVAEConfig(**_config(path, meta, "video", VideoVAEConfig)))
     return _fill(model, tensors, path)
 
 
 def read_meta(path: Path) -> dict[str, Any]:
-    """What `save` wrote beside the weights; empty when there is no such file or it is not one of ours."""
+    """The configuration and `meta` that `save` wrote; empty if the file is missing or not ours."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return json.loads((file.metadata() or {})["json"])
@@ -53,7 +53,7 @@ def read_meta(path: Path) -> dict[str, Any]:
 
 
 def weights_hash(path: Path) -> str:
-    """sha256 of the weights file: the name under which latents remember their VAE."""
+    """sha256 of the weights file: latents store it as the name of their VAE."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -63,7 +63,7 @@ def _config(path: Path, meta: dict[str, Any], kind: str, cls: type) -> dict[str,
     settings = meta.get("config", {})
     if meta.get("codec") != kind or set(settings) != names:
         raise InputError(
-            f"{path}: holds a {meta.get('codec', 'foreign')} model, expected the {kind} VAE of now; train it again"
+            f"{path}: contains a {meta.get('codec', 'foreign')} model, expected the present {kind} VAE; train it again"
         )
     return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
 

@@ -1,12 +1,12 @@
 """Audio VAE: waveform in, 25 latents per second out, and back; causal, with explicit streaming state.
 
-Past-only spectra in, spectra out through an inverse STFT (as in Vocos, arXiv 2306.00814): networks on spectra train an
-order of magnitude faster than networks on samples. A linear map of each latent's log-mel spectra runs beside the
-convolutions in both directions; it starts as the best one of its rank from what the encoder has heard to what the
-decoder has to say, which begins where the encoder's frames end.
+Spectra of past samples go in, and spectra come out through an inverse STFT (as in Vocos, arXiv 2306.00814): networks on
+spectra train an order of magnitude faster than networks on samples. In both directions, a linear map of each latent's
+log-mel spectra runs in parallel with the convolutions. It starts as the best map of its rank from the spectra that the
+encoder sees to those that the decoder must produce; the decoder's frames begin where the encoder's frames end.
 
-Decoded sample i depends on latents up to the one that covers i and on nothing later: no delay is added. The last hop of
-each output frame reaches into the next one and is carried as state.
+Decoded sample i depends on no latent later than the one that covers i: no delay is added. The last hop of each output
+frame overlaps the next frame and is carried as state.
 
 Shape suffixes: B batch, T samples, S spectral frames, N latents (S / fold), C channels, F frequency bins, M mel bands.
 """
@@ -21,7 +21,7 @@ from wanstreamer.vae.causal import Carry, CausalConvNeXt, State, fill_, reduced_
 from wanstreamer.vae.mel import mel_filters
 
 _FOLD = 4  # spectral frames per latent: the hop is 10 ms
-_FLOOR = 1e-3  # magnitudes below this are equal; a full-scale sine has 160 in a 40 ms window at 16 kHz, so -104 dB
+_FLOOR = 1e-3  # magnitudes below this count as equal; a full-scale sine has 160 in 40 ms at 16 kHz: -104 dB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +51,12 @@ class AudioVAEConfig:
 
     @property
     def window(self) -> int:
-        """Samples of one long analysis frame: 40 ms, all of them past, which tells harmonics apart."""
+        """Samples of one long analysis frame: 40 ms, all past; long enough to separate harmonics."""
         return 4 * self.hop
 
     @property
     def short_window(self) -> int:
-        """Samples of one short analysis frame, all of them past, and of one that is put out: 20 ms."""
+        """Samples of one short analysis frame, all past, and of one output frame: 20 ms."""
         return 2 * self.hop
 
 
@@ -104,15 +104,15 @@ class AudioVAE(nn.Module):
         for last in (self.to_latent, self.to_magnitude):
             zero_(last)
 
-        # Fixed by the configuration, hence not stored with the weights.
+        # Fixed by the configuration, so not stored with the weights.
         self.register_buffer("long_window", torch.hann_window(config.window), persistent=False)
-        # A sine: its squares add up to one over frames, so frames whose phases do not meet keep their power together.
+        # A sine: its squares sum to one over frames, so that frames with unrelated phases keep their total power.
         self.register_buffer("short_window", torch.hann_window(config.short_window).sqrt(), persistent=False)
         mel_FM = mel_filters(bins, config.rate_hz, config.mel_bands)
         self.register_buffer("mel_FM", mel_FM, persistent=False)
         unmel_FM = mel_FM + 1e-6
         self.register_buffer("unmel_MF", (unmel_FM / unmel_FM.sum(1, keepdim=True)).T.contiguous(), persistent=False)
-        # Statistics of the posterior means on the training tracks; encode and decode speak normalised latents.
+        # Statistics of the posterior means on the training tracks; encode and decode use normalised latents.
         self.register_buffer("latent_mean_C", torch.zeros(config.channels))
         self.register_buffer("latent_std_C", torch.ones(config.channels))
 
@@ -127,7 +127,7 @@ class AudioVAE(nn.Module):
         return self.reconstruct(latent_BNC * self.latent_std_C + self.latent_mean_C, carry), carry.state
 
     def posterior_mean(self, audio_BT: Tensor, carry: Carry) -> Tensor:
-        """Latents before normalisation, as the training loop needs them."""
+        """Latents before normalisation, for the training loop."""
         long_BSF, short_BSF = self._spectra(audio_BT, carry)
         x = self.enter(torch.log(torch.cat([long_BSF, short_BSF], dim=-1) + _FLOOR))
         for block in self.encode_1:
@@ -149,12 +149,12 @@ class AudioVAE(nn.Module):
         log_mel_BSM = self.skip_out(mean_BNC).unflatten(2, (_FOLD, -1)).flatten(1, 2)
         log_magnitude_BSF = self.to_magnitude(x) + log_mel_BSM @ self.unmel_MF
         real, imaginary = self.to_phase(x).to(mean_BNC.dtype).chunk(2, dim=-1)  # no complex numbers in bfloat16
-        # The clamp keeps an untrained or badly conditioned head from overflowing.
+        # The clamp prevents an overflow of an untrained or badly conditioned head.
         scale = torch.exp(log_magnitude_BSF.clamp(max=6.0)) * torch.rsqrt(real**2 + imaginary**2 + 1e-6)
         return self._overlap_add(torch.complex(scale * real, scale * imaginary), carry)
 
     def _spectra(self, audio_BT: Tensor, carry: Carry) -> tuple[Tensor, Tensor]:
-        """Magnitudes (B, S, F) of long and of short frames, which end where their hop ends."""
+        """Magnitudes (B, S, F) of long and of short frames; a frame ends where its hop ends."""
         config = self.config
         if audio_BT.ndim != 2 or audio_BT.shape[1] % config.samples_per_latent:
             raise ValueError(
@@ -180,18 +180,18 @@ class AudioVAE(nn.Module):
 
     @torch.no_grad()
     def fit_skip(self, audio_BT: Tensor) -> None:
-        """Start the linear skip as the regression from what is heard to what is to be said on training audio.
+        """Start the linear skip as the regression from the encoder's to the decoder's spectra of training audio.
 
-        Clips (B, T) of two latents or more: the last frame that is put out reaches past the last latent's samples.
+        Clips (B, T) of two latents or more: the last output frame extends past the last latent's samples.
         """
         config = self.config
-        heard_BNP = self._folded_mel(self._spectra(audio_BT, Carry(None))[1])[:, :-1]
-        said_BST = audio_BT.unfold(1, config.short_window, config.hop) * self.short_window
-        said_BNP = self._folded_mel(torch.fft.rfft(said_BST).abs()[:, : heard_BNP.shape[1] * _FOLD])
-        fitted = reduced_rank_regression(heard_BNP.flatten(0, 1), said_BNP.flatten(0, 1), config.channels)
+        input_BNP = self._folded_mel(self._spectra(audio_BT, Carry(None))[1])[:, :-1]
+        output_BST = audio_BT.unfold(1, config.short_window, config.hop) * self.short_window
+        output_BNP = self._folded_mel(torch.fft.rfft(output_BST).abs()[:, : input_BNP.shape[1] * _FOLD])
+        fitted = reduced_rank_regression(input_BNP.flatten(0, 1), output_BNP.flatten(0, 1), config.channels)
         fill_(self.skip_in, *fitted[:2])
         fill_(self.skip_out, *fitted[2:])
 
     def skip_parameters(self) -> list[nn.Parameter]:
-        """The parameters that are already good before training, hence take a smaller learning rate."""
+        """Parameters that are good before training, and therefore get a smaller learning rate."""
         return [*self.skip_in.parameters(), *self.skip_out.parameters()]

@@ -1,8 +1,8 @@
 """Streaming pieces: convolutions that see only the past, and the explicit state that carries it.
 
 In: one piece of a stream and the state that the previous piece returned. Out: the piece's result and the next state.
-Every layer that looks back asks a `Carry` for its own past by name, so a whole VAE's state is one flat dictionary of
-tensors: it can be written as safetensors, moved between processes, or dropped to start again. Modules keep nothing.
+Every layer with a past gets it from a `Carry` by name, so a whole VAE's state is one flat dictionary of tensors: it can
+be written as safetensors, moved between processes, or dropped to start again. Modules store nothing.
 
 Shape suffixes: B batch, T time, C channels, K units, H and W height and width.
 """
@@ -15,7 +15,7 @@ State = dict[str, Tensor]
 
 
 class Carry:
-    """The stream state during one call: reads the incoming one, collects the outgoing one.
+    """The stream state during one call: reads the old state, collects the new one.
 
     `state=None` is the start of a stream: every past is zeros.
     """
@@ -25,7 +25,7 @@ class Carry:
         self.state: State = {}
 
     def extend(self, key: str, x: Tensor, length: int, *, dim: int = 1) -> Tensor:
-        """`x` with the `length` steps before it prepended along `dim`; the last `length` steps become the next past."""
+        """`x`, with the previous `length` steps prepended along `dim`; the last `length` steps become the next past."""
         if length == 0:
             return x
         shape = list(x.shape)
@@ -34,7 +34,7 @@ class Carry:
         if list(past.shape) != shape:
             raise ValueError(f"state {key} has shape {list(past.shape)}, this stream needs {shape}")
         extended = torch.cat([past, x], dim=dim)
-        # A copy: a view would keep all of `extended` in memory for as long as the state lives.
+        # A copy, because a view would keep all of `extended` in memory as long as the state.
         self.state[key] = extended.narrow(dim, extended.shape[dim] - length, length).clone()
         return extended
 
@@ -42,7 +42,7 @@ class Carry:
 class CausalConvNeXt(nn.Module):
     """ConvNeXt block over time (arXiv 2201.03545) with a past-only depthwise kernel.
 
-    (B, T, C) -> (B, T, C). The branch ends in zeros at the start of training, so that a new network is its linear skip.
+    (B, T, C) -> (B, T, C). The branch outputs zero at the start of training, so a new network equals its linear skip.
     """
 
     def __init__(self, key: str, channels: int, *, kernel: int = 7, expand: int = 3):
@@ -61,11 +61,11 @@ class CausalConvNeXt(nn.Module):
 
 
 class UnitBlock(nn.Module):
-    """Residual block over the frame of a unit that also sees the same place in the unit before.
+    """Residual block over the frame of a unit; it also sees the same place in the previous unit.
 
     (B, K, C, H, W) -> (B, K, C, H, W). Two 3x3 convolutions inside the unit; the past enters between them through a
-    1x1 convolution of unit k-1. The branch ends in zeros at the start of training. Normalised within the unit: without
-    it activations grow a thousandfold within 100 steps and the encoder dies.
+    1x1 convolution of unit k-1. The branch outputs zero at the start of training. Normalised within the unit: without
+    this, activations grow a thousandfold within 100 steps and the encoder dies.
     """
 
     def __init__(self, key: str, channels: int):
@@ -87,7 +87,7 @@ class UnitBlock(nn.Module):
 
 @torch.no_grad()
 def zero_(layer: nn.Module) -> None:
-    """Set all parameters of a layer to zero, so that its branch starts as nothing."""
+    """Set all parameters of a layer to zero, so that its branch contributes nothing at first."""
     for parameter in layer.parameters():
         parameter.zero_()
 
@@ -101,7 +101,7 @@ def fill_(layer: nn.Module, weight: Tensor, bias: Tensor) -> None:
 def principal_components(rows_NP: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Mean (P), the `count` leading principal directions (count, P) and their standard deviations (count) of the rows.
 
-    Subspace iteration from a fixed start: the full eigendecomposition of 3072 x 3072 takes 15 s, this one a second.
+    Subspace iteration from a fixed start: the full eigendecomposition of 3072 x 3072 takes 15 s, this takes one second.
     """
     mean_P = rows_NP.mean(0)
     centred_NP = rows_NP - mean_P
@@ -117,13 +117,13 @@ def principal_components(rows_NP: Tensor, count: int) -> tuple[Tensor, Tensor, T
 
 
 def reduced_rank_regression(x_NP: Tensor, y_NQ: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The best prediction of y from `count` linear functions of x (Izenman 1975): weight and bias of these functions
-    (count, P), (count), which have mean 0 and variance 1, and of the prediction from them (Q, count), (Q)."""
+    """The best prediction of y from `count` linear functions of x (Izenman 1975). Returns weight and bias of these
+    functions, (count, P) and (count), which have mean 0, variance 1; then those of the prediction, (Q, count), (Q)."""
     x, y = x_NP.double(), y_NQ.double()
     mean_P, mean_Q = x.mean(0), y.mean(0)
     x, y = x - mean_P, y - mean_Q
     covariance_PP = x.T @ x / len(x)
-    ridge = 1e-4 * covariance_PP.diagonal().mean()  # neighbouring bands say nearly the same
+    ridge = 1e-4 * covariance_PP.diagonal().mean()  # neighbouring bands are nearly equal
     weight_PQ = torch.linalg.solve(covariance_PP + ridge * torch.eye(len(mean_P)).to(x), x.T @ y / len(x))
     _, basis_CQ, std_C = principal_components(x @ weight_PQ, count)
     encode_CP = (weight_PQ @ basis_CQ.T / std_C).T

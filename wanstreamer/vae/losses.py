@@ -1,4 +1,4 @@
-"""What the VAEs are trained on: losses between a reconstruction and the truth. Scalars out, differentiable.
+"""Training losses of the VAEs, between a reconstruction and the truth. They are differentiable scalars.
 
 Shape suffixes: B batch, T samples or frames, C channels, F frequency bins, S spectral frames, M mel bands.
 """
@@ -12,10 +12,10 @@ _MEL_FFTS = ((256, 40), (512, 64), (1024, 80))  # FFT size in samples at 16 kHz,
 
 
 class SpectralLoss:
-    """Distance of two waveforms as the ear would roughly have it.
+    """Distance of two waveforms, roughly as the ear hears it.
 
-    Log-mel L1 at three time-frequency resolutions, and L1 of compressed magnitudes, which weigh loud parts more and
-    keep silence from dominating (multi-resolution spectra: arXiv 1910.11480). Holds only the fixed filters.
+    Log-mel L1 at three time-frequency resolutions, and L1 of compressed magnitudes: these weigh loud parts more and
+    prevent silence from dominating (multi-resolution spectra: arXiv 1910.11480). Contains only the fixed filters.
     """
 
     def __init__(self, rate_hz: int, device: str = "cpu"):
@@ -39,12 +39,12 @@ class SpectralLoss:
 
 def _magnitude(audio_BT: Tensor, size: int, window: Tensor) -> Tensor:
     spectrum = torch.stft(audio_BT, size, size // 4, window=window, center=False, return_complex=True)
-    # Away from zero: the gradient of a magnitude at zero is not a number.
+    # The offset avoids zero, where the gradient of a magnitude is not a number.
     return torch.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-8)
 
 
 def pixel_loss(estimate: Tensor, true: Tensor) -> Tensor:
-    """L1 + 2 MSE of pixels in [-1, 1]: sharp edges from the first, no large misses from the second."""
+    """L1 + 2 MSE of pixels in [-1, 1]: the first term gives sharp edges, the second avoids large errors."""
     difference = estimate - true
     return difference.abs().mean() + 2 * (difference**2).mean()
 

@@ -1,4 +1,4 @@
-"""The mel filters that VAE, losses and metrics share."""
+"""The mel filters of VAE, losses and metrics."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from torch import Tensor
 def mel_filters(num_bins: int, rate_hz: int, num_bands: int) -> Tensor:
     """Triangular filters (num_bins, num_bands), evenly spaced on the mel scale up to rate_hz / 2, each summing to 1.
 
-    O'Shaughnessy's mel, 2595 log10(1 + f / 700). Bands narrower than a bin are widened to one, so none is empty.
+    O'Shaughnessy's mel, 2595 log10(1 + f / 700). Bands narrower than one bin are widened to it, so that none is empty.
     """
     frequency_F = torch.linspace(0, rate_hz / 2, num_bins, dtype=torch.float64)
     top_mel = 2595 * torch.log10(torch.tensor(1 + rate_hz / 2 / 700, dtype=torch.float64))

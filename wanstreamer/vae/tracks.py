@@ -1,6 +1,6 @@
 """Whole tracks through a VAE: streamed in pieces with the state carried over, so that length costs no memory.
 
-A track is what tracks on disk hold: float32 samples (T,) in [-1, 1], or uint8 frames (T, H, W, 3).
+A track has the content of a track on disk: float32 samples (T,) in [-1, 1], or uint8 frames (T, H, W, 3).
 
 Shape suffixes: B batch, T samples or frames, C channels, H and W height and width.
 """
@@ -14,7 +14,7 @@ from wanstreamer.vae.video import VideoVAE
 
 VAE = AudioVAE | VideoVAE
 
-PIECE_UNITS = 25  # 4 s: large enough that a call's own cost does not count
+PIECE_UNITS = 25  # 4 s: large enough that the overhead of a call does not matter
 
 
 def unit_length(model: VAE) -> int:
@@ -23,7 +23,7 @@ def unit_length(model: VAE) -> int:
 
 
 def to_input(model: VAE, track: Tensor) -> Tensor:
-    """One track as the VAE takes it: samples (1, T), or frames (1, T, 3, H, W) in [-1, 1]."""
+    """One track in the form that the VAE takes: samples (1, T), or frames (1, T, 3, H, W) in [-1, 1]."""
     if isinstance(model, AudioVAE):
         return track[None]
     return track.permute(0, 3, 1, 2)[None].float() / 127.5 - 1
@@ -48,7 +48,7 @@ def encode_track(model: VAE, track: Tensor, piece_units: int = PIECE_UNITS) -> T
 
 @torch.no_grad()
 def decode_track(model: VAE, latents: Tensor, piece_units: int = PIECE_UNITS) -> Tensor:
-    """What `encode_track` gave -> samples (T,) or frames (T, 3, H, W) in [-1, 1]."""
+    """Latents of `encode_track` -> samples (T,) or frames (T, 3, H, W) in [-1, 1]."""
     state = None
     pieces = []
     for piece in latents.split(piece_units):
@@ -59,5 +59,5 @@ def decode_track(model: VAE, latents: Tensor, piece_units: int = PIECE_UNITS) ->
 
 
 def reconstruct_track(model: VAE, track: Tensor) -> Tensor:
-    """What is left of a track after the VAE: samples (T,) or frames (T, 3, H, W) in [-1, 1]."""
+    """A track, encoded and decoded: samples (T,) or frames (T, 3, H, W) in [-1, 1]."""
     return decode_track(model, encode_track(model, track))

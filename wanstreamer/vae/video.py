@@ -1,9 +1,10 @@
 """Video VAE: frames in, one latent frame per unit out, and back; causal, with explicit streaming state.
 
 16 times smaller in height and width, 4 frames to 1 latent, no special first frame. The 4 frames of a unit are folded
-into channels, so that every convolution is two-dimensional and the past enters as the previous unit. A linear map of
-each 4 x 16 x 16 patch runs beside the convolutions in both directions; started as a whitened principal component
-analysis of the training clips it is a working VAE before the first step, and the convolutions learn what it misses.
+into channels, so that every convolution is two-dimensional, and the past enters as the previous unit. In both
+directions, a linear map of each 4 x 16 x 16 patch runs in parallel with the convolutions. It starts as a whitened
+principal component analysis of the training clips: a working VAE before the first step. The convolutions learn what it
+misses.
 
 Shape suffixes: B batch, T frames, K = T / 4 units, C channels, H and W height and width in pixels, h and w in latents.
 """
@@ -18,7 +19,7 @@ from wanstreamer.clock import FRAMES_PER_UNIT
 from wanstreamer.vae.causal import Carry, State, UnitBlock, fill_, principal_components, zero_
 
 SPATIAL_FACTOR = 16
-_FOLD = 4  # pixels per side that go into channels before the first convolution
+_FOLD = 4  # pixels per side that are folded into channels before the first convolution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class VideoVAEConfig:
 
     def __post_init__(self) -> None:
         if self.height % SPATIAL_FACTOR or self.width % SPATIAL_FACTOR:
-            raise ValueError(f"{self.width}x{self.height} is not a multiple of {SPATIAL_FACTOR} pixels")
+            raise ValueError(f"{self.width}x{self.height}: expected multiples of {SPATIAL_FACTOR} pixels")
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -83,7 +84,7 @@ class VideoVAE(nn.Module):
         for last in (self.to_latent, self.leave):
             zero_(last)
 
-        # Statistics of the posterior means on the training tracks; encode and decode speak normalised latents.
+        # Statistics of the posterior means on the training tracks; encode and decode use normalised latents.
         self.register_buffer("latent_mean_C", torch.zeros(config.channels))
         self.register_buffer("latent_std_C", torch.ones(config.channels))
 
@@ -100,7 +101,7 @@ class VideoVAE(nn.Module):
         return self.reconstruct(mean_BKCHW, carry), carry.state
 
     def posterior_mean(self, video_BTCHW: Tensor, carry: Carry) -> Tensor:
-        """Latents before normalisation, as the training loop needs them."""
+        """Latents before normalisation, for the training loop."""
         config = self.config
         batch, frames, _, height, width = video_BTCHW.shape
         if frames % FRAMES_PER_UNIT or (height, width) != (config.height, config.width):
@@ -138,7 +139,7 @@ class VideoVAE(nn.Module):
     def fit_skip(self, video_BTCHW: Tensor) -> None:
         """Start the linear skip as a whitened principal component analysis of the patches of these training frames.
 
-        After it, untrained, `decode(encode(x))` is the best linear VAE of its size and latents have unit variance.
+        The untrained `decode(encode(x))` is then the best linear VAE of its size, and latents have unit variance.
         """
         height, width = video_BTCHW.shape[-2:]
         folded = video_BTCHW.reshape(-1, FRAMES_PER_UNIT * 3, height, width)
@@ -149,7 +150,7 @@ class VideoVAE(nn.Module):
         fill_(self.skip_out, (basis_CP * std_C[:, None]).T[:, :, None, None], mean_P)
 
     def skip_parameters(self) -> list[nn.Parameter]:
-        """The parameters that are already good before training, hence take a smaller learning rate."""
+        """Parameters that are good before training, and therefore get a smaller learning rate."""
         return [*self.skip_in.parameters(), *self.skip_out.parameters()]
 
 
