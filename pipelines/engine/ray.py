@@ -24,7 +24,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 PACKAGES = ("pipelines", "schemas", "tools", "wanstreamer")
 CONNECT_S = 10
 GRACE_S = 1.0  # the one who waits for a call is told first that time is over
-Returned = TypeVar("Made")
+Returned = TypeVar("Returned")
 SHARED = "WANSTREAMER_RAY"  # address of a Ray that was started here, so with ONE_THREAD
 
 

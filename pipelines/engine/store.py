@@ -66,20 +66,20 @@ def stores_of(data: Path) -> list[str]:
     return list(json.loads(note.read_text())["stores"]) if note.is_file() else []
 
 
-def kept_parts(store: Store, stage: str) -> dict[str, dict[str, Any]]:
+def stored_parts(store: Store, stage: str) -> dict[str, dict[str, Any]]:
     """What lies below `parts/<stage>`: key -> file name -> the store's own description. One listing."""
     files, root = _files(store)
     with reachable(store.uri):
         return _listed(files, f"{root}/parts/{stage}")
 
 
-def is_kept(store: Store, there: dict[str, Any], folder: Path) -> bool:
-    """Whether the store has this local part, by `there`, its entry of `kept_parts`."""
-    found = there.get(INDEX)
+def is_stored(store: Store, there: dict[str, Any], folder: Path) -> bool:
+    """Whether the store has this local part, by `there`, its entry of `stored_parts`."""
+    index = there.get(INDEX)
     content = (folder / INDEX).read_bytes()
-    if found is None or PENDING in there or found["size"] != len(content):
+    if index is None or PENDING in there or index["size"] != len(content):
         return False
-    if _has_md5(found, content):
+    if _has_md5(index, content):
         return True
     files, root = _files(store)
     with reachable(store.uri):
@@ -160,7 +160,7 @@ def drop_rejected(store: Store, stage: str, reason: str) -> set[str]:
     """Remove the parts of keys that were rejected for this reason (`all`: any); which keys those were."""
     files, root = _files(store)
     dropped = set()
-    for key, there in kept_parts(store, stage).items():
+    for key, there in stored_parts(store, stage).items():
         if INDEX not in there:
             continue
         with reachable(store.uri):
@@ -227,11 +227,11 @@ def _files(store: Store) -> tuple[Any, str]:
 
 def _listed(files: Any, home: str) -> dict[str, dict[str, Any]]:
     """Files below a folder, by the folder in it they lie in (`` for itself), with their descriptions."""
-    found: dict[str, dict[str, Any]] = {}
+    folders: dict[str, dict[str, Any]] = {}
     for address, description in files.find(home, detail=True).items():
         folder, _, name = address[len(home) + 1 :].rpartition("/")
-        found.setdefault(folder, {})[name] = description
-    return found
+        folders.setdefault(folder, {})[name] = description
+    return folders
 
 
 def _named(files: Any, home: str, there: Iterable[str]) -> set[str]:
@@ -248,10 +248,10 @@ def _is_below(name: str) -> bool:
 def _read_json(files: Any, address: str) -> dict[str, Any]:
     """A small object; nothing where it is not there or cut short."""
     try:
-        found: dict[str, Any] = json.loads(files.cat_file(address))
+        content: dict[str, Any] = json.loads(files.cat_file(address))
     except (FileNotFoundError, ValueError):
         return {}
-    return found
+    return content
 
 
 def _put_json(files: Any, address: str, content: Any) -> None:
@@ -271,5 +271,5 @@ def _remove(files: Any, addresses: Iterable[str]) -> int:
 
 def _has_md5(description: dict[str, Any], content: bytes) -> bool:
     """Whether the store tells the MD5 of a plain put, and it is this content's."""
-    told = next((str(description[key]) for key in CHECKSUMS if description.get(key)), "")
-    return told.strip('"') == hashlib.md5(content, usedforsecurity=False).hexdigest()
+    checksum = next((str(description[key]) for key in CHECKSUMS if description.get(key)), "")
+    return checksum.strip('"') == hashlib.md5(content, usedforsecurity=False).hexdigest()

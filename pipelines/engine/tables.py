@@ -24,25 +24,25 @@ def to_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     for row in rows:
         if set(row) != names:
             raise ValueError(f"{table}: columns differ from the schema: {sorted(set(row) ^ names)}")
-    made = pa.Table.from_pylist(rows, schema=schema)
+    content = pa.Table.from_pylist(rows, schema=schema)
     for column in schema:
-        if not column.nullable and made[column.name].null_count:
+        if not column.nullable and content[column.name].null_count:
             raise ValueError(f"{table}.{column.name}: null in a column that allows none")
-    return made
+    return content
 
 
-def write_table(data: Path, table: str, made: pa.Table, path: str | None = None) -> None:
+def write_table(data: Path, table: str, content: pa.Table, path: str | None = None) -> None:
     """Sort by the table's key, check that it is unique, write `tables/<table>.parquet` atomically."""
     key = TABLES[table].key
-    made = made.sort_by([(name, "ascending") for name in key]).combine_chunks()
-    keys = list(zip(*(made[name].to_pylist() for name in key), strict=True))
+    content = content.sort_by([(name, "ascending") for name in key]).combine_chunks()
+    keys = list(zip(*(content[name].to_pylist() for name in key), strict=True))
     twice = next((one for one, two in zip(keys, keys[1:], strict=False) if one == two), None)
     if twice is not None:
         raise ValueError(f"{table}: key {twice} is there twice")
     final = data / (path or f"tables/{table}.parquet")
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.name}.tmp")
-    pq.write_table(made, temporary, row_group_size=ROWS_PER_GROUP, compression="zstd")
+    pq.write_table(content, temporary, row_group_size=ROWS_PER_GROUP, compression="zstd")
     replace_file(temporary, final)
 
 
