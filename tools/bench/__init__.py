@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m tools.bench COMMAND`, a module per command."""
+"""Benchmarks: `python -m tools.bench COMMAND`; each command is a module."""

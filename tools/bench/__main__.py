@@ -1,4 +1,4 @@
-"""`python -m tools.bench ingest | annotate | vae | encode | pack | load | train | stream`: this machine's figures."""
+"""Measure this machine: `python -m tools.bench ingest | annotate | vae | encode | pack | load | train | stream`."""
 
 import argparse
 import json
@@ -14,15 +14,15 @@ def main() -> None:
     for module in (ingest, annotate, vae, encode, pack, load, train, stream):
         module.add(commands)
     for command in dict.fromkeys(commands.choices.values()):  # an alias is the same parser
-        command.add_argument("--json", action="store_true", help="print figures as JSON")
+        command.add_argument("--json", action="store_true", help="print the figures as JSON")
     args = parser.parse_args()
     with exit_on_input_error():
-        found = args.run(args)
+        results = args.run(args)
     if args.json:
-        json.dump(found, sys.stdout, indent=2)
+        json.dump(results, sys.stdout, indent=2)
         print()
     else:
-        args.show(found)
+        args.show(results)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What the sample knows (`truth/`) and what annotate found (`tables/`) -> what agrees, one to one, per kind and person.
+"""Compares the truth of the sample (`truth/`) with annotate's tables (`tables/`), one to one, per kind and participant.
 
-Both are brought to the same form, a list of `Item`; nothing here looks at how either was made. Silences of the truth
-are those of its clean voices: where nobody speaks, a pause if the same person goes on, a gap if another does.
+Both become a list of `Item`; how they were made does not matter here. Silences of the truth are those of the clean
+voices: where no one speaks, it is a pause if the same person goes on, and a gap if another person does.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,30 +16,30 @@ import pyarrow.parquet as pq
 from pipelines.engine.tables import TableRow, read_rows
 from wanstreamer.clock import Span, merge_spans
 
-MIN_SILENCE_MS = 250  # of gaps and pauses that count; shorter ones are mostly edges of speech
-WITH_ENDS = ("turn", "gap", "pause")  # their ends count too
+MIN_SILENCE_MS = 250  # only longer gaps and pauses count; shorter ones are mostly edges of speech
+WITH_ENDS = ("turn", "gap", "pause")  # kinds whose ends are compared too
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """One annotated thing: a turn, a silence, a backchannel, or the onset of a turn with its label."""
+    """One annotation: a turn, a silence, a backchannel, or the onset of a turn with its label."""
 
-    kind: str  # what it is; interruptions with their outcome
+    kind: str  # turn, gap, pause, backchannel or the label of an onset; interruptions with their outcome
     session_id: str
-    participant: str  # of a silence: who spoke before it
+    participant: str  # of a silence: the one who spoke before it
     start_ms: int
     end_ms: int
     confidence: float | None = None
-    about: str = ""  # what stands beside it, for people
+    about: str = ""  # text for people: its words, label or outcome
 
     @property
     def place(self) -> tuple[str, str, str]:
-        """Only items of one place can be the same."""
+        """Only items with the same place can match."""
         return self.kind, self.session_id, self.participant
 
     @property
     def order(self) -> tuple[str, str, str, int, int]:
-        """That in which `match` wants them."""
+        """The sort order that `match` expects."""
         return (*self.place, self.start_ms, self.end_ms)
 
     @property
@@ -48,10 +48,10 @@ class Item:
 
 
 def read_items(data: Path) -> tuple[list[Item], list[Item]]:
-    """What happened in the sample's sessions, on the clock of their tracks, and what annotate says about them.
+    """The truth of the sample's sessions, on the clock of their tracks, and annotate's items.
 
-    A session's first onset, and the one after both have stopped, follow nothing that the truth could name: what was
-    found there is left out.
+    The truth has no label for a session's first onset, nor for the onset after both have stopped, because nothing
+    precedes them. Annotated onsets at these places are left out.
     """
     truth = {path.stem: pq.read_table(path).to_pylist() for path in (data / "truth").glob("*.parquet")}
     done = {row["session_id"] for row in read_rows(data, "sessions")}
@@ -89,7 +89,7 @@ def _found(data: Path, nameless: Sequence[Item]) -> list[Item]:
     onsets.sort(key=lambda item: (item.session_id, item.participant, item.start_ms))
     judged = [replace(item, kind="nameless") for item in onsets]
     left_out = {
-        id(two) for _, two in match(sorted(nameless, key=attrgetter("order")), judged, within_ms=200, ends=False)
+        id(item) for _, item in match(sorted(nameless, key=attrgetter("order")), judged, within_ms=200, ends=False)
     }
     return items + [item for item, same in zip(onsets, judged, strict=True) if id(same) not in left_out]
 
@@ -108,26 +108,27 @@ def _kind(row: TableRow) -> str:
 
 
 def silences(speech: Sequence[TableRow]) -> Iterator[tuple[str, TableRow]]:
-    """("gap" or "pause", row of who spoke before it) where nobody of a session speaks between two who do."""
+    """("gap" or "pause", a row with who spoke before it) for every silence of a session between two speakers."""
     spans = merge_spans(Span(row["start_ms"], row["end_ms"]) for row in speech)
-    for one, two in pairwise(spans):
-        before = {row["participant"] for row in speech if row["end_ms"] == one.end_ms}
-        after = {row["participant"] for row in speech if row["start_ms"] == two.start_ms}
+    for earlier, later in pairwise(spans):
+        before = {row["participant"] for row in speech if row["end_ms"] == earlier.end_ms}
+        after = {row["participant"] for row in speech if row["start_ms"] == later.start_ms}
         if len(before) == len(after) == 1:
             (who,) = before
             row = {
                 "session_id": speech[0]["session_id"], "participant": who,
-                "start_ms": one.end_ms, "end_ms": two.start_ms,
+                "start_ms": earlier.end_ms, "end_ms": later.start_ms,
             }  # fmt: skip
             yield ("pause" if before == after else "gap"), row
 
 
-def match(truth: Sequence[Item], found: Sequence[Item], *, within_ms: int, ends: bool) -> list[tuple[Item, Item]]:
-    """The most pairs of one place whose onsets (and `ends`, of kinds that have one) lie within `within_ms`.
+def match(truth: Sequence[Item], annotated: Sequence[Item], *, within_ms: int, ends: bool) -> list[tuple[Item, Item]]:
+    """Pairs of items with the same place whose onsets lie within `within_ms`; with `ends`, also those of `WITH_ENDS`.
 
-    Items of a place do not overlap each other, so that going through both in order finds the most.
+    The number of pairs is the largest possible: items of one place do not overlap each other, so that taking the first
+    match in order is optimal.
     """
-    groups = {place: list(own) for place, own in groupby(found, key=lambda item: item.place)}
+    groups = {place: list(own) for place, own in groupby(annotated, key=lambda item: item.place)}
     pairs: list[tuple[Item, Item]] = []
     for place, group in groupby(truth, key=lambda item: item.place):
         own, theirs = list(group), groups.get(place, [])
@@ -147,16 +148,16 @@ def match(truth: Sequence[Item], found: Sequence[Item], *, within_ms: int, ends:
 
 
 def agreement(
-    truth: Sequence[Item], found: Sequence[Item], pairs: Sequence[tuple[Item, Item]]
+    truth: Sequence[Item], annotated: Sequence[Item], pairs: Sequence[tuple[Item, Item]]
 ) -> dict[str, float | int | None]:
     """Counts, precision, recall and F1; None where nothing was counted.
 
-    The least length of a silence chooses what is counted, not what may match: a gap of 255 ms that was measured as
-    245 ms is found.
+    MIN_SILENCE_MS decides what is counted, not what may match: a gap of 255 ms that was annotated as 245 ms counts as
+    found.
     """
-    num_truth, num_found = (sum(item.counts for item in items) for items in (truth, found))
-    recall = sum(one.counts for one, _ in pairs) / num_truth if num_truth else None
-    precision = sum(two.counts for _, two in pairs) / num_found if num_found else None
+    num_truth, num_found = (sum(item.counts for item in items) for items in (truth, annotated))
+    recall = sum(true_item.counts for true_item, _ in pairs) / num_truth if num_truth else None
+    precision = sum(annotated_item.counts for _, annotated_item in pairs) / num_found if num_found else None
     harmonic = None
     if precision is not None and recall is not None:
         harmonic = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
@@ -170,8 +171,8 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def wasserstein_1(one: Sequence[float], two: Sequence[float]) -> float:
+def wasserstein_1(first: Sequence[float], second: Sequence[float]) -> float:
     """Area between two empirical distribution functions, in the unit of the values."""
-    values = np.sort(np.concatenate([one, two]))
-    shares = [np.searchsorted(np.sort(some), values[:-1], side="right") / len(some) for some in (one, two)]
+    values = np.sort(np.concatenate([first, second]))
+    shares = [np.searchsorted(np.sort(some), values[:-1], side="right") / len(some) for some in (first, second)]
     return float(np.sum(np.abs(shares[0] - shares[1]) * np.diff(values)))

@@ -1,9 +1,10 @@
-"""What annotate finds in the sound of fresh sample sessions, beside what was said: `python -m tools.bench annotate`.
+"""Compare annotate with the truth of new sample sessions: `python -m tools.bench annotate`.
 
-Sessions are spoken from seeds that nothing was tuned on, ingested, and annotated twice: with their word sidecars and
-without. Then, by kind and by level of noise and bleed, F1 of one-to-one matches per participant: onsets (of turns, gaps
-and pauses ends too) within 200 ms, and onsets alone within 160 ms, one unit. Beside them floor transfer offsets, what
-each `confidence` is worth, and the time it takes. `--worst N` prints examples of what was missed or made up.
+Sessions are made from seeds that nothing was tuned on, ingested, and annotated twice: with their word files and
+without. The figures are F1 of one-to-one matches per participant, by kind and by level of noise and bleed: onsets
+within 200 ms (for turns, gaps and pauses the ends too), and onsets alone within 160 ms, one unit. The command also
+reports floor transfer offsets, the precision behind each `confidence`, and the time it takes. `--worst N` prints
+examples of missed and of wrongly found annotations.
 """
 
 import argparse
@@ -35,12 +36,12 @@ from wanstreamer.clock import Span
 from wanstreamer.errors import InputError
 from wanstreamer.turns import Word, annotate_session
 
-RULES_S = 1.0  # the rules are repeated for at least this long
+RULES_S = 1.0  # the rules run again and again for at least this long
 VARIANTS = ("with words", "without words")
 
 
 def prepare(folder: Path, seed: int, *, sessions: int, seconds: int, workers: int) -> Path:
-    """Speak, ingest and annotate one corpus under `folder`, unless it is there; returns its data folder."""
+    """Make, ingest and annotate one corpus under `folder`, unless it exists; returns its data folder."""
     data = folder / f"seed-{seed}-{sessions}x{seconds}"
     sample = SampleParams(sessions=sessions, seconds=seconds, seed=seed, pictures=False)
     if not (data / "truth").is_dir():
@@ -65,33 +66,33 @@ def _bare(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def rules_speed(folders: Sequence[Path]) -> float:
-    """How many times faster than real time the rules are on one core, with words."""
+    """How many times faster than real time the rules run on one core, with words."""
     jobs, seconds = [], 0.0
     for data in folders:
         speech, words = (rows_by_session(read_rows(data, name)) for name in ("speech", "words"))
         for session in read_rows(data, "sessions"):
             spoken: dict[str, list[Span]] = {"a": [], "b": []}
-            told: dict[str, list[Word]] = {"a": [], "b": []}
+            spoken_words: dict[str, list[Word]] = {"a": [], "b": []}
             for row in speech.get(session["session_id"], ()):
                 spoken[row["participant"]].append(Span(row["start_ms"], row["end_ms"]))
             for row in words.get(session["session_id"], ()):
-                told[row["participant"]].append(
+                spoken_words[row["participant"]].append(
                     Word(start_ms=row["start_ms"], end_ms=row["end_ms"], text=row["word"])
                 )  # fmt: skip
-            jobs.append((spoken, told))
+            jobs.append((spoken, spoken_words))
             seconds += session["duration_ms"] / 1000
     rates: list[float] = []
     began_s = time.perf_counter()
     while not rates or time.perf_counter() - began_s < RULES_S:
         once_s = time.perf_counter()
-        for spoken, told in jobs:
-            annotate_session(spoken, told, AnnotateParams())
+        for spoken, spoken_words in jobs:
+            annotate_session(spoken, spoken_words, AnnotateParams())
         rates.append(seconds / (time.perf_counter() - once_s))
     return round(statistics.median(rates))
 
 
 def stage_speed(data: Path, workers: int) -> float | None:
-    """How many times faster than real time a core annotates, from the times at which sessions were finished."""
+    """How many times faster than real time one core annotates, from the finish times of the sessions."""
     ends_s = finish_times(data, "annotate")
     if len(ends_s) < max(3, 2 * workers) or ends_s[-1] == ends_s[0]:
         return None
@@ -103,7 +104,7 @@ def measure(
     folder: Path, seeds: Sequence[int], *, sessions: int, seconds: int, workers: int, worst: int,
     on_seed: Callable[[int], None],
 ) -> dict[str, Any]:  # fmt: skip
-    """Make the corpora and compare; returns what `--json` prints."""
+    """Make the corpora and compare; returns the figures that `--json` prints."""
     folders = []
     with ray_session(workers) as room:
         for seed in seeds:
@@ -116,7 +117,7 @@ def measure(
         "sessions": done,
         "minutes": round(done * seconds / 60, 1),
         VARIANTS[0]: compare({data.name: data for data in folders}, bounds=True, worst=worst),
-        # Without words much cannot be told: these figures are reported, nothing is asked of them.
+        # Without words much cannot be decided: these figures are reported, but have no bounds.
         VARIANTS[1]: compare({data.name: data / VARIANTS[1] for data in folders}, bounds=False, worst=worst),
         "times_real_time": {
             "rules, one core": rules_speed(folders),
@@ -127,24 +128,26 @@ def measure(
 
 def add(commands: Any) -> None:
     command = commands.add_parser(
-        "annotate", help="annotations beside the truth of fresh sessions", description=__doc__
+        "annotate", help="annotations compared with the truth of new sessions", description=__doc__
     )
-    command.add_argument("--seeds", type=int, nargs="+", default=[101, 102], help="of the corpora (default: 101 102)")
+    command.add_argument(
+        "--seeds", type=int, nargs="+", default=[101, 102], help="seeds of the corpora (default: 101 102)"
+    )
     command.add_argument("--sessions", type=int, default=40, help="conversations per seed (default: 40)")
-    command.add_argument("--seconds", type=int, default=60, help="length of each (default: 60)")
+    command.add_argument("--seconds", type=int, default=60, help="length of each conversation (default: 60)")
     command.add_argument(
         "--workers", type=int, default=os.cpu_count(), help="parallel sessions (default: one per core)"
     )
-    command.add_argument("--worst", type=int, default=0, metavar="N", help="print N misses of each kind (default: 0)")
+    command.add_argument("--worst", type=int, default=0, metavar="N", help="print N mistakes of each kind (default: 0)")
     command.add_argument(
-        "--keep", type=Path, metavar="DIR", help="keep recordings and tables there, and use them again"
+        "--keep", type=Path, metavar="DIR", help="keep recordings and tables in DIR, and use them if they exist"
     )
     command.set_defaults(run=run, show=show)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if min(args.sessions, args.workers) < 1 or args.worst < 0:
-        raise InputError("bench annotate: expected 1 or more sessions and workers, and no negative number of examples")
+        raise InputError("bench annotate: expected --sessions and --workers of 1 or more, --worst of 0 or more")
     folder = args.keep or Path(tempfile.mkdtemp(prefix="bench-annotate-"))
     console = Console(stderr=True)
     try:
@@ -159,54 +162,56 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             shutil.rmtree(folder)
 
 
-def show(found: dict[str, Any]) -> None:
+def show(results: dict[str, Any]) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
     console.print(
-        f"{found['sessions']} conversations, {found['minutes']} minutes, seeds {', '.join(map(str, found['seeds']))}",
+        f"{results['sessions']} conversations, {results['minutes']} minutes, "
+        f"seeds {', '.join(map(str, results['seeds']))}",
         highlight=False,
     )
     for variant in VARIANTS:
-        _show_variant(console, variant, found[variant])
-    said = [f"{name}: {rate or '-'}" for name, rate in found["times_real_time"].items()]
-    console.print("times real time: " + "; ".join(said), highlight=False)
+        _show_variant(console, variant, results[variant])
+    rates = [f"{name}: {rate or '-'}" for name, rate in results["times_real_time"].items()]
+    console.print("times real time: " + "; ".join(rates), highlight=False)
 
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _show_variant(console: Console, variant: str, found: dict[str, Any]) -> None:
+def _show_variant(console: Console, variant: str, results: dict[str, Any]) -> None:
     table = Table(box=SIMPLE_HEAD, title_justify="left", title=f"{variant}: F1 within 200 ms")
     table.add_column("")
-    for name in ("truth", "found", "F1", "asked", "onset, 160 ms"):
+    for name in ("truth", "found", "F1", "bound", "onset, 160 ms"):
         table.add_column(name, justify="right")
-    for name, line in found["lines"].items():
+    for name, line in results["lines"].items():
         short = line["bound"] is not None and (line["f1"] or 0) < line["bound"]
         f1, *others = map(_figure, (line["f1"], line["bound"], line["onset_f1_160_ms"]))
         table.add_row(name, str(line["truth"]), str(line["found"]), f1 + " !" * short, *others)
     console.print(table)
     table = Table(box=SIMPLE_HEAD, title_justify="left", title=f"{variant}: F1 within 200 ms, by level")
     table.add_column("")
-    for name in found["lines"]:
+    for name in results["lines"]:
         table.add_column(name, justify="right")
-    for level in next(iter(found["lines"].values()))["by_level"]:
-        table.add_row(level, *(_figure(line["by_level"][level]) for line in found["lines"].values()))
+    for level in next(iter(results["lines"].values()))["by_level"]:
+        table.add_row(level, *(_figure(line["by_level"][level]) for line in results["lines"].values()))
     console.print(table)
-    offsets = found["floor_transfer_offsets"]
-    told = [
+    offsets = results["floor_transfer_offsets"]
+    distributions = [
         f"{name} median {offsets[name]['median_ms']} ms, quartiles {offsets[name]['quartiles_ms']}"
         for name in ("truth", "found")
     ]
     console.print(
-        f"floor transfer offsets: {'; '.join(told)}; Wasserstein-1 {offsets['wasserstein_1_ms']} ms", highlight=False
+        f"floor transfer offsets: {'; '.join(distributions)}; Wasserstein-1 {offsets['wasserstein_1_ms']} ms",
+        highlight=False,
     )
-    worth = found["confidence"]
+    worth = results["confidence"]
     table = Table(
         box=SIMPLE_HEAD, title_justify="left",
-        title=f"{variant}: what confidence is worth; mean error {worth['error']}, of the proposed "
-        f"{worth['proposed_error']}, both on the other half of the sessions",
+        title=f"{variant}: precision behind each confidence; mean error {worth['error']}, of the proposed values "
+        f"{worth['proposed_error']}, both on the half of the sessions not used for the proposal",
     )  # fmt: skip
     for name in ("kind", "label"):
         table.add_column(name)
@@ -218,6 +223,8 @@ def _show_variant(console: Console, variant: str, found: dict[str, Any]) -> None
             f"{cell['proposed']:.2f}",
         )  # fmt: skip
     console.print(table)
-    for one in found["examples"]:
-        where = f"{one['session']} {one['participant']} {one['start_ms']}-{one['end_ms']} ms"
-        console.print(f"{one['what']}: {one['kind']} in {where} {one['about'][:60]}".rstrip(), highlight=False)
+    for example in results["examples"]:
+        where = f"{example['session']} {example['participant']} {example['start_ms']}-{example['end_ms']} ms"
+        console.print(
+            f"{example['what']}: {example['kind']} in {where} {example['about'][:60]}".rstrip(), highlight=False
+        )

@@ -1,4 +1,4 @@
-"""Corpora with their truth -> F1 by kind and by level of noise and bleed, offsets, worth of confidence, examples."""
+"""Corpora with truth -> F1 by kind and by level of noise and bleed, offsets, confidence against precision, examples."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from pipelines.engine.tables import rows_by_session
 from tools.bench.agreement import Item, agreement, match, read_items, wasserstein_1
 from tools.bench.confidence import calibration
 
-# Kinds that make a line of the report, and the F1 within 200 ms that is asked of it.
+# Line of the report -> the kinds in it, and the F1 within 200 ms that it must reach (None: no bound).
 LINES: dict[str, tuple[tuple[str, ...], float | None]] = {
     "turns": (("turn",), 0.95),
     "gaps over 250 ms": (("gap",), 0.95),
@@ -34,56 +34,58 @@ BLEED = ((-99, -32, "bleed under -32 dB"), (-32, 0, "-32 or more"))
 
 
 def levels(data: Path) -> dict[str, tuple[str, str]]:
-    """Session -> its level of noise (that of the noisier track, against the voice) and of bleed."""
-    found = {}
+    """Session -> its level of noise (the noisier track's, relative to the voice) and its level of bleed."""
+    by_session = {}
     for session_id, tracks in rows_by_session(pq.read_table(data / "truth" / "tracks.parquet").to_pylist()).items():
         snr_db = min(row["noise_db"] for row in tracks)
         bleeds = [row["bleed_db"] for row in tracks if row["bleed_db"] is not None]
         noise = next(name for low, high, name in NOISE if low <= snr_db < high)
         bleed = next((name for low, high, name in BLEED if bleeds and low <= max(bleeds) < high), "no bleed")
-        found[session_id] = noise, bleed
-    return found
+        by_session[session_id] = noise, bleed
+    return by_session
 
 
 def compare(folders: Mapping[str, Path], *, bounds: bool, worst: int) -> dict[str, Any]:
-    """Figures over corpora (name -> data folder with truth and tables): what `--json` prints of one variant.
+    """Figures over corpora (name -> data folder with truth and tables): what `--json` prints for one variant.
 
-    `bounds`: whether the F1 of `LINES` is asked. `worst`: how many examples of each kind and mistake are listed.
+    `bounds`: whether the bounds of `LINES` apply. `worst`: how many examples are listed per kind and kind of mistake.
     """
     truth: list[Item] = []
-    found: list[Item] = []
+    annotated: list[Item] = []
     offsets: dict[str, list[int]] = {"truth": [], "found": []}
     level: dict[str, tuple[str, str]] = {}
     for name, data in folders.items():
-        for items, some in zip((truth, found), read_items(data), strict=True):
+        for items, some in zip((truth, annotated), read_items(data), strict=True):
             items += [replace(item, session_id=f"{name}/{item.session_id}") for item in some]
         level |= {f"{name}/{session}": value for session, value in levels(data).items()}
         offsets["truth"] += _offsets(data / "truth" / "transitions.parquet")
         offsets["found"] += _offsets(data / "tables" / "events.parquet")
-    pairs = match(truth, found, within_ms=200, ends=True)
-    onsets = match(truth, found, within_ms=160, ends=False)
+    pairs = match(truth, annotated, within_ms=200, ends=True)
+    onsets = match(truth, annotated, within_ms=160, ends=False)
     lines: dict[str, Any] = {}
     for name, (kinds, bound) in LINES.items():
-        whole = _agreement(truth, found, pairs, kinds)
+        whole = _agreement(truth, annotated, pairs, kinds)
         lines[name] = whole | {
-            "onset_f1_160_ms": _agreement(truth, found, onsets, kinds)["f1"],
+            "onset_f1_160_ms": _agreement(truth, annotated, onsets, kinds)["f1"],
             "bound": bound if bounds else None,
             "by_level": {
-                one: _agreement(truth, found, pairs, kinds, {s for s, both in level.items() if one in both})["f1"]
-                for one in (*(name for *_, name in NOISE), "no bleed", *(name for *_, name in BLEED))
+                name_of_level: _agreement(
+                    truth, annotated, pairs, kinds, {s for s, both in level.items() if name_of_level in both}
+                )["f1"]
+                for name_of_level in (*(name for *_, name in NOISE), "no bleed", *(name for *_, name in BLEED))
             },
         }
-    right = {id(two) for _, two in pairs}
+    right = {id(item) for _, item in pairs}
     return {
         "lines": lines,
         "floor_transfer_offsets": _distribution(offsets["truth"], offsets["found"]),
-        "confidence": calibration([(item, id(item) in right) for item in found if item.counts]),
-        "examples": _examples(truth, found, pairs, worst),
+        "confidence": calibration([(item, id(item) in right) for item in annotated if item.counts]),
+        "examples": _examples(truth, annotated, pairs, worst),
     }
 
 
 def _agreement(
-    truth: Sequence[Item], found: Sequence[Item], pairs: Sequence[tuple[Item, Item]], kinds: Sequence[str],
+    truth: Sequence[Item], annotated: Sequence[Item], pairs: Sequence[tuple[Item, Item]], kinds: Sequence[str],
     sessions: set[str] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     def taken(item: Item) -> bool:
@@ -91,8 +93,8 @@ def _agreement(
 
     return agreement(
         [item for item in truth if taken(item)],
-        [item for item in found if taken(item)],
-        [(one, two) for one, two in pairs if taken(one)],
+        [item for item in annotated if taken(item)],
+        [(true_item, annotated_item) for true_item, annotated_item in pairs if taken(true_item)],
     )
 
 
@@ -100,25 +102,25 @@ def _offsets(path: Path) -> list[int]:
     return [ms for ms in pq.read_table(path, columns=["fto_ms"])["fto_ms"].to_pylist() if ms is not None]
 
 
-def _distribution(truth: Sequence[int], found: Sequence[int]) -> dict[str, Any]:
+def _distribution(truth: Sequence[int], annotated: Sequence[int]) -> dict[str, Any]:
     figures: dict[str, Any] = {}
-    for name, values in (("truth", truth), ("found", found)):
+    for name, values in (("truth", truth), ("found", annotated)):
         quartiles = np.quantile(values, [0.25, 0.75]).round().tolist() if values else None
         figures[name] = {
             "number": len(values), "median_ms": statistics.median(values) if values else None, "quartiles_ms": quartiles
         }  # fmt: skip
-    figures["wasserstein_1_ms"] = round(wasserstein_1(truth, found), 1) if truth and found else None
+    figures["wasserstein_1_ms"] = round(wasserstein_1(truth, annotated), 1) if truth and annotated else None
     return figures
 
 
 def _examples(
-    truth: Sequence[Item], found: Sequence[Item], pairs: Sequence[tuple[Item, Item]], worst: int
+    truth: Sequence[Item], annotated: Sequence[Item], pairs: Sequence[tuple[Item, Item]], worst: int
 ) -> list[dict[str, Any]]:
-    """The first `worst` of each kind that only one side has."""
+    """The first `worst` items of each kind that only the truth or only annotate has."""
     paired = {id(item) for pair in pairs for item in pair}
     listed: list[dict[str, Any]] = []
-    for kind in sorted({item.kind for item in (*truth, *found)}):
-        for what, items in (("missed", truth), ("made up", found)):
+    for kind in sorted({item.kind for item in (*truth, *annotated)}):
+        for what, items in (("missed", truth), ("made up", annotated)):
             alone = [item for item in items if item.kind == kind and item.counts and id(item) not in paired]
             listed += [
                 {

@@ -1,7 +1,7 @@
-"""Found items and which of them are true -> what each confidence is worth, and what it should have said.
+"""Annotated items, and which of them are true -> the precision behind each confidence, and a better confidence.
 
-A confidence means something if, of all items that carry 0.8, eight in ten are right. The right numbers are counted on
-one half of the sessions and judged, beside those that were written down, on the other half.
+A confidence is calibrated if eight of ten items with 0.8 are right. Better values are computed on one half of the
+sessions; on the other half they are compared with the values that annotate wrote.
 """
 
 from collections import defaultdict
@@ -10,23 +10,24 @@ from typing import Any
 
 from tools.bench.agreement import Item
 
-Cell = tuple[str, str, float]  # kind, its label or outcome, the confidence it carries
+Cell = tuple[str, str, float]  # kind, label or outcome, confidence
 
 
-def calibration(found: Sequence[tuple[Item, bool]]) -> dict[str, Any]:
+def calibration(judged: Sequence[tuple[Item, bool]]) -> dict[str, Any]:
     """Precision of every kind and confidence, and the expected calibration error before and after correction.
 
     Args:
-        found: Items with a confidence, and whether the truth has them.
+        judged: Items with a confidence, and whether the truth has them.
 
     Returns:
-        `cells`: of every kind, label and confidence the number found, the share that is true, and `proposed`, that
-        share among even sessions with one right and one wrong one added. `error` and `proposed_error`: mean distance
-        of confidence and precision over the items of odd sessions, as carried and as proposed.
+        `cells`: for every kind, label and confidence: `found`, the number of items; `precision`, the share that is
+        true; `proposed`, this share among the even sessions, with one right and one wrong item added. `error` and
+        `proposed_error`: mean distance between confidence and precision over the items of the odd sessions, for the
+        written and for the proposed confidences.
     """
     halves: tuple[dict[Cell, list[bool]], dict[Cell, list[bool]]] = (defaultdict(list), defaultdict(list))
-    order = {name: place for place, name in enumerate(sorted({item.session_id for item, _ in found}))}
-    for item, right in found:
+    order = {name: place for place, name in enumerate(sorted({item.session_id for item, _ in judged}))}
+    for item, right in judged:
         if item.confidence is not None:
             cell = (item.kind, item.about, round(item.confidence, 3))
             halves[order[item.session_id] % 2][cell].append(right)
@@ -51,8 +52,8 @@ def calibration(found: Sequence[tuple[Item, bool]]) -> dict[str, Any]:
     }
 
 
-def _error(told: dict[Cell, tuple[float, list[bool]]]) -> float | None:
-    """Mean of |confidence - precision| over items, each with those of its own cell; None of none."""
-    total = sum(len(rights) for _, rights in told.values())
-    away = sum(abs(confidence * len(rights) - sum(rights)) for confidence, rights in told.values())
+def _error(cells: dict[Cell, tuple[float, list[bool]]]) -> float | None:
+    """Mean of |confidence - precision| over items; both are those of the item's cell. None without items."""
+    total = sum(len(rights) for _, rights in cells.values())
+    away = sum(abs(confidence * len(rights) - sum(rights)) for confidence, rights in cells.values())
     return round(away / total, 4) if total else None

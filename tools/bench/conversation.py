@@ -1,6 +1,6 @@
-"""What the bench of the live agent plays: trained models and recorded media of a data folder, else random ones.
+"""The agent and media that `tools.bench stream` plays: a data folder's trained models and tracks, else random ones.
 
-Models of a named scale are always random, with VAEs of its size.
+Models of a scale (`--scale`) always have random weights, with VAEs of the same size.
 """
 
 import tempfile
@@ -33,24 +33,26 @@ RANDOM_UNITS = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How it is served."""
+    """How the conversation is served."""
 
     workers: int = 1
     threads: int = 1
-    steps: int | None = None  # of the solver; None: 4 where units overlap, else the agent's
-    lag: int | None = None  # None: 1 with two workers, else what the model was trained at
-    live: bool = False  # a unit every 160 ms, not as fast as the machine goes
-    scale: str | None = None  # random weights of that scale; None: what the data folder holds
-    units_per_point: int = 50  # 8 s of units timed from each length of history on
+    steps: int | None = None  # solver steps; None: 4 if units overlap, else the agent's default
+    lag: int | None = None  # self_lag; None: 1 with two workers, else the model's own
+    live: bool = False  # a unit every 160 ms, instead of full speed
+    scale: str | None = None  # random weights of this scale; None: the data folder's models
+    units_per_point: int = 50  # units timed at each length of history; 50 units are 8 s
     machine: Machine = field(default_factory=Machine)
 
     def __post_init__(self) -> None:
-        given = {"--threads": self.threads, "--steps": self.steps, "--units-per-point": self.units_per_point}
-        for name, number in given.items():
+        numbers = {"--threads": self.threads, "--steps": self.steps, "--units-per-point": self.units_per_point}
+        for name, number in numbers.items():
             if number is not None and number < 1:
                 raise InputError(f"{name} {number}: expected 1 or more")
         if self.workers == 2 and self.threads != 1:
-            raise InputError(f"--workers 2 --threads {self.threads}: each worker has one thread; leave --threads at 1")
+            raise InputError(
+                f"--workers 2 --threads {self.threads}: each worker has one thread; remove --threads or --workers 2"
+            )
 
     @property
     def self_lag(self) -> int | None:
@@ -64,13 +66,13 @@ class Setting:
 @dataclass(frozen=True, kw_only=True)
 class Conversation:
     agent: Agent
-    media: list[Media]  # to be repeated
+    media: list[Media]  # is repeated
     trained_at_self_lag: int | None  # None: random weights
-    recorded: bool  # the media are
+    recorded: bool  # whether the media are recorded, not random
 
 
 def prepare(data: Path, setting: Setting, config: AgentConfig) -> Conversation:
-    """Models at the setting's lag, whatever they were trained at: the times hold, what is said does not."""
+    """Models at the setting's self_lag. If they were trained at another, the times are right but the output is not."""
     agent, trained = load(data, config, setting)
     trained_at = agent.model.config.self_lag if trained else None
     if setting.self_lag is not None:
@@ -81,14 +83,14 @@ def prepare(data: Path, setting: Setting, config: AgentConfig) -> Conversation:
 
 
 def load(data: Path, config: AgentConfig, setting: Setting) -> tuple[Agent, bool]:
-    """An agent, and whether its weights are trained ones."""
+    """An agent, and whether its weights are trained."""
     if setting.scale is None and (data / "models" / "duplex" / "model.safetensors").is_file():
         return load_agent(data, config, setting.machine), True
     return random_agent(setting.scale or "tiny", config, setting.machine), False
 
 
 def random_agent(scale: str, config: AgentConfig, machine: Machine) -> Agent:
-    """Random weights: 336x192 and 24 kHz, but for `tiny`."""
+    """Random weights; 336x192 and 24 kHz, except for `tiny`."""
     torch.manual_seed(0)
     audio_channels, video_channels, vocab_size = SIZES[scale]
     height, width = (SPATIAL_FACTOR * SCALES[scale][f"video_{side}"] for side in ("height", "width"))
@@ -96,7 +98,7 @@ def random_agent(scale: str, config: AgentConfig, machine: Machine) -> Agent:
     audio_vae = AudioVAE(AudioVAEConfig(rate_hz=rate_hz, channels=audio_channels))
     video_vae = VideoVAE(VideoVAEConfig(height=height, width=width, channels=video_channels))
     sizes = {"audio_channels": audio_channels, "video_channels": video_channels, "vocab_size": vocab_size}
-    with torch.device(machine.device):  # a billion random numbers are a GPU's work where there is one
+    with torch.device(machine.device):  # a billion random numbers take long on a CPU
         model = DuplexModel(scaled(scale, **sizes))
     return Agent(model, audio_vae, video_vae, config=config, machine=machine)
 
@@ -131,28 +133,28 @@ def random_media(agent: Agent) -> list[Media]:
 
 @contextmanager
 def opened(agent: Agent, workers: int) -> Iterator[Pipeline]:
-    """A new pipeline with its performer in this process or in its own; on a GPU, on a stream of its own."""
-    with ExitStack() as held:
+    """A new pipeline. Two workers: the performer has its own process, or on a GPU its own stream."""
+    with ExitStack() as stack:
         if workers == 1:
-            yield held.enter_context(open_pipeline(agent, seed=0))
+            yield stack.enter_context(open_pipeline(agent, seed=0))
             return
         if agent.model.device.type == "cuda":
-            yield held.enter_context(open_streams(agent, seed=0))
+            yield stack.enter_context(open_streams(agent, seed=0))
             return
-        weights = Path(held.enter_context(tempfile.TemporaryDirectory())) / "model.safetensors"
+        weights = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model.safetensors"
         save_model(agent.model, weights)
-        yield held.enter_context(open_workers(agent, weights, seed=0))
+        yield stack.enter_context(open_workers(agent, weights, seed=0))
 
 
 def handed_bytes(pipeline: Pipeline) -> int | None:
-    """What a unit's hand-over moves between two processes."""
+    """Bytes that a unit's hand-over moves between two processes."""
     link = pipeline.link
     return link.ring.slice_bytes + link.ring.latent_bytes if isinstance(link, PerformerProcess) else None
 
 
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """torch's threads in this process, for the while."""
+    """Set torch's number of threads in this process while the block runs."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

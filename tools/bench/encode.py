@@ -1,8 +1,9 @@
-"""What the encode stage costs beside its networks alone: `python -m tools.bench encode`.
+"""Compare the time of the encode stage with its networks alone: `python -m tools.bench encode`.
 
-The peer is the forward pass of both VAEs over the same tracks, read into memory before, in the same pieces with the
-state carried over: one process per worker, one thread each. Both take turns, `--rounds` times. Ours also decodes,
-writes latents and tables, and works under Ray; rates are of the steady state, the slope of finished sessions over time.
+The peer is the forward pass of both VAEs over the same tracks, which are in memory, in the same pieces with the state
+carried over: one process per worker, one thread each. Both take turns, `--rounds` times. The stage also decodes media,
+writes latents and tables, and runs under Ray. Rates are those of the steady state: the slope of finished sessions over
+time.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from tools.bench.steady import finish_times, in_turns, keys_per_s, repeat_corpus
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
 
-_bare: "Bare"  # of this process
+_bare: "Bare"  # each process has its own
 
 
 class Bare:
@@ -35,7 +36,7 @@ class Bare:
         paths = {kind: str(data / "models" / "vae" / f"{kind}.safetensors") for kind in encode.KINDS}
         needed = {kind: path for kind, path in paths.items() if any(track[f"{kind}_path"] for track in tracks)}
         self.vaes = encode.Encoder(paths=needed, weights_hashes={}, piece_units=piece_units).vaes
-        self.held = [
+        self.media = [
             (kind, list(encode.pieces(data, track, self.vaes[kind], piece_units)))
             for track in tracks
             for kind in encode.KINDS
@@ -48,7 +49,7 @@ class Bare:
 
         began_s = time.perf_counter()
         with torch.inference_mode():
-            for kind, pieces in self.held:
+            for kind, pieces in self.media:
                 state = None
                 for piece in pieces:
                     _, state = self.vaes[kind].encode(piece[None], state)
@@ -65,7 +66,7 @@ def _forward() -> float:
 
 
 def compare(data: Path, folder: Path, *, hours: float, rounds: int, workers: int) -> dict[str, Any]:
-    """Take turns; returns what `--json` prints."""
+    """Measure both in turns; returns the figures that `--json` prints."""
     tracks, sessions = read_rows(data, "tracks"), read_rows(data, "sessions")
     corpus_hours = sum(track["num_units"] for track in tracks) * UNIT_MS / 3_600_000
     times = max(1, round(hours / corpus_hours))
@@ -78,14 +79,14 @@ def compare(data: Path, folder: Path, *, hours: float, rounds: int, workers: int
     hours_in = [sum(track["num_units"] for track in part) * UNIT_MS / 3_600_000 for part in parts]
 
     def ours() -> float:
-        for made in ("parts", "latents"):
-            shutil.rmtree(repeated / made, ignore_errors=True)
+        for name in ("parts", "latents"):
+            shutil.rmtree(repeated / name, ignore_errors=True)
         encode.run(repeated, params, RunParams(workers=workers))
         return 3600 * keys_per_s(finish_times(repeated, "encode")) * corpus_hours / len(sessions)
 
     def bare() -> float:
         waiting = [pool.submit(_forward) for pool in pools]
-        return sum(3600 * hour / one.result() for hour, one in zip(hours_in, waiting, strict=True))
+        return sum(3600 * hour / future.result() for hour, future in zip(hours_in, waiting, strict=True))
 
     try:
         with ray_session(workers):
@@ -100,33 +101,37 @@ def compare(data: Path, folder: Path, *, hours: float, rounds: int, workers: int
         "track_hours": round(corpus_hours * times, 2),
         "cost_over_bare": round(statistics.median(ratios), 3),
         "costs_over_bare": [round(ratio, 3) for ratio in ratios],
-        "track_hours_per_hour": {name: [round(rate, 1) for rate in found] for name, found in rates.items()},
+        "track_hours_per_hour": {name: [round(rate, 1) for rate in values] for name, values in rates.items()},
     }
 
 
 def add(commands: Any) -> None:
-    command = commands.add_parser("encode", help="encode beside the VAEs' forward pass", description=__doc__)
-    command.add_argument("--data", type=Path, default=Path("data"), help="folder with tracks and VAEs (default: data)")
-    command.add_argument("--hours", type=float, default=1, help="of tracks, by repeating them (default: 1)")
-    command.add_argument("--rounds", type=int, default=5, help="rounds, in turns (default: 5)")
+    command = commands.add_parser("encode", help="encode compared with the VAEs' forward pass", description=__doc__)
+    command.add_argument(
+        "--data", type=Path, default=Path("data"), help="data folder with tracks and VAEs (default: data)"
+    )
+    command.add_argument(
+        "--hours", type=float, default=1, help="hours of tracks; they are repeated as needed (default: 1)"
+    )
+    command.add_argument("--rounds", type=int, default=5, help="rounds; both take turns in each (default: 5)")
     command.add_argument("--workers", type=int, default=2, help="parallel sessions (default: 2)")
     command.set_defaults(run=run, show=show)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.hours <= 0 or min(args.rounds, args.workers) < 1:
-        raise InputError("bench encode: expected 1 or more rounds and workers, and some hours")
+        raise InputError("bench encode: expected --rounds and --workers of 1 or more, --hours above 0")
     check_data_folder(args.data)
     with tempfile.TemporaryDirectory(prefix="bench-encode-") as folder:
         return compare(args.data.resolve(), Path(folder), hours=args.hours, rounds=args.rounds, workers=args.workers)
 
 
-def show(found: dict[str, Any]) -> None:
-    rates = found["track_hours_per_hour"]
+def show(results: dict[str, Any]) -> None:
+    rates = results["track_hours_per_hour"]
     show_rounds(
-        f"hours of tracks per hour: {found['track_hours']} hours of tracks, {found['workers']} workers",
+        f"hours of tracks per hour: {results['track_hours']} hours of tracks, {results['workers']} workers",
         ("encode", "forward pass alone", "cost over it"),
         (rates["ours"], rates["bare"]),
-        found["costs_over_bare"],
+        results["costs_over_bare"],
     )
-    print(f"median cost over the forward pass alone: {found['cost_over_bare']:.3f}")
+    print(f"median cost over the forward pass alone: {results['cost_over_bare']:.3f}")

@@ -1,10 +1,10 @@
-"""How fast recordings become tracks, beside ffmpeg alone: `python -m tools.bench ingest`.
+"""Compare the speed of ingest with ffmpeg alone: `python -m tools.bench ingest`.
 
-The peer does the conversions and nothing else: per participant one ffmpeg process that decodes the source once and
-writes picture and sound as ingest would, as many at a time as there are workers. Both take turns, `--rounds` times.
-Ours also probes, hashes, checks lengths, measures bleed and writes tables. Rates are of the steady state,
-the slope of finished sessions over time; whole times, with the start of the stage, stand beside them. A round before
-the others warms up and reads the memory, which costs time that the rates would show.
+The peer only converts: one ffmpeg process per participant decodes the source once and writes video and audio as ingest
+does; as many run at a time as there are workers. Both take turns, `--rounds` times. Ingest also probes, hashes, checks
+lengths, measures bleed and writes tables. Rates are those of the steady state: the slope of finished sessions over
+time. Whole times, which include the start of the stage, are printed too. The first round warms up and measures memory,
+because measuring memory would slow the timed rounds.
 """
 
 import argparse
@@ -39,7 +39,7 @@ MEMORY_EVERY_S = 0.5
 
 
 def make_recordings(folder: Path, *, sessions: int, seconds: int, size: str) -> None:
-    """Moving test pictures with noise (flat ones would decode too fast) and tones, a file per participant.
+    """Videos of a moving test pattern with noise (flat ones decode too fast) and a tone, a file per participant.
 
     After its first minute a recording repeats itself.
     """
@@ -66,8 +66,8 @@ def make_recordings(folder: Path, *, sessions: int, seconds: int, size: str) -> 
 
 @contextmanager
 def peak_memory(named: str) -> Iterator[list[float]]:
-    """Yields a list that holds, in the end, the highest memory in MB of any one process whose command line has
-    `named`, with its children; shared pages are not counted."""
+    """Yields a list with one number. At the end it is the highest memory, in MB, of any process whose command line
+    contains `named`, together with its children; shared pages are not counted."""
     peak, over = [0.0], threading.Event()
 
     def watch() -> None:
@@ -77,7 +77,7 @@ def peak_memory(named: str) -> Iterator[list[float]]:
                     continue
                 try:
                     family = [process, *process.children(recursive=True)]
-                    peak[0] = max(peak[0], sum(one.memory_full_info().uss for one in family) / 1e6)
+                    peak[0] = max(peak[0], sum(member.memory_full_info().uss for member in family) / 1e6)
                 except psutil.Error:
                     continue
 
@@ -91,7 +91,7 @@ def peak_memory(named: str) -> Iterator[list[float]]:
 
 
 def run_ours(source: Path, scratch: Path, workers: int, params: IngestParams) -> tuple[list[float], float]:
-    """Seconds from the start at which each session was finished; and the whole time."""
+    """Seconds from the start until each session was finished, and the whole time."""
     data = scratch / "data"
     began, began_s = time.time(), time.monotonic()
     ingest.run(data, params, RunParams(workers=workers))
@@ -100,7 +100,7 @@ def run_ours(source: Path, scratch: Path, workers: int, params: IngestParams) ->
 
 
 def run_ffmpeg(source: Path, scratch: Path, workers: int, params: IngestParams) -> tuple[list[float], float]:
-    """As `run_ours`, by bare ffmpeg processes."""
+    """As `run_ours`, with ffmpeg processes only."""
     ends: list[float] = []
     began_s = time.monotonic()
 
@@ -130,7 +130,7 @@ def run_ffmpeg(source: Path, scratch: Path, workers: int, params: IngestParams) 
 def compare(
     source: Path, *, workers: int, rounds: int, params: IngestParams, hours: float, on_round: Callable[[int], None]
 ) -> dict[str, Any]:
-    """Take turns; returns what `--json` prints."""
+    """Measure both in turns; returns the figures that `--json` prints."""
     steady: dict[str, list[float]] = {"ours": [], "ffmpeg": []}
     walls: dict[str, list[float]] = {"ours": [], "ffmpeg": []}
     peaks = {"ours": 0.0, "ffmpeg": 0.0}
@@ -161,26 +161,28 @@ def compare(
         "video_hours": round(hours, 3),
         "ratio_to_ffmpeg": round(statistics.median(ratios), 3),
         "ratios": [round(ratio, 3) for ratio in ratios],
-        "peak_worker_mb": {name: round(one) for name, one in peaks.items()},
-        "wall_s": {name: [round(one, 1) for one in values] for name, values in walls.items()},
+        "peak_worker_mb": {name: round(peak_mb) for name, peak_mb in peaks.items()},
+        "wall_s": {name: [round(wall_s, 1) for wall_s in values] for name, values in walls.items()},
         "video_hours_per_hour": round(rate, 1),
         "video_hours_per_core_hour": round(rate / workers, 1),
     }
 
 
 def add(commands: Any) -> None:
-    command = commands.add_parser("ingest", help="ingest beside ffmpeg alone", description=__doc__)
+    command = commands.add_parser("ingest", help="ingest compared with ffmpeg alone", description=__doc__)
     command.add_argument("--sessions", type=int, default=16, help="recordings of two people (default: 16)")
-    command.add_argument("--seconds", type=int, default=60, help="length of each (default: 60)")
-    command.add_argument("--size", default="640x360", help="pixels of a picture (default: 640x360)")
-    command.add_argument("--rounds", type=int, default=5, help="rounds, in turns (default: 5)")
+    command.add_argument("--seconds", type=int, default=60, help="length of each recording (default: 60)")
+    command.add_argument("--size", default="640x360", help="size of the video in pixels (default: 640x360)")
+    command.add_argument("--rounds", type=int, default=5, help="rounds; both take turns in each (default: 5)")
     command.add_argument("--workers", type=int, default=2, help="parallel sessions (default: 2)")
     command.set_defaults(run=run, show=show)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.sessions < 2 * args.workers or min(args.seconds, args.rounds, args.workers) < 1:
-        raise InputError("bench ingest: expected at least two sessions per worker, and 1 or more of all else")
+        raise InputError(
+            "bench ingest: expected at least two sessions per worker; --seconds, --rounds and --workers of 1 or more"
+        )
     folder = Path(tempfile.mkdtemp(prefix="bench-recordings-"))
     console = Console(stderr=True)
     try:
@@ -198,24 +200,25 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         shutil.rmtree(folder)
 
 
-def show(found: dict[str, Any]) -> None:
+def show(results: dict[str, Any]) -> None:
     console = Console()
     table = Table(
         box=SIMPLE_HEAD, title_justify="left",
-        title=f"ingest beside ffmpeg alone: {found['sessions']} sessions, {60 * found['video_hours']:.0f} min of "
-        f"video, {found['workers']} workers",
+        title=f"ingest compared with ffmpeg alone: {results['sessions']} sessions, "
+        f"{60 * results['video_hours']:.0f} min of video, {results['workers']} workers",
     )  # fmt: skip
     for name in ("round", "ours", "ffmpeg", "ratio in the steady state"):
         table.add_column(name, justify="right")
     for number, (ours, theirs, ratio) in enumerate(
-        zip(found["wall_s"]["ours"], found["wall_s"]["ffmpeg"], found["ratios"], strict=True), start=1
+        zip(results["wall_s"]["ours"], results["wall_s"]["ffmpeg"], results["ratios"], strict=True), start=1
     ):
         table.add_row(str(number), f"{ours:.1f} s", f"{theirs:.1f} s", f"{ratio:.3f}")
     console.print(table)
     console.print(
-        f"median ratio {found['ratio_to_ffmpeg']:.3f}; {found['video_hours_per_hour']:.0f} hours of video per hour, "
-        f"{found['video_hours_per_core_hour']:.0f} per core; "
-        f"a worker peaks at {found['peak_worker_mb']['ours']} MB with the ffmpeg it runs, ffmpeg alone at "
-        f"{found['peak_worker_mb']['ffmpeg']} MB",
+        f"median ratio {results['ratio_to_ffmpeg']:.3f}; "
+        f"{results['video_hours_per_hour']:.0f} hours of video per hour, "
+        f"{results['video_hours_per_core_hour']:.0f} per core; "
+        f"a worker peaks at {results['peak_worker_mb']['ours']} MB with the ffmpeg it runs, ffmpeg alone at "
+        f"{results['peak_worker_mb']['ffmpeg']} MB",
         highlight=False,
     )

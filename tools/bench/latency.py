@@ -1,4 +1,4 @@
-"""Live conversations timed unit by unit at growing histories: what `tools.bench stream` prints as a table."""
+"""Times live conversations unit by unit as the history grows; `tools.bench stream` prints the figures as a table."""
 
 import platform
 import time
@@ -29,25 +29,25 @@ FULL = "full"
 def stream(
     data: Path, setting: Setting, *, seconds: int, history_limits: Sequence[int | None] = (None,)
 ) -> dict[str, object]:
-    """Time conversations; returns what `--json` prints.
+    """Time conversations; returns the figures that `--json` prints.
 
-    `histories` holds, per kept history (`history_limits`; None: all of it), `at`: per seconds p50, p95 and max in ms of
-    each part, of the whole unit and of the pace, over the setting's `units_per_point` that follow; with two workers
-    also the shares of time either and both of them work, and p50 and p95 of the hand-over. `stalls` are times the
-    machine ran nothing of ours; the other figures have them in. `p95_ms_at_60s` is the unit's, of the first kept
-    history. Several kept histories take turns.
+    `histories` has an entry per history limit (`history_limits`; None: full history). Its `at` has, per length of
+    history in seconds, p50, p95 and max in ms of each part, of the whole unit and of the pace, over the next
+    `units_per_point` units. With two workers it also has the shares of time that each of them works and that both work,
+    and p50 and p95 of the hand-over. `stalls` are times when the machine did not run this program; the other figures
+    include them. `p95_ms_at_60s` is that of the whole unit at the first history limit. Several limits take turns.
     """
     if seconds < 1:
         raise InputError(f"--seconds {seconds}: expected 1 or more")
     points_s = sorted({point for point in HISTORY_S if point < seconds} | {seconds})
     num_units = units_in(points_s[-1]) + setting.units_per_point
     config = AgentConfig(steps=setting.solver_steps, max_units=num_units)
-    with threads(setting.threads), ExitStack() as held:
-        told = [
+    with threads(setting.threads), ExitStack() as stack:
+        conversations = [
             prepare(data, setting, replace(config, history_units=history_units)) for history_units in history_limits
         ]
-        running = [_start(each, setting, num_units, held) for each in told]
-        watch = held.enter_context(StallWatch())
+        running = [_start(each, setting, num_units, stack) for each in conversations]
+        watch = stack.enter_context(StallWatch())
         alone = setting.live or len(running) == 1
         for units in _turns(points_s, num_units, setting.units_per_point, alone=alone):
             for conversation in running:
@@ -60,15 +60,15 @@ def stream(
     return {
         **_machine(setting),
         "scale": setting.scale,
-        "parameters": sum(p.numel() for p in told[0].agent.model.parameters()),
+        "parameters": sum(p.numel() for p in conversations[0].agent.model.parameters()),
         "workers": setting.workers,
         "threads": setting.threads,
         "live": setting.live,
         "solver_steps": setting.solver_steps,
-        "self_lag": told[0].agent.model.config.self_lag,
-        "trained_at_self_lag": told[0].trained_at_self_lag,
-        "trained": told[0].trained_at_self_lag is not None,
-        "recorded_media": told[0].recorded,
+        "self_lag": conversations[0].agent.model.config.self_lag,
+        "trained_at_self_lag": conversations[0].trained_at_self_lag,
+        "trained": conversations[0].trained_at_self_lag is not None,
+        "recorded_media": conversations[0].recorded,
         "units": num_units,
         "stalls": watch.figures(np.any([watch.hit(r.timed.heard_s, r.timed.answered_s) for r in running], axis=0)),
         "histories": histories,
@@ -77,7 +77,7 @@ def stream(
 
 
 def _machine(setting: Setting) -> dict[str, Any]:
-    """What it ran on, and how."""
+    """The machine, and how the model ran on it."""
     machine = setting.machine
     cuda = machine.device.startswith("cuda")
     name = torch.cuda.get_device_name(machine.device) if cuda else platform.processor() or platform.machine()
@@ -86,7 +86,7 @@ def _machine(setting: Setting) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """A conversation under way: it is played a stretch of units at a time."""
+    """A running conversation; `play` plays the next units of it."""
 
     play: Callable[[range], None]
     timed: Timed
@@ -94,7 +94,7 @@ class Running:
 
 
 def _turns(points_s: Sequence[int], num_units: int, units_per_point: int, *, alone: bool) -> list[range]:
-    """Stretches of units that conversations play in turns, so that the machine's moods meet all of them alike."""
+    """Ranges of units that the conversations play in turns, so that other load on the machine slows all alike."""
     if alone:
         return [range(num_units)]
     starts = {start for point in points_s for start in (units_in(point), units_in(point) + units_per_point)}
@@ -102,14 +102,14 @@ def _turns(points_s: Sequence[int], num_units: int, units_per_point: int, *, alo
     return [range(start, stop) for start, stop in pairwise(edges)]
 
 
-def _start(told: Conversation, setting: Setting, num_units: int, held: ExitStack) -> Running:
-    agent, media, timed = told.agent, told.media, not_timed(num_units)
-    plain = setting.machine.passes == "plain"  # others are a pipeline's
+def _start(conversation: Conversation, setting: Setting, num_units: int, stack: ExitStack) -> Running:
+    agent, media, timed = conversation.agent, conversation.media, not_timed(num_units)
+    plain = setting.machine.passes == "plain"  # other passes run only in a pipeline
     if setting.workers == 1 and agent.model.config.self_lag == 0 and not setting.live and plain:
-        _in_sequence(agent, agent.start(seed=0), media, not_timed(3), range(3))  # kernels are loaded and planned
+        _in_sequence(agent, agent.start(seed=0), media, not_timed(3), range(3))  # loads and plans kernels
         state = agent.start(seed=0)
         return Running(play=partial(_in_sequence, agent, state, media, timed), timed=timed, handed_bytes=None)
-    pipeline = held.enter_context(opened(agent, setting.workers))
+    pipeline = stack.enter_context(opened(agent, setting.workers))
     return Running(
         play=partial(play, pipeline, media, timed, live=setting.live),
         timed=timed,
@@ -121,9 +121,9 @@ def _in_sequence(agent: Agent, state: ConversationState, media: list[Media], tim
     timed.follows[units.start] = False
     for unit in units:
         timed.heard_s[unit] = time.perf_counter()
-        said, state = agent.step(state, *media[unit % len(media)])
+        answer, state = agent.step(state, *media[unit % len(media)])
         timed.answered_s[unit] = time.perf_counter()
-        timed.part_ms[unit] = [said.part_ms[part] for part in PARTS]
+        timed.part_ms[unit] = [answer.part_ms[part] for part in PARTS]
 
 
 def _figures_of(running: Running, watch: StallWatch, setting: Setting, points_s: Sequence[int]) -> dict[str, Any]:

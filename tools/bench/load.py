@@ -1,13 +1,14 @@
-"""How fast windows become batches, beside other loaders: `python -m tools.bench load`.
+"""Compare the speed of our loader with other loaders: `python -m tools.bench load`.
 
-The same windows, shuffled, in batches of the same size as the same tensors; what each peer is given is in
-tools/bench/loaders.py, and to write it in the peer's format is not counted. They take turns, `--rounds` times; a round
-is an epoch of each. All this happens in one process with one torch thread, and 0, 1 or 2 workers.
+All load the same windows, shuffled, in batches of the same size, as the same tensors. The settings of each peer are in
+tools/bench/loaders.py; the time to write the windows in the peer's format is not counted. The loaders take turns,
+`--rounds` times; a round is one epoch of each. Everything runs in one process with one torch thread, and with 0, 1 or 2
+workers.
 
-Warm: the loaders and their workers stay, an epoch before the rounds fills the page cache, and the clock starts with
-the ninth batch of an epoch, so that filling buffers again does not count. Cold: each epoch has a new loader, the kernel
-was asked before it to forget the files' pages (posix_fadvise, DONTNEED; what a host or a disk keeps is still there),
-and the clock starts with the epoch. Without `--data` windows of random latents are made as the pack stage writes them.
+Warm: the loaders and their workers stay, an epoch before the rounds fills the page cache, and the clock starts with the
+ninth batch of an epoch, so that filling buffers does not count. Cold: each epoch has a new loader, the kernel is asked
+first to drop the files' pages (posix_fadvise, DONTNEED; a host or a disk may still cache them), and the clock starts
+with the epoch. Without `--data`, windows of random latents are made in the format of the pack stage.
 """
 
 import argparse
@@ -42,15 +43,15 @@ from tools.bench.loaders import PEERS, Arrays
 from wanstreamer.errors import InputError
 from wanstreamer.windows.loader import FIELDS, LABELS, Batch, Loader, Windows, open_windows
 
-AUDIO_SHAPE, VIDEO_SHAPE = (4, 16), (32, 3, 4)  # of the `tiny` scale's latents
-SESSION_WINDOWS = 64  # in a made shard: some minutes of a dyad
+AUDIO_SHAPE, VIDEO_SHAPE = (4, 16), (32, 3, 4)  # the latents of scale `tiny`
+SESSION_WINDOWS = 64  # in a random shard: some minutes of a dyad
 START_BATCHES = 8
 INSTALL = "uv pip install -e '.[bench]' -c constraints.txt"
 PACKAGES = ("torch", "webdataset", "mosaicml-streaming", "litdata")
 
 
 def make_windows(data: Path, number: int) -> None:
-    """`number` train windows of seeded noise below `data`, as the pack stage writes them."""
+    """Write `number` train windows of seeded noise below `data`, in the format of the pack stage."""
     params, random = PackParams(), np.random.default_rng(0)
     tokens = fit_tokenizer(["yes", "no"], params.vocab_size)
     write_bytes_atomic(data / TOKENIZER_PATH, tokens.to_str().encode())
@@ -61,15 +62,15 @@ def make_windows(data: Path, number: int) -> None:
     rows: list[dict[str, Any]] = []
     for first in range(0, number, SESSION_WINDOWS):
         key, content = f"talk-{first // SESSION_WINDOWS:04d}", b""
-        made: list[dict[str, Any]] = []
+        shard_rows: list[dict[str, Any]] = []
         for place in range(min(SESSION_WINDOWS, number - first)):
             window_id, sample = f"{key}-a-{16 * place:06d}", {}
             for name, (dtype, dimensions) in FIELDS.items():
                 shape = (params.window_units, *trailing[dimensions])
-                found = random.standard_normal(shape) if dtype == "float16" else random.integers(0, 2, shape)
-                sample[name] = found.astype(dtype)
+                values = random.standard_normal(shape) if dtype == "float16" else random.integers(0, 2, shape)
+                sample[name] = values.astype(dtype)
             written = sample_bytes(window_id, sample)
-            made.append(
+            shard_rows.append(
                 {
                     "window_id": window_id, "session_id": key, "split": "train", "agent": "a", "user": "b",
                     "agent_speaker_id": "p0", "user_speaker_id": "p1", "start_unit": 16 * place,
@@ -82,17 +83,17 @@ def make_windows(data: Path, number: int) -> None:
         path = data / "windows" / f"{key}.tar"
         path.write_bytes(content + bytes(1024))
         sha256 = file_sha256(path)
-        rows += [row | {"shard_sha256": sha256} for row in made]
+        rows += [row | {"shard_sha256": sha256} for row in shard_rows]
     vae_hashes: dict[str, str | None] = {"audio": None, "video": None}
     shapes = {"audio": AUDIO_SHAPE, "video": VIDEO_SHAPE}
     write_index(data, params, rows, shapes, vae_hashes, load_tokenizer(data / TOKENIZER_PATH))
 
 
 class Ours:
-    """Our loader as the peers are: an iterable of epochs."""
+    """Our loader with the interface of the peers: each iteration is an epoch."""
 
     def __init__(self, windows: Windows, batch_size: int, workers: int) -> None:
-        # Without workers nobody reads ahead: the peers have no thread either.
+        # Without workers ours does not read ahead: the peers have no thread for it either.
         self.batches = iter(Loader(windows, batch_size=batch_size, seed=0, workers=workers, prefetch=2 * bool(workers)))
         self.epoch_batches = len(windows.rows) // batch_size
 
@@ -114,10 +115,10 @@ def epoch_rate(loader: Iterable[Arrays | Batch], *, start_batches: int) -> float
 
 
 def forget_pages(folder: Path) -> None:
-    """Let the kernel drop what it holds of the folder's files."""
+    """Ask the kernel to drop the cached pages of the folder's files."""
     for path in (path for path in folder.rglob("*") if path.is_file()):
         descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)  # pages not yet written would stay
+        os.fsync(descriptor)  # pages that are not yet on disk would stay
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
 
@@ -125,10 +126,10 @@ def forget_pages(folder: Path) -> None:
 def take_turns(
     loaders: dict[str, tuple[Opens, Path]], *, workers: int, cold: bool, rounds: int
 ) -> dict[str, list[float]]:
-    """Name -> samples per second of each round; loaders are name -> how to open them, and their files."""
+    """Name -> samples per second of each round. `loaders`: name -> function that opens it, and folder it reads."""
     rates: dict[str, list[float]] = {name: [] for name in loaders}
-    kept = {} if cold else {name: opens(workers) for name, (opens, _) in loaders.items()}
-    for loader in kept.values():
+    open_loaders = {} if cold else {name: opens(workers) for name, (opens, _) in loaders.items()}
+    for loader in open_loaders.values():
         epoch_rate(loader, start_batches=START_BATCHES)
     for number in range(rounds):
         for name in list(loaders)[:: -1 if number % 2 else 1]:
@@ -136,9 +137,9 @@ def take_turns(
             if cold:
                 forget_pages(folder)
                 rates[name].append(epoch_rate(opens(workers), start_batches=0))
-                gc.collect()  # iterators of peers lie in cycles, and their workers with them
+                gc.collect()  # peers' iterators are in reference cycles, and keep their workers alive
             else:
-                rates[name].append(epoch_rate(kept[name], start_batches=START_BATCHES))
+                rates[name].append(epoch_rate(open_loaders[name], start_batches=START_BATCHES))
     return rates
 
 
@@ -146,15 +147,15 @@ def compare(
     windows: Windows, scratch: Path, *, batch_size: int, workers: Sequence[int], rounds: int,
     on_step: Callable[[str], None],
 ) -> dict[str, Any]:  # fmt: skip
-    """Take turns; returns what `--json` prints."""
+    """Measure all in turns; returns the figures that `--json` prints."""
     loaders: dict[str, tuple[Opens, Path]] = {
         "ours": (lambda count: Ours(windows, batch_size, count), windows.manifest.folder)
     }
     for name, peer in PEERS.items():
         if not peer.installed:
-            on_step(f"{name} is not installed and left out; {INSTALL}")
+            on_step(f"{name} is not installed and is left out; to install it: {INSTALL}")
             continue
-        on_step(f"writing for {name}")
+        on_step(f"writing windows for {name}")
         folder = scratch / peer.module
         peer.convert(windows, folder)
         opens = _opener(name, windows, folder, batch_size)
@@ -165,12 +166,13 @@ def compare(
             on_step(f"{'cold' if cold else 'warm'} cache, {count} workers")
             rates = take_turns(loaders, workers=count, cold=cold, rounds=rounds)
             gc.collect()
-            for name, found in rates.items():
-                ratios = [ours / theirs for ours, theirs in zip(rates["ours"], found, strict=True)]
+            for name, values in rates.items():
+                ratios = [ours / theirs for ours, theirs in zip(rates["ours"], values, strict=True)]
                 rows.append(
                     {
                         "cache": "cold" if cold else "warm", "workers": count, "loader": name,
-                        "samples_per_s": [round(rate, 1) for rate in found], "median": round(statistics.median(found)),
+                        "samples_per_s": [round(rate, 1) for rate in values],
+                        "median": round(statistics.median(values)),
                         "ours_to_it": round(statistics.median(ratios), 2),
                     }
                 )  # fmt: skip
@@ -203,7 +205,7 @@ def _has(package: str) -> bool:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch's threads wait for each other where others use the cores; the peers lose most by it."""
+    """One torch thread: several wait for each other when workers use the cores, and this slows the peers most."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -213,18 +215,20 @@ def one_thread() -> Iterator[None]:
 
 
 def add(commands: Any) -> None:
-    command = commands.add_parser("load", help="our loader beside other loaders", description=__doc__)
+    command = commands.add_parser("load", help="our loader compared with other loaders", description=__doc__)
     command.add_argument("--data", type=Path, help="folder with windows (default: windows of random latents)")
     command.add_argument("--windows", type=int, default=2048, help="number of random windows (default: 2048)")
-    command.add_argument("--batch-size", type=int, default=16, help="windows in a batch (default: 16)")
-    command.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="(default: 0 1 2)")
-    command.add_argument("--rounds", type=int, default=5, help="epochs of each, in turns (default: 5)")
+    command.add_argument("--batch-size", type=int, default=16, help="windows per batch (default: 16)")
+    command.add_argument(
+        "--workers", type=int, nargs="+", default=[0, 1, 2], help="worker processes to compare (default: 0 1 2)"
+    )
+    command.add_argument("--rounds", type=int, default=5, help="epochs of each loader; all take turns (default: 5)")
     command.set_defaults(run=run, show=show)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.rounds < 1 or min(args.workers) < 0 or args.batch_size < 1:
-        raise InputError("bench load: expected 1 or more rounds and windows in a batch, 0 or more workers")
+        raise InputError("bench load: expected --rounds and --batch-size of 1 or more, --workers of 0 or more")
     if args.data is not None:
         check_data_folder(args.data)
     console = Console(stderr=True)
@@ -236,27 +240,27 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         fewest = (START_BATCHES + 1) * args.batch_size
         if len(windows.rows) < fewest:
             raise InputError(f"bench load: {len(windows.rows)} windows; expected {fewest} or more at this batch size")
-        # The peers print, to where `--json` goes, and warn of packages they would like.
+        # The peers print to stdout, where `--json` goes, and warn of missing optional packages.
         with redirect_stdout(sys.stderr), warnings.catch_warnings(), one_thread():
             warnings.simplefilter("ignore")
             return compare(
                 windows, scratch, batch_size=args.batch_size, workers=args.workers, rounds=args.rounds,
-                on_step=lambda said: console.print(said, highlight=False, markup=False),
+                on_step=lambda message: console.print(message, highlight=False, markup=False),
             )  # fmt: skip
     finally:
         shutil.rmtree(scratch)
 
 
-def show(found: dict[str, Any]) -> None:
+def show(results: dict[str, Any]) -> None:
     console = Console()
     table = Table(
         box=SIMPLE_HEAD, title_justify="left",
-        title=f"samples per second: {found['windows']} windows of {found['window_bytes'] // 1000} kB, shuffled, in "
-        f"batches of {found['batch_size']}; {found['rounds']} rounds, {found['machine']['cores']} cores",
+        title=f"samples per second: {results['windows']} windows of {results['window_bytes'] // 1000} kB, shuffled, in "
+        f"batches of {results['batch_size']}; {results['rounds']} rounds, {results['machine']['cores']} cores",
     )  # fmt: skip
     for name in ("cache", "workers", "loader", "median", "lowest", "highest", "ours / it"):
         table.add_column(name, justify="left" if name in ("cache", "loader") else "right")
-    for row in found["rows"]:
+    for row in results["rows"]:
         rates = row["samples_per_s"]
         ratio = "" if row["loader"] == "ours" else f"{row['ours_to_it']:.2f}"
         table.add_row(
@@ -264,9 +268,11 @@ def show(found: dict[str, Any]) -> None:
             str(round(max(rates))), ratio,
         )  # fmt: skip
     console.print(table)
-    for name in found["missing"]:
-        console.print(f"{name} is not installed and left out; {INSTALL}", highlight=False, markup=False)
+    for name in results["missing"]:
+        console.print(
+            f"{name} is not installed and is left out; to install it: {INSTALL}", highlight=False, markup=False
+        )
     console.print(
-        f"ratio to the best peer, warm, at equal workers: {found['ratio_to_best_peer']:.2f} at the least",
+        f"lowest ratio to the best peer, warm, with equal workers: {results['ratio_to_best_peer']:.2f}",
         highlight=False,
     )

@@ -1,15 +1,15 @@
-"""Other loaders over the same windows, set up as their documentation advises for speed on a local disk.
+"""Other loaders for the same windows, with the settings that their documentation advises for speed on a local disk.
 
-Each gives a dictionary of field -> tensor, float32, int64 and bool as in our `Batch`, from float16, int32 and bool as
-packed, converted batch by batch where it batches:
+Each returns a dictionary of field -> tensor with the dtypes of our `Batch` (float32, int64, bool). The packed windows
+are float16, int32 and bool; each loader converts them where it makes its batches:
 
-- webdataset reads our shards: shuffled shards, a shuffle buffer of 1000 samples, batched in the workers.
+- webdataset reads our shards: shards are shuffled, with a buffer of 1000 samples; workers make the batches.
 - MosaicML Streaming reads its MDS shards: arrays of fixed dtype and shape (bool as uint8), its default shuffle (py1e).
-- LitData reads its 64 MB chunks of tensors in place: `batch_decode=0`, since decoding ahead copies more than it saves
-  for arrays of this size.
+- LitData reads its 64 MB chunks of tensors in place: `batch_decode=0`, because decoding ahead copies more than it
+  saves for arrays of this size.
 
-None of them checks what it read against a checksum unless asked to, which they are not. `datasets`, which also reads
-our shards, is for other purposes.
+None of them verifies checksums by default, and the bench does not switch that on. `datasets` also reads our shards,
+but serves other purposes.
 """
 
 import importlib.util
@@ -30,14 +30,14 @@ from wanstreamer.windows.batch import TORCH_DTYPES
 from wanstreamer.windows.loader import FIELDS, Windows, load_sample
 
 SHUFFLE_BUFFER = 1000  # samples, as in webdataset's own examples
-os.environ.setdefault("LITDATA_DISABLE_VERSION_CHECK", "1")  # it would ask the package index
+os.environ.setdefault("LITDATA_DISABLE_VERSION_CHECK", "1")  # it would ask the package index for a newer version
 
 Arrays = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """`convert` writes the windows to a folder in the peer's format; `open` iterates an epoch of them in batches."""
+    """`convert` writes the windows to a folder in the peer's format; `open` returns the batches of an epoch."""
 
     module: str
     convert: Callable[[Windows, Path], object]
@@ -73,14 +73,14 @@ def open_webdataset(windows: Windows, folder: Path, batch_size: int, workers: in
     paths = sorted({str(windows.manifest.folder / row["shard"]) for row in windows.rows})
     samples = webdataset.WebDataset(paths, shardshuffle=len(paths)).shuffle(SHUFFLE_BUFFER).decode()
     batched = samples.map(webdataset_fields).batched(batch_size, collation_fn=stack_arrays)
-    made: Iterable[Arrays] = webdataset.WebLoader(
+    loader: Iterable[Arrays] = webdataset.WebLoader(
         batched, batch_size=None, num_workers=workers, persistent_workers=workers > 0
     )
-    return made
+    return loader
 
 
 def import_streaming() -> ModuleType:
-    """MosaicML Streaming, also where torchvision is missing: only its image datasets, imported with it, need that."""
+    """Import MosaicML Streaming even without torchvision: only its image datasets, also imported, need that."""
     if importlib.util.find_spec("torchvision") is None:
         sys.modules.setdefault("streaming.vision", ModuleType("streaming.vision"))
     import streaming
@@ -103,7 +103,7 @@ def write_mds(windows: Windows, folder: Path) -> None:
 def open_mds(windows: Windows, folder: Path, batch_size: int, workers: int) -> Iterable[Arrays]:
     del windows
     streaming = import_streaming()
-    streaming.base.util.clean_stale_shared_memory()  # of runs that were killed
+    streaming.base.util.clean_stale_shared_memory()  # left by runs that were killed
     samples = streaming.StreamingDataset(local=str(folder), shuffle=True, batch_size=batch_size)
     return DataLoader(
         samples, batch_size=batch_size, num_workers=workers, collate_fn=stack_arrays, persistent_workers=workers > 0
@@ -128,10 +128,10 @@ def open_litdata(windows: Windows, folder: Path, batch_size: int, workers: int) 
     import litdata
 
     samples = litdata.StreamingDataset(str(folder), shuffle=True, batch_decode=0)
-    made: Iterable[Arrays] = litdata.StreamingDataLoader(
+    loader: Iterable[Arrays] = litdata.StreamingDataLoader(
         samples, batch_size=batch_size, num_workers=workers, collate_fn=stack_tensors, persistent_workers=workers > 0
     )
-    return made
+    return loader
 
 
 PEERS = {

@@ -1,7 +1,7 @@
-"""A live conversation in the hands of thinker and performer: how long its units take, how long both sides work at once.
+"""Times a live conversation of thinker and performer: how long its units take, and how long both work at once.
 
-`play` gives every user unit as soon as the pipeline takes it: the machine is never idle, and a unit has its wait for
-the one before in its latency. Live, a unit is there every 160 ms, and what is done by then waits for the next.
+`play` gives the next user unit as soon as the pipeline can take it: the machine is never idle, and a unit's latency
+includes its wait for the unit before. Live, a user unit comes every 160 ms, and a pipeline that is ready earlier waits.
 """
 
 import threading
@@ -16,25 +16,25 @@ from wanstreamer.clock import UNIT_MS
 from wanstreamer.streaming.agent import PARTS
 from wanstreamer.streaming.pipeline import Pipeline
 
-Interval = tuple[float, float]  # s, of the clock time.perf_counter
+Interval = tuple[float, float]  # start and end in s of time.perf_counter
 Media = tuple[NDArray[np.uint8], NDArray[np.float32]]
 Times = NDArray[np.float64]
 
 TICK_S = 0.005
-STALL_S = 0.03  # a thread that sleeps and wakes up so much later than it asked for
+STALL_S = 0.03  # a stall: a sleeping thread wakes up more than this too late
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """Of every unit, in order; NaN where it is not there yet. In memory from the start: a run of hours adds nothing."""
+    """Times of every unit, in order; NaN until it is timed. Allocated at the start, so that memory does not grow."""
 
-    heard_s: Times  # when the user's unit was there
+    heard_s: Times  # when the user's unit was available
     answered_s: Times  # when its answer was decoded
     part_ms: Times  # (units, PARTS)
-    thinker: Times  # (2 * units, 2): when it heard a unit, and when it decoded it
+    thinker: Times  # (2 * units, 2): start and end of hearing a unit, then of decoding it
     performer: Times  # (units, 2)
     handover_us: Times
-    follows: NDArray[np.bool_]  # the unit before was under way or answered just before; else something else ran between
+    follows: NDArray[np.bool_]  # the unit before was running or just answered; False: something else ran in between
 
     @property
     def latency_ms(self) -> Times:
@@ -43,7 +43,7 @@ class Timed:
 
     @property
     def pace_ms(self) -> Times:
-        """From answer to answer; one that does not follow counts from when its unit was there."""
+        """From answer to answer; if a unit does not follow, from when the unit was available."""
         before_s = np.where(self.follows, np.roll(self.answered_s, 1), self.heard_s)
         pace_ms: Times = (self.answered_s - before_s) * 1000
         return pace_ms
@@ -70,7 +70,9 @@ def play(
     live: bool,
     at_unit: Callable[[int], None] = lambda unit: None,
 ) -> None:
-    """These units of the media, which repeat, through the pipeline, as many open as its lag allows; none stays open.
+    """Play these units through the pipeline, with as many units open as its lag allows; none stays open at the end.
+
+    The media repeat if they are shorter.
 
     `at_unit` is called before each unit is heard.
     """
@@ -96,21 +98,22 @@ def play(
 
 
 def _answer(pipeline: Pipeline, timed: Timed, unit: int, timeout_s: float | None = None) -> bool:
-    said = pipeline.answer(timeout_s)
+    answer = pipeline.answer(timeout_s)
     ended_s = time.perf_counter()
-    if said is None:
+    if answer is None:
         return False
     assert pipeline.last is not None
     timed.answered_s[unit] = ended_s
-    timed.part_ms[unit] = [said.part_ms[part] for part in PARTS]
-    timed.thinker[2 * unit + 1] = ended_s - said.part_ms["decode"] / 1000, ended_s
+    timed.part_ms[unit] = [answer.part_ms[part] for part in PARTS]
+    timed.thinker[2 * unit + 1] = ended_s - answer.part_ms["decode"] / 1000, ended_s
     timed.performer[unit] = pipeline.last.began_s, pipeline.last.ended_s
     timed.handover_us[unit] = pipeline.last.handover_us
     return True
 
 
 def shares(timed: Timed, first: int, stop: int) -> dict[str, float]:
-    """Of the time from the answer before `first` to that of stop - 1: thinker at work, performer at work, both."""
+    """Shares of the time that the thinker, the performer, and both at once work, from the answer before `first` to the
+    answer of stop - 1."""
     starts = [first, *(unit for unit in range(first + 1, stop) if not timed.follows[unit])]
     whole_s, work_s = 0.0, {"thinker": 0.0, "performer": 0.0, "both": 0.0}
     for start, end in zip(starts, [*starts[1:], stop], strict=True):
@@ -125,16 +128,16 @@ def shares(timed: Timed, first: int, stop: int) -> dict[str, float]:
 
 
 def clipped(intervals: Iterable[Interval] | Times, interval: Interval) -> list[Interval]:
-    """What lies of the intervals inside the interval."""
+    """The parts of the intervals that lie inside `interval`."""
     parts = ((max(start, interval[0]), min(end, interval[1])) for start, end in intervals)
     return [(start, end) for start, end in parts if start < end]
 
 
 class StallWatch:
-    """Notes when the machine did not run us: a thread that sleeps TICK_S at a time and wakes up late."""
+    """Records when the machine did not run this program: a thread sleeps for TICK_S and notes if it wakes late."""
 
     def __init__(self) -> None:
-        self.stalls: list[Interval] = []  # in order, none inside another
+        self.stalls: list[Interval] = []  # in order, without overlaps
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -155,13 +158,13 @@ class StallWatch:
             asked_s = time.perf_counter()
 
     def hit(self, began_s: Times, ended_s: Times) -> NDArray[np.bool_]:
-        """Which of the given times a stall fell into."""
+        """Which of the times from began_s to ended_s contain a stall."""
         starts_s, ends_s = np.array([(-np.inf, -np.inf), *self.stalls]).T
         last = np.searchsorted(starts_s, ended_s, side="left") - 1  # the last stall that began before the end
         inside: NDArray[np.bool_] = ends_s[last] > began_s
         return inside
 
     def figures(self, hit: NDArray[np.bool_]) -> dict[str, float]:
-        """How many there were, and how many units they fell into."""
+        """Number of stalls, the longest one, and the number of units with a stall."""
         longest_s = max((end - start for start, end in self.stalls), default=0.0)
         return {"number": len(self.stalls), "longest_ms": round(longest_s * 1000, 1), "units": int(hit.sum())}

@@ -1,8 +1,8 @@
-"""How fast sessions become shards, beside copying their members: `python -m tools.bench pack`.
+"""Compare the speed of pack with copying tar members: `python -m tools.bench pack`.
 
-The peer writes the members of the same shards, read into memory before, into new tars with Python's tarfile and does
-nothing else: one process per worker. Both take turns, `--rounds` times. Ours also reads latents, places text, masks,
-sums and writes tables, under Ray; rates are of the steady state, the slope of finished sessions over time.
+The peer only writes the members of the same shards, which are in memory, into new tars with Python's tarfile: one
+process per worker. Both take turns, `--rounds` times. Pack also reads latents, places text, masks, computes checksums
+and writes tables, under Ray. Rates are those of the steady state: the slope of finished sessions over time.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from wanstreamer.errors import InputError
 
 TABLES = ("sessions", "tracks", "words", "units", "latents")
 
-_members: list[list[tuple[str, bytes]]]  # of this process, by shard
+_members: list[list[tuple[str, bytes]]]  # of this process; one list per shard
 
 
 def _load(paths: Sequence[Path]) -> None:
@@ -52,17 +52,17 @@ def _copy(folder: Path) -> float:
 
 
 def compare(data: Path, folder: Path, *, sessions: int, rounds: int, workers: int) -> dict[str, Any]:
-    """Take turns; returns what `--json` prints."""
+    """Measure both in turns; returns the figures that `--json` prints."""
     times = max(1, round(sessions / len(read_rows(data, "sessions"))))
     has_quality = (data / "tables" / "quality.parquet").is_file()
-    repeated, kept = folder / "data", folder / "kept"
+    repeated, packed = folder / "data", folder / "packed"
     repeat_corpus(data, repeated, ("latents",), (*TABLES, "quality") if has_quality else TABLES, times)
     shutil.copytree(data / "models", repeated / "models")  # pack writes its tokenizer there
     params = PackParams(tokenizer=str(data / TOKENIZER_PATH))
     with ray_session(workers):
         pack.run(repeated, params, RunParams(workers=workers))  # what the peer will copy
-        (repeated / "windows").rename(kept)
-        shards = sorted(kept.glob("*.tar"))
+        (repeated / "windows").rename(packed)
+        shards = sorted(packed.glob("*.tar"))
         finished = len(finish_times(repeated, "pack"))
         total_mb = sum(path.stat().st_size for path in shards) / 1e6
         parts = shares(shards[: -(-len(shards) // times)], workers)
@@ -72,14 +72,14 @@ def compare(data: Path, folder: Path, *, sessions: int, rounds: int, workers: in
         pools = [ProcessPoolExecutor(1, context, _load, (part,)) for part in parts]
 
         def ours() -> float:
-            for made in ("parts", "windows"):
-                shutil.rmtree(repeated / made, ignore_errors=True)
+            for name in ("parts", "windows"):
+                shutil.rmtree(repeated / name, ignore_errors=True)
             pack.run(repeated, params, RunParams(workers=workers))
             return keys_per_s(finish_times(repeated, "pack")) * total_mb / finished
 
         def tarfile_alone() -> float:
             waiting = [pool.submit(_copy, place) for pool, place in zip(pools, places, strict=True)]
-            return sum(mb / one.result() for mb, one in zip(mb_in, waiting, strict=True))
+            return sum(mb / future.result() for mb, future in zip(mb_in, waiting, strict=True))
 
         try:
             rates = in_turns({"ours": ours, "tarfile": tarfile_alone}, rounds)  # MB of shards per second
@@ -94,22 +94,24 @@ def compare(data: Path, folder: Path, *, sessions: int, rounds: int, workers: in
         "shards_mb": round(total_mb),
         "ratio_to_tarfile": round(statistics.median(ratios), 3),
         "ratios": [round(ratio, 3) for ratio in ratios],
-        "mb_per_s": {name: [round(rate, 1) for rate in found] for name, found in rates.items()},
+        "mb_per_s": {name: [round(rate, 1) for rate in values] for name, values in rates.items()},
     }
 
 
 def add(commands: Any) -> None:
-    command = commands.add_parser("pack", help="pack beside copying members with tarfile", description=__doc__)
-    command.add_argument("--data", type=Path, default=Path("data"), help="folder with latents (default: data)")
-    command.add_argument("--sessions", type=int, default=160, help="by repeating them (default: 160)")
-    command.add_argument("--rounds", type=int, default=5, help="rounds, in turns (default: 5)")
+    command = commands.add_parser("pack", help="pack compared with copying members with tarfile", description=__doc__)
+    command.add_argument("--data", type=Path, default=Path("data"), help="data folder with latents (default: data)")
+    command.add_argument(
+        "--sessions", type=int, default=160, help="sessions; they are repeated as needed (default: 160)"
+    )
+    command.add_argument("--rounds", type=int, default=5, help="rounds; both take turns in each (default: 5)")
     command.add_argument("--workers", type=int, default=2, help="parallel sessions (default: 2)")
     command.set_defaults(run=run, show=show)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if min(args.sessions, args.rounds, args.workers) < 1:
-        raise InputError("bench pack: expected 1 or more sessions, rounds and workers")
+        raise InputError("bench pack: expected --sessions, --rounds and --workers of 1 or more")
     check_data_folder(args.data)
     with tempfile.TemporaryDirectory(prefix="bench-pack-") as folder:
         return compare(
@@ -117,12 +119,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
 
 
-def show(found: dict[str, Any]) -> None:
-    rates = found["mb_per_s"]
+def show(results: dict[str, Any]) -> None:
+    rates = results["mb_per_s"]
     show_rounds(
-        f"MB of shards per second: {found['sessions']} sessions, {found['shards_mb']} MB, {found['workers']} workers",
+        f"MB of shards per second: {results['sessions']} sessions, {results['shards_mb']} MB, "
+        f"{results['workers']} workers",
         ("pack", "tarfile alone", "ratio"),
         (rates["ours"], rates["tarfile"]),
-        found["ratios"],
+        results["ratios"],
     )
-    print(f"median ratio to tarfile alone: {found['ratio_to_tarfile']:.3f}")
+    print(f"median ratio to tarfile alone: {results['ratio_to_tarfile']:.3f}")

@@ -1,4 +1,4 @@
-"""Rates in the steady state, measured in turns; and data folders that hold a small corpus several times over."""
+"""Rates of the steady state, measured in turns; and data folders that hold a small corpus several times."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,12 +14,12 @@ from wanstreamer.errors import InputError
 
 
 def keys_per_s(ends_s: Sequence[float]) -> float:
-    """The slope of finished keys over the times at which they were finished: without the start and the end of a run.
+    """Finished keys per second: the slope over their finish times, so that start and end of the run do not count.
 
-    Raises InputError for too few keys to tell.
+    Raises InputError if there are too few keys for a slope.
     """
     if len(ends_s) < 3 or max(ends_s) == min(ends_s):
-        raise InputError("bench: too few sessions for a rate; ask for more")
+        raise InputError("bench: too few sessions for a rate; pass more (--sessions, or --hours)")
     return float(np.polyfit(sorted(ends_s), range(len(ends_s)), 1)[0])
 
 
@@ -29,9 +29,9 @@ def finish_times(data: Path, stage: str) -> list[float]:
 
 
 def repeat_corpus(data: Path, folder: Path, read: Sequence[str], tables: Sequence[str], times: int) -> None:
-    """A data folder with every session of `data` `times` over, under new names.
+    """Make a data folder with `times` copies of every session of `data`, under new names.
 
-    The folders `read` are links: what is run there may read, but not write in them.
+    The folders in `read` are links: a stage may read them, but must not write there.
     """
     folder.mkdir(parents=True)
     for name in read:
@@ -43,25 +43,25 @@ def repeat_corpus(data: Path, folder: Path, read: Sequence[str], tables: Sequenc
 
 
 def shares(items: Sequence[Any], workers: int) -> list[list[Any]]:
-    """The items dealt out to workers."""
+    """The items assigned to workers, in turn."""
     return [list(items[start::workers]) for start in range(min(workers, len(items)))]
 
 
 def in_turns(works: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What each of the works returns, round by round, each of them first in every other; a round before warms up."""
+    """Name -> the value of each round. Every other round is in reverse order; a first round, not counted, warms up."""
     console = Console(stderr=True)
-    found: dict[str, list[float]] = {name: [] for name in works}
+    values: dict[str, list[float]] = {name: [] for name in works}
     for number in range(rounds + 1):
         console.print(f"round {number} of {rounds}" if number else "warming up", highlight=False)
         for name in list(works)[:: 1 if number % 2 else -1]:
             value = works[name]()
             if number:
-                found[name].append(value)
-    return found
+                values[name].append(value)
+    return values
 
 
 def show_rounds(title: str, columns: Sequence[str], rates: Sequence[Sequence[float]], ratios: Sequence[float]) -> None:
-    """A row per round: the rates of each work, and their ratio."""
+    """Print a row per round: the rates and their ratio."""
     table = Table(box=SIMPLE_HEAD, title_justify="left", title=title)
     for name in ("round", *columns):
         table.add_column(name, justify="right")

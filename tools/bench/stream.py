@@ -1,17 +1,18 @@
-"""How long one 160 ms unit takes: `python -m tools.bench stream` prints milliseconds per part at growing history.
+"""Measure how long the live agent takes per 160 ms unit as the history grows: `python -m tools.bench stream`.
 
-Plays a recorded user (random media where there is none) into a live agent with the trained models of a data folder
-(random weights of the same size where there are none) and times every unit, as fast as the machine goes. `unit` is from
-a user's unit being there to its answer decoded, `pace` from answer to answer: the two differ where units overlap, as
-they do in two workers at self_lag 1, the default. `--live` gives a unit every 160 ms instead, as a user does.
+Plays a recorded user to a live agent and times every unit, in ms per part, at full speed. The models are the trained
+ones of the data folder; without them weights are random, and without tracks media are random. `unit` is the time from
+when a user's unit is available until its answer is decoded, `pace` the time from answer to answer. The two differ when
+units overlap, as they do with two workers at self_lag 1, the default. `--live` gives a unit every 160 ms, as a user
+does.
 
 `--scale small | base | large` times random weights of that size with VAEs for 336x192 and 24 kHz, and needs no data.
-On a GPU (`--device`; the default where there is one) two workers are two CUDA streams of this process, the trunk is
-bfloat16 and the solver's passes are CUDA graphs unless `--no-graphs`; parts are then what the host waited for, units
-and paces what a user waits for.
+On a GPU (`--device`; the default if there is one) two workers are two CUDA streams of this process, the trunk is
+bfloat16 and the solver's passes are CUDA graphs unless `--no-graphs`. There a part's time is the host's waiting time;
+`unit` and `pace` are a user's.
 
 `--history-units full 375` compares full history with a history limit of 375 units; `--hours 1 --history-units 375`
-plays for so long and says what became of memory and latency.
+plays for one hour and reports memory and latency.
 """
 
 import argparse
@@ -32,75 +33,81 @@ from wanstreamer.model.config import SCALES
 from wanstreamer.streaming.machine import TRUNKS, Machine
 
 
-def show(found: dict[str, Any]) -> None:
-    if "hours" in found:
-        soak.show(found)
+def show(results: dict[str, Any]) -> None:
+    if "hours" in results:
+        soak.show(results)
         return
     console = Console()
-    weights = "trained weights" if found["trained"] else "random weights: nothing is trained yet"
-    media = "recorded media" if found["recorded_media"] else "random media"
+    weights = "trained weights" if results["trained"] else "random weights: nothing is trained yet"
+    media = "recorded media" if results["recorded_media"] else "random media"
     console.print(
-        f"ms per {UNIT_MS} ms unit, p50/p95; {found['machine']}, {found['parameters']:,} {found['trunk']} {weights}, "
-        f"{found['passes']}{' compiled' if found['compile'] else ''} passes, {media}, {found['threads']} thread(s), "
-        f"{found['solver_steps']} solver steps, {found['workers']} worker(s), self_lag {found['self_lag']}",
+        f"ms per {UNIT_MS} ms unit, p50/p95; {results['machine']}, "
+        f"{results['parameters']:,} {results['trunk']} {weights}, "
+        f"{results['passes']}{' compiled' if results['compile'] else ''} passes, {media}, "
+        f"{results['threads']} thread(s), {results['solver_steps']} solver steps, "
+        f"{results['workers']} worker(s), self_lag {results['self_lag']}",
         soft_wrap=True,
     )
     table = Table(box=SIMPLE_HEAD, padding=0)
-    for name in ("after", "kept", *COLUMNS, "max"):  # units kept
+    for name in ("after", "limit", *COLUMNS, "max"):  # limit: of the history, in units
         table.add_column(name, justify="right", no_wrap=True)
-    histories = found["histories"]
+    histories = results["histories"]
     for seconds in next(iter(histories.values()))["at"]:
-        for kept, history in histories.items():
+        for limit, history in histories.items():
             row = history["at"][seconds]
             cells = [f"{row[name]['p50_ms']:.0f}/{row[name]['p95_ms']:.0f}" for name in COLUMNS]
-            table.add_row(f"{seconds} s", kept, *cells, f"{row['unit']['max_ms']:.0f}")
+            table.add_row(f"{seconds} s", limit, *cells, f"{row['unit']['max_ms']:.0f}")
     console.print(table)
-    for kept, history in histories.items():
-        _show_history(console, _kept(kept), history, found["units"])
-    stalls = found["stalls"]
+    for limit, history in histories.items():
+        _show_history(console, _kept(limit), history, results["units"])
+    stalls = results["stalls"]
     console.print(
-        f"the machine stalled {stalls['number']} times, {stalls['longest_ms']:.0f} ms at the longest, in "
-        f"{stalls['units']} units; these are in the figures"
+        f"the machine stalled {stalls['number']} times, for {stalls['longest_ms']:.0f} ms at the most, in "
+        f"{stalls['units']} units; the figures include them"
     )
-    if found["trained_at_self_lag"] not in (None, found["self_lag"]):
-        console.print(f"trained at self_lag {found['trained_at_self_lag']}: the times hold, what it says does not")
+    if results["trained_at_self_lag"] not in (None, results["self_lag"]):
+        console.print(f"trained at self_lag {results['trained_at_self_lag']}: the times are right, its answers are not")
 
 
-def _show_history(console: Console, kept: str, history: dict[str, Any], num_units: int) -> None:
+def _show_history(console: Console, limit: str, history: dict[str, Any], num_units: int) -> None:
     over = history[f"units_over_{UNIT_MS}_ms"]
-    console.print(f"{kept}: {over} of {num_units} units took longer than {UNIT_MS} ms")
+    console.print(f"{limit}: {over} of {num_units} units took longer than {UNIT_MS} ms")
     for seconds, row in history["at"].items():
         if "share_at_work" in row:
             share, handover_us = row["share_at_work"], row["handover_us"]
             console.print(
-                f"{kept}, after {seconds} s: thinker at work {share['thinker']:.0%}, performer "
+                f"{limit}, after {seconds} s: thinker at work {share['thinker']:.0%}, performer "
                 f"{share['performer']:.0%}, both {share['both']:.0%} of the time; hand-over of "
                 f"{history['handover_bytes']:,} bytes "
                 f"{handover_us['p50']:.0f}/{handover_us['p95']:.0f} us"
             )
 
 
-def _kept(kept: str) -> str:
-    return "full history" if kept == FULL else f"{kept} units"
+def _kept(limit: str) -> str:
+    return "full history" if limit == FULL else f"{limit} units"
 
 
 def add(commands: Any) -> None:
     command = commands.add_parser("stream", help="latency of the live agent", description=__doc__)
-    command.add_argument("--data", type=Path, help="data folder (default: data, which need not be there)")
-    command.add_argument("--seconds", type=int, default=60, help="longest history (default: 60)")
-    command.add_argument("--hours", type=float, help="instead: play for so long, with one --history-units")
+    command.add_argument("--data", type=Path, help="data folder (default: data, if it exists)")
+    command.add_argument("--seconds", type=int, default=60, help="longest history, in seconds (default: 60)")
+    command.add_argument("--hours", type=float, help="play for this many hours instead, with one --history-units")
     command.add_argument(
         "--history-units",
         "--window-units",  # its old name
         nargs="+",
         default=[FULL],
         metavar="N",
-        help="units of history kept, one or several to compare; 'full': all (default: full)",
+        help="history limits to compare, in units; 'full': no limit (default: full)",
     )
     command.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
     command.add_argument("--steps", type=int, help="solver steps (default: 4 at self_lag 1, else the agent's)")
     command.add_argument(
-        "--workers", type=int, choices=(1, 2), default=2, help="processes: 2 has the performer apart (default: 2)"
+        "--workers",
+        type=int,
+        choices=(1, 2),
+        default=2,
+        help="processes; with 2 the performer has its own (default: 2)",
     )
     command.add_argument(
         "--lag",
@@ -108,10 +115,10 @@ def add(commands: Any) -> None:
         choices=(0, 1),
         help="self_lag: 1 overlaps units (default: 1 with two workers, else the model's)",
     )
-    command.add_argument("--scale", choices=SCALES, help="random weights of this size (default: what --data holds)")
-    command.add_argument("--device", help="cpu or cuda (default: cuda where there is a GPU)")
+    command.add_argument("--scale", choices=SCALES, help="random weights of this size (default: the models of --data)")
+    command.add_argument("--device", help="cpu or cuda (default: cuda if there is a GPU)")
     command.add_argument(
-        "--trunk", choices=TRUNKS, help="type of its weights (default: bfloat16 on a GPU, else float32)"
+        "--trunk", choices=TRUNKS, help="type of the trunk's weights (default: bfloat16 on a GPU, else float32)"
     )
     command.add_argument(
         "--graphs",
@@ -120,9 +127,14 @@ def add(commands: Any) -> None:
     )
     command.add_argument("--compile", action="store_true", help="compile the blocks of passes in fixed shapes")
     command.add_argument(
-        "--units-per-point", type=int, default=Setting.units_per_point, help="timed per length of history (default: 50)"
+        "--units-per-point",
+        type=int,
+        default=Setting.units_per_point,
+        help="units timed at each length of history (default: 50)",
     )
-    command.add_argument("--live", action="store_true", help=f"a user's unit every {UNIT_MS} ms, not at full speed")
+    command.add_argument(
+        "--live", action="store_true", help=f"give a user unit every {UNIT_MS} ms, instead of full speed"
+    )
     command.set_defaults(run=run, show=show)
 
 
@@ -138,18 +150,18 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         units_per_point=args.units_per_point,
         machine=_chosen(args),
     )
-    history_limits = [_history_units(given) for given in args.history_units]
+    history_limits = [_history_units(text) for text in args.history_units]
     if args.hours is None:
         return stream(data, setting, seconds=args.seconds, history_limits=history_limits)
     if len(history_limits) != 1 or history_limits[0] is None:
-        raise InputError("--hours: full history does not fit for so long; give one --history-units N")
+        raise InputError(f"--hours {args.hours:g}: full history does not fit in memory; pass one --history-units N")
     return soak.soak(data, setting, hours=args.hours, history_units=history_limits[0])
 
 
 def named_folder(folder: Path | None) -> Path:
-    """The data folder: only the default may be missing, and then weights and media are random, which `show` says."""
+    """The data folder. Only the default may be missing: then weights and media are random, and `show` reports it."""
     if folder is not None and not folder.is_dir():
-        raise InputError(f"--data {folder}: no such data folder; leave --data out for random weights")
+        raise InputError(f"--data {folder}: no such data folder; leave out --data for random weights")
     return folder or Path("data")
 
 
@@ -165,7 +177,7 @@ def _chosen(args: argparse.Namespace) -> Machine:
     )
 
 
-def _history_units(given: str) -> int | None:
-    if given != FULL and not given.isdigit():
-        raise InputError(f"--history-units {given}: expected a number of units, or {FULL}")
-    return None if given == FULL else int(given)
+def _history_units(text: str) -> int | None:
+    if text != FULL and not text.isdigit():
+        raise InputError(f"--history-units {text}: expected a number of units, or {FULL}")
+    return None if text == FULL else int(text)

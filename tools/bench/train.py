@@ -1,13 +1,14 @@
-"""How fast the duplex model trains, and how much of the machine that uses: `python -m tools.bench train`.
+"""Measure how fast the duplex model trains, and its use of the machine: `python -m tools.bench train`.
 
-Whole steps on windows in memory (drawing noise, passes, update, average; reading is `bench load`), of random latents at
-a scale's size. A token is one that passes through the trunk: the clean ones, and the noisy copies of the agent's.
+Times whole steps (noise, passes, update, weight average) on windows of random latents in memory, at the size of a
+scale; `bench load` measures reading. Tokens are those that pass through the trunk: the clean ones, and the noisy copies
+of the agent's.
 
-Model FLOPs utilisation: floating-point operations that the model asks for, over those that the machine could do in that
-time. A multiplication and addition are two; the backward pass counts twice the forward pass; attention counts on the
-pairs that the mask lets through, whatever a kernel computes beside them. On a CPU a matrix product (2048 x 2048,
-float32, as many threads) measures what the machine could do, just before each round; of a GPU it is the maker's figure
-for dense bfloat16, by the card's name or `--peak-tflops`.
+Model FLOPs utilisation is the number of floating-point operations that the model needs, divided by the number that the
+machine could do in that time. A multiplication with an addition counts as two; the backward pass counts twice the
+forward pass; attention counts only the pairs that the mask allows, even if a kernel computes more. On a CPU the peak is
+measured just before each round with a matrix product (2048 x 2048, float32, the same threads). On a GPU it is the
+maker's figure for dense bfloat16, by the card's name or `--peak-tflops`.
 """
 
 import argparse
@@ -33,21 +34,21 @@ from wanstreamer.train.parallel import Ranks
 from wanstreamer.train.steps import average_weights
 from wanstreamer.windows.loader import LABELS, Batch
 
-# Audio and video channels, vocabulary. Those of `make repro`, of larger VAEs, and of Qwen3.
+# Audio channels, video channels, vocabulary: of `make repro`, of larger VAEs, and of Qwen3.
 SIZES = {"tiny": (16, 32, 512), "small": (32, 64, 16384), "base": (32, 64, 151672), "large": (32, 64, 151672)}
-# Dense bfloat16, from the data sheets; the first name that the card's holds.
+# Dense bfloat16, from the data sheets; the first name that is part of the card's name counts.
 PEAK_TFLOPS = {"H100 PCIe": 756, "H100": 989, "H200": 989, "A100": 312, "L40S": 362, "RTX 4090": 165}
 MATRIX = 2048
-WARM_STEPS = 2  # the first calls plan kernels, and compile on a GPU
+WARM_STEPS = 2  # not timed: the first calls plan kernels, and compile on a GPU
 
 
 def step_flops(config: ModelConfig, num_windows: int, num_units: int) -> float:
-    """What one step asks of a machine, forward and backward; see the module's docstring."""
+    """Floating-point operations of one step, forward and backward; see the module's docstring."""
     return 3.0 * num_windows * (_linear_flops(config, num_units) + _attention_flops(config, num_units))
 
 
 def visible_pairs(query: Tokens, key: Tokens, self_lag: int) -> int:
-    """How many (query, key) pairs the mask lets through; a few thousand queries at a time."""
+    """Number of (query, key) pairs that the mask allows; computed for 1024 queries at a time."""
     count = len(query.unit_N)
     return sum(int(visible(take(query, n, n + 1024), key, self_lag).sum()) for n in range(0, count, 1024))
 
@@ -59,7 +60,7 @@ def _attention_flops(config: ModelConfig, num_units: int) -> float:
 
 
 def _linear_flops(config: ModelConfig, num_units: int) -> float:
-    """Of all linear layers in one window's forward pass, counted as they are called; on `meta`: nothing is computed."""
+    """Operations of all linear layers in one window's forward pass. Counted by a pass on `meta`, without computing."""
     flops = 2.0 * num_units * config.text_slots * config.d_model * config.vocab_size  # the tied text head
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -79,7 +80,7 @@ def _linear_flops(config: ModelConfig, num_units: int) -> float:
 
 
 def random_batch(config: ModelConfig, num_windows: int, num_units: int) -> Batch:
-    """Windows of noise in which everything is known."""
+    """Windows of noise without any mask."""
     text = (num_windows, num_units, config.text_slots)
     flags = {
         f"{party}_{stream}_known_BK": torch.ones(num_windows, num_units, dtype=torch.bool)
@@ -100,12 +101,12 @@ def random_batch(config: ModelConfig, num_windows: int, num_units: int) -> Batch
 
 
 def measured_tflops() -> float:
-    """What this machine's processors do at most in a matrix product, the best of three."""
-    one = torch.randn(MATRIX, MATRIX)
+    """Peak of this machine's processors in a matrix product, the best of three."""
+    matrix = torch.randn(MATRIX, MATRIX)
     best_s = float("inf")
     for _ in range(3):
         began_s = time.perf_counter()
-        one @ one
+        matrix @ matrix
         best_s = min(best_s, time.perf_counter() - began_s)
     return 2 * MATRIX**3 / best_s / 1e12
 
@@ -114,13 +115,13 @@ def known_tflops(card: str) -> float:
     for name, tflops in PEAK_TFLOPS.items():
         if name in card:
             return tflops
-    raise InputError(f"bench train: no peak known of {card!r}; give its dense bfloat16 figure, --peak-tflops N")
+    raise InputError(f"bench train: no peak known for {card!r}; pass its dense bfloat16 figure with --peak-tflops N")
 
 
 def measure(
     scale: str, *, batch_size: int, micro_batch: int, num_units: int, rounds: int, steps: int, peak_tflops: float | None
 ) -> dict[str, Any]:
-    """What `--json` prints; lists hold a figure per round."""
+    """The figures that `--json` prints; lists have one figure per round."""
     audio_channels, video_channels, vocab_size = SIZES[scale]
     config = scaled(scale, audio_channels=audio_channels, video_channels=video_channels, vocab_size=vocab_size)
     cuda = torch.cuda.is_available()
@@ -137,12 +138,12 @@ def measure(
     done = 0
 
     def step_s(count: int) -> float:
-        """Seconds of a step, the mean of `count`."""
+        """Mean seconds per step over `count` steps."""
         nonlocal done
         began_s = time.perf_counter()
         for _ in range(count):
-            given = give(batch, model, training, done, ranks=ranks)
-            train_step(passes, optimizer, given, done)
+            inputs = give(batch, model, training, done, ranks=ranks)
+            train_step(passes, optimizer, inputs, done)
             average_weights(averaged, model, decay=training.ema_decay, step=done)
             done += 1
         if cuda:
@@ -177,26 +178,27 @@ def measure(
     }
 
 
-def show(found: dict[str, Any]) -> None:
+def show(results: dict[str, Any]) -> None:
     console = Console()
     table = Table(
         box=SIMPLE_HEAD, title_justify="left",
-        title=f"training at scale {found['scale']}: {found['parameters']:,} weights, {found['batch_size']} windows of "
-        f"{found['units']} units a step ({found['micro_batch']} a pass), {found['tokens_per_step']:,} tokens and "
-        f"{found['tflop_per_step']:.3g} TFLOP a step; {found['rounds']} rounds of {found['steps_per_round']} steps",
+        title=f"training at scale {results['scale']}: {results['parameters']:,} weights, "
+        f"{results['batch_size']} windows of {results['units']} units per step ({results['micro_batch']} per pass), "
+        f"{results['tokens_per_step']:,} tokens and {results['tflop_per_step']:.3g} TFLOP per step; "
+        f"{results['rounds']} rounds of {results['steps_per_round']} steps",
     )  # fmt: skip
     for name in ("", "median", "lowest", "highest"):
         table.add_column(name, justify="right" if name else "left")
-    peak = "peak TFLOP/s, measured" if found["peak_measured"] else "peak TFLOP/s, as given"
+    peak = "peak TFLOP/s, measured" if results["peak_measured"] else "peak TFLOP/s, by --peak-tflops or card"
     for name, values, digits in (
-        ("step, ms", found["step_ms"], 1),
-        ("tokens a second", found["tokens_per_s"], 0),
-        (peak, found["peak_tflops"], 3),
-        ("model FLOPs utilisation", found["mfu"], 3),
+        ("step, ms", results["step_ms"], 1),
+        ("tokens a second", results["tokens_per_s"], 0),
+        (peak, results["peak_tflops"], 3),
+        ("model FLOPs utilisation", results["mfu"], 3),
     ):
         table.add_row(name, *_figures(values, digits))
     console.print(table)
-    console.print(f"{found['machine']}, {found['precision']}, torch {found['torch']}", highlight=False)
+    console.print(f"{results['machine']}, {results['precision']}, torch {results['torch']}", highlight=False)
 
 
 def _figures(values: Sequence[float], digits: int) -> list[str]:
@@ -204,23 +206,23 @@ def _figures(values: Sequence[float], digits: int) -> list[str]:
 
 
 def add(commands: Any) -> None:
-    command = commands.add_parser(
-        "train", help="speed of training, and what it uses of the machine", description=__doc__
-    )
-    command.add_argument("--scale", choices=SCALES, default="tiny", help="(default: tiny)")
-    command.add_argument("--batch-size", type=int, default=4, help="windows of a step (default: 4)")
-    command.add_argument("--micro-batch", type=int, default=0, help="windows of a pass (default: all)")
-    command.add_argument("--units", type=int, default=32, help="units of a window (default: 32)")
-    command.add_argument("--rounds", type=int, default=5, help="(default: 5)")
-    command.add_argument("--steps", type=int, default=5, help="steps of a round (default: 5)")
+    command = commands.add_parser("train", help="speed of training, and its use of the machine", description=__doc__)
+    command.add_argument("--scale", choices=SCALES, default="tiny", help="size of the model (default: tiny)")
+    command.add_argument("--batch-size", type=int, default=4, help="windows per step (default: 4)")
+    command.add_argument("--micro-batch", type=int, default=0, help="windows per pass (default: all of the step)")
+    command.add_argument("--units", type=int, default=32, help="units per window (default: 32)")
+    command.add_argument("--rounds", type=int, default=5, help="rounds (default: 5)")
+    command.add_argument("--steps", type=int, default=5, help="steps per round (default: 5)")
     command.add_argument("--threads", type=int, default=1, help="torch threads on a CPU (default: 1)")
-    command.add_argument("--peak-tflops", type=float, help="of the machine, where it is not to be measured")
+    command.add_argument("--peak-tflops", type=float, help="peak of the machine, if it is not to be measured")
     command.set_defaults(run=run, show=show)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if min(args.batch_size, args.units, args.rounds, args.steps, args.threads) < 1 or args.micro_batch < 0:
-        raise InputError("bench train: expected 1 or more windows, units, rounds, steps and threads")
+        raise InputError(
+            "bench train: expected 1 or more windows, units, rounds, steps and threads; --micro-batch of 0 or more"
+        )
     if args.peak_tflops is not None and args.peak_tflops <= 0:
         raise InputError(f"--peak-tflops {args.peak_tflops}: expected more than 0")
     before = torch.get_num_threads()

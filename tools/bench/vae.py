@@ -1,14 +1,14 @@
-"""How fast the VAEs run, compared with the codecs Mimi and EnCodec: `python -m tools.bench vae`.
+"""Compare the speed of our VAEs with the codecs Mimi and EnCodec: `python -m tools.bench vae`.
 
-Streams the same speech (noise where there are no tracks) unit by unit, 160 ms a call, on one thread, through our audio
-VAE and transformers' `MimiModel` and `EncodecModel` with random weights of their default configuration (the time does
-not depend on the weights), and a track's picture through our video VAE. All take turns, `--rounds` times. The figure
-is the real-time factor: processor time to encode and decode over the time that the media last; other work on the
-machine slows it less than the clock's. Peers hear 24 kHz.
+Streams the same speech (noise if there are no tracks) unit by unit, 160 ms per call, on one thread, through our audio
+VAE and through transformers' `MimiModel` and `EncodecModel` with random weights of their default configuration (the
+time does not depend on the weights). A track's video goes through our video VAE. All take turns, `--rounds` times. The
+figure is the real-time factor: processor time to encode and decode, divided by the duration of the media. Other work on
+the machine changes processor time less than wall-clock time. The peers get 24 kHz.
 
-How exactly each streams in this way stands in the table: ours gives bit for bit what it gives live. Mimi's encoder
-carries its state; its decoder carries the Transformer's alone, so convolutions begin anew with each unit. EnCodec of
-transformers carries nothing. A peer that did stream exactly would cost more, not less.
+The column `streams` tells how exact a model's streaming is. Ours gives bit for bit the result of live use. Mimi's
+encoder carries its whole state; its decoder carries only the state of the Transformer, so its convolutions start again
+with each unit. EnCodec in transformers carries no state. A peer with exact streaming would take more time, not less.
 """
 
 import argparse
@@ -34,8 +34,11 @@ from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, samples_per_unit
 from wanstreamer.errors import InputError
 from wanstreamer.vae import AudioVAE, AudioVAEConfig, VideoVAE, VideoVAEConfig, load_audio_vae, load_video_vae
 
-BOUNDS = {"audio": 0.05, "video": 0.08}  # real-time factors that live use on two cores leaves room for
-WARM_UNITS = 5  # first calls load and plan kernels
+BOUNDS = {
+    "audio": 0.05,
+    "video": 0.08,
+}  # real-time factors that leave enough time for the model in live use on two cores
+WARM_UNITS = 5  # not timed: the first calls load and plan kernels
 PEER_RATE_HZ = 24000
 
 # Encodes or decodes one unit: (unit's media or latent, state) -> (result, state).
@@ -54,15 +57,15 @@ def mimi() -> tuple[Step, Step]:
     model = MimiModel(MimiConfig()).eval()
 
     def encode(audio_BCT: Tensor, state: Any) -> tuple[Tensor, Any]:
-        kept, padding = state or (None, None)
-        made = model.encode(
-            audio_BCT, encoder_past_key_values=kept, padding_cache=padding, use_streaming=True, return_dict=True
+        past, padding = state or (None, None)
+        output = model.encode(
+            audio_BCT, encoder_past_key_values=past, padding_cache=padding, use_streaming=True, return_dict=True
         )
-        return made.audio_codes, (made.encoder_past_key_values, made.padding_cache)
+        return output.audio_codes, (output.encoder_past_key_values, output.padding_cache)
 
     def decode(codes: Tensor, state: Any) -> tuple[Tensor, Any]:
-        made = model.decode(codes, decoder_past_key_values=state, use_cache=True, return_dict=True)
-        return made.audio_values, made.decoder_past_key_values
+        output = model.decode(codes, decoder_past_key_values=state, use_cache=True, return_dict=True)
+        return output.audio_values, output.decoder_past_key_values
 
     return encode, decode
 
@@ -75,23 +78,23 @@ def encodec() -> tuple[Step, Step]:
     model = EncodecModel(EncodecConfig()).eval()
 
     def encode(audio_BCT: Tensor, state: None) -> tuple[Any, None]:
-        made = model.encode(audio_BCT, return_dict=True)
-        return (made.audio_codes, made.audio_scales), None
+        output = model.encode(audio_BCT, return_dict=True)
+        return (output.audio_codes, output.audio_scales), None
 
-    def decode(found: Any, state: None) -> tuple[Tensor, None]:
-        return model.decode(*found, return_dict=True).audio_values, None
+    def decode(codes: Any, state: None) -> tuple[Tensor, None]:
+        return model.decode(*codes, return_dict=True).audio_values, None
 
     return encode, decode
 
 
 def _prepare_transformers() -> None:
-    """Transformers imports torchaudio where it is installed."""
+    """Transformers imports torchaudio if it is installed."""
     if find_spec("torchaudio"):
         import_torchaudio()
 
 
 def play(units: Sequence[Tensor], encode: Step, decode: Step) -> dict[str, list[float]]:
-    """Real-time factors of encoder, decoder and both, per unit."""
+    """Real-time factors of encoder, decoder and both together, per unit."""
     spent: dict[str, list[float]] = {"encode": [], "decode": [], "both": []}
     encoder = decoder = None
     with torch.inference_mode():
@@ -107,7 +110,7 @@ def play(units: Sequence[Tensor], encode: Step, decode: Step) -> dict[str, list[
 
 
 def compare(data: Path, *, seconds: int, rounds: int) -> dict[str, Any]:
-    """What `--json` prints: per VAE and codec p50 and p95 over the units of all rounds, and ours over each peer's."""
+    """What `--json` prints: p50 and p95 per VAE and codec over all units, and our time divided by each peer's."""
     num_units = seconds * 1000 // UNIT_MS + WARM_UNITS
     audio, video, trained = _vaes(data)
     samples_T, frames_THWC, recorded = _media(data, audio, video, num_units)
@@ -122,15 +125,15 @@ def compare(data: Path, *, seconds: int, rounds: int) -> dict[str, Any]:
         "Mimi": (for_peers, mimi(), "encoder only"),
         "EnCodec": (for_peers, encodec(), "no"),
     }
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in entrants}
+    factors_by_codec: dict[str, dict[str, list[float]]] = {name: {} for name in entrants}
     for _ in range(rounds):
         for name, (units, steps, _) in entrants.items():
             for part, factors in play(units, *steps).items():
-                found[name].setdefault(part, []).extend(factors)
+                factors_by_codec[name].setdefault(part, []).extend(factors)
     codecs: dict[str, dict[str, Any]] = {
         name: {"streams": entrants[name][2], "bound": BOUNDS.get(name)}
         | {part: _figures(factors) for part, factors in parts.items()}
-        for name, parts in found.items()
+        for name, parts in factors_by_codec.items()
     }
     return {
         "trained": trained,
@@ -155,7 +158,7 @@ def _vaes(data: Path) -> tuple[AudioVAE, VideoVAE, bool]:
 
 
 def _media(data: Path, audio: AudioVAE, video: VideoVAE, num_units: int) -> tuple[Tensor, Tensor, bool]:
-    """Samples (T,) and frames (T, H, W, 3) of the first track that fits the VAEs, repeated as needed; else noise."""
+    """Samples (T,) and frames (T, H, W, 3) of the first track that fits our VAEs, repeated as needed; else noise."""
     num_samples, num_frames = num_units * samples_per_unit(audio.config.rate_hz), num_units * FRAMES_PER_UNIT
     shape = video.config.height, video.config.width, 3
     for path in sorted((data / "tracks").glob("*/*.mp4")):
@@ -165,8 +168,8 @@ def _media(data: Path, audio: AudioVAE, video: VideoVAE, num_units: int) -> tupl
         except Rejected:
             continue
         if frames_THWC.shape[1:] == shape and rate_hz == audio.config.rate_hz and len(samples_T):
-            held_THWC = np.resize(frames_THWC, (num_frames, *shape))
-            return torch.from_numpy(np.resize(samples_T, num_samples)), torch.from_numpy(held_THWC), True
+            repeated_THWC = np.resize(frames_THWC, (num_frames, *shape))
+            return torch.from_numpy(np.resize(samples_T, num_samples)), torch.from_numpy(repeated_THWC), True
     generator = torch.Generator().manual_seed(0)
     frames = torch.randint(0, 256, (num_frames, *shape), generator=generator, dtype=torch.uint8)
     return 0.1 * torch.randn(num_samples, generator=generator), frames, False
@@ -177,40 +180,40 @@ def _figures(factors: Sequence[float]) -> dict[str, float]:
     return {"p50": round(float(p50), 4), "p95": round(float(p95), 4)}
 
 
-def show(found: dict[str, Any]) -> None:
+def show(results: dict[str, Any]) -> None:
     console = Console()
-    weights = "trained weights" if found["trained"] else "random weights: nothing is trained yet"
-    media = "recorded media" if found["recorded_media"] else "noise"
+    weights = "trained weights" if results["trained"] else "random weights: nothing is trained yet"
+    media = "recorded media" if results["recorded_media"] else "noise"
     table = Table(
         box=SIMPLE_HEAD,
-        title=f"real-time factor unit by unit, median of {found['units']} units, {found['threads']} thread; "
+        title=f"real-time factor unit by unit, median of {results['units']} units, {results['threads']} thread; "
         f"{weights}, {media}",
         title_justify="left",
     )
     for name in ("codec", "encode", "decode", "both", "p95", "bound", "streams"):
         table.add_column(name, justify="left" if name in ("codec", "streams") else "right", no_wrap=True)
     names = {
-        "audio": f"ours, {found['rate_hz'] / 1000:g} kHz",
-        "video": f"ours, {found['picture']}",
+        "audio": f"ours, {results['rate_hz'] / 1000:g} kHz",
+        "video": f"ours, {results['picture']}",
         "Mimi": "Mimi, 24 kHz",
         "EnCodec": "EnCodec, 24 kHz",
     }
-    for name, row in found["codecs"].items():
+    for name, row in results["codecs"].items():
         cells = [f"{row[part]['p50']:.3f}" for part in ("encode", "decode", "both")]
         bound = "" if row["bound"] is None else f"{row['bound']:g}"
         table.add_row(names[name], *cells, f"{row['both']['p95']:.3f}", bound, row["streams"])
     console.print(table)
-    ratios = ", ".join(f"{ratio:.3f} of {name}'s" for name, ratio in found["audio_over_peer"].items())
+    ratios = ", ".join(f"{ratio:.3f} of {name}'s" for name, ratio in results["audio_over_peer"].items())
     console.print(f"our audio VAE takes {ratios} time", highlight=False)
 
 
 def add(commands: Any) -> None:
     command = commands.add_parser(
-        "vae", aliases=["codec"], help="speed of the VAEs compared with Mimi and EnCodec", description=__doc__
+        "vae", aliases=["codec"], help="speed of our VAEs compared with Mimi and EnCodec", description=__doc__
     )
-    command.add_argument("--data", type=Path, help="data folder (default: data, which need not be there)")
-    command.add_argument("--seconds", type=int, default=8, help="of media in each round (default: 8)")
-    command.add_argument("--rounds", type=int, default=5, help="rounds, in turns (default: 5)")
+    command.add_argument("--data", type=Path, help="data folder (default: data, if it exists)")
+    command.add_argument("--seconds", type=int, default=8, help="seconds of media in each round (default: 8)")
+    command.add_argument("--rounds", type=int, default=5, help="rounds; all take turns in each (default: 5)")
     command.set_defaults(run=run, show=show)
 
 

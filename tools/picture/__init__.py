@@ -1,5 +1,5 @@
-"""Annotations of a session as a picture a person can read.
+"""Draw the annotations of a session as a picture that people can read.
 
-session.py   the tables' rows of one session
-drawing.py   those rows as SVG
+session.py   reads the rows of one session from the tables
+drawing.py   draws these rows as SVG
 """

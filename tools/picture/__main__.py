@@ -1,7 +1,7 @@
-"""Annotations of sessions as SVG a linguist can read: `python -m tools.picture --session ID`.
+"""Draw the annotations of sessions as SVG: `python -m tools.picture --session ID`.
 
-Writes `<data>/reports/annotations/SESSION.svg`, of long sessions `SESSION-01.svg`, `SESSION-02.svg`, ... of three
-minutes each. Words and speaker ids are shown of people who agreed to `show`.
+Writes `<data>/reports/annotations/SESSION.svg`; a long session becomes `SESSION-01.svg`, `SESSION-02.svg`, ... of three
+minutes each. Words and speaker ids are shown only for people who agreed to `show`.
 """
 
 import argparse
@@ -17,7 +17,7 @@ LIMIT = 6
 
 
 def draw(data: Path, out: Path, sessions: Sequence[str], limit: int = LIMIT) -> list[Path]:
-    """Draw the sessions (the first `limit` where none is named); returns the files, in order."""
+    """Draw the sessions, or the first `limit` sessions if none is named; returns the files, in order."""
     written = []
     for picture in read_pictures(data, sessions, limit):
         drawn = pages(picture)
@@ -37,10 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         action="append",
         default=[],
         metavar="ID",
-        help="only this one; may be repeated (default: the first)",
+        help="only this session; may be repeated (default: the first --limit sessions)",
     )
-    parser.add_argument("--limit", type=int, default=LIMIT, help=f"how many, where none is named (default: {LIMIT})")
-    parser.add_argument("--out", type=Path, help="folder (default: <data>/reports/annotations)")
+    parser.add_argument(
+        "--limit", type=int, default=LIMIT, help=f"number of sessions, if none is named (default: {LIMIT})"
+    )
+    parser.add_argument("--out", type=Path, help="folder to write to (default: <data>/reports/annotations)")
     args = parser.parse_args(arguments)
     with exit_on_input_error():
         if args.limit < 1:

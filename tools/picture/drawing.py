@@ -1,9 +1,9 @@
-"""One session's annotations -> SVG pages: a lane per participant, 12 seconds a line, as a score is read.
+"""One session's annotations -> SVG pages, read like a musical score: lines of 12 seconds, a lane per participant.
 
-From top to bottom of a line: seconds; a band in the colour of whoever holds the floor; then per participant the words,
-a bar where there is speech on a paler one where there is a turn, and under it how the turn began. Sounds that are no
-speech are amber, with their label among the words. Columns through all lanes are gaps (grey) and overlaps (red) with
-their length in milliseconds.
+From top to bottom, a line shows: seconds; a band in the colour of the participant who holds the floor; then, per
+participant, the words, a bar for speech on a paler bar for the turn, and below them how the turn began. Sounds that are
+not speech are amber, and their labels are among the words. Columns through all lanes are gaps (grey) and overlaps (red)
+with their length in milliseconds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,19 +17,19 @@ from wanstreamer.clock import Span
 LINE_MS = 12_000  # 75 units
 LINES_PER_PAGE = 15  # three minutes
 PX_PER_MS = 0.12
-LABEL_MS = 3000  # between figures on the axis
+LABEL_MS = 3000  # between numbers on the axis
 LEFT, RIGHT = 96, 44
 WIDTH = round(LEFT + LINE_MS * PX_PER_MS + RIGHT)
 HEAD = 84  # title and legend
 AXIS, FLOOR, LANE, LINE_GAP = 20, 7, 56, 22  # heights in px
 STRIP_LEFT, MARK = 40, 28  # of a strip: its left margin, and the height of a mark below its lanes
 WORDS, BAR, BAR_HEIGHT, NOTE = 13, 19, 16, 47  # places in a lane: words' baseline, bar's top, notes' baseline
-MIN_LABELLED_MS = 230  # a shorter silence or overlap has no room for its figure
-LETTER_PX, NARROW_PX, WIDE_PX = 6.5, 3.8, 9.5  # widths of letters of words, about
+MIN_LABELLED_MS = 230  # a shorter silence or overlap has no space for its number
+LETTER_PX, NARROW_PX, WIDE_PX = 6.5, 3.8, 9.5  # approximate widths of the letters of words
 NARROW, WIDE = frozenset("iljtfrI.,'!:;"), frozenset("mwMW")
-NOTE_LETTER_PX = 4.7  # of a note, about
-SPACE_PX = 3.5  # least distance between words
-LATE_PX = 36  # a word that would begin this much after its onset makes those before it narrower
+NOTE_LETTER_PX = 4.7  # approximate width of a letter of a note
+SPACE_PX = 3.5  # minimum distance between words
+LATE_PX = 36  # if a word would be drawn later than this after its onset, the words before it become narrower
 OUTCOMES = {"floor_taking": "takes the floor", "failed": "fails", "both_stop": "both stop"}
 AT_ONCE = {"goes_on": "both start, goes on", "gives_way": "both start, gives way", "both_stop": "both start and stop"}
 
@@ -156,7 +156,7 @@ def _is_silent(picture: Picture, state: dict[str, Any]) -> bool:
 
 
 def _state(state: dict[str, Any], silent: bool, line: Span, top: float, height: float) -> Iterator[str]:
-    """Gaps and overlaps through all lanes, those between nobody in particular too; pauses are seen in their turn."""
+    """Gaps and overlaps, through all lanes, also those without a named speaker. A pause is visible in its turn."""
     span = Span(state["start_ms"], state["end_ms"])
     if state["label"] in ("pause", "latch"):
         return
@@ -181,9 +181,9 @@ def _lane(lane: Lane, line: Span, colour: str, duration_ms: int) -> Iterator[str
         span = Span(turn["start_ms"], turn["end_ms"])
         if turn["is_primary"]:
             yield from _bar(span, line, BAR, BAR_HEIGHT, colour, opacity=0.2)
-    heard = {event["start_ms"]: event for event in lane.backchannels}
+    backchannels = {event["start_ms"]: event for event in lane.backchannels}
     for span in lane.speech:
-        is_backchannel = any(start <= span.start_ms < event["end_ms"] for start, event in heard.items())
+        is_backchannel = any(start <= span.start_ms < event["end_ms"] for start, event in backchannels.items())
         if not is_backchannel:
             yield from _bar(span, line, BAR, BAR_HEIGHT, colour)
     for turn in lane.turns:
@@ -210,7 +210,7 @@ def _lane(lane: Lane, line: Span, colour: str, duration_ms: int) -> Iterator[str
 
 
 def _words(words: Sequence[dict[str, Any]], line: Span) -> Iterator[str]:
-    """Each word at its onset, or after the one before it where that one needs more room than it lasts."""
+    """Each word at its onset, or after the word before it if that word is wider than its duration."""
     inside = [word for word in words if line.start_ms <= word["start_ms"] < line.end_ms]
     onsets_px = [(word["start_ms"] - line.start_ms) * PX_PER_MS for word in inside]
     free_px = 0.0
@@ -232,21 +232,21 @@ def _note(event: dict[str, Any], x: float, end_px: float) -> Iterator[str]:
     label, outcome, offset_ms = event["label"], event["outcome"], event["fto_ms"]
     if label == "interruption":
         yield _triangle(x, BAR + BAR_HEIGHT + 3, RED)
-        said, colour = f"interrupts {event['other']}, {OUTCOMES.get(outcome, outcome)}", RED
+        note, colour = f"interrupts {event['other']}, {OUTCOMES.get(outcome, outcome)}", RED
         x += 7
     elif label == "simultaneous_start":
-        said, colour = AT_ONCE.get(outcome, "both start"), INK
+        note, colour = AT_ONCE.get(outcome, "both start"), INK
     elif label == "pause_interruption":
-        said, colour = f"in {event['other']}'s pause", RED
+        note, colour = f"in {event['other']}'s pause", RED
     elif label in ("smooth_shift", "terminal_overlap"):
-        said, colour = "" if offset_ms is None else f"{offset_ms:+d}".replace("-", "\N{MINUS SIGN}"), INK
+        note, colour = "" if offset_ms is None else f"{offset_ms:+d}".replace("-", "\N{MINUS SIGN}"), INK
     else:
-        said, colour = label, INK
-    if said:
-        if x + NOTE_LETTER_PX * len(said) > end_px:
-            yield text(end_px, NOTE, said, "note", anchor="end", fill=colour)
+        note, colour = label, INK
+    if note:
+        if x + NOTE_LETTER_PX * len(note) > end_px:
+            yield text(end_px, NOTE, note, "note", anchor="end", fill=colour)
         else:
-            yield text(x, NOTE, said, "note", fill=colour)
+            yield text(x, NOTE, note, "note", fill=colour)
 
 
 def _cut(span: Span, line: Span) -> tuple[float, float] | None:

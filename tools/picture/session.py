@@ -1,4 +1,4 @@
-"""Tables -> everything about one session that its picture shows. Words only of those who agreed to be shown."""
+"""Tables -> everything that the picture of a session shows. Words only for people who agreed to `show`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,31 +25,31 @@ class Lane:
     transitions: list[TableRow]
     sounds: list[TableRow]  # laughter, breath, noise; bleed
     mixed: list[Span]
-    floor: list[Span]  # where the participant holds it
+    floor: list[Span]  # when the participant holds the floor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """What is drawn of one session."""
+    """Everything that is drawn for one session."""
 
     session_id: str
     language: str | None
     duration_ms: int
     lanes: list[Lane]
-    states: list[TableRow]  # gaps, pauses and overlaps of everybody
-    withheld: list[str]  # participants whose words are there but may not be shown
+    states: list[TableRow]  # gaps, pauses and overlaps of all participants
+    withheld: list[str]  # participants whose words exist but may not be shown
 
 
 def read_pictures(data: Path, sessions: Sequence[str], limit: int) -> Iterator[Picture]:
-    """The sessions asked for, or the first `limit` of the table where none is asked for.
+    """The requested sessions, or the first `limit` of the table if none is requested.
 
-    Raises InputError for a folder or table that is not there and for a session that is not in the tables.
+    Raises InputError for a missing folder or table and for a session that is not in the tables.
     """
     check_data_folder(data)
     known = {row["session_id"]: row for row in read_rows(data, "sessions")}
     unknown = [session for session in sessions if session not in known]
     if unknown:
-        raise InputError(f"{data}: no session {unknown[0]}; the sessions are listed by tools.query 'FROM sessions'")
+        raise InputError(f"{data}: no session {unknown[0]}; `python -m tools.query 'FROM sessions'` lists them")
     for session in sessions or sorted(known)[:limit]:
         rows = {name: read_rows(data, name, filters=[("session_id", "=", session)]) for name in NEEDED[1:]}
         yield make_picture(known[session], rows)

@@ -62,7 +62,7 @@ def test_annotations_beside_the_truth_of_fresh_sessions(
     assert not read_rows(data / "without words", "words")
     annotate.show(found)
     said = capsys.readouterr().out
-    assert "floor transfer offsets" in said and "what confidence is worth" in said
+    assert "floor transfer offsets" in said and "precision behind each confidence" in said
 
 
 @pytest.mark.usefixtures("ray_once")
@@ -93,7 +93,7 @@ def test_encode_beside_the_forward_pass_alone(
     assert not (data / "latents").exists()  # what is there stays as it is
     encode.show(found)
     assert "median cost over the forward pass alone" in capsys.readouterr().out
-    with pytest.raises(InputError, match="expected 1 or more rounds"):
+    with pytest.raises(InputError, match="expected --rounds and --workers of 1 or more"):
         encode.run(argparse.Namespace(data=data, hours=0.003, rounds=0, workers=2))
 
 

@@ -58,7 +58,7 @@ def test_load_beside_the_peers_at_hand(
     args = argparse.Namespace(data=data, windows=0, batch_size=8, workers=[0, 1], rounds=1)
     found = load.run(args)
     json.dumps(found)
-    assert "LitData is not installed and left out; uv pip install" in capsys.readouterr().err
+    assert "LitData is not installed and is left out; to install it: uv pip install" in capsys.readouterr().err
     assert found["missing"] == ["MosaicML", "LitData"] and found["windows"] == 80
     places = [(row["cache"], row["workers"], row["loader"]) for row in found["rows"]]
     assert places == [

@@ -125,11 +125,11 @@ def test_impossible_lengths_are_refused(tmp_path: Path) -> None:
         (["--steps", "0"], "--steps 0"),
         (["--units-per-point", "0"], "--units-per-point 0"),
         (["--compile"], "choose passes fixed or graphs"),
-        (["--hours", "1"], "give one --history-units"),
-        (["--hours", "1", "--history-units", "8", "9"], "give one --history-units"),
-        (["--hours", "0.001", "--history-units", "100"], "expected more than the limit of 100"),
+        (["--hours", "1"], "pass one --history-units"),
+        (["--hours", "1", "--history-units", "8", "9"], "pass one --history-units"),
+        (["--hours", "0.001", "--history-units", "100"], "expected 158 or more with --history-units 100"),
         (["--history-units", "some"], "--history-units some: expected a number of units, or full"),
-        (["--data", "nowhere"], "--data nowhere: no such data folder; leave --data out"),
+        (["--data", "nowhere"], "--data nowhere: no such data folder; leave out --data"),
     ):
         with pytest.raises(InputError, match=said):
             parsed(["--data", str(tmp_path), *given])

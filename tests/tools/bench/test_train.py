@@ -56,7 +56,7 @@ def test_operations_are_those_that_torch_counts_on_the_visible_pairs() -> None:
 
 def test_a_card_has_the_peak_of_its_name() -> None:
     assert train.known_tflops("NVIDIA H200") == 989 and train.known_tflops("NVIDIA H100 PCIe") == 756
-    with pytest.raises(InputError, match=r"no peak known of 'Voodoo 2'; give .* --peak-tflops"):
+    with pytest.raises(InputError, match=r"no peak known for 'Voodoo 2'; pass .* --peak-tflops"):
         train.known_tflops("Voodoo 2")
 
 
