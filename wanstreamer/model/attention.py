@@ -7,8 +7,8 @@
 | `grouped` | the same as `sdpa`, and on GPUs where heads share keys | tensor, or None | everywhere |
 | `flash` | cached steps on GPUs: flash-attn's kernel for a kv cache | None | GPU, bfloat16 or float16, extra `gpu` |
 
-All of them do grouped-query attention. The tests hold `sdpa` and, on the CPU, `flex` against softmax(QK^T)V in float64.
-Compiled `flex`, its backward pass and `flash` need a CUDA device: these have not been run yet.
+All of them do grouped-query attention. The tests compare `sdpa` and, on the CPU, `flex` with softmax(QK^T)V in float64.
+Compiled `flex`, its backward pass and `flash` need a CUDA device and have not been run yet.
 
 Shape letters: B batch, H heads, N tokens, D head dimension, Q query and K key tokens.
 """
@@ -44,7 +44,7 @@ NO_PREFIX = PrefixLayout()
 
 @dataclass(frozen=True, kw_only=True)
 class Attention:
-    """Which backend does what. A choice of the machine, not of the model: no checkpoint holds it."""
+    """The backend for each use. It depends on the machine, not on the model: no checkpoint contains it."""
 
     windows: str = "sdpa"  # whole windows, under a mask: sdpa or flex
     cached: str = "sdpa"  # steps against a cache that need no mask: sdpa or flash; masked steps are sdpa's
@@ -61,7 +61,7 @@ class Attention:
 def attend(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor, mask: Mask, backend: str = "sdpa") -> Tensor:
     """softmax(Q K^T / sqrt(D)) V per head, (B, H, Q, D); k and v may have fewer heads, each serving a group.
 
-    Raises InputError when flash-attn is asked for and not installed, TypeError for a mask that is not the backend's.
+    Raises InputError if flash-attn is requested but not installed, TypeError for a mask that the backend cannot take.
     """
     grouped = k_BHND.shape[1] != q_BHND.shape[1]
     if backend == "grouped" or (backend == "sdpa" and grouped and q_BHND.is_cuda):
@@ -89,7 +89,7 @@ def window_mask(
     backend: str,
     device: torch.device,
 ) -> Mask:
-    """Mask of whole windows: of clean tokens among themselves, or of noisy tokens over clean, then noisy ones.
+    """Mask of whole windows: clean tokens over clean tokens, or noisy tokens over clean, then noisy ones.
 
     The prefix counts as clean and comes first.
     """
@@ -98,7 +98,7 @@ def window_mask(
     return visible(*_of_windows(layout, num_units, prefix, noisy, device), self_lag, history_limit)
 
 
-@lru_cache(maxsize=8)  # every step of a training has the same two
+@lru_cache(maxsize=8)  # every step of a training uses the same two
 def _kept_block_mask(
     layout: UnitLayout,
     num_units: int,
@@ -108,7 +108,7 @@ def _kept_block_mask(
     noisy: bool,
     device: torch.device,
 ) -> BlockMask:
-    with torch.inference_mode(False):  # kept for training, whoever asks first
+    with torch.inference_mode(False):  # cached for training too, even if the first caller is in inference mode
         return block_mask(*_of_windows(layout, num_units, prefix, noisy, device), self_lag, history_limit)
 
 
@@ -124,7 +124,7 @@ def _of_windows(
 
 
 def block_mask(query: Tokens, key: Tokens, self_lag: int, history_limit: HistoryLimit | None = None) -> BlockMask:
-    """`visible` as FlexAttention takes it."""
+    """`visible` in FlexAttention's form."""
 
     def allowed(batch: Tensor, head: Tensor, query_index: Tensor, key_index: Tensor) -> Tensor:
         return may_see(query.at(query_index), key.at(key_index), self_lag, history_limit)
@@ -136,7 +136,7 @@ def block_mask(query: Tokens, key: Tokens, self_lag: int, history_limit: History
 
 
 def _on(device: torch.device, function: Callable[..., Any]) -> Callable[..., Any]:
-    """FlexAttention is a fused kernel once compiled. On the CPU that takes half a minute and gains nothing here."""
+    """Once compiled, FlexAttention is a fused kernel. On the CPU, compiling takes half a minute and gains nothing."""
     return _compiled(function) if device.type == "cuda" else function
 
 
@@ -146,7 +146,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _grouped(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor, mask_QK: Tensor | None) -> Tensor:
-    """Heads that share keys stand side by side and the keys have stride 0: else, under a mask, PyTorch copies them."""
+    """Heads that share keys are adjacent and the keys have stride 0: otherwise PyTorch copies the keys under a mask."""
     (batch, heads, queries, _), kv_heads = q_BHND.shape, k_BHND.shape[1]
     q = q_BHND.unflatten(1, (kv_heads, -1)).flatten(0, 1)  # (B kv_heads, group, Q, D)
     k, v = (x_BHND.flatten(0, 1)[:, None].expand(-1, heads // kv_heads, -1, -1) for x_BHND in (k_BHND, v_BHND))

@@ -1,7 +1,7 @@
 """The trunk's parts: a language model's block, and the flow time that modulates it on noisy tokens.
 
-Clean tokens pass an ordinary block (RMSNorm, QK-norm, rotary embedding, SwiGLU, grouped-query attention), so a language
-model's weights fit it as they are.
+Clean tokens pass an ordinary block (RMSNorm, QK-norm, rotary embedding, SwiGLU, grouped-query attention), so that a
+language model's weights fit unchanged.
 
 Shape letters: B batch, K units, A agent tokens of a unit, N tokens, H heads, E half a head's dimensions, D model width
 or head dimension.
@@ -86,7 +86,7 @@ class FlowTime(nn.Module):
     def forward(self, tau_BK: Tensor) -> list[Tensor]:
         """tau in [0, 1], (B, K) -> per layer (B, K, num_agent, 6, D); the solver calls this once per distinct tau.
 
-        Of each unit there is one in memory: its tokens are views of it.
+        Each unit is in memory once: its tokens are views.
         """
         # A quarter turn to 8 turns over [0, 1].
         frequency = torch.pi / 2 * torch.logspace(0, 1.5, self.features, device=tau_BK.device)
@@ -97,7 +97,7 @@ class FlowTime(nn.Module):
 
 
 def _modulate(x_BND: Tensor, scale_BKAD: Tensor | None, shift_BKAD: Tensor | None) -> Tensor:
-    """(1 + scale) x + shift; clean tokens, which have neither, pass."""
+    """(1 + scale) x + shift; clean tokens have neither and pass unchanged."""
     if scale_BKAD is None:
         return x_BND
     x_BKAD = x_BND.unflatten(1, scale_BKAD.shape[1:3])

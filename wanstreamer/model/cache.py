@@ -1,15 +1,15 @@
 """Keys and values of the clean history, in buffers that are allocated once and written in place.
 
-A cache keeps the full history, up to `max_units`, or, with a `HistoryLimit`, what the limit leaves visible: memory and
-time of a unit then stay what they are for as long as the conversation lasts.
+A cache keeps the full history, up to `max_units`, or, with a `HistoryLimit`, the part that the limit leaves visible:
+memory and time per unit then stay constant for the whole conversation.
 
-Positions are absolute and in the keys, so nothing is computed again when a unit is dropped. What is valid is always one
-stretch of the buffers, as attention without a mask needs it:
+Positions are absolute and part of the keys, so dropping a unit needs no recomputation. The valid part is always one
+contiguous stretch of the buffers, because attention without a mask needs that:
 
     ... dropped | sink | the last units | to come ...
 
-A unit behind the sink is dropped by moving the sink up onto its place. When the stretch reaches the end of the buffers
-it is copied to their front, once in a quarter of the limit: what this costs a unit does not depend on the limit.
+A unit behind the sink is dropped by moving the sink onto its place. When the stretch reaches the end of the buffers, it
+is copied to the front, once per quarter of the limit: the cost per unit does not depend on the limit.
 """
 
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ from wanstreamer.model.sequence import HistoryLimit, Tokens, UnitLayout, join, s
 
 
 class KeysValues(NamedTuple):
-    """Of one layer: (B, heads, N, head_dim) each."""
+    """Keys and values of one layer: (B, heads, N, head_dim) each."""
 
     key_BHND: Tensor
     value_BHND: Tensor
 
 
 class LayerCache(NamedTuple):
-    """One layer's buffers in a cache: valid from `start` to `stop`, where the next keys and values go."""
+    """One layer's buffers in a cache: valid from `start` to `stop`; the next keys and values go to `stop`."""
 
     key_BHND: Tensor
     value_BHND: Tensor
@@ -39,7 +39,7 @@ class LayerCache(NamedTuple):
 
 
 class Places(NamedTuple):
-    """One layer's buffers, all of which is attended to under a bias; the next keys and values go to `place_N`."""
+    """One layer's whole buffers, attended to under a bias; the next keys and values go to `place_N`."""
 
     key_BHND: Tensor
     value_BHND: Tensor
@@ -48,30 +48,30 @@ class Places(NamedTuple):
 
 @dataclass(kw_only=True)
 class KVCache:
-    """Keys and values of the clean history in the order of serving, and which of the buffers' places are valid.
+    """Keys and values of the clean history in the order of serving, and which places of the buffers are valid.
 
-    The buffers are written in place, so a step copies no history. What lies beyond `stop` is scratch.
+    The buffers are written in place, so that a step copies no history. Places beyond `stop` are scratch.
     """
 
     key_LBHND: Tensor
     value_LBHND: Tensor
-    tokens: Tokens  # on the host, of every place: those that are there, and beyond `stop` those that will come
+    tokens: Tokens  # on the host, of every place: valid tokens, and beyond `stop` future ones
     layout: UnitLayout
     lag: int  # of the agent's tokens behind the same unit's users and slots; see `served_order`
-    max_units: int | None  # None: any number, as a history limit drops them
+    max_units: int | None  # None: any number, as a history limit drops old units
     history_limit: HistoryLimit | None
     start: int = 0
     stop: int = 0
-    appended: int = 0  # tokens of units so far, dropped ones too
-    dropped: int = 0  # units before this one are gone, but for the sink
+    appended: int = 0  # tokens of units so far, including dropped ones
+    dropped: int = 0  # units before this one are gone, except the sink
 
     @property
     def length(self) -> int:
-        """Tokens that are there."""
+        """Number of valid tokens."""
         return self.stop - self.start
 
     def next_tokens(self, count: int) -> Tokens:
-        """The `count` tokens that come next, in places made free for them: what they no longer see is dropped.
+        """The next `count` tokens, after making room for them: tokens that they no longer see are dropped.
 
         Raises ValueError beyond `max_units`.
         """
@@ -82,16 +82,16 @@ class KVCache:
         return tokens
 
     def with_next(self, count: int) -> Tokens:
-        """The tokens that are there and the `count` that come next."""
+        """The valid tokens and the next `count` tokens."""
         return take(self.tokens, self.start, self.stop + count)
 
     def advance(self, count: int) -> None:
-        """The next `count` tokens have been written."""
+        """Count the next `count` tokens as written."""
         self.stop += count
         self.appended += count
 
     def reserve(self, count: int) -> None:
-        """Free places for `count` tokens behind the valid ones. Raises ValueError beyond `max_units`."""
+        """Make room for `count` tokens behind the valid ones. Raises ValueError beyond `max_units`."""
         places = self.key_LBHND.shape[3]
         if self.stop + count <= places:
             return
@@ -102,7 +102,7 @@ class KVCache:
         self.describe(take(self.tokens, 0, self.stop))
 
     def describe(self, there: Tokens) -> None:
-        """Set `tokens`: those that are there, from the first place on, and those that will come."""
+        """Set `tokens`: `there` from the first place on, then the future ones."""
         num_coming = self.key_LBHND.shape[3] - len(there.unit_N)
         self.tokens = join(there, served_tokens(self.layout, self.lag, self.appended, num_coming, HOST))
 
@@ -122,11 +122,11 @@ class KVCache:
         self.start = first
 
     def _move(self, places: Tensor, first: int) -> None:
-        """What lies at these places goes to `first` and behind."""
+        """Move the content of these places to `first` and the following places."""
         stop = first + len(places)
         place_N = to_device(places, self.key_LBHND.device)
         for buffer in (*self.key_LBHND, *self.value_LBHND):
-            buffer[:, :, first:stop] = buffer[:, :, place_N]  # indexed: a copy, so the two may overlap
+            buffer[:, :, first:stop] = buffer[:, :, place_N]  # indexing copies, so that the two may overlap
         for column in self.tokens:
             column[first:stop] = column[places]
 
@@ -134,7 +134,7 @@ class KVCache:
 def with_history(
     key_BHND: Tensor, value_BHND: Tensor, before: KeysValues | LayerCache | Places | None
 ) -> tuple[Tensor, Tensor]:
-    """Keys and values of the history and then the new ones; buffers take the new ones."""
+    """Keys and values of the history, then the new ones; the new ones are written into buffers, if there are any."""
     if isinstance(before, Places):
         before.key_BHND.index_copy_(2, before.place_N, key_BHND)
         before.value_BHND.index_copy_(2, before.place_N, value_BHND)

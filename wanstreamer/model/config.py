@@ -1,7 +1,7 @@
-"""What a duplex model is made of -> one frozen config; the four scales by name.
+"""Sizes of a duplex model -> one frozen config; the four scales by name.
 
-A config says all that its weights depend on. VAEs and tokenizer decide the sizes of latents and vocabulary, so a
-named scale leaves these open:
+A config contains everything that its weights depend on. VAEs and tokenizer decide the sizes of latents and vocabulary,
+so a named scale leaves these open:
 
     >>> scaled("base", audio_channels=32, video_channels=64, vocab_size=151672).layout.num_agent
     256
@@ -75,7 +75,7 @@ class ModelConfig:
         return self.video_channels, self.video_height, self.video_width
 
 
-# 336x192 at 16 pixels a latent: a token per latent for the agent, the user's pooled 2x3.
+# 336x192 at 16 pixels per latent: one token per latent for the agent; the user's latents are pooled 2x3.
 _AT_192P: dict[str, Any] = {
     "video_height": 12,
     "video_width": 21,
@@ -84,7 +84,7 @@ _AT_192P: dict[str, Any] = {
     "user_video_tokens": (6, 7),
     "agent_video_tokens": (12, 21),
 }
-# What Qwen3's sizes have in common.
+# Common to Qwen3's sizes.
 _QWEN3: dict[str, Any] = _AT_192P | {
     "num_layers": 28,
     "num_heads": 16,
@@ -114,7 +114,7 @@ SCALES: dict[str, dict[str, Any]] = {
 def scaled(scale: str, *, audio_channels: int, video_channels: int, vocab_size: int, **changes: Any) -> ModelConfig:
     """The config of a named scale for these latents and this vocabulary; `changes` replace single fields.
 
-    Raises InputError for a scale that is none of SCALES.
+    Raises InputError for a scale that is not in SCALES.
     """
     if scale not in SCALES:
         raise InputError(f"scale {scale!r}: expected one of {', '.join(SCALES)}")

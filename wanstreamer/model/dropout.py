@@ -1,7 +1,7 @@
-"""What training leaves out of a model's passes, drawn beforehand and given to `DuplexModel.forward`.
+"""What training drops in a model's passes; drawn beforehand and passed to `DuplexModel.forward`.
 
-Drawn for all windows of a step and then dealt out, so that processes that share the windows, or passes over a few of
-them at a time, leave out the same.
+Drawn for all windows of a step and then divided, so that processes that share the windows, or passes over a few of them
+at a time, drop the same.
 
 Shape letters: B windows, K units, P clean tokens of a unit, L layers, D model width; 2 is a block's attention and its
 feed-forward part.
@@ -17,7 +17,7 @@ from wanstreamer.model.config import ModelConfig
 
 
 class Dropped(NamedTuple):
-    """Factors of what is kept. A window has one mask for all its tokens in a block: as good here, and cheaper."""
+    """Factors of dropout. All tokens of a window share one mask per block: equally good here, and cheaper."""
 
     kept_BKP: Tensor  # bool: clean tokens that keep their content
     clean_BL2D: Tensor  # of what a block adds to clean tokens: 0 or 1 / (1 - dropout)

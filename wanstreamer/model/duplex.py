@@ -4,9 +4,9 @@ One network serves three uses: `forward` over whole windows (training, evaluatio
 tokens into the cache) and `denoise` for the performer (noisy tokens against the cache). They share embeddings, trunk
 and mask.
 
-What is stated by Wan-Streamer v0.1 (arXiv 2606.25041): one Transformer, discrete text, audio and video latents denoised
-jointly under one flow time, clean history. Ours: RMSNorm, QK-norm, SwiGLU, adaptive norm on noisy tokens only (clean
-tokens pass an ordinary language-model block), and `prior`: the network adds to a linear estimate of the clean latents.
+From Wan-Streamer v0.1 (arXiv 2606.25041): one Transformer, discrete text, audio and video latents denoised jointly
+under one flow time, clean history. Our own: RMSNorm, QK-norm, SwiGLU, adaptive norm on noisy tokens only (clean tokens
+pass an ordinary language-model block), and `prior`: the network adds to a linear estimate of the clean latents.
 
 Shape letters: B batch, K units, N tokens or audio latents of a unit, M noisy tokens, C channels, H W latent rows and
 columns, S text slots, V vocabulary, D model width, P tokens of a unit.
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from wanstreamer.windows.loader import Batch
 
 FORMAT = "wanstreamer-duplex-1"
-# Fields of the config that older files of this format lack, and the values those were trained with.
+# Config fields that older files of this format lack, and the values that those files were trained with.
 ADDED = {"norm_eps": 1e-6, "prediction": "clean"}
 EMBEDDING_STD = 0.1  # of freshly initialised embeddings
 
@@ -74,9 +74,9 @@ class Noisy(NamedTuple):
 
 
 class Prefix(NamedTuple):
-    """What a conversation begins with, as unit -1: what the agent looks and sounds like, and what it is told.
+    """The beginning of a conversation, as unit -1: the agent's looks and voice, and its instructions.
 
-    No model has been trained with one: at present it changes what is said, but not as one would wish.
+    No model has been trained with a prefix: at present it changes what the agent says, but not in the intended way.
     """
 
     image_BCHW: Tensor | None = None  # video latents of one unit
@@ -94,7 +94,7 @@ class Prefix(NamedTuple):
 
 class Output(NamedTuple):
     text_logits_BKSV: Tensor
-    audio_x0_BKNC: Tensor | None  # estimated clean latents; None when no noisy latents were given
+    audio_x0_BKNC: Tensor | None  # estimated clean latents; None without noisy latents
     video_x0_BKCHW: Tensor | None
 
 
@@ -108,7 +108,7 @@ class DuplexModel(nn.Module):
     video_mean_gain: Tensor
     video_std: Tensor
     clean_kind_P: Tensor  # int64, of a unit's clean tokens
-    noisy_kind_A: Tensor  # of its agent tokens as noisy ones
+    noisy_kind_A: Tensor  # int64, of a unit's noisy agent tokens
 
     def __init__(self, config: ModelConfig, attention: Attention | None = None) -> None:
         super().__init__()
@@ -133,13 +133,13 @@ class DuplexModel(nn.Module):
         self.flow_time = FlowTime(config)
         self.text_norm, self.flow_norm = nn.RMSNorm(d, eps=config.norm_eps), nn.RMSNorm(d, eps=1e-6)
         self.audio_out, self.video_out = nn.Linear(d, audio_dim), nn.Linear(d, video_dim)
-        # Prior of a unit: mean `last_gain * last + mean_gain * mean`, standard deviation `std`. Statistics of the train
-        # split, not weights: trained, they fit its people and leave the others.
+        # Prior of a unit: mean `last_gain * last + mean_gain * mean`, standard deviation `std`. These are statistics of
+        # the train split, not weights: trained ones would fit its people only.
         for kind, shape in (("audio", config.audio_shape), ("video", config.video_shape)):
             self.register_buffer(f"{kind}_last_gain", torch.zeros(shape))
             self.register_buffer(f"{kind}_mean_gain", torch.zeros(shape))
             self.register_buffer(f"{kind}_std", torch.ones(shape))
-        # Fixed by the layout, hence not stored.
+        # Fixed by the layout, so not stored.
         self.register_buffer("clean_kind_P", clean_tokens(self.layout, 1).kind_N, persistent=False)
         self.register_buffer("noisy_kind_A", noisy_tokens(self.layout, 1).kind_N, persistent=False)
         self._initialise()
@@ -152,10 +152,10 @@ class DuplexModel(nn.Module):
                     nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=EMBEDDING_STD)
-        # Random, not zero: a zero vector under RMSNorm has gradients beyond float32's use.
+        # Random, not zero: under RMSNorm, a zero vector has gradients too large for float32.
         for missing in (self.missing_audio, self.missing_video):
             nn.init.normal_(missing, std=EMBEDDING_STD)
-        # The untrained heads say zero, and noisy tokens pass unmodulated blocks.
+        # The untrained heads output zero, and noisy tokens pass unmodulated blocks.
         for output in (self.audio_out, self.video_out, self.flow_time.out):
             nn.init.zeros_(output.weight)
         depth_scale = (2 * self.config.num_layers) ** -0.5
@@ -174,15 +174,15 @@ class DuplexModel(nn.Module):
         prefix: Prefix | None = None,
         history_limit: HistoryLimit | None = None,
     ) -> Output:
-        """Whole windows at once, teacher forced: unit k's outputs see what `visible` allows, never the future.
+        """Whole windows at once, teacher forced: unit k's outputs see only what `visible` allows, never the future.
 
         Args:
-            dropped: What training leaves out; without it nothing is, in `train` mode too.
-            prefix: What stands before the windows, one for each.
-            history_limit: What is seen of units long ago, as in a cache with that limit; None: all.
+            dropped: What training drops; without it nothing is dropped, not even in `train` mode.
+            prefix: What precedes the windows, one for each.
+            history_limit: What remains visible of old units, as in a cache with that limit; None: everything.
 
         Returns:
-            Logits of every agent text slot and, where `noisy` is given, the clean latents estimated from it.
+            Logits of every agent text slot and, with `noisy`, the clean latents estimated from it.
         """
         num_units = batch.agent_text_BKS.shape[1]
         device, backend = self.device, self.attention.windows
@@ -220,9 +220,10 @@ class DuplexModel(nn.Module):
     ) -> tuple[Tensor, list[KeysValues]]:
         """All blocks, over clean tokens or (with `modulation`, one (B, K, A, 6, D) per layer) over noisy ones.
 
-        Nobody sees a noisy token but its own unit's, so a pass over clean tokens comes first and noisy ones attend to
-        its keys and values, `history`. A cache is a history in fixed buffers: what is new is written behind its
-        valid part. The mask's columns are the history, then the tokens themselves; None: all is visible.
+        No token sees a noisy token except those of the same unit. A pass over clean tokens therefore comes first, and
+        noisy tokens attend to its keys and values, `history`. A cache is a history in fixed buffers: new keys and
+        values are written behind its valid part. The mask's columns are the history, then the tokens themselves; None:
+        all is visible.
 
         Returns:
             The last block's output (B, N, D) and each layer's keys and values, history included.
@@ -246,7 +247,7 @@ class DuplexModel(nn.Module):
         return x_BND.to(input_dtype), seen
 
     def embed_clean(self, batch: "Batch", kept_BKP: Tensor | None = None) -> Tensor:
-        """All clean tokens of all units: (B, K, num_clean, D); those that are not `kept` are left without content."""
+        """All clean tokens of all units: (B, K, num_clean, D); tokens that are not `kept` have no content."""
         user_audio, _ = self.perceive_audio(batch.user_audio_BKNC, batch.user_audio_known_BK)
         user_video, _ = self.perceive_video(batch.user_video_BKCHW, batch.user_video_known_BK)
         user_text_BKS = batch.user_text_BKS.masked_fill(~batch.user_text_known_BK[..., None], MISSING)
@@ -269,7 +270,7 @@ class DuplexModel(nn.Module):
         return content_BKPD + self.kind_embedding(self.clean_kind_P)
 
     def embed_prefix(self, prefix: Prefix) -> Tensor:
-        """Tokens (B, N, D) of unit -1. Text has no type embedding: it is read as a language model reads it."""
+        """Tokens (B, N, D) of unit -1. Text has no type embedding, as in a language model."""
         config, parts = self.config, []
         audio_kind, video_kind = self.kind_embedding.weight[[KINDS.index("agent_audio"), KINDS.index("agent_video")]]
         if prefix.image_BCHW is not None:
@@ -292,7 +293,7 @@ class DuplexModel(nn.Module):
         return audio, torch.where(video_known_BK[..., None, None], video, self.missing_video)
 
     def embed_noisy(self, noisy: Noisy, past: Past) -> Tensor:
-        """Noisy tokens (B, K, num_agent, D) from the innovations: what the noisy latents say beyond the prior."""
+        """Noisy tokens (B, K, num_agent, D) from the innovations: what the noisy latents add to the prior."""
         audio, video = self._preconditioning(noisy, past)
         contents = [
             self.noisy_audio_in(pack_audio(audio.innovation, self.config.agent_audio_tokens)),
@@ -303,8 +304,8 @@ class DuplexModel(nn.Module):
     def flow_head(self, x_BKPD: Tensor, noisy: Noisy, past: Past) -> tuple[Tensor, Tensor]:
         """Trunk outputs at the noisy tokens -> estimated clean latents (B, K, N, C) and (B, K, C, H, W).
 
-        With prediction "clean" the heads add to the linear estimate, in units of what it leaves open. With "velocity"
-        they say the paper's target eps - z_0, from which z_0 = z_tau - tau v.
+        With prediction "clean", the heads add to the linear estimate, in units of its remaining error. With "velocity",
+        they predict the paper's target eps - z_0, and z_0 = z_tau - tau v.
         """
         h_BKPD = self.flow_norm(x_BKPD)
         split = self.config.agent_audio_tokens
@@ -319,13 +320,13 @@ class DuplexModel(nn.Module):
         return audio.estimate + audio.scale * audio_BKNC, video.estimate + video.scale * video_BKCHW
 
     def text_head(self, x_BKSD: Tensor) -> Tensor:
-        """Logits (..., V), tied to the embedding; MISSING and BEGIN are never said."""
+        """Logits (..., V), tied to the embedding; MISSING and BEGIN are never predicted."""
         logits = functional.linear(self.text_norm(x_BKSD), self.text_embedding.weight)
         id_V = torch.arange(self.config.vocab_size, device=self.device)
         return logits.masked_fill((id_V == MISSING) | (id_V == BEGIN), float("-inf"))
 
     def prior(self, past: Past) -> tuple[Gaussian, Gaussian]:
-        """What the agent's audio (B, K, N, C) and video (B, K, C, H, W) are expected to be from the latents before."""
+        """The expected audio (B, K, N, C) and video (B, K, C, H, W) of the agent, from its previous latents."""
         audio = expected(
             past.audio_last_BKC[:, :, None] * self.audio_last_gain
             + past.audio_mean_BKC[:, :, None] * self.audio_mean_gain,
@@ -352,7 +353,7 @@ class DuplexModel(nn.Module):
 
     @property
     def trunk_dtype(self) -> torch.dtype:
-        """Of the blocks' weights, and of keys and values."""
+        """Type of the blocks' weights, and of keys and values."""
         block = self.blocks[0]
         assert isinstance(block, Block)
         return block.qkv.weight.dtype
@@ -366,16 +367,16 @@ class DuplexModel(nn.Module):
         lag: int = 0,
         num_prefix: int = 0,
     ) -> KVCache:
-        """An empty history, allocated once: of at most `max_units` units, or of any number with a `history_limit`.
+        """An empty history, allocated once: for at most `max_units` units, or for any number with a `history_limit`.
 
-        `lag` is that of the agent's tokens in the order of serving; `num_prefix` tokens may come before it. Raises
-        InputError for a limit at which a unit would not see itself.
+        `lag` is the lag of the agent's tokens in the order of serving; `num_prefix` tokens may precede it. Raises
+        InputError for a limit with which a unit would not see itself.
         """
         config, layout = self.config, self.layout
         units = max_units
         if history_limit is not None:
             history_limit.check(config.self_lag)
-            # The unit that comes while the oldest is still there, and what is dropped before the rest moves up.
+            # One place for the unit that arrives before the oldest is dropped, and a quarter for dropped units.
             units = history_limit.sink_units + history_limit.units + 1 + (history_limit.units + 3) // 4
         num_tokens = num_prefix + units * layout.num_clean
         shape = (config.num_layers, batch_size, config.num_kv_heads, num_tokens, config.head_dim)
@@ -390,7 +391,7 @@ class DuplexModel(nn.Module):
         )
 
     def write_prefix(self, prefix: Prefix, cache: KVCache) -> Tensor:
-        """Unit -1 into an empty cache that has places for it; returns the trunk's output there (B, N, D)."""
+        """Write unit -1 into an empty cache with places for it; returns the trunk's output for it (B, N, D)."""
         assert cache.length == 0, "the prefix comes first"
         tokens = prefix_tokens(self.layout, prefix.layout, HOST)
         cache.describe(tokens)
@@ -400,10 +401,11 @@ class DuplexModel(nn.Module):
         return x_BND
 
     def extend(self, content_BND: Tensor, cache: KVCache) -> Tensor:
-        """Append the next N clean tokens, given as contents (without type embedding); returns the trunk's output there.
+        """Append the next N clean tokens, given as contents (without type embedding); returns the trunk's output for
+        them.
 
-        The tokens are those that follow the cache's last one in the order of serving. They may end inside a unit.
-        Raises ValueError beyond the cache's capacity.
+        The tokens follow the cache's last token in the order of serving. They may end inside a unit. Raises ValueError
+        beyond the cache's capacity.
         """
         count = content_BND.shape[1]
         query = cache.next_tokens(count)
@@ -420,12 +422,13 @@ class DuplexModel(nn.Module):
     def denoise(
         self, noisy: Noisy, past: Past, modulation: list[Tensor], unit: int, cache: KVCache
     ) -> tuple[Tensor, Tensor]:
-        """One performer pass for one unit (K = 1) whose users and slots are in the cache; leaves the cache as it was.
+        """One performer pass for one unit (K = 1) with users and slots in the cache; does not change the cache's
+        content.
 
-        The noisy keys and values go to the scratch behind the valid part, where the clean ones will be written.
+        The noisy keys and values go to the scratch behind the valid part, where the clean ones will be written later.
         """
         x_BND = self.embed_noisy(noisy, past).flatten(1, 2)
-        # Once STATE is the last token, `visible` lets noisy tokens see all there is: no mask, whatever the self_lag.
+        # If STATE is the last token, `visible` lets noisy tokens see everything: no mask is needed at any self_lag.
         tokens = noisy_tokens(self.layout, 1, unit, HOST)
         cache.reserve(self.layout.num_agent)
         x_BND, _ = self.trunk(x_BND, tokens, None, modulation, cache, self.attention.cached)
@@ -444,7 +447,7 @@ def save_model(model: DuplexModel, path: Path) -> None:
 
 
 def load_model(path: Path, attention: Attention | None = None) -> DuplexModel:
-    """A model in eval mode. Raises InputError when the file is missing or is not one that `save_model` wrote."""
+    """A model in eval mode. Raises InputError if the file is missing or was not written by `save_model`."""
     tensors, meta = load_tensors(path)
     if meta.get("format") != FORMAT:
         raise InputError(f"{path}: format {meta.get('format')!r}, expected {FORMAT!r}; train with the duplex stage")

@@ -1,8 +1,8 @@
 """Flow matching: the straight path from clean latents to noise, its loss weight, and the solver back.
 
 Wan-Streamer v0.1 (arXiv 2606.25041): `z_tau = (1 - tau) z_0 + tau eps` with one tau for a unit's audio and video, and
-velocity target `eps - z_0`. The network estimates z_0 instead, from which the velocity is `(z_tau - z_0) / tau`; a
-squared error of z_0 divided by tau^2 is the squared error of the velocity. That choice and the clip of the weight are
+velocity target `eps - z_0`. Our network estimates z_0 instead, which gives the velocity `(z_tau - z_0) / tau`; a
+squared error of z_0 divided by tau^2 is the squared error of the velocity. This choice, and the clip of the weight, are
 ours.
 
 Shape letters as in `model`: B batch, K units, N audio latents, C channels, H W rows and columns.
@@ -21,8 +21,8 @@ from wanstreamer.model.prior import Gaussian
 if TYPE_CHECKING:
     from wanstreamer.windows.loader import Batch
 
-TAU_CLIP = 0.1  # below it the weight 1 / tau^2 grows no further: nearly clean latents would drown everything
-MIDDLE_STD = 0.4  # between the deviations that the priors of video (0.2) and audio (0.9) leave
+TAU_CLIP = 0.1  # below it, the weight 1 / tau^2 stays constant: otherwise nearly clean latents would dominate
+MIDDLE_STD = 0.4  # between the deviations of the priors of video (0.2) and audio (0.9)
 
 Latents = tuple[Tensor, Tensor]  # audio and video
 
@@ -46,7 +46,7 @@ def draw_tau(num_windows: int, num_units: int, generator: torch.Generator) -> Te
 
 
 def add_noise(batch: "Batch", tau_BK: Tensor, generator: torch.Generator) -> Noisy:
-    """The agent's latents at the given flow times."""
+    """The agent's latents at the flow times `tau_BK`."""
     audio = torch.randn(batch.agent_audio_BKNC.shape, generator=generator)
     video = torch.randn(batch.agent_video_BKCHW.shape, generator=generator)
     return Noisy(
@@ -59,11 +59,12 @@ def denoise_at(model: DuplexModel, batch: "Batch", tau: float, generator: torch.
     """Estimated clean latents of every agent unit from noise level tau, with the true clean history.
 
     Args:
-        tau: Flow time in (0, 1]; at 1 the noisy latents say nothing and the estimate is the expected continuation.
+        tau: Flow time in (0, 1]; at 1 the noisy latents contain no information, and the estimate is the expected
+        continuation.
 
     Returns:
-        Audio (B, K, N, C) and video (B, K, C, H, W), float32. Units whose latents are unknown are estimated from noise
-        around zero: leave them out.
+        Audio (B, K, N, C) and video (B, K, C, H, W), float32. Units with unknown latents are estimated from noise
+        around zero: ignore them.
     """
     tau_BK = torch.full(batch.agent_text_BKS.shape[:2], tau)
     output = model(batch, add_noise(batch, tau_BK, generator))
@@ -71,7 +72,7 @@ def denoise_at(model: DuplexModel, batch: "Batch", tau: float, generator: torch.
 
 
 def solver_taus(steps: int) -> list[float]:
-    """Flow times from 1 to 0, steps + 1 of them: equal turns of the angle `solve` runs along, for a middle prior."""
+    """The steps + 1 flow times from 1 to 0: equal steps of the angle that `solve` follows, for a middle prior."""
     inner = [MIDDLE_STD * math.tan(math.pi / 2 * (1 - step / steps)) for step in range(1, steps)]
     return [1.0, *(ratio / (1 + ratio) for ratio in inner), 0.0]
 
@@ -84,14 +85,15 @@ def solve(
 ) -> Latents:
     """Follow the velocity field from tau = 1 to 0 in `len(taus) - 1` evaluations.
 
-    With the prior N(mean, std^2) taken out, z = (1 - tau) mean + radius n, and the field is dn/dangle = -drift with
-    angle = atan2(tau, (1 - tau) std): where the network adds nothing to the prior the drift is zero, and any number of
-    steps is exact. Euler steps in tau shrink it: six leave 0.63 of a deviation of 0.2. Two-step Adams-Bashforth.
+        After removal of the prior N(mean, std^2), z = (1 - tau) mean + radius n, and the field is dn/dangle = -drift
+        with angle = atan2(tau, (1 - tau) std). If the network adds nothing to the prior, the drift is zero, and any
+        number of steps is exact. Euler steps in tau would shrink it: six leave 0.63 of a deviation of 0.2. Two-step
+        Adams-Bashforth.
 
     Args:
         estimate: `estimate(step, audio, video)` returns the clean latents estimated at taus[step].
         noise: Standard normal, the latents at tau = 1.
-        priors: Of audio and video, as `DuplexModel.prior` gives them.
+        priors: Of audio and video, from `DuplexModel.prior`.
     """
     latents = list(noise)
     drifts: list[list[Tensor]] = [[], []]

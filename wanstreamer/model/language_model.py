@@ -1,13 +1,14 @@
-"""A Qwen3 language model's folder, as transformers saves it -> the trunk's shape and weights; text read alone.
+"""A Qwen3 language model's folder, as saved by transformers -> the trunk's shape and weights; logits of text alone.
 
     language_model = read_language_model(Path("Qwen3-0.6B"))
     config = dataclasses.replace(config, **language_model.trunk)
     model = DuplexModel(config)
     load_language_model(model, language_model)
 
-Blocks, last norm and word embeddings are the language model's; its ids are shifted behind BLANK, MISSING and BEGIN.
-What it has no weights for (perception, latents, flow) starts as ever, at the size of its word embeddings. Text alone
-then has its logits. Only config.json and the safetensors are read: transformers is not needed.
+Blocks, last norm and word embeddings come from the language model; its ids are shifted behind BLANK, MISSING and BEGIN.
+Parts without weights in it (perception, latents, flow) are initialised as usual, scaled to the size of its word
+embeddings. Text alone then has its logits. Only config.json and the safetensors files are read: transformers is not
+needed.
 """
 
 import json
@@ -24,7 +25,7 @@ from wanstreamer.model.blocks import Block
 from wanstreamer.model.duplex import EMBEDDING_STD, DuplexModel
 from wanstreamer.model.sequence import FIRST_WORD, text_tokens, visible
 
-# config.json -> ModelConfig; rope_theta is found apart.
+# config.json -> ModelConfig; rope_theta is read separately.
 TRUNK = {
     "hidden_size": "d_model",
     "num_hidden_layers": "num_layers",
@@ -34,7 +35,7 @@ TRUNK = {
     "intermediate_size": "d_ff",
     "rms_norm_eps": "norm_eps",
 }
-# What the blocks cannot do otherwise, and what an absent entry means.
+# Settings that the blocks require: the value, and what an absent entry means.
 FAMILY: dict[str, tuple[Any, Any]] = {
     "model_type": ("qwen3", None),
     "tie_word_embeddings": (True, False),
@@ -46,7 +47,7 @@ FAMILY: dict[str, tuple[Any, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModel:
-    """Where a language model's weights lie and what shape they have; nothing of them is in memory."""
+    """The files and shapes of a language model's weights; no weight is in memory."""
 
     folder: Path
     trunk: dict[str, Any]  # fields of ModelConfig
@@ -54,7 +55,7 @@ class LanguageModel:
     files: dict[str, Path]  # weight's name -> safetensors file
 
     def weight(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """Raises InputError when it is not there, cannot be read or has another shape."""
+        """Raises InputError if it is missing, cannot be read or has another shape."""
         if name not in self.files:
             raise InputError(f"{self.folder}: no weight {name}; expected a whole Qwen3ForCausalLM")
         path = self.files[name]
@@ -69,13 +70,13 @@ class LanguageModel:
 
 
 def read_language_model(folder: Path) -> LanguageModel:
-    """Raises InputError for a folder that is none, another family, or a variant that the trunk cannot be."""
+    """Raises InputError for a missing folder, another family, or a variant that the trunk does not support."""
     path = folder / "config.json"
     settings = _read_json(path)
     for name, (expected, absent) in FAMILY.items():
         if settings.get(name, absent) != expected:
             raise InputError(
-                f"{path}: {name} {settings.get(name, absent)!r}, expected {expected!r}; give a Qwen3 folder"
+                f"{path}: {name} {settings.get(name, absent)!r}, expected {expected!r}; name a Qwen3 folder"
             )
     missing = [name for name in (*TRUNK, "vocab_size") if name not in settings]
     if missing:
@@ -93,9 +94,9 @@ def read_language_model(folder: Path) -> LanguageModel:
 
 @torch.no_grad()
 def load_language_model(model: DuplexModel, language_model: LanguageModel) -> None:
-    """Copy the language model into a freshly initialised model, whatever the type its weights are stored in.
+    """Copy the language model into a newly initialised model, from any type in which its weights are stored.
 
-    Raises InputError when their shapes differ, or the model's vocabulary is larger.
+    Raises InputError if their shapes differ, or if the model's vocabulary is larger.
     """
     config, path = model.config, language_model.folder / "config.json"
     for theirs, ours in [*TRUNK.items(), ("rope_theta", "rope_theta")]:
@@ -116,7 +117,7 @@ def load_language_model(model: DuplexModel, language_model: LanguageModel) -> No
 
 
 def read_text(model: DuplexModel, ids_BN: Tensor) -> Tensor:
-    """Logits (B, N, V) of what follows each token of text alone: no type embeddings, consecutive positions."""
+    """Logits (B, N, V) of the token after each token, for text alone: no type embeddings, consecutive positions."""
     tokens = text_tokens(ids_BN.shape[1], device=ids_BN.device)
     x_BND, _ = model.trunk(model.text_embedding(ids_BN), tokens, visible(tokens, tokens, self_lag=0))
     logits_BNV: Tensor = model.text_head(x_BND)
@@ -145,7 +146,7 @@ def _load_block(block: Block, language_model: LanguageModel, prefix: str) -> Non
 
 
 def _match_entries(model: DuplexModel, embedding_VD: Tensor) -> None:
-    """What else enters the trunk does so at the size of words; BLANK, MISSING and BEGIN are drawn like words."""
+    """Scale all other inputs of the trunk to the size of words; BLANK, MISSING and BEGIN are distributed like words."""
     special = model.text_embedding.weight[:FIRST_WORD]
     special.mul_(embedding_VD.std(0) / EMBEDDING_STD).add_(embedding_VD.mean(0))
     size = embedding_VD.square().mean().sqrt()
@@ -176,9 +177,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{path}: no such file; give the folder of a Qwen3 model as transformers saves it") from error
+        raise InputError(f"{path}: no such file; name the folder of a Qwen3 model as saved by transformers") from error
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); fetch the language model again") from error
     if not isinstance(read, dict):
-        raise InputError(f"{path}: expected a JSON object, found {type(read).__name__}")
+        raise InputError(f"{path}: is a JSON {type(read).__name__}, expected an object; fetch the language model again")
     return read

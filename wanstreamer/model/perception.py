@@ -1,7 +1,8 @@
-"""The user's latents -> tokens for the Transformer: small causal encoders, trained with it, with explicit state.
+"""The user's latents -> tokens for the Transformer: small causal encoders with explicit state, trained together with
+it.
 
-Also how latents are packed into tokens. Each party's audio and video latents of a unit become the number of tokens that
-the config says; a few tokens beat many at the scale `tiny`.
+The packing of latents into tokens is here too. Each party's audio and video latents of a unit become the number of
+tokens in the config; at the scale `tiny`, few tokens work better than many.
 
 Shape letters: B batch, K units, T latents in time, N latents of a unit, C channels, H W rows and columns, P tokens of a
 unit, D model width, E encoder width, X anything.
@@ -17,7 +18,7 @@ State = tuple[Tensor, ...]  # past inputs of every causal layer
 
 
 class AudioPerception(nn.Module):
-    """User audio latents -> tokens, causal over 40 ms latents: each sees its own past of a few hundred ms directly."""
+    """User audio latents -> tokens, causal over 40 ms latents: each directly sees a few hundred ms of its past."""
 
     def __init__(self, *, channels: int, num_tokens: int, width: int, d_model: int) -> None:
         super().__init__()
@@ -28,7 +29,7 @@ class AudioPerception(nn.Module):
         self.out = nn.Linear(width * AUDIO_LATENTS_PER_UNIT // num_tokens, d_model)
 
     def forward(self, audio_BKNC: Tensor, known_BK: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Latents (B, K, N, C) -> contents (B, K, tokens, D) and the state that the next units continue from."""
+        """Latents (B, K, N, C) -> contents (B, K, tokens, D) and the state from which the next units continue."""
         num_units = audio_BKNC.shape[1]
         x_BKNE = torch.where(known_BK[..., None, None], self.inp(audio_BKNC), self.missing)
         x_BTE, state = _mix(self.mixers, x_BKNE.flatten(1, 2), state)
@@ -47,7 +48,7 @@ class VideoPerception(nn.Module):
         self.out = nn.Linear(width, d_model)
 
     def forward(self, video_BKCHW: Tensor, known_BK: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Latents (B, K, C, H, W) -> contents (B, K, tokens, D) and the state that the next units continue from."""
+        """Latents (B, K, C, H, W) -> contents (B, K, tokens, D) and the state from which the next units continue."""
         x_BKPE = self.inp(pack_video(video_BKCHW, self.tokens))
         x_BKPE = torch.where(known_BK[..., None, None], x_BKPE, self.missing)
         batch, units, patches, _ = x_BKPE.shape

@@ -1,8 +1,9 @@
-"""What a unit of the agent's latents is expected to be from the units before it, and the linear estimate under noise.
+"""The expected latents of an agent's unit, given the units before it; and the linear estimate under noise.
 
-A talking face is mostly what it was 160 ms ago and what it was all the time, and that still detail does not fit
-through one token. So a Gaussian prior carries it past the Transformer, which adds what the prior leaves open: the
-preconditioning of Karras et al. 2022 (arXiv 2206.00364, table 1), with a mean. Ours; the paper has nothing of it.
+A talking face mostly looks as it did 160 ms ago and as it did on average, and this still detail does not fit through
+one token. So a Gaussian prior carries it around the Transformer, which adds what the prior cannot predict: the
+preconditioning of Karras et al. 2022 (arXiv 2206.00364, table 1), with a mean. This is ours; the paper has no such
+part.
 
 Shape letters: B batch, K units, N audio latents of a unit, C channels, H W latent rows and columns.
 """
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class Past(NamedTuple):
-    """What the prior of a unit is made of: the agent's clean latents just before it, and their mean over all before it.
+    """Inputs of a unit's prior: the agent's clean latents just before it, and their mean over all units before it.
 
-    `known` is False where the unit before is not there or was not recorded; the rest then does not count.
+    `known` is False if the previous unit does not exist or was not recorded; the other fields then do not count.
     """
 
     audio_last_BKC: Tensor  # the latent right before the unit
@@ -40,17 +41,18 @@ class Gaussian(NamedTuple):
 class Preconditioned(NamedTuple):
     innovation: Tensor  # network input: about unit variance at every tau
     estimate: Tensor  # best linear estimate of the clean latent
-    scale: Tensor  # of the network's output: the standard deviation of what the estimate leaves open
+    scale: Tensor  # of the network's output: the standard deviation of the estimate's error
 
 
 def expected(mean: Tensor, std: Tensor, known_BK: Tensor) -> Gaussian:
-    """The given prior where the unit before is known, a standard normal one elsewhere."""
+    """The prior N(mean, std^2) where the previous unit is known, a standard normal elsewhere."""
     known = known_BK.reshape(*known_BK.shape, *[1] * (mean.dim() - 2))
     return Gaussian(torch.where(known, mean, 0.0), torch.where(known, std, 1.0))
 
 
 def precondition(z: Tensor, tau: Tensor, prior: Gaussian) -> Preconditioned:
-    """Linear estimate of z_0 from z = (1 - tau) z_0 + tau eps under the prior, and what network in- and output take.
+    """Linear estimate of z_0 from z = (1 - tau) z_0 + tau eps under the prior, and the scaling of the network's input
+    and output.
 
     With mean 0 and std 1 this is EDM's preconditioning for the straight path; at tau = 1 the estimate is the mean.
     """
@@ -65,7 +67,7 @@ def precondition(z: Tensor, tau: Tensor, prior: Gaussian) -> Preconditioned:
 
 
 def past_of(batch: "Batch") -> Past:
-    """Of every unit of a batch; the first units have none."""
+    """The past of every unit of a batch; the first units have none."""
 
     def before(x: Tensor) -> Tensor:
         return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], dim=1)
@@ -85,9 +87,9 @@ def past_of(batch: "Batch") -> Past:
 
 
 def past_after(past: Past, units: int, audio_BKNC: Tensor, video_BKCHW: Tensor) -> Past:
-    """The past one unit later, when the agent's clean latents of that unit are there (K = 1).
+    """The past one unit later, after the agent's clean latents of that unit (K = 1).
 
-    `units` is how many there were before.
+    `units` is the number of units before it.
     """
     known = torch.ones_like(past.audio_known_BK)
     return Past(

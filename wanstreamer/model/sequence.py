@@ -1,10 +1,10 @@
-"""How many tokens a unit has, in which order and at which positions -> token descriptions, attention mask, RoPE angles.
+"""The number, order and positions of a unit's tokens -> token descriptions, attention mask, RoPE angles.
 
 A unit k is `user audio, user video, user text | BEGIN, t_1 .. t_{S-1}, STATE | agent audio, agent video` (the *clean*
-tokens). While the performer denoises, a *noisy* copy of the agent's audio and video tokens stands beside them, at the
-same positions. The prefix stands before all units, as unit -1. Everything that decides who may see whom is in
-`visible`, so training over whole windows and cached streaming cannot differ. Order, positions and mask are ours;
-Wan-Streamer v0.1 (arXiv 2606.25041) states only that attention is block-causal over full history.
+tokens). While the performer denoises, there is also a *noisy* copy of the agent's audio and video tokens at the same
+positions. The prefix precedes all units, as unit -1. `visible` alone decides who may see whom, so that training over
+whole windows and cached streaming cannot differ. Order, positions and mask are ours; Wan-Streamer v0.1 (arXiv
+2606.25041) states only that attention is block-causal over full history.
 
 Shape letters: N tokens, Q query tokens, K key tokens.
 """
@@ -19,13 +19,13 @@ from torch import Tensor
 from wanstreamer.clock import TICK_MS, UNIT_MS
 from wanstreamer.errors import InputError
 
-TICKS_PER_UNIT = UNIT_MS // TICK_MS  # RoPE's time runs in ticks
+TICKS_PER_UNIT = UNIT_MS // TICK_MS  # RoPE's time counts ticks
 
 # Text ids that are not words: BLANK fills unused slots, MISSING means no transcript, BEGIN opens the slots.
 BLANK, MISSING, BEGIN = range(3)
 FIRST_WORD = 3  # where a language model's own ids begin
 
-# What a token is to the mask.
+# Classes of tokens for the mask.
 USER, SLOT, CLEAN, NOISY, PREFIX = range(5)
 
 # Type embeddings: one per kind of token.
@@ -59,7 +59,7 @@ class UnitLayout:
 
     @property
     def num_slots(self) -> int:
-        """BEGIN, the text tokens but the last, STATE."""
+        """BEGIN, all text tokens except the last, STATE."""
         return self.text_slots + 1
 
     @property
@@ -68,13 +68,13 @@ class UnitLayout:
 
     @property
     def num_clean(self) -> int:
-        """Tokens a unit leaves in the history."""
+        """Tokens that a unit leaves in the history."""
         return self.num_user + self.num_slots + self.num_agent
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrefixLayout:
-    """What stands in unit -1, in this order."""
+    """The content of unit -1, in this order."""
 
     image: bool = False  # one unit's agent video tokens
     voice_units: int = 0  # of agent audio tokens
@@ -86,16 +86,16 @@ class PrefixLayout:
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryLimit:
-    """What a token sees where not all history is kept: its unit, those just before it, and the first of all (the sink).
+    """What a token sees if the history is limited: its unit, the units just before it, and the first ones (the sink).
 
-    Models seem to lean on the first tokens as such, and break when these go (arXiv 2309.17453).
+    Models seem to rely on the first tokens as such, and break when these disappear (arXiv 2309.17453).
     """
 
-    units: int  # the token's own and those before it; about the length of training windows
-    sink_units: int = 0  # first units of the conversation, never dropped; unit -1, the prefix, never is
+    units: int  # the token's own and the previous ones; about the length of training windows
+    sink_units: int = 0  # first units of the conversation, never dropped; unit -1, the prefix, is never dropped either
 
     def check(self, self_lag: int) -> None:
-        """Raises InputError where the agent's clean tokens would not see their own unit; see `may_see`."""
+        """Raises InputError if the agent's clean tokens would not see their own unit; see `may_see`."""
         if self.units < 2 + self_lag or self.sink_units < 0:
             raise InputError(
                 f"history limit of {self.units} units, sink of {self.sink_units}: expected {2 + self_lag} or more "
@@ -104,7 +104,7 @@ class HistoryLimit:
 
 
 class Tokens(NamedTuple):
-    """What mask, RoPE and type embedding need to know of N tokens; all int64."""
+    """Properties of N tokens for mask, RoPE and type embedding; all int64."""
 
     unit_N: Tensor
     class_N: Tensor  # USER, SLOT, CLEAN, NOISY or PREFIX
@@ -136,13 +136,13 @@ def clean_tokens(layout: UnitLayout, num_units: int, start_unit: int = 0, device
 
 
 def noisy_tokens(layout: UnitLayout, num_units: int, start_unit: int = 0, device: torch.device | None = None) -> Tokens:
-    """The noisy copies of the agent's tokens: N = num_units * layout.num_agent, at the clean ones' positions."""
+    """The noisy copies of the agent's tokens: N = num_units * layout.num_agent, at the positions of the clean ones."""
     agent = [*_audio("noisy_audio", layout.agent_audio), *_video("noisy_video", layout.agent_video)]
     return _repeat(agent, [NOISY] * len(agent), layout.num_user + layout.num_slots, num_units, start_unit, device)
 
 
 def text_tokens(count: int, device: torch.device | None = None) -> Tokens:
-    """Text alone, as a language model reads it: token-causal, at consecutive integer positions on every axis."""
+    """Text alone, as in a language model: token-causal, at consecutive integer positions on every axis."""
     order_N = torch.arange(count, device=device)
     return Tokens(
         unit_N=torch.zeros_like(order_N),
@@ -154,10 +154,10 @@ def text_tokens(count: int, device: torch.device | None = None) -> Tokens:
 
 
 def prefix_tokens(layout: UnitLayout, prefix: PrefixLayout, device: torch.device | None = None) -> Tokens:
-    """Unit -1: reference image, reference voice, system text; each token sees those before it, all units see all.
+    """Unit -1: reference image, reference voice, system text. Each token sees those before it; all units see all.
 
-    Times run up to unit 0, as if the agent had been seen, then heard, then the text read. Text has consecutive
-    positions that end at -1: alone it is what a language model reads, whose positions are relative, too.
+    Times run up to unit 0, as if the agent had been seen, then heard, and then the text had been read. Text has
+    consecutive positions that end at -1. Alone it equals a language model's input, as positions are relative there too.
     """
     audio, video = list(_audio("agent_audio", layout.agent_audio)), list(_video("agent_video", layout.agent_video))
     first_voice = -prefix.num_text - prefix.voice_units * TICKS_PER_UNIT
@@ -188,14 +188,14 @@ def served_tokens(layout: UnitLayout, lag: int, first: int, count: int, device: 
 def served_order(
     num_clean: int, num_agent: int, lag: int, first: int, count: int, device: torch.device | None = None
 ) -> Tensor:
-    """Where tokens of the order of serving stand in the history: int64 (count,).
+    """The places in the history of tokens in the order of serving: int64 (count,).
 
-    In that order unit k's agent tokens come behind users and slots of unit k + lag: when they come back from the
-    performer. Attention does not mind the order.
+    In that order, unit k's agent tokens follow users and slots of unit k + lag: that is when the performer returns
+    them. Attention does not depend on the order.
     """
     place_N = torch.arange(first, first + count, device=device)
     num_language = num_clean - num_agent
-    ahead = lag * num_language  # of these the first agent tokens come
+    ahead = lag * num_language  # language tokens before the first agent tokens
     alone_N = place_N < ahead
     unit_N = torch.where(alone_N, place_N // num_language, lag + (place_N - ahead) // num_clean)
     inside_N = torch.where(alone_N, place_N % num_language, (place_N - ahead) % num_clean)
@@ -210,10 +210,10 @@ def visible(query: Tokens, key: Tokens, self_lag: int, history_limit: HistoryLim
 def visible_rows(
     query: Tokens, key: Tokens, self_lag: int, history_limit: HistoryLimit | None = None
 ) -> tuple[Tensor, Tensor]:
-    """`visible` for a few queries over a long history, in short: its different rows (R, K) and which is whose (Q,).
+    """`visible` for a few queries over a long history, compressed: its distinct rows (R, K), and each query's row (Q,).
 
-    Neighbours of one unit and class share a row, but for slots and the prefix. `may_see` is asked only about keys
-    that are new, or near the history limit; those between are seen.
+    Neighbours of one unit and class share a row, except slots and the prefix. `may_see` is evaluated only for keys that
+    are new, or near the history limit; those between are visible.
     """
     alike = (query.unit_N[1:] == query.unit_N[:-1]) & (query.class_N[1:] == query.class_N[:-1])
     alike &= (query.class_N[1:] != SLOT) & (query.class_N[1:] != PREFIX)
@@ -232,13 +232,14 @@ def may_see(query: Tokens, key: Tokens, self_lag: int, history_limit: HistoryLim
 
     Users, slots and STATE of unit k see users and slots up to k (all of the unit's users; slots in order) and the
     agent's clean tokens before k - self_lag. Clean agent tokens of k see everything clean up to k. Noisy tokens of k
-    see users and slots up to k, clean agent tokens before k, and their own unit's noisy tokens; nobody else sees those.
+    see users and slots up to k, clean agent tokens before k, and their own unit's noisy tokens; no other token sees
+    noisy ones.
 
-    The prefix is causal, and all of it is seen by all others. With a history limit, of these what it leaves.
-    Clean agent tokens of k see the history of unit k + 1 + self_lag, the one whose language they enter the thinker's
-    cache with.
+    The prefix is causal, and every other token sees all of it. A history limit hides older units, but never
+    the sink or the prefix. Clean agent tokens of k have the limit of unit k + 1 + self_lag: with that unit's language
+    tokens they enter the thinker's cache.
     """
-    age = query.unit_N - key.unit_N  # how many units before the query the key lies
+    age = query.unit_N - key.unit_N  # number of units from the key to the query
     in_order = (age > 0) | (key.order_N <= query.order_N)
 
     slots = (age >= 0) & torch.where(query.class_N == USER, age > 0, torch.ones_like(in_order))
@@ -257,8 +258,8 @@ def may_see(query: Tokens, key: Tokens, self_lag: int, history_limit: HistoryLim
 def rotary_angles(position_N3: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
     """cos and sin, float32 (N, head_dim / 2), of rotary embedding over (time, height, width).
 
-    Frequencies are those of one-dimensional RoPE; pairs take the axes in turn t, h, t, w, so each axis has fast and
-    slow ones and a text token (t = h = w) turns exactly as in a language model.
+    Frequencies are those of one-dimensional RoPE; pairs use the axes in turn t, h, t, w, so that each axis has fast and
+    slow ones, and a text token (t = h = w) is rotated exactly as in a language model.
     """
     pairs = head_dim // 2
     device = position_N3.device

@@ -86,7 +86,7 @@ def set_config(**changes: object) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda f: (f / "config.json").unlink(), "config.json: no such file; give the folder of a Qwen3"),
+        (lambda f: (f / "config.json").unlink(), "config.json: no such file; name the folder of a Qwen3"),
         (lambda f: (f / "config.json").write_text("{"), "config.json: not JSON"),
         (set_config(model_type="llama"), "config.json: model_type 'llama', expected 'qwen3'"),
         (set_config(attention_bias=True), "config.json: attention_bias True, expected False"),
