@@ -58,7 +58,7 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Found:
+class _Traces:
     """Where the person is."""
 
     sessions: frozenset[str]
@@ -76,14 +76,14 @@ def forget(data: Path, speaker_id: str, *, cache: Path | None = None, stores: Se
     return _cut(data, speaker_id, _look(data, speaker_id, stores, report), cache, report)
 
 
-def _look(data: Path, speaker_id: str, stores: Sequence[str], report: Report) -> _Found:
+def _look(data: Path, speaker_id: str, stores: Sequence[str], report: Report) -> _Traces:
     if not stores:
         check_data_folder(data)
     opened = _open_stores([*stores_of(data), *stores], data, report)
     tracks = read_rows(data, "tracks") if not stores or (data / "tables" / "tracks.parquet").is_file() else []
-    found = _sources(data, report)
+    sources = _sources(data, report)
     sessions = {row["session_id"] for row in tracks if row["speaker_id"] == speaker_id}
-    sessions |= {row.session_id for row in found[1] if row.speaker_id == speaker_id}
+    sessions |= {row.session_id for row in sources[1] if row.speaker_id == speaker_id}
     for store in opened:
         sessions |= sessions_of(store, speaker_id)
     if not sessions and not is_forgotten(data, speaker_id):
@@ -93,18 +93,18 @@ def _look(data: Path, speaker_id: str, stores: Sequence[str], report: Report) ->
             f"{data}/tables/tracks.parquet: no speaker {speaker_id}; `python -m tools.query 'FROM tracks'` lists them"
         )
     trained = any(row["split"] == "train" and row["session_id"] in sessions for row in tracks)
-    return _Found(sessions=frozenset(sessions), trained=trained, stores=opened, sources=found)
+    return _Traces(sessions=frozenset(sessions), trained=trained, stores=opened, sources=sources)
 
 
-def _cut(data: Path, speaker_id: str, found: _Found, cache: Path | None, report: Report) -> Report:
+def _cut(data: Path, speaker_id: str, traces: _Traces, cache: Path | None, report: Report) -> Report:
     """The order makes an interrupted run harmless: first nobody may read the windows, then files go, then the rows
     that lead to them."""
-    sessions = set(found.sessions)
+    sessions = set(traces.sessions)
     remember(data, speaker_id)
     report.sessions = sorted(sessions)
-    for store in found.stores:
+    for store in traces.stores:
         _cut_store(store, data, sessions, speaker_id, report)
-    report.weights = _weights(data) if found.trained else []
+    report.weights = _weights(data) if traces.trained else []
     _cut_windows(data, sessions)
     for session in report.sessions:
         for part in sorted((data / "parts").glob(f"*/{session}")) + sorted((data / "parts").glob(f"*/.{session}")):
@@ -115,7 +115,7 @@ def _cut(data: Path, speaker_id: str, found: _Found, cache: Path | None, report:
     report.files += _remove(data / "reports")
     for path in sorted((data / "parts" / "vae").glob("*.safetensors")):  # states of training, which hold nothing whole
         report.files += _remove(path)
-    _cut_sources(data, found.sources, sessions, report)
+    _cut_sources(data, traces.sources, sessions, report)
     report.files += _remove(data / "wanstreamer.duckdb")
     if cache is not None:
         report.files += _clear_cache(cache, sessions, speaker_id)
@@ -172,7 +172,7 @@ def _sources(data: Path, report: Report) -> tuple[Path, list[SourceRow]]:
 def _remove(path: Path) -> int:
     """Remove a file or folder; how many files that was."""
     if path.is_dir():
-        count = sum(one.is_file() for one in path.rglob("*"))
+        count = sum(file.is_file() for file in path.rglob("*"))
         shutil.rmtree(path)
         return count
     existed = path.is_file()
@@ -185,13 +185,13 @@ def _cut_windows(data: Path, sessions: set[str]) -> None:
     index, manifest_path = data / "windows" / "index.parquet", data / "windows" / "manifest.json"
     if not index.is_file() or not manifest_path.is_file():
         return
-    kept = _without(pq.read_table(index), sessions, None)
+    remaining = _without(pq.read_table(index), sessions, None)
     temporary = index.with_name(".index.forget.tmp")
-    pq.write_table(kept, temporary, compression="zstd")
+    pq.write_table(remaining, temporary, compression="zstd")
     manifest = json.loads(manifest_path.read_text())
     manifest["shards"] = [shard for shard in manifest["shards"] if shard["path"].removesuffix(".tar") not in sessions]
     manifest["index_sha256"] = file_sha256(temporary)
-    windows = Counter(kept["split"].to_pylist())
+    windows = Counter(remaining["split"].to_pylist())
     hours_per_window = manifest["window_units"] * UNIT_MS / 3_600_000
     manifest["hours"] = {split: round(count * hours_per_window, 4) for split, count in sorted(windows.items())}
     write_json_atomic(manifest_path, manifest)
@@ -201,12 +201,12 @@ def _cut_windows(data: Path, sessions: set[str]) -> None:
 def _cut_table(path: Path, sessions: set[str], speaker_id: str | None) -> int:
     """Rewrite a table without the sessions' rows; how many went."""
     table = pq.read_table(path)
-    kept = _without(table, sessions, speaker_id)
-    if len(kept) < len(table):
+    remaining = _without(table, sessions, speaker_id)
+    if len(remaining) < len(table):
         temporary = path.with_name(f".{path.name}.tmp")
-        pq.write_table(kept, temporary, compression="zstd")
+        pq.write_table(remaining, temporary, compression="zstd")
         replace_file(temporary, path)
-    return len(table) - len(kept)
+    return len(table) - len(remaining)
 
 
 def _without(table: pa.Table, sessions: set[str], speaker_id: str | None) -> pa.Table:
@@ -221,15 +221,17 @@ def _concerns(table: pa.Table, sessions: set[str], speaker_id: str | None) -> pa
             if name == "session_id":
                 about[place] |= value in sessions
             elif name == "key":
-                about[place] |= any(value == one or value.startswith((f"{one}/", f"{one}-")) for one in sessions)
+                about[place] |= any(
+                    value == session or value.startswith((f"{session}/", f"{session}-")) for session in sessions
+                )
             else:
                 about[place] |= speaker_id is not None and value == speaker_id
     return pa.array(about, pa.bool_())
 
 
-def _cut_sources(data: Path, found: tuple[Path, list[SourceRow]], sessions: set[str], report: Report) -> None:
+def _cut_sources(data: Path, sources: tuple[Path, list[SourceRow]], sessions: set[str], report: Report) -> None:
     """Recordings below the data folder go, with their manifest rows and hashes; others are listed."""
-    root, rows = found
+    root, rows = sources
     uris = [
         uri for row in rows if row.session_id in sessions
         for column in PATHS if (uri := getattr(row, column))
@@ -245,9 +247,9 @@ def _cut_sources(data: Path, found: tuple[Path, list[SourceRow]], sessions: set[
     if manifest.is_file() and manifest.resolve().is_relative_to(data.resolve()):
         head, *lines = manifest.read_text(encoding="utf-8").splitlines(keepends=True)
         place = head.strip().split(",").index("session_id")
-        kept = [line for line in lines if line.split(",")[place] not in sessions]
+        remaining_lines = [line for line in lines if line.split(",")[place] not in sessions]
         temporary = manifest.with_name(".manifest.csv.tmp")
-        temporary.write_text(head + "".join(kept), encoding="utf-8")
+        temporary.write_text(head + "".join(remaining_lines), encoding="utf-8")
         replace_file(temporary, manifest)
     source_hashes = data / "parts" / "ingest-hashes.json"
     if source_hashes.is_file():
@@ -265,7 +267,7 @@ def _clear_cache(cache: Path, sessions: set[str], speaker_id: str) -> int:
     """DVC's copies of tables that know the person; a copy that cannot be read as a table is searched as text."""
     removed = 0
     needles = [speaker_id.encode(), *(f'"{session}"'.encode() for session in sessions)]
-    for path in sorted(one for one in cache.rglob("*") if one.is_file()):
+    for path in sorted(file for file in cache.rglob("*") if file.is_file()):
         try:
             table = pq.read_table(path)
             about = True in _concerns(table, sessions, speaker_id).to_pylist()
@@ -285,7 +287,7 @@ def print_report(report: Report) -> None:
         print("\n".join(f"  {path}" for path in report.outside))
     if report.unreached:
         print("NOT reached, and the person may still be there; mend it and run the same command again:")
-        print("\n".join(f"  {said}" for said in report.unreached))
+        print("\n".join(f"  {line}" for line in report.unreached))
     if report.weights:
         print(
             "models in this folder. Those that were fitted here, on these sessions, must be fitted again without them:"
@@ -307,8 +309,10 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     with exit_on_input_error():
         report = Report(sessions=[])
-        found = _look(args.data, args.speaker, args.store, report)
-        print(f"{args.speaker} speaks in {len(found.sessions)} sessions: {', '.join(sorted(found.sessions)) or 'none'}")
+        traces = _look(args.data, args.speaker, args.store, report)
+        print(
+            f"{args.speaker} speaks in {len(traces.sessions)} sessions: {', '.join(sorted(traces.sessions)) or 'none'}"
+        )
         if args.dry_run:
             return
         if not args.yes:
@@ -317,7 +321,7 @@ def main(arguments: list[str] | None = None) -> None:
             if input(f"Remove them all, with everything made of them, from {args.data}? [y/N] ").lower() != "y":
                 sys.exit(1)
         cache = args.data.resolve().parent / ".dvc" / "cache"
-        _cut(args.data, args.speaker, found, cache if cache.is_dir() else None, report)
+        _cut(args.data, args.speaker, traces, cache if cache.is_dir() else None, report)
         print_report(report)
         if report.unreached:
             sys.exit(1)

@@ -37,11 +37,13 @@ def summary_table(data: Path) -> Table:
         metrics = json.loads(path.read_text())
         wall_s = json.loads(timings.read_text()).get("wall_s")
         rejected = ", ".join(f"{count} {reason}" for reason, count in metrics.get("rejected", {}).items())
-        table.add_row(stage, made(stage, metrics), rejected or "-", "-" if wall_s is None else f"{wall_s:.0f} s")
+        table.add_row(
+            stage, main_figures(stage, metrics), rejected or "-", "-" if wall_s is None else f"{wall_s:.0f} s"
+        )
     return table
 
 
-def made(stage: str, metrics: dict[str, Any]) -> str:
+def main_figures(stage: str, metrics: dict[str, Any]) -> str:
     """The most important figures of a stage."""
     if stage == "vae":
         phrases = []

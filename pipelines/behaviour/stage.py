@@ -319,10 +319,13 @@ def film(data: Path, path: Path, recording: Recording, model_agent: Agent, playe
         if row["participant"] == view.user
     )
     num_frames = min(view.num_units, recording.num_units) * FRAMES_PER_UNIT
-    given = recording.text_BKS.shape[1] * FRAMES_PER_UNIT
+    history_frames = recording.text_BKS.shape[1] * FRAMES_PER_UNIT
     user_frames = read_frames(data / track["video_path"], 0, num_frames)
     agent_frames = played.frames_BTHWC[place, :num_frames]
-    middle = [captioned(agent_frames[:given], "given", SCALE), captioned(agent_frames[given:], "model, alone", SCALE)]
+    middle = [
+        captioned(agent_frames[:history_frames], "given", SCALE),
+        captioned(agent_frames[history_frames:], "model, alone", SCALE),
+    ]
     picture = np.concatenate(
         [captioned(user_frames, "user", SCALE), np.concatenate([part for part in middle if len(part)])], axis=2
     )

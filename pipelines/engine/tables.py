@@ -36,7 +36,9 @@ def write_table(data: Path, table: str, content: pa.Table, path: str | None = No
     key = TABLES[table].key
     content = content.sort_by([(name, "ascending") for name in key]).combine_chunks()
     keys = list(zip(*(content[name].to_pylist() for name in key), strict=True))
-    twice = next((one for one, two in zip(keys, keys[1:], strict=False) if one == two), None)
+    twice = next(
+        (key_values for key_values, next_values in zip(keys, keys[1:], strict=False) if key_values == next_values), None
+    )
     if twice is not None:
         raise ValueError(f"{table}: key {twice} is there twice")
     final = data / (path or f"tables/{table}.parquet")

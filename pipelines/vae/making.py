@@ -59,7 +59,7 @@ def make_vae(task: VaeTask, on_steps: Callable[[int], None]) -> dict[str, Any]:
         "channels": model.config.channels,
         "train_tracks": len(train),
         "train_units": sum(len(media) // unit_length(model) for _, media in train),
-        "steps": None if task.given else task.training.steps,
+        "steps": None if task.external_weights else task.training.steps,
     }
     with _timed(timings, "draw_s"):
         draw_reports(task.data, model, baseline, {"seen": train, "unseen": held_out})

@@ -39,15 +39,15 @@ def measure(model: VAE, tracks: Sequence[Tensor], baseline: Baseline | None) -> 
     return _mean(ours), _mean(theirs)
 
 
-def _figures(model: VAE, made: Tensor, true: Tensor) -> Scalars:
+def _figures(model: VAE, reconstructed: Tensor, true: Tensor) -> Scalars:
     if isinstance(model, AudioVAE):
         rate_hz = model.config.rate_hz
-        figures = {"log_mel_l1": log_mel_l1(made[None], true[None], rate_hz)}
-        intelligibility = short_time_intelligibility(made, true, rate_hz)
+        figures = {"log_mel_l1": log_mel_l1(reconstructed[None], true[None], rate_hz)}
+        intelligibility = short_time_intelligibility(reconstructed, true, rate_hz)
         return figures if intelligibility is None else figures | {"stoi": intelligibility}
-    made, true = made[None], true[None]
-    figures = {"psnr_db": psnr_db(made, true), "ssim": ssim(made, true)}
-    return figures | ({"unit_flicker": unit_flicker(made, true)} if true.shape[1] > FRAMES_PER_UNIT else {})
+    reconstructed, true = reconstructed[None], true[None]
+    figures = {"psnr_db": psnr_db(reconstructed, true), "ssim": ssim(reconstructed, true)}
+    return figures | ({"unit_flicker": unit_flicker(reconstructed, true)} if true.shape[1] > FRAMES_PER_UNIT else {})
 
 
 def short_time_intelligibility(made_T: Tensor, true_T: Tensor, rate_hz: int) -> float | None:

@@ -178,7 +178,7 @@ def _plan(data: Path, params: VaeParams, kind: str, rows: Sequence[Mapping[str, 
         training=training,
         fingerprint=fingerprint,
         finished=bool(params.weights) or _was_made(data, kind, fingerprint),
-        given=bool(params.weights),
+        external_weights=bool(params.weights),
     )
 
 

@@ -31,7 +31,7 @@ class VaeTask:
     training: VaeTrainConfig
     fingerprint: str  # of the code, parameters and content that decide the weights
     finished: bool  # weights are already in place: measure only
-    given: bool  # the weights were made elsewhere
+    external_weights: bool  # the weights were made elsewhere
 
 
 def weights_path(data: Path, kind: str) -> Path:

@@ -87,7 +87,7 @@ def described_as(description: str) -> str | None:
     return None if None in known else next((label for label in _MEANINGS if label and label in known), None)
 
 
-def said(text: str) -> str:
+def without_laughter_mark(text: str) -> str:
     """A word without the mark that it was spoken while laughing: `[laughter-yeah]` -> `yeah`. Other words stay."""
     laughed = _LAUGHED.fullmatch(text)
     return laughed[1] + laughed[2] if laughed else text
@@ -118,7 +118,7 @@ def part_words(tokens: Sequence[AnyToken]) -> tuple[list[AnyToken], list[tuple[A
                     token = replace(token, end_ms=tokens[at + size - 1].end_ms, text=joined)
                     break
         if label is None:
-            words.append(replace(token, text=said(token.text)))
+            words.append(replace(token, text=without_laughter_mark(token.text)))
         elif label != SILENCE:
             sounds.append((token, label))
         at += size

@@ -16,7 +16,7 @@ from tools.exchange.intervals import NON_SPEECH, SPEECH, WORDS, Interval, part_s
 from tools.score import event_agreement
 from wanstreamer.clock import Span, intersect_spans, merge_spans
 from wanstreamer.turns import Annotation, Sound, TurnParams, Word, annotate_session
-from wanstreamer.turns.nonspeech import LABELS, SILENCE, part_words, said, sound_of, tag
+from wanstreamer.turns.nonspeech import LABELS, SILENCE, part_words, sound_of, tag, without_laughter_mark
 
 PARAMS = TurnParams()
 TAGS = {
@@ -40,7 +40,7 @@ def test_tags_of_corpora_are_sounds(label: str, text: str) -> None:
 @pytest.mark.parametrize("text", WORDS_THAT_LOOK_LIKE_TAGS)
 def test_words_stay_words(text: str) -> None:
     words, sounds = part_words([word(text, 0, 100)])
-    assert [one.text for one in words] == [said(text)] and not sounds
+    assert [one.text for one in words] == [without_laughter_mark(text)] and not sounds
 
 
 def test_every_label_is_written_as_a_tag_that_is_read_again() -> None:
@@ -52,8 +52,8 @@ def word(text: str, start_ms: int, end_ms: int) -> Word:
 
 
 def test_what_is_said_laughing_is_said_and_a_tag_cut_into_words_is_one() -> None:
-    said = ["[laughter-yeah]", "(clears", "throat)", "[silence]", "[so", "called]", "[noise]"]
-    words, sounds = part_words([word(text, 100 * i, 100 * (i + 1)) for i, text in enumerate(said)])
+    texts = ["[laughter-yeah]", "(clears", "throat)", "[silence]", "[so", "called]", "[noise]"]
+    words, sounds = part_words([word(text, 100 * i, 100 * (i + 1)) for i, text in enumerate(texts)])
     assert [one.text for one in words] == ["yeah", "[so", "called]"]
     assert [(one.start_ms, one.end_ms, label) for one, label in sounds] == [
         (100, 300, "vocal_noise"), (600, 700, "noise")
