@@ -64,7 +64,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
             "--main z: no such participant; there are a",
         ),
         ([*inputs, "--session", "wed", "--out", str(tmp_path / "x.srt")], "--session wed: no such session"),
-        (["--out", str(tmp_path / "x.srt")], "expected files to read"),
+        (["--out", str(tmp_path / "x.srt")], "expected either files to read"),
         (["--data", str(tmp_path / "no"), "--out", str(tmp_path / "x.srt")], "no: no such data folder; pass --data"),
     ]:
         with pytest.raises(SystemExit) as ended:

@@ -108,7 +108,7 @@ def test_what_the_rules_cannot_use_is_counted(tmp_path: Path) -> None:
         (["{}/empty.ctm"], "no words and no speech in it"),
         (["{}/x.ctm", "--set", "annotate.ipu_gap=1"], "did you mean `ipu_gap_ms`"),
         (["{}/x.ctm", "--language", "german"], "--language german: no known language tag"),
-        (["{}/x.rttm", "--from", "ctm"], "x.rttm line 1: RTTM, not CTM"),
+        (["{}/x.rttm", "--from", "ctm"], "x.rttm line 1: is RTTM, not CTM"),
     ],
 )
 def test_mistakes_are_one_line(

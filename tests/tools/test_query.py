@@ -178,7 +178,7 @@ def test_a_mistake_in_the_sql_is_one_line_and_exit_code_2(
 def test_a_folder_without_tables_is_one_line_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for folder, said in [(tmp_path / "nowhere", "no such data folder"), (tmp_path, "holds no tables")]:
+    for folder, said in [(tmp_path / "nowhere", "no such data folder"), (tmp_path, "no tables in it")]:
         with pytest.raises(SystemExit) as ended:
             query.main(["FROM turns", "--data", str(folder)])
         assert ended.value.code == 2
