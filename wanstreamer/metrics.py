@@ -45,8 +45,7 @@ def ssim(estimate_BTCHW: Tensor, true_BTCHW: Tensor) -> float:
 def unit_flicker(estimate_BTCHW: Tensor, true_BTCHW: Tensor) -> float:
     """How many times more the picture jumps between units than within them, relative to the truth; 1 means no seam.
 
-    A jump is the mean absolute difference of neighbouring frames. Needs two units. Our measure: we found no standard
-    one.
+    A jump is the mean absolute difference of neighbouring frames. Needs two units. Ours; we found no standard measure.
     """
 
     def jumps(x_BTCHW: Tensor) -> tuple[float, float]:

@@ -1,5 +1,4 @@
-"""Observations of many conversations -> figures with n and bootstrap intervals, compared with the truth's
-distributions.
+"""Observations of many conversations -> figures with n and bootstrap intervals, compared with the truth.
 
 A figure uses all rows of one name, from all sessions; intervals come from resampling whole sessions. Distances to the
 truth (Wasserstein-1, Jensen-Shannon) compare with all of the truth. The truth's own distance is therefore 0, and its

@@ -1,5 +1,4 @@
-"""One conversation's frames and sound of the agent -> how well its mouth follows its voice, and whether it stays
-itself.
+"""One conversation's frames and sound of the agent -> whether its mouth follows its voice, and it stays itself.
 
 The mouth is assumed where a head-and-shoulders picture has it. Its opening is not measured by a rule: in every face,
 lips and teeth are a few blurred pixels of another colour. Instead, a ridge regression, fitted on three quarters of the
@@ -97,8 +96,7 @@ def mouth_follows_voice(
 
 
 def read_off(pixels_TP: NDArray[np.float64], level_TD: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Levels (T, D) that ridge regressions, fitted on the other folds, predict from the pixels; None if these never
-    change.
+    """Levels (T, D) that ridge regressions, fitted on the other folds, predict from the pixels; None without change.
 
     Folds are stretches of time, so that neighbouring frames do not leak into each other.
     """

@@ -401,8 +401,7 @@ class DuplexModel(nn.Module):
         return x_BND
 
     def extend(self, content_BND: Tensor, cache: KVCache) -> Tensor:
-        """Append the next N clean tokens, given as contents (without type embedding); returns the trunk's output for
-        them.
+        """Append the next N clean tokens, given as contents (without type embedding); returns the trunk's output.
 
         The tokens follow the cache's last token in the order of serving. They may end inside a unit. Raises ValueError
         beyond the cache's capacity.
@@ -422,8 +421,7 @@ class DuplexModel(nn.Module):
     def denoise(
         self, noisy: Noisy, past: Past, modulation: list[Tensor], unit: int, cache: KVCache
     ) -> tuple[Tensor, Tensor]:
-        """One performer pass for one unit (K = 1) with users and slots in the cache; does not change the cache's
-        content.
+        """One performer pass for one unit (K = 1) with users and slots in the cache; the cache does not change.
 
         The noisy keys and values go to the scratch behind the valid part, where the clean ones will be written later.
         """

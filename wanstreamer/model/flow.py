@@ -59,8 +59,8 @@ def denoise_at(model: DuplexModel, batch: "Batch", tau: float, generator: torch.
     """Estimated clean latents of every agent unit from noise level tau, with the true clean history.
 
     Args:
-        tau: Flow time in (0, 1]; at 1 the noisy latents contain no information, and the estimate is the expected
-        continuation.
+        tau: Flow time in (0, 1]; at 1 the noisy latents carry no information, and the estimate is the expected
+            continuation.
 
     Returns:
         Audio (B, K, N, C) and video (B, K, C, H, W), float32. Units with unknown latents are estimated from noise
@@ -85,10 +85,9 @@ def solve(
 ) -> Latents:
     """Follow the velocity field from tau = 1 to 0 in `len(taus) - 1` evaluations.
 
-        After removal of the prior N(mean, std^2), z = (1 - tau) mean + radius n, and the field is dn/dangle = -drift
-        with angle = atan2(tau, (1 - tau) std). If the network adds nothing to the prior, the drift is zero, and any
-        number of steps is exact. Euler steps in tau would shrink it: six leave 0.63 of a deviation of 0.2. Two-step
-        Adams-Bashforth.
+    Without the prior N(mean, std^2), z = (1 - tau) mean + radius n, and the field is dn/dangle = -drift with
+    angle = atan2(tau, (1 - tau) std). If the network adds nothing to the prior, the drift is zero, and any number of
+    steps is exact. Euler steps in tau would shrink it: six leave 0.63 of a deviation of 0.2. Two-step Adams-Bashforth.
 
     Args:
         estimate: `estimate(step, audio, video)` returns the clean latents estimated at taus[step].

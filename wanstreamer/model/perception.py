@@ -1,5 +1,4 @@
-"""The user's latents -> tokens for the Transformer: small causal encoders with explicit state, trained together with
-it.
+"""The user's latents -> tokens for the Transformer: small causal encoders with explicit state, trained with it.
 
 The packing of latents into tokens is here too. Each party's audio and video latents of a unit become the number of
 tokens in the config; at the scale `tiny`, few tokens work better than many.

@@ -51,8 +51,8 @@ def expected(mean: Tensor, std: Tensor, known_BK: Tensor) -> Gaussian:
 
 
 def precondition(z: Tensor, tau: Tensor, prior: Gaussian) -> Preconditioned:
-    """Linear estimate of z_0 from z = (1 - tau) z_0 + tau eps under the prior, and the scaling of the network's input
-    and output.
+    """Linear estimate of z_0 from z = (1 - tau) z_0 + tau eps under the prior, and the network's input and output
+    scale.
 
     With mean 0 and std 1 this is EDM's preconditioning for the straight path; at tau = 1 the estimate is the mean.
     """

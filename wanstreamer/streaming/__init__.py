@@ -1,1 +1,1 @@
-"""Live use of the duplex model: one 160 ms user unit in, one agent unit out, with all state in the open."""
+"""Live use of the duplex model: one 160 ms user unit in, one agent unit out; all state is explicit."""

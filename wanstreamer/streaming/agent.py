@@ -4,8 +4,8 @@
     state = agent.start(seed=0)
     unit, state = agent.step(state, frames, samples)   # uint8 (4, H, W, 3), float32 (2560,)
 
-One process: encode, think, perform, commit, decode follow one another. `pipeline` and `workers` serve the same agent
-with the performer apart.
+One process: encode, think, perform, commit and decode follow each other. `pipeline` and `workers` serve the same agent
+with a separate performer.
 """
 
 import hashlib
@@ -83,9 +83,9 @@ class AgentUnit:
 
 
 class Agent:
-    """Weights and settings of the agent. All that changes during a conversation is in the StreamState.
+    """Weights and settings of the agent. Everything that changes during a conversation is in the ConversationState.
 
-    The models are the agent's from here on, on the machine's device. Media go in and out as the host's.
+    The agent moves the models to the machine's device and owns them from then on. Media are on the host.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Agent:
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        """sha256 of weights and config of what decides how a conversation goes on."""
+        """sha256 of weights and config of each network that decides how a conversation continues."""
         return {
             "model": weights_hash(self.model, asdict(self.model.config)),
             "audio VAE": weights_hash(self.audio_vae, asdict(self.audio_vae.config)),
@@ -117,7 +117,7 @@ class Agent:
         }
 
     def start(self, *, seed: int, prefix: Prefix | None = None) -> ConversationState:
-        """The start of a conversation, with what the agent is told and shown before it; see `prefix`."""
+        """The start of a conversation, with an optional prefix of instructions, image and voice; see `prefix`."""
         config = self.config
         return new_state(
             self.model, max_units=config.max_units, seeds=[seed], history_limit=config.history_limit, prefix=prefix
@@ -131,10 +131,10 @@ class Agent:
         samples: NDArray[np.float32] | None,
         text_tokens: Sequence[int] | None = None,
     ) -> tuple[AgentUnit, ConversationState]:
-        """One unit. A stream that is None is missing in this unit; when it comes back it starts anew.
+        """One unit. A stream that is None is missing in this unit; when it comes back, it starts again.
 
         Returns:
-            The agent's unit and the state after it. The state given is used up: its cache has been written on.
+            The agent's unit and the state after it. Do not use `state` again: its cache has been overwritten.
 
         Raises:
             InputError: Wrong shape or type of the media, or a history beyond `max_units`.
@@ -164,7 +164,7 @@ class Agent:
     def encode(
         self, state: ConversationState, frames: NDArray[np.uint8] | None, samples: NDArray[np.float32] | None
     ) -> tuple[Tensor | None, Tensor | None]:
-        """The user's audio (N, C) and video (C, H, W) latents of a unit; None where the stream is missing."""
+        """The user's audio (N, C) and video (C, H, W) latents of a unit; None if the stream is missing."""
         vae_states = state.vae_states
         video_CHW = audio_NC = None
         if frames is None:
@@ -192,7 +192,7 @@ class Agent:
         tokens: list[int],
         part_ms: dict[str, float],
     ) -> AgentUnit:
-        """The agent's unit from its latents and text; adds its own time to `part_ms`, which the unit keeps."""
+        """The agent's unit from its latents and text; adds its own time to `part_ms`, a field of the unit."""
         vae_states = state.vae_states
         with timed(part_ms, "decode"):
             video, vae_states["video_decoder"] = self.video_vae.decode(
@@ -208,7 +208,7 @@ class Agent:
             )
 
     def check_history(self, state: ConversationState) -> None:
-        """Raises InputError where there is no place for one more unit."""
+        """Raises InputError if there is no room for one more unit."""
         max_units = state.cache.max_units
         if max_units is not None and state.unit >= max_units:
             raise InputError(
@@ -235,25 +235,25 @@ class Agent:
         slots = self.model.config.text_slots
         if text_tokens is not None and len(text_tokens) != slots:
             raise InputError(
-                f"agent: {len(text_tokens)} text tokens, expected {slots} per unit; fill up with BLANK (0)"
+                f"agent: {len(text_tokens)} text tokens, expected {slots} per unit; fill the rest with BLANK (0)"
             )
 
     def _words(self, tokens: Sequence[int]) -> str:
-        """Text of a unit's tokens, to be joined as it is: pieces of one word may lie in neighbouring units."""
+        """Text of a unit's tokens, to be joined without spaces: pieces of one word may lie in neighbouring units."""
         if self.tokenizer is None:
             return ""
         return self.tokenizer.decode([token - first_word(self.tokenizer) for token in tokens if token > BEGIN])
 
 
 def first_word(tokenizer: "Tokenizer") -> int:
-    """The model's id of a tokenizer's id 0: a language model's own knows none of our special ids, and is shifted."""
+    """The model's id of a tokenizer's id 0: a language model's tokenizer lacks our special ids, and is shifted."""
     return 0 if tokenizer.token_to_id("<blank>") == BLANK else BEGIN + 1
 
 
 def load_agent(data: Path, config: AgentConfig | None = None, machine: Machine | None = None) -> Agent:
     """An agent from the models of a data folder, on the CPU or where the machine says.
 
-    Raises InputError when one is missing, or when the duplex model was trained on latents of other VAEs.
+    Raises InputError if one is missing, or if the duplex model was trained on latents of other VAEs.
     """
     from tokenizers import Tokenizer
 
@@ -267,7 +267,7 @@ def load_agent(data: Path, config: AgentConfig | None = None, machine: Machine |
     for name, other in others.items():
         expected = getattr(model.config, name)
         if not other.is_file():
-            raise InputError(f"{other}: no such file, {path} was trained with it; run the stages before duplex")
+            raise InputError(f"{other}: no such file, but {path} was trained with it; run the stages before duplex")
         if expected and hashlib.sha256(other.read_bytes()).hexdigest() != expected:
             raise InputError(f"{other}: not the {name} that {path} was trained with; run the duplex stage again")
     return Agent(
@@ -298,7 +298,7 @@ def to_frames(video_BTCHW: Tensor) -> NDArray[np.uint8]:
 
 @contextmanager
 def timed(part_ms: dict[str, float], part: str) -> Iterator[None]:
-    """Note the wall-clock ms of the block under `part`."""
+    """Store the wall-clock ms of the block under `part`."""
     began_s = time.perf_counter()
     yield
     part_ms[part] = (time.perf_counter() - began_s) * 1000

@@ -1,9 +1,9 @@
-"""A unit's solver passes in fixed shapes: the same kernels over the same memory, however long the history is.
+"""A unit's solver passes in fixed shapes: the same kernels on the same memory, however long the history is.
 
-What differs between units is in tensors (`PassInputs`), and the history is read from the cache's buffers up to a
-*reach*, one of a few lengths, under a bias that hides what is not valid of it. So all passes of a unit are one function
-of tensors, which a CUDA graph replays in one launch. On CPUs the function runs as it is; the tests hold it against the
-plain passes, and replay it operation by operation as a graph would. No GPU has run it yet.
+Everything that differs between units is in tensors (`PassInputs`). The history is read from the cache's buffers up to a
+*reach*, one of a few lengths, under a bias that hides the invalid part. All passes of a unit are thus one function of
+tensors, and a CUDA graph replays it in one launch. On CPUs the function runs directly; the tests compare it with the
+plain passes, and replay it operation by operation, as a graph would. No GPU has run it yet.
 
 Shape letters as in `model`; M = 2 A tokens: the agent's A clean ones of the unit before, then the unit's A noisy ones.
 """
@@ -33,7 +33,7 @@ FIRST_REACH_UNITS = (
 
 
 class PassInputs(NamedTuple):
-    """What a unit's passes depend on beside weights, buffers and `Past`."""
+    """Inputs of a unit's passes, besides weights, buffers and `Past`."""
 
     noise_audio_BKNC: Tensor
     noise_video_BKCHW: Tensor
@@ -46,7 +46,7 @@ class PassInputs(NamedTuple):
 
 
 def reaches(cache: KVCache) -> list[int]:
-    """Lengths up to which the buffers may be read, in ascending order. With a history limit there is one: all."""
+    """Lengths up to which the buffers may be read, in ascending order. With a history limit there is only one: all."""
     places = cache.key_LBHND.shape[3]
     lengths, units = [], FIRST_REACH_UNITS
     while cache.history_limit is None and units * cache.layout.num_clean < places:
@@ -58,7 +58,7 @@ def reaches(cache: KVCache) -> list[int]:
 class FixedPasses:
     """The solver's passes of one conversation over the buffers of its cache; graphs are captured now, for all reaches.
 
-    The first unit has none before it to commit, and passes plainly.
+    The first unit has no previous unit to commit, and uses plain passes.
     """
 
     @torch.inference_mode()
@@ -72,10 +72,8 @@ class FixedPasses:
 
     @torch.inference_mode()
     def __call__(self, noise: Latents, last_latents: Latents, past: Past, unit: int) -> Latents:
-        """Clean latents (B, K, ...) of the unit whose users and slots the cache ends with; `last_latents` is then
-        committed.
-
-        `last_latents` are those of the unit before, (B, ...).
+        """Clean latents (B, K, ...) of the unit whose users and slots end the cache. Also commits `last_latents`, those
+        of the previous unit, (B, ...).
         """
         cache, num_agent = self.cache, self.model.layout.num_agent
         cache.reserve(2 * num_agent)
@@ -91,7 +89,9 @@ class FixedPasses:
     def _inputs(self, noise: Latents, last_latents: Latents, tokens: Tokens, reach: int) -> PassInputs:
         cache, config = self.cache, self.model.config
         stop = cache.stop + len(tokens.unit_N)
-        seen_2N = torch.zeros(2, reach, dtype=torch.bool, device=HOST)  # a row for all clean tokens, one for noisy ones
+        seen_2N = torch.zeros(
+            2, reach, dtype=torch.bool, device=HOST
+        )  # one row for all clean tokens, one for noisy ones
         seen_2N[:, cache.start : stop], _ = visible_rows(
             tokens, join(cache.with_next(0), tokens), config.self_lag, cache.history_limit
         )
@@ -100,7 +100,7 @@ class FixedPasses:
         return PassInputs(*noise, *last_latents, *(to_device(x, self.model.device) for x in (*angles, places, seen_2N)))
 
     def _solve(self, reach: int, *tensors: Tensor) -> Latents:
-        """The unit's passes as a function of `Past` and `PassInputs` alone: no tensor's number may be read here."""
+        """The unit's passes as a function of `Past` and `PassInputs` alone: no number of a tensor may be read here."""
         model, schedule = self.model, self.schedule
         past, inputs, num_agent = Past(*tensors[:6]), PassInputs(*tensors[6:]), model.layout.num_agent
         bias_2N = torch.zeros(inputs.seen_2N.shape, dtype=model.trunk_dtype, device=model.device)
@@ -124,7 +124,7 @@ class FixedPasses:
     def _blocks(
         self, x_BND: Tensor, inputs: PassInputs, first: int, bias_QN: Tensor, modulation: Sequence[Tensor], reach: int
     ) -> Tensor:
-        """All blocks over the tokens from `first` on of M."""
+        """All blocks, over the tokens from `first` on (of M)."""
         rotary, place_N = (inputs.cos_ME[first:], inputs.sin_ME[first:]), inputs.place_M[first:]
         input_dtype = x_BND.dtype
         x_BND = x_BND.to(self.model.trunk_dtype)
@@ -139,11 +139,11 @@ class FixedPasses:
         return x_BND.to(input_dtype)
 
     def _captured(self, cache: KVCache) -> dict[int, Callable[..., Latents]]:
-        """A graph per reach. Warming up writes into the first places of the buffers, which are then as they were."""
+        """A graph per reach. Warming up writes into the first places of the buffers; their content is then restored."""
         num_places = 2 * self.model.layout.num_agent
         first = [buffer[:, :, :, :num_places] for buffer in (cache.key_LBHND, cache.value_LBHND)]
         before = [places.clone() for places in first]
-        pool = torch.cuda.graph_pool_handle()  # one memory for all: they never run side by side
+        pool = torch.cuda.graph_pool_handle()  # one memory pool for all: they never run at the same time
         graphs: dict[int, Callable[..., Latents]] = {
             reach: Graph(function, self._example(reach), pool) for reach, function in self.functions.items()
         }
@@ -152,7 +152,7 @@ class FixedPasses:
         return graphs
 
     def _example(self, reach: int) -> list[Tensor]:
-        """`Past` and `PassInputs` of no unit in particular."""
+        """`Past` and `PassInputs` of an example unit."""
         config, device, num_places = self.model.config, self.model.device, 2 * self.model.layout.num_agent
         audio_BNC = torch.zeros(1, *config.audio_shape, device=device)
         video_BCHW = torch.zeros(1, *config.video_shape, device=device)
@@ -171,7 +171,7 @@ class Graph:
         self.inputs = [tensor.clone() for tensor in example]
         stream, here = torch.cuda.Stream(), torch.cuda.current_stream()
         stream.wait_stream(here)
-        with torch.cuda.stream(stream):  # kernels are chosen and compiled before, not during capture
+        with torch.cuda.stream(stream):  # kernels must be chosen and compiled before the capture, not during it
             function(*self.inputs)
         here.wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
@@ -183,7 +183,7 @@ class Graph:
             buffer.copy_(new)
         self.graph.replay()
         audio_BKNC, video_BKCHW = self.outputs
-        return audio_BKNC.clone(), video_BKCHW.clone()  # the graph's own are written again at the next unit
+        return audio_BKNC.clone(), video_BKCHW.clone()  # the next unit overwrites the graph's own outputs
 
 
 def _through(

@@ -1,16 +1,16 @@
-"""Against the clock: every 160 ms a unit of the user in and something to play out, however long the model takes.
+"""Real time: every 160 ms a unit of the user in and something to play out, however long the model takes.
 
     with Live(open_workers(agent, weights, seed=0)) as live:
         played = live.tick(frames, samples)     # never waits for the model
 
-What happens under pressure:
+Under pressure:
 
-- An answer that is not there at its tick is *late*. The last picture is held, the sound fades out within FADE_MS and is
-  silent until an answer is on time again, which fades in. The late answer is not played, but it is in the history like
-  any other: what is said later is bitwise what it would have been on a fast machine.
-- The user's units wait for the thinker in a queue, so after a stall the model catches up. When the queue is full the
-  user's newest unit is *unheard*: the model never learns of it, its answer never comes, and the user's streams start
-  anew behind the gap, as after missing media.
+- An answer that is missing at its tick is *late*. The last picture stays, the sound fades out within FADE_MS, and is
+  silent until an answer is on time again and fades in. The late answer is not played, but it enters the history like
+  any other: later answers are bitwise the same as on a fast machine.
+- The user's units wait for the thinker in a queue, so that the model catches up after a stall. When the queue is full,
+  the user's newest unit is *unheard*: the model never learns of it, its answer never comes, and the user's streams
+  start again after the gap, as after missing media.
 - Both are counted. Nothing else is lost, and no unit is ever half in the history.
 """
 
@@ -28,18 +28,18 @@ from wanstreamer.errors import InputError
 from wanstreamer.streaming.agent import AgentUnit
 from wanstreamer.streaming.pipeline import Pipeline
 
-FADE_MS = 20  # too short for a word to be heard, long enough for no click
-POLL_S = 0.004  # how often a thread that waits for latents looks whether the user has gone on
+FADE_MS = 20  # too short to hear a word, long enough to avoid a click
+POLL_S = 0.004  # how often a thread that waits for latents checks for the user's next unit
 
 
 @dataclass(kw_only=True)
 class Counts:
-    """Of ticks; `played + late + early == ticks`."""
+    """Counts of ticks; `played + late + early == ticks`."""
 
     ticks: int = 0
     played: int = 0
-    late: int = 0  # the answer due was not there: picture held, sound faded
-    early: int = 0  # the first ones, at which no answer is due yet
+    late: int = 0  # the due answer was missing: picture frozen, sound faded
+    early: int = 0  # the first ticks, when no answer is due yet
     unheard: int = 0  # the queue was full: the user's unit is not in the history; its answer counts as late
 
 
@@ -49,7 +49,7 @@ class Played:
 
     frames: NDArray[np.uint8]  # (4, H, W, 3) RGB
     samples: NDArray[np.float32]  # (samples per unit,), in [-1, 1]
-    unit: AgentUnit | None  # the answer played, as the model gave it; None where it is held
+    unit: AgentUnit | None  # the model's answer that is played; None while the last picture stays
 
 
 class WaitingUnit(NamedTuple):
@@ -63,12 +63,12 @@ class WaitingUnit(NamedTuple):
 
 
 class Live:
-    """A pipeline on a thread of its own, and what is played of it. The pipeline belongs to it from here on.
+    """Runs a pipeline in its own thread, and plays its answers. It owns the pipeline from then on.
 
     Args:
         due_after_units: Ticks after the user's unit at which its answer is due. 1: within 160 ms; an overlapped
-            pipeline whose parts together take longer needs 2.
-        max_waiting: The user's units that may wait for the thinker; beyond it they are unheard.
+            pipeline needs 2 if its parts together take longer.
+        max_waiting: The user's units that may wait for the thinker; further units are unheard.
     """
 
     def __init__(self, pipeline: Pipeline, *, due_after_units: int = 1, max_waiting: int = 8) -> None:
@@ -86,7 +86,7 @@ class Live:
         self._error: BaseException | None = None
         agent = pipeline.agent
         self._picture = np.zeros(agent.frame_shape[1:], np.uint8)
-        self._tail = np.zeros(agent.num_samples, np.float32)  # what was last played, for the sound to swing out
+        self._tail = np.zeros(agent.num_samples, np.float32)  # the last played sound, to fade out from
         self._holding = False
         self._fade_in = np.linspace(0, 1, agent.audio_vae.config.rate_hz * FADE_MS // 1000, dtype=np.float32)
         self._thread = threading.Thread(target=self._serve, name="thinker", daemon=True)
@@ -99,7 +99,7 @@ class Live:
         self.close()
 
     def close(self) -> None:
-        """End thread and pipeline; a unit that is being thought is finished first."""
+        """End thread and pipeline; a unit in the thinker is finished first."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -112,11 +112,11 @@ class Live:
         samples: NDArray[np.float32] | None,
         text_tokens: Sequence[int] | None = None,
     ) -> Played:
-        """Called every 160 ms with what the user did since the last call; media as in `Agent.step`.
+        """Call this every 160 ms with the user's media since the last call, as in `Agent.step`.
 
         Raises:
             InputError: Wrong media.
-            RuntimeError: The performer is gone, or the history is full; its cause says which.
+            RuntimeError: The performer is gone, or the history is full; see its cause.
         """
         self.pipeline.agent.check(frames, samples, text_tokens)
         with self._changed:
@@ -151,7 +151,7 @@ class Live:
         return Played(frames=unit.frames, samples=samples, unit=unit)
 
     def _hold(self) -> Played:
-        """The last picture; the last sound backwards, so that it goes on without a step, fading to silence."""
+        """The last picture; and the last sound backwards, so that it continues without a step, fading to silence."""
         samples = np.zeros_like(self._tail)
         if not self._holding:
             length = len(self._fade_in)
@@ -160,7 +160,7 @@ class Live:
         return Played(frames=np.repeat(self._picture[None], FRAMES_PER_UNIT, axis=0), samples=samples, unit=None)
 
     def _serve(self) -> None:
-        """The thread: the user's units in order through the pipeline, as overlapped as it allows."""
+        """The thread: passes the user's units in order through the pipeline, as overlapped as it allows."""
         open_ticks: deque[int] = deque()
         try:
             while not self._closing:
@@ -175,12 +175,12 @@ class Live:
                 if unit is not None:
                     with self._changed:
                         self._answers[open_ticks.popleft()] = unit
-        except Exception as error:  # the caller is told at its next tick
+        except Exception as error:  # the caller's next tick raises it
             with self._changed:
                 self._error = error
 
     def _next(self, *, wait: bool) -> WaitingUnit | None:
-        """The user's next unit; None when there is none, or when closing."""
+        """The user's next unit; None if there is none, or when closing."""
         with self._changed:
             while wait and not self._waiting and not self._closing:
                 self._changed.wait()

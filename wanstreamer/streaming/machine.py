@@ -34,7 +34,7 @@ class Machine:
             raise InputError(f"device {self.device}: torch {torch.__version__} sees no GPU here; choose cpu")
 
     def place(self, model: DuplexModel) -> DuplexModel:
-        """The same model, moved; its trunk in the type asked for."""
+        """The same model, moved to the device, with its trunk in the type `trunk`."""
         model.to(self.device)
         model.blocks.to(TRUNKS[self.trunk])
         return model

@@ -1,7 +1,7 @@
 """The performer: noise -> the agent's clean audio and video latents of one unit, given the thinker's history.
 
-`perform` works on the cache that the thinker writes. `Performer` has a cache of its own: it is sent the keys and values
-of each unit's users and slots, and commits its own latents in the first solver step of the unit after ("fused").
+`perform` uses the cache that the thinker writes. `Performer` has its own cache: it receives the keys and values of each
+unit's users and slots, and commits its own latents in the first solver step of the next unit ("fused").
 """
 
 from typing import NamedTuple
@@ -36,7 +36,7 @@ STREAMS = ("audio", "video")
 def perform(
     model: DuplexModel, state: ConversationState, schedule: Schedule, *, video_temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Audio (B, N, C) and video (B, C, H, W) latents of the unit whose STATE the cache ends with; the cache stays."""
+    """Audio (B, N, C) and video (B, C, H, W) latents of the unit whose STATE ends the cache. It does not change."""
 
     def estimate(step: int, audio_BKNC: Tensor, video_BKCHW: Tensor) -> tuple[Tensor, Tensor]:
         noisy = Noisy(audio_BKNC, video_BKCHW, schedule.tau_BK[step])
@@ -49,10 +49,10 @@ def perform(
 
 
 def draw_noise(model: DuplexModel, generator: torch.Generator, video_temperature: float = 1.0) -> Latents:
-    """Normal, in the shape of one unit's latents; the host's generator says the same for every device.
+    """Normal noise in the shape of one unit's latents; the host's generator gives the same for every device.
 
     Args:
-        video_temperature: Deviation of the picture's noise. What the estimates err by makes a face more restless than
+        video_temperature: Deviation of the picture's noise. Errors of the estimates make a face more restless than
             people are; less noise makes it calmer.
     """
     shapes = model.config.audio_shape, model.config.video_shape
@@ -61,9 +61,9 @@ def draw_noise(model: DuplexModel, generator: torch.Generator, video_temperature
 
 
 class Slice(NamedTuple):
-    """What the performer is sent of a unit: keys and values of its users and slots, and the noise to start from.
+    """The thinker's message to the performer about a unit: keys and values of its users and slots, and the noise.
 
-    The noise comes along so that one generator decides all chance, in one order, whoever runs where.
+    The noise is included so that one generator draws all random numbers, in one order, in any arrangement of processes.
     """
 
     key_LHND: Tensor  # N = num_user + num_slots
@@ -73,7 +73,7 @@ class Slice(NamedTuple):
 
 
 def start_tensors(state: ConversationState) -> dict[str, Tensor]:
-    """What `Performer.restore` takes to start from the thinker's state before its first unit."""
+    """Input of `Performer.restore` to start from the thinker's state before its first unit."""
     assert state.unit == 0
     return {
         "unit": torch.tensor(0),
@@ -85,8 +85,8 @@ def start_tensors(state: ConversationState) -> dict[str, Tensor]:
 class Performer:
     """One conversation's flow solver with its own history cache; a unit costs as many passes as the solver has steps.
 
-    A unit's clean latents are committed in the first step of the next one, beside its noisy tokens: the pass is twice
-    as wide there and none is added. `fused=False` commits them in a pass of their own instead, for comparison.
+    A unit's clean latents are committed in the first step of the next unit, together with its noisy tokens: that pass
+    is twice as wide, and no pass is added. `fused=False` commits them in a separate pass, for comparison.
     """
 
     def __init__(
@@ -104,12 +104,12 @@ class Performer:
         self.cache = model.new_cache(1, max_units, history_limit=history_limit, lag=1 if fused else 0)
         self.past = new_past(model.config, device=model.device)
         self.unit = 0
-        self.last_latents: Latents | None = None  # the last unit's, to be committed
+        self.last_latents: Latents | None = None  # of the last unit, to be committed
         self._modulation = [beside_clean(m) for m in schedule.modulation[0]]
         self._fixed = self._fix_passes()
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """Copies of all that the next unit depends on; between units only."""
+        """Copies of everything that the next unit depends on; call it between units only."""
         last_latents = () if self.last_latents is None else self.last_latents
         return {
             "unit": torch.tensor(self.unit),
@@ -122,7 +122,7 @@ class Performer:
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of `to_tensors`, for the same model and history limit. ValueError where it does not fit."""
+        """The inverse of `to_tensors`, for the same model and history limit. Raises ValueError if they do not fit."""
         self.cache = cache_from_tensors(
             self.model,
             part(tensors, "cache"),
@@ -168,7 +168,7 @@ class Performer:
     def _fix_passes(self) -> FixedPasses | None:
         if self.machine.passes == "plain":
             return None
-        assert self.fused, "fixed passes commit in the first one"
+        assert self.fused, "fixed passes commit in the first pass"
         return FixedPasses(self.model, self.schedule, self.cache, self.machine)
 
     def _estimate(self, step: int, audio_BKNC: Tensor, video_BKCHW: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,17 +1,17 @@
-"""The thinker's side of a live conversation whose performer has a cache of its own: the same conversation, overlapped.
+"""The thinker's side of a live conversation whose performer has its own cache: the same conversation, overlapped.
 
     with open_pipeline(agent, seed=0) as pipeline:
         pipeline.hear(frames, samples)      # encode, think, hand unit k's slice to the performer
-        pipeline.hear(frames, samples)      # self_lag 1: unit k + 1 is thought while the performer is at k
-        unit = pipeline.answer()            # the oldest unit that is not answered, decoded
+        pipeline.hear(frames, samples)      # self_lag 1: think unit k + 1 while the performer is at unit k
+        unit = pipeline.answer()            # the oldest unanswered unit, decoded
 
-With the model's `self_lag` 0 unit k's text sees the latents of k - 1, so every unit is answered before the next is
-heard. With 1 it sees those up to k - 2: one unit may be open, and thinking, decoding and performing overlap. Latents
-that came back are committed as a prefix of the next slice (Wan-Streamer v0.1, arXiv 2606.25041, has one boundary at
-which they come back and the slice goes out; when is ours: as soon as both sides can).
+With the model's `self_lag` 0, unit k's text sees the latents of k - 1, so every unit is answered before the next one is
+heard. With 1, it sees those up to k - 2: one unit may be open, and thinking, decoding and performing overlap. Returned
+latents are committed as a prefix of the next slice. (Wan-Streamer v0.1, arXiv 2606.25041, has one boundary at which
+latents come back and the slice goes out; its time is our choice: as soon as both sides can.)
 
-The performer is anything with `send` and `receive`: `LocalPerformer` here, a process of its own in `workers`, a CUDA
-stream of its own in `streams`.
+The performer is any object with `send` and `receive`: `LocalPerformer` here, its own process in `workers`, its own CUDA
+stream in `streams`.
 """
 
 import time
@@ -35,49 +35,49 @@ from wanstreamer.streaming.thinker import think
 
 @dataclass(frozen=True, kw_only=True)
 class Performed:
-    """A unit's latents as they come back, and when it was worked on (s, of the clock `time.perf_counter`)."""
+    """A unit's latents from the performer, and when it was computed (s, of the clock `time.perf_counter`)."""
 
     latents: Latents
     began_s: float
     ended_s: float
-    handover_us: float  # copying the slice out and in and the latents back, and waking the other side, where it waited
+    handover_us: float  # copying the slice out and in and the latents back, and waking a waiting side
 
 
 class PerformerLink(Protocol):
-    """Where slices go and latents come from, in the same order."""
+    """Takes slices and returns latents, in the same order."""
 
     def ensure_open(self) -> None:
-        """Raises RuntimeError, with the reason, when the performer is gone: asked before any state changes."""
+        """Raises RuntimeError, with the reason, if the performer is gone; called before any state changes."""
 
     def send(self, slice_: Slice) -> None: ...
 
     def receive(self, timeout_s: float | None) -> Performed | None:
-        """The oldest unit sent; None when it is not there after `timeout_s` (None: wait for it)."""
+        """The oldest sent unit; None if it is not ready after `timeout_s` (None: wait for it)."""
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """The performer's state, as `Performer.to_tensors`; asked when every unit sent has been received."""
+        """The performer's state, as `Performer.to_tensors`; call it when every sent unit has been received."""
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse, before any unit is sent. Raises ValueError where it does not fit."""
+        """The inverse, before any unit is sent. Raises ValueError if it does not fit."""
 
     def close(self) -> None: ...
 
 
 class LocalPerformer:
-    """A performer in this process: it works when its latents are asked for."""
+    """A performer in this process: it computes when its latents are requested."""
 
     def __init__(self, performer: Performer) -> None:
         self.performer = performer
         self.waiting: deque[Slice] = deque()
 
     def ensure_open(self) -> None:
-        """It is here."""
+        """Always open."""
 
     def send(self, slice_: Slice) -> None:
         self.waiting.append(Slice(*(part.clone() for part in slice_)))  # the thinker's cache may move meanwhile
 
     def receive(self, timeout_s: float | None) -> Performed:
-        """Computes, so there is nothing to wait for."""
+        """Computes immediately, so it never waits."""
         began_s = time.perf_counter()
         self.performer.receive(self.waiting.popleft())
         latents = self.performer.perform()
@@ -95,22 +95,22 @@ class LocalPerformer:
 
 @dataclass(kw_only=True)
 class Open:
-    """A unit that was heard and is not answered."""
+    """A unit that was heard and is not answered yet."""
 
     tokens: list[int]
     part_ms: dict[str, float] = field(default_factory=dict)
 
 
 class Pipeline:
-    """One conversation. Its state is `state` (VAEs, perception, the thinker's cache) and the performer's.
+    """One conversation. Its state is `state` (VAEs, perception, the thinker's cache) plus the performer's state.
 
-    The cache is in the order of serving, and `state.unit` counts the units heard.
+    The cache is in the order of serving, and `state.unit` counts the heard units.
     """
 
     def __init__(self, agent: Agent, link: PerformerLink, *, seed: int, prefix: Prefix | None = None) -> None:
         self.agent, self.link = agent, link
         self.lag = agent.model.config.self_lag
-        # At lag L unit k's latents are there when unit k + L + 1 is thought: they follow on unit k + L.
+        # At lag L, unit k's latents are known when unit k + L + 1 is thought: they follow unit k + L.
         self.state: ConversationState = new_state(
             agent.model,
             max_units=agent.config.max_units,
@@ -119,12 +119,12 @@ class Pipeline:
             lag=self.lag,
             prefix=prefix,
         )
-        if prefix is not None:  # as the paper: after the prefix the thinker broadcasts its cache
+        if prefix is not None:  # as in the paper: after the prefix, the thinker broadcasts its cache
             link.restore(start_tensors(self.state))
         self.open: deque[Open] = deque()
-        self.arrived: deque[Performed] = deque()  # of open units, received before they were asked for
+        self.arrived: deque[Performed] = deque()  # of open units, received before `answer` requested them
         self.returned: deque[Latents] = deque()  # of answered units, not yet in the thinker's cache
-        self.last: Performed | None = None  # how the last unit answered was performed
+        self.last: Performed | None = None  # the last answered unit's
 
     def __enter__(self) -> "Pipeline":
         return self
@@ -142,7 +142,7 @@ class Pipeline:
         samples: NDArray[np.float32] | None,
         text_tokens: Sequence[int] | None = None,
     ) -> None:
-        """Take one unit of the user and set the performer on it; media as in `Agent.step`.
+        """Process one unit of the user and start the performer on it; media as in `Agent.step`.
 
         Raises:
             InputError: Wrong media, or a history beyond `max_units`.
@@ -152,7 +152,7 @@ class Pipeline:
         agent, state = self.agent, self.state
         agent.check_history(state)
         if len(self.open) > self.lag:
-            raise RuntimeError(f"pipeline: {len(self.open)} units are open at self_lag {self.lag}: answer first")
+            raise RuntimeError(f"pipeline: {len(self.open)} units are open at self_lag {self.lag}: call answer first")
         agent.check(frames, samples, text_tokens)
         part_ms: dict[str, float] = {}
         with timed(part_ms, "encode"):
@@ -165,7 +165,7 @@ class Pipeline:
                 None if text_tokens is None else [text_tokens],
                 temperature=agent.config.text_temperature,
                 epsilon=agent.config.text_epsilon,
-                # Of unit k - lag - 1, also where later ones are there: what the text may see is no matter of speed.
+                # Of unit k - lag - 1, even if later ones are ready: speed must not decide what the text sees.
                 returned=_batched(self.returned.popleft()) if state.unit > self.lag else None,
             )
             state.unit += 1
@@ -174,12 +174,12 @@ class Pipeline:
 
     @torch.inference_mode()
     def answer(self, timeout_s: float | None = None) -> AgentUnit | None:
-        """The oldest open unit; None when it is not there after `timeout_s` (None: wait for it).
+        """The oldest open unit; None if it is not ready after `timeout_s` (None: wait for it).
 
-        Raises RuntimeError when no unit is open.
+        Raises RuntimeError if no unit is open.
         """
         if not self.open:
-            raise RuntimeError("pipeline: no unit is open: hear one first")
+            raise RuntimeError("pipeline: no unit is open: call hear first")
         performed = self.arrived.popleft() if self.arrived else self.link.receive(timeout_s)
         if performed is None:
             return None
@@ -190,18 +190,18 @@ class Pipeline:
         return self.agent.decode(self.state, *performed.latents, open_.tokens, open_.part_ms)
 
     def settle(self) -> None:
-        """Wait until the performer is done with all open units; they stay open. Nothing is then under way."""
+        """Wait until the performer is done with all open units; they stay open. Nothing is in progress then."""
         while len(self.arrived) < len(self.open):
             performed = self.link.receive(None)
             assert performed is not None
             self.arrived.append(performed)
 
     def restart_user(self) -> None:
-        """What is heard next does not follow on what was heard last: the user's streams start anew."""
+        """The next unit does not follow the last one: the user's streams start again."""
         self.state.vae_states |= dict.fromkeys(("audio_encoder", "video_encoder"))
 
     def _slice(self) -> Slice:
-        """Of the unit just thought: the cache ends with its users and slots."""
+        """The slice of the unit just thought: its users and slots end the cache."""
         cache, layout = self.state.cache, self.agent.model.layout
         places = slice(cache.stop - (layout.num_clean - layout.num_agent), cache.stop)
         return Slice(
@@ -217,12 +217,12 @@ def _batched(latents: Latents) -> Latents:
 
 
 def open_pipeline(agent: Agent, *, seed: int, prefix: Prefix | None = None) -> Pipeline:
-    """Thinker and performer in this process, one after the other: the schedule of two workers, without the gain."""
+    """Thinker and performer in this process, one after the other: the schedule of two workers, without its speed-up."""
     return Pipeline(agent, LocalPerformer(new_performer(agent)), seed=seed, prefix=prefix)
 
 
 def new_performer(agent: Agent) -> Performer:
-    """For one conversation, on the agent's machine."""
+    """A performer for one conversation, on the agent's machine."""
     config = agent.config
     return Performer(
         agent.model,

@@ -1,9 +1,10 @@
-"""What the agent is told, and what it is to look and sound like -> the prefix that a conversation starts with.
+"""Instructions, and the agent's looks and voice -> the prefix of a conversation.
 
     prefix = read_prefix(agent, text="You are a patient teacher.", image=face, voice=samples)
     state = agent.start(seed=0, prefix=prefix)                # or open_pipeline, open_workers
 
-It stays for the whole conversation, whatever the history limit. No model has been trained with one yet: see `Prefix`.
+The prefix stays for the whole conversation, with any history limit. No model has been trained with one yet: see
+`Prefix`.
 """
 
 from collections.abc import Sequence
@@ -28,15 +29,15 @@ def read_prefix(
     image: NDArray[np.uint8] | None = None,
     voice: NDArray[np.float32] | None = None,
 ) -> Prefix | None:
-    """None where nothing is given.
+    """None without text, image and voice.
 
     Args:
         text: Words, or their ids in the model's vocabulary.
-        image: (H, W, 3) RGB, of the size of the agent's frames: stands still for a unit.
-        voice: Samples in [-1, 1] at the agent's rate, whole units of them.
+        image: (H, W, 3) RGB, of the size of the agent's frames: shown as a still for one unit.
+        voice: Samples in [-1, 1] at the agent's rate; whole units.
 
     Raises:
-        InputError: Media of a wrong shape or type, words without a tokenizer, ids that are no words.
+        InputError: Media of a wrong shape or type, words without a tokenizer, ids that are not words.
     """
     ids = _ids(agent, text)
     image_BCHW = voice_BKNC = None
@@ -61,7 +62,9 @@ def _ids(agent: Agent, text: str | Sequence[int]) -> list[int]:
         if not text:
             return []
         if agent.tokenizer is None:
-            raise InputError("prefix: words, but the agent has no tokenizer; give it one, or give ids")
+            raise InputError(
+                "prefix: text is words, but the agent has no tokenizer; load the agent with one, or pass ids"
+            )
         text = [i + first_word(agent.tokenizer) for i in agent.tokenizer.encode(text, add_special_tokens=False).ids]
     vocab_size = agent.model.config.vocab_size
     odd = [i for i in text if not FIRST_WORD <= i < vocab_size]

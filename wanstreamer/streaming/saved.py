@@ -1,15 +1,15 @@
-"""A live conversation <-> one safetensors file, written whole or not at all; it goes on as if nothing had been.
+"""A live conversation <-> one safetensors file, written whole or not at all; it continues as if uninterrupted.
 
     save_conversation(path, agent, state)              # an Agent's
     state = restore_conversation(path, agent)
 
-    save_pipeline(path, pipeline)                      # a Pipeline's, its performer in this process or in its own
+    save_pipeline(path, pipeline)                      # a Pipeline's, with its performer in this process or in its own
     pipeline = restore_pipeline(path, agent)
     pipeline = restore_workers(path, agent, weights)
 
-At any boundary: between two calls. A new process that restores it, with the same models, settings and number of torch
-threads on the same kind of machine, says bitwise what the old one would have said. Steps, temperature and device are
-the agent's, not the file's; a trunk of another type is another model.
+Save at any boundary, that is, between two calls. A new process that restores the conversation, with the same models,
+settings and number of torch threads on the same kind of machine, answers bitwise as the old one would have. Steps,
+temperature and device belong to the agent, not to the file; a trunk of another type is another model.
 """
 
 from collections import deque
@@ -38,15 +38,15 @@ def save_conversation(path: Path, agent: Agent, state: ConversationState) -> Non
 
 
 def restore_conversation(path: Path, agent: Agent) -> ConversationState:
-    """Raises InputError for a file that is none, or of other models, VAEs or another history limit."""
+    """Raises InputError for a file of another kind, of other models or VAEs, or with another history limit."""
     tensors, _ = _load(path, agent, "conversation")
     return _state(path, agent, tensors, lag=0)
 
 
 def save_pipeline(path: Path, pipeline: Pipeline) -> None:
-    """Waits until the performer is done with what is open; these units are in the file and stay open here.
+    """Waits until the performer is done with open units; these units are saved, and stay open here.
 
-    Raises RuntimeError when the performer is gone.
+    Raises RuntimeError if the performer is gone.
     """
     pipeline.settle()
     tensors = named("thinker", state_to_tensors(pipeline.state))
@@ -62,12 +62,12 @@ def save_pipeline(path: Path, pipeline: Pipeline) -> None:
 
 
 def restore_pipeline(path: Path, agent: Agent) -> Pipeline:
-    """Thinker and performer in this process. Raises InputError as `restore_conversation`."""
+    """Thinker and performer in this process. Raises InputError like `restore_conversation`."""
     return _restore(path, agent, lambda: open_pipeline(agent, seed=0))
 
 
 def restore_workers(path: Path, agent: Agent, weights: Path) -> Pipeline:
-    """The performer in a process of its own; `weights` as in `open_workers`, and it raises as that does, too."""
+    """The performer in its own process; `weights` and further errors as in `open_workers`."""
     return _restore(path, agent, lambda: open_workers(agent, weights, seed=0))
 
 
@@ -106,19 +106,19 @@ def _load(path: Path, agent: Agent, of: str) -> tuple[dict[str, Tensor], dict[st
     if meta.get("format") != FORMAT:
         raise InputError(f"{path}: format {meta.get('format')!r}, expected {FORMAT!r}; save the conversation again")
     if meta["of"] != of:
-        raise InputError(f"{path}: saved from a {meta['of']}, expected one of a {of}; restore it as what it was")
+        raise InputError(f"{path}: saved from a {meta['of']}, expected a {of}; restore it as a {meta['of']}")
     expected = _meta(agent)
     for name, sha256 in expected["identity"].items():
         saved_hash = meta["identity"][name]
         if saved_hash != sha256:
             raise InputError(
-                f"{path}: a conversation with another {name} (sha256 {saved_hash[:12]}, here {sha256[:12]}); load "
-                "the one it was saved with"
+                f"{path}: a conversation with another {name} (sha256 {saved_hash[:12]}, here {sha256[:12]}); load the "
+                "one it was saved with"
             )
     if meta["history_limit"] != expected["history_limit"]:
         raise InputError(
             f"{path}: saved with {_policy(meta['history_limit'])}, this agent has "
-            f"{_policy(expected['history_limit'])}; give the agent history_units and sink_units as it was saved with"
+            f"{_policy(expected['history_limit'])}; give the agent the history_units and sink_units of the file"
         )
     return tensors, meta
 
@@ -135,7 +135,8 @@ def _state(path: Path, agent: Agent, tensors: dict[str, Tensor], *, lag: int) ->
     config, unit = agent.config, int(tensors["unit"])
     if config.history_limit is None and unit > config.max_units:
         raise InputError(
-            f"{path}: a history of {unit} units, this agent has room for {config.max_units}; give it a larger max_units"
+            f"{path}: a history of {unit} units, but this agent has room for {config.max_units}; give it a larger "
+            "max_units"
         )
     return state_from_tensors(
         agent.model, tensors, max_units=config.max_units, history_limit=config.history_limit, lag=lag
@@ -143,7 +144,7 @@ def _state(path: Path, agent: Agent, tensors: dict[str, Tensor], *, lag: int) ->
 
 
 def _latents_to_tensors(latents: list[Latents]) -> dict[str, Tensor]:
-    """Copies, stacked; of none nothing."""
+    """Stacked copies; empty without latents."""
     columns = zip(*latents, strict=True)
     return {stream: torch.stack(column) for stream, column in zip(STREAMS, columns, strict=False)}
 

@@ -1,4 +1,4 @@
-"""The solver's flow times and what depends on them alone."""
+"""The solver's flow times, and everything that depends only on them."""
 
 import torch
 from torch import Tensor
@@ -21,6 +21,6 @@ class Schedule:
 
 
 def beside_clean(modulation_BKA6D: Tensor) -> Tensor:
-    """Of a unit's clean tokens and then noisy ones: (B, 2, A, 6, D). Clean ones pass unmodulated: zeros."""
+    """Modulation of a unit's clean, then noisy tokens: (B, 2, A, 6, D). Zeros for clean tokens: no modulation."""
     once = modulation_BKA6D[:, :, :1]
     return torch.cat([torch.zeros_like(once), once], dim=1).expand(-1, -1, modulation_BKA6D.shape[2], -1, -1)

@@ -1,9 +1,9 @@
-"""What a live conversation carries from unit to unit, and the same as named tensors that can be stored or sent.
+"""The state of a live conversation from unit to unit, also as named tensors that can be stored or sent.
 
 Everything that decides the next unit is here: history cache, encoder and VAE states, the agent's last latents and the
-random generator. Continuing from stored tensors gives exactly what continuing in memory gives.
+random generator. A conversation restored from stored tensors continues exactly like one in memory.
 
-B conversations side by side share a state: they are at the same unit, and each has a generator of its own.
+B conversations side by side share a state: they are at the same unit, and each has its own generator.
 """
 
 from collections.abc import Sequence
@@ -29,10 +29,10 @@ class ConversationState:
 
     unit: int
     cache: KVCache
-    hearing: State | None  # perception encoders' pasts; None: start of stream
+    hearing: State | None  # pasts of the perception encoders; None: start of stream
     seeing: State | None
     past: Past  # the agent's last clean latents and their mean so far
-    vae_states: dict[str, dict[str, Tensor] | None]  # by name in CODECS; None: start of stream
+    vae_states: dict[str, dict[str, Tensor] | None]  # by name in VAE_PARTS; None: start of stream
     generators: list[torch.Generator]  # of sampled text and flow noise, one per conversation
 
 
@@ -45,9 +45,9 @@ def new_state(
     lag: int = 0,
     prefix: Prefix | None = None,
 ) -> ConversationState:
-    """The start of as many conversations as there are seeds, behind the prefix; memory is reserved now.
+    """The start of one conversation per seed, after the prefix; memory is reserved now.
 
-    What a conversation becomes depends on its own seed and user alone. `max_units`, `history_limit` and `lag` as in
+    Each conversation depends only on its own seed and user. `max_units`, `history_limit` and `lag` are those of
     `DuplexModel.new_cache`.
     """
     num_prefix = 0 if prefix is None else prefix.layout.num_tokens(model.layout)
@@ -67,7 +67,7 @@ def new_state(
 
 
 def new_past(config: ModelConfig, batch_size: int = 1, device: torch.device = HOST) -> Past:
-    """Of the first unit: there is none."""
+    """The past of the first unit: nothing is known."""
     absent_BK = torch.zeros(batch_size, 1, dtype=torch.bool, device=device)
     audio_BKC = torch.zeros(batch_size, 1, config.audio_channels, device=device)
     video_BKCHW = torch.zeros(batch_size, 1, *config.video_shape, device=device)
@@ -75,7 +75,7 @@ def new_past(config: ModelConfig, batch_size: int = 1, device: torch.device = HO
 
 
 def state_to_tensors(state: ConversationState) -> dict[str, Tensor]:
-    """Copies; of the cache only what is valid. Between steps only."""
+    """Copies; only the valid part of the cache. Call it between steps only."""
     tensors = {
         "unit": torch.tensor(state.unit),
         "generators": torch.stack([generator.get_state() for generator in state.generators]),
@@ -99,12 +99,12 @@ def state_from_tensors(
 ) -> ConversationState:
     """The inverse of `state_to_tensors`, for the same model and history limit.
 
-    Raises ValueError when the history exceeds `max_units`, or is in another order of serving.
+    Raises ValueError if the history exceeds `max_units`, or is in another order of serving.
     """
     state = new_state(model, max_units=1, seeds=[0] * len(tensors["generators"]))
     state.unit = int(tensors["unit"])
     for generator, generator_state in zip(state.generators, tensors["generators"], strict=True):
-        generator.set_state(generator_state.clone())  # not a view into all of them
+        generator.set_state(generator_state.clone())  # a copy, not a view into the stack
     state.cache = cache_from_tensors(
         model, part(tensors, "cache"), max_units=max_units, history_limit=history_limit, lag=lag
     )
@@ -118,7 +118,7 @@ def state_from_tensors(
 
 
 def cache_to_tensors(cache: KVCache) -> dict[str, Tensor]:
-    """Copies of what is valid, and of which tokens it is."""
+    """Copies of the valid part, and of its tokens."""
     valid = slice(cache.start, cache.stop)
     tensors = {"keys": cache.key_LBHND[:, :, :, valid], "values": cache.value_LBHND[:, :, :, valid]}
     tensors |= named("tokens", cache.tokens.at(valid)._asdict())
@@ -137,7 +137,7 @@ def cache_from_tensors(
 ) -> KVCache:
     """The inverse of `cache_to_tensors`, for the same model and history limit.
 
-    Raises ValueError when the history exceeds `max_units`, or is in another order of serving.
+    Raises ValueError if the history exceeds `max_units`, or is in another order of serving.
     """
     tokens = Tokens(**copied(part(tensors, "tokens"), HOST))
     num_prefix = int((tokens.unit_N < 0).sum())
@@ -163,12 +163,12 @@ def past_to_tensors(past: Past) -> dict[str, Tensor]:
 
 
 def copied(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """The same on the device, each in memory of its own."""
+    """The same tensors on the device, each with its own memory."""
     return {name: value.to(device, copy=True) for name, value in tensors.items()}
 
 
 def named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same under `prefix.name`."""
+    """The same tensors, named `prefix.name`."""
     return {f"{prefix}.{name}": value for name, value in tensors.items()}
 
 

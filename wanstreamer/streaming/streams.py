@@ -1,10 +1,10 @@
-"""The performer on a CUDA stream of its own: thinker and performer side by side on one GPU, in one process.
+"""The performer on its own CUDA stream: thinker and performer side by side on one GPU, in one process.
 
     with open_streams(agent, seed=0) as pipeline:
         ...                                   # as in `pipeline`: hear, answer
 
-`send` launches all that a unit needs and returns; with graphs that is a few launches, so that the host is back at the
-thinker's work at once. No GPU has run it yet: the tests put stand-ins with the documented behaviour in CUDA's place.
+`send` launches everything that a unit needs and returns. With graphs these are a few launches, so that the host returns
+to the thinker's work at once. No GPU has run it yet: the tests replace CUDA by stand-ins with the documented behaviour.
 """
 
 import time
@@ -31,20 +31,20 @@ class UnderWay(NamedTuple):
 
 
 class StreamPerformer:
-    """A `PerformerLink`; the performer is its own from here on."""
+    """A `PerformerLink`; it owns the performer from then on."""
 
     def __init__(self, performer: Performer) -> None:
         self.performer = performer
         self.stream = torch.cuda.Stream()
         self.under_way: deque[UnderWay] = deque()
-        # Where the GPU's clock stands on the host's.
+        # Relates the GPU's clock to the host's.
         self.start = torch.cuda.Event(enable_timing=True)
         self.start.record()
         self.start.synchronize()
         self.start_s = time.perf_counter()
 
     def ensure_open(self) -> None:
-        """It is here."""
+        """Always open."""
 
     @torch.inference_mode()
     def send(self, slice_: Slice) -> None:
@@ -57,7 +57,7 @@ class StreamPerformer:
             latents = self.performer.perform()
             ended.record()
         for part in slice_:
-            part.record_stream(self.stream)  # not to be used again before it is done
+            part.record_stream(self.stream)  # the memory must not be reused before the stream is done
         self.under_way.append(UnderWay(latents, began, ended))
 
     def receive(self, timeout_s: float | None) -> Performed | None:
@@ -86,7 +86,7 @@ class StreamPerformer:
 
 
 def open_streams(agent: Agent, *, seed: int, prefix: Prefix | None = None) -> Pipeline:
-    """A conversation whose performer has a CUDA stream of its own. Raises InputError for an agent elsewhere."""
+    """A conversation whose performer has its own CUDA stream. Raises InputError for an agent that is not on a GPU."""
     if agent.model.device.type != "cuda":
         raise InputError(f"two streams: the agent is on {agent.machine.device}, expected cuda; use open_workers")
     return Pipeline(agent, StreamPerformer(new_performer(agent)), seed=seed, prefix=prefix)

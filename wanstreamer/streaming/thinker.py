@@ -1,10 +1,10 @@
 """The thinker: user latents into the history, the agent's text sampled from it, the agent's finished latents committed.
 
-One unit is three kinds of passes over the cache: users and BEGIN together, then each text token, then (after the
-performer) the agent's clean latents. With a performer of its own cache (`pipeline`), these come back later and are a
-prefix of the next unit's first pass instead.
+One unit needs three kinds of passes over the cache: users and BEGIN together, then each text token, then (after the
+performer) the agent's clean latents. If the performer has its own cache (`pipeline`), these latents come back later and
+are a prefix of the next unit's first pass instead.
 
-All functions serve B conversations side by side, which share a state and the unit they are at.
+All functions serve B conversations side by side; these share a state and are at the same unit.
 """
 
 from collections.abc import Sequence
@@ -35,14 +35,14 @@ def think(
     """Perceive one user unit and sample the agent's text of that unit.
 
     Args:
-        audio_BNC, video_BCHW: User latents; None where the stream is missing.
+        audio_BNC, video_BCHW: User latents; None if the stream is missing.
         text: Each user's text ids of the unit, one per slot; None without a transcript.
-        temperature, epsilon: How text is drawn, see `sample_token`.
-        forced_text: Each agent's text ids where they are known (a recorded history); nothing is sampled then.
-        returned: The agent's clean latents that follow in the cache, where they were not committed on their own.
+        temperature, epsilon: For drawing the text, see `sample_token`.
+        forced_text: Each agent's text ids if they are known (a recorded history); nothing is sampled then.
+        returned: The agent's clean latents that come next in the cache, if they were not committed separately.
 
     Returns:
-        Each agent's sampled ids, and the logits (B, S, V) they were drawn from. The cache then ends with STATE.
+        Each agent's sampled ids, and the logits (B, S, V) from which they were drawn. The cache then ends with STATE.
     """
     config, cache = model.config, state.cache
     batch, device = len(state.generators), model.device
@@ -92,15 +92,16 @@ def clean_content(model: DuplexModel, audio_BNC: Tensor, video_BCHW: Tensor) -> 
 
 
 def sample_token(logits_V: Tensor, temperature: float, generator: torch.Generator, epsilon: float = 0.0) -> int:
-    """Whether something is said is drawn as the model has it, what is said with the temperature.
+    """Whether anything is said is drawn with the model's probability; which word is drawn with the temperature.
 
-    Tempered as one, the many ways to begin would lose against the one way to stay silent: turns would begin late.
+    With one temperature for both, the many ways to begin would lose against the one way to stay silent: turns would
+    begin late.
 
     Args:
         temperature: 0 takes the likeliest token.
-        epsilon: Words less probable than this are never drawn (epsilon sampling, Hewitt et al. 2022, arXiv 2210.15191),
-            and where all are, nothing is. Six times a second it is asked whether to begin, and a sentence amid the
-            user's, unlikely as it is each time, else comes every minute.
+        epsilon: Words less probable than this are never drawn (epsilon sampling, Hewitt et al. 2022, arXiv 2210.15191);
+            if all are, nothing is said. Six times a second the model decides whether to begin. A sentence during the
+            user's turn is unlikely each time, but would otherwise come every minute.
     """
     if temperature == 0:
         return int(logits_V.argmax())

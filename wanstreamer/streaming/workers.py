@@ -1,13 +1,13 @@
-"""The performer in a process of its own: slices out, latents back, through shared memory; numbers through a pipe.
+"""The performer in its own process: slices out, latents back, through shared memory; numbers through a pipe.
 
     with open_workers(agent, Path("data/models/duplex/model.safetensors"), seed=0) as pipeline:
         ...                                   # as in `pipeline`: hear, answer
 
 The thinker (encoders, text, decoders) stays in the caller's process; use one torch thread there too
-(`torch.set_num_threads(1)`), as the performer does. Its process is spawned, so a script that opens workers needs the
-usual `if __name__ == "__main__":`. It reads the weights from the same safetensors file. Slices and latents lie in a
-ring of fixed places that both sides map; two are enough, as no more than two units can be under way. The performer's
-process ends when the pipeline is closed and when the caller dies, however it dies.
+(`torch.set_num_threads(1)`), as the performer does. The performer's process is spawned, so a script that opens workers
+needs the usual `if __name__ == "__main__":`. It reads the weights from the same safetensors file. Slices and latents
+lie in a ring of fixed places that both sides map; two places are enough, as no more than two units can be in progress.
+The process ends when the pipeline is closed, and when the caller dies in any way.
 """
 
 import signal
@@ -30,16 +30,16 @@ from wanstreamer.streaming.performer import Performer, Schedule, Slice
 from wanstreamer.streaming.pipeline import Performed, Pipeline
 
 RING_UNITS = 2
-START_S = 120  # for a process to import torch and read the weights; beyond it something is wrong
+START_S = 120  # for a process to import torch and read the weights; longer means an error
 JOIN_S = 5
-# Out: the unit's number, or what else is asked. Back: the number, and in s: when the performer was free for it, when
-# its slice was in the cache, when its latents were in the ring.
+# To the performer: the unit's number, or another request. Back: the number, and in s: when the performer was free for
+# it, when its slice was in the cache, when its latents were in the ring.
 ORDER, REPORT = struct.Struct("<q"), struct.Struct("<qddd")
-SAVE, RESTORE = -1, -2  # the state as safetensors goes back, or comes right behind; answered by nothing
+SAVE, RESTORE = -1, -2  # SAVE: the state comes back as safetensors. RESTORE: it follows; the reply is empty
 
 
 class WorkerDied(RuntimeError):
-    """The performer's process is gone: the conversation is over, its history was in that process."""
+    """The performer's process is gone: the conversation is over, as its history was in that process."""
 
 
 class Ring(NamedTuple):
@@ -85,7 +85,7 @@ class PerformerProcess:
         context = get_context("spawn")
         self.ring = new_ring(model)
         self.sent = self.received = 0
-        self.sending_us: dict[int, float] = {}  # of units under way: copying the slice into the ring
+        self.sending_us: dict[int, float] = {}  # of units in progress: time to copy the slice into the ring
         self.sent_s: dict[int, float] = {}
         self.closed = False
         self.connection, theirs = context.Pipe()
@@ -114,7 +114,7 @@ class PerformerProcess:
 
     @torch.inference_mode()
     def send(self, slice_: Slice) -> None:
-        """Copy the slice into the ring and say so. Raises WorkerDied."""
+        """Copy the slice into the ring and notify the performer. Raises WorkerDied."""
         assert self.sent - self.received < RING_UNITS, "the ring is full: the pipeline allows one unit beyond self_lag"
         began_s = time.perf_counter()
         for buffer, part in zip(self.ring.slice_R[self.sent % RING_UNITS], slice_, strict=True):
@@ -126,7 +126,7 @@ class PerformerProcess:
 
     @torch.inference_mode()
     def receive(self, timeout_s: float | None) -> Performed | None:
-        """The oldest unit under way; see `PerformerLink`. Raises WorkerDied."""
+        """The oldest unit in progress; see `PerformerLink`. Raises WorkerDied."""
         self.ensure_open()
         waiting_s = time.perf_counter()
         try:
@@ -139,7 +139,7 @@ class PerformerProcess:
         assert unit == self.received, f"performer answered unit {unit}, expected {self.received}"
         latents = self.ring.audio_RNC[place].clone(), self.ring.video_RCHW[place].clone()
         now_s = time.perf_counter()
-        # Each side's own waiting for the other's work is no part of it.
+        # The time that one side waits for the other's work is not included.
         out_s = began_s - max(looked_s, self.sent_s.pop(unit))
         back_s = now_s - max(ended_s, waiting_s)
         self.received += 1
@@ -152,7 +152,7 @@ class PerformerProcess:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """The performer's state; see `PerformerLink`. Raises WorkerDied."""
-        assert self.sent == self.received, "units are under way: settle first"
+        assert self.sent == self.received, "units are in progress: settle first"
         self._send(ORDER.pack(SAVE))
         return load(self._read())
 
@@ -164,9 +164,9 @@ class PerformerProcess:
         self.sent = self.received = int(tensors["unit"])
 
     def close(self) -> None:
-        """End the process; twice does no harm."""
+        """End the process; a second call does nothing."""
         self.closed = True
-        self.connection.close()  # it finds its pipe closed and returns
+        self.connection.close()  # the process finds its pipe closed and returns
         self.process.join(JOIN_S)
         if self.process.is_alive():
             self.process.kill()
@@ -188,23 +188,23 @@ class PerformerProcess:
     def _died(self) -> WorkerDied:
         self.close()
         return WorkerDied(
-            f"performer: its process ended (exit code {self.process.exitcode}) after {self.received} units; what it "
-            "said is above; open a new pipeline"
+            f"performer: its process ended (exit code {self.process.exitcode}) after {self.received} units; see its "
+            "output above; open a new pipeline"
         )
 
 
 def open_workers(agent: Agent, weights: Path, *, seed: int, prefix: Prefix | None = None) -> Pipeline:
-    """A conversation whose performer is a process of its own; `weights` is the file `agent.model` was read from.
+    """A conversation whose performer is its own process; `weights` is the file that `agent.model` was read from.
 
-    Raises InputError when that file is missing or holds another model or the agent is not on the CPU, WorkerDied when
-    the process does not start.
+    Raises InputError if that file is missing or contains another model, or if the agent is not on the CPU; WorkerDied
+    if the process does not start.
     """
     if agent.model.device.type != "cpu":
         raise InputError(f"two processes: the agent is on {agent.machine.device}, expected cpu; use open_streams")
     stored, used = agent.machine.place(load_model(weights)), agent.model.state_dict()
     same = all(name in used and torch.equal(tensor, used[name]) for name, tensor in stored.state_dict().items())
     if stored.config != agent.model.config or not same:
-        raise InputError(f"{weights}: not the model of this agent; give the file that it was read from")
+        raise InputError(f"{weights}: not the model of this agent; pass the file that it was read from")
     process = PerformerProcess(agent.model, weights, agent.config, agent.machine)
     return Pipeline(agent, process, seed=seed, prefix=prefix)
 
@@ -238,4 +238,4 @@ def _serve(connection: Connection, ring: Ring, weights: str, config: AgentConfig
                 ring.audio_RNC[place], ring.video_RCHW[place] = audio_NC, video_CHW
             connection.send_bytes(REPORT.pack(unit, looked_s, began_s, time.perf_counter()))
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the pipeline is closed, or its process gone
+        return  # the pipeline is closed, or its process is gone

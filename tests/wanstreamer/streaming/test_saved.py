@@ -143,9 +143,13 @@ def test_what_does_not_fit_is_one_clear_line(tmp_path: Path) -> None:
             restore_conversation(path, other)
     with pytest.raises(InputError, match="saved with full history, this agent has a limit of 3 units and 1 of sink"):
         restore_conversation(path, limited_agent(0))
-    with pytest.raises(InputError, match="history of 2 units, this agent has room for 1; give it a larger max_units"):
+    with pytest.raises(
+        InputError, match="history of 2 units, but this agent has room for 1; give it a larger max_units"
+    ):
         restore_conversation(path, small_agent(max_units=1))
-    with pytest.raises(InputError, match="saved from a conversation, expected one of a pipeline"):
+    with pytest.raises(
+        InputError, match="saved from a conversation, expected a pipeline; restore it as a conversation"
+    ):
         restore_pipeline(path, agent)
     with pytest.raises(InputError, match="no such file; save a conversation first"):
         restore_conversation(tmp_path / "none", agent)
