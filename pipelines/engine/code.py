@@ -1,11 +1,11 @@
-"""What code a result depends on: the modules of the project that its module imports, directly or not.
+"""The code that a result depends on: the modules of this project that its module imports, directly or not.
 
-Parts, `dvc.yaml` and trainings ask here; nothing is listed by hand. Three rules leave code out:
+Parts, `dvc.yaml` and trainings use this list; nothing is listed by hand. Three rules leave code out:
 
-- The engine (`pipelines.engine`) decides how, where and when work is done, never what the result is: that is the same
-  for any number of workers, any resume and any store (tests/pipelines/engine), and every run writes the tables again.
-- `a/__init__.py`, where `a.b` is imported: no import does work in this project, so it counts only where it is named.
-- Comments, docstrings and layout, and what only a type checker reads (`if TYPE_CHECKING:`).
+- The engine (`pipelines.engine`) decides how, where and when work is done, never the result. Results are the same for
+  any number of workers, any resume and any store (tests/pipelines/engine), and every run writes the tables again.
+- `a/__init__.py`, if only `a.b` is imported: importing it runs no code that changes a result.
+- Comments, docstrings, layout, and code for type checkers only (`if TYPE_CHECKING:`).
 
 `python -m pipelines.engine.code STAGE` prints the list of a stage; `--write` brings `dvc.yaml` up to date.
 """
@@ -24,7 +24,7 @@ ENGINE = "pipelines.engine"
 
 
 def code_of(*modules: str, root: Path = ROOT) -> list[str]:
-    """Names of all modules whose code decides what `modules` compute, themselves included, sorted."""
+    """Sorted names of all modules whose code decides what `modules` compute, including `modules`."""
     seen: set[str] = set()
     ahead = list(modules)
     while ahead:
@@ -43,7 +43,7 @@ def code_files(*modules: str, root: Path = ROOT) -> list[str]:
 
 
 def code_hash(*modules: str, root: Path = ROOT) -> str:
-    """SHA-256 of what the code of `code_of` says to Python: comments, docstrings and layout do not count."""
+    """SHA-256 of the syntax trees of `code_of`: comments, docstrings and layout do not count."""
     meanings = [f"{module} {_meaning(module, root)}" for module in code_of(*modules, root=root)]
     return hashlib.sha256("\n".join(meanings).encode()).hexdigest()
 
@@ -59,7 +59,7 @@ def _tree(file: Path) -> ast.Module:
 
 
 def _imports(module: str, root: Path) -> set[str]:
-    """The project's modules that the code of `module` names in an import, wherever it stands."""
+    """The project's modules that `module` imports, at any place in its code."""
     file = _file(module, root)
     if file is None:
         return set()
@@ -75,7 +75,7 @@ def _imports(module: str, root: Path) -> set[str]:
 
 
 def _run_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those below `if TYPE_CHECKING:`."""
+    """All nodes except those below `if TYPE_CHECKING:`."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             continue
@@ -102,13 +102,13 @@ def _meaning(module: str, root: Path) -> str:
 
 
 def stage_module(command: str) -> str:
-    """`python -m pipelines.pack` -> pipelines.pack.__main__, whose imports are all that the command runs."""
+    """`python -m pipelines.pack` -> pipelines.pack.__main__, the module that the command runs."""
     module = command.split("python -m ")[1].split()[0]
     return module if _file(f"{module}.__main__", ROOT) is None else f"{module}.__main__"
 
 
 def with_code(dvc: str) -> str:
-    """The text of `dvc.yaml` with each stage's list of code as it is computed; all else stays as it is."""
+    """The text of `dvc.yaml` with the computed list of code for each stage; all else is unchanged."""
     lines: list[str] = []
     code: list[str] = []
     for line in dvc.splitlines():
@@ -124,8 +124,10 @@ def with_code(dvc: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipelines.engine.code", description="The code a stage depends on.")
-    parser.add_argument("stage", nargs="?", help="ingest, pack, ...")
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.engine.code", description="List the code that a stage depends on."
+    )
+    parser.add_argument("stage", nargs="?", help="name of the stage: ingest, pack, ...")
     parser.add_argument("--write", action="store_true", help="write the lists of all stages into dvc.yaml")
     args = parser.parse_args()
     if args.stage:

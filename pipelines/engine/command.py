@@ -1,4 +1,4 @@
-"""The command line every stage shares: read params, run, write metrics, print one summary."""
+"""The command line of all stages: read params, run, write metrics, print one summary."""
 
 import argparse
 import inspect
@@ -35,7 +35,7 @@ def stage_main(
 ) -> None:
     """Run a stage as a command; `run(data, params, how)` returns its metrics.
 
-    `options` are more that this command takes, for its help: whoever adds them reads them.
+    `options` are further options, for the help only: the caller that adds them also reads them.
     """
     doc = (inspect.getmodule(run).__doc__ or "").strip().splitlines()[0]  # type: ignore[union-attr]
     spec = getattr(sys.modules["__main__"], "__spec__", None)
@@ -63,9 +63,11 @@ def stage_main(
     parser.add_argument(
         "--retry-rejected",
         metavar="REASON",
-        help="work again on the keys that were rejected for this reason; `all` for any",
+        help="try the keys again that were rejected for this reason; `all`: for any reason",
     )
-    parser.add_argument("--ray-address", help="of a running Ray cluster (default: RAY_ADDRESS, else a Ray of its own)")
+    parser.add_argument(
+        "--ray-address", help="address of a running Ray cluster (default: RAY_ADDRESS, else a new local Ray)"
+    )
     args = parser.parse_args(arguments)
     if args.ray_address:
         os.environ["RAY_ADDRESS"] = args.ray_address
@@ -78,7 +80,7 @@ def stage_main(
             if args.workers < 1:
                 raise InputError(f"--workers {args.workers}: expected 1 or more")
             how = replace(how, workers=args.workers)
-        # Before the stage looks at its input: the store may know of people who asked to be forgotten.
+        # Before the stage reads its input: the store may list people who asked to be forgotten.
         store = open_store(how.store, args.data) if how.store else None
         if args.retry_rejected:
             count = forget_rejected(args.data, section, args.retry_rejected, store)
@@ -88,7 +90,10 @@ def stage_main(
         try:
             metrics = run(args.data, params, how)
         except KeyboardInterrupt:
-            print(f"{section}: stopped; what is finished is kept, the same command goes on from there", file=sys.stderr)
+            print(
+                f"{section}: stopped; finished sessions are kept, and the same command continues from there",
+                file=sys.stderr,
+            )
             sys.exit(130)
         wall_s = round(time.monotonic() - began_s, 1)
         write_json_atomic(args.data.resolve().parent / "metrics" / f"{section}.json", metrics)
@@ -100,12 +105,12 @@ def _why_none(data: Path, stage: str, reason: str) -> str:
     known = (data / "tables" / "rejections" / f"{stage}.parquet").is_file()
     reasons = sorted({row["reason"] for row in read_rows(data, f"rejections/{stage}")}) if known else []
     if not reasons:
-        return "; the last run rejected none"
+        return "; the last run rejected no keys"
     if reason not in ("all", *reasons):
         raise InputError(
-            f"--retry-rejected {reason}: no such reason; those of {stage} are {', '.join(reasons)}, or all"
+            f"--retry-rejected {reason}: no such reason; the reasons of {stage} are {', '.join(reasons)}, or all"
         )
-    return "; its rejections are judged at every run"
+    return f"; {stage} decides about these keys on every run"
 
 
 def _summary(metrics: Mapping[str, Any]) -> str:

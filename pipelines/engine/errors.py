@@ -1,4 +1,4 @@
-"""How a command ends on a user's mistake: one line on stderr, exit code 2, no traceback."""
+"""Ends a command after a user's mistake: one line on stderr, exit code 2, no traceback."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: temp name, fsync, atomic rename; and their hashes."""
+"""Writes files that are either complete or absent (temporary name, fsync, atomic rename), and hashes them."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def replace_file(finished: Path, final: Path) -> None:
-    """Move a finished file (same file system) to its final name, durably."""
+    """Move a finished file to its final name on the same file system, and sync both to disk."""
     final.parent.mkdir(parents=True, exist_ok=True)
     with finished.open("rb") as file:
         os.fsync(file.fileno())
@@ -28,7 +28,7 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
 
 
 def write_json_atomic(path: Path, content: Any) -> None:
-    """Keys sorted, so that equal content is equal bytes."""
+    """Keys are sorted, so that equal content gives equal bytes."""
     write_bytes_atomic(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
 
 
@@ -38,5 +38,5 @@ def file_sha256(path: Path) -> str:
 
 
 def hash_of(content: object) -> str:
-    """SHA-256 of anything JSON can say, keys in sorted order."""
+    """SHA-256 of the content as JSON, with sorted keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

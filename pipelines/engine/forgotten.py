@@ -1,4 +1,4 @@
-"""People who asked to be forgotten: hashes of their ids in `<data>/forgotten.json`; ingest turns them away."""
+"""People who asked to be forgotten: hashes of their ids in `<data>/forgotten.json`; ingest rejects them."""
 
 import hashlib
 import json
@@ -21,5 +21,5 @@ def is_forgotten(data: Path, speaker_id: str) -> bool:
 
 
 def remember(data: Path, speaker_id: str) -> None:
-    """From now on ingest turns the person away."""
+    """From now on ingest rejects this person."""
     write_json_atomic(data / "forgotten.json", {"speakers": sorted(forgotten(data) | {speaker_hash(speaker_id)})})

@@ -1,4 +1,4 @@
-"""The three things a stage and the engine say to each other: a job, what came of it, and why nothing came of it."""
+"""What a stage and the engine exchange: a job, its result, or the reason why it has none."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 class Rejected(Exception):
     """This key cannot be used.
 
-    `reason` is a countable word; `detail` holds figures and paths, never transcript text.
+    `reason` is a countable word; `detail` has figures and paths, never transcript text.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -19,7 +19,7 @@ class Rejected(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The work on one key: all a worker needs to know, as JSON-able values."""
+    """The work on one key: everything a worker needs, as values that JSON can hold."""
 
     key: str
     spec: dict[str, Any]
@@ -28,7 +28,7 @@ class Job:
 
 @dataclass(kw_only=True)
 class Result:
-    """What a worker made of one key."""
+    """What a worker made from one key."""
 
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)  # final path below the data folder -> finished file in scratch

@@ -1,7 +1,7 @@
-"""What the work on one key makes, and how it lies on disk: `parts/<stage>/<key>/`.
+"""The result of one key on disk, a part: `parts/<stage>/<key>/`.
 
-A part holds rows, rejections and the names of the bulk files that belong to it. `part.json` comes last and carries the
-fingerprint of code, params and input content: where it lies and the files have their sizes, the part is whole.
+A part has rows, rejections and the names of its bulk files. `part.json` is written last and has the fingerprint of
+code, params and input content. If it exists and the bulk files have their sizes, the part is complete.
 """
 
 import json
@@ -25,7 +25,7 @@ Finish = Callable[[dict[str, pa.Table]], tuple[dict[str, pa.Table], list[tuple[s
 
 
 def recipe_of(stage: str, params: object, tables: Sequence[Table], modules: Sequence[str]) -> str:
-    """Fingerprint of what decides a part besides its input: code without comments, params, table layouts."""
+    """Fingerprint of everything besides the input that decides a part: code, params, table layouts."""
     values = asdict(params) if is_dataclass(params) and not isinstance(params, type) else params
     layouts = [table.schema.to_string() for table in tables]
     return hash_of([stage, SCHEMA_VERSION, values, layouts, code_hash(*modules)])
@@ -63,8 +63,8 @@ def write_part(
 
 
 def finish_part(data: Path, folder: Path, scratch: Path, files: Mapping[str, Path], part: Mapping[str, Any]) -> None:
-    """Finished bulk files to their final names, then the scratch folder with its tables becomes the part."""
-    # The old part goes first: a kill between here and the end leaves no part, and the key is done again.
+    """Move finished bulk files to their final names; then the scratch folder with its tables becomes the part."""
+    # The old part is removed first: after a kill before the end there is no part, and the key is done again.
     remove_part(data, folder, keep=frozenset(files))
     for name, finished in sorted(files.items()):
         replace_file(finished, data / name)
@@ -72,7 +72,7 @@ def finish_part(data: Path, folder: Path, scratch: Path, files: Mapping[str, Pat
     write_json_atomic(scratch / "part.json", part)
     try:
         scratch.replace(folder)
-    except OSError:  # another worker was given the key after all, and was quicker: its bytes are the same
+    except OSError:  # another worker had the same key and was faster: its bytes are the same
         if not is_current(data, folder, part["fingerprint"]):
             raise
     shutil.rmtree(scratch.parent, ignore_errors=True)
@@ -124,8 +124,10 @@ def _merged(home: Path, parts: Mapping[str, dict[str, Any]], table: str) -> pa.T
 
 
 def forget_rejected(data: Path, stage: str, reason: str, store: Store | None = None) -> int:
-    """Take away the parts of keys that were rejected for this reason (`all`: any), so that they are done again."""
-    keys = drop_rejected(store, stage, reason) if store else set()  # first, or they would be taken from there again
+    """Remove the parts of keys that were rejected for this reason (`all`: any), so that they are done again."""
+    keys = (
+        drop_rejected(store, stage, reason) if store else set()
+    )  # first, or the next run would take them from the store
     for path in sorted((data / "parts" / stage).glob("*/part.json")):
         reasons = {rejection[1] for rejection in json.loads(path.read_text())["rejections"]}
         if reasons and (reason == "all" or reason in reasons):

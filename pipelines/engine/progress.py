@@ -1,4 +1,4 @@
-"""How far long work has come, on stderr."""
+"""Progress of long work, on stderr."""
 
 import sys
 import time
@@ -29,14 +29,14 @@ def progress(total: int, label: str) -> Iterator[Callable[..., None]]:
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         task = bars.add_task(label, total=total)
-        done, said_s = 0, time.monotonic()
+        done, printed_s = 0, time.monotonic()
 
         def advance(n: int = 1) -> None:
-            nonlocal done, said_s
+            nonlocal done, printed_s
             done += n
             bars.advance(task, n)
-            if not console.is_terminal and (time.monotonic() - said_s > 10 or done >= total):
-                said_s = time.monotonic()
+            if not console.is_terminal and (time.monotonic() - printed_s > 10 or done >= total):
+                printed_s = time.monotonic()
                 print(f"{label}: {done}/{total}", file=sys.stderr, flush=True)
 
         yield advance

@@ -1,7 +1,7 @@
-"""Folders named by a URI, `s3://bucket/recordings`, through fsspec; what fails there is told in one line.
+"""Folders named by a URI, `s3://bucket/recordings`, through fsspec; each failure is reported in one line.
 
-Credentials and endpoint come from where fsspec and the store's own library look: AWS_* variables (AWS_ENDPOINT_URL for
-a store that is not Amazon's), `~/.aws`, `~/.config/fsspec`.
+Credentials and endpoint come from the usual places of fsspec and of the store's library: AWS_* variables
+(AWS_ENDPOINT_URL for a store that is not Amazon's), `~/.aws`, `~/.config/fsspec`.
 """
 
 import errno
@@ -18,34 +18,34 @@ from fsspec.config import conf
 
 from wanstreamer.errors import InputError
 
-SETTINGS = ("AWS_", "AZURE_", "FSSPEC_", "GOOGLE_")  # variables that say how to reach a store
-CHECKSUMS = ("ETag", "etag", "md5Hash")  # of S3, Azure and Google, as their fsspec classes name them
+SETTINGS = ("AWS_", "AZURE_", "FSSPEC_", "GOOGLE_")  # environment variables with addresses and credentials of stores
+CHECKSUMS = ("ETag", "etag", "md5Hash")  # keys that the fsspec classes of S3, Azure and Google use
 S3 = "uv pip install -e '.[s3]' -c constraints.txt"
 EXTRAS = {"s3": S3, "s3a": S3}
-LIBRARIES = ("aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google")  # whose exceptions are no OSErrors
+LIBRARIES = ("aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google")  # their exceptions are not OSErrors
 PASSING = frozenset({errno.EIO, errno.EBUSY, getattr(errno, "EREMOTEIO", errno.EIO), errno.ECONNRESET})
 MISTAKES = frozenset({errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.EMSGSIZE, getattr(errno, "EREMCHG", errno.EINVAL)})
 PARALLEL_REQUESTS = 16
 
 
 class Unreachable(OSError):
-    """The store failed in a way that may pass; its library has tried again a few times."""
+    """The store failed, maybe for a short time only; its library has tried again a few times."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(errno.ETIMEDOUT, reason)
 
 
 def is_remote_uri(place: str | Path) -> bool:
-    """Whether a name, or that of an opened folder, has the protocol of a store (`s3://...`): not file, not local."""
+    """Whether a name has the protocol of a store (`s3://...`). `file`, `local` and an opened local folder have not."""
     if isinstance(place, Path):
         return False
     return re.match(r"(?!file:|local:)[a-z][a-z0-9+.-]*://", str(place)) is not None
 
 
 def folder_at(name: str) -> Path:
-    """A local path as it is; any other folder as a `UPath`, which offers what a `Path` does.
+    """A local folder as a `Path`, a remote one as a `UPath` with the same methods.
 
-    Raises InputError for a protocol that is unknown, or whose package is not installed.
+    Raises InputError for an unknown protocol, or if its package is not installed.
     """
     if not is_remote_uri(name):
         return Path(re.sub(r"^(file|local)://", "", name))
@@ -53,12 +53,12 @@ def folder_at(name: str) -> Path:
 
     with explained(name):
         place = UPath(name.rstrip("/"))
-        place.fs.invalidate_cache()  # what an earlier run of this process has seen
+        place.fs.invalidate_cache()  # listings from an earlier run of this process
     return cast(Path, place)
 
 
 def settings() -> dict[str, dict[str, Any]]:
-    """How this process reaches stores, for worker processes that may have begun earlier or elsewhere."""
+    """The settings for stores of this process, for workers that started earlier or on another machine."""
     return {
         "variables": {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)},
         "fsspec": dict(conf),
@@ -66,7 +66,7 @@ def settings() -> dict[str, dict[str, Any]]:
 
 
 def use_settings(wanted: dict[str, dict[str, Any]]) -> None:
-    """Reach stores as the process does that called `settings`."""
+    """Use the settings for stores of the process that called `settings`."""
     if wanted == settings():
         return
     os.environ.update(wanted["variables"])
@@ -79,10 +79,10 @@ def use_settings(wanted: dict[str, dict[str, Any]]) -> None:
 
 @contextmanager
 def explained(uri: str) -> Iterator[None]:
-    """What goes wrong with a store, as the rest of the code knows it.
+    """Turn a store's errors into those that the rest of the code handles.
 
-    Raises InputError for what only the user can mend, Unreachable for what may pass. FileNotFoundError and errors of
-    the local disk are left as they are.
+    Raises InputError if only the user can fix it, Unreachable if trying again may help. FileNotFoundError and errors of
+    the local disk are passed on unchanged.
     """
     try:
         yield
@@ -94,7 +94,7 @@ def explained(uri: str) -> Iterator[None]:
         raise InputError(f"{uri}: {_line(error)}; {remedy}") from error
     except PermissionError as error:
         raise InputError(
-            f"{uri}: access denied ({_line(error)}); check the credentials and what they may do"
+            f"{uri}: access denied ({_line(error)}); check the credentials and their permissions"
         ) from error
     except TimeoutError as error:
         raise Unreachable(f"{uri}: no answer in time") from error
@@ -107,7 +107,7 @@ def explained(uri: str) -> Iterator[None]:
     except ValueError as error:
         if not re.match("Protocol not known|Unsupported filesystem", str(error)):
             raise
-        raise InputError(f"{uri}: {_line(error)}; expected s3:// or another that fsspec knows") from error
+        raise InputError(f"{uri}: {_line(error)}; expected s3:// or another protocol of fsspec") from error
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in LIBRARIES:
             raise
@@ -122,7 +122,7 @@ def explained(uri: str) -> Iterator[None]:
 
 @contextmanager
 def reachable(uri: str | Path) -> Iterator[None]:
-    """As `explained`, where a store that does not answer ends the run. A local folder is none of its concern."""
+    """As `explained`, but a store that does not answer raises InputError too. For a local folder it does nothing."""
     try:
         if is_remote_uri(uri):
             with explained(str(uri)):
@@ -141,7 +141,7 @@ def _line(error: BaseException) -> str:
 
 
 def stamp(root: Path, name: str) -> str:
-    """What changes with a remote file's content, without reading it: the store's checksum, and the size in bytes.
+    """The store's checksum and the size in bytes of a remote file. It changes with the content, and reads none of it.
 
     Raises FileNotFoundError, also for a folder.
     """
@@ -156,7 +156,7 @@ def stamp(root: Path, name: str) -> str:
 
 
 def stamps(root: Path, names: Iterable[str]) -> dict[str, str | None]:
-    """Stamps of many files of a remote folder; None for a file that is not there. Raises InputError as `reachable`."""
+    """Stamps of many files of a remote folder; None for a missing file. Raises InputError as `reachable`."""
 
     def look(name: str) -> str | None:
         try:
@@ -170,7 +170,7 @@ def stamps(root: Path, names: Iterable[str]) -> dict[str, str | None]:
 
 
 def fetch(root: Path, names: Sequence[str], folder: Path) -> dict[str, str]:
-    """Copy files of a remote folder into a local one, under the same names; their stamps afterwards.
+    """Copy files of a remote folder into a local one, under the same names; returns their stamps after copying.
 
     Raises FileNotFoundError, Unreachable, and InputError as `explained`.
     """
@@ -186,11 +186,11 @@ def fetch(root: Path, names: Sequence[str], folder: Path) -> dict[str, str]:
         place.fs.invalidate_cache()
         stamps[name] = stamp(root, name)
         if stamps[name].rpartition(" ")[2] != str((folder / name).stat().st_size):
-            raise Unreachable(f"{root}/{name}: not all of it came")
+            raise Unreachable(f"{root}/{name}: the copy is incomplete")
     return stamps
 
 
 def _address(root: Path, name: str) -> str:
-    """Joined as text: a name is only ever a name below the root, whatever characters are in it."""
+    """Joined as text, so that a name is always below the root, with any characters in it."""
     place: Any = root
     return f"{place.path.rstrip('/')}/{Path(name)}"

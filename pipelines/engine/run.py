@@ -1,9 +1,9 @@
-"""Jobs, one per session -> per-session parts on disk -> tables: run in parallel, resumed, counted, never half-written.
+"""Runs jobs, one per session: job -> part on disk -> tables. In parallel, with resume, and without half-written files.
 
-A job's part (`parts/<stage>/<key>/`) holds its rows, rejections and the names of the
-bulk files it wrote; `part.json` comes last and carries the fingerprint of code, params and input content. A part with
-the same fingerprint is not made again; a part of a vanished key goes, with its files. With `run.store`,
-a part is taken from the store instead of being made, and what is made or removed here is put or removed there.
+A job's part (`parts/<stage>/<key>/`) has its rows, its rejections and the names of the bulk files it wrote. `part.json`
+is written last and has the fingerprint of code, params and input content. A part with the same fingerprint is not made
+again; a part whose key no longer exists is removed with its files. With `run.store`, a part that the store has is
+copied from there instead of being made, and a part that is made or removed here is made or removed there too.
 """
 
 import errno
@@ -50,12 +50,12 @@ from wanstreamer.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class RunParams:
-    """How a stage is run; nothing here may change an output."""
+    """How a stage runs. Nothing here may change an output."""
 
     workers: int = 0  # parallel worker processes; 0: one per core
     key_timeout_s: float = 0  # a key that takes longer is rejected as `timed_out`; 0: no limit
-    max_attempts: int = 3  # a key that kills its worker this often is rejected as `worker_died`
-    store: str = ""  # s3://bucket/prefix or a folder where finished parts are kept too, and taken from; empty: none
+    max_attempts: int = 3  # a key that kills its worker this many times is rejected as `worker_died`
+    store: str = ""  # s3://bucket/prefix or a folder: finished parts are copied to it, and from it; empty: none
 
     def __post_init__(self) -> None:
         if min(self.workers, self.key_timeout_s) < 0 or self.max_attempts < 1:
@@ -68,11 +68,11 @@ class RunParams:
 
 Work = Callable[[Job, Path, Path], Result]
 
-ATTEMPTS = "attempts.json"  # beside the scratch folders of a key that is being worked on
+ATTEMPTS = "attempts.json"  # next to the scratch folders of a key in work
 TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNRESET})
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-MOST_KEYS = 32  # of a task
-RETRY_AFTER_S = (0.5, 2.0)  # of transient errors: a mount that stutters
+MOST_KEYS = 32  # per task
+RETRY_AFTER_S = (0.5, 2.0)  # waits after transient errors, such as those of a network mount
 
 
 def run_keys(
@@ -95,22 +95,22 @@ def run_keys(
 
     Args:
         data: The data folder.
-        stage: Name of the stage; also of its folder of parts and of its rejections.
+        stage: Name of the stage; its folder of parts and its rejections have the same name.
         jobs: One per key; their order does not matter.
         work: A function, or a class that is built once per worker process with `setup` and then called.
         params: The stage's dataclass; enters the fingerprint.
         tables: Tables this stage writes.
         how: Workers, limits, store.
-        code: Modules whose code decides the result, with all they import (`code_of`); by default that of `work`. A
-            change there, except of comments, redoes the work.
-        spreads: The work shares a long key out over idle workers (`spread`); its class is then built for every key.
-        uses_gpu: The workers share the machine's GPUs evenly, where it has any: each sees one of them.
-        rejections: (key, reason, detail) of keys that were turned away before they became jobs.
-        finish: Decides over all keys at once, before the tables are written: tables made of the parts in, the tables
-            to write and further rejections out. Its results are in no part, so it works on every run.
+        code: Modules whose code decides the result, with all they import (`code_of`); default: the module of `work`. A
+            change there, except in comments, redoes the work.
+        spreads: The work distributes a long key over idle workers (`spread`); its class is then built for every key.
+        uses_gpu: The workers share the machine's GPUs evenly, if it has any; each worker sees one.
+        rejections: (key, reason, detail) of keys that were rejected before they became jobs.
+        finish: A last step over all keys, before the tables are written: gets the tables of all parts, returns the
+            tables to write and further rejections. Its results are in no part, so it runs every time.
 
     Returns:
-        Counts: keys, done, rejected by reason, rows per table. The same for any number of workers and any resume.
+        Counts: keys, done, rejected by reason, rows per table. They are equal for any number of workers and any resume.
 
     Raises:
         InputError: A worker met a user's mistake (for example missing weights).
@@ -129,7 +129,7 @@ def run_keys(
     in_store = stored_parts(store, stage) if store else {}
     for folder in sorted(home.iterdir()):
         if folder.name.startswith("."):
-            shutil.rmtree(folder)  # scratch of a run that was killed
+            shutil.rmtree(folder)  # scratch files of a run that was killed
         elif folder.name not in fingerprints:
             remove_part(data, folder)
     pending = [job for job in jobs if not is_current(data, home / job.key, fingerprints[job.key])]
@@ -170,7 +170,7 @@ def run_keys(
 
 
 class _Worker:
-    """Runs in the worker processes: one job in, its part on disk, a short outcome out."""
+    """Runs in the worker processes: gets one job, writes its part, returns a short outcome."""
 
     def __init__(
         self,
@@ -186,14 +186,14 @@ class _Worker:
     ) -> None:
         self.data, self.home, self.work, self.setup = data, home, work, setup
         self.tables, self.how, self.store, self.run_id = tables, how, store, run_id
-        self.cwd = Path.cwd()  # what a relative path of `setup` is relative to, on a machine of its own too
+        self.cwd = Path.cwd()  # relative paths in `setup` are relative to it, also on another machine
         self.built: Work | None = None
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         loaded = json.loads(row["job"])
         job = Job(key=loaded["key"], spec=loaded["spec"], inputs=tuple(loaded["inputs"]))
         if self.store is None and is_current(self.data, self.home / job.key, row["fingerprint"]):
-            return {"key": job.key, "error": ""}  # done by a machine that was lost before it could say so
+            return {"key": job.key, "error": ""}  # done by a machine that was lost before it reported it
         os.chdir(self.cwd)
         attempts, scratch = self._begin(self.home / f".{job.key}")
         try:
@@ -205,14 +205,17 @@ class _Worker:
             if error.errno not in FULL:
                 raise
             shutil.rmtree(scratch.parent, ignore_errors=True)
-            return {"key": job.key, "error": f"{self.data}: no space left; free some and run the same command again"}
+            return {
+                "key": job.key,
+                "error": f"{self.data}: no space left; free some space and run the same command again",
+            }
         return {"key": job.key, "error": ""}
 
     def _do(self, job: Job, scratch: Path, attempts: int, fingerprint: str) -> None:
-        """The key's part: from the store or made here, then put into the store."""
+        """Copy the key's part from the store, or make it and put it into the store."""
         folder = self.home / job.key
         if self.store is not None and is_current(self.data, folder, fingerprint):
-            shutil.rmtree(scratch.parent)  # only the store lacks it
+            shutil.rmtree(scratch.parent)  # the part is here, only the store does not have it
         elif self.store is not None and self._take(folder, scratch, fingerprint):
             return
         else:
@@ -222,7 +225,7 @@ class _Worker:
             keep_part(self.store, self.data, folder)
 
     def _take(self, folder: Path, scratch: Path, fingerprint: str) -> bool:
-        """Whether the store had the part; it is here then."""
+        """Copy the part from the store; False if the store does not have it."""
         assert self.store is not None
         taken = scratch / "made" / "taken"
         part = take_part(self.store, self.home.name, folder.name, fingerprint, taken)
@@ -235,9 +238,9 @@ class _Worker:
         return True
 
     def _begin(self, home: Path) -> tuple[int, Path]:
-        """How often this run has begun the key, counting workers that died over it; an empty scratch folder.
+        """How many times this run has started the key (workers may have died on it), and an empty scratch folder.
 
-        A folder of its own: a worker on a machine that Ray gave up may still be writing into its own.
+        The folder is new each time: a worker on a machine that Ray has lost may still write into the old one.
         """
         note = home / ATTEMPTS
         try:
@@ -247,14 +250,14 @@ class _Worker:
         attempts = before.get("attempts", 0) + 1 if before.get("run") == self.run_id else 1
         scratch = home / f"{attempts}-{os.getpid()}-{time.time_ns()}"
         (scratch / "made").mkdir(parents=True)
-        # Not made durable: after a loss of power no other run asks for it.
+        # No fsync: after a loss of power no other run reads it.
         beside = note.with_suffix(f".{os.getpid()}.tmp")
         beside.write_text(json.dumps({"run": self.run_id, "attempts": attempts}))
         beside.replace(note)
         return attempts, scratch
 
     def _result(self, job: Job, scratch: Path, attempts: int) -> Result:
-        """What comes of the key; a second and third try where the file system stuttered."""
+        """The result of the key. After a transient error of the file system the work is tried again, twice."""
         if attempts > self.how.max_attempts:
             return Result(rejections=[(job.key, "worker_died", f"{attempts - 1} attempts")])
         late = Rejected("timed_out", f"more than {self.how.key_timeout_s:g} s (run.key_timeout_s)")
@@ -281,7 +284,7 @@ class _Worker:
 def _map_ray(
     jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int, *, spreads: bool, uses_gpu: bool
 ) -> Iterator[dict[str, str]]:
-    """Outcomes in the order the jobs finish. An exception in a worker is a bug and stops the run."""
+    """Outcomes in the order in which jobs finish. An exception in a worker is a bug and stops the run."""
     with ray_session(workers) as size:
         import ray
         import ray.data
@@ -289,14 +292,14 @@ def _map_ray(
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        context.target_max_block_size = 1  # byte: finished keys come back one by one
-        # Else a worker waits after every second key until it was asked for them, which is ten times a second.
+        context.target_max_block_size = 1  # one byte, so that finished keys come back one by one
+        # With the default a worker waits after every second key until Ray asks for them, ten times a second.
         context._max_num_blocks_in_streaming_gen_buffer = MOST_KEYS
         rows = [{"job": json.dumps(asdict(job)), "fingerprint": fingerprint} for job, fingerprint in jobs]
         size = min(size, len(rows))
         dataset = ray.data.from_arrow([pa.Table.from_pylist(rows[part]) for part in _tasks(len(rows), size)])
         if isinstance(worker.work, type) and not spreads:
-            actor: Any = _Actor  # a class, where the stubs of map expect a function
+            actor: Any = _Actor  # a class; the type stubs of map expect a function
             pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
             num_gpus = gpu_share(ray.cluster_resources().get("GPU", 0), size) if uses_gpu else 0
             mapped = dataset.map(actor, fn_constructor_args=(worker,), compute=pool, num_cpus=1, num_gpus=num_gpus)
@@ -306,7 +309,7 @@ def _map_ray(
 
 
 def gpu_share(num_gpus: float, workers: int) -> float:
-    """The part of a GPU that each worker has, in the ten-thousandths that Ray counts in.
+    """The share of a GPU for each worker, rounded to ten-thousandths as Ray counts them.
 
     >>> gpu_share(1, 16), gpu_share(8, 2), gpu_share(2, 3), gpu_share(0, 2)
     (0.0625, 1, 0.5, 0)
@@ -318,8 +321,8 @@ def gpu_share(num_gpus: float, workers: int) -> float:
 
 
 def _tasks(num_keys: int, workers: int) -> Iterator[slice]:
-    """The keys of each task: several at first, as a worker waits between two tasks, and one at last, when others
-    would wait for it (guided self-scheduling; Polychronopoulos and Kuck 1987)."""
+    """The keys of each task: several at first, because a worker waits between two tasks; one at the end, because all
+    others would wait for a longer one (guided self-scheduling; Polychronopoulos and Kuck 1987)."""
     start = 0
     while start < num_keys:
         stop = start + max(1, min(MOST_KEYS, (num_keys - start) // (2 * workers)))
@@ -328,7 +331,7 @@ def _tasks(num_keys: int, workers: int) -> Iterator[slice]:
 
 
 class _Actor:
-    """One per worker process, so that weights load once."""
+    """One per worker process, so that weights are loaded once."""
 
     def __init__(self, worker: _Worker) -> None:
         self.worker = worker

@@ -1,8 +1,9 @@
-"""A second home for finished parts, `run.store: s3://bucket/prefix`: what one machine made, the next one takes.
+"""Copies of finished parts in a store, `run.store: s3://bucket/prefix`, so that other machines can use them.
 
-The store has the layout of the data folder: bulk files, `parts/<stage>/<key>/`, `tables/`. Each object is put whole
-under its final name, and a part's `part.json` last: where it lies, its files do. As long as files may lie there that no
-`part.json` names, `pending.json` names them, so whatever a kill leaves behind is finished or removed by the next run.
+The store has the layout of the data folder: bulk files, `parts/<stage>/<key>/`, `tables/`. Each object is written whole
+under its final name, and a part's `part.json` last: if it exists, the part's files exist. While a part is written or
+removed, `pending.json` lists the files that no `part.json` lists, so that after a kill the next run finishes or removes
+them.
 """
 
 import hashlib
@@ -21,29 +22,29 @@ from pipelines.engine.forgotten import forgotten
 from pipelines.engine.remote import CHECKSUMS, folder_at, is_remote_uri, reachable, settings, use_settings
 from wanstreamer.errors import InputError
 
-STORES_NOTE = "parts/stores.json"  # below the data folder: where its parts were kept too, for whoever must find them
+STORES_NOTE = "parts/stores.json"  # below the data folder: the stores with copies of its parts; tools.forget reads it
 INDEX, PENDING = "part.json", "pending.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """Where it is, and how to reach it: goes to the workers."""
+    """Address and access of a store; it is sent to the workers."""
 
     uri: str
-    reach: dict[str, dict[str, Any]] = field(repr=False)  # with secrets
+    reach: dict[str, dict[str, Any]] = field(repr=False)  # contains secrets
 
 
 def open_store(uri: str, data: Path) -> Store:
-    """The store, after one small object was put there, so that hours of work are not lost to a wrong name.
+    """The store, after writing one small object to it, so that a wrong name does not cost hours of work.
 
-    The data folder remembers it, and the people to be forgotten are exchanged.
+    The data folder remembers the store, and both exchange their lists of people to be forgotten.
 
-    Raises InputError when it cannot be reached or written, or lies in the data folder.
+    Raises InputError if the store cannot be reached or written, or is inside the data folder.
     """
     if not is_remote_uri(uri):
         uri = str(folder_at(uri).resolve())
         if Path(uri).is_relative_to(data.resolve()):
-            raise InputError(f"run.store {uri}: lies in the data folder {data}; name a place of its own")
+            raise InputError(f"run.store {uri}: is inside the data folder {data}; name a folder outside it")
     store = Store(uri=uri.rstrip("/"), reach=settings())
     files, root = _files(store)
     with reachable(uri):
@@ -52,7 +53,7 @@ def open_store(uri: str, data: Path) -> Store:
             together = sorted(theirs | forgotten(data))
             _put_json(files, f"{root}/forgotten.json", {"speakers": together})
         except FileNotFoundError as error:
-            raise InputError(f"{uri}: no such bucket; make it, or mend run.store") from error
+            raise InputError(f"{uri}: no such bucket; create it, or correct run.store") from error
     if theirs - forgotten(data):
         write_json_atomic(data / "forgotten.json", {"speakers": together})
     if store.uri not in stores_of(data):
@@ -61,20 +62,20 @@ def open_store(uri: str, data: Path) -> Store:
 
 
 def stores_of(data: Path) -> list[str]:
-    """URIs of the stores in which parts of this data folder were kept."""
+    """URIs of the stores with copies of parts of this data folder."""
     note = data / STORES_NOTE
     return list(json.loads(note.read_text())["stores"]) if note.is_file() else []
 
 
 def stored_parts(store: Store, stage: str) -> dict[str, dict[str, Any]]:
-    """What lies below `parts/<stage>`: key -> file name -> the store's own description. One listing."""
+    """The files below `parts/<stage>`: key -> file name -> the store's description of it. Needs one listing."""
     files, root = _files(store)
     with reachable(store.uri):
         return _listed(files, f"{root}/parts/{stage}")
 
 
 def is_stored(store: Store, there: dict[str, Any], folder: Path) -> bool:
-    """Whether the store has this local part, by `there`, its entry of `stored_parts`."""
+    """Whether the store has this local part; `there` is the part's entry in `stored_parts`."""
     index = there.get(INDEX)
     content = (folder / INDEX).read_bytes()
     if index is None or PENDING in there or index["size"] != len(content):
@@ -87,7 +88,7 @@ def is_stored(store: Store, there: dict[str, Any], folder: Path) -> bool:
 
 
 def keep_part(store: Store, data: Path, folder: Path) -> None:
-    """Put a local part and its bulk files into the store, over what is there of this key."""
+    """Write a local part and its bulk files to the store, in place of an older part of this key."""
     files, root = _files(store)
     home = f"{root}/parts/{folder.parent.name}/{folder.name}"
     part = json.loads((folder / INDEX).read_text())
@@ -110,7 +111,7 @@ def keep_part(store: Store, data: Path, folder: Path) -> None:
 def take_part(store: Store, stage: str, key: str, fingerprint: str, folder: Path) -> dict[str, Any] | None:
     """Copy a part of this fingerprint into a local folder: tables, and bulk files by their names below `bulk/`.
 
-    Returns the content of its `part.json`; None when the store has no such part, or not all of it in its right size.
+    Returns the content of its `part.json`; None if the store does not have the whole part with the right sizes.
     """
     files, root = _files(store)
     home = f"{root}/parts/{stage}/{key}"
@@ -132,13 +133,13 @@ def take_part(store: Store, stage: str, key: str, fingerprint: str, folder: Path
                 return None
             if local.stat().st_size != size:
                 return None
-        # With a whole part beside it, the note is that of a put that was over, or of one that had not begun.
+        # The part is complete: the pending list belongs to a write that had finished or had not started.
         _remove(files, [f"{home}/{PENDING}"] if PENDING in there else [])
     return part
 
 
 def drop_part(store: Store, stage: str, key: str) -> int:
-    """Remove a part and its bulk files; how many files that was. `part.json` goes first, the note of the rest last."""
+    """Remove a part and its bulk files; returns how many files. `part.json` is removed first, `pending.json` last."""
     files, root = _files(store)
     home = f"{root}/parts/{stage}/{key}"
     with reachable(store.uri):
@@ -157,7 +158,7 @@ def drop_part(store: Store, stage: str, key: str) -> int:
 
 
 def drop_rejected(store: Store, stage: str, reason: str) -> set[str]:
-    """Remove the parts of keys that were rejected for this reason (`all`: any); which keys those were."""
+    """Remove the parts of keys that were rejected for this reason (`all`: any); returns these keys."""
     files, root = _files(store)
     dropped = set()
     for key, there in stored_parts(store, stage).items():
@@ -173,7 +174,7 @@ def drop_rejected(store: Store, stage: str, reason: str) -> set[str]:
 
 
 def keep_files(store: Store, data: Path, names: Iterable[str]) -> None:
-    """Put files of the data folder into the store, where it has not the same."""
+    """Copy files of the data folder to the store, if it does not have the same content."""
     files, root = _files(store)
     with reachable(store.uri):
         for name in names:
@@ -187,14 +188,14 @@ def keep_files(store: Store, data: Path, names: Iterable[str]) -> None:
 
 
 def stages_of(store: Store) -> list[str]:
-    """Stages that have parts there."""
+    """Stages that have parts in the store."""
     files, root = _files(store)
     with reachable(store.uri):
         return sorted({address[len(f"{root}/parts/") :].partition("/")[0] for address in files.find(f"{root}/parts")})
 
 
 def sessions_of(store: Store, speaker_id: str) -> set[str]:
-    """Sessions in which the person takes part, by the tracks table of the store."""
+    """Sessions with this person, from the tracks table of the store."""
     files, root = _files(store)
     with reachable(store.uri):
         try:
@@ -206,7 +207,7 @@ def sessions_of(store: Store, speaker_id: str) -> set[str]:
 
 
 def take_tables(store: Store, folder: Path) -> list[str]:
-    """Copy all finished tables into a local folder; their names below the store."""
+    """Copy all tables of the store into a local folder; returns their names."""
     files, root = _files(store)
     with reachable(store.uri):
         names = sorted(address[len(root) + 1 :] for address in files.find(f"{root}/tables"))
@@ -217,7 +218,7 @@ def take_tables(store: Store, folder: Path) -> list[str]:
 
 
 def _files(store: Store) -> tuple[Any, str]:
-    """The file system, and the store's address in it."""
+    """The file system, and the address of the store in it."""
     use_settings(store.reach)
     options = {} if is_remote_uri(store.uri) else {"auto_mkdir": True}
     with reachable(store.uri):
@@ -226,7 +227,7 @@ def _files(store: Store) -> tuple[Any, str]:
 
 
 def _listed(files: Any, home: str) -> dict[str, dict[str, Any]]:
-    """Files below a folder, by the folder in it they lie in (`` for itself), with their descriptions."""
+    """Files below a folder with their descriptions, grouped by subfolder ("" for the folder itself)."""
     folders: dict[str, dict[str, Any]] = {}
     for address, description in files.find(home, detail=True).items():
         folder, _, name = address[len(home) + 1 :].rpartition("/")
@@ -235,7 +236,7 @@ def _listed(files: Any, home: str) -> dict[str, dict[str, Any]]:
 
 
 def _named(files: Any, home: str, there: Iterable[str]) -> set[str]:
-    """Bulk files that a part in the store may have, whole or not."""
+    """Bulk files that a part in the store may have, complete or not."""
     notes = [_read_json(files, f"{home}/{name}") for name in (INDEX, PENDING) if name in there]
     return {name for note in notes for name in note.get("files", []) if _is_below(name)}
 
@@ -246,7 +247,7 @@ def _is_below(name: str) -> bool:
 
 
 def _read_json(files: Any, address: str) -> dict[str, Any]:
-    """A small object; nothing where it is not there or cut short."""
+    """A small object; empty if it is missing or incomplete."""
     try:
         content: dict[str, Any] = json.loads(files.cat_file(address))
     except (FileNotFoundError, ValueError):
@@ -270,6 +271,6 @@ def _remove(files: Any, addresses: Iterable[str]) -> int:
 
 
 def _has_md5(description: dict[str, Any], content: bytes) -> bool:
-    """Whether the store tells the MD5 of a plain put, and it is this content's."""
+    """Whether the store reports an MD5 for the object, and it is that of `content`."""
     checksum = next((str(description[key]) for key in CHECKSUMS if description.get(key)), "")
     return checksum.strip('"') == hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""Rows -> `tables/*.parquet` and back: to the declared schema, sort, check the key, write whole or not at all."""
+"""Rows <-> `tables/*.parquet`: declared schema, sorted, unique key, written completely or not at all."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,11 +13,11 @@ from schemas import SCHEMA_VERSION, TABLES
 from wanstreamer.errors import InputError
 
 TableRow = dict[str, Any]  # column -> value
-ROWS_PER_GROUP = 1 << 16  # fixed, so that equal tables are equal bytes
+ROWS_PER_GROUP = 1 << 16  # fixed, so that equal tables give equal bytes
 
 
 def to_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Rows to the declared schema; a missing column, an unknown one or a null where none may be is a bug."""
+    """Rows with the declared schema. ValueError, as a bug, for a missing or unknown column or a null not allowed."""
     schema = TABLES[table].schema
     rows = [{**row, "schema_version": SCHEMA_VERSION} for row in rows]
     names = set(schema.names)
@@ -40,7 +40,7 @@ def write_table(data: Path, table: str, content: pa.Table, path: str | None = No
         (key_values for key_values, next_values in zip(keys, keys[1:], strict=False) if key_values == next_values), None
     )
     if twice is not None:
-        raise ValueError(f"{table}: key {twice} is there twice")
+        raise ValueError(f"{table}: key {twice} occurs twice")
     final = data / (path or f"tables/{table}.parquet")
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.name}.tmp")
@@ -65,27 +65,27 @@ def write_rejections(data: Path, stage: str, rejections: Iterable[tuple[str, str
 def read_rows(data: Path, table: str, filters: Any = None) -> list[TableRow]:
     """All rows of a table, or those that pass pyarrow's `filters`.
 
-    Raises InputError when the stage that writes it has not run, or in another folder.
+    Raises InputError if the table is missing: the stage has not run, or `data` is the wrong folder.
     """
     path = data / "tables" / f"{table}.parquet"
     if not path.is_file():
         if near := data_folder_near(data):
-            raise InputError(f"{path}: not there; the data folder is {near}: pass --data {near}")
+            raise InputError(f"{path}: no such table; the data folder is {near}: pass --data {near}")
         stage = TABLES[table].stage
         raise InputError(
-            f"{path}: not there yet; run the {stage} stage first (python -m pipelines.{stage} --data {data})"
+            f"{path}: no such table yet; run the {stage} stage first (python -m pipelines.{stage} --data {data})"
         )
     return pq.read_table(path, filters=filters).to_pylist()
 
 
 def check_data_folder(folder: Path) -> None:
-    """Raises InputError where there is no such folder: for tools, which do not make one."""
+    """Raises InputError if the folder does not exist. For tools: they do not create it."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such data folder; pass --data DIR, or run the pipeline first (make repro)")
 
 
 def data_folder_near(folder: Path) -> Path | None:
-    """The data folder a level below or above, where somebody named the wrong one."""
+    """The data folder one level below or above `folder`, for a user who named the wrong level."""
     if (folder / "tables").is_dir():
         return None
     return next((near for near in (folder / "data", folder.parent) if (near / "tables").is_dir()), None)

@@ -44,7 +44,7 @@ def test_a_disk_that_fills_stops_the_run_and_loses_nothing(tmp_path: Path, small
     said = child.communicate(timeout=300)[1].decode().strip().splitlines()
     assert child.returncode == 2
     assert [line for line in said if line.startswith("error:")] == [
-        f"error: {data}: no space left; free some and run the same command again"
+        f"error: {data}: no space left; free some space and run the same command again"
     ]
     assert not any("Traceback" in line for line in said)
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)

@@ -90,7 +90,7 @@ def test_rows_must_fit_the_schema(tmp_path: Path) -> None:
         tables.to_table("speech", [{**row, "colour": "red"}])
     with pytest.raises(ValueError, match="allows none"):
         tables.to_table("speech", [{**row, "end_ms": None}])
-    with pytest.raises(ValueError, match="there twice"):
+    with pytest.raises(ValueError, match="occurs twice"):
         tables.write_table(tmp_path, "speech", tables.to_table("speech", [row, row]))
 
 
@@ -123,7 +123,7 @@ def test_a_stutter_of_the_disk_is_tried_again(tmp_path: Path, monkeypatch: pytes
 
 def test_a_full_disk_stops_the_run_and_it_goes_on_later(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with pytest.raises(InputError, match="no space left; free some and run the same command again"):
+    with pytest.raises(InputError, match="no space left; free some space and run the same command again"):
         run(data, jobs_of("s1") + jobs_of("s2", full=True))
     assert not (data / "tables/speech.parquet").exists() and not list((data / "parts/annotate").glob(".*"))
     assert run(data, jobs_of("s1", "s2"))["done"] == 2
@@ -160,10 +160,10 @@ def test_a_reason_that_no_key_had_is_answered_with_those_there_are(
     run(data, [*jobs_of("s1", bad=True), *jobs_of("s2")])
     with pytest.raises(SystemExit) as ended:
         retry("unreadible")
-    said = "error: --retry-rejected unreadible: no such reason; those of annotate are short, unreadable, or all\n"
+    said = "error: --retry-rejected unreadible: no such reason; the reasons of annotate are short, unreadable, or all\n"
     assert ended.value.code == 2 and capsys.readouterr().err.endswith(said)
     assert "2 rejected keys are tried again\n" in retry("all")
-    assert "0 rejected keys are tried again; its rejections are judged at every run\n" in retry("all")
+    assert "0 rejected keys are tried again; annotate decides about these keys on every run\n" in retry("all")
 
 
 def test_a_run_without_work_leaves_the_times_of_the_one_that_worked(tmp_path: Path) -> None:

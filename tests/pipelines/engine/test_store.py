@@ -179,9 +179,9 @@ def test_rejected_keys_are_tried_again_whatever_the_store_has(tmp_path: Path, us
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("s3://nobucket/x", "s3://nobucket/x: no such bucket; make it, or mend run.store"),
+        ("s3://nobucket/x", "s3://nobucket/x: no such bucket; create it, or correct run.store"),
         ("nosuch://x", "nosuch://x: Protocol not known"),
-        ("data/store", "lies in the data folder"),
+        ("data/store", "is inside the data folder"),
     ],
 )
 def test_a_wrong_store_is_one_line_before_any_work(
