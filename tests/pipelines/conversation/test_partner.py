@@ -1,29 +1,35 @@
 """Users who listen: what they do is what their stimuli say, follows from what they hear, and is the same twice."""
 
 from collections.abc import Callable
+from functools import cache
+from itertools import chain
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from pipelines.conversation.partner import Partner, open_partners
+from tests.helpers.counts import count
 from wanstreamer.clock import UNIT_MS
 
 RATE_HZ = 16000
 T = RATE_HZ * UNIT_MS // 1000
 NUM_UNITS = 250
+SEEDS = range(3, 3 + count(12, 3))  # what is said of users in general is said of several casts of them
+USERS = 2  # of each seed
 Agent = Callable[[int, NDArray[np.float32]], bool]  # unit, what the user said in the unit before -> whether it speaks
+Talk = tuple[Partner, NDArray[np.float32], NDArray[np.bool_], list[NDArray[np.uint8] | None]]
 
 SPEECH = (0.1 * np.random.default_rng(0).standard_normal(T)).astype(np.float32)
 
 
 def converse(
-    agent: Agent, count: int = 3, num_units: int = NUM_UNITS, *, draw: bool = False
-) -> list[tuple[Partner, NDArray[np.float32], NDArray[np.bool_], list[NDArray[np.uint8] | None]]]:
+    agent: Agent, users: int = USERS, num_units: int = NUM_UNITS, *, seed: int = SEEDS[0], draw: bool = False
+) -> list[Talk]:
     """(partner, its samples, per unit whether the agent spoke, its frames) of each user."""
-    found = []
+    talks = []
     seconds = num_units * UNIT_MS // 1000 + 1
-    with open_partners(count, seed=3, seconds=seconds, width=64, height=48, rate_hz=RATE_HZ) as partners:
+    with open_partners(users, seed=seed, seconds=seconds, width=64, height=48, rate_hz=RATE_HZ) as partners:
         for partner in partners:
             heard = said = np.zeros(T, np.float32)
             sounds, spoke, frames = [], [], []
@@ -34,8 +40,22 @@ def converse(
                 sounds.append(said)
                 spoke.append(speaks)
                 frames.append(picture)
-            found.append((partner, np.concatenate(sounds), np.array(spoke), frames))
-    return found
+            talks.append((partner, np.concatenate(sounds), np.array(spoke), frames))
+    return talks
+
+
+def silent(unit: int, said: NDArray[np.float32]) -> bool:
+    return False
+
+
+@cache
+def talks_with_silence(seed: int) -> list[Talk]:
+    return converse(silent, seed=seed)
+
+
+@cache
+def talks_with_answers(seed: int) -> list[Talk]:
+    return converse(answering(), num_units=400, seed=seed)
 
 
 def answering() -> Agent:
@@ -59,9 +79,10 @@ def between(samples: NDArray[np.float32], start_ms: int, end_ms: int) -> NDArray
     return samples[start_ms * RATE_HZ // 1000 : end_ms * RATE_HZ // 1000]
 
 
+@pytest.mark.counts
 def test_it_tells_asks_and_shows_and_waits_for_an_answer_that_never_comes() -> None:
     kinds = set()
-    for partner, samples, _, _ in converse(lambda unit, said: False, 4):
+    for partner, samples, _, _ in chain.from_iterable(map(talks_with_silence, SEEDS)):
         kinds |= {stimulus.kind for stimulus in partner.stimuli}
         ends = sorted(stimulus for stimulus in partner.stimuli if stimulus.kind == "turn_end")
         assert len(ends) >= 3
@@ -74,21 +95,23 @@ def test_it_tells_asks_and_shows_and_waits_for_an_answer_that_never_comes() -> N
     assert kinds == {"turn_end", "pause", "shown"}  # nobody to say "mhm" to, or to interrupt
 
 
+@pytest.mark.counts
 def test_it_says_mhm_and_interrupts_only_who_is_speaking() -> None:
-    count = {"interruption": 0, "backchannel": 0}
-    for partner, samples, spoke, _ in converse(answering(), 4, 400):
+    times = {"interruption": 0, "backchannel": 0}
+    for partner, samples, spoke, _ in chain.from_iterable(map(talks_with_answers, SEEDS)):
         for stimulus in partner.stimuli:
-            if stimulus.kind in count:
-                count[stimulus.kind] += 1
+            if stimulus.kind in times:
+                times[stimulus.kind] += 1
                 assert spoke[stimulus.start_ms // UNIT_MS - 2 : stimulus.start_ms // UNIT_MS].any()
                 assert loud(between(samples, stimulus.start_ms, stimulus.end_ms)) > 0.02
-    assert min(count.values()) >= 2
+    assert min(times.values()) >= len(SEEDS)
 
 
+@pytest.mark.counts
 def test_it_raises_its_voice_to_interrupt() -> None:
     """Against its own level of the first instant, before anybody reacts to an overlap."""
     raised_db, plain_db = [], []
-    for partner, samples, _, _ in converse(answering(), 4, 400):
+    for partner, samples, _, _ in chain.from_iterable(map(talks_with_answers, SEEDS)):
         begun_ms = {stimulus.start_ms for stimulus in partner.stimuli if stimulus.kind == "interruption"}
         for turn in partner.dialogue.of("a", "turn"):
             if turn.clips[0][1].duration_ms > 900 and turn.start_ms + 900 < 400 * UNIT_MS:
@@ -101,24 +124,27 @@ def test_it_raises_its_voice_to_interrupt() -> None:
     assert len(raised_db) >= 3 and np.mean(raised_db) - np.mean(plain_db) > 2
 
 
+@pytest.mark.counts
 def test_it_goes_on_soon_after_an_answer_and_late_without_one() -> None:
-    waits = {}
-    for name, agent in (("answering", answering()), ("silent", lambda unit, said: False)):
+    waits_ms = {}
+    for name, talks in (("answering", talks_with_answers), ("silent", talks_with_silence)):
         found = []
-        for partner, _, spoke, _ in converse(agent):
+        for partner, _, spoke, _ in chain.from_iterable(map(talks, SEEDS)):
             heard_ms = np.flatnonzero(spoke) * UNIT_MS
             for turn in partner.dialogue.of("a", "turn")[1:]:
                 before = [t for t in heard_ms if t < turn.start_ms]
                 ends = [other.end_ms for other in partner.dialogue.of("a", "turn") if other.end_ms <= turn.start_ms]
                 found.append(turn.start_ms - max([*(t + UNIT_MS for t in before[-1:]), *ends[-1:]]))
-        waits[name] = np.median(found)
-    assert waits["answering"] < 1600 and waits["silent"] > 2400
+        waits_ms[name] = np.median(found)
+    assert waits_ms["answering"] < 1600 and waits_ms["silent"] > 2400
 
 
+@pytest.mark.counts
 def test_some_turns_are_left_to_an_agent_that_talks_into_them() -> None:
     left = [
         turn.is_broken
-        for partner, _, _, _ in converse(lambda unit, said: unit % 25 < 20, 4)
+        for seed in SEEDS
+        for partner, _, _, _ in converse(lambda unit, said: unit % 25 < 20, seed=seed)
         for turn in partner.dialogue.of("a", "turn")
     ]
     assert any(left) and not all(left)
@@ -135,7 +161,7 @@ def test_its_sound_has_no_seams() -> None:
     """Resampled unit by unit it is what its whole voice would be."""
     from scipy.signal import resample_poly
 
-    partner, samples, _, _ = converse(lambda unit, said: False, 1)[0]
+    partner, samples, _, _ = talks_with_silence(SEEDS[0])[0]
     whole = partner.noise.copy()
     voice = partner.dialogue.samples("a")
     whole[: len(voice)] += voice
@@ -145,9 +171,9 @@ def test_its_sound_has_no_seams() -> None:
 
 
 def test_it_is_seen_speaking_and_showing_and_drawing_changes_nothing_else() -> None:
-    blind = converse(lambda unit, said: False, 2)
+    blind, shows = talks_with_silence(SEEDS[0]), 0
     for (partner, samples, _, frames), (_, same, _, none) in zip(
-        converse(lambda unit, said: False, 2, draw=True), blind, strict=True
+        converse(silent, seed=SEEDS[0], draw=True), blind, strict=True
     ):
         assert np.array_equal(samples, same) and none[0] is None
         film = np.concatenate([frame for frame in frames if frame is not None]).astype(np.float64)
@@ -158,9 +184,11 @@ def test_it_is_seen_speaking_and_showing_and_drawing_changes_nothing_else() -> N
         assert motion_T[speaking_T].mean() > 2 * motion_T[~speaking_T].mean()
         for stimulus in partner.stimuli:
             if stimulus.kind == "shown":
+                shows += 1
                 before, during = stimulus.start_ms // 40 - 1, stimulus.start_ms // 40 + 15
                 side = slice(0, 20) if partner.look.light_side < 0 else slice(44, 64)
                 assert np.abs(film[before, 20:, side] - film[during, 20:, side]).mean() > 8
+    assert shows
 
 
 @pytest.mark.parametrize("rate_hz", [16000, 24000, 48000])
