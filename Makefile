@@ -8,6 +8,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED = 0
 export PYANNOTE_METRICS_ENABLED = 0
 export HF_HUB_OFFLINE = 1
+# Ray, DVC and the tests start dozens of processes: where bytecode may not be written, each would compile its packages.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help setup repro long windows check-source test test-long stress lint check docs format bench clean
 help:  ## this list

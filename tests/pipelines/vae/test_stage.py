@@ -226,11 +226,12 @@ def test_killed_stage_resumes_to_the_same_bytes(corpus: Path, tmp_path: Path) ->
     process.wait()
     assert state.is_file()
     assert "video.safetensors" not in {path.name for path in (data / "models" / "vae").glob("*")}
-    subprocess.run([*command, "--workers", "1"], check=True)
     whole = tmp_path / "whole" / "data"
     write_tracks(whole, SESSIONS)
-    params = VaeParams(audio=TINY.audio, video=VaeTrainingParams(channels=4, steps=60, batch=2, clip_units=2))
-    stage.run(whole, params, RunParams(workers=2))
+    params = VaeParams(audio=TINY.audio, video=CodecParams(channels=4, steps=60, batch=2, clip_units=2))
+    with childless():
+        stage.run(data, params, RunParams(workers=1))
+        stage.run(whole, params, RunParams(workers=2))
     assert weights(whole) == weights(data)
     assert (tmp_path / "plots" / "vae_video.csv").read_bytes() == (
         whole.parent / "plots" / "vae_video.csv"
