@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.formats.rttm import read_rttm
+from tests.helpers.counts import examples
 from tools import diarize
 from wanstreamer.clock import Span, merge_spans
 from wanstreamer.errors import InputError
@@ -16,7 +17,7 @@ SPANS = st.lists(st.tuples(st.integers(0, 10_000_000), st.integers(1, 60_000)), 
 )
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.dictionaries(st.sampled_from(["SPEAKER_00", "SPEAKER_01", "x"]), SPANS, min_size=1))
 def test_an_rttm_holds_what_was_heard(tmp_path_factory: pytest.TempPathFactory, speech: dict) -> None:
     path = tmp_path_factory.mktemp("rttm") / "a call.rttm"

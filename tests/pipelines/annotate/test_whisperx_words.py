@@ -4,10 +4,11 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.annotate.whisperx_words import EDGE_MS, SHORTEST_MS, mend_words
+from tests.helpers.counts import examples
 from wanstreamer.clock import Span, covered_ms
 
 SPEECH = [Span(0, 10_000)]
@@ -138,7 +139,7 @@ TIMES = st.one_of(st.none(), st.floats(-1, 12), st.just(float("nan")))
 SPOKEN = st.builds(word, st.sampled_from(["yes", "7", "thank", "you", "-"]), TIMES, TIMES, st.none() | st.floats(-1, 1))
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     st.lists(st.lists(SPOKEN, max_size=12), max_size=3),
     st.lists(st.integers(0, 10_000), max_size=6, unique=True).map(sorted),

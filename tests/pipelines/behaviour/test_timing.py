@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.behaviour.figures import divergence, figures_of_timing, summarize
 from pipelines.behaviour.timing import ANSWER_MS, KEYS, Conversation, Observed, observe
 from pipelines.conversation.stimuli import Stimulus
+from tests.helpers.counts import examples
 from wanstreamer.clock import UNIT_MS, Span, merge_spans
 
 END_MS = 30_080
@@ -242,7 +243,7 @@ stimuli = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(spans, spans, stimuli, st.integers(1, 40))
 def test_another_beginning_of_the_clock_changes_nothing(agent, user, given_stimuli, units) -> None:  # type: ignore[no-untyped-def]
     late_ms = units * UNIT_MS
@@ -263,7 +264,7 @@ def test_another_beginning_of_the_clock_changes_nothing(agent, user, given_stimu
         assert np.array_equal(now[key], later[key]), key
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(spans, spans, stimuli)
 def test_shares_are_shares_and_silence_does_nothing(agent, user, given_stimuli) -> None:  # type: ignore[no-untyped-def]
     whole = {"start_ms": 0, "end_ms": 28_800, "user": user, "stimuli": given_stimuli}

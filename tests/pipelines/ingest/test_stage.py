@@ -9,7 +9,7 @@ from pathlib import Path
 import ffmpeg
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.engine.jobs import Rejected
@@ -23,6 +23,7 @@ from pipelines.ingest.stage import IngestParams, session_split
 from pipelines.media import tracks as media
 from pipelines.media.tracks import read_frames, read_wav, write_wav
 from tests.helpers.clips import FLASHES_S, RATE_HZ, ingest_rows, make_clip, onsets_ms
+from tests.helpers.counts import examples
 from tests.helpers.small_corpus import keep_in_process
 from wanstreamer.clock import samples_per_unit
 from wanstreamer.errors import InputError
@@ -160,7 +161,7 @@ def test_channels_and_crops_pick_their_participant(tmp_path: Path) -> None:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(speaker=st.text(min_size=1), others=st.lists(st.text(min_size=1), max_size=3))
 def test_people_never_leak_between_splits(speaker: str, others: list[str]) -> None:
     params = IngestParams()

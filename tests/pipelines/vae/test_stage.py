@@ -228,7 +228,7 @@ def test_killed_stage_resumes_to_the_same_bytes(corpus: Path, tmp_path: Path) ->
     assert "video.safetensors" not in {path.name for path in (data / "models" / "vae").glob("*")}
     whole = tmp_path / "whole" / "data"
     write_tracks(whole, SESSIONS)
-    params = VaeParams(audio=TINY.audio, video=CodecParams(channels=4, steps=60, batch=2, clip_units=2))
+    params = VaeParams(audio=TINY.audio, video=VaeTrainingParams(channels=4, steps=60, batch=2, clip_units=2))
     with childless():
         stage.run(data, params, RunParams(workers=1))
         stage.run(whole, params, RunParams(workers=2))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from praatio import textgrid
 from pympi.Elan import Eaf
 
+from tests.helpers.counts import examples
 from tests.helpers.dialogue_of_intervals import dialogue
 from tools.convert import convert
 from tools.exchange.formats import FORMATS, WRITABLE, read_file
@@ -88,7 +89,7 @@ def check_honest(form: str, given_intervals: list[Interval]) -> None:
 
 
 @pytest.mark.parametrize("form", WRITABLE)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(data=st.data())
 def test_what_is_lost_is_said_and_what_is_said_is_lost(form: str, data: st.DataObject) -> None:
     check_honest(form, data.draw(odd_lists(form)))

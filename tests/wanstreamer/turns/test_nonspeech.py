@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.formats.word_files import read_words
+from tests.helpers.counts import examples
 from tests.helpers.dialogues import conversations
 from tools.convert import convert
 from tools.events import annotate_intervals
@@ -129,7 +130,7 @@ def others(found: Annotation) -> tuple[Any, ...]:
     return found.speech, found.ipus, found.turns, found.floor, [e for e in found.events if e.kind != "non_speech"]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(conversations(), sounds_of_two)
 def test_sounds_change_nothing_where_words_are_said(conversation: tuple[dict, dict], sounds: dict) -> None:
     """Speech as the words are: sounds anywhere, heard as speech or not, add their own rows and nothing else."""
@@ -144,7 +145,7 @@ def test_sounds_change_nothing_where_words_are_said(conversation: tuple[dict, di
         assert sorted(rows) == sorted({(who, *one) for who, own in sounds.items() for one in own})
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(conversations(), sounds_of_two)
 def test_sounds_act_by_taking_speech_away_alone(conversation: tuple[dict, dict], sounds: dict) -> None:
     speech, words = conversation

@@ -1,14 +1,15 @@
 """What holds of the turn rules for any intervals and words."""
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tests.helpers.counts import examples
 from tests.helpers.dialogues import PARAMS, conversations
 from wanstreamer.clock import Span
 from wanstreamer.turns import Event, Word, annotate_session, speaking_stretches
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(conversations())
 def test_every_ipu_is_in_exactly_one_turn_or_backchannel(conversation: tuple[dict, dict]) -> None:
     found = annotate_session(*conversation, PARAMS)
@@ -17,7 +18,7 @@ def test_every_ipu_is_in_exactly_one_turn_or_backchannel(conversation: tuple[dic
     assert sorted(placed) == sorted((p, i.start_ms, i.end_ms) for p, own in found.ipus.items() for i in own)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(conversations(("a", "b", "c")))
 def test_every_turn_begins_with_exactly_one_transition(conversation: tuple[dict, dict]) -> None:
     found = annotate_session(*conversation, PARAMS)
@@ -28,7 +29,7 @@ def test_every_turn_begins_with_exactly_one_transition(conversation: tuple[dict,
         assert (event.yield_ms is not None) == (event.label == "interruption")
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(conversations())
 def test_states_and_lone_speech_partition_the_time(conversation: tuple[dict, dict]) -> None:
     found = annotate_session(*conversation, PARAMS)
@@ -43,7 +44,7 @@ def test_states_and_lone_speech_partition_the_time(conversation: tuple[dict, dic
         assert (cover[0][0], cover[-1][1]) == (min(i.start_ms for i in spans), max(i.end_ms for i in spans))
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(conversations())
 def test_rows_have_unique_keys(conversation: tuple[dict, dict]) -> None:
     found = annotate_session(*conversation, PARAMS)
@@ -52,7 +53,7 @@ def test_rows_have_unique_keys(conversation: tuple[dict, dict]) -> None:
     assert len({(t.participant, t.start_ms) for t in found.turns}) == len(found.turns)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(conversations(), st.integers(-5000, 10**7))
 def test_shifting_the_time_shifts_the_result(conversation: tuple[dict, dict], by_ms: int) -> None:
     speech, words = conversation
@@ -76,7 +77,7 @@ def row(event: Event, by_ms: int, names: dict[str, str] | None = None) -> tuple:
     )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(conversations(), st.sampled_from([{"a": "b", "b": "a"}, {"a": "x", "b": "c"}]))
 def test_renaming_the_participants_renames_the_result(conversation: tuple[dict, dict], names: dict[str, str]) -> None:
     speech, words = conversation
@@ -93,7 +94,7 @@ def test_renaming_the_participants_renames_the_result(conversation: tuple[dict, 
     }
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(conversations(("a", "b", "c")), st.permutations(["a", "b", "c"]))
 def test_renaming_three_participants_renames_the_result(conversation: tuple[dict, dict], order: list[str]) -> None:
     speech, words = conversation

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.counts import examples
 from tests.helpers.packed_windows import pack_windows
 from wanstreamer.errors import InputError
 from wanstreamer.windows.loader import (
@@ -145,7 +146,7 @@ def test_a_state_of_another_stream_is_refused(windows, packed):
 
 
 @given(st.integers(1, 14), st.integers(1, 5), st.integers(1, 5))
-@settings(deadline=None, max_examples=30)
+@examples(30)
 def test_one_pass_over_ranks_meets_every_window_once(windows, num_windows, batch_size, num_ranks):
     some = replace(windows, rows=windows.rows[:num_windows])
     by_rank = [list(batches_once(some, batch_size, rank=rank, num_ranks=num_ranks)) for rank in range(num_ranks)]
