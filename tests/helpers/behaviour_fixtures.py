@@ -11,7 +11,7 @@ from pipelines.engine.run import RunParams
 from pipelines.media.tracks import read_frames, write_video, write_wav
 from pipelines.pack import stage as pack
 from pipelines.pack.stage import PackParams
-from tests.helpers.annotated_sessions import Said, write_annotated
+from tests.helpers.annotated_sessions import Utterances, write_annotated
 from tests.helpers.small_corpus import Person, keep_in_process, write_corpus
 from wanstreamer import vae
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, Span, units_touched
@@ -20,7 +20,7 @@ from wanstreamer.streaming.agent import to_video
 from wanstreamer.windows.loader import open_windows
 
 UNITS, RATE_HZ = 60, 16_000  # 9.6 s
-SAID: dict[str, Said] = {
+SAID: dict[str, Utterances] = {
     "a": [(300, 2100, "is it the red one?"), (5000, 5700, "well then,"), (6000, 6600, "so it was late.")],
     "b": [(2500, 4300, "no it was the blue one."), (7100, 7900, "yes it was.")],
 }
@@ -34,7 +34,7 @@ def write_data(data: Path) -> Path:
     sounds = {who: _hums(who) for who in SAID}
     audio_vae.fit_skip(torch.from_numpy(np.stack([*sounds.values()])))  # VAEs that say, roughly, what they heard
     frames = {who: _pictures(who) for who in SAID}
-    video_vae.fit_skip(torch.cat([to_video(one) for one in frames.values()]))
+    video_vae.fit_skip(torch.cat([to_video(face_frames) for face_frames in frames.values()]))
     paths = {kind: data / "models" / "vae" / f"{kind}.safetensors" for kind in ("audio", "video")}
     vae.save(audio_vae, paths["audio"])
     vae.save(video_vae, paths["video"])
@@ -82,9 +82,9 @@ def _pictures(who: str) -> np.ndarray:
 
 
 def _person(who: str) -> Person:
-    said = SAID[who]
-    units = {unit for start, end, _ in said for unit in units_touched(Span(start, end))}
-    words = [(text.split()[0], start, end) for start, end, text in said if text]
+    utterances = SAID[who]
+    units = {unit for start, end, _ in utterances for unit in units_touched(Span(start, end))}
+    words = [(text.split()[0], start, end) for start, end, text in utterances if text]
     return Person(words=words, speech_units=units, consent=["train", "show"])
 
 

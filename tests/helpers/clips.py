@@ -62,7 +62,7 @@ def ingest_rows(folder: Path, rows: list[dict[str, Any]], session_id: str = "s")
     scratch, data = folder / "scratch", folder / "data"
     scratch.mkdir(exist_ok=True)
     result = Conform(root=str(folder), width=64, height=48, rate_hz=RATE_HZ, qp=22)(job, data, scratch)
-    for name, made in result.files.items():
+    for name, written in result.files.items():
         (data / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(made, data / name)
+        shutil.move(written, data / name)
     return result, data

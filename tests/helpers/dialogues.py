@@ -46,13 +46,13 @@ def conversations(draw: st.DrawFn, names: tuple[str, ...] = ("a", "b")) -> tuple
     lengths = st.sampled_from([1, 60, 200, 350, 900, 1000, 2000, 5000]) | st.integers(1, 4000)
     gaps = st.sampled_from([0, 150, 200, 201, 400, 999, 1000, 1499, 1500, 3000]) | st.integers(0, 9000)
     for name in names:
-        at, spans, told = draw(st.integers(0, 3000)) // grid * grid, [], []
+        at, spans, timed = draw(st.integers(0, 3000)) // grid * grid, [], []
         for _ in range(draw(st.integers(0, 12))):
             length = -(-draw(lengths) // grid) * grid
             spans.append(Span(at, at + length))
             text = " ".join(draw(st.lists(st.sampled_from(VOCABULARY), max_size=4)))
-            told += spread(at, at + length, text)
+            timed += spread(at, at + length, text)
             at += length + draw(gaps) // grid * grid
         speech[name] = spans
-        words[name] = told if transcribed else None
+        words[name] = timed if transcribed else None
     return speech, words

@@ -65,18 +65,18 @@ def generate(
 
 
 def assert_equals_full_recomputation(
-    model: DuplexModel, made: Recorded, history_limit: HistoryLimit | None = None, prefix: Prefix | None = None
+    model: DuplexModel, recorded: Recorded, history_limit: HistoryLimit | None = None, prefix: Prefix | None = None
 ) -> None:
     """Text logits and every solver step's estimates, to 1e-5."""
-    units = len(made.logits_KSV)
+    units = len(recorded.logits_KSV)
     with torch.no_grad():
-        full = model(made.batch, history_limit=history_limit, prefix=prefix)
-        torch.testing.assert_close(made.logits_KSV, full.text_logits_BKSV[0], atol=1e-5, rtol=0)
-        for step, passes in enumerate(made.passes):
+        full = model(recorded.batch, history_limit=history_limit, prefix=prefix)
+        torch.testing.assert_close(recorded.logits_KSV, full.text_logits_BKSV[0], atol=1e-5, rtol=0)
+        for step, passes in enumerate(recorded.passes):
             audio, video, estimated_audio, estimated_video = (
                 torch.cat(column, dim=1) for column in zip(*passes, strict=True)
             )
             tau_BK = torch.full((1, units), Schedule(model, STEPS).taus[step])
-            output = model(made.batch, Noisy(audio, video, tau_BK), history_limit=history_limit, prefix=prefix)
+            output = model(recorded.batch, Noisy(audio, video, tau_BK), history_limit=history_limit, prefix=prefix)
             torch.testing.assert_close(estimated_audio, output.audio_x0_BKNC, atol=1e-5, rtol=0)
             torch.testing.assert_close(estimated_video, output.video_x0_BKCHW, atol=1e-5, rtol=0)

@@ -24,12 +24,12 @@ def contents(data: Path) -> dict[str, str]:
 
 def decoders(folder: Path) -> list[str]:
     """Command lines of ffmpeg processes that work for this test."""
-    found = []
+    commands = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
         if "ffmpeg" in line and str(folder) in line:
-            found.append(line)
-    return found
+            commands.append(line)
+    return commands

@@ -29,8 +29,8 @@ def s3_server() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
-        found = files(use_listings_cache=False)
-        found.mkdir("lab")
-        yield found
+        file_system = files(use_listings_cache=False)
+        file_system.mkdir("lab")
+        yield file_system
     files.clear_instance_cache()
     server.stop()

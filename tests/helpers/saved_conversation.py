@@ -13,9 +13,9 @@ def limited_agent(lag: int) -> Agent:
 
 def advance(pipeline: Pipeline, first: int, stop: int, open_units: int) -> list[AgentUnit | None]:
     """Units first to stop heard and answered, so that at the end `open_units` are open."""
-    said = []
+    answers = []
     for frames, samples in media(UNITS)[first:stop]:
         pipeline.hear(frames, samples)
         while len(pipeline.open) > open_units:
-            said.append(pipeline.answer())
-    return said
+            answers.append(pipeline.answer())
+    return answers

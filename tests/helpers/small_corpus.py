@@ -86,8 +86,8 @@ def write_corpus(
                 _add(tar, f"{who}.audio.npy", audio)
                 _add(tar, f"{who}.video.npy", video)
                 _person_rows(rows, key, split, num_units, who, person, vae_hashes)
-    for name, found in rows.items():
-        write_table(data, name, to_table(name, [_filled(name, row) for row in found]))
+    for name, table_rows in rows.items():
+        write_table(data, name, to_table(name, [_filled(name, row) for row in table_rows]))
 
 
 def _filled(table: str, row: dict[str, Any]) -> dict[str, Any]:

@@ -34,8 +34,8 @@ def write_tracks(data: Path, sessions: dict[str, tuple[str, str, int]]) -> None:
         )
         for who in ("a", "b"):
             rows["tracks"].append(_track(data, key, who, split, what, units))
-    for name, made in rows.items():
-        write_table(data, name, to_table(name, made))
+    for name, table_rows in rows.items():
+        write_table(data, name, to_table(name, table_rows))
 
 
 def _track(data: Path, key: str, who: str, split: str, what: str, units: int) -> dict[str, Any]:

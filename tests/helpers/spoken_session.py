@@ -33,11 +33,11 @@ def speak_session() -> tuple[dict[str, np.ndarray], Placed]:
             track = noise.normal(0, 1e-4, NUM_UNITS * UNIT_MS * RATE_HZ // 1000).astype(np.float32)
             placed[who] = []
             for start_ms, text in LINES[who]:
-                said, _ = voice.say(text, spec)
-                said = resample(said, SPOKEN_HZ)
-                loud = np.flatnonzero(energy_db(said) > -50)
+                samples, _ = voice.say(text, spec)
+                samples = resample(samples, SPOKEN_HZ)
+                loud = np.flatnonzero(energy_db(samples) > -50)
                 begin = start_ms * RATE_HZ // 1000 - int(loud[0]) * 160
-                track[begin : begin + len(said)] += said
+                track[begin : begin + len(samples)] += samples
                 placed[who].append((Span(start_ms, start_ms + 10 * int(loud[-1] + 1 - loud[0])), text))
             audio[who] = track
     return audio, placed

@@ -41,9 +41,9 @@ def whisper(folder: Path, text: str) -> Path:
     with torch.no_grad():  # each token a dimension of its own; the position says which is next
         decoder = model.model.decoder
         decoder.embed_tokens.weight[len(letters) : first + 1] = torch.eye(16)[: len(words) + 1]
-        said = [words.index(word) for word in text.split()]
-        for place in range(len(said) + 8):
-            token = said[place] if place < len(said) else len(words)
+        word_tokens = [words.index(word) for word in text.split()]
+        for place in range(len(word_tokens) + 8):
+            token = word_tokens[place] if place < len(word_tokens) else len(words)
             decoder.embed_positions.weight[PROMPT - 1 + place] = 20 * torch.eye(16)[token]
     model.generation_config.suppress_tokens = [*range(len(letters)), *range(first + 1, size)]
     model.generation_config.begin_suppress_tokens = [first]

@@ -57,19 +57,19 @@ def work(rank: int, folder: Path) -> None:
     """Each case in a folder of its own; what was seen goes to `<rank>.json`."""
     distributed.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
     ranks = Ranks(rank=rank, num_ranks=2)
-    found: dict[str, Any] = {"whole": trained(folder / "whole", ranks)}
-    found["passes"] = trained(folder / "passes", ranks, config=dataclasses.replace(CONFIG, micro_batch=1))
-    found["tasks"] = trained(folder / "tasks", ranks, tasks=True)
+    results: dict[str, Any] = {"whole": trained(folder / "whole", ranks)}
+    results["passes"] = trained(folder / "passes", ranks, config=dataclasses.replace(CONFIG, micro_batch=1))
+    results["tasks"] = trained(folder / "tasks", ranks, tasks=True)
     try:
         trained(folder / "killed", ranks, stop=STOP)
     except KilledError:
         distributed.barrier()
         (folder / "killed" / f"left-{rank}").write_bytes((folder / "killed" / "state.safetensors").read_bytes())
         distributed.barrier()
-        found["killed"] = trained(folder / "killed", ranks)
+        results["killed"] = trained(folder / "killed", ranks)
     try:
         trained(folder / ("killed" if ranks.first else "elsewhere"), ranks)
     except InputError as error:
-        found["refused"] = str(error)
-    (folder / f"{rank}.json").write_text(json.dumps(found))
+        results["refused"] = str(error)
+    (folder / f"{rank}.json").write_text(json.dumps(results))
     distributed.destroy_process_group()

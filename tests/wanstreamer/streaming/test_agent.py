@@ -43,24 +43,24 @@ CONFIGS = {
 def test_cached_generation_equals_full_recomputation(config, monkeypatch: pytest.MonkeyPatch) -> None:
     """Text logits and every solver step's estimates, over units with sampled text and self-made history."""
     model = random_model(config)
-    made = generate(model, user_batch(config), monkeypatch)
-    assert made.batch.agent_text_BKS.unique().numel() > 3
-    assert_equals_full_recomputation(model, made)
+    recorded = generate(model, user_batch(config), monkeypatch)
+    assert recorded.batch.agent_text_BKS.unique().numel() > 3
+    assert_equals_full_recomputation(model, recorded)
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_cache_holds_the_clean_history_and_nothing_of_the_solver(config, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its keys and values are those of a fresh pass over the clean tokens: no noisy pass left a trace."""
     model = random_model(config)
-    made = generate(model, user_batch(config), monkeypatch)
+    recorded = generate(model, user_batch(config), monkeypatch)
     fresh = model.new_cache(1, UNITS)
     tokens = fresh.tokens
     with torch.no_grad():
-        x_BND = model.embed_clean(made.batch).flatten(1, 2)
+        x_BND = model.embed_clean(recorded.batch).flatten(1, 2)
         model.trunk(x_BND, tokens, visible(tokens, tokens, config.self_lag), history=fresh)
-    assert made.state.cache.length == UNITS * model.layout.num_clean
-    torch.testing.assert_close(made.state.cache.key_LBHND, fresh.key_LBHND, atol=1e-5, rtol=0)
-    torch.testing.assert_close(made.state.cache.value_LBHND, fresh.value_LBHND, atol=1e-5, rtol=0)
+    assert recorded.state.cache.length == UNITS * model.layout.num_clean
+    torch.testing.assert_close(recorded.state.cache.key_LBHND, fresh.key_LBHND, atol=1e-5, rtol=0)
+    torch.testing.assert_close(recorded.state.cache.value_LBHND, fresh.value_LBHND, atol=1e-5, rtol=0)
 
 
 def test_denoising_leaves_the_valid_part_of_the_cache_untouched() -> None:
@@ -78,18 +78,18 @@ def test_an_agent_returns_whole_units_and_repeats_with_its_seed() -> None:
     runs = []
     for _ in range(2):
         state = agent.start(seed=3)
-        said = []
+        answers = []
         for frames, samples in media(4):
             unit, state = agent.step(state, frames, samples)
-            said.append(unit)
-        runs.append(said)
-    for one, two in zip(*runs, strict=True):
-        assert one.frames.shape == (4, 48, 64, 3) and one.frames.dtype == np.uint8
-        assert one.samples.shape == (2560,) and one.samples.dtype == np.float32 and np.isfinite(one.samples).all()
-        assert len(one.text_tokens) == 2 and min(one.text_tokens) >= 0
-        assert set(one.part_ms) == {"encode", "think", "perform", "decode"}
-        assert np.array_equal(one.frames, two.frames) and np.array_equal(one.samples, two.samples)
-        assert one.text_tokens == two.text_tokens
+            answers.append(unit)
+        runs.append(answers)
+    for first, second in zip(*runs, strict=True):
+        assert first.frames.shape == (4, 48, 64, 3) and first.frames.dtype == np.uint8
+        assert first.samples.shape == (2560,) and first.samples.dtype == np.float32 and np.isfinite(first.samples).all()
+        assert len(first.text_tokens) == 2 and min(first.text_tokens) >= 0
+        assert set(first.part_ms) == {"encode", "think", "perform", "decode"}
+        assert np.array_equal(first.frames, second.frames) and np.array_equal(first.samples, second.samples)
+        assert first.text_tokens == second.text_tokens
     assert not np.array_equal(runs[0][0].samples, runs[0][1].samples)
 
 
@@ -112,10 +112,10 @@ def test_a_stored_state_continues_exactly() -> None:
     stored = state_to_tensors(state)
     restored = state_from_tensors(agent.model, stored, max_units=8)
     for frames, samples in played[3:]:
-        one, state = agent.step(state, frames, samples)
-        two, restored = agent.step(restored, frames, samples)
-        assert np.array_equal(one.frames, two.frames) and np.array_equal(one.samples, two.samples)
-        assert one.text_tokens == two.text_tokens
+        first, state = agent.step(state, frames, samples)
+        second, restored = agent.step(restored, frames, samples)
+        assert np.array_equal(first.frames, second.frames) and np.array_equal(first.samples, second.samples)
+        assert first.text_tokens == second.text_tokens
 
 
 def test_the_user_is_heard_and_seen_at_once() -> None:
@@ -130,18 +130,18 @@ def test_the_user_is_heard_and_seen_at_once() -> None:
         outputs = []
         for changed in (False, True):
             state = agent.start(seed=1)
-            said = []
+            answers = []
             for index, (frames, samples) in enumerate(played):
                 heard = change(frames, samples) if changed and index == 2 else (frames, samples)
                 unit, state = agent.step(state, *heard)
-                said.append(unit.samples)
-            outputs.append(said)
+                answers.append(unit.samples)
+            outputs.append(answers)
         assert all(np.array_equal(a, b) for a, b in zip(outputs[0][:2], outputs[1][:2], strict=True))
         assert not np.array_equal(outputs[0][2], outputs[1][2])
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda frames, samples: (frames[:3], samples, None), "frames are uint8 .3, 48, 64, 3., expected"),
         (lambda frames, samples: (frames, samples[:100], None), "samples are float32 .100."),
@@ -149,10 +149,10 @@ def test_the_user_is_heard_and_seen_at_once() -> None:
         (lambda frames, samples: (frames, samples, [0]), "1 text tokens, expected 2"),
     ],
 )
-def test_wrong_media_is_one_clear_line(spoil, said: str) -> None:  # type: ignore[no-untyped-def]
+def test_wrong_media_is_one_clear_line(spoil, message: str) -> None:  # type: ignore[no-untyped-def]
     agent = small_agent()
     frames, samples = media(1)[0]
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         agent.step(agent.start(seed=0), *spoil(frames, samples))
 
 

@@ -39,27 +39,27 @@ CASES = {
 
 def agent_of(case: str, machine: Machine | None = None, **settings: Any) -> Agent:
     changes, own = CASES[case]
-    made = small_agent(changes, **{"max_units": UNITS, "text_temperature": 0.0, "steps": 3} | own | settings)
-    return Agent(made.model, made.audio_vae, made.video_vae, config=made.config, machine=machine)
+    small = small_agent(changes, **{"max_units": UNITS, "text_temperature": 0.0, "steps": 3} | own | settings)
+    return Agent(small.model, small.audio_vae, small.video_vae, config=small.config, machine=machine)
 
 
 def converse(pipeline: Pipeline, units: range = range(UNITS)) -> list[AgentUnit]:
-    said = []
+    answers = []
     for unit in units:
         pipeline.hear(*media(UNITS)[unit])
         while len(pipeline.open) > pipeline.lag:
-            said.append(pipeline.answer())
+            answers.append(pipeline.answer())
     while pipeline.open:
-        said.append(pipeline.answer())
-    assert all(unit is not None for unit in said)
-    return said  # type: ignore[return-value]
+        answers.append(pipeline.answer())
+    assert all(unit is not None for unit in answers)
+    return answers  # type: ignore[return-value]
 
 
-def assert_close(one: list[AgentUnit], two: list[AgentUnit], atol: float = 1e-5) -> None:
-    assert [unit.text_tokens for unit in one] == [unit.text_tokens for unit in two]
-    for a, b in zip(one, two, strict=True):
+def assert_close(first: list[AgentUnit], second: list[AgentUnit], atol: float = 1e-5) -> None:
+    assert [unit.text_tokens for unit in first] == [unit.text_tokens for unit in second]
+    for a, b in zip(first, second, strict=True):
         np.testing.assert_allclose(a.samples, b.samples, atol=atol, rtol=0)
-    assert not np.array_equal(one[-1].samples, one[-2].samples)
+    assert not np.array_equal(first[-1].samples, first[-2].samples)
 
 
 @pytest.fixture
@@ -84,12 +84,12 @@ def test_fixed_passes_say_what_plain_ones_say(
     case: str, with_prefix: bool, solved: list[int], short_reaches: None
 ) -> None:
     frames, samples = media(1)[0]
-    said = []
+    conversations = []
     for machine in (None, Machine(passes="fixed")):
         agent = agent_of(case, machine)
         prefix = read_prefix(agent, text=[5, 6], image=frames[0], voice=samples) if with_prefix else None
-        said.append(converse(open_pipeline(agent, seed=3, prefix=prefix)))
-    assert_close(*said)
+        conversations.append(converse(open_pipeline(agent, seed=3, prefix=prefix)))
+    assert_close(*conversations)
     assert len(solved) == UNITS - 1  # all but the first
     assert (len(set(solved)) == 1) == ("history_units" in CASES[case][1])
 
@@ -97,9 +97,9 @@ def test_fixed_passes_say_what_plain_ones_say(
 def test_a_reach_is_at_most_a_quarter_longer_than_what_is_there() -> None:
     agent = small_agent(max_units=2000)
     cache = agent.model.new_cache(1, 2000)
-    found = fixed.reaches(cache)
-    assert found[0] == 32 * agent.model.layout.num_clean and found[-1] == cache.key_LBHND.shape[3]
-    assert all(1 < after / before <= 1.25 for before, after in zip(found, found[1:], strict=False))
+    lengths = fixed.reaches(cache)
+    assert lengths[0] == 32 * agent.model.layout.num_clean and lengths[-1] == cache.key_LBHND.shape[3]
+    assert all(1 < after / before <= 1.25 for before, after in zip(lengths, lengths[1:], strict=False))
 
 
 def test_they_go_on_from_a_file(tmp_path: Path, short_reaches: None) -> None:
@@ -119,9 +119,9 @@ def test_two_processes_equal_one_in_bfloat16_and_fixed_shapes(tmp_path: Path) ->
     save_model(agent.model, tmp_path / "model.safetensors")
     agent = agent_of("limited", Machine(trunk="bfloat16", passes="fixed"))
     with open_workers(agent, tmp_path / "model.safetensors", seed=3) as apart:
-        said = converse(apart)
-    for one, two in zip(converse(open_pipeline(agent, seed=3)), said, strict=True):
-        assert one.text_tokens == two.text_tokens and np.array_equal(one.samples, two.samples)
+        answers = converse(apart)
+    for first, second in zip(converse(open_pipeline(agent, seed=3)), answers, strict=True):
+        assert first.text_tokens == second.text_tokens and np.array_equal(first.samples, second.samples)
     torch.set_num_threads(before)
 
 
@@ -130,21 +130,21 @@ def test_two_processes_equal_one_in_bfloat16_and_fixed_shapes(tmp_path: Path) ->
 def test_a_bfloat16_trunk_says_nearly_the_same(passes: str) -> None:
     """Its weights, keys and values are bfloat16, latents stay float32."""
     plain, agent = agent_of("packed"), agent_of("packed", Machine(trunk="bfloat16", passes=passes))
-    one, two = (open_pipeline(each, seed=3) for each in (plain, agent))
+    first, second = (open_pipeline(each, seed=3) for each in (plain, agent))
     for unit in range(2):  # then they go different ways
-        a, b = (converse(pipeline, range(unit, unit + 1))[0] for pipeline in (one, two))
+        a, b = (converse(pipeline, range(unit, unit + 1))[0] for pipeline in (first, second))
         assert 0 < np.abs(a.samples - b.samples).max() < 0.05 * np.abs(a.samples).max()
-    assert two.state.cache.key_LBHND.dtype == torch.bfloat16
-    assert two.last is not None and two.last.latents[0].dtype == torch.float32
+    assert second.state.cache.key_LBHND.dtype == torch.bfloat16
+    assert second.last is not None and second.last.latents[0].dtype == torch.float32
 
 
 @pytest.mark.stress  # a compiler takes a minute, and has to be there
 def test_compiled_blocks_say_the_same() -> None:
-    said = [
+    conversations = [
         converse(open_pipeline(agent_of("sink", machine), seed=3), range(6))
         for machine in (None, Machine(passes="fixed", compile=True))
     ]
-    assert_close(*said)
+    assert_close(*conversations)
 
 
 class Recorder(TorchDispatchMode):
@@ -160,16 +160,16 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         assert func.name() not in ("aten::_local_scalar_dense", "aten::lift_fresh", "aten::nonzero"), func.name()
-        made = func(*args, **(kwargs or {}))
-        self.calls.append((func, args, kwargs or {}, made))
-        return made
+        outputs = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, outputs))
+        return outputs
 
     def replay(self) -> None:
-        for func, args, kwargs, made in self.calls:
+        for func, args, kwargs, outputs in self.calls:
             again = func(*args, **kwargs)
-            for held, new in zip(tree_leaves(made), tree_leaves(again), strict=True):
-                if isinstance(held, Tensor) and held.data_ptr() != new.data_ptr():
-                    held.copy_(new)
+            for output, new in zip(tree_leaves(outputs), tree_leaves(again), strict=True):
+                if isinstance(output, Tensor) and output.data_ptr() != new.data_ptr():
+                    output.copy_(new)
 
 
 class Stream:
@@ -245,9 +245,9 @@ def test_replayed_passes_say_what_plain_ones_say(
     pipeline = Pipeline(agent, LocalPerformer(graphed(agent)), seed=3)
     captured = len(solved)
     assert captured == 2 * len(set(solved))
-    said = converse(pipeline)
+    answers = converse(pipeline)
     assert len(solved) == captured
-    assert_close(converse(open_pipeline(agent, seed=3)), said)
+    assert_close(converse(open_pipeline(agent, seed=3)), answers)
 
 
 def test_capturing_leaves_a_restored_history_as_it_was(cuda: SimpleNamespace, short_reaches: None) -> None:
@@ -271,10 +271,10 @@ def test_a_stream_of_its_own_says_what_the_same_one_says(
     pipeline = Pipeline(agent, link, seed=3)
     pipeline.hear(*media(UNITS)[0])
     assert pipeline.answer(timeout_s=0.0) is None
-    said = [pipeline.answer(), *converse(pipeline, range(1, UNITS))]
+    answers = [pipeline.answer(), *converse(pipeline, range(1, UNITS))]
     assert pipeline.last is not None and pipeline.last.ended_s > pipeline.last.began_s > link.start_s
     plain = open_pipeline(agent, seed=3)
-    assert_close([*converse(plain, range(1)), *converse(plain, range(1, UNITS))], said)  # type: ignore[arg-type]
+    assert_close([*converse(plain, range(1)), *converse(plain, range(1, UNITS))], answers)  # type: ignore[arg-type]
     pipeline.close()
 
 
@@ -286,6 +286,6 @@ def test_a_stream_of_its_own_says_what_the_same_one_says(
 def test_a_gpu_says_the_same_however_it_passes(
     case: str, passes: str, opened: Callable[..., Pipeline], short_reaches: None
 ) -> None:
-    said = converse(open_pipeline(agent_of(case, Machine(device="cuda")), seed=3))
+    answers = converse(open_pipeline(agent_of(case, Machine(device="cuda")), seed=3))
     other = converse(opened(agent_of(case, Machine(device="cuda", passes=passes)), seed=3))
-    assert_close(said, other, atol=1e-3)
+    assert_close(answers, other, atol=1e-3)

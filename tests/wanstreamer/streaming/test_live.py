@@ -46,16 +46,16 @@ def gated(lag: int) -> tuple[Pipeline, Gated]:
 def unhurried(lag: int, gaps: tuple[int, ...] = ()) -> list[AgentUnit | None]:
     """What a fast machine says to each unit; units in `gaps` are not given to it."""
     pipeline = open_pipeline(small_agent({"self_lag": lag}, max_units=16), seed=3)
-    said: list[AgentUnit | None] = []
+    answers: list[AgentUnit | None] = []
     for unit, (frames, samples) in enumerate(media(UNITS)):
         if unit in gaps:
-            said.append(None)
+            answers.append(None)
             continue
         if unit - 1 in gaps:
             pipeline.restart_user()
         pipeline.hear(frames, samples)
-        said.append(pipeline.answer())
-    return said
+        answers.append(pipeline.answer())
+    return answers
 
 
 def until_answered(live: Live, tick: int) -> None:
@@ -98,7 +98,7 @@ def test_late_answers_are_held_over_and_change_nothing_said_later(lag: int) -> N
         assert same(played[tick], truth[tick - 1])
     before, first, second, after = played[2:6]
     assert first.unit is None and second.unit is None
-    assert all(np.array_equal(frame, before.frames[-1]) for held in (first, second) for frame in held.frames)
+    assert all(np.array_equal(frame, before.frames[-1]) for late_unit in (first, second) for frame in late_unit.frames)
     assert first.samples[0] == pytest.approx(before.samples[-1]) and first.samples[:300].any()
     np.testing.assert_allclose(first.samples[:320], before.samples[: -320 - 1 : -1] * np.linspace(1, 0, 320), atol=1e-6)
     assert not first.samples[320:].any() and not second.samples.any()

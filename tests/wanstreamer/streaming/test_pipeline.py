@@ -31,27 +31,27 @@ def played(units: int = UNITS) -> list[tuple[np.ndarray | None, np.ndarray | Non
 
 def converse(pipeline: Pipeline, streams: list[tuple[np.ndarray | None, np.ndarray | None]]) -> list[AgentUnit]:
     """Everything said, as overlapped as the model's self_lag allows."""
-    said = []
+    answers = []
     for unit, (frames, samples) in enumerate(streams):
         pipeline.hear(frames, samples)
         if unit >= pipeline.lag:
-            said.append(pipeline.answer())
-    said += [pipeline.answer() for _ in range(pipeline.lag)]
-    assert all(unit is not None for unit in said)
-    return said  # type: ignore[return-value]
+            answers.append(pipeline.answer())
+    answers += [pipeline.answer() for _ in range(pipeline.lag)]
+    assert all(unit is not None for unit in answers)
+    return answers  # type: ignore[return-value]
 
 
 def in_sequence(agent: Agent, streams: list[tuple[np.ndarray | None, np.ndarray | None]]) -> list[AgentUnit]:
-    state, said = agent.start(seed=3), []
+    state, answers = agent.start(seed=3), []
     for frames, samples in streams:
         unit, state = agent.step(state, frames, samples)
-        said.append(unit)
-    return said
+        answers.append(unit)
+    return answers
 
 
-def assert_close(one: list[AgentUnit], two: list[AgentUnit]) -> None:
-    assert [unit.text_tokens for unit in one] == [unit.text_tokens for unit in two]
-    for a, b in zip(one, two, strict=True):
+def assert_close(first: list[AgentUnit], second: list[AgentUnit]) -> None:
+    assert [unit.text_tokens for unit in first] == [unit.text_tokens for unit in second]
+    for a, b in zip(first, second, strict=True):
         np.testing.assert_allclose(a.samples, b.samples, atol=1e-5, rtol=0)
         assert np.abs(a.frames.astype(int) - b.frames).max() <= 1  # rounding to whole levels may fall on either side
 
@@ -152,7 +152,7 @@ def test_latents_reach_the_language_path_after_the_lag(lag: int) -> None:
         pipeline.link.send, pipeline.link.receive = sent, received  # type: ignore[method-assign]
         converse(pipeline, played())
         runs.append(slices)
-    equal = [torch.equal(one, two) for one, two in zip(*runs, strict=True)]
+    equal = [torch.equal(first, second) for first, second in zip(*runs, strict=True)]
     assert equal.index(False) == 2 + 1 + lag
 
 
@@ -160,13 +160,13 @@ def test_overlap_is_a_matter_of_speed_not_of_content() -> None:
     """At self_lag 1 a unit answered before the next is heard and one answered after it are bitwise the same."""
     agent = small_agent({"self_lag": 1})
     at_once = open_pipeline(agent, seed=3)
-    said = []
+    answers = []
     for frames, samples in played():
         at_once.hear(frames, samples)
-        said.append(at_once.answer())
-    for one, two in zip(said, converse(open_pipeline(agent, seed=3), played()), strict=True):
-        assert one is not None and one.text_tokens == two.text_tokens
-        assert np.array_equal(one.samples, two.samples) and np.array_equal(one.frames, two.frames)
+        answers.append(at_once.answer())
+    for first, second in zip(answers, converse(open_pipeline(agent, seed=3), played()), strict=True):
+        assert first is not None and first.text_tokens == second.text_tokens
+        assert np.array_equal(first.samples, second.samples) and np.array_equal(first.frames, second.frames)
 
 
 def test_the_lag_bounds_what_may_be_open() -> None:

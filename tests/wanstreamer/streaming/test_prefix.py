@@ -79,9 +79,9 @@ def test_cached_equals_full_recomputation_behind_a_prefix(
     config: ModelConfig, history_limit: HistoryLimit | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, prefix = random_model(config), drawn(config)
-    made = generate(model, random_batch(config, windows=1, units=UNITS), monkeypatch, history_limit, prefix)
-    assert_equals_full_recomputation(model, made, history_limit, prefix)
-    cache, num_prefix = made.state.cache, prefix.layout.num_tokens(model.layout)
+    recorded = generate(model, random_batch(config, windows=1, units=UNITS), monkeypatch, history_limit, prefix)
+    assert_equals_full_recomputation(model, recorded, history_limit, prefix)
+    cache, num_prefix = recorded.state.cache, prefix.layout.num_tokens(model.layout)
     there = cache.tokens.at(slice(cache.start, cache.stop))
     assert (there.unit_N[:num_prefix] == -1).all() and (there.unit_N[num_prefix:] >= 0).all()
 
@@ -94,8 +94,8 @@ def test_each_part_changes_every_unit_even_far_beyond_the_history_limit(part: st
     other = value + 1 if value.is_floating_point() else 3 + (value - 2) % (CONFIG.vocab_size - 3)
     for history_limit in (None, HistoryLimit(units=2)):
         runs = [
-            model(batch, prefix=given, history_limit=history_limit)
-            for given in (prefix, prefix._replace(**{part: other}))
+            model(batch, prefix=prefix_given, history_limit=history_limit)
+            for prefix_given in (prefix, prefix._replace(**{part: other}))
         ]
         changes = (runs[0].text_logits_BKSV - runs[1].text_logits_BKSV).nan_to_num().abs().amax((0, 2, 3))
         assert (changes > 1e-4).all()
@@ -113,13 +113,13 @@ def test_backends_agree_behind_a_prefix() -> None:
 
 
 def converse(pipeline: Pipeline) -> list[AgentUnit]:
-    said = []
+    answers = []
     for unit, (frames, samples) in enumerate(media(UNITS)):
         pipeline.hear(frames, samples)
         if unit >= pipeline.lag:
-            said.append(pipeline.answer())
-    assert all(unit is not None for unit in said)
-    return said  # type: ignore[return-value]
+            answers.append(pipeline.answer())
+    assert all(unit is not None for unit in answers)
+    return answers  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("lag", [0, 1])
@@ -140,8 +140,8 @@ def test_the_performer_is_handed_the_prefix(lag: int, tmp_path: Path) -> None:
         save_model(agent.model, tmp_path / "model.safetensors")
         with open_workers(agent, tmp_path / "model.safetensors", seed=3, prefix=prefix) as pipeline:
             apart = converse(pipeline)
-        for one, two in zip(alone, apart, strict=True):
-            assert np.array_equal(one.samples, two.samples) and one.text_tokens == two.text_tokens
+        for first, second in zip(alone, apart, strict=True):
+            assert np.array_equal(first.samples, second.samples) and first.text_tokens == second.text_tokens
     torch.set_num_threads(before)
 
 
@@ -158,7 +158,7 @@ def test_words_and_media_become_latents_and_ids() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("prefix_parts", "message"),
     [
         ({"text": "hello"}, "no tokenizer"),
         ({"text": [3, 2]}, "text id 2, expected words: 3 to 19"),
@@ -167,6 +167,6 @@ def test_words_and_media_become_latents_and_ids() -> None:
         ({"voice": np.zeros(2560)}, "voice is float64"),
     ],
 )
-def test_a_wrong_prefix_is_one_clear_line(given: dict[str, object], said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        read_prefix(small_agent(), **given)  # type: ignore[arg-type]
+def test_a_wrong_prefix_is_one_clear_line(prefix_parts: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_prefix(small_agent(), **prefix_parts)  # type: ignore[arg-type]

@@ -32,11 +32,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def same(one: AgentUnit, two: AgentUnit) -> bool:
+def same(first: AgentUnit, second: AgentUnit) -> bool:
     return (
-        one.text_tokens == two.text_tokens
-        and np.array_equal(one.samples, two.samples)
-        and np.array_equal(one.frames, two.frames)
+        first.text_tokens == second.text_tokens
+        and np.array_equal(first.samples, second.samples)
+        and np.array_equal(first.frames, second.frames)
     )
 
 
@@ -51,9 +51,9 @@ def test_an_agent_goes_on_from_every_boundary(settings: dict[str, Any], tmp_path
     for frames, samples in media(UNITS):
         save_conversation(path, agent, state)
         restored = restore_conversation(path, agent)
-        one, state = agent.step(state, frames, samples)
-        two, restored = agent.step(restored, frames, samples)
-        assert same(one, two)
+        first, state = agent.step(state, frames, samples)
+        second, restored = agent.step(restored, frames, samples)
+        assert same(first, second)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
@@ -71,9 +71,9 @@ def test_a_pipeline_goes_on_from_every_boundary(
         save_pipeline(path, restored)
         restored = restore_pipeline(path, agent)
         assert len(restored.open) == len(pipeline.open) == min(open_units, unit)
-        one, two = (advance(each, unit, unit + 1, open_units) for each in (pipeline, restored))
-        assert all(a is not None and b is not None and same(a, b) for a, b in zip(one, two, strict=True))
-        num_said += len(one)
+        first, second = (advance(each, unit, unit + 1, open_units) for each in (pipeline, restored))
+        assert all(a is not None and b is not None and same(a, b) for a, b in zip(first, second, strict=True))
+        num_said += len(first)
     assert num_said == UNITS - open_units
 
 
@@ -84,9 +84,9 @@ def test_a_unit_heard_and_not_answered_at_lag_0_goes_on(tmp_path: Path) -> None:
     pipeline.hear(*media(UNITS)[4])
     save_pipeline(tmp_path / "saved", pipeline)
     restored = restore_pipeline(tmp_path / "saved", agent)
-    one, two = pipeline.answer(), restored.answer()
-    assert one is not None and two is not None and same(one, two)
-    assert two.part_ms["think"] == one.part_ms["think"] and two.part_ms["perform"] == one.part_ms["perform"]
+    first, second = pipeline.answer(), restored.answer()
+    assert first is not None and second is not None and same(first, second)
+    assert second.part_ms["think"] == first.part_ms["think"] and second.part_ms["perform"] == first.part_ms["perform"]
 
 
 def test_it_goes_on_in_two_new_processes_and_back_in_this_one(tmp_path: Path) -> None:
@@ -116,13 +116,14 @@ if __name__ == "__main__":
     root = ROOT
     environment = os.environ | {"PYTHONPATH": str(root)}
     subprocess.run([sys.executable, str(tmp_path / "other.py")], cwd=root, env=environment, check=True, timeout=120)
-    said = load_file(tmp_path / "said")
-    for unit, samples, frames in zip(goes_on[:3], said["samples"], said["frames"], strict=True):
+    answers = load_file(tmp_path / "said")
+    for unit, samples, frames in zip(goes_on[:3], answers["samples"], answers["frames"], strict=True):
         assert unit is not None and np.array_equal(unit.samples, samples) and np.array_equal(unit.frames, frames)
     back = advance(restore_pipeline(tmp_path / "back", agent), 7, UNITS, 1)
     assert len(back) == UNITS - 7
     assert all(
-        one is not None and two is not None and same(one, two) for one, two in zip(goes_on[3:], back, strict=True)
+        first is not None and second is not None and same(first, second)
+        for first, second in zip(goes_on[3:], back, strict=True)
     )
 
 

@@ -33,7 +33,7 @@ def test_estimates_and_gradients_are_those_of_a_copy_per_token(config, monkeypat
     batch = random_batch(config)
     generator = torch.Generator().manual_seed(0)
     noisy = add_noise(batch, torch.rand(2, 7, generator=generator), generator)
-    found = []
+    results = []
     for forward in (FlowTime.forward, copied):
         monkeypatch.setattr(FlowTime, "forward", forward)
         model = random_model(config)
@@ -41,11 +41,11 @@ def test_estimates_and_gradients_are_those_of_a_copy_per_token(config, monkeypat
         assert output.audio_x0_BKNC is not None and output.video_x0_BKCHW is not None
         (output.audio_x0_BKNC.square().sum() + output.video_x0_BKCHW.square().sum()).backward()
         gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
-        found.append({"audio": output.audio_x0_BKNC, "video": output.video_x0_BKCHW} | gradients)
-    one, two = found
-    assert one.keys() == two.keys() and "flow_time.out.weight" in one and "flow_time.layers" in one
-    for name, value in one.items():
-        assert (value - two[name]).norm() <= 1e-5 * two[name].norm(), name
+        results.append({"audio": output.audio_x0_BKNC, "video": output.video_x0_BKCHW} | gradients)
+    first, second = results
+    assert first.keys() == second.keys() and "flow_time.out.weight" in first and "flow_time.layers" in first
+    for name, value in first.items():
+        assert (value - second[name]).norm() <= 1e-5 * second[name].norm(), name
 
 
 def test_a_unit_has_one_in_memory() -> None:

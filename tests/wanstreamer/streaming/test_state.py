@@ -23,18 +23,18 @@ def generate(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Token ids (B, K, S), audio and video latents of free-running agents that hear the users `who`."""
     state = new_state(MODEL, max_units=UNITS, seeds=seeds)
-    said, audio, video = [], [], []
+    tokens_of_units, audio, video = [], [], []
     for unit in range(UNITS):
         if unit == store_at:
             state = state_from_tensors(MODEL, state_to_tensors(state), max_units=UNITS)
         heard = None if unit == 3 else users.user_audio_BKNC[who, unit]
         tokens, _ = think(MODEL, state, heard, users.user_video_BKCHW[who, unit], None, temperature=1.0)
-        made = perform(MODEL, state, SCHEDULE)
-        commit(MODEL, state, *made)
-        said.append(torch.tensor(tokens))
-        audio.append(made[0])
-        video.append(made[1])
-    return torch.stack(said, dim=1), torch.stack(audio, dim=1), torch.stack(video, dim=1)
+        latents = perform(MODEL, state, SCHEDULE)
+        commit(MODEL, state, *latents)
+        tokens_of_units.append(torch.tensor(tokens))
+        audio.append(latents[0])
+        video.append(latents[1])
+    return torch.stack(tokens_of_units, dim=1), torch.stack(audio, dim=1), torch.stack(video, dim=1)
 
 
 def test_a_conversation_is_the_same_alone_and_among_others() -> None:
@@ -44,29 +44,29 @@ def test_a_conversation_is_the_same_alone_and_among_others() -> None:
     for place in range(4):
         alone = generate([place], [10 + place])
         assert torch.equal(alone[0][0], together[0][place])
-        for one, all_ in zip(alone[1:], together[1:], strict=True):
-            torch.testing.assert_close(one[0], all_[place], atol=1e-5, rtol=0)
+        for first, all_ in zip(alone[1:], together[1:], strict=True):
+            torch.testing.assert_close(first[0], all_[place], atol=1e-5, rtol=0)
 
 
 def test_the_others_do_not_matter() -> None:
     """Other company, another place in the batch, and another user for a neighbour."""
-    one = generate([2, 0, 1], [5, 6, 7])
-    two = generate([3, 3, 2, 1], [1, 2, 5, 3])
-    assert torch.equal(one[0][0], two[0][2])
-    torch.testing.assert_close(one[1][0], two[1][2], atol=1e-5, rtol=0)
-    torch.testing.assert_close(one[2][0], two[2][2], atol=1e-5, rtol=0)
+    first = generate([2, 0, 1], [5, 6, 7])
+    second = generate([3, 3, 2, 1], [1, 2, 5, 3])
+    assert torch.equal(first[0][0], second[0][2])
+    torch.testing.assert_close(first[1][0], second[1][2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(first[2][0], second[2][2], atol=1e-5, rtol=0)
 
 
 def test_each_hears_its_own_user_and_draws_its_own_chance() -> None:
     changed = dataclasses.replace(USERS, user_audio_BKNC=USERS.user_audio_BKNC.clone())
     changed.user_audio_BKNC[1] += 1
-    one, two = generate([0, 1], [5, 6]), generate([0, 1], [5, 6], changed)
-    torch.testing.assert_close(one[1][0], two[1][0], atol=1e-5, rtol=0)
-    assert (one[1][1] - two[1][1]).abs().max() > 1e-3
+    first, second = generate([0, 1], [5, 6]), generate([0, 1], [5, 6], changed)
+    torch.testing.assert_close(first[1][0], second[1][0], atol=1e-5, rtol=0)
+    assert (first[1][1] - second[1][1]).abs().max() > 1e-3
     reseeded = generate([0, 1], [5, 7])
-    assert (one[1][1] - reseeded[1][1]).abs().max() > 1e-3
+    assert (first[1][1] - reseeded[1][1]).abs().max() > 1e-3
 
 
 def test_a_stored_batch_continues_exactly() -> None:
-    one, two = generate([0, 1, 2], [5, 6, 7]), generate([0, 1, 2], [5, 6, 7], store_at=3)
-    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    first, second = generate([0, 1, 2], [5, 6, 7]), generate([0, 1, 2], [5, 6, 7], store_at=3)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))

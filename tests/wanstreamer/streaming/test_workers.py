@@ -31,14 +31,14 @@ def saved(agent: Agent, folder: Path) -> Path:
 
 
 def converse(pipeline: Pipeline, units: int = UNITS) -> list[AgentUnit]:
-    said = []
+    answers = []
     for unit, (frames, samples) in enumerate(media(units)):
         pipeline.hear(frames if unit != 3 else None, samples)
         if unit >= pipeline.lag:
-            said.append(pipeline.answer())
-    said += [pipeline.answer() for _ in range(pipeline.lag)]
-    assert all(unit is not None for unit in said)
-    return said  # type: ignore[return-value]
+            answers.append(pipeline.answer())
+    answers += [pipeline.answer() for _ in range(pipeline.lag)]
+    assert all(unit is not None for unit in answers)
+    return answers  # type: ignore[return-value]
 
 
 @pytest.fixture(autouse=True)
@@ -58,9 +58,9 @@ def test_two_processes_equal_one(lag: int, history_units: int | None, tmp_path: 
         process = pipeline.link.process  # type: ignore[attr-defined]
         apart = converse(pipeline)
         last = pipeline.last
-    for one, two in zip(alone, apart, strict=True):
-        assert one.text_tokens == two.text_tokens
-        assert np.array_equal(one.samples, two.samples) and np.array_equal(one.frames, two.frames)
+    for first, second in zip(alone, apart, strict=True):
+        assert first.text_tokens == second.text_tokens
+        assert np.array_equal(first.samples, second.samples) and np.array_equal(first.frames, second.frames)
     assert not np.array_equal(alone[0].samples, alone[-1].samples)
     assert process.pid != os.getpid() and not process.is_alive() and process.exitcode == 0
     assert last is not None and last.ended_s > last.began_s and 0 < last.handover_us < 1e6
