@@ -1,4 +1,4 @@
-"""What lies on disk, in stage order: the one source of truth for every table. Depends on pyarrow alone."""
+"""The tables on disk, in the order of the stages: every table is defined here only. Depends on pyarrow alone."""
 
 from schemas.annotate import EVENTS, IPUS, SPEECH, TURNS, UNITS, WORDS
 from schemas.fields import SCHEMA_VERSION, Table

@@ -1,4 +1,4 @@
-"""Tables of the annotate stage: who spoke when, in what turn, and what happened between the turns."""
+"""Tables of the annotate stage: who spoke when, in which turn, and what happened between the turns."""
 
 import pyarrow as pa
 
@@ -19,7 +19,7 @@ from schemas.fields import (
 SPEECH = Table(
     name="speech",
     stage="annotate",
-    meaning="Voice activity of one participant, without what is known to be no speech.",
+    meaning="Voice activity of one participant, without sounds that are known not to be speech.",
     key=("session_id", "participant", "start_ms"),
     fields=(
         SESSION,
@@ -34,7 +34,7 @@ SPEECH = Table(
 WORDS = Table(
     name="words",
     stage="annotate",
-    meaning="Timed words of one participant; tags of sounds are events.",
+    meaning="Words of one participant with their times. Tags of sounds are in `events`.",
     key=("session_id", "participant", "start_ms", "index"),
     fields=(
         SESSION,
@@ -43,7 +43,7 @@ WORDS = Table(
         END_MS,
         field("index", pa.int32(), "position of the word in the participant's words"),
         field("word", TEXT, "as written, with its punctuation"),
-        field("source", TEXT, "where the words came from: sidecar or whisperx"),
+        field("source", TEXT, "origin of the words: sidecar or whisperx"),
         CONFIDENCE,
     ),
 )
@@ -51,7 +51,7 @@ WORDS = Table(
 IPUS = Table(
     name="ipus",
     stage="annotate",
-    meaning="Inter-pausal units: speech with own silences of at most ipu_gap_ms joined.",
+    meaning="Inter-pausal units: speech of one participant, joined over own silences of at most ipu_gap_ms.",
     key=("session_id", "participant", "start_ms"),
     fields=(
         SESSION,
@@ -68,17 +68,17 @@ IPUS = Table(
 TURNS = Table(
     name="turns",
     stage="annotate",
-    meaning="IPUs joined over own pauses in which the other says nothing but backchannel candidates.",
+    meaning="IPUs of one participant, joined over own pauses in which the others say only backchannel candidates.",
     key=("session_id", "participant", "start_ms"),
     fields=(
         SESSION,
         PARTICIPANT,
         START_MS,
         END_MS,
-        field("is_primary", pa.bool_(), "false: wholly inside a turn of the other"),
-        field("complete", pa.bool_(), "ends a phrase; null: no words to tell", nullable=True),
-        field("num_ipus", pa.int32(), "IPUs joined"),
-        field("num_words", pa.int32(), "words; null without a transcript", nullable=True),
+        field("is_primary", pa.bool_(), "false: the turn lies completely inside another participant's turn"),
+        field("complete", pa.bool_(), "the turn ends a phrase; null: unknown without words", nullable=True),
+        field("num_ipus", pa.int32(), "number of IPUs in the turn"),
+        field("num_words", pa.int32(), "number of words; null without a transcript", nullable=True),
         RULE_VERSION,
     ),
 )
@@ -112,13 +112,15 @@ EVENTS = Table(
         field(
             "other",
             TEXT,
-            "backchannel: who holds the floor; transition: whose turn it met or follows; "
-            "state: who speaks after or along; bleed: whose voice",
+            "another participant. backchannel: who holds the floor; transition: whose turn it follows or overlaps; "
+            "state: who speaks after it or at the same time; bleed: whose voice it is",
             nullable=True,
         ),
-        field("yield_ms", MS, "incumbent's offset minus challenger's onset", unit="ms", nullable=True),
-        field("fto_ms", MS, "floor transfer offset; negative is overlap", unit="ms", nullable=True),
-        field("source", TEXT, "what decided: words, timing or audio"),
+        field(
+            "yield_ms", MS, "end of the incumbent's speech minus onset of the challenger's", unit="ms", nullable=True
+        ),
+        field("fto_ms", MS, "floor transfer offset; negative: the turns overlap", unit="ms", nullable=True),
+        field("source", TEXT, "what the decision is based on: words, timing or audio"),
         CONFIDENCE,
         RULE_VERSION,
     ),
@@ -127,7 +129,7 @@ EVENTS = Table(
 UNITS = Table(
     name="units",
     stage="annotate",
-    meaning="Labels of one participant in one 160 ms unit, shared by trainer and evaluator.",
+    meaning="Labels of one participant in one 160 ms unit, for training and evaluation.",
     key=("session_id", "participant", "unit"),
     fields=(
         SESSION,
@@ -136,35 +138,37 @@ UNITS = Table(
         field(
             "speech_ms",
             pa.int16(),
-            "own speech in the unit, 0 to 160; null: not attributable",
+            "own speech in the unit, 0 to 160; null: cannot be attributed to a participant",
             unit="ms",
             nullable=True,
         ),
-        field("holds_floor", pa.bool_(), "owns the floor at the unit's end"),
+        field("holds_floor", pa.bool_(), "holds the floor at the end of the unit"),
         field(
             "turn_begins_in",
             UNIT,
-            "units until a primary turn of this participant next begins; 0: in this one; null: none to come",
+            "units until the next primary turn of this participant begins; 0: in this unit; null: never",
             unit="160 ms",
             nullable=True,
         ),
         field(
             "turn_ends_in",
             UNIT,
-            "units until a primary turn of this participant next ends; 0: in this one; null: none to come",
+            "units until the next primary turn of this participant ends; 0: in this unit; null: never",
             unit="160 ms",
             nullable=True,
         ),
-        field("interruption_role", TEXT, "challenger or incumbent while an interruption is open", nullable=True),
-        field("backchannel", pa.bool_(), "a backchannel of this participant touches the unit"),
+        field("interruption_role", TEXT, "challenger or incumbent during an interruption", nullable=True),
+        field("backchannel", pa.bool_(), "a backchannel of this participant is partly or wholly in the unit"),
         field(
             "silence_ms",
             MS,
-            "time since own speech last ended, at the unit's end; null before any",
+            "time from the end of own speech to the end of the unit; null before any own speech",
             unit="ms",
             nullable=True,
         ),
-        field("audio_mixed", pa.bool_(), "the track's audio holds several participants here"),
-        field("non_speech", pa.bool_(), "laughter, breath or noise of this participant touches the unit"),
+        field("audio_mixed", pa.bool_(), "the track's audio contains several participants in this unit"),
+        field(
+            "non_speech", pa.bool_(), "laughter, breath or noise of this participant is partly or wholly in the unit"
+        ),
     ),
 )

@@ -1,4 +1,4 @@
-"""How a table is declared: fields that carry their unit and meaning, a unique key, a version."""
+"""How a table is declared: fields with unit and meaning, a unique key, a version."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ SCHEMA_VERSION = 1
 MS = pa.int64()
 UNIT = pa.int32()
 TEXT = pa.string()
-# The child of a list is called `element`, as Parquet calls it: what is declared is what is read back.
+# The child of a list is called `element`, as in Parquet, so that the schema read from a file equals the declared one.
 SPANS = pa.list_(
     pa.field(
         "element",
@@ -19,14 +19,14 @@ SPANS = pa.list_(
 
 
 def field(name: str, kind: pa.DataType, meaning: str, *, unit: str = "", nullable: bool = False) -> pa.Field:
-    """A column with its meaning (and unit, where it has one) as Arrow metadata."""
+    """A column with its meaning, and its unit if it has one, as Arrow metadata."""
     metadata = {"meaning": meaning} | ({"unit": unit} if unit else {})
     return pa.field(name, kind, nullable=nullable, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One Parquet table: `key` columns are unique together and the rows are sorted by them."""
+    """One Parquet table. The `key` columns together are unique, and the rows are sorted by them."""
 
     name: str
     stage: str
@@ -43,15 +43,15 @@ class Table:
 SESSION = field("session_id", TEXT, "one recorded conversation on one clock")
 PARTICIPANT = field("participant", TEXT, "a person's place in the session: a, b, ...")
 SPEAKER = field("speaker_id", TEXT, "pseudonymous person across sessions")
-SPLIT = field("split", TEXT, "train, valid or test; no speaker is in two of them")
-LICENCE = field("licence", TEXT, "licence of the source, as the manifest names it", nullable=True)
+SPLIT = field("split", TEXT, "train, valid or test; every speaker is in one split only")
+LICENCE = field("licence", TEXT, "licence of the source, from the manifest", nullable=True)
 CONSENT = field(
     "consent",
     pa.list_(pa.field("element", pa.string())),
-    "what the person agreed to: train, share, show; null when unknown",
+    "what the person agreed to: train, share, show; null: unknown",
     nullable=True,
 )
 START_MS = field("start_ms", MS, "start on the session clock, inclusive", unit="ms")
 END_MS = field("end_ms", MS, "end on the session clock, exclusive", unit="ms")
-RULE_VERSION = field("rule_version", TEXT, "the turn rules that made this row")
-CONFIDENCE = field("confidence", pa.float32(), "0 to 1; what it stands for is said in the docs of the rule")
+RULE_VERSION = field("rule_version", TEXT, "version of the turn rules that made this row")
+CONFIDENCE = field("confidence", pa.float32(), "0 to 1; the docs of the rule explain it")

@@ -1,4 +1,4 @@
-"""Tables of the ingest stage: what was recorded, and what became of it."""
+"""Tables of the ingest stage: sessions, tracks, and what the stages rejected."""
 
 import pyarrow as pa
 
@@ -30,14 +30,17 @@ SESSIONS = Table(
         LICENCE,
         field("num_participants", pa.int16(), "tracks in the session"),
         field(
-            "origin_ms", MS, "where the tracks begin on the source's session clock; 0 of every other table", unit="ms"
+            "origin_ms",
+            MS,
+            "start of the tracks on the source's session clock; it is time 0 in all other tables",
+            unit="ms",
         ),
         field("num_units", UNIT, "length shared by all tracks", unit="160 ms units"),
         field("duration_ms", MS, "num_units x 160", unit="ms"),
         field(
             "source_sha256",
             TEXT,
-            "content of all source files of the session; of remote ones, the checksums their store tells",
+            "hash of the content of all source files of the session; for remote files, of the checksums of their store",
         ),
     ),
 )
@@ -57,76 +60,78 @@ TRACKS = Table(
         field(
             "partners",
             pa.list_(pa.field("element", TEXT)),
-            "participants this one talks with, from the manifest; null: not said",
+            "participants this one talks with, from the manifest; null: not in the manifest",
             nullable=True,
         ),
         field("language", TEXT, "BCP 47 tag from the manifest", nullable=True),
-        field("num_units", UNIT, "length", unit="160 ms units"),
+        field("num_units", UNIT, "length of the track", unit="160 ms units"),
         field(
             "video_path", TEXT, "H.264, closed GOP of one unit, below the data folder; null: no video", nullable=True
         ),
-        field("video_sha256", TEXT, "content of the video file", nullable=True),
+        field("video_sha256", TEXT, "hash of the video file", nullable=True),
         field("width", pa.int32(), "video width", unit="pixels", nullable=True),
         field("height", pa.int32(), "video height", unit="pixels", nullable=True),
         field("audio_path", TEXT, "16-bit mono WAV below the data folder; null: no audio", nullable=True),
-        field("audio_sha256", TEXT, "content of the audio file", nullable=True),
+        field("audio_sha256", TEXT, "hash of the audio file", nullable=True),
         field("rate_hz", pa.int32(), "audio sample rate", unit="Hz", nullable=True),
-        field("words_path", TEXT, "copied word sidecar below the data folder; null: no words", nullable=True),
-        field("words_sha256", TEXT, "content of the word sidecar", nullable=True),
+        field("words_path", TEXT, "copy of the word file below the data folder; null: no words", nullable=True),
+        field("words_sha256", TEXT, "hash of the word file", nullable=True),
         field(
             "mixed",
             SPANS,
-            "where this audio holds several participants at once: overlaps of an RTTM, or all of a shared mix",
+            "where this audio contains several participants at once: overlaps in an RTTM, or all of a shared mix",
             unit="ms",
         ),
         field(
             "attributed",
             pa.bool_(),
-            "whether speech in the audio is known to be this participant's (false: shared mix without RTTM)",
+            "true: speech in the audio is this participant's; false: unknown, a shared mix without RTTM",
         ),
         field(
             "bleed_db",
             pa.float32(),
-            "level of the loudest other participant's voice in this audio relative to their own track; "
-            "null: below what can be measured, or one track",
+            "level of the loudest other participant's voice in this audio, relative to that participant's own track; "
+            "null: too low to measure, or only one track",
             unit="dB",
             nullable=True,
         ),
         field(
             "audio_filled_ms",
             MS,
-            "of the track without sound in the source, filled with silence; null: no audio",
+            "time in the track for which the source has no sound: filled with silence; null: no audio",
             unit="ms",
             nullable=True,
         ),
         field(
             "audio_cut_ms",
             MS,
-            "sound of the source dropped because its timestamps overlap what came before; null: no audio",
+            "sound of the source that was dropped, because its timestamps overlap earlier sound; null: no audio",
             unit="ms",
             nullable=True,
         ),
         field(
             "video_held_ms",
             MS,
-            "of the track under pictures that stand for over 500 ms, as the source has no fresh ones; null: no video",
+            "time in the track with frames that stand for over 500 ms, as the source has no new ones; null: no video",
             unit="ms",
             nullable=True,
         ),
-        field("clock_joins", pa.int32(), "times the source's timestamps began anew and were put in line", unit="times"),
+        field(
+            "clock_joins", pa.int32(), "how often the source's timestamps started again and were joined", unit="times"
+        ),
     ),
 )
 
 REJECTIONS = Table(
     name="rejections",
     stage="all",
-    meaning="Whatever a stage could not use.",
+    meaning="Everything that a stage could not use.",
     key=("stage", "key", "reason", "detail"),
     fields=(
-        field("stage", TEXT, "the stage that turned it away"),
-        field("key", TEXT, "session_id, session_id/participant, or a finer key"),
+        field("stage", TEXT, "the stage that rejected it"),
+        field("key", TEXT, "session_id, session_id/participant, or a more detailed key"),
         field("reason", TEXT, "a countable word"),
         field("detail", TEXT, "figures and paths; never transcript text"),
-        field("count", pa.int64(), "how often this was turned away"),
+        field("count", pa.int64(), "how often this was rejected"),
     ),
 )

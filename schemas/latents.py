@@ -1,4 +1,4 @@
-"""Table of the encode stage: where each track's latents lie."""
+"""Table of the encode stage: where the latents of each track are."""
 
 import pyarrow as pa
 

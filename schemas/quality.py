@@ -1,4 +1,4 @@
-"""Tables of the quality stage: what can be said of each track without knowing what is said in it."""
+"""Tables of the quality stage: facts about each track that do not depend on what people say in it."""
 
 import pyarrow as pa
 
@@ -11,43 +11,45 @@ FRAMES = pa.list_(pa.field("element", pa.int32(), nullable=False))
 QUALITY = Table(
     name="quality",
     stage="quality",
-    meaning="How well one track was recorded. Columns about a missing picture or sound are null.",
+    meaning="How well one track was recorded. If video or audio is missing, its columns are null.",
     key=("session_id", "participant"),
     fields=(
         SESSION,
         PARTICIPANT,
-        field("level_db", REAL, "RMS of the parts that sound, below full scale", unit="dB", nullable=True),
-        field("peak_db", REAL, "highest sample, below full scale", unit="dB", nullable=True),
-        field("snr_db", REAL, "95th against 10th percentile of the levels of 20 ms frames", unit="dB",
+        field("level_db", REAL, "RMS of what is not silent, relative to full scale", unit="dB", nullable=True),
+        field("peak_db", REAL, "highest sample, relative to full scale", unit="dB", nullable=True),
+        field("snr_db", REAL, "95th minus 10th percentile of the levels of 20 ms frames", unit="dB",
               nullable=True),
-        field("clipped_share", REAL, "samples at full scale", nullable=True),
-        field("loudness_lufs", REAL, "integrated loudness after EBU R128 (mono counts as one loudspeaker); null where "
-              "nothing is above the gate of -70", unit="LUFS", nullable=True),
-        field("silent_share", REAL, "20 ms frames of digital silence or within 6 dB of the floor", nullable=True),
-        field("black_share", REAL, "frames that are dark throughout", nullable=True),
-        field("frozen_share", REAL, "frames that equal the one before", nullable=True),
-        field("cuts", pa.int32(), "instants at which the whole picture changes", nullable=True),
-        field("face_share", REAL, "of two frames a second, those in which YuNet finds a face; it misses faces from the "
-              "side and narrow ones: under 6 % of the picture's width, at 64 x 48 under 12 %", nullable=True),
-        field("av_offset_ms", MS, "how much later the picture is than the sound", unit="ms", nullable=True),
-        field("av_confidence", REAL, "correlation at that offset, 0 to 1; strangers' sounds reach 0.3", nullable=True),
-        field("duplicate_of", TEXT, "session/participant of an earlier session that holds the same recording",
+        field("clipped_share", REAL, "share of samples at full scale", nullable=True),
+        field("loudness_lufs", REAL, "integrated loudness by EBU R128 (mono counts as one loudspeaker); null: nothing "
+              "is above the gate of -70", unit="LUFS", nullable=True),
+        field("silent_share", REAL, "share of 20 ms frames that are digital silence or within 6 dB of the noise "
+              "floor", nullable=True),
+        field("black_share", REAL, "share of frames in which every pixel is dark", nullable=True),
+        field("frozen_share", REAL, "share of frames that equal the frame before", nullable=True),
+        field("cuts", pa.int32(), "number of times that the whole picture changes at once", nullable=True),
+        field("face_share", REAL, "of two frames per second, the share in which YuNet finds a face; it misses faces "
+              "from the side and narrow faces: under 6 % of the picture's width, at 64 x 48 under 12 %", nullable=True),
+        field("av_offset_ms", MS, "delay of the video relative to the audio", unit="ms", nullable=True),
+        field("av_confidence", REAL, "correlation at that offset, 0 to 1; unrelated video and audio reach "
+              "0.3", nullable=True),
+        field("duplicate_of", TEXT, "session/participant of the same recording in an earlier session",
               nullable=True),
-        field("usable", pa.bool_(), "no threshold of the quality stage was broken, and it is no duplicate"),
+        field("usable", pa.bool_(), "true: within all thresholds of the quality stage, and not a duplicate"),
     ),
 )  # fmt: skip
 
 HASHES = Table(
     name="hashes",
     stage="quality",
-    meaning="What tells a recording that was given twice; neither sound nor picture can be made from it.",
+    meaning="Hashes to find a recording that was ingested twice. Sound and picture cannot be made from them.",
     key=("session_id", "participant"),
     fields=(
         SESSION,
         PARTICIPANT,
-        field("sound_hashes", HASH_LIST, "changes of the sound's bands over 1.2 s, 30 bits each; at most 512"),
-        field("sound_frames", FRAMES, "when each begins", unit="frames of 40 ms"),
-        field("picture_hashes", HASH_LIST, "changes of the picture's patterns over 1.2 s, 30 bits each; at most 512"),
-        field("picture_frames", FRAMES, "when each begins", unit="frames of 40 ms"),
+        field("sound_hashes", HASH_LIST, "changes of frequency bands over 1.2 s, 30 bits each; at most 512"),
+        field("sound_frames", FRAMES, "start of each hash", unit="frames of 40 ms"),
+        field("picture_hashes", HASH_LIST, "changes of brightness patterns over 1.2 s, 30 bits each; at most 512"),
+        field("picture_frames", FRAMES, "start of each hash", unit="frames of 40 ms"),
     ),
 )  # fmt: skip

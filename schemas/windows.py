@@ -1,14 +1,14 @@
-"""Table and manifest of the pack stage: training windows and the shards that hold them."""
+"""Table and manifest of the pack stage: training windows and the shards that contain them."""
 
 import pyarrow as pa
 
 from schemas.fields import CONSENT, LICENCE, SESSION, SPLIT, TEXT, UNIT, Table, field
 
-WINDOW_FORMAT = 1  # of the tar members; wanstreamer.data refuses any other
+WINDOW_FORMAT = 1  # version of the tar members; wanstreamer.windows refuses any other
 
 # Member `<window_id>.<field>.npy` -> (dtype, dimensions). K units, N audio latents per unit, C channels, H x W latent
-# rows and columns, S text slots, L labels. `known` False: masked in the input, no loss; the array holds zeros there
-# (text: MISSING).
+# rows and columns, S text slots, L labels. Where `known` is False, the input is masked and there is no loss; the array
+# is zero there (text: MISSING).
 WINDOW_FIELDS: dict[str, tuple[str, str]] = {
     "agent_audio": ("float16", "KNC"),
     "agent_audio_known": ("bool", "K"),
@@ -24,7 +24,8 @@ WINDOW_FIELDS: dict[str, tuple[str, str]] = {
     "user_video": ("float16", "KCHW"),
     "user_video_known": ("bool", "K"),
 }
-# Speech in ms of the unit's 160, -1 not attributable; backchannel 0 or 1; role 0 none, 1 challenger, 2 incumbent.
+# Speech: ms of the unit's 160, -1 if it cannot be attributed; backchannel: 0 or 1; role: 0 none, 1 challenger,
+# 2 incumbent.
 WINDOW_LABELS = ("agent_speech_ms", "user_speech_ms", "agent_backchannel", "agent_interruption_role")
 
 WINDOWS = Table(
@@ -36,7 +37,7 @@ WINDOWS = Table(
         field(
             "window_id",
             TEXT,
-            "the sample's key in its shard: session_id-agent-start_unit; of more than two people "
+            "the sample's key in its shard: session_id-agent-start_unit; with more than two people "
             "session_id-agent-user-start_unit",
         ),
         SESSION,
@@ -48,11 +49,13 @@ WINDOWS = Table(
         field("start_unit", UNIT, "first unit", unit="160 ms units"),
         field("num_units", UNIT, "K", unit="160 ms units"),
         field("shard", TEXT, "tar below the data folder"),
-        field("shard_sha256", TEXT, "content of that tar; the manifest lists it"),
+        field("shard_sha256", TEXT, "hash of that tar; the manifest lists it"),
         field("offset", pa.int64(), "first byte of the sample's members in the shard", unit="bytes"),
         field("num_bytes", pa.int64(), "length of the sample's members in the shard", unit="bytes"),
-        field("crc32", pa.int64(), "checksum of those bytes; wanstreamer.data checks it on every read"),
-        field("agent_speech_ms", pa.int64(), "agent's speech inside the window, where attributable", unit="ms"),
+        field("crc32", pa.int64(), "checksum of those bytes; wanstreamer.windows checks it on every read"),
+        field(
+            "agent_speech_ms", pa.int64(), "agent's speech inside the window, as far as it can be attributed", unit="ms"
+        ),
         field(
             "user_audio_masked_units",
             UNIT,

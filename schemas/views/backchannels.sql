@@ -1,4 +1,4 @@
--- Each backchannel with its words (null without a transcript), and whether the floor's holder was silent.
+-- Each backchannel with its words (null without a transcript), and whether the floor holder was silent.
 SELECT
     e.session_id,
     e.participant,

@@ -1,4 +1,4 @@
--- Tracks whose source lost sound or picture, or whose timestamps had to be mended; the worst first.
+-- Tracks whose source lost sound or video, or whose timestamps were repaired; the worst first.
 SELECT
     session_id,
     participant,

@@ -1,4 +1,4 @@
--- Each turn with which the same participant goes on, and how long after their own last one.
+-- Each turn of a participant who also had the turn before, and the pause since that turn.
 SELECT
     e.session_id,
     e.start_ms,

@@ -1,4 +1,4 @@
--- Each onset that follows nothing: who began, after how long a silence of everybody (null: the session's first).
+-- Each onset after a long silence of all, or the first of a session: who began, after how long a silence (null: first).
 SELECT
     e.session_id,
     e.start_ms,

@@ -1,4 +1,4 @@
--- Each interruption: who began over whom, who yielded, after how long, and how long both spoke.
+-- Each interruption: who interrupted whom, who yielded after what time, and how long both spoke.
 SELECT
     session_id,
     start_ms,

@@ -1,4 +1,4 @@
--- Each change of speakers with next to no gap or overlap: the difference is within what can be planned or measured.
+-- Each change of speakers with almost no gap or overlap: too short to be planned or measured.
 SELECT session_id, start_ms, end_ms, participant AS from_participant, other AS to_participant,
     end_ms - start_ms AS duration_ms, confidence
 FROM events

@@ -1,5 +1,5 @@
--- Each sound that is no speech: laughter, breath, vocal noise, noise, bleed (and whose voice it is); whether others
--- speak meanwhile, and whether others make the same sound (people laugh together).
+-- Each sound that is not speech: laughter, breath, vocal noise, noise, and bleed with the participant whose voice it is.
+-- Also whether others speak at the same time, and whether others make the same sound (people laugh together).
 SELECT
     e.session_id,
     e.participant,

@@ -1,4 +1,4 @@
--- Each stretch in which two speak: who spoke alone before, who came in, and whether the floor changed there.
+-- Each interval in which two speak: who spoke before, who came in, and whether the speaker changed.
 SELECT
     session_id,
     start_ms,

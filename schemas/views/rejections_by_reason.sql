@@ -1,4 +1,4 @@
--- What was turned away: how often, for how many keys, by which stage and why.
+-- What was rejected: by which stage, for what reason, how often, and for how many keys.
 SELECT stage, reason, sum("count")::BIGINT AS times, count(DISTINCT key) AS keys, min(key) AS for_example
 FROM rejections
 GROUP BY stage, reason

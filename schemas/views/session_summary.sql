@@ -1,4 +1,4 @@
--- One row per session: length, people, speech, and how often each thing happened; medians in ms.
+-- One row per session: length, people, speech, and counts of events; medians in ms.
 SELECT
     s.session_id,
     s.split,
@@ -32,7 +32,7 @@ LEFT JOIN (
         count(*) FILTER (kind = 'backchannel') AS backchannels,
         count(*) FILTER (label = 'interruption') AS interruptions,
         count(*) FILTER (label = 'interruption' AND outcome = 'floor_taking') AS floor_taking,
-        -- Everybody who took part has a row; the rows of one start lie closer together than two starts can.
+        -- Every participant in a simultaneous start has a row; rows of one start are less than 500 ms apart.
         count(*) FILTER (label = 'simultaneous_start' AND coalesce(since_ms > 500, true)) AS simultaneous_starts,
         count(*) FILTER (label = 'initiation') AS initiations,
         median(fto_ms) FILTER (kind = 'transition') AS median_fto_ms,

@@ -1,4 +1,4 @@
--- Each silence and overlap between two stretches of lone speech: who spoke before, who after, how long.
+-- Each silence and each overlap between speech of one person alone: who spoke before, who after, and how long it is.
 SELECT session_id, start_ms, label, participant AS before, coalesce(other, participant) AS after_or_along,
     end_ms - start_ms AS duration_ms
 FROM events

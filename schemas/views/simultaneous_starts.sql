@@ -1,4 +1,4 @@
--- Each participant's part in a start of several at once: with whom, how much sooner than they, and who went on.
+-- Each participant in a simultaneous start: with whom, how much earlier than the other, and who continued.
 SELECT
     e.session_id,
     e.start_ms,

@@ -1,4 +1,4 @@
--- How long each participant spoke, and what share of the session and of everybody's speech that is.
+-- How long each participant spoke, as time and as share of the session and of all speech.
 SELECT
     t.session_id,
     t.participant,
