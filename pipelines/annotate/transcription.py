@@ -153,11 +153,11 @@ def _fixed_segments(pieces: Sequence[Span]) -> Any:
     from whisperx.diarize import Segment
     from whisperx.vads import Vad
 
-    class Given(Vad):  # type: ignore[misc]  # its methods are chosen by its class
+    class FixedSegments(Vad):  # type: ignore[misc]  # its methods are chosen by its class
         def __call__(self, audio: Any) -> list[Any]:
             return [Segment(span.start_ms / 1000, span.end_ms / 1000) for span in pieces]
 
-    return Given(0.5)
+    return FixedSegments(0.5)
 
 
 class _OneSentence:

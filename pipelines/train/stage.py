@@ -121,7 +121,7 @@ def run_training(
             train_windows, batch_size=params.batch_size // ranks.num_ranks, seed=params.seed,
             rank=ranks.rank, num_ranks=ranks.num_ranks,
         )  # fmt: skip
-        everybody = Loader(train_windows, batch_size=params.batch_size, seed=params.seed, prefetch=0)
+        of_all_ranks = Loader(train_windows, batch_size=params.batch_size, seed=params.seed, prefetch=0)
         valid = _held_out(windows, manifest, params) if ranks.first else []
         logs = params.logs if ranks.first else ()
         with (
@@ -137,7 +137,7 @@ def run_training(
                 model,
                 training,
                 source=source,
-                prior=lambda: list(islice(everybody, training.prior_batches)),
+                prior=lambda: list(islice(of_all_ranks, training.prior_batches)),
                 valid=valid,
                 state_path=state_path,
                 fingerprint=_fingerprint(windows, config, training, init_files(params.init_from), tasks),

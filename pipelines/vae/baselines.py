@@ -47,8 +47,8 @@ class LinearVideo:
 
     def __call__(self, frames_TCHW: Tensor) -> Tensor:
         height, width = frames_TCHW.shape[-2:]
-        made_NP = _through(_patches(frames_TCHW), self.mean_P, self.basis_CP)
-        places = made_NP.unflatten(0, (-1, height // SPATIAL_FACTOR, width // SPATIAL_FACTOR)).permute(0, 3, 1, 2)
+        projected_NP = _through(_patches(frames_TCHW), self.mean_P, self.basis_CP)
+        places = projected_NP.unflatten(0, (-1, height // SPATIAL_FACTOR, width // SPATIAL_FACTOR)).permute(0, 3, 1, 2)
         return functional.pixel_shuffle(places, SPATIAL_FACTOR).reshape(frames_TCHW.shape).clamp(-1, 1)
 
 
@@ -63,11 +63,11 @@ class LinearAudio:
         self.mean_P, self.basis_CP, _ = principal_components(rows_NP, config.channels)
 
     def __call__(self, audio_T: Tensor) -> Tensor:
-        made_NP = _through(self._log_mel(audio_T), self.mean_P, self.basis_CP)
-        mel_SM = torch.exp(made_NP.reshape(-1, _MEL_BANDS)) - _FLOOR
+        projected_NP = _through(self._log_mel(audio_T), self.mean_P, self.basis_CP)
+        mel_SM = torch.exp(projected_NP.reshape(-1, _MEL_BANDS)) - _FLOOR
         magnitude_SF = (mel_SM.clamp_min(0) @ torch.linalg.pinv(self.mel_FM)).clamp_min(0)
-        made_T = griffin_lim(magnitude_SF.T, self.size, self.hop)[: len(audio_T)]
-        return functional.pad(made_T, (0, len(audio_T) - len(made_T))).clamp(-1, 1)
+        rebuilt_T = griffin_lim(magnitude_SF.T, self.size, self.hop)[: len(audio_T)]
+        return functional.pad(rebuilt_T, (0, len(audio_T) - len(rebuilt_T))).clamp(-1, 1)
 
     def _log_mel(self, audio_T: Tensor) -> Tensor:
         """(T,) -> (latents, 4 frames x bands); frames are centred on the beginnings of their hops."""

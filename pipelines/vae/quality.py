@@ -50,14 +50,14 @@ def _figures(model: VAE, reconstructed: Tensor, true: Tensor) -> Scalars:
     return figures | ({"unit_flicker": unit_flicker(reconstructed, true)} if true.shape[1] > FRAMES_PER_UNIT else {})
 
 
-def short_time_intelligibility(made_T: Tensor, true_T: Tensor, rate_hz: int) -> float | None:
+def short_time_intelligibility(estimate_T: Tensor, true_T: Tensor, rate_hz: int) -> float | None:
     """STOI of speech; None if less than 0.4 s of the truth is louder than 40 dB below its loudest part."""
     if not true_T.any():
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         try:
-            return float(stoi(true_T.numpy(), made_T.numpy(), rate_hz))
+            return float(stoi(true_T.numpy(), estimate_T.numpy(), rate_hz))
         except RuntimeWarning:  # pystoi warns so if there is not enough speech
             return None
 

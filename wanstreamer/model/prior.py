@@ -1,4 +1,4 @@
-"""The expected latents of an agent's unit, given the units before it; and the linear estimate under noise.
+"""The expected latents of an agent's unit from the units before it, and the linear estimate under noise.
 
 A talking face mostly looks as it did 160 ms ago and as it did on average, and this still detail does not fit through
 one token. So a Gaussian prior carries it around the Transformer, which adds what the prior cannot predict: the

@@ -29,7 +29,7 @@ def read_prefix(
     image: NDArray[np.uint8] | None = None,
     voice: NDArray[np.float32] | None = None,
 ) -> Prefix | None:
-    """None without text, image and voice.
+    """None if there is no text, image or voice.
 
     Args:
         text: Words, or their ids in the model's vocabulary.

@@ -92,7 +92,7 @@ def clean_content(model: DuplexModel, audio_BNC: Tensor, video_BCHW: Tensor) -> 
 
 
 def sample_token(logits_V: Tensor, temperature: float, generator: torch.Generator, epsilon: float = 0.0) -> int:
-    """Whether anything is said is drawn with the model's probability; which word is drawn with the temperature.
+    """Draws whether to speak with the model's probability, and which word with the temperature.
 
     With one temperature for both, the many ways to begin would lose against the one way to stay silent: turns would
     begin late.
@@ -100,8 +100,8 @@ def sample_token(logits_V: Tensor, temperature: float, generator: torch.Generato
     Args:
         temperature: 0 takes the likeliest token.
         epsilon: Words less probable than this are never drawn (epsilon sampling, Hewitt et al. 2022, arXiv 2210.15191);
-            if all are, nothing is said. Six times a second the model decides whether to begin. A sentence during the
-            user's turn is unlikely each time, but would otherwise come every minute.
+            if all are, the result is BLANK. Six times a second the model decides whether to begin. A sentence during
+            the user's turn is unlikely each time, but would otherwise come every minute.
     """
     if temperature == 0:
         return int(logits_V.argmax())

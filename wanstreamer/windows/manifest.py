@@ -100,7 +100,7 @@ def explained(place: str | Path) -> Iterator[None]:
     except Exception as error:
         if not uses_fsspec(place):
             raise
-        reason = " ".join(str(error).split()) or "no reason given"
+        reason = " ".join(str(error).split()) or "unknown reason"
         remedy = "check the address, the network and the credentials"
         raise InputError(f"{place}: cannot be read ({type(error).__name__}: {reason}); {remedy}") from error
 
