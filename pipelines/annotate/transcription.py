@@ -129,8 +129,7 @@ def transcript_hashes(params: TranscriptParams) -> tuple[str, ...]:
 
 
 def cut_long(speech: Sequence[Span], level_db: np.ndarray) -> list[Span]:
-    """Speech in pieces of at most 30 s, cut where it is quietest in the second half of each; Whisper would lose what is
-    beyond.
+    """Speech in pieces of at most 30 s, as Whisper loses the rest; each is cut where its second half is quietest.
 
     Args:
         speech: ms, disjoint and in order.

@@ -85,7 +85,7 @@ def mend_words(
 
 
 def _roughly(segment: Mapping[str, Any]) -> list[_Rough]:
-    """Step 1."""
+    """Step 1: remove unusable times."""
     within = _span(segment)
     latest_ms = within.start_ms
     rough: list[_Rough] = []
@@ -104,7 +104,7 @@ def _roughly(segment: Mapping[str, Any]) -> list[_Rough]:
 
 
 def _fill_times(words: Sequence[_Rough], within: Span, speech: Sequence[Span]) -> list[TimedWord]:
-    """Step 2."""
+    """Step 2: give times to words that have none."""
     timed = [_timed_word(word.text, word.span, word.score) for word in words if word.span is not None]
     if not timed:
         return []
@@ -143,7 +143,7 @@ def _share(texts: Sequence[str], room: Span, speech: Sequence[Span], confidence:
 
 
 def _on_speech(word: TimedWord, near_speech: Sequence[Span]) -> TimedWord | None:
-    """Step 3."""
+    """Step 3: keep the part of a word that lies on speech; None if there is none."""
     spoken = max(
         intersect_spans([Span(word.start_ms, word.end_ms)], near_speech),
         key=lambda span: span.duration_ms,
@@ -153,7 +153,7 @@ def _on_speech(word: TimedWord, near_speech: Sequence[Span]) -> TimedWord | None
 
 
 def _without_loops(words: Sequence[TimedWord]) -> list[TimedWord]:
-    """Step 4."""
+    """Step 4: remove loops of repeated phrases."""
     spelled = ["".join(letter for letter in word.text.lower() if letter.isalnum()) for word in words]
     unlooped: list[TimedWord] = []
     start = 0
@@ -177,7 +177,7 @@ def _without_loops(words: Sequence[TimedWord]) -> list[TimedWord]:
 
 
 def _apart(words: Iterable[TimedWord]) -> list[TimedWord]:
-    """Step 5. If two words begin together, the one with the higher confidence stays."""
+    """Step 5: end each word where the next begins. If two begin together, the more confident one stays."""
     apart: list[TimedWord] = []
     for word in sorted(words, key=lambda word: (word.start_ms, -word.confidence, word.end_ms)):
         if apart and word.start_ms == apart[-1].start_ms:

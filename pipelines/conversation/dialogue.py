@@ -111,7 +111,7 @@ class Dialogue:
         return sorted((word for u in self.of(participant) for word in u.words), key=lambda word: word.start_ms)
 
     def samples(self, participant: str) -> np.ndarray:
-        """Everything the participant says until the end, (duration,) float32 at RATE_HZ."""
+        """All speech of the participant, (duration,) float32 at RATE_HZ."""
         track = np.zeros(samples_of_ms(self.duration_ms), dtype=np.float32)
         for utterance in self.of(participant):
             for start_ms, clip in utterance.clips:

@@ -62,8 +62,6 @@ class Writer:
         self.last_clip: Clip  # the last phrase of that turn
         self.topic = grammar.thing(rng)
 
-    # Chance
-
     def draw_ms(self, median: float, sigma: float, low: int, high: int) -> int:
         """Log-normal, drawn again outside [low, high] so that no mass piles up at the limits."""
         while True:
@@ -76,8 +74,6 @@ class Writer:
 
     def chance(self, share: float) -> bool:
         return float(self.rng.random()) < share
-
-    # Speaking
 
     def say(self, participant: str, text: str, ending: str | None = None, spoken: str = "") -> Clip:
         ending = ending or (text[-1] if text[-1] in ".?" else ",")
@@ -126,8 +122,6 @@ class Writer:
         if self.chance(0.45):
             self.topic = grammar.thing(self.rng)
         return self.topic
-
-    # Turns
 
     def lay_out(self, clips: Sequence[Clip], pauses_ms: Sequence[int], start_ms: int) -> tuple[tuple[int, Clip], ...]:
         laid = []

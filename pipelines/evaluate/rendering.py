@@ -212,7 +212,7 @@ def _loudness_plot(text: str, samples: np.ndarray, width: int, split: int) -> np
 
 
 def _mix(sounds: Sequence[np.ndarray]) -> np.ndarray:
-    """Sum, turned down only where it would clip."""
+    """Sum, scaled down only if it would clip."""
     mixed = np.sum(sounds, axis=0)
     return (mixed / max(1.0, float(np.abs(mixed).max(initial=0)))).astype(np.float32)
 

@@ -34,7 +34,7 @@ def interpolate(clean: Tensor, noise: Tensor, tau_BK: Tensor) -> Tensor:
 
 
 def velocity_weight(tau_BK: Tensor) -> Tensor:
-    """Weight that makes a squared error of the clean latent one of the velocity, clipped."""
+    """Weight that turns a squared error of the clean latent into one of the velocity; clipped."""
     return tau_BK.clamp(min=TAU_CLIP).square().reciprocal()
 
 
