@@ -1,1 +1,1 @@
-"""Files that several stages read or write: npy members of tars, RTTM, word sidecars, the tokenizer; and splits."""
+"""Files that several stages read or write: npy members of tars, RTTM, word files, the tokenizer; and splits."""

@@ -1,7 +1,7 @@
-"""Tars of npy arrays whose shapes are known before their content: written and read in pieces, in any order.
+"""Tars of npy arrays with shapes that are known before the content: written and read in pieces, in any order.
 
-An hour of latents need not fit into memory, and tracks encoded side by side fill their members in turns. Equal arrays
-are equal bytes: members sorted by name, nothing of clock or user.
+An hour of latents does not have to fit into memory, and tracks that are encoded in parallel fill their members in turn.
+Equal arrays give equal bytes: members are sorted by name, without time and user.
 """
 
 import io
@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 
 BLOCK_BYTES = 512
-NAME_BYTES = 100  # of a name in a header
+NAME_BYTES = 100  # of the name field in a header
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where an array lies in a tar."""
+    """The place of an array in a tar."""
 
     path: Path
     offset: int  # bytes from the start of the file to the array's first number
@@ -31,11 +31,11 @@ class Place:
 
     @property
     def row_bytes(self) -> int:
-        """Of one index of the first dimension."""
+        """Bytes per index of the first dimension."""
         return self.dtype.itemsize * math.prod(self.shape[1:])
 
     def mapped(self) -> np.ndarray:
-        """The array; its rows are read when they are used. Raises ValueError where the file ends before it does."""
+        """The array; its rows are read when they are used. Raises ValueError if the file ends before the array."""
         if self.path.stat().st_size < self.offset + self.shape[0] * self.row_bytes:
             raise ValueError(f"{self.path}: ends before row {self.shape[0]}")
         return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
@@ -48,20 +48,20 @@ class Writer:
         self.fd, self.places = fd, places
 
     def write(self, name: str, start: int, rows: np.ndarray) -> None:
-        """Put rows of the member's dtype and shape at [start, start + len(rows))."""
+        """Write rows of the member's dtype and shape to [start, start + len(rows))."""
         place = self.places[name]
         if rows.shape[1:] != place.shape[1:] or start + len(rows) > place.shape[0]:
-            raise ValueError(f"{name} {place.shape}: given {rows.shape} at {start}")
+            raise ValueError(f"{name} {place.shape}: rows of shape {rows.shape} do not fit at {start}")
         content = memoryview(np.ascontiguousarray(rows, place.dtype).data).cast("B")
         offset = place.offset + start * place.row_bytes
-        while content:  # the system may write less than it is given
+        while content:  # the system may write only a part
             written = os.pwrite(self.fd, content, offset)
             content, offset = content[written:], offset + written
 
 
 @contextmanager
 def npy_tar(path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> Iterator[Writer]:
-    """A new tar of arrays of these shapes; zeros where nothing is written."""
+    """A new tar of arrays with these shapes; they are zero where nothing is written."""
     places: dict[str, Place] = {}
     with path.open("wb") as file:
         for name in sorted(shapes):
@@ -79,15 +79,15 @@ def npy_tar(path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> It
 
 
 def find_member(path: Path, name: str) -> Place:
-    """Where the member lies. Raises KeyError or tarfile.TarError for what is no such tar."""
+    """The place of a member. Raises KeyError, tarfile.TarError or ValueError if the tar or the member is not ours."""
     with tarfile.open(path, mode="r:") as tar:
         info = tar.getmember(name)
         file = tar.extractfile(info)
         if file is None:
-            raise KeyError(f"{path}: {name} is no file")
+            raise KeyError(f"{path}: {name} is not a file")
         version = np.lib.format.read_magic(file)
         if version != (1, 0):
-            raise ValueError(f"{path}: {name} is npy of version {version}")
+            raise ValueError(f"{path}: {name} is npy version {version}; expected 1.0")
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
         if fortran or dtype.hasobject:
             raise ValueError(f"{path}: {name} is not an array of numbers in C order")
@@ -95,7 +95,7 @@ def find_member(path: Path, name: str) -> Place:
 
 
 def member_bytes(name: str, array: np.ndarray) -> bytes:
-    """The npy member whole, as tarfile and numpy would write it at several times the cost."""
+    """The bytes of a whole npy member, as tarfile and numpy would write it, but several times faster."""
     head = npy_head(array.shape, array.dtype.str)
     size = len(head) + array.nbytes
     return b"".join((tar_head(name, size), head, array.tobytes(), bytes(padding(size))))
@@ -103,7 +103,7 @@ def member_bytes(name: str, array: np.ndarray) -> bytes:
 
 @cache
 def npy_head(shape: tuple[int, ...], dtype: str) -> bytes:
-    """What stands before the numbers in an npy file."""
+    """The bytes before the numbers in an npy file."""
     head = io.BytesIO()
     described = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(head, described)
@@ -111,7 +111,7 @@ def npy_head(shape: tuple[int, ...], dtype: str) -> bytes:
 
 
 def tar_head(name: str, size: int) -> bytes:
-    """The header of a plain file: no owner, no time."""
+    """The tar header of a plain file, without owner and time."""
     written = name.encode()
     if len(written) > NAME_BYTES or not name.isascii():
         return _member(name, size).tobuf(tarfile.PAX_FORMAT)
@@ -128,7 +128,7 @@ def padding(size: int) -> int:
 
 @cache
 def _nameless_head(size: int) -> tuple[bytes, int]:
-    """A header from behind the name on, and the sum of its bytes with blanks for the sum itself (POSIX ustar)."""
+    """A header without its name field, and the sum of its bytes with blanks in place of the checksum (POSIX ustar)."""
     rest = _member("", size).tobuf(tarfile.USTAR_FORMAT)[NAME_BYTES:]
     return rest, sum(rest) - sum(rest[48:56]) + 8 * ord(" ")
 

@@ -1,4 +1,4 @@
-"""RTTM: who speaks when, one `SPEAKER` line per stretch of speech."""
+"""RTTM: who speaks when; one `SPEAKER` line per interval of speech."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from wanstreamer.errors import InputError
 
 
 class SpeakerLine(NamedTuple):
-    """One `SPEAKER` line as written: times in seconds, confidence as text (`<NA>` where there is none)."""
+    """One `SPEAKER` line as written: times in seconds, confidence as text (`<NA>` if there is none)."""
 
     file: str
     start_s: float
@@ -26,7 +26,7 @@ def speaker_lines(text: str, where: Path) -> Iterator[SpeakerLine]:
             continue
         try:
             start_s, duration_s = float(fields[3]), float(fields[4])
-            seconds_to_ms(start_s), seconds_to_ms(duration_s)  # refuse what is not finite
+            seconds_to_ms(start_s), seconds_to_ms(duration_s)  # raises for values that are not finite
             yield SpeakerLine(fields[1], start_s, duration_s, fields[7], fields[8] if len(fields) > 8 else "<NA>")
         except (IndexError, ValueError, OverflowError) as error:
             raise InputError(
@@ -40,7 +40,7 @@ def read_rttm(path: Path) -> dict[str, list[Span]]:
     Raises InputError naming the line that is not RTTM.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such RTTM; mend rttm_uri")
+        raise InputError(f"{path}: no such RTTM; correct rttm_uri")
     spans: dict[str, list[Span]] = {}
     for line in speaker_lines(path.read_text(encoding="utf-8"), path):
         start_ms = seconds_to_ms(line.start_s)

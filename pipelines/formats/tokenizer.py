@@ -1,4 +1,4 @@
-"""Words -> text ids and back: a byte-level BPE fitted on train words, or a finished one taken as it is.
+"""Words <-> text ids: a byte-level BPE fitted on train words, or a finished tokenizer, used unchanged.
 
 The ids in windows start with BLANK, MISSING and BEGIN; a tokenizer that does not know them (any language model's) is
 shifted by three. A word is encoded with the space before it, as byte-level BPE expects inside running text.
@@ -14,38 +14,38 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from wanstreamer.errors import InputError
 
 BLANK_ID, MISSING_ID, BEGIN_ID = 0, 1, 2
-SPECIALS = ("<blank>", "<missing>", "<begin>")  # of our own tokenizer, at ids 0 to 2
+SPECIALS = ("<blank>", "<missing>", "<begin>")  # in our own tokenizer, with ids 0 to 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextTokenizer:
-    """A tokenizer and what its own ids are shifted by in windows: 0 where it knows our special ids, else 3."""
+    """A tokenizer, and the shift of its ids in windows: 0 if it has our special ids, else 3."""
 
     tokenizer: Tokenizer
     offset: int
-    known: dict[str, list[int]] = field(default_factory=dict, repr=False, compare=False)  # words once encoded
+    known: dict[str, list[int]] = field(default_factory=dict, repr=False, compare=False)  # cache: word -> ids
 
     @property
     def vocab_size(self) -> int:
-        """Number of text ids, BLANK, MISSING and BEGIN included."""
-        return max(self.tokenizer.get_vocab().values()) + 1 + self.offset  # some vocabularies have holes
+        """Number of text ids, including BLANK, MISSING and BEGIN."""
+        return max(self.tokenizer.get_vocab().values()) + 1 + self.offset  # some vocabularies have unused ids
 
     def encode_word(self, word: str) -> list[int]:
-        """Ids of one word, at least one for any word that is not empty."""
+        """Ids of one word; at least one if the word is not empty."""
         if word not in self.known:
             encoding = self.tokenizer.encode(" " + word.strip(), add_special_tokens=False)
             self.known[word] = [token + self.offset for token in encoding.ids]
         return self.known[word]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of ids in order; BLANK, MISSING and BEGIN vanish."""
+        """Text of the ids; BLANK, MISSING and BEGIN are left out."""
         return self.tokenizer.decode([i - self.offset for i in ids if i >= len(SPECIALS)]).strip()
 
 
 def fit_tokenizer(words: Sequence[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE on words; at most `vocab_size` ids, fewer where the words give fewer merges.
+    """Byte-level BPE on words; at most `vocab_size` ids, or fewer if the words give fewer merges.
 
-    The byte alphabet is always whole, so every word of every language can be written. 3 + 256 ids is the least.
+    The byte alphabet is always complete, so that every word of every language can be encoded: at least 3 + 256 ids.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if vocab_size < len(SPECIALS) + 256:
@@ -60,7 +60,7 @@ def fit_tokenizer(words: Sequence[str], vocab_size: int) -> Tokenizer:
         min_frequency=2,
         show_progress=False,
     )
-    # Sorted, so that the order in which sessions were found decides nothing.
+    # Sorted, so that the result does not depend on the order of sessions.
     tokenizer.train_from_iterator([" " + word.strip() for word in sorted(words)], trainer)
     return tokenizer
 
@@ -68,14 +68,14 @@ def fit_tokenizer(words: Sequence[str], vocab_size: int) -> Tokenizer:
 def load_tokenizer(path: Path) -> TextTokenizer:
     """A finished tokenizer: a `tokenizer.json`, or a local Hugging Face tokenizer folder. Never the network.
 
-    Raises InputError when there is none or it cannot be read.
+    Raises InputError if it does not exist or cannot be read.
     """
     if path.is_dir() and not (path / "tokenizer.json").is_file():
         return _wrap(_load_converted(path))
     file = path / "tokenizer.json" if path.is_dir() else path
     if not file.is_file():
         raise InputError(
-            f"{path}: no such tokenizer; give a tokenizer.json, a local tokenizer folder, or '' to fit one"
+            f"{path}: no such tokenizer; expected a tokenizer.json, a local tokenizer folder, or '' to fit one"
         )
     try:
         tokenizer = Tokenizer.from_file(str(file))
@@ -85,15 +85,15 @@ def load_tokenizer(path: Path) -> TextTokenizer:
 
 
 def _load_converted(folder: Path) -> Tokenizer:
-    """Older folders hold vocab.json + merges.txt; transformers turns them into a fast tokenizer."""
-    from transformers import AutoTokenizer  # seconds to import, and rarely needed
+    """Older folders have vocab.json + merges.txt; transformers converts them to a fast tokenizer."""
+    from transformers import AutoTokenizer  # takes seconds to import, and is rarely needed
 
     try:
         loaded = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: no tokenizer.json and not a Hugging Face tokenizer folder") from error
     if not getattr(loaded, "is_fast", False):
-        raise InputError(f"{folder}: a slow tokenizer; expected one that can be saved as tokenizer.json")
+        raise InputError(f"{folder}: a slow tokenizer; expected a fast one, which can be saved as tokenizer.json")
     return loaded.backend_tokenizer
 
 

@@ -1,12 +1,13 @@
-"""A file of timed words, as corpora bring them -> `{"word", "start_ms", "end_ms"}` rows on the file's clock.
+"""A file of timed words, in the formats of corpora -> rows `{"word", "start_ms", "end_ms"}` on the file's clock.
 
     *.json with "words"                our own: {"words": [{"word", "start_ms", "end_ms"}]}
     *.json with "metadata:transcript"  Seamless Interaction: segments of words with "start" and "end" in seconds
-    *.json with "results"              CANDOR: Amazon Transcribe by channel, times in seconds as text
-    *.words.xml                        AMI and ICSI (NXT): <w starttime endtime>, punctuation in elements of its own
+    *.json with "results"              CANDOR: Amazon Transcribe, by channel, with times in seconds as text
+    *.words.xml                        AMI and ICSI (NXT): <w starttime endtime>, punctuation in separate elements
 
-Words without times are left out and counted; punctuation joins the word before it. Sounds that are no words stay among
-them as the file has them, `[laughter]`; the elements `vocalsound` and `nonvocalsound` become such tags (nonspeech.py).
+Words without times are left out and counted; punctuation is appended to the word before it. Sounds that are not words
+stay among the words, written as in the file, `[laughter]`; the elements `vocalsound` and `nonvocalsound` become such
+tags (wanstreamer/turns/nonspeech.py).
 """
 
 import json
@@ -22,18 +23,18 @@ EXPECTED = "expected timed words: our JSON, Seamless Interaction, CANDOR (transc
 
 
 class BadWords(Exception):
-    """The file is none of the known kinds; the message says what was wrong, without its words."""
+    """The file has no known format. The message says what is wrong, and contains no words of the file."""
 
 
 def read_words(path: Path, channel: int | None = None) -> tuple[list[dict[str, Any]], int]:
-    """All words of one participant in time order, and how many had no times.
+    """All words of one participant in order of time, and the number of words without times.
 
     Args:
-        channel: Which speaker, from 0, in a file that holds several by audio channel.
+        channel: The speaker's audio channel, from 0, if the file has several.
 
     Raises:
         FileNotFoundError: There is no such file.
-        BadWords: It cannot be read as any known kind.
+        BadWords: The file has no known format.
     """
     try:
         if path.suffix == ".xml":
@@ -46,7 +47,7 @@ def read_words(path: Path, channel: int | None = None) -> tuple[list[dict[str, A
     untimed = 0
     for text, start_ms, end_ms in timed:
         if start_ms is None or end_ms is None:
-            # Punctuation has no time; a word without one is lost.
+            # Punctuation has no time; a word without a time is lost.
             before = next((word for word in reversed(words) if sound_of(word["word"]) is None), None)
             if before and text and not any(letter.isalnum() for letter in text):
                 before["word"] += text

@@ -1,4 +1,4 @@
-"""Source files -> samples and tracks, by ffmpeg, whatever the clock and the colours of a recording."""
+"""Source files -> samples and tracks, with ffmpeg, for recordings with any clock and any colours."""
 
 import os
 import tempfile
@@ -15,25 +15,23 @@ from pipelines.engine.jobs import Rejected
 from pipelines.media.process import address, complaint, ffmpeg_path, running
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
 
-GAP_S = 0.018  # sound this far from its timestamp is moved there; less than a packet of any common codec (20 ms)
+GAP_S = (
+    0.018  # sound that is further than this from its timestamp is moved to it; under a packet of common codecs (20 ms)
+)
 
 
-# BT.2408: diffuse white of HDR lies at 203 cd/m2. It becomes 1, what is below 0.3 of it stays, what is above is bent
-# so that 1000 cd/m2 still fits.
+# BT.2408: the diffuse white of HDR is 203 cd/m2. It becomes 1. Values below 0.3 of it do not change; values above are
+# compressed so that 1000 cd/m2 still fits.
 HDR_WHITE_CD_M2 = 203
-
-
 HDR_PEAK_CD_M2 = 1000
-
-
 HDR_KEPT = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """How the pixels of a source are coded."""
+    """How the pixels of a source are encoded."""
 
-    matrix: str  # of YUV, as ffmpeg's scale names it
+    matrix: str  # of YUV, in the words of ffmpeg's scale filter
     curve: str  # sdr, pq or hlg
     wide_gamut: bool  # BT.2020 primaries
     is_rgb: bool
@@ -41,19 +39,19 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A media file, and what of it is taken."""
+    """A media file, and the streams that are used."""
 
     path: Path
     video: int | None  # index among all streams of the file
     audio: int | None
-    start_s: float  # the timestamp of the file's first instant
+    start_s: float  # timestamp at the start of the file
     picture: Picture | None  # None without video
-    audio_weights: tuple[float, ...]  # of each channel in the mono sound
+    audio_weights: tuple[float, ...]  # of each channel in the mono audio
 
 
 def _input(source: Source, seek_ms: int | None = None):  # type: ignore[no-untyped-def]  # of ffmpeg-python
-    # One decoder thread: sessions run in parallel, and threads of one decoder cost more than they give. ffmpeg's own
-    # mending of timestamps (no copyts) looks at one stream at a time, and would move sound against picture.
+    # One decoder thread: sessions run in parallel, and more threads per decoder cost more than they gain. Without
+    # copyts, ffmpeg repairs timestamps one stream at a time, and would move the audio relative to the video.
     seek = {} if seek_ms is None else {"ss": seek_ms / 1000, "noaccurate_seek": None}
     return ffmpeg.input(address(source.path), protocol_whitelist="file,pipe", threads=1, copyts=None, **seek)
 
@@ -63,11 +61,11 @@ def decode_audio(
 ) -> np.ndarray:
     """The chosen audio stream as mono float32 (num_samples,) at `rate_hz`, from media time 0 to its end or `end_ms`.
 
-    The samples lie in a file of `scratch` that has no name any more: hours of them take no memory.
+    The samples are in a deleted file of `scratch` that is still open, so that hours of audio need no memory.
 
-    `channel` picks one source channel; None adds them up by `source.audio_weights`. Media time is kept: late-starting
-    audio is padded, gaps in the timestamps are filled with silence and overlaps cut (aresample async), so sample n is
-    at n / rate_hz of the file's clock. Raises Rejected `unreadable` when ffmpeg fails or finds nothing.
+    `channel` selects one source channel; None adds all channels by `source.audio_weights`. Sample n is at n / rate_hz
+    of the file's clock: audio that starts late is padded, gaps in the timestamps are filled with silence, and overlaps
+    are cut (aresample async). Raises Rejected `unreadable` if ffmpeg fails or finds no audio.
     """
     weights = source.audio_weights if channel is None else [float(index == channel) for index in range(channel + 1)]
     mix = "+".join(f"{weight:.6f}*c{index}" for index, weight in enumerate(weights) if weight)
@@ -100,18 +98,18 @@ def conform_video(
 ) -> None:
     """The chosen video stream -> frames of a track, 25 fps, H.264 without B-frames, a keyframe every unit.
 
-    `num_frames` of them from `first_frame` on; with `seek_ms`, decoding begins at the last keyframe before that media
-    time. A track's frames do not depend on the spans it is made in: nothing that x264 does with a constant quantiser
-    reaches over a keyframe.
+    Makes `num_frames` frames from `first_frame` on. With `seek_ms`, decoding begins at the last keyframe before that
+    media time. The frames of a track do not depend on the spans it is made in: with a constant quantiser, x264 uses
+    nothing from before a keyframe.
 
-    Frame n shows the source frame nearest to track time 40 n ms; over a gap the frame before it stands, until 20 ms
-    before the next. The file's media time 0 lies at track time `lead_ms` (negative: its beginning is cut). Frames
-    missing at either end of the track repeat their neighbour. The picture is scaled to cover width x height and cut
-    around its centre. Colours are BT.601, limited range, BT.709 curve and primaries, and tagged so. One encoder thread:
-    x264's output depends on their number.
+    Frame n shows the source frame nearest to track time 40 n ms. In a gap the frame before it stands, until 20 ms
+    before the next one. Media time 0 of the file is at track time `lead_ms` (negative: its beginning is cut). Frames
+    missing at either end of the track repeat their neighbour. The picture is scaled to cover width x height, and its
+    centre is cut out. Colours are BT.601, limited range, BT.709 curve and primaries, with the matching tags. There is
+    one encoder thread, because x264's output depends on their number.
 
     Raises:
-        Rejected: `unreadable` when ffmpeg fails or delivers other than `num_frames` frames.
+        Rejected: `unreadable` if ffmpeg fails or writes another number of frames than `num_frames`.
     """
     assert source.picture is not None
     command = (
@@ -147,7 +145,7 @@ def conform_video(
 
 
 def join_videos(pieces: Sequence[Path], target: Path) -> None:
-    """Tracks of `conform_video` end to end, packet by packet."""
+    """Join videos of `conform_video` end to end, without encoding them again."""
     with av.open(str(target), "w", format="mp4", options={"fflags": "+bitexact"}) as joined:
         stream, frame = None, 0
         for piece in pieces:
@@ -165,14 +163,15 @@ def join_videos(pieces: Sequence[Path], target: Path) -> None:
 def _conform(stream, source, lead_ms, first_frame, num_frames, width, height, crop):  # type: ignore[no-untyped-def]
     """The filters of `conform_video`."""
     picture = source.picture
-    if not picture.is_rgb:  # Frame by frame, by their flags: next to no cost where none is interlaced.
+    if not picture.is_rgb:  # only frames flagged as interlaced are changed: almost no cost without them
         stream = stream.filter("bwdif", mode="send_frame", deint="interlaced")
-    if crop:  # displayed pixels; coded ones may be wider or narrower
+    if crop:  # in displayed pixels; encoded ones may be wider or narrower
         x, y, crop_width, crop_height = crop
         stream = stream.filter("crop", f"{crop_width}/sar", crop_height, f"{x}/sar", y)
-    # Every frame begins half way from the one before it, at most half a frame of ours early; with round=up, the last
-    # that has begun at 40 n ms is the nearest. fps before scaling: dropped frames cost no scaling. start_time repeats
-    # the first frame back to the start, and drops what was decoded before it.
+    # Each frame is moved to begin half way between the frame before and itself, but at most half a 25 fps frame early.
+    # With round=up, the last frame that has begun at 40 n ms is then the nearest. The fps filter comes before scaling,
+    # so that dropped frames are not scaled. start_time repeats the first frame back to the start, and drops frames that
+    # were decoded before it.
     half_us = 500_000 // FRAME_RATE_HZ
     begins = f"PTS-if(isnan(PREV_INPTS),0,clip((PTS-PREV_INPTS)/2,0,{half_us}))"
     stream = stream.filter("settb", "AVTB").filter("setpts", f"{begins}+{lead_ms * 1000 - round(source.start_s * 1e6)}")
@@ -194,7 +193,7 @@ def _conform(stream, source, lead_ms, first_frame, num_frames, width, height, cr
 
 
 def _to_standard_colours(stream, picture):  # type: ignore[no-untyped-def]
-    """HDR and wide gamut -> BT.601, limited range, after scaling, where pixels are few."""
+    """HDR and wide gamut -> BT.601, limited range; after scaling, when there are fewer pixels."""
     if picture.curve != "sdr":
         stream = stream.filter("zscale", transfer="linear", npl=HDR_WHITE_CD_M2).filter("format", "gbrpf32le")
         stream = stream.filter("zscale", primaries="bt709")

@@ -1,4 +1,4 @@
-"""Language tags of manifests (BCP 47: `en`, `pt-BR`) beside those of media streams (ISO 639-2: `eng`, `ger`, `deu`)."""
+"""Compares language tags of manifests (BCP 47: `en`, `pt-BR`) and of media streams (ISO 639-2: `eng`, `ger`, `deu`)."""
 
 # ISO 639-1, then its ISO 639-2 codes: the terminological and, where it differs, the bibliographic one.
 _CODES = """
@@ -16,7 +16,7 @@ _SHORT = {code: codes.split()[0] for codes in _CODES.split(",") for code in code
 
 
 def is_language(tag: str) -> bool:
-    """Whether a tag begins with a language code that is known here.
+    """Whether a tag begins with a language code of the list above.
 
     >>> is_language("pt-BR"), is_language("deu"), is_language("german")
     (True, True, False)
@@ -26,7 +26,7 @@ def is_language(tag: str) -> bool:
 
 
 def same_language(tag: str | None, other_tag: str | None) -> bool:
-    """Whether two tags name one language, whatever their region or script. Unknown and undetermined ones never do.
+    """Whether two tags name the same language, in any region or script. False for a missing or undetermined tag.
 
     >>> same_language("de-AT", "ger"), same_language("en", "und")
     (True, False)

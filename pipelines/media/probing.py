@@ -1,8 +1,9 @@
-"""Source files -> what they hold: the streams to take, how their picture is coded, and how their clock runs.
+"""Source files -> their contents: which streams are used, how their pictures are encoded, and how their clocks run.
 
-Sources are read with PyAV (the ffmpeg of imageio-ffmpeg has no ffprobe). Only the first frame is decoded; all else is
-read from packets. Which stream of a kind is taken: the one the manifest names; else, of those that can be decoded and
-are no cover picture, the first in the row's language, then the first that is flagged as default, then the first.
+Sources are read with PyAV (the ffmpeg of imageio-ffmpeg has no ffprobe). Only the first frame is decoded; everything
+else is read from packets. Of the streams of a kind, the one named in the manifest is used. If it names none, only
+streams that can be decoded and are not a cover picture count: the first in the row's language is used, or else the
+first flagged as default, or else the first.
 """
 
 import math
@@ -19,24 +20,24 @@ from pipelines.media.ffmpeg import GAP_S, Picture, Source, address
 from pipelines.media.languages import same_language
 from wanstreamer.clock import Span
 
-# Files that name other files or addresses. A recording is none of them, and opening one could read what is not ours.
+# Formats of files that name other files or addresses. No recording has one, and opening it could read foreign files.
 PLAYLISTS = frozenset({"hls", "concat", "dash", "sdp", "rtsp", "imf", "webm_dash_manifest", "vapoursynth", "image2"})
 SEEKS_EXACTLY = frozenset({"mov", "matroska"})  # formats with an index of keyframes
-HELD_MS = 500  # a picture that stands longer has no fresh frames; slower than any camera, 2 Hz
-BACK_S = 0.1  # timestamps that fall back by more begin anew; interleaving and B-frames explain less
-AHEAD_S = 3600.0  # timestamps that leap ahead by more begin anew; no outage lasts so long
+HELD_MS = 500  # a longer time without a new frame is a hold; 500 ms is slower than any camera
+BACK_S = 0.1  # timestamps that jump back by more have started again; interleaving and B-frames cause less
+AHEAD_S = 3600.0  # timestamps that jump ahead by more have started again; no outage lasts so long
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}  # ITU-T H.273, table 4
 _CURVES = {16: "pq", 18: "hlg"}  # H.273, table 3
-_TS_DISCONT = 0x200  # libavformat's flag of formats whose timestamps may restart, by design
+_TS_DISCONT = 0x200  # libavformat's flag for formats whose timestamps may restart
 _WIDE = 9  # BT.2020 primaries: H.273, table 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What a source file holds."""
+    """The contents of a source file."""
 
     source: Source
-    duration_ms: int  # as the container claims; 0 where it only guesses
+    duration_ms: int  # according to the container; 0 if it is only a guess
     width: int  # pixels as displayed, after rotation and pixel aspect; 0 without video
     height: int
     channels: int  # of the chosen audio stream; 0 without audio
@@ -52,33 +53,35 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """How the clock of a source runs, from 0 at its first instant. Times in ms; spans are sorted and disjoint."""
+    """How the clock of a source runs; 0 is the start of the file. Times are in ms; spans are sorted and disjoint."""
 
-    source: Source  # with one clock throughout: a copy where timestamps began anew
-    video_end_ms: int | None  # where the last frame ends; None without video
+    source: Source  # with one clock; a copy, if timestamps started again
+    video_end_ms: int | None  # end of the last frame; None without video
     audio_end_ms: int | None
-    audio_gaps: tuple[Span, ...]  # without sound, from the first instant on; filled with silence
-    audio_cut_ms: int  # sound whose time was already taken; dropped
-    video_holds: tuple[Span, ...]  # over HELD_MS without a fresh frame; the one before stands
-    video_keys_ms: tuple[int, ...]  # media times that decoding can begin at; none where seeking is not exact
-    joins: int  # times that timestamps began anew; what follows is put after what came before
+    audio_gaps: tuple[Span, ...]  # without sound, counted from the start of the file; filled with silence
+    audio_cut_ms: int  # sound that overlaps earlier sound; dropped
+    video_holds: tuple[Span, ...]  # over HELD_MS without a new frame; the frame before stands
+    video_keys_ms: tuple[int, ...]  # media times at which decoding can begin; empty if seeking is not exact
+    joins: int  # how often timestamps started again; each part is put after the one before
 
 
 def _open(path: Path) -> "av.container.InputContainer":
-    """A source, opened so that it can lead to no other file and no network."""
+    """Open a source so that no other file and no network can be reached."""
     container = av.open(address(path), options={"protocol_whitelist": "file"})
     if PLAYLISTS & set(container.format.name.split(",")):
         container.close()
-        raise Rejected("playlist", f"{path.name}: {container.format.name} names other files; give the recording itself")
+        raise Rejected(
+            "playlist", f"{path.name}: {container.format.name} this format names other files; name the recording itself"
+        )
     return container
 
 
 def check_file(path: Path) -> None:
-    """Raises Rejected `missing_file`, or `not_a_file` for what could block for ever (a FIFO, a device) or a folder."""
+    """Raises Rejected `missing_file`, or `not_a_file` for a folder, or a FIFO or device that could block for ever."""
     if not path.exists():
         raise Rejected("missing_file", str(path))
     if not path.is_file():
-        raise Rejected("not_a_file", f"{path}: a folder, FIFO or device; give the recording itself")
+        raise Rejected("not_a_file", f"{path}: a folder, FIFO or device; name a recording")
 
 
 def probe(
@@ -93,7 +96,7 @@ def probe(
         with _open(path) as container:
             video = _chosen(container.streams.video, "video_stream", video_stream, None)
             audio = _chosen(container.streams.audio, "audio_stream", audio_stream, language)
-            guessed = _clock_may_restart(container)  # from the last timestamps, not from what was written down
+            guessed = _clock_may_restart(container)  # the duration comes from the last timestamps, not from a header
             ends = [0 if guessed else (container.duration or 0) / av.time_base]
             ends += [
                 float(stream.duration * stream.time_base)
@@ -121,12 +124,12 @@ def probe(
 
 
 def _chosen(streams, column: str, wanted: int | None, language: str | None):  # type: ignore[no-untyped-def]  # of PyAV
-    """One stream of a kind, or None where there is none to be had."""
+    """One stream of a kind, or None if none can be used."""
     if wanted is not None:
         if wanted >= len(streams):
             raise Rejected("no_such_stream", f"{column} {wanted} of {len(streams)}")
         return streams[wanted]
-    # A stream whose codec nobody knows is no stream to us; a cover picture is no film.
+    # A stream with an unknown codec cannot be used; a cover picture is not a video.
     usable = [stream for stream in streams if stream.codec_context and not _is_cover(stream)]
 
     def rank(stream) -> tuple[bool, bool]:  # type: ignore[no-untyped-def]
@@ -142,19 +145,19 @@ def _is_cover(stream) -> bool:  # type: ignore[no-untyped-def]
 
 
 def _clock_may_restart(container: "av.container.InputContainer") -> bool:
-    """Formats made for broadcast: MPEG-TS and its like."""
+    """Whether the format is made for broadcast, such as MPEG-TS."""
     return bool(container.format.flags & _TS_DISCONT)
 
 
 def _displayed_size(video: "av.VideoStream", frame: "av.VideoFrame | None") -> tuple[int, int]:
     width, height, aspect = video.codec_context.width, video.codec_context.height, float(video.sample_aspect_ratio or 1)
-    if (getattr(frame, "rotation", 0) or 0) % 180:  # turned first, then stretched, as ffmpeg does
+    if (getattr(frame, "rotation", 0) or 0) % 180:  # rotated first, then stretched, as ffmpeg does
         width, height, aspect = height, width, 1 / aspect
     return round(width * aspect), height
 
 
 def _picture(codec: "av.VideoCodecContext") -> Picture:
-    """How the picture is coded, once a frame was; what a stream does not say is guessed as players do."""
+    """How the picture is encoded, once a frame was decoded. What the stream does not state is guessed as players do."""
     high_definition = codec.width >= 1280 or codec.height > 576
     return Picture(
         matrix=_MATRICES.get(int(codec.colorspace), "bt709" if high_definition else "bt601"),
@@ -165,11 +168,11 @@ def _picture(codec: "av.VideoCodecContext") -> Picture:
 
 
 def _weights(audio: "av.AudioStream") -> tuple[float, ...]:
-    """Of each channel in the mono sound, together 1: nothing clips, and one voice on all channels keeps its level.
+    """Weight of each channel in the mono audio. Their sum is 1: nothing clips; a voice on all channels keeps its level.
 
-    Up to two channels, and channels nobody named, count alike. Of surround sound, the side and rear speakers count
-    half the centre, left and right 0.71 of it, and the bass channel nothing: as broadcasters fold it down (ITU-R
-    BS.775), and ffmpeg does.
+    One or two channels, and channels without names, have equal weights. In surround sound, relative to the centre, the
+    side and rear channels count 0.5, left and right 0.71, and the bass channel 0: the mix-down of broadcasters (ITU-R
+    BS.775) and of ffmpeg.
     """
     count = audio.codec_context.channels
     names = [channel.name for channel in audio.codec_context.layout.channels]
@@ -182,14 +185,14 @@ def _weights(audio: "av.AudioStream") -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class _Clock:
-    """The timestamps of one stream's packets, in seconds, in the order they lie in the file."""
+    """The timestamps of one stream's packets, in seconds, in the order of the file."""
 
     decoded_N: np.ndarray
     shown_N: np.ndarray
-    duration_N: np.ndarray  # 0 where the file does not say
+    duration_N: np.ndarray  # 0 if the file does not state it
 
     def parts(self) -> np.ndarray:
-        """How often timestamps had begun anew, per packet."""
+        """Per packet: how often timestamps have started again before it."""
         steps = np.diff(self.decoded_N, prepend=self.decoded_N[:1])
         return np.cumsum((steps < -BACK_S) | (steps > AHEAD_S))
 
@@ -200,12 +203,12 @@ class _Clock:
 def timeline(source: Source, scratch: Path) -> Timeline:
     """Read a source's clock from its packets, without decoding.
 
-    Containers lie about the duration of files that were cut short; their packets do not. Where the timestamps of all
-    chosen streams begin anew (recordings joined end to end), the packets are copied to `scratch` on one clock: each
-    part begins where the longer stream of the one before ended, so sound and picture keep together within it. A
-    stream that jumps alone keeps its timestamps: what overlaps is dropped, and later content stays in its place.
+    The duration in the container is wrong for files that were cut short; packets are right. If the timestamps of all
+    chosen streams start again (recordings joined end to end), the packets are copied to `scratch` on one clock: each
+    part begins where the longer stream of the part before ended, so that audio and video stay in sync within a part. If
+    only one stream jumps, it keeps its timestamps: overlapping content is dropped, and later content stays in place.
 
-    Raises Rejected `truncated` when the container breaks off.
+    Raises Rejected `truncated` if the container ends early.
     """
     chosen = source
     try:
@@ -236,8 +239,8 @@ def timeline(source: Source, scratch: Path) -> Timeline:
 def _packets(
     container: "av.container.InputContainer", source: Source
 ) -> "Iterator[tuple[av.Packet, int, float, float, int]]":
-    """Packets of the chosen streams that have a time: with their stream, the seconds of a tick of its clock, and the
-    ticks at which they are decoded (nan: not said) and shown."""
+    """Packets of the chosen streams that have a time, each with its stream index, the seconds per tick of the stream's
+    clock, and the ticks at which it is decoded (nan: not stated) and shown."""
     chosen = [container.streams[index] for index in (source.video, source.audio) if index is not None]
     ticks_s = {stream.index: float(stream.time_base or 0) for stream in chosen}
     for packet in container.demux(chosen):
@@ -249,7 +252,7 @@ def _packets(
 
 
 def _clocks(source: Source) -> tuple[dict[int, _Clock], float, tuple[int, ...]]:
-    """By stream, with the timestamp of the file's first instant, and the media times of the picture's keyframes."""
+    """The clock of each stream, the timestamp at the start of the file, and the media times of video keyframes."""
     stamps: dict[int, list[tuple[float, float, float]]] = {}
     keys = []
     with _open(source.path) as container:
@@ -260,14 +263,14 @@ def _clocks(source: Source) -> tuple[dict[int, _Clock], float, tuple[int, ...]]:
                 keys.append(round(1000 * (stamp[1] - source.start_s)))
         clocks = {index: _clock(np.array(stream_stamps)) for index, stream_stamps in stamps.items()}
         exact = bool(SEEKS_EXACTLY & set(container.format.name.split(",")))
-        if clocks and _clock_may_restart(container):  # other programmes of a broadcast have clocks of their own
+        if clocks and _clock_may_restart(container):  # other programmes of a broadcast have other clocks
             start_s = min(float(clock.shown_N[clock.parts() == 0].min()) for clock in clocks.values())
             return clocks, start_s, ()
         return clocks, source.start_s, tuple(keys) if exact else ()
 
 
 def _clock(stamps_N3: np.ndarray) -> _Clock:
-    """Columns decoded, shown, duration. Matroska does not say when the frames before the first B-frame are decoded."""
+    """Columns: decoded, shown, duration. Matroska does not state when frames before the first B-frame are decoded."""
     decoded_N, shown_N, duration_N = stamps_N3.T
     known = np.flatnonzero(~np.isnan(decoded_N))
     if not len(known):
@@ -277,10 +280,10 @@ def _clock(stamps_N3: np.ndarray) -> _Clock:
 
 
 def _shifts_s(clocks: Sequence[_Clock], start_s: float) -> list[float]:
-    """What to add to the timestamps of each part, so that the first begins at 0 and each other where one ends."""
+    """Seconds to add to the timestamps of each part, so that the first begins at 0 and each other after the last."""
     parts = [clock.parts() for clock in clocks]
     shifts = [-start_s]
-    if len({int(part_N.max()) for part_N in parts}) != 1:  # no part is common to all
+    if len({int(part_N.max()) for part_N in parts}) != 1:  # the streams did not start again together
         return shifts
     for part in range(1, int(parts[0].max()) + 1):
         before = [(clock, part_N == part - 1) for clock, part_N in zip(clocks, parts, strict=True)]
@@ -291,8 +294,8 @@ def _shifts_s(clocks: Sequence[_Clock], start_s: float) -> list[float]:
 
 
 def _joined(source: Source, clocks: dict[int, _Clock], scratch: Path) -> Source:
-    """A copy of the chosen streams on one clock. NUT holds any codec, and timestamps as exact as they were."""
-    path = Path(tempfile.mkdtemp(dir=scratch)) / "joined.nut"  # participants' files may be named alike
+    """A copy of the chosen streams on one clock. NUT can hold any codec, and keeps the precision of timestamps."""
+    path = Path(tempfile.mkdtemp(dir=scratch)) / "joined.nut"  # files of several participants may have the same name
     counts = dict.fromkeys(clocks, 0)
     with _open(source.path) as container, av.open(str(path), "w", format="nut") as target:
         streams = {index: target.add_stream_from_template(container.streams[index]) for index in clocks}
@@ -308,7 +311,7 @@ def _joined(source: Source, clocks: dict[int, _Clock], scratch: Path) -> Source:
 
 
 def _gaps(audio: _Clock) -> tuple[tuple[Span, ...], int]:
-    """Where no packet has sound, and how much sound lies where there was some before."""
+    """Spans without sound in any packet, and how much sound (ms) overlaps earlier sound."""
     end_N = np.maximum.accumulate(np.append(0.0, audio.shown_N + audio.duration_N))[:-1]
     known_N = np.append(True, audio.duration_N[:-1] > 0)
     late_N, early_N = audio.shown_N - end_N, np.minimum(end_N - audio.shown_N, audio.duration_N)
@@ -319,7 +322,7 @@ def _gaps(audio: _Clock) -> tuple[tuple[Span, ...], int]:
 
 
 def _holds(video: _Clock) -> tuple[Span, ...]:
-    """Where no fresh frame comes for longer than HELD_MS."""
+    """Spans of more than HELD_MS without a new frame."""
     shown_ms = 1000 * np.append(0.0, np.maximum(0, np.sort(video.shown_N)))
     return tuple(
         Span(round(shown_ms[index]), round(shown_ms[index + 1]))

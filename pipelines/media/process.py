@@ -1,4 +1,4 @@
-"""ffmpeg as a child process that ends with its parent, and what it complained about."""
+"""ffmpeg as a child process that ends with its parent, and its error messages."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ import imageio_ffmpeg
 
 
 def address(path: Path) -> str:
-    """A path as ffmpeg's own libraries take it, whatever its name: `-y.mp4` is no option, `http:x` no protocol."""
+    """A path in a form that is safe for ffmpeg: `-y.mp4` is not read as an option, `http:x` not as a protocol."""
     return f"file:{path}"
 
 
@@ -28,7 +28,7 @@ def ffmpeg_path() -> str:
 def running(
     command: list[str], *, stdin: int = subprocess.DEVNULL, stdout: "int | IO[bytes]" = subprocess.DEVNULL
 ) -> "Iterator[subprocess.Popen[bytes]]":
-    """A child that ends with its parent: killed on any way out of the block, and by the kernel when a worker dies."""
+    """A child process: killed at the end of the block, after an exception too, and by the kernel if the worker dies."""
     process = subprocess.Popen(
         command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, preexec_fn=_die_with_parent if _HAS_PRCTL else None
     )
@@ -41,8 +41,6 @@ def running(
 
 
 _HAS_PRCTL = sys.platform == "linux"
-
-
 _PR_SET_PDEATHSIG = 1
 
 
@@ -53,10 +51,10 @@ def _die_with_parent() -> None:
 
 
 def complaint(errors: bytes | None) -> str:
-    """The last thing ffmpeg said. Raises OSError where it could not write: that is no fault of the source."""
+    """The last line of ffmpeg's errors. Raises OSError if it could not write: then the source is not at fault."""
     text = (errors or b"").decode(errors="replace")
     for number in (errno.ENOSPC, errno.EDQUOT):
         if os.strerror(number) in text:
             raise OSError(number, os.strerror(number))
     lines = text.strip().splitlines()
-    return lines[-1][:200] if lines else "ffmpeg said nothing"
+    return lines[-1][:200] if lines else "ffmpeg reported nothing"

@@ -1,9 +1,16 @@
-"""Colours, type and the two shapes that every drawing of a conversation is made of, as SVG text."""
+"""Colours, fonts and two shapes for all drawings of conversations, as SVG text."""
 
 from html import escape
 
 RED, INK, GREY, AMBER = "#b00020", "#222222", "#767676", "#f0a830"
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#8e4a94", "#7a6a00", "#4b5fbd")  # told apart by the colour-blind too
+COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#8e4a94",
+    "#7a6a00",
+    "#4b5fbd",
+)  # colour-blind people can distinguish them too
 
 
 STYLE = """

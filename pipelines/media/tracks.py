@@ -1,6 +1,7 @@
 """Our own tracks <-> arrays.
 
-decord reads the video, frame-exact on closed GOPs of one unit without B-frames; PyAV does so where decord has no wheel.
+decord reads the video; it is frame-exact on closed GOPs of one unit without B-frames. Where decord has no wheel, PyAV
+reads it.
 """
 
 import re
@@ -21,9 +22,9 @@ from pipelines.engine.jobs import Rejected
 from pipelines.media.process import address, complaint, ffmpeg_path, running
 from wanstreamer.clock import FRAME_RATE_HZ, Span
 
-WRITTEN_SAMPLES = 1 << 20  # at a time
-GATE_LUFS = -70.0  # what ffmpeg reports where nothing is louder
-SILENCE_EDGE_MS = 10  # fade at the edges of gated audio, so that gating makes no clicks
+WRITTEN_SAMPLES = 1 << 20  # per write
+GATE_LUFS = -70.0  # what ffmpeg reports if nothing is louder
+SILENCE_EDGE_MS = 10  # fade at the edges of gated audio, to avoid clicks
 
 
 def gate_audio(audio_T: np.ndarray, spans: Sequence[Span], rate_hz: int) -> np.ndarray:
@@ -60,9 +61,9 @@ def read_wav(path: Path) -> tuple[np.ndarray, int]:
 
 
 def wav_pieces(path: Path, piece_samples: int, rate_hz: int | None = None) -> Iterator[np.ndarray]:
-    """The samples that `read_wav` gives, `piece_samples` at a time, so that hours take no memory.
+    """The samples of `read_wav`, in pieces of `piece_samples`, so that hours of audio need no memory.
 
-    Raises Rejected `unreadable`, also where the file is not of the rate named.
+    Raises Rejected `unreadable`, also if the file has another rate than `rate_hz`.
     """
     with _our_wav(path) as file:
         if rate_hz not in (None, file.getframerate()):
@@ -87,9 +88,9 @@ def _samples(content: bytes) -> np.ndarray:
 
 
 def loudness_lufs(path: Path) -> float | None:
-    """Integrated loudness after EBU R128, to 0.1; None where no 400 ms are above its gate of -70 LUFS.
+    """Integrated loudness by EBU R128, to 0.1; None if no 400 ms are above its gate of -70 LUFS.
 
-    A mono track counts as one loudspeaker: the same sound from two of them measures 3 more.
+    A mono track counts as one loudspeaker: the same sound on two of them would measure 3 more.
     """
     stream = ffmpeg.input(address(path), protocol_whitelist="file,pipe").audio.filter("ebur128", framelog="quiet")
     command = stream.output("-", format="null").global_args("-v", "info", "-nostats", "-nostdin", "-hide_banner")
@@ -112,7 +113,7 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> np.ndarr
         stop = len(reader) if stop is None else min(stop, len(reader))
         if start:
             reader.seek_accurate(start)
-        # next() decodes in order, half the time of get_batch.
+        # next() decodes in order, in half the time of get_batch.
         frames = [reader.next().asnumpy() for _ in range(start, stop)]
         return np.stack(frames) if frames else np.empty((0, *reader[0].shape), np.uint8)
     except (decord.DECORDError, RuntimeError) as error:
@@ -120,11 +121,11 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> np.ndarr
 
 
 def frame_pieces(path: Path, num_frames: int, piece_frames: int) -> Iterator[np.ndarray]:
-    """The first `num_frames` frames as `read_frames` gives them, in pieces, so that hours take no memory.
+    """The first `num_frames` frames of `read_frames`, in pieces, so that hours of video need no memory.
 
-    By PyAV: while pieces are worked on, decord decodes ahead without a bound, and it first indexes the whole file.
-    ffmpeg stacks the frames of a piece into one tall picture: converting each alone costs four times the decoding. No
-    row of ours takes its colour from the row above it, so the pixels are the same.
+    Uses PyAV: decord decodes ahead without a limit while the caller works, and first indexes the whole file. ffmpeg
+    stacks the frames of a piece into one tall picture, because converting each frame alone takes four times as long as
+    decoding it. The pixels are the same: the conversion uses no colour from the row above.
     """
     try:
         with av.open(str(path)) as container:
@@ -141,14 +142,14 @@ def frame_pieces(path: Path, num_frames: int, piece_frames: int) -> Iterator[np.
                     yield _unstacked(stack, to_rgb, height)
                     num_stacked = 0
             if stack and num_stacked:
-                stack.push(None)  # the end: the rest of the picture stays empty
+                stack.push(None)  # end of input: the rest of the picture stays empty
                 yield _unstacked(stack, to_rgb, height)[:num_stacked]
     except (av.error.FFmpegError, IndexError) as error:
         raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
 
 
 def _stacker(like: av.VideoFrame, num_frames: int) -> av.filter.Graph:
-    """Takes frames, gives pictures of `num_frames` of them, one below the other."""
+    """A filter graph: frames in, pictures of `num_frames` frames below each other out."""
     graph = av.filter.Graph()
     graph.threads = 1
     graph.link_nodes(
@@ -167,7 +168,7 @@ def _unstacked(stack: av.filter.Graph, to_rgb: VideoReformatter, height: int) ->
 
 @cache
 def _decord():  # type: ignore[no-untyped-def]
-    """decord, or None where it has no wheel (macOS on arm64)."""
+    """decord, or None on platforms without a wheel (macOS on arm64)."""
     try:
         import decord
     except ImportError:
@@ -187,9 +188,8 @@ def _decoded(path: Path, start: int, stop: int | None) -> Iterator[np.ndarray]:
         with av.open(str(path)) as container:
             video = container.streams.video[0]
             video.codec_context.thread_count = 1
-            to_rgb = (
-                VideoReformatter()
-            )  # one for all: to_ndarray would set up another for each frame, at thrice the time
+            # One for all frames: to_ndarray would make one per frame, which takes three times as long.
+            to_rgb = VideoReformatter()
             for frame in islice(container.decode(video), start, stop):
                 yield to_rgb.reformat(frame, format="rgb24").to_ndarray()
     except (av.error.FFmpegError, IndexError) as error:
@@ -199,7 +199,7 @@ def _decoded(path: Path, start: int, stop: int | None) -> Iterator[np.ndarray]:
 def write_video(
     path: Path, frames_THWC: np.ndarray, audio_T: np.ndarray | None = None, rate_hz: int = 16000, *, crf: int = 18
 ) -> None:
-    """uint8 RGB frames at 25 fps (even width and height) and float32 audio -> an mp4 that plays anywhere.
+    """uint8 RGB frames at 25 fps (even width and height) and float32 audio -> an mp4 that common players can play.
 
     Equal input gives equal bytes.
     """
