@@ -1,7 +1,8 @@
-"""Rows of one session -> its tracks: what a worker of the ingest stage does.
+"""Manifest rows of one session -> its tracks: the work of one worker of the ingest stage.
 
-Tracks of a session begin together, at the latest start of its streams (`sessions.origin_ms` on the session's own
-clock), and end together, at the earliest end, cut to whole units. From here on time 0 is where the tracks begin.
+The tracks of a session begin together, when the last of its streams starts (`sessions.origin_ms` on the session's own
+clock), and end together, when the first of its streams ends, cut to whole units. From here on, time 0 is the beginning
+of the tracks.
 """
 
 import hashlib
@@ -36,16 +37,16 @@ from wanstreamer.clock import (
 )
 from wanstreamer.errors import InputError
 
-SPAN_UNITS = 1875  # 5 minutes: of longer recordings, spans are made side by side
-LONGEST_PACKET_MS = 300  # sound that decodes to so much more than its packets hold was started anew on the way
-TRUNCATED_MS = 1000  # a stream that ends this much before its container says has lost its end
+SPAN_UNITS = 1875  # 5 minutes; longer recordings are made in spans of this, in parallel
+LONGEST_PACKET_MS = 300  # sound that decodes to this much more than its packets contain changed its format on the way
+TRUNCATED_MS = 1000  # a stream that ends this much earlier than its container states is cut short
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Recorded:
-    """What a row of the manifest leads to: its picture and its sound, each with the clock of its file."""
+    """The video and audio of a manifest row, each with the clock of its file."""
 
-    claimed_ms: int  # how long the container says it is; 0: it does not, or the sound lies elsewhere
+    claimed_ms: int  # length according to the container; 0: not stated, or the audio is in another file
     picture: Timeline | None
     sound: Timeline | None
 
@@ -59,13 +60,13 @@ class Conform:
         if reach:
             use_settings(reach)
         self.source = folder_at(root)
-        self.root = self.source  # where the files of the session in work are
+        self.root = self.source  # folder with the files of the current session
         self.width, self.height, self.rate_hz, self.qp = width, height, rate_hz, qp
 
     def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
         rows = [SourceRow(**_tuples(record)) for record in job.spec["rows"]]
         if is_remote_uri(self.source):
-            self.root = scratch / "sources"  # goes with the scratch folder when the session is finished
+            self.root = scratch / "sources"  # deleted with the scratch folder at the end of the session
             _fetch(self.source, rows, job.inputs, self.root)
             check_crops(self.root, rows)
         recorded = [self._look(row, scratch) for row in rows]
@@ -73,7 +74,7 @@ class Conform:
         origin_ms = max(row.start_offset_ms for row in rows)
         num_units = whole_units_in_ms(self._end_ms(rows, recorded, sounds) - origin_ms)
         if num_units < 1:
-            raise Rejected("too_short", "its streams share less than one unit of 160 ms")
+            raise Rejected("too_short", "its streams have less than one unit of 160 ms in common")
 
         result = Result(tables={"tracks": []})
         tracks_audio = self._conform_audio(rows, sounds, origin_ms, num_units)
@@ -103,7 +104,7 @@ class Conform:
         return result
 
     def _look(self, row: SourceRow, scratch: Path) -> "_Recorded":
-        """Find the streams of a row, and how their clocks run."""
+        """Find the streams of a row, and read their clocks."""
         picture_probe = probe(
             self.root / row.uri,
             language=row.language,
@@ -114,7 +115,7 @@ class Conform:
         if row.audio_uri:
             sound_probe = probe(self.root / row.audio_uri, language=row.language, audio_stream=row.audio_stream)
         if not picture_probe.has_video and not sound_probe.has_audio:
-            raise Rejected("no_streams", f"{row.participant}: neither picture nor sound")
+            raise Rejected("no_streams", f"{row.participant}: no video and no audio")
         if sound_probe.has_audio and row.channel is not None and row.channel >= sound_probe.channels:
             raise Rejected("no_such_channel", f"{row.participant}: channel {row.channel} of {sound_probe.channels}")
         picture = timeline(picture_probe.source, scratch) if picture_probe.has_video else None
@@ -132,14 +133,14 @@ class Conform:
     def _decode(self, row: SourceRow, recording: "_Recorded", scratch: Path) -> np.ndarray | None:
         if recording.sound is None:
             return None
-        # Where the picture has ended, so has the track: timestamps gone astray cannot fill the disk with silence.
+        # The track ends with the video: wrong audio timestamps cannot fill the disk with silence.
         end_ms = recording.picture.video_end_ms if recording.picture else None
         return decode_audio(recording.sound.source, self.rate_hz, row.channel, scratch, end_ms=end_ms)
 
     def _end_ms(
         self, rows: Sequence[SourceRow], recorded: Sequence["_Recorded"], sounds: Sequence[np.ndarray | None]
     ) -> int:
-        """Where the first stream of the session ends, on the session's clock."""
+        """When the first stream of the session ends, on the session's clock."""
         ends = []
         for row, recording, audio in zip(rows, recorded, sounds, strict=True):
             lengths = []
@@ -150,7 +151,7 @@ class Conform:
                 heard_ms = min(recording.sound.audio_end_ms or 0, *lengths[:-1], lengths[-1])
                 if lengths[-1] > heard_ms + LONGEST_PACKET_MS:
                     raise Rejected(
-                        "changes_format", f"{row.participant}: sample rate or channels change, or its sound is damaged"
+                        "changes_format", f"{row.participant}: sample rate or channels change, or the audio is damaged"
                     )
             if min(lengths) < recording.claimed_ms - TRUNCATED_MS:
                 raise Rejected("truncated", f"{row.participant}: {min(lengths)} of {recording.claimed_ms} ms")
@@ -168,7 +169,7 @@ class Conform:
                 continue
             skip = (origin_ms - row.start_offset_ms) * self.rate_hz // 1000
             audio = sound[skip : skip + num_samples]
-            if len(audio) < num_samples:  # the last, partial millisecond
+            if len(audio) < num_samples:  # by less than a millisecond
                 audio = np.pad(audio, (0, num_samples - len(audio)))
             if row.rttm_uri:
                 audio = gate_audio(
@@ -178,7 +179,7 @@ class Conform:
         return tracks
 
     def _rttm_spans(self, row: SourceRow, origin_ms: int) -> dict[str, list[Span]]:
-        """Everybody's speech on the tracks' clock."""
+        """Speech of all speakers in the RTTM, on the tracks' clock."""
         shift = row.start_offset_ms - origin_ms
         try:
             speech = read_rttm(self.root / str(row.rttm_uri))
@@ -189,7 +190,7 @@ class Conform:
         return {name: [Span(max(0, s + shift), max(0, e + shift)) for s, e in spans] for name, spans in speech.items()}
 
     def _mixed_spans(self, row: SourceRow, origin_ms: int, num_units: int) -> list[Span]:
-        """Where the track's sound holds more than one participant."""
+        """When the track's audio contains more than one participant."""
         whole = Span(0, num_units * UNIT_MS)
         if row.audio_kind == "own":
             return []
@@ -203,7 +204,7 @@ class Conform:
     def _conform_videos(
         self, rows: Sequence[SourceRow], recorded: Sequence["_Recorded"], origin_ms: int, num_units: int, scratch: Path
     ) -> None:
-        """Make `PARTICIPANT.mp4` in `scratch` of every row with a picture; long ones in spans, where cores are idle."""
+        """Make `PARTICIPANT.mp4` in `scratch` for every row with video; long ones in spans, on idle cores."""
         calls, pieces = [], []
         for row, recording in zip(rows, recorded, strict=True):
             if not recording.picture:
@@ -298,7 +299,7 @@ class Conform:
     def _words(
         self, session_id: str, row: SourceRow, origin_ms: int, num_units: int, scratch: Path, result: Result
     ) -> str | None:
-        """The word sidecar, on the tracks' clock; words outside the tracks are turned away."""
+        """Write the words on the tracks' clock; words outside the tracks are rejected."""
         if not row.words_uri:
             return None
         key, shift = f"{session_id}/{row.participant}", row.start_offset_ms - origin_ms
@@ -320,15 +321,15 @@ class Conform:
 
 
 def _tuples(record: dict[str, Any]) -> dict[str, Any]:
-    """A row that travelled as JSON, with its lists as tuples again."""
+    """A row read from JSON, with its lists as tuples."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
 
 
 def video_spans(picture: Timeline, shift_ms: int, num_units: int) -> Iterator[tuple[int, int, int | None]]:
-    """First and last unit of the spans a track's video is made in, and the media time to seek to.
+    """Spans in which a track's video is made: first unit, last unit, and the media time to seek to (None: the start).
 
-    None: from the beginning. A span begins where fresh frames come, and is decoded from the keyframe before the last
-    one that precedes it: what is decoded from there on is what a decoder that read all would show.
+    A span begins where the source has new frames, and is decoded from the last but one keyframe before it. From there
+    on, the decoded frames equal those of a decoder that read the whole file.
     """
     holds = [Span(start + shift_ms, end + shift_ms) for start, end in picture.video_holds]
     keys_ms = sorted(picture.video_keys_ms)
@@ -344,7 +345,7 @@ def video_spans(picture: Timeline, shift_ms: int, num_units: int) -> Iterator[tu
 
 
 def _within_ms(spans: Sequence[Span], shift_ms: int, num_units: int) -> int:
-    """How much of a file's `spans` lies within the tracks."""
+    """Total time of a file's `spans` within the tracks."""
     moved = [Span(start + shift_ms, end + shift_ms) for start, end in spans]
     return sum(end - start for start, end in intersect_spans([Span(0, num_units * UNIT_MS)], moved))
 
@@ -363,23 +364,23 @@ def files_of(rows: Sequence[SourceRow]) -> list[str]:
 
 
 def _fetch(source: Path, rows: Sequence[SourceRow], inputs: Sequence[str], folder: Path) -> None:
-    """The files of a session, as they were when the run began."""
+    """Copy the files of a session. Rejects files that changed since the run began."""
     names = files_of(rows)
     try:
         stamps = fetch(source, names, folder)
     except FileNotFoundError as error:
         raise Rejected("missing_file", str(error)) from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise Rejected("not_a_file", "one name is a file and a folder of others; no disk can hold both") from error
+        raise Rejected("not_a_file", "one name is both a file and a folder in the store; rename one of them") from error
     changed = [name for name, stamp in zip(names, inputs, strict=True) if stamps[name] != stamp]
     if changed:
-        raise Rejected("changed_file", f"{changed[0]} was written during the run; run again")
+        raise Rejected("changed_file", f"{changed[0]} changed during the run; run the same command again")
 
 
 def check_crops(root: Path, rows: Sequence[SourceRow]) -> None:
-    """A crop outside the frame is the manifest's mistake: said before any work.
+    """Raises InputError for a crop outside the frame, a mistake in the manifest, before any work.
 
-    Unreadable files are left to the work.
+    Unreadable files are rejected later, by the worker.
     """
     for row in rows:
         if row.crop is None:
@@ -392,5 +393,5 @@ def check_crops(root: Path, rows: Sequence[SourceRow]) -> None:
         if x + width > media.width or y + height > media.height:
             raise InputError(
                 f"{row.session_id}/{row.participant}: crop {x}:{y}:{width}:{height} reaches outside the "
-                f"{media.width}x{media.height} frame of {row.uri}; mend it in the manifest"
+                f"{media.width}x{media.height} frame of {row.uri}; correct it in the manifest"
             )

@@ -1,14 +1,14 @@
-"""A folder of recordings -> source rows, one small function per layout.
+"""A folder of recordings -> source rows, with one small function per layout.
 
-    plain     SESSION/PARTICIPANT.mp4 (any container), a sound file of the same name is its audio,
-              SESSION/PARTICIPANT.words.json beside it; or SESSION.wav + SESSION.rttm, one mixed recording
-    stereo    SESSION.wav: a telephone call, the two parties on the two channels; SESSION.a.words.json, SESSION.b...
+    plain     SESSION/PARTICIPANT.mp4 (any container); an audio file of the same name has its sound, and
+              SESSION/PARTICIPANT.words.json its words; or SESSION.wav + SESSION.rttm, one mixed recording
+    stereo    SESSION.wav: a telephone call with a person on each channel; SESSION.a.words.json, SESSION.b...
     seamless  Seamless Interaction: V<vendor>_S<session>_I<interaction>_P<participant>.mp4, .wav, .json anywhere below
     candor    CANDOR: CONVERSATION/{processed,raw}/ media, metadata.json, transcription/transcribe_output.json
     ami       AMI: MEETING/audio/MEETING.Headset-N.wav, MEETING/video/MEETING.CloseupN.avi and the NXT annotations
 
-The corpora's layouts follow their public documentation; none of them has been run on the corpus itself. Of a corpus
-that is there in part, rows name what is missing: ingest rejects those sessions as `missing_file` and takes the rest.
+The layouts of corpora follow their public documentation; none of them has been run on the corpus itself. If only a part
+of a corpus is present, ingest rejects the sessions without files as `missing_file` and uses the rest.
 """
 
 import json
@@ -27,22 +27,22 @@ SEAMLESS = re.compile(r"V(\w+?)_S(\w+?)_I(\w+?)_P(\w+)")
 
 
 def rows_of_folder(folder: Path, layout: str = "") -> list[SourceRow]:
-    """Sources of a folder; the layout is recognised by its tell-tale files unless it is named.
+    """Sources of a folder. If the layout is not named, it is recognised by typical files.
 
-    Raises InputError for an unknown layout, or files that do not fit it and only the user can mend.
+    Raises InputError for an unknown layout, and for files that do not fit the layout, which only the user can fix.
     """
     check_layout(layout)
     return LAYOUTS[layout or recognise(folder)](folder)
 
 
 def check_layout(layout: str) -> None:
-    """Raises InputError for a name that is none."""
+    """Raises InputError for an unknown layout."""
     if layout and layout not in LAYOUTS:
-        raise InputError(f"ingest.layout `{layout}`: unknown; expected one of {', '.join(LAYOUTS)}, or none")
+        raise InputError(f"ingest.layout `{layout}`: unknown; expected one of {', '.join(LAYOUTS)}, or empty")
 
 
 def recognise(folder: Path) -> str:
-    """Name of the layout; `plain` when nothing tells otherwise."""
+    """Name of the layout; `plain` if no other is recognised."""
     if next(_below(folder, "meetings.xml"), None):
         return "ami"
     if any((path / "transcription").is_dir() and (path / "metadata.json").is_file() for path in folder.iterdir()):
@@ -53,7 +53,7 @@ def recognise(folder: Path) -> str:
 
 
 def plain(folder: Path) -> list[SourceRow]:
-    """A folder per session with a file per participant, and mixed recordings with an RTTM beside them."""
+    """A folder per session with a file per participant, or mixed recordings with an RTTM of the same name."""
     rows: list[SourceRow] = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
@@ -84,14 +84,15 @@ def _mixed_recording(root: Path, path: Path) -> list[SourceRow]:
     rttm = path.with_suffix(".rttm")
     if not rttm.is_file():
         raise InputError(
-            f"{path}: one recording and no {rttm.name} beside it, so its participants are unknown; add the RTTM "
-            "(`python -m tools.diarize` writes one), set ingest.layout=stereo if each channel is a party, put a file "
-            "per participant into a folder per session, "
-            "or name them in a manifest.csv"
+            f"{path}: a recording without {rttm.name} next to it, so its participants are unknown; add the RTTM "
+            "(`python -m tools.diarize` writes one), set ingest.layout=stereo if each channel has one person, put a "
+            "file per participant into a folder per session, or list the participants in a manifest.csv"
         )
     speakers = list(read_rttm(rttm))
     if len(speakers) > 26:
-        raise InputError(f"{rttm}: {len(speakers)} speakers; more than 26 need a manifest that names participants")
+        raise InputError(
+            f"{rttm}: {len(speakers)} speakers, expected 26 or fewer; list the participants in a manifest.csv"
+        )
     return [
         SourceRow(
             session_id=identifier(path.stem), participant=chr(ord("a") + index), uri=path.name, audio_kind="shared",
@@ -102,7 +103,7 @@ def _mixed_recording(root: Path, path: Path) -> list[SourceRow]:
 
 
 def unnamed_sidecars(folder: Path, rows: Iterable[SourceRow]) -> list[str]:
-    """Words and RTTM files that belong to no recording: most likely a name mistyped."""
+    """Word files and RTTM files without a recording of the same name: probably a typing mistake."""
     named = {name for row in rows for name in (row.words_uri, row.rttm_uri)}
     sidecars = (_relative(folder, path) for suffix in SIDECARS for path in _below(folder, f"*{suffix}"))
     return sorted(name for name in sidecars if name and name not in named)
@@ -122,7 +123,7 @@ def stereo(folder: Path) -> list[SourceRow]:
 
 
 def seamless(folder: Path) -> list[SourceRow]:
-    """A session is an interaction; vendor and participant together are a person."""
+    """A session is an interaction; vendor and participant together identify a person."""
     media: dict[str, list[Path]] = {}
     for path in _below(folder, "V*_P*.*"):
         if SEAMLESS.fullmatch(path.stem) and path.suffix.lower() in VIDEO_SUFFIXES + AUDIO_SUFFIXES:
@@ -144,7 +145,7 @@ def seamless(folder: Path) -> list[SourceRow]:
 
 
 def candor(folder: Path) -> list[SourceRow]:
-    """Two people per conversation; each has a channel of the stereo sound, and a video file named by the user's id."""
+    """Two people per conversation; each has a channel of the stereo audio, and a video file named after the user id."""
     rows = []
     for home in sorted(path for path in folder.iterdir() if (path / "metadata.json").is_file()):
         where = home / "metadata.json"
@@ -172,10 +173,10 @@ def candor(folder: Path) -> list[SourceRow]:
 
 
 def ami(folder: Path) -> list[SourceRow]:
-    """Meetings of about four people, each with a headset and a close-up camera; who has which is in meetings.xml."""
+    """Meetings of about four people, each with a headset and a close-up camera; meetings.xml assigns them."""
     index = next(_below(folder, "meetings.xml"), None)
     if index is None:
-        raise InputError(f"{folder}: no meetings.xml below; add AMI's manual annotations (corpusResources, words)")
+        raise InputError(f"{folder}: no meetings.xml in it; add AMI's manual annotations (corpusResources, words)")
     words = {path.name: path for path in _below(folder, "*.words.xml")}
     rows = []
     for meeting in ElementTree.fromstring(index.read_bytes()).iter("meeting"):
@@ -206,7 +207,7 @@ LAYOUTS: dict[str, Callable[[Path], list[SourceRow]]] = {
 
 
 def _picture_and_sound(root: Path, paths: Iterable[Path]) -> tuple[str, str | None]:
-    """`uri` and `audio_uri` of one participant's files: the picture first, a sound file beside it is its audio."""
+    """`uri` and `audio_uri` of one participant's files: the video first; an audio file next to it has its sound."""
     first, *rest = sorted(paths, key=lambda path: path.suffix.lower() in AUDIO_SUFFIXES)
     return str(first.relative_to(root)), str(rest[0].relative_to(root)) if rest else None
 

@@ -1,4 +1,4 @@
-"""What ingest is to read: one `SourceRow` per participant stream, whatever layout or manifest it comes from."""
+"""The input of ingest: one `SourceRow` per participant stream, from any layout or manifest."""
 
 import dataclasses
 import re
@@ -16,26 +16,28 @@ class SourceRow:
     session_id: str
     participant: str
     uri: str  # the media file
-    speaker_id: str | None = None  # pseudonymous person; unknown people are never recognised across sessions
-    audio_uri: str | None = None  # where the sound lies, when not in `uri`
-    video_stream: int | None = None  # of several in the file, from 0; chosen as probing.py says when not given
-    audio_stream: int | None = None  # likewise, in the file that holds the sound; `language` chooses, too
-    channel: int | None = None  # audio channel of this participant, from 0; all are mixed when not given
+    speaker_id: str | None = None  # pseudonymous person; without it a person is not recognised across sessions
+    audio_uri: str | None = None  # the file with the audio, if it is not `uri`
+    video_stream: int | None = (
+        None  # index from 0 among the video streams of the file; if not given, probing.py chooses
+    )
+    audio_stream: int | None = None  # the same for audio streams, in the file with the audio; `language` also decides
+    channel: int | None = None  # audio channel of this participant, from 0; if not given, all are mixed
     crop: tuple[int, int, int, int] | None = None  # x, y, width, height in displayed pixels
-    start_offset_ms: int = 0  # session time of the file's first instant
-    audio_kind: str = "own"  # own, or shared: the sound holds everybody
-    words_uri: str | None = None  # words with their times on the file's clock; formats: word_files.py
-    rttm_uri: str | None = None  # who speaks when in a shared sound, on the file's clock
+    start_offset_ms: int = 0  # session time at the start of the file
+    audio_kind: str = "own"  # own: this participant only; shared: all participants
+    words_uri: str | None = None  # words with times on the file's clock; for formats see word_files.py
+    rttm_uri: str | None = None  # who speaks when in shared audio, on the file's clock
     rttm_speaker: str | None = None  # this participant's name in the RTTM
     language: str | None = None  # BCP 47
     licence: str | None = None
     consent: tuple[str, ...] | None = None  # of train, share, show
-    partners: tuple[str, ...] | None = None  # participants this one talks with, where a session has more than two
+    partners: tuple[str, ...] | None = None  # participants this one talks with, if a session has more than two
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(SourceRow))
 
 
 def identifier(name: str) -> str:
-    """A name as ids may be: letters, digits, _ and -."""
+    """A name as an id, which may have only letters, digits, _ and -."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", name)

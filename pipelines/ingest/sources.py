@@ -1,6 +1,6 @@
-"""A manifest or a folder of recordings -> one `SourceRow` per participant stream: what ingest is to read.
+"""A manifest or a folder of recordings -> one `SourceRow` per participant stream, the input of ingest.
 
-A folder is read by its layout (layouts.py), unless it holds a `manifest.csv`, `.jsonl` or `.parquet`. Split screens,
+A folder is read by its layout (layouts.py), unless it has a `manifest.csv`, `.jsonl` or `.parquet`. Split screens,
 start offsets, people and consent need a manifest.
 """
 
@@ -27,10 +27,10 @@ _ID = re.compile(r"[A-Za-z0-9_-]+")
 def find_sources(source: Path, layout: str = "", *, warn: bool = True) -> tuple[Path, list[SourceRow]]:
     """The folder that paths are relative to, and the rows, sorted by session and participant.
 
-    `layout` names how a folder without a manifest is laid out; it is recognised when not given. `warn` prints what lies
-    beside no recording.
+    `layout` names the layout of a folder without a manifest; if it is empty, the layout is recognised. `warn` prints
+    word and RTTM files without a recording.
 
-    Raises InputError for what only the user can mend: no such path, nothing in it, a manifest that is not well formed.
+    Raises InputError for mistakes that only the user can fix: no such path, no recordings in it, a wrong manifest.
     """
     check_layout(layout)
     with reachable(source):
@@ -44,7 +44,8 @@ def find_sources(source: Path, layout: str = "", *, warn: bool = True) -> tuple[
     for row, next_row in zip(rows, rows[1:], strict=False):
         if (row.session_id, row.participant) == (next_row.session_id, next_row.participant):
             raise InputError(
-                f"{source}: session {row.session_id} has participant {row.participant} twice; give each its own"
+                f"{source}: session {row.session_id} has participant {row.participant} twice; "
+                "give each row its own participant"
             )
     _check_partners(source, rows)
     return root, rows
@@ -52,7 +53,9 @@ def find_sources(source: Path, layout: str = "", *, warn: bool = True) -> tuple[
 
 def _read(source: Path, layout: str, warn: bool) -> tuple[Path, list[SourceRow]]:
     if not source.exists():
-        raise InputError(f"{source}: no such folder or manifest; set ingest.source to where the recordings are")
+        raise InputError(
+            f"{source}: no such folder or manifest; set ingest.source to the folder or manifest of the recordings"
+        )
     if source.is_file():
         return source.parent, read_manifest(source)
     named = next((source / name for name in MANIFESTS if (source / name).is_file()), None)
@@ -61,28 +64,28 @@ def _read(source: Path, layout: str, warn: bool) -> tuple[Path, list[SourceRow]]
     rows = rows_of_folder(source, layout)
     if warn and (strays := unnamed_sidecars(source, rows)):
         print(
-            f"ingest: warning: words or RTTM without a recording: {strays[0]}"
+            f"ingest: warning: word or RTTM file without a recording: {strays[0]}"
             + (f" and {len(strays) - 1} more" if strays[1:] else "")
-            + "; they lie beside the recording and are named like it",
+            + "; expected next to the recording, with the same name",
             file=sys.stderr,
         )
     return source, rows
 
 
 def _check_paths(source: Path, rows: Sequence[SourceRow]) -> None:
-    """No row leads out of the folder its paths are relative to (symbolic links in it are the user's own)."""
+    """Raises InputError for a path that leads out of the source folder (symbolic links in it are allowed)."""
     for row in rows:
         for column in PATHS:
             uri = getattr(row, column)
             if uri and (Path(uri).is_absolute() or ".." in Path(uri).parts or "\0" in uri or "://" in uri):
                 raise InputError(
                     f"{source}: {row.session_id}/{row.participant}: {column} `{uri}` leads out of the source folder; "
-                    "put the manifest into a folder above the recordings and name them relative to it"
+                    "put the manifest into a folder above the recordings and use paths relative to it"
                 )
 
 
 def read_manifest(path: Path) -> list[SourceRow]:
-    """Rows of a CSV, JSONL or Parquet manifest. Raises InputError naming the row and column that is wrong."""
+    """Rows of a CSV, JSONL or Parquet manifest. Raises InputError with the row and column that is wrong."""
     records: Iterable[Mapping[str, Any]]
     try:
         if path.suffix == ".csv":
@@ -92,14 +95,14 @@ def read_manifest(path: Path) -> list[SourceRow]:
                 if len(reader.fieldnames or ()) == 1 and (
                     separator := re.search(r"[;\t|]", (reader.fieldnames or [""])[0])
                 ):
-                    raise InputError(f"{path}: fields are separated by {separator[0]!r}; a manifest's are by commas")
+                    raise InputError(f"{path}: fields are separated by {separator[0]!r}; expected commas")
         elif path.suffix == ".jsonl":
             records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         elif path.suffix == ".parquet":
             with path.open("rb") as file:
                 records = pq.read_table(file).to_pylist()
         else:
-            raise InputError(f"{path}: a manifest is .csv, .jsonl or .parquet; rename or convert it")
+            raise InputError(f"{path}: expected a manifest that is .csv, .jsonl or .parquet; rename or convert it")
     except (OSError, ValueError) as error:
         if isinstance(error, InputError) or (isinstance(error, OSError) and is_remote_uri(path)):
             raise
@@ -117,7 +120,7 @@ def read_manifest(path: Path) -> list[SourceRow]:
         filled = {key: value for key, value in record.items() if value not in (None, "")}
         missing = [column for column in ("session_id", "uri") if column not in filled]
         if missing:
-            raise InputError(f"{where}: no {missing[0]}; every row names its session and its media file")
+            raise InputError(f"{where}: no {missing[0]}; every row must name its session and its media file")
         session = str(filled["session_id"])
         places[session] = places.get(session, -1) + 1
         filled.setdefault("participant", chr(ord("a") + places[session]))

@@ -1,6 +1,7 @@
 """Sources -> tracks: constant 25 fps video and mono audio per participant, on one clock, in whole units.
 
-Here sessions are found, dealt into splits and turned away where people did not agree; conform.py does the work on each.
+This module finds sessions, assigns them to splits, and rejects those with people who did not agree; conform.py makes
+the tracks of each session.
 """
 
 import json
@@ -26,9 +27,9 @@ from pipelines.media.probing import check_file
 from schemas.ingest import SESSIONS, TRACKS
 from wanstreamer.errors import InputError
 
-SOURCE_NOTE = "ingest-source.json"  # where the recordings were, for whoever must find them again
+SOURCE_NOTE = "ingest-source.json"  # where the recordings are; tools.forget reads it
 
-SAMPLE = "data/sources"  # where dvc.yaml has it
+SAMPLE = "data/sources"  # the path in dvc.yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +37,12 @@ class IngestParams:
     """Where the recordings are and what tracks look like."""
 
     source: str = ""  # folder or manifest of recordings; empty: the sample in <data>/sources
-    layout: str = ""  # of a folder without a manifest: plain, stereo, seamless, candor or ami; empty: recognised
-    width: int = 64  # pixels; the tiny scale. 336 x 192 serves the larger ones
+    layout: str = ""  # layout of a folder without a manifest: plain, stereo, seamless, candor or ami; empty: recognised
+    width: int = 64  # pixels; 64 x 48 is for scale tiny, 336 x 192 for the larger scales
     height: int = 48
     rate_hz: int = 16000
-    qp: int = 22  # x264 quantiser of the tracks; at 64 x 48 the loss stays below the VAE's
-    split_salt: str = "wanstreamer"  # another salt deals the people out anew
+    qp: int = 22  # x264 quantiser of the tracks; at 64 x 48 its loss is below that of the VAE
+    split_salt: str = "wanstreamer"  # another salt assigns people to other splits
     valid_fraction: float = 0.1
     test_fraction: float = 0.2
 
@@ -54,36 +55,36 @@ class IngestParams:
             raise InputError(f"ingest.rate_hz {self.rate_hz}: expected a multiple of 25 Hz")
         if not 0 <= self.valid_fraction + self.test_fraction < 1:
             raise InputError(
-                "ingest.valid_fraction + test_fraction: expected less than 1, so that something is left to train on"
+                "ingest.valid_fraction + test_fraction: expected less than 1, so that sessions are left for training"
             )
 
     def check(self) -> None:
-        """Raises InputError for a source without recordings, before any stage has run. The sample may still be made."""
+        """Raises InputError, before any stage runs, for a source without recordings. The sample may not exist yet."""
         source = folder_at(self.source or SAMPLE)
         if Path(SAMPLE) not in (source, *source.parents):
             find_sources(source, self.layout, warn=False)
 
 
 def session_split(rows: Sequence[SourceRow], params: IngestParams) -> str:
-    """The split all known people of a session fall into; a session of unknown people is dealt out by its own id.
+    """The split of all known people of a session; if all are unknown, the split is assigned by the session's id.
 
-    Raises Rejected `split_straddles` when its people fall into different splits.
+    Raises Rejected `split_straddles` if its people are in different splits.
     """
     names = {row.speaker_id for row in rows if row.speaker_id} or {f"session {rows[0].session_id}"}
     shares = (params.split_salt, params.valid_fraction, params.test_fraction)
     splits = {split_of(name, *shares) for name in names}
     if len(splits) > 1:
         where = " and ".join(sorted(splits))
-        raise Rejected("split_straddles", f"its people fall into {where}; see ingest.split_salt and the fractions")
+        raise Rejected("split_straddles", f"its people are in {where}; see ingest.split_salt and the fractions")
     return splits.pop()
 
 
 def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
-    """Ingest every session of the source; see the module's first lines."""
+    """Ingest every session of the source."""
     source = folder_at(params.source) if params.source else data / "sources"
     if not params.source and not source.exists():
         raise InputError(
-            f"{source}: no sample there; run `python -m pipelines.sample --data {data}` or set ingest.source"
+            f"{source}: no sample in it; run `python -m pipelines.sample --data {data}` or set ingest.source"
         )
     root, rows = find_sources(source, params.layout)
     root = root.resolve()
@@ -92,8 +93,8 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
     nameless = sum(row.speaker_id is None for row in rows)
     if nameless:
         print(
-            f"ingest: warning: {nameless} of {len(rows)} streams have no speaker_id; each counts as a person of its "
-            "own, so a person recorded twice may fall into two splits",
+            f"ingest: warning: {nameless} of {len(rows)} streams have no speaker_id; each counts as a separate "
+            "person, so a person with two recordings may be in two splits",
             file=sys.stderr,
         )
     write_json_atomic(data / "parts" / SOURCE_NOTE, {"source": str(source.resolve()), "layout": params.layout})
@@ -120,7 +121,7 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
             continue
         jobs.append(Job(key=session_id, spec={"rows": records, "split": split}, inputs=inputs))
     source_hashes.save()
-    # Where the source lies and how people are dealt out do not decide a session's tracks: the job says what does.
+    # A session's tracks do not depend on the place of the source or on the assignment of people: the job has the rest.
     looks = {name: getattr(params, name) for name in ("width", "height", "rate_hz", "qp")}
     counts = run_keys(
         data,
@@ -153,7 +154,7 @@ def _there(name: str, stamp: str | None) -> str:
 
 
 class _SourceHashes:
-    """sha256 of source files, remembered by size and modification time: hours of video are not read at each run."""
+    """SHA-256 of source files, cached by size and modification time, so that hours of video are read only once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,1 +1,1 @@
-"""Tracks -> facts of recording quality, and which sessions are too poor to learn from or are there already."""
+"""Tracks -> facts about recording quality, and which tracks are too poor for training or are duplicates."""

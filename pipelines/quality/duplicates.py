@@ -1,9 +1,9 @@
-"""Hashes of all tracks -> which tracks are a recording of an earlier session, given again.
+"""Hashes of all tracks -> which tracks are a second copy of a recording in an earlier session.
 
-Tracks that share hashes are found in sorted hashes, never by looking at all pairs, and then compared by when the hashes
-come: copies share many at one offset, all over the track; strangers share few, and a phrase or jingle that two
-recordings have in common stays in one place. Tracks of one session are not compared: they may share a microphone. For
-the same reason a shared sound is not believed across sessions where the pictures differ.
+Tracks with equal hashes are found by sorting the hashes, never by comparing all pairs. Then the times of the equal
+hashes are compared: copies have many at one offset, all over the track. Different recordings have few; a phrase or
+jingle in both is in one place only. Tracks of one session are not compared, because they may share a microphone. For
+the same reason, equal sound in two sessions does not count if their pictures differ.
 """
 
 from typing import NamedTuple
@@ -13,12 +13,15 @@ import pyarrow as pa
 
 from pipelines.quality.hashes import MAX_HASHES, scrambled
 
-NEIGHBOURS = 16  # tracks holding the same hash that each is paired with: bounds the work where a hash is common
-SAME_FRAMES = 3  # by which the times of a hash may differ between copies
-MIN_SHARED = 4  # hashes at about the same offset that make two tracks worth a look
-MIN_HASHES, MIN_SHARE = 8, 0.05  # at one offset, of copies; the share is of the shorter track's hashes
-STRETCHES, MIN_STRETCHES = 8, 4  # of the shorter track, and how many of them must share hashes
-CONFIRMING_HASHES = 3  # of the picture, at the offset that the sound has told
+NEIGHBOURS = 16  # a track is paired with at most this many others per equal hash: limits the work for common hashes
+SAME_FRAMES = 3  # the times of a hash may differ by this between copies
+MIN_SHARED = 4  # two tracks with this many equal hashes at about one offset are compared
+MIN_HASHES, MIN_SHARE = (
+    8,
+    0.05,
+)  # copies have at least this many equal hashes at one offset, and this share of the shorter track's
+STRETCHES, MIN_STRETCHES = 8, 4  # the shorter track is cut into 8 parts; at least 4 must have equal hashes
+CONFIRMING_HASHES = 3  # equal hashes of the picture, at the offset of the sound, that confirm a copy
 
 
 class Hashes(NamedTuple):
@@ -29,7 +32,7 @@ class Hashes(NamedTuple):
 
 
 def find_duplicates(hashes: pa.Table) -> dict[tuple[str, str], tuple[str, str]]:
-    """(session, participant) of a copy -> that of the recording in the session that sorts first."""
+    """(session, participant) of a copy -> the same recording in the session that sorts first."""
     table = hashes.sort_by([("session_id", "ascending"), ("participant", "ascending")])
     keys = list(zip(table["session_id"].to_pylist(), table["participant"].to_pylist(), strict=True))
     numbers = {session: number for number, session in enumerate(sorted({session for session, _ in keys}))}
@@ -46,7 +49,7 @@ def find_duplicates(hashes: pa.Table) -> dict[tuple[str, str], tuple[str, str]]:
 
 
 def is_copy(track: tuple[Hashes, Hashes], other: tuple[Hashes, Hashes]) -> bool:
-    """Whether (sound, picture) of two tracks are of one recording, one perhaps a part of the other."""
+    """Whether (sound, picture) of two tracks are the same recording; one may be a part of the other."""
     heard, seen = (_copied(*streams) for streams in zip(track, other, strict=True))
     if seen is not None or heard is None:
         return seen is not None
@@ -59,7 +62,7 @@ def is_copy(track: tuple[Hashes, Hashes], other: tuple[Hashes, Hashes]) -> bool:
 
 
 def _copied(track: Hashes, other: Hashes) -> int | None:
-    """Frames by which a hash of `track` comes later in `other`, or None where they are no copies."""
+    """Offset in frames of `other` relative to `track`, or None if they are not copies."""
     first, second = _shared(track, other)
     if len(first) < MIN_HASHES:
         return None
@@ -68,7 +71,7 @@ def _copied(track: Hashes, other: Hashes) -> int | None:
     within = np.searchsorted(ascending, ascending + 2 * SAME_FRAMES, side="right") - np.arange(len(ascending))
     offset = int(ascending[int(np.argmax(within))]) + SAME_FRAMES
     agree = np.abs(offsets - offset) <= SAME_FRAMES
-    # Of a long track only the hashes of lowest scrambled value are known: what the other has above them tells nothing.
+    # A long track has only its hashes of lowest scrambled value: higher ones of the other track are ignored.
     limit = min(_limit(track), _limit(other))
     known = [scrambled(hashes.value) <= limit for hashes in (track, other)]
     spans = [int(hashes.frame[-1] - hashes.frame[0]) for hashes in (track, other)]
@@ -85,13 +88,13 @@ def _limit(hashes: Hashes) -> int:
 
 
 def _shared(track: Hashes, other: Hashes) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the hashes that both have; no hash is twice in one track."""
+    """Indices of the hashes that both tracks have; a hash is in a track only once."""
     _, first, second = np.intersect1d(track.value, other.value, assume_unique=True, return_indices=True)
     return first, second
 
 
 def _hashes(table: pa.Table, stream: str) -> list[Hashes]:
-    """Of each row, as views into two arrays."""
+    """Hashes of each row, as views into two arrays."""
     hashes, frames = (table[f"{stream}_{what}"].combine_chunks() for what in ("hashes", "frames"))
     ends = np.concatenate([[0], np.cumsum(hashes.value_lengths().to_numpy(zero_copy_only=False))]).astype(int)
     values, times = hashes.flatten().to_numpy(zero_copy_only=False), frames.flatten().to_numpy(zero_copy_only=False)
@@ -99,7 +102,7 @@ def _hashes(table: pa.Table, stream: str) -> list[Hashes]:
 
 
 def _pairs(tracks: list[Hashes], sessions: np.ndarray) -> list[tuple[int, int]]:
-    """Tracks of two sessions, first < second, that share MIN_SHARED hashes at about one offset."""
+    """Pairs of tracks (first < second) of different sessions with MIN_SHARED equal hashes at about one offset."""
     value = np.concatenate([np.empty(0, np.uint32), *(hashes.value for hashes in tracks)])
     frame = np.concatenate([np.empty(0, np.int32), *(hashes.frame for hashes in tracks)])
     track = np.repeat(np.arange(len(tracks), dtype=np.int32), [len(hashes.value) for hashes in tracks])
@@ -114,7 +117,7 @@ def _pairs(tracks: list[Hashes], sessions: np.ndarray) -> list[tuple[int, int]]:
     pair, offset = np.concatenate(pairs), np.concatenate(offsets)
     near = []
     width = 4 * SAME_FRAMES
-    for shift in (0, width // 2):  # twice, so that no offset lies at an edge both times
+    for shift in (0, width // 2):  # two grids, so that no offset is at an edge of both
         cell = (offset - offset.min(initial=0) + shift) // width
         cells = int(cell.max(initial=0)) + 1
         cell_pairs, times = np.unique(pair * cells + cell, return_counts=True)

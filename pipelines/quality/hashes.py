@@ -1,35 +1,36 @@
-"""Sound or picture of one track -> a few hundred hashes with their times, by which a copy of the recording is known.
+"""Sound or picture of one track -> a few hundred hashes with their times, to recognise a copy of the recording.
 
-A hash says which of 16 curves changes most, and which way, at six instants within 1.2 s: of the sound, the level of a
-band against its neighbour's; of the picture, coarse patterns of brightness. That survives another codec, size, loudness
-and start. Hashes are taken where they are surest, not at fixed times, so that copies take the same ones. What stands
-still, is silent or black, or comes again within the track makes no hashes.
+A hash encodes which of 16 curves changes most, and in which direction, at six instants within 1.2 s. The curves of the
+sound are level differences of neighbouring frequency bands; those of the picture are coarse brightness patterns. Such a
+hash does not change with codec, size, loudness or start. Hashes are taken where they are most certain, not at fixed
+times, so that copies have the same hashes. Still, silent or black parts, and parts that repeat within the track, give
+no hashes.
 
-Changes of neighbouring bands are those of Haitsma and Kalker 2002, "A highly robust audio fingerprinting system"; the
-index of the largest in place of all signs is Yagnik et al. 2011, "The power of comparative reasoning".
+Differences of neighbouring bands: Haitsma and Kalker 2002, "A highly robust audio fingerprinting system". The index of
+the largest change instead of all signs: Yagnik et al. 2011, "The power of comparative reasoning".
 """
 
 import numpy as np
 
-RATE_HZ = 25  # of all curves; the pictures' own
+RATE_HZ = 25  # rate of all curves, equal to the frame rate
 CURVES = 16
-INSTANTS = (0, 6, 12, 18, 24, 30)  # frames after a hash's own; 5 bits of it each
-NEAR = 3  # frames around a hash in which it is the surest
-MAX_HASHES = 512  # of one stream; of more, those whose scrambled value is lowest: the same in every copy
+INSTANTS = (0, 6, 12, 18, 24, 30)  # frames after the start of a hash; 5 bits for each
+NEAR = 3  # a hash is the most certain one within this many frames
+MAX_HASHES = 512  # per stream; of more, those with the lowest scrambled values are used: the same in every copy
 
-LOWEST_HZ, HIGHEST_HZ = 250, 3400  # what a telephone lets through
+LOWEST_HZ, HIGHEST_HZ = 250, 3400  # the band of a telephone
 WINDOW = 3  # frames of sound in one spectrum
-SOUND_SMOOTH, SOUND_STEP = 13, 6  # frames: the box that smooths, and the half width of a change
-LOUD_DB = 35.0  # below the loud parts, and no hash is taken
+SOUND_SMOOTH, SOUND_STEP = 13, 6  # frames: width of the smoothing box, and half width of a change
+LOUD_DB = 35.0  # no hash is taken where the level is this far below the loud parts
 QUIETEST_DB = -75.0
-FLOOR = 0.01  # of the loud parts: what a codec or a room adds to every band
+FLOOR = 0.01  # share of the loud parts added to every band, as a codec or a room does
 
 PICTURE_SMOOTH, PICTURE_STEP = 9, 8
-MOVING = 0.12  # of 255: root mean square change of the patterns, below which noise of the encoder decides
+MOVING = 0.12  # of 255: below this root mean square change of the patterns, noise of the encoder dominates
 
 
 def sound_bands(audio_T: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Energy of 17 bands around each 40 ms but the first and the last, (N, 17) float32."""
+    """Energy of 17 bands around each 40 ms, except the first and the last, (N, 17) float32."""
     hop = rate_hz // RATE_HZ
     if len(audio_T) < WINDOW * hop:
         return np.empty((0, CURVES + 1), np.float32)
@@ -43,7 +44,7 @@ def sound_bands(audio_T: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def sound_hashes(bands_NB: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As `picture_hashes`, of the bands of a whole track."""
+    """As `picture_hashes`, for the bands of a whole track."""
     if not len(bands_NB):
         return _hashes(np.empty((0, CURVES)), np.empty(0, bool))
     smooth = _box(bands_NB, SOUND_SMOOTH)
@@ -75,7 +76,7 @@ def _box(curves_NC: np.ndarray, width: int) -> np.ndarray:
 
 
 def _change(curves_NC: np.ndarray, half: int) -> np.ndarray:
-    """Around each instant, later less earlier."""
+    """Difference around each instant: later minus earlier."""
     padded = np.pad(curves_NC, ((half, half), (0, 0)), mode="edge")
     return padded[2 * half :] - padded[: -2 * half]
 
@@ -102,7 +103,7 @@ def _hashes(change_NC: np.ndarray, usable_N: np.ndarray) -> tuple[np.ndarray, np
 
 
 def scrambled(hashes: np.ndarray) -> np.ndarray:
-    """uint32 -> uint32, one to one and in no order: which hashes of a long track are kept (Wellons, "lowbias32")."""
+    """uint32 -> uint32, a scrambling bijection: decides which hashes of long tracks are used (Wellons, "lowbias32")."""
     mixed = hashes.astype(np.uint32)
     mixed = (mixed ^ (mixed >> np.uint32(16))) * np.uint32(0x7FEB352D)
     mixed = (mixed ^ (mixed >> np.uint32(15))) * np.uint32(0x846CA68B)

@@ -1,8 +1,8 @@
-"""Tracks -> facts of recording quality, and which sessions are too poor to learn from or are there already.
+"""Tracks -> facts about recording quality, and which tracks are too poor for training or are duplicates.
 
-A pass of its own over the conformed tracks. Thresholds are judged here, over the facts of all tracks at once, and
-obeyed by `pack`: changing one measures nothing anew and redoes neither annotations nor latents. Generous by default: a
-listener may be silent and still.
+This is a separate pass over the tracks. Thresholds are applied here, to the facts of all tracks at once, and `pack`
+uses the result: a changed threshold repeats no measurement, and redoes neither annotations nor latents. The defaults
+are generous, because a listener may be silent and still.
 """
 
 from collections.abc import Mapping
@@ -29,18 +29,20 @@ Rejections = list[tuple[str, str, str]]
 
 @dataclass(frozen=True, kw_only=True)
 class QualityParams:
-    """When a track is too poor; generous, as what is usable depends on the purpose. Nothing here is measured with."""
+    """When a track is too poor. Defaults are generous, as it depends on the purpose. No measurement depends on them."""
 
     max_clipped_share: float = 0.01
-    min_loudness_lufs: float = -60.0  # speech at a far microphone is about -45; not asked of a track without any sound
+    min_loudness_lufs: float = (
+        -60.0
+    )  # speech at a far microphone is about -45; not applied to a track without any sound
     max_loudness_lufs: float = 0.0
-    max_silent_share: float = 1.0  # 1: off, as a listener may say nothing
+    max_silent_share: float = 1.0  # 1: no limit, because a listener may say nothing
     max_black_share: float = 0.5
-    max_frozen_share: float = 0.9  # a photograph for a camera that was off
-    min_face_share: float = 0.1  # 0: off, for people seen from the side or from afar
-    max_av_offset_ms: int = 160  # one unit; what is sooner can be told from one unit of the model
-    min_av_confidence: float = 0.4  # below it the offset is not believed, and nothing is turned away for it
-    find_duplicates: bool = True  # turn away what an earlier session, by its id, holds already
+    max_frozen_share: float = 0.9  # above this: a photograph, shown while the camera was off
+    min_face_share: float = 0.1  # 0: no limit, for people seen from the side or from far away
+    max_av_offset_ms: int = 160  # one unit; smaller offsets are within one unit of the model
+    min_av_confidence: float = 0.4  # below this the offset is unreliable, and no track is rejected for it
+    find_duplicates: bool = True  # reject a recording that a session with an earlier id has too
 
     def __post_init__(self) -> None:
         for name in (*SHARES, "min_av_confidence"):
@@ -97,7 +99,7 @@ def judge_all(tables: dict[str, pa.Table], params: QualityParams) -> tuple[dict[
 
 
 def judge(facts: Mapping[str, Any], params: QualityParams) -> dict[str, str]:
-    """Reason -> figures, of every threshold that the track breaks. What is not known breaks none."""
+    """Reason -> figures, for every threshold that the track breaks. Unknown facts break none."""
     broken: dict[str, str] = {}
     for reason in ("clipped", "silent", "black", "frozen"):
         share, most = facts[f"{reason}_share"], getattr(params, f"max_{reason}_share")
@@ -112,9 +114,11 @@ def judge(facts: Mapping[str, Any], params: QualityParams) -> dict[str, str]:
         broken["no_face"] = f"share {facts['face_share']:.3f}, at least {params.min_face_share:g}"
     offset_ms, confidence = facts["av_offset_ms"], facts["av_confidence"]
     if confidence is not None and confidence >= params.min_av_confidence and abs(offset_ms) > params.max_av_offset_ms:
-        broken["out_of_sync"] = f"the picture is {offset_ms} ms late, at most {params.max_av_offset_ms} either way"
+        broken["out_of_sync"] = (
+            f"the video is {offset_ms} ms late, at most {params.max_av_offset_ms} in either direction"
+        )
     if facts["duplicate_of"] is not None:
-        broken["duplicate"] = f"the recording of {facts['duplicate_of']}"
+        broken["duplicate"] = f"the same recording as {facts['duplicate_of']}"
     return broken
 
 

@@ -1,7 +1,7 @@
-"""One session's tracks -> measured facts of picture and sound, and the hashes that tell a recording given twice.
+"""One session's tracks -> measured facts about video and audio, and the hashes that identify duplicates.
 
-Read piece by piece: an hour takes no more memory than its curves. Nothing is judged here, so that a changed threshold
-measures nothing anew.
+Tracks are read in pieces: an hour needs only the memory of its curves. Thresholds are not applied here, so that a
+changed threshold repeats no measurement.
 """
 
 import math
@@ -22,12 +22,12 @@ from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
 FULL_SCALE = 0.999
 FRAME_S = 0.02
 FLOOR_DB = -90.0
-DARK = 20  # of 255: what is darker throughout is black
-STILL = 0.05  # mean difference of pixels, of 255, that an encoder makes of equal frames
-CUT_CORRELATION = 0.3  # of the brightness of two frames; a head that turns keeps more
-FACE_EVERY = 13  # frames: about two looks a second
-PIECE_PIXELS = 1_000_000  # of pictures read at a time
-PIECE_S = 40  # of sound
+DARK = 20  # of 255: a frame is black if all of its pixels are darker
+STILL = 0.05  # of 255: mean difference of pixels that an encoder causes between equal frames
+CUT_CORRELATION = 0.3  # correlation of the brightness of two frames at a cut; a turning head has more
+FACE_EVERY = 13  # frames: about two checks per second
+PIECE_PIXELS = 1_000_000  # of frames, per piece
+PIECE_S = 40  # of audio, per piece
 
 AUDIO_FACTS = ("level_db", "peak_db", "snr_db", "clipped_share", "silent_share", "loudness_lufs")
 VIDEO_FACTS = ("black_share", "frozen_share", "cuts", "face_share")
@@ -36,7 +36,7 @@ BOTH_FACTS = ("av_offset_ms", "av_confidence")
 
 @dataclass(frozen=True, kw_only=True)
 class SoundCurves:
-    """Curves of a whole sound."""
+    """Curves of a whole audio track."""
 
     power_F: np.ndarray  # mean square of each 20 ms, float32
     peak: float
@@ -48,7 +48,7 @@ class SoundCurves:
 
 @dataclass(frozen=True, kw_only=True)
 class PictureCurves:
-    """Curves of a whole picture, a value per frame T, or per pair of frames T - 1."""
+    """Curves of a whole video: a value per frame (T), or per pair of successive frames (P = T - 1)."""
 
     brightest_T: np.ndarray
     change_P: np.ndarray  # mean difference of pixels
@@ -59,7 +59,7 @@ class PictureCurves:
 
 
 def measure_session(job: Job, data: Path, scratch: Path) -> Result:
-    """Rows of `quality`, not judged yet, and of `hashes`."""
+    """Rows of `quality`, before thresholds are applied, and of `hashes`."""
     del scratch
     rows, hash_rows = [], []
     for track in job.spec["tracks"]:
@@ -71,7 +71,7 @@ def measure_session(job: Job, data: Path, scratch: Path) -> Result:
 
 
 def measure(data: Path, track: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[int]]]:
-    """All facts of one track (those of a missing stream None), and its hashes."""
+    """All facts of one track (None for a missing stream), and its hashes."""
     facts: dict[str, Any] = dict.fromkeys((*AUDIO_FACTS, *VIDEO_FACTS, *BOTH_FACTS))
     track_hashes: dict[str, list[int]] = {
         f"{stream}_{what}": [] for stream in ("sound", "picture") for what in ("hashes", "frames")
@@ -99,13 +99,13 @@ def _named(stream: str, stream_hashes: tuple[np.ndarray, np.ndarray]) -> dict[st
 
 
 def _piece_samples(rate_hz: int) -> int:
-    """About PIECE_S, and whole frames of every length that `listen` divides pieces into."""
+    """Samples of about PIECE_S, a multiple of every frame length that `listen` uses."""
     whole = math.lcm(round(FRAME_S * rate_hz), rate_hz // av_offset.RATE_HZ, rate_hz // hashes.RATE_HZ)
     return max(1, PIECE_S * rate_hz // whole) * whole
 
 
 def listen(pieces: Iterable[np.ndarray], rate_hz: int) -> SoundCurves:
-    """pieces: float32 samples in [-1, 1], `_piece_samples` each but the last."""
+    """pieces: float32 samples in [-1, 1], `_piece_samples` each, except the last."""
     hop, overlap = round(FRAME_S * rate_hz), (hashes.WINDOW - 1) * (rate_hz // hashes.RATE_HZ)
     power, energy, bands = [], [], []
     peak, num_clipped, num_samples = 0.0, 0, 0

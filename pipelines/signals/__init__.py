@@ -1,1 +1,1 @@
-"""What several stages measure in sound and picture: voice activity, faces, offsets, bleed."""
+"""Measurements of audio and video for several stages: voice activity, faces, offsets, bleed."""

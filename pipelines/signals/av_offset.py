@@ -1,28 +1,28 @@
-"""Picture and sound of one track -> how much later the picture is, and how sure that is.
+"""Video and audio of one track -> how much later the video is, and how certain this is.
 
-Lips, hands and clocks change light somewhere in the picture in time with the sound's energy. The brightness of each
-block of the picture is correlated with the energy at every offset; the blocks that follow the sound best decide.
+Lips and hands change the brightness somewhere in the picture in time with the energy of the sound. The brightness of
+each block of the picture is correlated with the energy at every offset; the blocks that follow the sound best decide.
 """
 
 import numpy as np
 
-RATE_HZ = 100  # of the compared curves
-SPAN_MS = 800  # offsets looked at, on both sides
+RATE_HZ = 100  # rate of the compared curves
+SPAN_MS = 800  # offsets up to this are tried, in both directions
 BLOCKS = (6, 8)  # rows, columns
-SLOW_S = 0.35  # what changes more slowly is turns and lighting, not syllables
+SLOW_S = 0.35  # slower changes come from turns and lighting, not from syllables
 BEST_BLOCKS = 4
 
 
 def av_offset(light_NB: np.ndarray, frame_rate_hz: int, energy_N: np.ndarray) -> tuple[int, float] | None:
-    """(offset in ms, positive: the picture comes later; the correlation there, 0 to 1), or None if nothing moves or
-    sounds.
+    """(offset in ms, positive if the video is later; the correlation at this offset, 0 to 1), or None if nothing moves
+    or there is no sound.
 
-    Unrelated pictures and sounds stay below 0.3; a speaking face that fills the picture reaches 0.6 to 0.9.
+    Unrelated video and audio stay below 0.3; a speaking face that fills the picture reaches 0.6 to 0.9.
 
     Args:
         light_NB: `block_light` of all frames.
-        frame_rate_hz: Of the frames.
-        energy_N: `sound_energy` of the whole sound.
+        frame_rate_hz: Rate of the frames.
+        energy_N: `sound_energy` of the whole audio.
     """
     frames = len(light_NB)
     at = np.arange(frames * RATE_HZ // frame_rate_hz) * frame_rate_hz / RATE_HZ
@@ -36,7 +36,7 @@ def av_offset(light_NB: np.ndarray, frame_rate_hz: int, energy_N: np.ndarray) ->
     heard = np.conj(np.fft.rfft(sound, size))
     offsets = np.arange(-SPAN_MS * RATE_HZ // 1000, SPAN_MS * RATE_HZ // 1000 + 1)
     strengths = []
-    for block in light_NB.T:  # one at a time: spectra of an hour are large
+    for block in light_NB.T:  # one block at a time: the spectra of an hour are large
         seen = _quick(np.interp(at, np.arange(frames), block)[:length])
         if seen.std() > 0:
             strengths.append(np.abs(np.fft.irfft(np.fft.rfft(seen, size) * heard, size)[offsets % size]) / length)
@@ -49,7 +49,7 @@ def av_offset(light_NB: np.ndarray, frame_rate_hz: int, energy_N: np.ndarray) ->
 
 
 def sound_energy(audio_T: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Log energy of the sound, (N,) at RATE_HZ. Pieces of whole 10 ms can be put after one another."""
+    """Log energy of the audio, (N,) at RATE_HZ. Results of pieces can be concatenated if each has whole 10 ms."""
     hop = rate_hz // RATE_HZ
     frames = np.asarray(audio_T[: len(audio_T) // hop * hop], np.float32).reshape(-1, hop)
     return np.log(np.sqrt((frames**2).mean(1)) + 1e-3)
@@ -65,7 +65,7 @@ def block_light(luma_THW: np.ndarray) -> np.ndarray:
 
 
 def _quick(curve_N: np.ndarray) -> np.ndarray:
-    """Without its slow part, standard deviation 1 (0 where nothing is left)."""
+    """The curve without its slow part, with standard deviation 1 (0 if nothing is left)."""
     half = int(SLOW_S * RATE_HZ)
     padded = np.pad(curve_N, (half + 1, half), mode="edge").cumsum(dtype=np.float64)
     quick = curve_N - (padded[2 * half + 1 :] - padded[: -2 * half - 1]) / (2 * half + 1)

@@ -1,4 +1,4 @@
-"""A recording that holds several voices in one sound -> who speaks when, by pyannote's pipeline from a local folder."""
+"""A recording with several voices -> who speaks when, with pyannote's pipeline from a local folder."""
 
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,14 @@ from wanstreamer.clock import Span, intersect_spans, merge_spans, seconds_to_ms
 
 
 def load_diarizer(folder: Path, setting: str) -> Any:
-    """pyannote's pipeline, on the GPU when there is one. Sets this process to one torch thread.
+    """pyannote's pipeline, on the GPU if there is one. Sets this process to one torch thread.
 
     Args:
-        folder: With the pipeline's `config.yaml` and the weights it names as `$model/...`.
-        setting: What the user gave the folder as.
+        folder: Has the pipeline's `config.yaml` and the weights that it names as `$model/...`.
+        setting: The parameter or option with which the user named the folder, for error messages.
 
     Raises:
-        InputError: The package, the folder or what it names is not there.
+        InputError: The package, the folder or the weights are missing.
     """
     model_folder(setting, folder, DIARIZATION, "pyannote.audio")
     import_speech_packages()
@@ -33,19 +33,19 @@ def load_diarizer(folder: Path, setting: str) -> Any:
 
 
 def diarize(pipeline: Any, audio_T: np.ndarray, num_speakers: int | None = None) -> dict[str, list[Span]]:
-    """Speech per voice, in ms, voices by their first word; where they overlap, each has its own.
+    """Speech per voice, in ms; voices in order of their first word. Overlapping speech is in both voices.
 
     Args:
         pipeline: From `load_diarizer`.
         audio_T: float32 (num_samples,) at 16 kHz.
-        num_speakers: How many voices there are, when known.
+        num_speakers: The number of voices, if known.
     """
     import torch
 
     known = {} if num_speakers is None else {"num_speakers": num_speakers}
     waveform_1T = torch.from_numpy(np.array(audio_T))[None]
     result = pipeline({"waveform": waveform_1T, "sample_rate": RATE_HZ, "uri": "recording"}, **known)
-    whole = [Span(0, 1000 * len(audio_T) // RATE_HZ)]  # pyannote fills up short sound, and hears voices there
+    whole = [Span(0, 1000 * len(audio_T) // RATE_HZ)]  # pyannote pads short audio, and may find voices in the padding
     voices: dict[str, list[Span]] = {}
     for segment, _, voice in result.speaker_diarization.itertracks(yield_label=True):
         voices.setdefault(voice, []).append(Span(seconds_to_ms(segment.start), seconds_to_ms(segment.end)))

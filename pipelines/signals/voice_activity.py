@@ -1,9 +1,9 @@
-"""How probable speech is in each track of a session -> who speaks when: edges by energy, others' bleed removed.
+"""Probability of speech in each track of a session -> who speaks when, with exact edges and without bleed.
 
-A detector decides in frames (silero: 32 ms) and answers late at both edges; turn-taking is about tens of milliseconds,
-so each edge is moved to where the energy crosses a level between the local background and the speech. A voice that
-reaches a track from another participant's microphone is speech to any detector: a stretch stays the track's own unless
-the other track is much louder there and carries the same waveform.
+A detector works in frames (silero: 32 ms) and is late at both edges, but turn-taking needs tens of milliseconds.
+Therefore each edge is moved to where the energy crosses a level between the local background and the speech. Another
+participant's voice that reaches a track is speech for any detector. An interval counts as the track's own speech unless
+the other track is much louder at that time and has the same waveform.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 
 from wanstreamer.clock import Span, intersect_spans, merge_spans
 
-RATE_HZ = 16_000  # what detectors are fed; ingest delivers it
+RATE_HZ = 16_000  # input rate of the detectors; ingest writes it
 ENERGY_MS = 10  # resolution of refined edges
 SILENT_DB = -100.0  # level of digital silence
 
@@ -23,24 +23,28 @@ SILENT_DB = -100.0  # level of digital silence
 class VoiceParams:
     """Thresholds of voice activity and of the crosstalk guard."""
 
-    vad_threshold: float = 0.4  # speech probability that opens an interval (silero: 0.5; short "yeah"s reach less)
-    vad_off_threshold: float = 0.25  # and the one under which it closes (0.15 lower, as silero does)
+    vad_threshold: float = (
+        0.4  # speech probability at which an interval begins (silero: 0.5; a short "yeah" reaches less)
+    )
+    vad_off_threshold: float = 0.25  # speech probability below which it ends (0.15 lower, as in silero)
     vad_min_speech_ms: int = 60  # shorter detections are clicks; a short "mm" is about 150
-    vad_min_silence_ms: int = 60  # shorter dips do not close an interval (IPUs join up to 200 anyway)
-    edge_reach_ms: int = 160  # an edge moves outwards by at most this (silero's onset and release lag)
-    edge_depth_ms: int = 160  # and inwards by at most this
-    edge_level: float = 0.3  # where between background (0) and speech (1), in dB, an edge lies
-    edge_min_rise_db: float = 6.0  # with less between background and speech the detector's edge stays
-    crosstalk_db: float = 15.0  # another track this much louder makes a stretch suspect
-    crosstalk_correlation: float = 0.4  # and this much the same waveform makes it bleed
-    crosstalk_delay_ms: int = 40  # longest way between two microphones, with drift between clocks
-    crosstalk_min_ms: int = 60  # shorter suspect stretches are left alone
-    crosstalk_tail_ms: int = 300  # as much beside bleed, and no louder, is its tail (the detector's release; ours)
+    vad_min_silence_ms: int = 60  # shorter silences do not end an interval (IPUs join up to 200 anyway)
+    edge_reach_ms: int = 160  # an edge moves outwards by at most this (silero's delay at onset and end)
+    edge_depth_ms: int = 160  # an edge moves inwards by at most this
+    edge_level: float = 0.3  # level of an edge between background (0) and speech (1), in dB
+    edge_min_rise_db: float = 6.0  # with a smaller difference of background and speech, the detector's edge is used
+    crosstalk_db: float = 15.0  # an interval may be bleed if another track is this much louder
+    crosstalk_correlation: float = 0.4  # it is bleed if the waveforms also correlate this much
+    crosstalk_delay_ms: int = 40  # longest delay between two microphones, including drift between clocks
+    crosstalk_min_ms: int = 60  # shorter intervals are not checked for bleed
+    crosstalk_tail_ms: int = (
+        300  # speech next to bleed, up to this long and not louder, belongs to it (a detector ends late)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bleed:
-    """Another participant's voice in this track, at `level_db` relative to their own track."""
+    """Another participant's voice in this track, at `level_db` relative to that participant's own track."""
 
     span: Span
     other: str
@@ -50,7 +54,7 @@ class Bleed:
 
 @dataclass(frozen=True, kw_only=True)
 class Activity:
-    """What a detector hears in a track: the probability of speech in each frame, the first from 0 on."""
+    """A detector's output for a track: the probability of speech in each frame; the first frame begins at 0."""
 
     probabilities: np.ndarray  # float32 (num_frames,)
     frame_ms: int
@@ -62,7 +66,7 @@ class Activity:
 
 
 def resample(audio_T: np.ndarray, rate_hz: int) -> np.ndarray:
-    """float32 (num_samples,) at any rate to the detector's 16 kHz, by a windowed sinc; unchanged at 16 kHz."""
+    """float32 (num_samples,) at any rate -> the detectors' 16 kHz, with a windowed sinc; unchanged at 16 kHz."""
     if rate_hz == RATE_HZ:
         return audio_T
     import torch
@@ -82,7 +86,7 @@ def resample(audio_T: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def probable_spans(activity: Activity, params: VoiceParams) -> list[Span]:
-    """Frames over the threshold, with hysteresis; short dips closed first, short detections dropped then."""
+    """Intervals above the threshold, with hysteresis. Short silences are closed first, then short intervals dropped."""
     spans: list[Span] = []
     begin: int | None = None
     for i, probability in enumerate([*activity.probabilities.tolist(), 0.0]):
@@ -96,9 +100,9 @@ def probable_spans(activity: Activity, params: VoiceParams) -> list[Span]:
 
 
 def speech_spans(activity: Activity, audio_T: np.ndarray, params: VoiceParams) -> list[Span]:
-    """Where a track holds speech, its own or another's: what the detector heard, with edges by energy.
+    """Intervals with speech in a track, own or bleed: the detector's intervals, with edges refined by energy.
 
-    `audio_T`: float32 (num_samples,) at 16 kHz, what `activity` was heard in.
+    `audio_T`: float32 (num_samples,) at 16 kHz, the input of the detector.
     """
     return refine_edges(probable_spans(activity, params), energy_db(audio_T), params)
 
@@ -113,8 +117,8 @@ def energy_db(audio_T: np.ndarray) -> np.ndarray:
 def refine_edges(spans: Sequence[Span], level_db: np.ndarray, params: VoiceParams) -> list[Span]:
     """Move each edge to where the level crosses between the local background and the interval's speech level.
 
-    The background is the quietest the track gets within a second around the edge and outside the interval (its 10th
-    percentile), the speech level the interval's 90th percentile. An edge never moves into a neighbouring interval.
+    The background is the 10th percentile of the levels within a second of the edge, outside the interval. The speech
+    level is the 90th percentile inside the interval. An edge never moves into a neighbouring interval.
     """
     if not spans:
         return []
@@ -131,7 +135,7 @@ def refine_edges(spans: Sequence[Span], level_db: np.ndarray, params: VoiceParam
         crossing = _crossing_db(level_db[max(before, start - around) : start], speech_db, params)
         new_start, new_end = start, end
         if crossing is not None:
-            # The earliest loud frame of the run of loud frames that leads into the interval.
+            # The first of the consecutive loud frames that lead into the interval.
             low, high = max(before, start - reach), min(end, start + depth)
             loud = np.flatnonzero(level_db[low:high] >= crossing) + low
             new_start = _first_of_run(loud, start) if len(loud) else high
@@ -145,11 +149,11 @@ def refine_edges(spans: Sequence[Span], level_db: np.ndarray, params: VoiceParam
     return [span for span in merge_spans(refined) if span.duration_ms >= params.vad_min_speech_ms]
 
 
-_RUN_GAP = 3  # quiet frames of 10 ms that do not end a run: a stop consonant's closure
+_RUN_GAP = 3  # up to this many quiet frames of 10 ms do not end a run: the closure of a stop consonant
 
 
 def _crossing_db(background: np.ndarray, speech_db: float, params: VoiceParams) -> float | None:
-    """The level an edge lies at, or None where background and speech are too close to tell."""
+    """The level of an edge, or None if background and speech differ too little."""
     if not len(background):
         return None
     background_db = max(float(np.percentile(background, 10)), speech_db - 60)
@@ -177,16 +181,16 @@ def _last_of_run(loud: np.ndarray, edge: int) -> int:
 def remove_bleed(
     speech: Mapping[str, Sequence[Span]], audio: Mapping[str, np.ndarray], params: VoiceParams
 ) -> tuple[dict[str, list[Span]], dict[str, list[Bleed]]]:
-    """Take out of each track's speech what is another participant's voice.
+    """Remove other participants' voices from each track's speech.
 
     Args:
         speech: Detected intervals per participant, ms, disjoint and in order.
-        audio: float32 (num_samples,) at 16 kHz per participant, equally long.
+        audio: float32 (num_samples,) at 16 kHz per participant, of equal length.
         params: `crosstalk_*`.
 
     Returns:
-        Own speech per participant, and what was taken out: bleed, with what is left of an interval beside it and is
-        either under `vad_min_speech_ms`, or up to `crosstalk_tail_ms` and no louder than the bleed.
+        Own speech per participant, and the removed bleed. Bleed includes a rest of the interval next to it, if the rest
+        is under `vad_min_speech_ms`, or up to `crosstalk_tail_ms` and not louder than the bleed.
     """
     levels = {participant: energy_db(audio_T) for participant, audio_T in audio.items()}
     own: dict[str, list[Span]] = {}
@@ -206,7 +210,7 @@ def remove_bleed(
 def _without_tails(
     left: Sequence[Span], bleeds: Sequence[Bleed], level_db: np.ndarray, params: VoiceParams
 ) -> tuple[list[Span], list[Bleed]]:
-    """(own speech, bleed): the beginnings and ends of bleed that are too soft to be told by themselves go to it."""
+    """(own speech, bleed): beginnings and ends of bleed that are too quiet to be recognised are added to it."""
     own: list[Span] = []
     whole = list(bleeds)
     for piece in left:
@@ -234,8 +238,8 @@ def _loudness_db(level_db: np.ndarray, span: Span) -> float:
 
 
 def _much_louder(other_db: np.ndarray, own_db: np.ndarray, spans: Sequence[Span], params: VoiceParams) -> list[Span]:
-    """Where `other_db` stays `crosstalk_db` over `own_db` within `spans`, dips between syllables included."""
-    hold = 6  # frames: the peak level of a syllable stands for 60 ms around it
+    """Where `other_db` stays `crosstalk_db` above `own_db` within `spans`, also between syllables."""
+    hold = 6  # frames: the peak level of a syllable is used for 60 ms around it
     windows = np.lib.stride_tricks.sliding_window_view
     other_peak = windows(np.pad(other_db, hold, constant_values=SILENT_DB), 2 * hold + 1).max(axis=1)
     own_peak = windows(np.pad(own_db, hold, constant_values=SILENT_DB), 2 * hold + 1).max(axis=1)
@@ -249,7 +253,7 @@ def _much_louder(other_db: np.ndarray, own_db: np.ndarray, spans: Sequence[Span]
 def _same_voice(
     suspects: Sequence[Span], other: str, own_T: np.ndarray, other_T: np.ndarray, params: VoiceParams
 ) -> list[Bleed]:
-    """Of the suspect stretches, those whose waveform follows the other track's at some delay."""
+    """The suspect intervals whose waveform follows that of the other track at some delay."""
     delay = params.crosstalk_delay_ms * RATE_HZ // 1000
     bleeds: list[Bleed] = []
     for span in suspects:
@@ -264,7 +268,7 @@ def _same_voice(
 
 
 def _best_match(heard_T: np.ndarray, voice_T: np.ndarray) -> tuple[float, float]:
-    """(|normalised correlation|, gain) of `heard_T` against the stretch of the longer `voice_T` it fits best."""
+    """(|normalised correlation|, gain) of `heard_T` with the part of the longer `voice_T` that fits it best."""
     size = 1 << int(np.ceil(np.log2(len(voice_T) + len(heard_T))))
     product = np.fft.rfft(voice_T, size) * np.conj(np.fft.rfft(heard_T, size))
     num_delays = len(voice_T) - len(heard_T) + 1
@@ -280,7 +284,7 @@ def _best_match(heard_T: np.ndarray, voice_T: np.ndarray) -> tuple[float, float]
 
 
 def subtract(spans: Sequence[Span], taken: Sequence[Span], min_ms: int) -> list[Span]:
-    """`spans` without `taken`; slivers under `min_ms` that the cut leaves are dropped."""
+    """`spans` without `taken`; remaining pieces under `min_ms` are dropped."""
     left: list[Span] = []
     for span in spans:
         cuts = intersect_spans([span], taken)

@@ -74,7 +74,7 @@ def test_stereo_calls_have_a_party_per_channel(tmp_path: Path) -> None:
 def test_sidecars_without_a_recording_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     touch(tmp_path, "one/a.mp4", "one/a.words.json", "one/B.words.json", "one/b.mp4", "notes.txt")
     find_sources(tmp_path)
-    assert "words or RTTM without a recording: one/B.words.json; they lie" in capsys.readouterr().err
+    assert "word or RTTM file without a recording: one/B.words.json; expected next" in capsys.readouterr().err
     (tmp_path / "one/B.words.json").rename(tmp_path / "one/b.words.json")
     find_sources(tmp_path)
     assert not capsys.readouterr().err

@@ -22,7 +22,7 @@ def test_thresholds_judge_and_an_unsure_offset_does_not() -> None:
     assert list(judge({**good, "face_share": 0.05}, params)) == ["no_face"]
     assert judge({**good, "face_share": 0.0}, replace(params, min_face_share=0)) == {}
     assert list(judge(good, replace(params, max_silent_share=0.9))) == ["silent"]
-    assert judge({**good, "duplicate_of": "one/a"}, params) == {"duplicate": "the recording of one/a"}
+    assert judge({**good, "duplicate_of": "one/a"}, params) == {"duplicate": "the same recording as one/a"}
     assert list(judge({**good, "av_offset_ms": -300}, params)) == ["out_of_sync"]
     assert judge({**good, "av_offset_ms": -300, "av_confidence": 0.2}, params) == {}
     assert judge({**good, "av_offset_ms": -300}, replace(params, max_av_offset_ms=400)) == {}
