@@ -251,9 +251,9 @@ class _Worker:
         scratch = home / f"{attempts}-{os.getpid()}-{time.time_ns()}"
         (scratch / "made").mkdir(parents=True)
         # No fsync: after a loss of power no other run reads it.
-        beside = note.with_suffix(f".{os.getpid()}.tmp")
-        beside.write_text(json.dumps({"run": self.run_id, "attempts": attempts}))
-        beside.replace(note)
+        temporary = note.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps({"run": self.run_id, "attempts": attempts}))
+        temporary.replace(note)
         return attempts, scratch
 
     def _result(self, job: Job, scratch: Path, attempts: int) -> Result:

@@ -214,20 +214,20 @@ def _without_tails(
     own: list[Span] = []
     whole = list(bleeds)
     for piece in left:
-        beside = [
+        touching = [
             i
             for i, bleed in enumerate(whole)
             if piece.start_ms == bleed.span.end_ms or piece.end_ms == bleed.span.start_ms
         ]
         soft = piece.duration_ms <= params.crosstalk_tail_ms and any(
-            _loudness_db(level_db, piece) <= _loudness_db(level_db, bleeds[i].span) for i in beside
+            _loudness_db(level_db, piece) <= _loudness_db(level_db, bleeds[i].span) for i in touching
         )
-        if not beside or (piece.duration_ms >= params.vad_min_speech_ms and not soft):
+        if not touching or (piece.duration_ms >= params.vad_min_speech_ms and not soft):
             own.append(piece)
             continue
-        span = whole[beside[0]].span
+        span = whole[touching[0]].span
         longer = Span(min(span.start_ms, piece.start_ms), max(span.end_ms, piece.end_ms))
-        whole[beside[0]] = replace(whole[beside[0]], span=longer)
+        whole[touching[0]] = replace(whole[touching[0]], span=longer)
     return own, whole
 
 
