@@ -132,7 +132,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("inputs", nargs="*", type=Path, metavar="INPUT", help="files to read; merged by session")
     parser.add_argument(
-        "--from", dest="source", type=str.lower, choices=FORMATS, help="their format (default: by suffix or content)"
+        "--from",
+        dest="source",
+        type=str.lower,
+        choices=FORMATS,
+        help="format of the files (default: by suffix or content)",
     )
     parser.add_argument("--data", type=Path, help="read the tables of this data folder instead of files")
     parser.add_argument(
@@ -152,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--main", metavar="PARTICIPANT", help="moshi: the participant whose voice is learnt")
     parser.add_argument(
-        "--private", action="store_true", help="with --data: write also people who have not agreed to `share`"
+        "--private", action="store_true", help="with --data: also write people who have not agreed to `share`"
     )
     parser.add_argument("--force", action="store_true", help="replace existing files")
     args = parser.parse_args(arguments)

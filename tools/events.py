@@ -80,7 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="FILE", help="files to read; merged by session")
     parser.add_argument(
-        "--from", dest="source", type=str.lower, choices=FORMATS, help="their format (default: by suffix or content)"
+        "--from",
+        dest="source",
+        type=str.lower,
+        choices=FORMATS,
+        help="format of the files (default: by suffix or content)",
     )
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
     parser.add_argument("--force", action="store_true", help="replace an existing file")

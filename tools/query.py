@@ -195,14 +195,18 @@ def _shown(value: Any) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.query", description="SQL over the tables of a data folder.")
-    parser.add_argument("sql", nargs="?", help='for example "FROM session_summary"')
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.query", description="Run an SQL statement on the tables of a data folder."
+    )
+    parser.add_argument("sql", nargs="?", help='one SQL statement, for example "FROM session_summary"')
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
-    parser.add_argument("--build", action="store_true", help=f"only make <data>/{DATABASE}")
+    parser.add_argument("--build", action="store_true", help=f"only make the views, <data>/{DATABASE}")
     parser.add_argument("--tables", action="store_true", help="print the meaning of all tables, columns and views")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_const", const="json", dest="form", default="table")
-    form.add_argument("--csv", action="store_const", const="csv", dest="form")
+    form.add_argument(
+        "--json", action="store_const", const="json", dest="form", default="table", help="print a list of objects"
+    )
+    form.add_argument("--csv", action="store_const", const="csv", dest="form", help="print CSV with a header")
     args = parser.parse_args(arguments)
     with exit_on_input_error():
         if args.tables:
