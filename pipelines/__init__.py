@@ -1,4 +1,4 @@
-"""The stages, a folder each, and what they stand on: engine, media, formats, signals, conversation.
+"""One folder per stage, and the code that stages share: engine, media, formats, signals, conversation.
 
 sources -> tracks -> annotations -> latents -> windows -> model -> figures
 """

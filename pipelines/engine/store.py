@@ -133,7 +133,7 @@ def take_part(store: Store, stage: str, key: str, fingerprint: str, folder: Path
                 return None
             if local.stat().st_size != size:
                 return None
-        # The part is complete: the pending list belongs to a write that had finished or had not started.
+        # The part is complete, so the pending list is left over from a write that had finished or had not started.
         _remove(files, [f"{home}/{PENDING}"] if PENDING in there else [])
     return part
 

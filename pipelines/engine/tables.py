@@ -17,7 +17,7 @@ ROWS_PER_GROUP = 1 << 16  # fixed, so that equal tables give equal bytes
 
 
 def to_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Rows with the declared schema. ValueError, as a bug, for a missing or unknown column or a null not allowed."""
+    """Rows with the declared schema. A missing or unknown column, or a null not allowed, is a bug: ValueError."""
     schema = TABLES[table].schema
     rows = [{**row, "schema_version": SCHEMA_VERSION} for row in rows]
     names = set(schema.names)

@@ -67,8 +67,8 @@ def by_person(intervals: Iterable[Interval]) -> dict[tuple[str, str], list[Inter
 def part_sounds(intervals: Iterable[Interval]) -> tuple[list[Interval], list[Interval]]:
     """Separates speech from other sounds: those of the tier NON_SPEECH, and tags inside words and segments.
 
-    A tag becomes an interval with the tag's label. A segment of tags only is a sound too, unless words with the same
-    tags lie in it: then it is counted once.
+    A tag becomes an interval with the tag's label. A segment of tags only is a sound too, unless a tagged word overlaps
+    it: then the word is the sound.
     """
     spoken: list[Interval] = []
     sounds: list[Interval] = []
