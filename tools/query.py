@@ -1,9 +1,9 @@
 """SQL over the tables of a data folder, through DuckDB views: `python -m tools.query "FROM session_summary"`.
 
 `<data>/wanstreamer.duckdb` holds views only: one per existing table, `rejections` over all stages, and those of
-schemas/views. The views read the Parquet files by absolute path: answers are always those of the current files, from
-whatever folder the command is run. The database is made again when a table appears or disappears, a view changes or the
-folder has moved.
+schemas/views. The views read the Parquet files by absolute path: answers come from the current files, and do not depend
+on the current folder. The database is made again when a table appears or disappears, a view changes or the folder has
+moved.
 """
 
 import argparse

@@ -6,9 +6,9 @@
 
 Speech: the detection error rate of pyannote.metrics (missed speech plus false alarms, divided by the reference's
 speech), once for all participants together and once for each. A participant is compared with the one of the reference
-that shares most speech, whatever their names. Events: the turn rules are applied to the reference's speech and words;
-their events are matched one to one, by onsets within +-200 ms, with the events of `--data` or with those that the rules
-find in `--found`.
+that shares most speech, even if their names differ. Events: the turn rules are applied to the reference's speech and
+words; their events are matched one to one, by onsets within +-200 ms, with the events of `--data` or with those that
+the rules find in `--found`.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Words <-> text ids: a byte-level BPE fitted on train words, or a finished tokenizer, used unchanged.
 
-The ids in windows start with BLANK, MISSING and BEGIN; a tokenizer that does not know them (any language model's) is
-shifted by three. A word is encoded with the space before it, as byte-level BPE expects inside running text.
+The ids in windows start with BLANK, MISSING and BEGIN. The ids of a tokenizer without them, such as a language model's,
+are shifted by three. A word is encoded with the space before it, as byte-level BPE expects inside running text.
 """
 
 import os

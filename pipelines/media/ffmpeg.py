@@ -16,7 +16,7 @@ from pipelines.media.process import address, complaint, ffmpeg_path, running
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
 
 GAP_S = (
-    0.018  # sound that is further than this from its timestamp is moved to it; under a packet of common codecs (20 ms)
+    0.018  # sound further than this from its timestamp is moved to it; shorter than a packet of common codecs (20 ms)
 )
 
 

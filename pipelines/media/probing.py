@@ -71,7 +71,7 @@ def _open(path: Path) -> "av.container.InputContainer":
     if PLAYLISTS & set(container.format.name.split(",")):
         container.close()
         raise Rejected(
-            "playlist", f"{path.name}: {container.format.name} this format names other files; name the recording itself"
+            "playlist", f"{path.name}: the format {container.format.name} names other files; name the recording itself"
         )
     return container
 

@@ -173,6 +173,6 @@ def picture_facts(picture: PictureCurves) -> dict[str, Any]:
         "frozen_share": round(float((picture.change_P < STILL).mean()), 4) if len(picture.change_P) else 0.0,
         "cuts": int(
             (picture.structured_P & (picture.alike_P < CUT_CORRELATION)).sum()
-        ),  # a flat picture is like nothing
+        ),  # a flat picture correlates with nothing
         "face_share": round(sum(picture.faces) / len(picture.faces), 4),
     }

@@ -214,7 +214,7 @@ def _installed(package: str) -> bool:
 
 
 def folder_sha256(folder: Path) -> str:
-    """Hash of the names and content of all files below, except hidden ones: other weights are another annotator."""
+    """Hash of the names and content of all files below, except hidden ones: other weights annotate differently."""
     folder_hash = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
