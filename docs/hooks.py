@@ -5,7 +5,7 @@ views        every SQL view: what it shows, its columns, its SQL, from schemas/v
 parameters   every section of params.yaml: parameters with default and meaning, from the dataclasses
 changelog    CHANGELOG.md
 
-Nothing of it is committed. `python -m docs.hooks NAME` prints one part.
+Nothing of it is committed. `python docs/hooks.py NAME` prints one part.
 """
 
 import json

@@ -54,7 +54,7 @@ def annotate_session(
     Returns:
         Speech and IPUs per participant, turns by onset, floor changes by time, events by onset.
 
-    Example:
+    Examples:
         >>> annotation = annotate_session({"a": [Span(0, 900)], "b": [Span(1100, 2600)]}, {}, TurnParams())
         >>> [(e.participant, e.label, e.fto_ms) for e in annotation.events if e.kind == "transition"]
         [('a', 'initiation', None), ('b', 'smooth_shift', 200)]
