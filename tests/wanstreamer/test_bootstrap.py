@@ -46,5 +46,5 @@ def test_one_session_or_nothing_counted_gives_no_verdict():
 
 
 def test_windows_add_up_to_their_sessions():
-    found = session_sums(["b", "a", "b"], np.array([1.0, 2.0, 4.0]), np.array([1.0, 1.0, 3.0]))
-    assert found.over.tolist() == [2, 5] and found.under.tolist() == [1, 4] and found.value == 7 / 5
+    totals = session_sums(["b", "a", "b"], np.array([1.0, 2.0, 4.0]), np.array([1.0, 1.0, 3.0]))
+    assert totals.over.tolist() == [2, 5] and totals.under.tolist() == [1, 4] and totals.value == 7 / 5

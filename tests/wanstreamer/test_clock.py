@@ -30,15 +30,15 @@ def instants(spans: list[Span]) -> set[int]:
 def test_a_union_covers_the_same_instants(spans: list[Span]) -> None:
     merged = merge_spans(spans)
     assert instants(merged) == instants(spans)
-    assert all(one.end_ms < two.start_ms for one, two in zip(merged, merged[1:], strict=False))
+    assert all(span.end_ms < next_span.start_ms for span, next_span in zip(merged, merged[1:], strict=False))
 
 
 @given(SPANS, SPANS)
-def test_an_intersection_holds_what_both_hold(one: list[Span], two: list[Span]) -> None:
-    shared = intersect_spans(merge_spans(one), merge_spans(two))
-    assert instants(shared) == instants(one) & instants(two)
+def test_an_intersection_holds_what_both_hold(first: list[Span], second: list[Span]) -> None:
+    shared = intersect_spans(merge_spans(first), merge_spans(second))
+    assert instants(shared) == instants(first) & instants(second)
     assert sum(span.duration_ms for span in shared) == sum(
-        covered_ms(span, merge_spans(two)) for span in merge_spans(one)
+        covered_ms(span, merge_spans(second)) for span in merge_spans(first)
     )
 
 

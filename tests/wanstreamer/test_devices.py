@@ -35,9 +35,9 @@ class Apart(TorchDispatchMode):
     """Raises where an operation is given tensors of host and device together, and is none that copies."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        devices = {x.device.type for x in given}
-        assert len(devices) < 2 or func.name() in CROSSING, f"{func.name()} of {[(x.device, x.shape) for x in given]}"
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        devices = {x.device.type for x in tensors}
+        assert len(devices) < 2 or func.name() in CROSSING, f"{func.name()} of {[(x.device, x.shape) for x in tensors]}"
         return func(*args, **(kwargs or {}))
 
 
@@ -139,7 +139,7 @@ def test_noise_is_the_same_on_every_device() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"trunk": "float16"}, "trunk 'float16': expected one of float32, bfloat16"),
         ({"passes": "fast"}, "passes 'fast': expected one of plain, fixed, graphs"),
@@ -147,8 +147,8 @@ def test_noise_is_the_same_on_every_device() -> None:
         ({"compile": True}, "choose passes fixed or graphs"),
     ],
 )
-def test_impossible_machines_are_refused(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_impossible_machines_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         Machine(**settings)
 
 

@@ -16,9 +16,9 @@ def test_who_does_not_insist_is_heard_to_from_the_start() -> None:
     for dialogue in map(written_dialogue, range(10)):
         heard = with_loudness(dialogue, np.random.default_rng(0))
         for t in (t for t in dialogue.transitions if t.label == "interruption"):
-            said = next(u for u in heard.of(t.participant) if u.start_ms == t.start_ms)
-            assert (said.words[0].text.rstrip("-") in insists) == (t.outcome == "floor_taking")
-            assert said.hesitant == (t.outcome == "failed")
+            claim = next(u for u in heard.of(t.participant) if u.start_ms == t.start_ms)
+            assert (claim.words[0].text.rstrip("-") in insists) == (t.outcome == "floor_taking")
+            assert claim.hesitant == (t.outcome == "failed")
         for utterance in heard.utterances:
             bare = next(u for u in dialogue.utterances if (u.participant, u.start_ms) == _begin(utterance))
             gain = rms(utterance.clips[0][1].samples) / rms(bare.clips[0][1].samples)

@@ -26,8 +26,8 @@ def test_faces_speak_and_listen(index: int) -> None:
             [any(s.start_ms <= t < s.end_ms for s in dialogue.speech(other(participant))) for t in frame_ms]
         )
         assert motion.pitch[listening & ~speaking].mean() > motion.pitch[~listening & ~speaking].mean()
-        for said in dialogue.of(participant, "backchannel"):
-            nod = motion.pitch[(frame_ms > said.start_ms - 150) & (frame_ms < said.start_ms + 500)]
+        for backchannel in dialogue.of(participant, "backchannel"):
+            nod = motion.pitch[(frame_ms > backchannel.start_ms - 150) & (frame_ms < backchannel.start_ms + 500)]
             assert nod.max() - nod.min() > 0.08
         assert (motion.lid > 0.8).any()
 

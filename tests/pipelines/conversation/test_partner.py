@@ -31,20 +31,20 @@ def converse(
     seconds = num_units * UNIT_MS // 1000 + 1
     with open_partners(users, seed=seed, seconds=seconds, width=64, height=48, rate_hz=RATE_HZ) as partners:
         for partner in partners:
-            heard = said = np.zeros(T, np.float32)
+            heard = samples = np.zeros(T, np.float32)
             sounds, spoke, frames = [], [], []
             for unit in range(num_units):
-                picture, said = partner.step(heard, draw=draw)
-                speaks = agent(unit, said)
+                picture, samples = partner.step(heard, draw=draw)
+                speaks = agent(unit, samples)
                 heard = SPEECH if speaks else np.zeros(T, np.float32)
-                sounds.append(said)
+                sounds.append(samples)
                 spoke.append(speaks)
                 frames.append(picture)
             talks.append((partner, np.concatenate(sounds), np.array(spoke), frames))
     return talks
 
 
-def silent(unit: int, said: NDArray[np.float32]) -> bool:
+def silent(unit: int, samples: NDArray[np.float32]) -> bool:
     return False
 
 
@@ -62,9 +62,9 @@ def answering() -> Agent:
     """Speaks for two seconds when the user has been quiet for half of one."""
     quiet, left = 0, 0
 
-    def speaks(unit: int, said: NDArray[np.float32]) -> bool:
+    def speaks(unit: int, samples: NDArray[np.float32]) -> bool:
         nonlocal quiet, left
-        quiet = quiet + 1 if loud(said) < 0.02 else 0
+        quiet = quiet + 1 if loud(samples) < 0.02 else 0
         left = 12 if quiet == 3 and not left else max(0, left - 1)
         return left > 0
 
@@ -128,14 +128,14 @@ def test_it_raises_its_voice_to_interrupt() -> None:
 def test_it_goes_on_soon_after_an_answer_and_late_without_one() -> None:
     waits_ms = {}
     for name, talks in (("answering", talks_with_answers), ("silent", talks_with_silence)):
-        found = []
+        waits = []
         for partner, _, spoke, _ in chain.from_iterable(map(talks, SEEDS)):
             heard_ms = np.flatnonzero(spoke) * UNIT_MS
             for turn in partner.dialogue.of("a", "turn")[1:]:
                 before = [t for t in heard_ms if t < turn.start_ms]
                 ends = [other.end_ms for other in partner.dialogue.of("a", "turn") if other.end_ms <= turn.start_ms]
-                found.append(turn.start_ms - max([*(t + UNIT_MS for t in before[-1:]), *ends[-1:]]))
-        waits_ms[name] = np.median(found)
+                waits.append(turn.start_ms - max([*(t + UNIT_MS for t in before[-1:]), *ends[-1:]]))
+        waits_ms[name] = np.median(waits)
     assert waits_ms["answering"] < 1600 and waits_ms["silent"] > 2400
 
 
@@ -144,14 +144,16 @@ def test_some_turns_are_left_to_an_agent_that_talks_into_them() -> None:
     left = [
         turn.is_broken
         for seed in SEEDS
-        for partner, _, _, _ in converse(lambda unit, said: unit % 25 < 20, seed=seed)
+        for partner, _, _, _ in converse(lambda unit, samples: unit % 25 < 20, seed=seed)
         for turn in partner.dialogue.of("a", "turn")
     ]
     assert any(left) and not all(left)
 
 
 def test_what_it_does_depends_on_what_it_has_heard_and_on_nothing_later() -> None:
-    first, again, other = (converse(lambda unit, said, stop=stop: 40 < unit < stop, 1)[0][1] for stop in (60, 60, 90))
+    first, again, other = (
+        converse(lambda unit, samples, stop=stop: 40 < unit < stop, 1)[0][1] for stop in (60, 60, 90)
+    )
     assert np.array_equal(first, again)
     known = 61 * T  # the agent's unit 60 is heard in unit 61
     assert np.array_equal(first[:known], other[:known]) and not np.array_equal(first, other)

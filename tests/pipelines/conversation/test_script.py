@@ -47,7 +47,10 @@ def test_nobody_talks_over_themselves(dialogues: list[Dialogue]) -> None:
     for dialogue in dialogues:
         for participant in "ab":
             own = dialogue.of(participant)
-            assert all(one.end_ms <= two.start_ms for one, two in zip(own, own[1:], strict=False))
+            assert all(
+                utterance.end_ms <= next_utterance.start_ms
+                for utterance, next_utterance in zip(own, own[1:], strict=False)
+            )
             assert own[-1].end_ms < dialogue.duration_ms
 
 
@@ -59,12 +62,12 @@ def test_answers_are_true_and_a_fifth_of_short_utterances(dialogues: list[Dialog
     for answer in answers:
         asked = {word.rstrip("?s") for word in answer.question.split()}
         thing = next(t for t in grammar.WORLD if t.name in asked)
-        said = set(answer.text.rstrip(".").split())
+        answer_words = set(answer.text.rstrip(".").split())
         if answer.fact in ("colour", "number", "owner"):
-            assert said & facts <= {thing.colour, thing.number, thing.owner}
-            assert getattr(thing, answer.fact) in said
+            assert answer_words & facts <= {thing.colour, thing.number, thing.owner}
+            assert getattr(thing, answer.fact) in answer_words
         elif answer.fact == "yes_no":
-            assert ("yes" in said) == (thing.colour in asked)
+            assert ("yes" in answer_words) == (thing.colour in asked)
 
 
 def test_interruptions_cut_a_word_and_yield_in_time(dialogues: list[Dialogue]) -> None:
@@ -145,14 +148,14 @@ def test_backchannels_leave_the_floor_where_it_is(dialogues: list[Dialogue]) -> 
     in_pause = total = silent_after = 0
     for dialogue in dialogues:
         for participant in "ab":
-            for said in dialogue.of(participant, "backchannel"):
+            for backchannel in dialogue.of(participant, "backchannel"):
                 total += 1
                 turns = dialogue.of(other(participant), "turn")
-                assert any(turn.start_ms < said.start_ms and said.end_ms < turn.end_ms for turn in turns)
+                assert any(turn.start_ms < backchannel.start_ms and backchannel.end_ms < turn.end_ms for turn in turns)
                 theirs = dialogue.speech(other(participant))
-                in_pause += not any(s.start_ms < said.end_ms and s.end_ms > said.start_ms for s in theirs)
-                over = [s for s in merge_spans(theirs, 500) if s.start_ms <= said.start_ms < s.end_ms]
-                silent_after += bool(over) and over[0].end_ms <= said.start_ms + 640
+                in_pause += not any(s.start_ms < backchannel.end_ms and s.end_ms > backchannel.start_ms for s in theirs)
+                over = [s for s in merge_spans(theirs, 500) if s.start_ms <= backchannel.start_ms < s.end_ms]
+                silent_after += bool(over) and over[0].end_ms <= backchannel.start_ms + 640
     assert total >= 12
     assert silent_after / (total - in_pause) < 0.25  # who goes on after "mhm" mostly does so without a pause
     assert 0.15 <= in_pause / total <= 0.55

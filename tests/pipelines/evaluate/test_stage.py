@@ -41,18 +41,18 @@ def test_other_users_come_from_another_session_and_are_strangers_where_possible(
         for view in (0, 1)
         for _ in range(size)
     ]
-    found = evaluate.other_users(rows, 3)
-    assert len(found) == min(3, len(sizes) - 1)
-    for partners in found:
+    derangements = evaluate.other_users(rows, 3)
+    assert len(derangements) == min(3, len(sizes) - 1)
+    for partners in derangements:
         for row, other in zip(rows, partners, strict=True):
             assert rows[other]["session_id"] != row["session_id"]
             present = {row["agent_speaker_id"], row["user_speaker_id"]}
-            candidates = [one for one in rows if one["session_id"] == rows[other]["session_id"]]
-            if any(one["user_speaker_id"] not in present for one in candidates):
+            candidates = [candidate for candidate in rows if candidate["session_id"] == rows[other]["session_id"]]
+            if any(candidate["user_speaker_id"] not in present for candidate in candidates):
                 assert rows[other]["user_speaker_id"] not in present
     for place in range(len(rows)):  # never one session twice
-        assert len({rows[partners[place]]["session_id"] for partners in found}) == len(found)
-    assert found == evaluate.other_users(rows, 3) and found[:1] == evaluate.other_users(rows, 1)
+        assert len({rows[partners[place]]["session_id"] for partners in derangements}) == len(derangements)
+    assert derangements == evaluate.other_users(rows, 3) and derangements[:1] == evaluate.other_users(rows, 1)
     assert evaluate.other_users(rows[: sizes[0]], 3) == []
 
 
@@ -63,8 +63,8 @@ def test_no_unit_counts_twice(folder):
         for agent in "ab"
         for start in (0, 5, 10, 15, 19, 20)
     ]
-    kept = evaluate.without_overlaps(replace(windows, rows=rows)).rows
-    assert [(row["agent"], row["start_unit"]) for row in kept] == [
+    left = evaluate.without_overlaps(replace(windows, rows=rows)).rows
+    assert [(row["agent"], row["start_unit"]) for row in left] == [
         (who, start) for who in "ab" for start in (0, 10, 20)
     ]
 
@@ -149,8 +149,8 @@ def tally(folder: Path, params: EvaluateParams = PARAMS) -> dict:
         vae.load_video_vae(folder / "models/vae/video.safetensors"),
     )
     unigram = evaluate._fit_text(folder, params, model.config.vocab_size)
-    found, _ = evaluate.tally_windows(folder, model, windows, *vaes, unigram, params)
-    return evaluate.summarize(found, [row["session_id"] for row in windows.rows], params)
+    sums, _ = evaluate.tally_windows(folder, model, windows, *vaes, unigram, params)
+    return evaluate.summarize(sums, [row["session_id"] for row in windows.rows], params)
 
 
 def test_a_model_that_knows_beats_all_and_one_that_copies_does_not(folder, monkeypatch):
@@ -167,17 +167,17 @@ def test_a_model_that_knows_beats_all_and_one_that_copies_does_not(folder, monke
     monkeypatch.setattr(evaluate, "denoise_at", perfect)
     figures = tally(folder)
     for stream in ("audio", "video"):
-        for found in figures[stream].values():
-            assert found["model"] == 0
-            assert all(found[name]["beats"] for name in evaluate.ERROR_BASELINES)
+        for figure in figures[stream].values():
+            assert figure["model"] == 0
+            assert all(figure[name]["beats"] for name in evaluate.ERROR_BASELINES)
 
     def copies(model, batch, tau, generator):
         return batch.agent_audio_BKNC.roll(1, dims=1), batch.agent_video_BKCHW.roll(1, dims=1)
 
     monkeypatch.setattr(evaluate, "denoise_at", copies)
-    found = tally(folder)["video"]["tau_1"]
-    assert found["model"] == found["copy_previous"]["value"]
-    assert not found["copy_previous"]["beats"] and not found["other_user"]["beats"]
+    figure = tally(folder)["video"]["tau_1"]
+    assert figure["model"] == figure["copy_previous"]["value"]
+    assert not figure["copy_previous"]["beats"] and not figure["other_user"]["beats"]
 
 
 def test_a_speaker_who_knows_the_words_beats_the_text_baselines(folder, monkeypatch):
@@ -190,12 +190,12 @@ def test_a_speaker_who_knows_the_words_beats_the_text_baselines(folder, monkeypa
     params = replace(PARAMS, batch_size=len(windows.rows))
     first_user = load_batch(windows, range(len(windows.rows))).user_video_BKCHW.mean()
     monkeypatch.setattr(evaluate, "text_logits", knows)
-    found = tally(folder, params)["text"]
-    assert found["f1"]["model"] == 1 and found["cross_entropy"]["model"] < 1e-3
-    assert found["f1"]["silence_still"]["value"] == 0
+    text_figures = tally(folder, params)["text"]
+    assert text_figures["f1"]["model"] == 1 and text_figures["cross_entropy"]["model"] < 1e-3
+    assert text_figures["f1"]["silence_still"]["value"] == 0
     for figure, baselines in evaluate.TEXT_BASELINES.items():
         # The derangement swaps users among the same windows: their mean is the same, so only this one cannot show.
-        assert all(found[figure][name]["beats"] for name in baselines if name != "other_user")
+        assert all(text_figures[figure][name]["beats"] for name in baselines if name != "other_user")
 
 
 def test_a_corpus_without_pictures_has_no_figures_of_them(folder):
@@ -213,8 +213,8 @@ def test_a_corpus_without_pictures_has_no_figures_of_them(folder):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "load_batch", blind)
-        found, _ = evaluate.tally_windows(folder, model, deaf, audio_vae, None, unigram, PARAMS)
-    figures = evaluate.summarize(found, [row["session_id"] for row in windows.rows], PARAMS)
+        sums, _ = evaluate.tally_windows(folder, model, deaf, audio_vae, None, unigram, PARAMS)
+    figures = evaluate.summarize(sums, [row["session_id"] for row in windows.rows], PARAMS)
     assert figures["video"]["tau_1"]["model"] is None and figures["audio"]["tau_1"]["model"] > 0
     assert figures["comparisons"]["made"] == 2 * 3 + 9
     json.dumps(figures, allow_nan=False)
@@ -238,14 +238,14 @@ def test_audio_and_video_are_judged_without_the_agents_words(folder):
         batch = load_batch(windows, indices)
         return replace(batch, agent_text_BKS=torch.where(batch.agent_text_BKS == BLANK_ID, 5, BLANK_ID))
 
-    found, _ = evaluate.tally_windows(folder, model, windows, audio_vae, video_vae, unigram, PARAMS)
+    sums, _ = evaluate.tally_windows(folder, model, windows, audio_vae, video_vae, unigram, PARAMS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "load_batch", other_words)
         changed, _ = evaluate.tally_windows(folder, model, windows, audio_vae, video_vae, unigram, PARAMS)
     for stream in ("audio", "video"):
         for who in ("model", "other_user", "with_words"):
             key = f"{stream}/tau_1/{who}"
-            same = all(np.array_equal(one[0], two[0]) for one, two in zip(found[key], changed[key], strict=True))
+            same = all(np.array_equal(one[0], two[0]) for one, two in zip(sums[key], changed[key], strict=True))
             assert same == (who != "with_words"), key
 
 
@@ -296,14 +296,14 @@ def test_given_history_is_the_truth_and_leaves_the_session_where_it_should(folde
     truth, heard = (rendering.read_clip(folder, tracks[who], 8, 2560) for who in "ab")
     text = rendering.session_text(open_windows(folder / "windows", "test"), "s1", "a", 8)
     assert (text != BLANK_ID).any() and (text != MISSING_ID).all()
-    given_all, said = rendering.continue_conversation(agent, truth, heard, text, 8, seed=0)
+    history_only, text_ids = rendering.continue_conversation(agent, truth, heard, text, 8, seed=0)
     expected = rendering.reconstruct(agent, truth)
-    assert said == []
-    np.testing.assert_allclose(given_all.samples, expected.samples, atol=1e-4)
-    assert np.abs(given_all.frames.astype(int) - expected.frames.astype(int)).max() <= 1
-    free, said = rendering.continue_conversation(agent, truth, heard, text, 5, seed=0)
-    np.testing.assert_array_equal(free.samples[: 5 * 2560], given_all.samples[: 5 * 2560])
-    assert len(said) == 3 * 2 and not np.array_equal(free.samples[5 * 2560 :], given_all.samples[5 * 2560 :])
+    assert text_ids == []
+    np.testing.assert_allclose(history_only.samples, expected.samples, atol=1e-4)
+    assert np.abs(history_only.frames.astype(int) - expected.frames.astype(int)).max() <= 1
+    free, text_ids = rendering.continue_conversation(agent, truth, heard, text, 5, seed=0)
+    np.testing.assert_array_equal(free.samples[: 5 * 2560], history_only.samples[: 5 * 2560])
+    assert len(text_ids) == 3 * 2 and not np.array_equal(free.samples[5 * 2560 :], history_only.samples[5 * 2560 :])
 
 
 def test_nobody_is_shown_without_consent(folder):
@@ -324,10 +324,10 @@ def test_no_held_out_session_is_said_and_not_an_error(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"), [({"taus": (0.0, 1.0)}, "evaluate.taus"), ({"warmup_units": 0}, "evaluate.warmup_units: 0")]
+    ("changes", "message"), [({"taus": (0.0, 1.0)}, "evaluate.taus"), ({"warmup_units": 0}, "evaluate.warmup_units: 0")]
 )
-def test_wrong_numbers_are_one_line(folder, changes, said):
-    with pytest.raises(InputError, match=said):
+def test_wrong_numbers_are_one_line(folder, changes, message):
+    with pytest.raises(InputError, match=message):
         evaluate.run(folder, replace(PARAMS, **changes), RunParams(workers=1))
 
 

@@ -39,7 +39,7 @@ def batch_of(*lanes: tuple[str, str], backchannel: slice | None = None) -> Batch
 
 
 def outcomes(*lanes: tuple[str, str], **changes: slice) -> list[tuple[int, int, bool]]:
-    return [(one.unit, one.num_units, one.ended) for one in find_silences(batch_of(*lanes, **changes))]
+    return [(silence.unit, silence.num_units, silence.ended) for silence in find_silences(batch_of(*lanes, **changes))]
 
 
 def test_an_end_is_answered_and_a_pause_gone_on_from():

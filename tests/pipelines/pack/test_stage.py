@@ -64,13 +64,13 @@ def test_windows_cover_every_unit_and_never_leave_the_session(num_units, window_
 def test_both_views_of_a_dyad_hold_the_units_of_their_window(tmp_path, in_process):
     write_corpus(tmp_path / "data", {"s0": ("train", 18, talkers())})
     counts = pack_all(tmp_path / "data")
-    found = samples(tmp_path / "data")
+    packed = samples(tmp_path / "data")
     starts = ["000000", "000004", "000008", "000010"]
-    assert sorted(found) == [f"s0-{agent}-{start}" for agent in "ab" for start in starts]
+    assert sorted(packed) == [f"s0-{agent}-{start}" for agent in "ab" for start in starts]
     assert counts["rows"] == {"windows": 8} and counts["keys"] == counts["done"] == 1
     audio = {who: latent(place, 18, AUDIO_SHAPE) for place, who in enumerate("ab")}
     video = {who: latent(place, 18, VIDEO_SHAPE) for place, who in enumerate("ab")}
-    for window_id, sample in found.items():
+    for window_id, sample in packed.items():
         _, agent, start = window_id.split("-")
         user, units = {"a": "b", "b": "a"}[agent], slice(int(start), int(start) + 8)
         np.testing.assert_array_equal(sample["agent_audio"], audio[agent][units])
@@ -78,7 +78,7 @@ def test_both_views_of_a_dyad_hold_the_units_of_their_window(tmp_path, in_proces
         np.testing.assert_array_equal(sample["agent_video"], video[agent][units])
         np.testing.assert_array_equal(sample["user_video"], video[user][units])
         assert all(sample[name].all() for name in sample if name.endswith("_known"))
-    speech = found["s0-a-000000"]["labels"][:, LABELS.index("agent_speech_ms")]
+    speech = packed["s0-a-000000"]["labels"][:, LABELS.index("agent_speech_ms")]
     assert speech.tolist() == [0, 0, 160, 160, 0, 0, 0, 0]
 
 
@@ -94,16 +94,16 @@ def test_agent_words_lead_their_sound_and_user_words_follow_their_end(tmp_path, 
     tokenizer = load_tokenizer(tmp_path / "data/models/tokenizer.json")
     red, blue, yes = (tokenizer.encode_word(word) for word in ("red", "blue", "yes"))
     assert [len(ids) for ids in (red, blue, yes)] == [1, 1, 1]
-    found = samples(tmp_path / "data")
+    packed = samples(tmp_path / "data")
     blank = [BLANK_ID, BLANK_ID]
     # a as agent: red starts in unit 2 and is there from 1 on, blue starts in unit 3 and is there from 2 on.
-    text = found["s0-a-000000"]["agent_text"].tolist()
+    text = packed["s0-a-000000"]["agent_text"].tolist()
     assert text == [blank, [*red, BLANK_ID], [*blue, BLANK_ID], *[blank] * 5]
     # a as user: red ends in unit 2, blue at the end of unit 3 (half-open): each is there one unit later.
-    text = found["s0-b-000000"]["user_text"].tolist()
+    text = packed["s0-b-000000"]["user_text"].tolist()
     assert text == [*[blank] * 3, [*red, BLANK_ID], [*blue, BLANK_ID], *[blank] * 3]
     # b's word ends inside unit 8: on the session's clock, whatever the window's start.
-    assert found["s0-a-000008"]["user_text"].tolist() == [blank, [*yes, BLANK_ID], *[blank] * 6]
+    assert packed["s0-a-000008"]["user_text"].tolist() == [blank, [*yes, BLANK_ID], *[blank] * 6]
 
 
 @given(
@@ -127,8 +127,8 @@ def test_long_words_overflow_into_the_next_units_and_the_sessions_end_is_counted
     counts = pack_all(tmp_path / "data")
     ids = load_tokenizer(tmp_path / "data/models/tokenizer.json").encode_word(long_word)
     assert len(ids) > 4  # never fitted: a few bytes an id
-    found = samples(tmp_path / "data", "valid")
-    text = found["s0-a-000004"]["agent_text"]  # units 4 to 11; the word enters in 7
+    packed = samples(tmp_path / "data", "valid")
+    text = packed["s0-a-000004"]["agent_text"]  # units 4 to 11; the word enters in 7
     assert not text[:3].any()
     queued = text[3:].ravel()[: len(ids)]
     assert queued.tolist() == ids[: len(queued)]
@@ -145,12 +145,12 @@ def read_rows_rejections(data: Path) -> list[dict]:
 def test_no_transcript_is_missing_not_blank(tmp_path, in_process):
     write_corpus(tmp_path / "data", {"s0": ("train", 8, talkers(b_words=None))})
     pack_all(tmp_path / "data")
-    found = samples(tmp_path / "data")
-    assert (found["s0-a-000000"]["user_text"] == MISSING_ID).all()
-    assert not found["s0-a-000000"]["user_text_known"].any()
-    assert (found["s0-b-000000"]["agent_text"] == MISSING_ID).all()
-    assert not found["s0-b-000000"]["agent_text_known"].any()
-    assert found["s0-a-000000"]["agent_text_known"].all()
+    packed = samples(tmp_path / "data")
+    assert (packed["s0-a-000000"]["user_text"] == MISSING_ID).all()
+    assert not packed["s0-a-000000"]["user_text_known"].any()
+    assert (packed["s0-b-000000"]["agent_text"] == MISSING_ID).all()
+    assert not packed["s0-b-000000"]["agent_text_known"].any()
+    assert packed["s0-a-000000"]["agent_text_known"].all()
 
 
 def test_a_missing_modality_is_zeros_and_unknown(tmp_path, in_process):
@@ -171,21 +171,21 @@ def test_user_audio_that_bleeds_is_masked_exactly_while_the_agent_speaks(tmp_pat
     clean, bleeding = talkers(b_bleed_db=-40.0), talkers(b_bleed_db=-20.0)
     write_corpus(tmp_path / "data", {"clean": ("train", 16, clean), "loud": ("train", 16, bleeding)})
     counts = pack_all(tmp_path / "data")
-    found = samples(tmp_path / "data")
+    packed = samples(tmp_path / "data")
     # Agent a speaks in units 2 and 3; one unit of guard on both sides.
-    masked = ~found["loud-a-000000"]["user_audio_known"]
+    masked = ~packed["loud-a-000000"]["user_audio_known"]
     assert np.flatnonzero(masked).tolist() == [1, 2, 3, 4]
-    assert not found["loud-a-000000"]["user_audio"][masked].any()  # no trace of the voice in the array either
-    assert found["loud-a-000000"]["user_audio"][~masked].all()
-    assert found["loud-a-000008"]["user_audio_known"].all()
+    assert not packed["loud-a-000000"]["user_audio"][masked].any()  # no trace of the voice in the array either
+    assert packed["loud-a-000000"]["user_audio"][~masked].all()
+    assert packed["loud-a-000008"]["user_audio_known"].all()
     # a's own track does not bleed: the view with b as agent keeps all it hears.
-    assert all(found[f"loud-b-{start}"]["user_audio_known"].all() for start in ("000000", "000004", "000008"))
-    assert all(sample["user_audio_known"].all() for key, sample in found.items() if key.startswith("clean"))
+    assert all(packed[f"loud-b-{start}"]["user_audio_known"].all() for start in ("000000", "000004", "000008"))
+    assert all(sample["user_audio_known"].all() for key, sample in packed.items() if key.startswith("clean"))
     # b as agent has no loss where its own track holds a's voice.
-    assert np.flatnonzero(~found["loud-b-000000"]["agent_audio_known"]).tolist() == [1, 2, 3, 4]
+    assert np.flatnonzero(~packed["loud-b-000000"]["agent_audio_known"]).tolist() == [1, 2, 3, 4]
     # Nothing else of the session is masked: the pictures, and the targets of a.
-    assert all(sample["user_video_known"].all() and sample["agent_video_known"].all() for sample in found.values())
-    assert all(sample["agent_audio_known"].all() for key, sample in found.items() if not key.startswith("loud-b"))
+    assert all(sample["user_video_known"].all() and sample["agent_video_known"].all() for sample in packed.values())
+    assert all(sample["agent_audio_known"].all() for key, sample in packed.items() if not key.startswith("loud-b"))
     assert counts["masked_units"]["user_audio_bleed"] == counts["masked_units"]["agent_audio_bleed"] == 4
     rows = {row["window_id"]: row["user_audio_masked_units"] for row in read_rows(tmp_path / "data", "windows")}
     assert rows["loud-a-000000"] == 4 and rows["loud-a-000004"] == 1 and rows["clean-a-000000"] == 0
@@ -228,15 +228,15 @@ def test_shared_sound_is_neither_heard_nor_learnt(tmp_path, in_process):
     unattributed = talkers(b_mixed=[(0, 16 * 160)], b_attributed=False, a_mixed=[(0, 16 * 160)], a_attributed=False)
     write_corpus(tmp_path / "data", {"s0": ("train", 16, shared), "s1": ("train", 16, unattributed)})
     counts = pack_all(tmp_path / "data")
-    found = samples(tmp_path / "data")
-    heard, learnt = found["s0-a-000000"]["user_audio_known"], found["s0-b-000000"]["agent_audio_known"]
+    packed = samples(tmp_path / "data")
+    heard, learnt = packed["s0-a-000000"]["user_audio_known"], packed["s0-b-000000"]["agent_audio_known"]
     assert np.flatnonzero(~heard).tolist() == np.flatnonzero(~learnt).tolist() == [5, 6, 7]
-    assert found["s0-b-000000"]["agent_text_known"].all()  # whose words they are is known
+    assert packed["s0-b-000000"]["agent_text_known"].all()  # whose words they are is known
     for key in ("s1-a-000000", "s1-b-000008"):
-        assert not found[key]["user_audio_known"].any() and not found[key]["user_audio"].any()
-        assert not found[key]["agent_audio_known"].any() and not found[key]["agent_text_known"].any()
-        assert (found[key]["agent_text"] == MISSING_ID).all()
-        assert found[key]["user_video_known"].all()
+        assert not packed[key]["user_audio_known"].any() and not packed[key]["user_audio"].any()
+        assert not packed[key]["agent_audio_known"].any() and not packed[key]["agent_text_known"].any()
+        assert (packed[key]["agent_text"] == MISSING_ID).all()
+        assert packed[key]["user_video_known"].all()
     assert counts["masked_units"]["user_audio_mixed"] == 3 + 2 * 16
     assert counts["masked_units"]["agent_text_unattributed"] == 2 * 16
 
@@ -287,10 +287,10 @@ def test_pairs_of_a_meeting_get_windows_while_nobody_else_speaks(tmp_path, in_pr
     people["c"].speech_units = {2}
     write_corpus(tmp_path / "data", {"meeting": ("train", 20, people)})
     counts = pack_all(tmp_path / "data", PackParams(window_units=6, stride_units=6))
-    found = sorted(samples(tmp_path / "data"))
+    packed = sorted(samples(tmp_path / "data"))
     with_c = [f"meeting-{view}-{start:06d}" for view in ("b-c", "c-b") for start in (0, 3, 10, 14)]
     with_a = [f"meeting-{view}-{start:06d}" for view in ("a-b", "b-a") for start in (3, 10, 14)]
-    assert found == sorted(with_a + with_c)
+    assert packed == sorted(with_a + with_c)
     reasons = {row["key"]: row["detail"] for row in read_rows_rejections(tmp_path / "data")}
     assert reasons == {
         "meeting/a-b": "4 units", "meeting/b-a": "4 units", "meeting/b-c": "1 units", "meeting/c-b": "1 units",
@@ -361,8 +361,8 @@ def test_tokenizer_reads_words_of_train_tracks_only(tmp_path, in_process):
     sessions = {"s0": ("train", 16, talkers()), "s1": ("test", 16, held_out), "s2": ("valid", 16, held_out)}
     write_corpus(tmp_path / "data", sessions)
     pack_all(tmp_path / "data")
-    held = load_tokenizer(tmp_path / "data/models/tokenizer.json")
-    assert len(held.encode_word("zanzibar")) == len(" zanzibar")
+    tokenizer = load_tokenizer(tmp_path / "data/models/tokenizer.json")
+    assert len(tokenizer.encode_word("zanzibar")) == len(" zanzibar")
     write_corpus(tmp_path / "seen", {**sessions, "s3": ("train", 16, held_out)})
     pack_all(tmp_path / "seen")
     assert len(load_tokenizer(tmp_path / "seen/models/tokenizer.json").encode_word("zanzibar")) == 1
@@ -419,21 +419,21 @@ def test_a_language_models_tokenizer_is_shifted_past_our_ids(tmp_path, in_proces
     foreign.save(str(folder / "tokenizer.json"))
     write_corpus(tmp_path / "data", {"s0": ("train", 8, talkers())})
     pack_all(tmp_path / "data", PackParams(window_units=8, stride_units=4, tokenizer=str(folder)))
-    kept = load_tokenizer(tmp_path / "data/models/tokenizer.json")
-    assert kept.offset == 3
+    tokenizer = load_tokenizer(tmp_path / "data/models/tokenizer.json")
+    assert tokenizer.offset == 3
     assert read_manifest(tmp_path / "data/windows").vocab_size == foreign.get_vocab_size() + 3
     sample = samples(tmp_path / "data")["s0-a-000000"]
-    assert kept.decode(sample["agent_text"].ravel()) == "red blue"
+    assert tokenizer.decode(sample["agent_text"].ravel()) == "red blue"
 
 
 def test_wrong_tokenizer_and_wrong_numbers_are_one_line(tmp_path, in_process):
     write_corpus(tmp_path / "data", {"s0": ("train", 8, talkers())})
-    for params, said in (
+    for params, message in (
         (PackParams(tokenizer=str(tmp_path / "none.json")), "no such tokenizer"),
         (PackParams(window_units=8, stride_units=9), "pack.stride_units: 9"),
         (PackParams(vocab_size=10), "pack.vocab_size: 10"),
     ):
-        with pytest.raises(InputError, match=said) as caught:
+        with pytest.raises(InputError, match=message) as caught:
             pack_all(tmp_path / "data", params)
         assert "\n" not in str(caught.value)
 

@@ -77,8 +77,8 @@ def test_keys_shared_by_a_view_are_attended_as_the_reference_says(heads: tuple[i
     bias = torch.zeros(9, 600).masked_fill(~seen, float("-inf"))
     for mask in (None, seen, bias):
         expected = reference(q, k, v, None if mask is None else seen)
-        found = attend(q, k, v, mask, "grouped")
-        torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
+        attended = attend(q, k, v, mask, "grouped")
+        torch.testing.assert_close(attended.double(), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.gpu
@@ -89,12 +89,12 @@ def test_compiled_flex_agrees_forward_and_backward(heads: tuple[int, int]) -> No
     for query, key in of_windows(device):
         q, k, v = (x.requires_grad_() for x in drawn(heads, len(query.unit_N), len(key.unit_N), device="cuda"))
         expected = reference(q, k, v, visible(query, key, 1))
-        found = attend(q, k, v, block_mask(query, key, 1), "flex")
-        torch.testing.assert_close(found.double(), expected, atol=1e-3, rtol=0)  # TF32 in the kernel
-        ours = torch.autograd.grad(found.square().sum(), (q, k, v))
+        attended = attend(q, k, v, block_mask(query, key, 1), "flex")
+        torch.testing.assert_close(attended.double(), expected, atol=1e-3, rtol=0)  # TF32 in the kernel
+        ours = torch.autograd.grad(attended.square().sum(), (q, k, v))
         theirs = torch.autograd.grad(expected.square().sum(), (q, k, v))
-        for one, two in zip(ours, theirs, strict=True):
-            torch.testing.assert_close(one.double(), two.double(), atol=1e-2, rtol=1e-2)
+        for gradient, expected_gradient in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(gradient.double(), expected_gradient.double(), atol=1e-2, rtol=1e-2)
 
 
 @pytest.mark.gpu
@@ -105,8 +105,8 @@ def test_compiled_flex_agrees_forward_and_backward(heads: tuple[int, int]) -> No
 @pytest.mark.parametrize("heads", HEADS)
 def test_flash_agrees(heads: tuple[int, int]) -> None:
     q, k, v = (x.bfloat16() for x in drawn(heads, 9, 700, device="cuda"))
-    found = attend(q, k, v, None, "flash")
-    torch.testing.assert_close(found.double(), reference(q, k, v, None), atol=1e-2, rtol=0)
+    attended = attend(q, k, v, None, "flash")
+    torch.testing.assert_close(attended.double(), reference(q, k, v, None), atol=1e-2, rtol=0)
 
 
 def test_flash_is_called_in_its_own_layout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,8 +152,8 @@ def test_the_whole_model_agrees_between_backends(self_lag: int) -> None:
     batch = random_batch(config)
     noisy = add_noise(batch, torch.full((2, 7), 0.6), torch.Generator().manual_seed(0))
     outputs = [random_model(config, attention=Attention(windows=w))(batch, noisy) for w in ("sdpa", "flex")]
-    for one, other in zip(*outputs, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+    for gradient, other in zip(*outputs, strict=True):
+        torch.testing.assert_close(gradient, other, atol=1e-5, rtol=0)
 
 
 def test_block_masks_asked_for_under_inference_serve_training_too() -> None:

@@ -84,10 +84,10 @@ def test_a_pass_keeps_its_shapes_and_stays_on_its_device(scale: str) -> None:
     """Without numbers: tensors of `meta` refuse to meet the CPU's, so one left behind is found without a GPU."""
     config = scaled(scale, vocab_size=512, **SIZES)
     model = on_meta(config)
-    made = random_batch(config, windows=1, units=3)
-    values = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
+    random = random_batch(config, windows=1, units=3)
+    values = {field.name: getattr(random, field.name) for field in dataclasses.fields(random)}
     moved = {name: value.to("meta") for name, value in values.items() if isinstance(value, torch.Tensor)}
-    batch = dataclasses.replace(made, **moved)
+    batch = dataclasses.replace(random, **moved)
     noisy = Noisy(batch.agent_audio_BKNC, batch.agent_video_BKCHW, torch.empty(1, 3, device="meta"))
     dropped = draw_dropped(config, 1, 3, torch.Generator()).map(lambda factor: factor.to("meta"))
     output = model(batch, noisy, dropped)

@@ -42,19 +42,19 @@ def test_precondition_is_the_best_linear_estimate() -> None:
     mean, std, tau = torch.tensor(0.7), torch.tensor(0.3), torch.tensor(0.6)
     clean = mean + std * torch.randn(200_000, generator=generator)
     z = (1 - tau) * clean + tau * torch.randn(200_000, generator=generator)
-    given = precondition(z, tau, Gaussian(mean, std))
-    assert given.innovation.std() == pytest.approx(1, abs=0.01)
-    error = clean - given.estimate
-    assert error.std() == pytest.approx(float(given.scale), abs=0.01)
+    preconditioned = precondition(z, tau, Gaussian(mean, std))
+    assert preconditioned.innovation.std() == pytest.approx(1, abs=0.01)
+    error = clean - preconditioned.estimate
+    assert error.std() == pytest.approx(float(preconditioned.scale), abs=0.01)
     assert abs((error * z).mean() - error.mean() * z.mean()) < 1e-3  # nothing linear is left
 
 
 @pytest.mark.parametrize(("tau", "expected"), [(0.0, "z"), (1.0, "mean")])
 def test_precondition_at_the_ends(tau: float, expected: str) -> None:
     z, mean, std = torch.randn(10), torch.randn(10), torch.rand(10) + 0.1
-    given = precondition(z, torch.tensor(tau), Gaussian(mean, std))
-    torch.testing.assert_close(given.estimate, z if expected == "z" else mean)
-    torch.testing.assert_close(given.scale, torch.zeros(10) if expected == "z" else std)
+    preconditioned = precondition(z, torch.tensor(tau), Gaussian(mean, std))
+    torch.testing.assert_close(preconditioned.estimate, z if expected == "z" else mean)
+    torch.testing.assert_close(preconditioned.scale, torch.zeros(10) if expected == "z" else std)
 
 
 def test_untrained_model_returns_the_linear_estimate() -> None:
@@ -123,16 +123,16 @@ def test_a_file_from_before_a_field_was_added_loads_as_it_was_trained(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda path: None, "no such file"),
         (lambda path: path.write_bytes(b"not a checkpoint"), "not a checkpoint"),
         (lambda path: save_tensors(path, {}, {"format": "other"}), "format 'other'"),
     ],
 )
-def test_a_wrong_model_file_is_one_clear_line(tmp_path: Path, spoil: Callable[[Path], None], said: str) -> None:
+def test_a_wrong_model_file_is_one_clear_line(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
     path = tmp_path / "model.safetensors"
     spoil(path)
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         load_model(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)

@@ -88,13 +88,13 @@ def test_solver_finds_what_the_prior_does_not_know(
 
 def test_denoise_at_is_the_models_estimate_and_repeats() -> None:
     model, batch = random_model(), random_batch()
-    one = denoise_at(model, batch, 0.5, torch.Generator().manual_seed(3))
-    two = denoise_at(model, batch, 0.5, torch.Generator().manual_seed(3))
-    assert one[0].shape == batch.agent_audio_BKNC.shape and one[1].shape == batch.agent_video_BKCHW.shape
-    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    first = denoise_at(model, batch, 0.5, torch.Generator().manual_seed(3))
+    again = denoise_at(model, batch, 0.5, torch.Generator().manual_seed(3))
+    assert first[0].shape == batch.agent_audio_BKNC.shape and first[1].shape == batch.agent_video_BKCHW.shape
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     noisy = add_noise(batch, torch.full((2, 7), 0.5), torch.Generator().manual_seed(3))
     with torch.no_grad():
-        assert torch.equal(one[0], model(batch, noisy).audio_x0_BKNC)
+        assert torch.equal(first[0], model(batch, noisy).audio_x0_BKNC)
 
 
 def test_denoise_at_low_noise_is_near_the_truth() -> None:

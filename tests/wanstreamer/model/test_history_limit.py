@@ -48,7 +48,7 @@ def test_who_sees_which_units(self_lag: int) -> None:
         noisy_tokens(UnitLayout(), 12),
     )
     for query in (clean, noisy):
-        full, seen = (visible(query, clean, self_lag, given) for given in (None, history_limit))
+        full, seen = (visible(query, clean, self_lag, limit) for limit in (None, history_limit))
         first = query.unit_N - 3 + torch.where(torch.isin(query.kind_N, torch.tensor([6, 7])), 1 + self_lag, 0)
         inside = (clean.unit_N >= first[:, None]) | (clean.unit_N == 0)
         assert torch.equal(seen, full & inside) and not torch.equal(seen, full)
@@ -62,15 +62,17 @@ def test_dropping_equals_masked_full_attention(
     """Over units with sampled text and self-made history; the cache moves to its front several times."""
     config = dataclasses.replace(CONFIG, **changes)  # type: ignore[arg-type]
     model, batch = random_model(config), random_batch(config, windows=1, units=UNITS)
-    made = generate(model, batch, monkeypatch, history_limit)
-    assert_equals_full_recomputation(model, made, history_limit)
+    recorded = generate(model, batch, monkeypatch, history_limit)
+    assert_equals_full_recomputation(model, recorded, history_limit)
     with pytest.raises(AssertionError):
-        assert_equals_full_recomputation(model, made)
-    cache = made.state.cache
+        assert_equals_full_recomputation(model, recorded)
+    cache = recorded.state.cache
     assert cache.appended == UNITS * model.layout.num_clean
-    kept = [unit for unit in range(UNITS) if unit < history_limit.sink_units or unit >= UNITS - history_limit.units]
-    assert cache.tokens.unit_N[cache.start : cache.stop].unique().tolist() == kept
-    assert cache.length == len(kept) * model.layout.num_clean
+    remaining = [
+        unit for unit in range(UNITS) if unit < history_limit.sink_units or unit >= UNITS - history_limit.units
+    ]
+    assert cache.tokens.unit_N[cache.start : cache.stop].unique().tolist() == remaining
+    assert cache.length == len(remaining) * model.layout.num_clean
 
 
 @pytest.mark.parametrize("fused", [True, False], ids=["fused", "plain"])
@@ -87,37 +89,37 @@ def test_thinker_and_performer_say_what_one_cache_says(lag: int, history_limit: 
     performer = Performer(agent.model, agent.schedule, max_units=1, history_limit=history_limit, fused=fused)
     pipeline = Pipeline(agent, LocalPerformer(performer), seed=3)
     state = agent.start(seed=3)
-    said, answered = [], []
+    in_sequence, answered = [], []
     for unit, (frames, samples) in enumerate(media(UNITS)):
-        one, state = agent.step(state, frames, samples)
-        said.append(one)
+        unit_in_sequence, state = agent.step(state, frames, samples)
+        in_sequence.append(unit_in_sequence)
         pipeline.hear(frames, samples)
         answered += [pipeline.answer()] if unit >= lag else []
     answered += [pipeline.answer() for _ in range(lag)]
-    for one, two in zip(said, answered, strict=True):
-        assert two is not None and one.text_tokens == two.text_tokens
-        np.testing.assert_allclose(one.samples, two.samples, atol=1e-5, rtol=0)
+    for unit_in_sequence, answer in zip(in_sequence, answered, strict=True):
+        assert answer is not None and unit_in_sequence.text_tokens == answer.text_tokens
+        np.testing.assert_allclose(unit_in_sequence.samples, answer.samples, atol=1e-5, rtol=0)
     truth = by_token(state.cache)
     for cache in (pipeline.state.cache, performer.cache):
-        held = by_token(cache)
-        assert {unit for unit, _ in held} == {
+        by_place = by_token(cache)
+        assert {unit for unit, _ in by_place} == {
             u for u in range(UNITS) if u < history_limit.sink_units or u >= UNITS - history_limit.units
         }
-        for token, keys_values in held.items():
+        for token, keys_values in by_place.items():
             torch.testing.assert_close(keys_values, truth[token], atol=1e-5, rtol=0)
 
 
 def test_a_slice_under_way_is_no_part_of_the_cache_it_came_from() -> None:
     """While it waits at lag 1 the thinker's cache may move, and others be written in its place."""
     agent = small_agent({"self_lag": 1}, history_units=3)
-    said = []
+    answers = []
     for spoilt in (False, True):
         pipeline = open_pipeline(agent, seed=3)
         pipeline.hear(*media(1)[0])
         if spoilt:
             pipeline.state.cache.key_LBHND.fill_(9)
-        said.append(pipeline.answer())
-    assert said[0] is not None and said[1] is not None and np.array_equal(said[0].samples, said[1].samples)
+        answers.append(pipeline.answer())
+    assert answers[0] is not None and answers[1] is not None and np.array_equal(answers[0].samples, answers[1].samples)
 
 
 def by_token(cache: KVCache) -> dict[tuple[int, int], Tensor]:
@@ -152,9 +154,9 @@ def test_flash_agrees_under_a_history_limit(monkeypatch: pytest.MonkeyPatch) -> 
     stand_in.flash_attn_with_kvcache = flash_attn_with_kvcache  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "flash_attn", stand_in)
     model = random_model(attention=Attention(cached="flash"))
-    made = generate(model, random_batch(windows=1, units=UNITS), monkeypatch, LIMITS[0])
+    recorded = generate(model, random_batch(windows=1, units=UNITS), monkeypatch, LIMITS[0])
     assert calls and max(calls) <= LIMITS[0].units * model.layout.num_clean
-    assert_equals_full_recomputation(model, made, LIMITS[0])
+    assert_equals_full_recomputation(model, recorded, LIMITS[0])
 
 
 @torch.inference_mode()
@@ -169,10 +171,10 @@ def test_memory_and_the_cost_of_a_unit_do_not_grow(monkeypatch: pytest.MonkeyPat
     for units in (8, 64):
         moved.clear()
         cache = model.new_cache(1, 1, history_limit=HistoryLimit(units=units, sink_units=1))
-        held = cache.key_LBHND.data_ptr(), cache.key_LBHND.shape, len(cache.tokens.unit_N)
+        memory = cache.key_LBHND.data_ptr(), cache.key_LBHND.shape, len(cache.tokens.unit_N)
         for _ in range(300):
             model.extend(torch.zeros(1, layout.num_clean, CONFIG.d_model), cache)
-        assert held == (cache.key_LBHND.data_ptr(), cache.key_LBHND.shape, len(cache.tokens.unit_N))
+        assert memory == (cache.key_LBHND.data_ptr(), cache.key_LBHND.shape, len(cache.tokens.unit_N))
         assert len(cache.tokens.unit_N) <= 1.5 * (units + 2) * layout.num_clean
         assert sum(moved) / 300 <= 7 * layout.num_clean
 
@@ -202,10 +204,10 @@ def test_hours_later_the_same_is_said() -> None:
         cache = model.new_cache(1, 1, history_limit=HistoryLimit(units=4))
         cache.appended = first * layout.num_clean
         cache.describe(Tokens(*(column[:0] for column in cache.tokens)))
-        said = [model.extend(content, cache) for content in contents]
-        said += model.denoise(noisy, new_past(CONFIG), model.flow_time(noisy.tau_BK), first + 12, cache)
+        results = [model.extend(content, cache) for content in contents]
+        results += model.denoise(noisy, new_past(CONFIG), model.flow_time(noisy.tau_BK), first + 12, cache)
         assert int(cache.tokens.unit_N[cache.stop - 1]) == first + 11
-        outputs.append(said)
+        outputs.append(results)
     for one, other in zip(*outputs, strict=True):
         torch.testing.assert_close(one, other, atol=2e-5, rtol=0)
 
@@ -225,11 +227,11 @@ def test_a_history_limit_too_short_for_the_lag_is_refused() -> None:
 def test_a_model_with_everything_in_its_history_limit_says_what_it_says_without() -> None:
     """Bitwise: nothing is dropped, and no mask hides anything."""
 
-    def said(model: DuplexModel, history_limit: HistoryLimit | None) -> Tensor:
+    def outputs_of(model: DuplexModel, history_limit: HistoryLimit | None) -> Tensor:
         cache = model.new_cache(1, 6, history_limit=history_limit)
         generator = torch.Generator().manual_seed(0)
         contents = torch.randn(6, 1, UnitLayout().num_clean, CONFIG.d_model, generator=generator)
         return torch.stack([model.extend(content, cache) for content in contents])
 
     with torch.inference_mode():
-        assert torch.equal(said(random_model(), None), said(random_model(), HistoryLimit(units=7)))
+        assert torch.equal(outputs_of(random_model(), None), outputs_of(random_model(), HistoryLimit(units=7)))

@@ -47,7 +47,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without to
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
-def given(case: Case, *, prior: bool = True) -> tuple[DuplexModel, Batch]:
+def model_and_batch(case: Case, *, prior: bool = True) -> tuple[DuplexModel, Batch]:
     config, attention = case
     model = random_model(config, attention=attention)
     if not prior:
@@ -79,11 +79,11 @@ def changed(batch: Batch, name: str, unit: int, slot: int | slice = slice(None))
     return dataclasses.replace(batch, **{name: value})
 
 
-def differs(one: Tensor, other: Tensor) -> bool:
+def differs(tensor: Tensor, other: Tensor) -> bool:
     """Beyond rounding; what is neither this nor equal to the bit fails every test here."""
-    finite = one.isfinite()
+    finite = tensor.isfinite()
     assert torch.equal(finite, other.isfinite())
-    largest = float((one - other)[finite].abs().max())
+    largest = float((tensor - other)[finite].abs().max())
     assert largest == 0 or largest > 1e-4
     return largest > 0
 
@@ -92,61 +92,65 @@ def differs(one: Tensor, other: Tensor) -> bool:
 @pytest.mark.parametrize("stream", STREAMS)
 def test_the_future_changes_nothing_before_it(case: Case, stream: str) -> None:
     """u_k+1, the text after and y_k+1, clean and noisy, are all absent from unit k; in its own unit each shows."""
-    model, batch = given(case)
+    model, batch = model_and_batch(case)
     other = changed(batch, stream, CHANGED)
     before, after = run(model, batch, noisy_of(batch)), run(model, other, noisy_of(other))
-    for one, two in zip(before, after, strict=True):
-        assert torch.equal(one[:, :CHANGED], two[:, :CHANGED])
-        assert not torch.equal(one[:, CHANGED:], two[:, CHANGED:])
+    for first, second in zip(before, after, strict=True):
+        assert torch.equal(first[:, :CHANGED], second[:, :CHANGED])
+        assert not torch.equal(first[:, CHANGED:], second[:, CHANGED:])
 
 
 @every_case
 @pytest.mark.parametrize("stream", STREAMS[3:])
 def test_a_unit_is_estimated_without_its_own_clean_latents(case: Case, stream: str) -> None:
     """Text of unit k may reach the latents of k; clean latents of k may not reach their own estimate."""
-    model, batch = given(case)
+    model, batch = model_and_batch(case)
     noisy = noisy_of(batch)
     before, after = run(model, batch, noisy), run(model, changed(batch, stream, CHANGED), noisy)
-    for one, two in zip(before[1:], after[1:], strict=True):
-        assert differs(one[:, CHANGED], two[:, CHANGED]) == (stream == "agent_text_BKS")
+    for first, second in zip(before[1:], after[1:], strict=True):
+        assert differs(first[:, CHANGED], second[:, CHANGED]) == (stream == "agent_text_BKS")
 
 
 @every_case
 @pytest.mark.parametrize("stream", ["audio_BKNC", "video_BKCHW"])
 def test_noisy_latents_reach_their_own_unit_alone(case: Case, stream: str) -> None:
     """And there both streams' estimates: they are denoised together."""
-    model, batch = given(case)
+    model, batch = model_and_batch(case)
     noisy = noisy_of(batch)
     value = getattr(noisy, stream).clone()
     value[:, CHANGED] += 1
     before, after = run(model, batch, noisy), run(model, batch, noisy._replace(**{stream: value}))
     assert torch.equal(before.text_logits_BKSV, after.text_logits_BKSV)
-    for one, two in zip(before[1:], after[1:], strict=True):
-        assert [differs(one[:, unit], two[:, unit]) for unit in range(UNITS)] == [k == CHANGED for k in range(UNITS)]
+    for first, second in zip(before[1:], after[1:], strict=True):
+        assert [differs(first[:, unit], second[:, unit]) for unit in range(UNITS)] == [
+            k == CHANGED for k in range(UNITS)
+        ]
 
 
 @every_case
 def test_flow_time_of_a_unit_reaches_its_own_estimate_alone(case: Case) -> None:
-    model, batch = given(case)
+    model, batch = model_and_batch(case)
     noisy = noisy_of(batch)
     tau_BK = noisy.tau_BK.clone()
     tau_BK[:, CHANGED] = 0.3
     before, after = run(model, batch, noisy), run(model, batch, noisy._replace(tau_BK=tau_BK))
     assert torch.equal(before.text_logits_BKSV, after.text_logits_BKSV)
-    for one, two in zip(before[1:], after[1:], strict=True):
-        assert [differs(one[:, unit], two[:, unit]) for unit in range(UNITS)] == [k == CHANGED for k in range(UNITS)]
+    for first, second in zip(before[1:], after[1:], strict=True):
+        assert [differs(first[:, unit], second[:, unit]) for unit in range(UNITS)] == [
+            k == CHANGED for k in range(UNITS)
+        ]
 
 
 @every_case
 def test_a_text_token_is_seen_by_the_slots_after_it_alone(case: Case) -> None:
-    model, batch = given(case)
+    model, batch = model_and_batch(case)
     noisy = noisy_of(batch)
     for slot in range(case[0].text_slots):
         other = changed(batch, "agent_text_BKS", CHANGED, slot)
-        one, two = run(model, batch, noisy).text_logits_BKSV, run(model, other, noisy).text_logits_BKSV
-        seen = [differs(one[:, CHANGED, s], two[:, CHANGED, s]) for s in range(case[0].text_slots)]
+        first, second = run(model, batch, noisy).text_logits_BKSV, run(model, other, noisy).text_logits_BKSV
+        seen = [differs(first[:, CHANGED, s], second[:, CHANGED, s]) for s in range(case[0].text_slots)]
         assert seen == [s > slot for s in range(case[0].text_slots)]
-        assert differs(one[:, CHANGED + 1], two[:, CHANGED + 1])
+        assert differs(first[:, CHANGED + 1], second[:, CHANGED + 1])
 
 
 @every_case
@@ -168,29 +172,29 @@ def test_a_text_token_is_seen_by_the_slots_after_it_alone(case: Case) -> None:
     ],
 )
 def test_the_last_unit_is_estimated_from_all_it_may_see(case: Case, stream: str, unit: int) -> None:
-    model, batch = given(case, prior=False)
+    model, batch = model_and_batch(case, prior=False)
     noisy = noisy_of(batch)
     before, after = run(model, batch, noisy), run(model, changed(batch, stream, unit), noisy)
-    for one, two in zip(before[1:], after[1:], strict=True):
-        assert differs(one[:, LAST], two[:, LAST])
+    for first, second in zip(before[1:], after[1:], strict=True):
+        assert differs(first[:, LAST], second[:, LAST])
 
 
 @every_case
 def test_the_last_text_token_reaches_the_estimate_through_state(case: Case) -> None:
     """Nothing else of the unit holds it: it is the input of STATE alone."""
-    model, batch = given(case)
+    model, batch = model_and_batch(case)
     noisy = noisy_of(batch)
     before, after = run(model, batch, noisy), run(model, changed(batch, "agent_text_BKS", LAST, -1), noisy)
     assert torch.equal(before.text_logits_BKSV, after.text_logits_BKSV)
-    for one, two in zip(before[1:], after[1:], strict=True):
-        assert differs(one[:, LAST], two[:, LAST])
+    for first, second in zip(before[1:], after[1:], strict=True):
+        assert differs(first[:, LAST], second[:, LAST])
 
 
 @every_case
 @pytest.mark.parametrize("stream", STREAMS)
 def test_words_of_the_last_unit_follow_from_all_they_may_see(case: Case, stream: str) -> None:
     """The agent's own latents reach them one unit later, with self_lag two."""
-    model, batch = given(case)
+    model, batch = model_and_batch(case)
     noisy = noisy_of(batch)
     latest = LAST if stream.startswith("user") else LAST - 1
     if stream.startswith("agent") and "text" not in stream:
@@ -204,11 +208,11 @@ def test_words_of_the_last_unit_follow_from_all_they_may_see(case: Case, stream:
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_what_is_unknown_is_not_read(stream: str) -> None:
-    model, batch = given(CASES["lag0"])
+    model, batch = model_and_batch(CASES["lag0"])
     noisy = noisy_of(batch)
     known = torch.ones(2, UNITS, dtype=torch.bool)
     known[:, CHANGED] = False
     batch = dataclasses.replace(batch, **{f"{stream.rsplit('_', 1)[0]}_known_BK": known})
     before, after = run(model, batch, noisy), run(model, changed(batch, stream, CHANGED), noisy)
-    for one, two in zip(before, after, strict=True):
-        assert torch.equal(one, two)
+    for first, second in zip(before, after, strict=True):
+        assert torch.equal(first, second)

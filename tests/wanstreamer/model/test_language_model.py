@@ -35,10 +35,10 @@ def test_text_alone_has_the_language_models_logits(tmp_path: Path, max_shard_siz
     ours = loaded(tmp_path)
     ids_BN = torch.randint(0, WORDS, (3, 200), generator=torch.Generator().manual_seed(1))
     expected = theirs(ids_BN).logits[..., :WORDS]
-    found = read_text(ours, ids_BN + FIRST_WORD)
+    logits = read_text(ours, ids_BN + FIRST_WORD)
     assert expected.std() > 1
-    torch.testing.assert_close(found[..., FIRST_WORD:], expected, atol=1e-4, rtol=0)
-    assert found[..., [MISSING, BEGIN]].isneginf().all()
+    torch.testing.assert_close(logits[..., FIRST_WORD:], expected, atol=1e-4, rtol=0)
+    assert logits[..., [MISSING, BEGIN]].isneginf().all()
 
 
 @torch.no_grad()
@@ -84,7 +84,7 @@ def set_config(**changes: object) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda f: (f / "config.json").unlink(), "config.json: no such file; name the folder of a Qwen3"),
         (lambda f: (f / "config.json").write_text("{"), "config.json: not JSON"),
@@ -101,10 +101,10 @@ def set_config(**changes: object) -> Callable[[Path], None]:
         (lambda f: (f / "model.safetensors").write_bytes(b"x"), "model.safetensors: not a safetensors file"),
     ],
 )
-def test_what_does_not_fit_is_one_clear_line(tmp_path: Path, spoil: Callable[[Path], None], said: str) -> None:
+def test_what_does_not_fit_is_one_clear_line(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
     save_qwen3(tmp_path)
     spoil(tmp_path)
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         loaded(tmp_path)
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
 

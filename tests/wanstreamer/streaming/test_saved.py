@@ -101,12 +101,12 @@ def test_it_goes_on_in_two_new_processes_and_back_in_this_one(tmp_path: Path) ->
 from pathlib import Path
 import numpy as np, torch
 from safetensors.numpy import save_file
-from tests.helpers.saved_conversation import advance, windowed
+from tests.helpers.saved_conversation import advance, limited_agent
 from wanstreamer.streaming.saved import restore_workers, save_pipeline
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder = Path({str(tmp_path)!r})
-    with restore_workers(folder / "there", windowed(1), folder / "model.safetensors") as pipeline:
+    with restore_workers(folder / "there", limited_agent(1), folder / "model.safetensors") as pipeline:
         said = advance(pipeline, 4, 7, 1)
         save_pipeline(folder / "back", pipeline)
     said = {{name: np.stack([getattr(unit, name) for unit in said]) for name in ("samples", "frames")}}
@@ -155,5 +155,5 @@ def test_what_does_not_fit_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file; save a conversation first"):
         restore_conversation(tmp_path / "none", agent)
     save_model(agent.model, path)
-    with pytest.raises(InputError, match="format 'wanstreamer-duplex-1', expected 'wanstreamer-conversation-1'"):
+    with pytest.raises(InputError, match="format 'wanstreamer-duplex-1', expected 'wanstreamer-conversation-2'"):
         restore_conversation(path, agent)

@@ -62,11 +62,11 @@ def test_what_is_said_laughing_is_said_and_a_tag_cut_into_words_is_one() -> None
 
 
 def annotate(speech: Any, words: Any = None, **sounds: list[tuple[int, int, str]]) -> Annotation:
-    made = {
+    sounds_by_participant = {
         who: [Sound(start_ms=start, end_ms=end, label=label) for start, end, label in own]
         for who, own in sounds.items()
     }
-    return annotate_session(speech, words or {}, PARAMS, sounds=made)
+    return annotate_session(speech, words or {}, PARAMS, sounds=sounds_by_participant)
 
 
 TURN = {"a": [Span(0, 4000)], "b": []}
@@ -77,10 +77,10 @@ def test_laughter_inside_anothers_turn_is_no_backchannel_and_no_interruption() -
     heard = {**TURN, "b": [Span(1500, 2100)]}
     (as_speech,) = [e for e in annotate(heard, TOLD).events if e.participant == "b" and e.kind != "state"]
     assert as_speech.kind == "backchannel"  # what it would be without the tag
-    found = annotate(heard, TOLD, b=[(1480, 2000, "laughter")])
-    (laughter,) = [e for e in found.events if e.participant == "b"]
+    annotation = annotate(heard, TOLD, b=[(1480, 2000, "laughter")])
+    (laughter,) = [e for e in annotation.events if e.participant == "b"]
     assert (laughter.kind, laughter.label, laughter.start_ms, laughter.end_ms) == ("non_speech", "laughter", 1480, 2000)
-    assert found.speech["b"] == [] and [e.kind for e in found.events] == ["transition", "non_speech"]
+    assert annotation.speech["b"] == [] and [e.kind for e in annotation.events] == ["transition", "non_speech"]
 
 
 def test_a_gap_may_hold_laughter() -> None:
@@ -92,8 +92,8 @@ def test_a_gap_may_hold_laughter() -> None:
 
 def test_words_said_over_a_sound_stay_speech_and_its_edges_go_with_it() -> None:
     words = {"a": [word("so", 0, 400), word("yes.", 2000, 2300)]}
-    found = annotate({"a": [Span(0, 2380)]}, words, a=[(300, 1900, "noise")])
-    assert found.speech["a"] == [Span(0, 400), Span(1900, 2380)]
+    annotation = annotate({"a": [Span(0, 2380)]}, words, a=[(300, 1900, "noise")])
+    assert annotation.speech["a"] == [Span(0, 400), Span(1900, 2380)]
     words["a"].pop()
     assert annotate({"a": [Span(0, 1950)]}, words, a=[(300, 1900, "noise")]).speech["a"] == [Span(0, 400)]
     # 200 ms that no word accounts for may be speech that was not written down.
@@ -109,8 +109,8 @@ def test_without_a_transcript_only_sounds_of_ones_own_throat_are_no_speech() -> 
 
 
 def test_one_stretch_may_have_two_labels_and_is_told_once_by_two_sources() -> None:
-    found = annotate({}, a=[(0, 100, "noise"), (0, 100, "laughter"), (0, 100, "noise")])
-    assert [e.label for e in found.events] == ["laughter", "noise"]
+    annotation = annotate({}, a=[(0, 100, "noise"), (0, 100, "laughter"), (0, 100, "noise")])
+    assert [e.label for e in annotation.events] == ["laughter", "noise"]
 
 
 sounds_of_two = st.fixed_dictionaries(
@@ -126,8 +126,14 @@ sounds_of_two = st.fixed_dictionaries(
 )
 
 
-def others(found: Annotation) -> tuple[Any, ...]:
-    return found.speech, found.ipus, found.turns, found.floor, [e for e in found.events if e.kind != "non_speech"]
+def others(annotation: Annotation) -> tuple[Any, ...]:
+    return (
+        annotation.speech,
+        annotation.ipus,
+        annotation.turns,
+        annotation.floor,
+        [e for e in annotation.events if e.kind != "non_speech"],
+    )
 
 
 @examples(200)
@@ -139,9 +145,9 @@ def test_sounds_change_nothing_where_words_are_said(conversation: tuple[dict, di
     plain = annotate(speech, words)
     heard = {who: own + [Span(start, end) for start, end, _ in sounds[who]] for who, own in speech.items()}
     for detected in (speech, heard):
-        found = annotate(detected, words, **sounds)
-        assert others(found) == others(plain)
-        rows = [(e.participant, e.start_ms, e.end_ms, e.label) for e in found.events if e.kind == "non_speech"]
+        annotation = annotate(detected, words, **sounds)
+        assert others(annotation) == others(plain)
+        rows = [(e.participant, e.start_ms, e.end_ms, e.label) for e in annotation.events if e.kind == "non_speech"]
         assert sorted(rows) == sorted({(who, *one) for who, own in sounds.items() for one in own})
 
 
@@ -149,10 +155,10 @@ def test_sounds_change_nothing_where_words_are_said(conversation: tuple[dict, di
 @given(conversations(), sounds_of_two)
 def test_sounds_act_by_taking_speech_away_alone(conversation: tuple[dict, dict], sounds: dict) -> None:
     speech, words = conversation
-    found = annotate(speech, words, **sounds)
-    assert others(annotate(found.speech, words)) == others(found)
-    assert others(annotate(found.speech, words, **sounds)) == others(found)
-    for who, left in found.speech.items():
+    annotation = annotate(speech, words, **sounds)
+    assert others(annotate(annotation.speech, words)) == others(annotation)
+    assert others(annotate(annotation.speech, words, **sounds)) == others(annotation)
+    for who, left in annotation.speech.items():
         whole = merge_spans(speech[who])
         assert intersect_spans(left, whole) == left
         spoken = [Span(w.start_ms, w.end_ms) for w in words[who] or ()]
@@ -182,22 +188,22 @@ NON-SPEECH s 1 3.000 1.000 <NA> music <NA> <NA> <NA>
 
 def test_sounds_of_an_rttm_are_read_and_written_again(tmp_path: Path) -> None:
     (tmp_path / "s.rttm").write_text(RTTM)
-    found, losses = read_file(tmp_path / "s.rttm")
+    intervals, losses = read_file(tmp_path / "s.rttm")
     assert not losses
-    rows = {row["label"]: row for row in annotate_intervals(found, PARAMS)[0] if row["kind"] == "non_speech"}
+    rows = {row["label"]: row for row in annotate_intervals(intervals, PARAMS)[0] if row["kind"] == "non_speech"}
     assert {label: row["participant"] for label, row in rows.items()} == {
         "laughter": "a", "vocal_noise": "b", "noise": ""
     }  # fmt: skip
     for name in ("s.TextGrid", "s.eaf", "s.seglst.json"):
         form = {".TextGrid": "textgrid", ".eaf": "eaf"}.get(Path(name).suffix, "seglst")
         tiers = () if form != "seglst" else (SPEECH, NON_SPEECH)
-        convert(found, form, tmp_path / name, tiers=tiers)
+        convert(intervals, form, tmp_path / name, tiers=tiers)
         again, _ = read_file(tmp_path / name)
         assert [(i.participant, i.kind, i.start_ms, i.text) for i in again] == [
-            (i.participant, i.kind, i.start_ms, i.text) for i in found
+            (i.participant, i.kind, i.start_ms, i.text) for i in intervals
         ]
-    _, lost = convert(found, "rttm", tmp_path / "again.rttm")
-    assert not lost and read_file(tmp_path / "again.rttm")[0] == found
+    _, lost = convert(intervals, "rttm", tmp_path / "again.rttm")
+    assert not lost and read_file(tmp_path / "again.rttm")[0] == intervals
     with pytest.raises(SystemExit) as ended:
         (tmp_path / "bad.rttm").write_text("NON-LEX s 1 x 1 <NA> laugh a\n")
         from tools.convert import main
@@ -211,23 +217,23 @@ def interval(kind: str, start_ms: int, end_ms: int, text: str = "", who: str = "
 
 
 def test_what_a_format_cannot_hold_of_sounds_is_said(tmp_path: Path) -> None:
-    told = [
+    intervals = [
         interval(WORDS, 0, 300, "yes"),
         interval(NON_SPEECH, 400, 900, "laughter"),
         interval(NON_SPEECH, 0, 90, "bleed"),
     ]
-    assert convert(told, "ctm", tmp_path / "s.ctm")[1] == {"tier non_speech, left out": 2}
-    assert convert(told, "rttm", tmp_path / "s.rttm")[1] == {
+    assert convert(intervals, "ctm", tmp_path / "s.ctm")[1] == {"tier non_speech, left out": 2}
+    assert convert(intervals, "rttm", tmp_path / "s.rttm")[1] == {
         "tier words, left out": 1, "names of sounds, written as the nearest type of RTTM": 1
     }  # fmt: skip
 
 
 def test_tags_are_no_speech_of_words_and_segments_and_convert_leaves_them_as_they_are(tmp_path: Path) -> None:
-    told = [interval(WORDS, 0, 300, "yes"), interval(WORDS, 300, 900, "[laughter]")]
-    assert [(i.start_ms, i.end_ms) for i in speech_of(told)] == [(0, 300)]
-    convert(told, "ctm", tmp_path / "s.ctm")
+    intervals = [interval(WORDS, 0, 300, "yes"), interval(WORDS, 300, 900, "[laughter]")]
+    assert [(i.start_ms, i.end_ms) for i in speech_of(intervals)] == [(0, 300)]
+    convert(intervals, "ctm", tmp_path / "s.ctm")
     assert [i.text for i in read_file(tmp_path / "s.ctm")[0]] == ["yes", "[laughter]"]
-    _, lost = convert(told, "rttm", tmp_path / "s.rttm")
+    _, lost = convert(intervals, "rttm", tmp_path / "s.rttm")
     assert lost == {"tier words, left out": 1}
     assert [(i.kind, i.text) for i in read_file(tmp_path / "s.rttm")[0]] == [(NON_SPEECH, "laughter"), (SPEECH, "")]
     segments = [interval("segments", 0, 900, "(laughs)"), interval("segments", 1000, 2000, "so (laughs) yes")]

@@ -12,19 +12,19 @@ from wanstreamer.turns import Event, Word, annotate_session, speaking_stretches
 @examples(300)
 @given(conversations())
 def test_every_ipu_is_in_exactly_one_turn_or_backchannel(conversation: tuple[dict, dict]) -> None:
-    found = annotate_session(*conversation, PARAMS)
-    placed = [(i.participant, i.start_ms, i.end_ms) for turn in found.turns for i in turn.ipus]
-    placed += [(e.participant, e.start_ms, e.end_ms) for e in found.events if e.kind == "backchannel"]
-    assert sorted(placed) == sorted((p, i.start_ms, i.end_ms) for p, own in found.ipus.items() for i in own)
+    annotation = annotate_session(*conversation, PARAMS)
+    placed = [(i.participant, i.start_ms, i.end_ms) for turn in annotation.turns for i in turn.ipus]
+    placed += [(e.participant, e.start_ms, e.end_ms) for e in annotation.events if e.kind == "backchannel"]
+    assert sorted(placed) == sorted((p, i.start_ms, i.end_ms) for p, own in annotation.ipus.items() for i in own)
 
 
 @examples(300)
 @given(conversations(("a", "b", "c")))
 def test_every_turn_begins_with_exactly_one_transition(conversation: tuple[dict, dict]) -> None:
-    found = annotate_session(*conversation, PARAMS)
-    onsets = sorted((e.participant, e.start_ms) for e in found.events if e.kind == "transition")
-    assert onsets == sorted((t.participant, t.start_ms) for t in found.turns)
-    for event in found.events:
+    annotation = annotate_session(*conversation, PARAMS)
+    onsets = sorted((e.participant, e.start_ms) for e in annotation.events if e.kind == "transition")
+    assert onsets == sorted((t.participant, t.start_ms) for t in annotation.turns)
+    for event in annotation.events:
         assert (event.outcome is not None) == (event.label in ("interruption", "simultaneous_start"))
         assert (event.yield_ms is not None) == (event.label == "interruption")
 
@@ -32,14 +32,14 @@ def test_every_turn_begins_with_exactly_one_transition(conversation: tuple[dict,
 @examples(300)
 @given(conversations())
 def test_states_and_lone_speech_partition_the_time(conversation: tuple[dict, dict]) -> None:
-    found = annotate_session(*conversation, PARAMS)
-    alone = [(s.start_ms, s.end_ms) for s in speaking_stretches(found.ipus) if len(s.speaking) == 1]
+    annotation = annotate_session(*conversation, PARAMS)
+    alone = [(s.start_ms, s.end_ms) for s in speaking_stretches(annotation.ipus) if len(s.speaking) == 1]
     cover = sorted(
-        alone + [(e.start_ms, e.end_ms) for e in found.events if e.kind == "state" and e.end_ms > e.start_ms]
+        alone + [(e.start_ms, e.end_ms) for e in annotation.events if e.kind == "state" and e.end_ms > e.start_ms]
     )
     for (_, end), (start, _) in zip(cover, cover[1:], strict=False):
         assert end == start
-    spans = [i for own in found.ipus.values() for i in own]
+    spans = [i for own in annotation.ipus.values() for i in own]
     if spans:
         assert (cover[0][0], cover[-1][1]) == (min(i.start_ms for i in spans), max(i.end_ms for i in spans))
 
@@ -47,10 +47,10 @@ def test_states_and_lone_speech_partition_the_time(conversation: tuple[dict, dic
 @examples(300)
 @given(conversations())
 def test_rows_have_unique_keys(conversation: tuple[dict, dict]) -> None:
-    found = annotate_session(*conversation, PARAMS)
-    keys = [(e.participant, e.kind, e.start_ms, e.end_ms) for e in found.events]
+    annotation = annotate_session(*conversation, PARAMS)
+    keys = [(e.participant, e.kind, e.start_ms, e.end_ms) for e in annotation.events]
     assert len(set(keys)) == len(keys)
-    assert len({(t.participant, t.start_ms) for t in found.turns}) == len(found.turns)
+    assert len({(t.participant, t.start_ms) for t in annotation.turns}) == len(annotation.turns)
 
 
 @examples(200)
@@ -62,9 +62,9 @@ def test_shifting_the_time_shifts_the_result(conversation: tuple[dict, dict], by
         p: own and [Word(start_ms=w.start_ms + by_ms, end_ms=w.end_ms + by_ms, text=w.text) for w in own]
         for p, own in words.items()
     }
-    found, moved = annotate_session(speech, words, PARAMS), annotate_session(moved_speech, moved_words, PARAMS)
-    assert [row(e, by_ms) for e in found.events] == [row(e, 0) for e in moved.events]
-    assert [(c.start_ms + by_ms, c.owner) for c in found.floor] == [(c.start_ms, c.owner) for c in moved.floor]
+    annotation, moved = annotate_session(speech, words, PARAMS), annotate_session(moved_speech, moved_words, PARAMS)
+    assert [row(e, by_ms) for e in annotation.events] == [row(e, 0) for e in moved.events]
+    assert [(c.start_ms + by_ms, c.owner) for c in annotation.floor] == [(c.start_ms, c.owner) for c in moved.floor]
 
 
 def row(event: Event, by_ms: int, names: dict[str, str] | None = None) -> tuple:
@@ -81,15 +81,15 @@ def row(event: Event, by_ms: int, names: dict[str, str] | None = None) -> tuple:
 @given(conversations(), st.sampled_from([{"a": "b", "b": "a"}, {"a": "x", "b": "c"}]))
 def test_renaming_the_participants_renames_the_result(conversation: tuple[dict, dict], names: dict[str, str]) -> None:
     speech, words = conversation
-    found = annotate_session(speech, words, PARAMS)
+    annotation = annotate_session(speech, words, PARAMS)
     renamed = annotate_session(
         {names[p]: own for p, own in speech.items()}, {names[p]: own for p, own in words.items()}, PARAMS
     )
     back = {new: old for old, new in names.items()}
-    assert sorted(map(repr, (row(e, 0) for e in found.events))) == sorted(
+    assert sorted(map(repr, (row(e, 0) for e in annotation.events))) == sorted(
         map(repr, (row(e, 0, back) for e in renamed.events))
     )
-    assert {(t.participant, t.start_ms, t.is_primary) for t in found.turns} == {
+    assert {(t.participant, t.start_ms, t.is_primary) for t in annotation.turns} == {
         (back[t.participant], t.start_ms, t.is_primary) for t in renamed.turns
     }
 
@@ -102,11 +102,11 @@ def test_renaming_three_participants_renames_the_result(conversation: tuple[dict
     assume(len(set(edges)) == len(edges))  # ties among three have no order of their own
     names = dict(zip(("a", "b", "c"), order, strict=True))
     back = {new: old for old, new in names.items()}
-    found = annotate_session(speech, words, PARAMS)
+    annotation = annotate_session(speech, words, PARAMS)
     renamed = annotate_session(
         {names[p]: o for p, o in speech.items()}, {names[p]: o for p, o in words.items()}, PARAMS
     )
-    kept = [e for e in found.events if e.kind != "state"]
-    assert sorted(map(repr, (row(e, 0) for e in kept))) == sorted(
+    changes = [e for e in annotation.events if e.kind != "state"]
+    assert sorted(map(repr, (row(e, 0) for e in changes))) == sorted(
         map(repr, (row(e, 0, back) for e in renamed.events if e.kind != "state"))
     )

@@ -9,99 +9,99 @@ from wanstreamer.clock import Span
 from wanstreamer.turns import Annotation, Event, annotate_session, floor_at
 from wanstreamer.turns.lexical import asks, ends_phrase, is_assent, is_backchannel_wording, is_full_yes
 
-Said = tuple[int, int, str]
+Utterance = tuple[int, int, str]
 
 
-def talk(with_words: bool = True, lexical: bool = True, **said: list[Said]) -> Annotation:
+def talk(with_words: bool = True, lexical: bool = True, **utterances: list[Utterance]) -> Annotation:
     """Annotate `a=[(start_ms, end_ms, "some words."), ...]`: one speech interval each, the words spread over it."""
-    words = {p: [word for one in own for word in spread(*one)] for p, own in said.items()}
-    speech = {p: [Span(start, end) for start, end, _ in own] for p, own in said.items()}
+    words = {p: [word for utterance in own for word in spread(*utterance)] for p, own in utterances.items()}
+    speech = {p: [Span(start, end) for start, end, _ in own] for p, own in utterances.items()}
     return annotate_session(speech, words if with_words else {}, PARAMS, lexical=lexical)
 
 
-def transitions(found: Annotation) -> list[tuple[str, str, str | None]]:
-    return [(e.participant, e.label, e.outcome) for e in found.events if e.kind == "transition"]
+def transitions(annotation: Annotation) -> list[tuple[str, str, str | None]]:
+    return [(e.participant, e.label, e.outcome) for e in annotation.events if e.kind == "transition"]
 
 
-def backchannels(found: Annotation) -> list[tuple[str, int, str]]:
-    return [(e.participant, e.start_ms, e.label) for e in found.events if e.kind == "backchannel"]
+def backchannels(annotation: Annotation) -> list[tuple[str, int, str]]:
+    return [(e.participant, e.start_ms, e.label) for e in annotation.events if e.kind == "backchannel"]
 
 
-def states(found: Annotation) -> list[tuple[str, str, int, int]]:
-    return [(e.participant, e.label, e.start_ms, e.end_ms) for e in found.events if e.kind == "state"]
+def states(annotation: Annotation) -> list[tuple[str, str, int, int]]:
+    return [(e.participant, e.label, e.start_ms, e.end_ms) for e in annotation.events if e.kind == "state"]
 
 
-def only(found: Annotation, label: str) -> Event:
-    (event,) = [e for e in found.events if e.label == label]
+def only(annotation: Annotation, label: str) -> Event:
+    (event,) = [e for e in annotation.events if e.label == label]
     return event
 
 
 def test_a_short_answer_between_two_questions_is_a_turn() -> None:
-    found = talk(
+    annotation = talk(
         a=[(0, 1800, "What colour is it?"), (3400, 5000, "And how large is it?")],
         b=[(2100, 3000, "Blue.")],
     )
-    assert [(t.participant, t.is_primary) for t in found.turns] == [("a", True), ("b", True), ("a", True)]
-    assert transitions(found) == [
+    assert [(t.participant, t.is_primary) for t in annotation.turns] == [("a", True), ("b", True), ("a", True)]
+    assert transitions(annotation) == [
         ("a", "initiation", None), ("b", "smooth_shift", None), ("a", "smooth_shift", None)
     ]  # fmt: skip
-    assert [e.fto_ms for e in found.events if e.kind == "transition"] == [None, 300, 400]
-    assert backchannels(found) == []
+    assert [e.fto_ms for e in annotation.events if e.kind == "transition"] == [None, 300, 400]
+    assert backchannels(annotation) == []
 
 
 @pytest.mark.parametrize(("with_words", "label"), [(True, "lexical"), (False, "acoustic")])
 def test_mhm_inside_a_long_turn_is_a_backchannel(with_words: bool, label: str) -> None:
-    found = talk(
+    annotation = talk(
         with_words,
         a=[(0, 3000, "So we went down to the sea and then"), (3300, 6000, "we took the boat to the island.")],
         b=[(2900, 3250, "Mhm.")],
     )
-    assert backchannels(found) == [("b", 2900, label)]
-    assert [(t.participant, t.start_ms, t.end_ms) for t in found.turns] == [("a", 0, 6000)]
-    assert transitions(found) == [("a", "initiation", None)]
+    assert backchannels(annotation) == [("b", 2900, label)]
+    assert [(t.participant, t.start_ms, t.end_ms) for t in annotation.turns] == [("a", 0, 6000)]
+    assert transitions(annotation) == [("a", "initiation", None)]
 
 
 @pytest.mark.parametrize("with_words", [True, False])
 def test_mhm_and_yeah_are_one_cluster_of_two_backchannels(with_words: bool) -> None:
-    found = talk(
+    annotation = talk(
         with_words,
         a=[(0, 6000, "So we went down to the sea and then we took the boat to the island.")],
         b=[(2000, 2300, "Mhm."), (2700, 3000, "Yeah.")],
     )
-    assert [(p, start) for p, start, _ in backchannels(found)] == [("b", 2000), ("b", 2700)]
-    assert len(found.turns) == 1
+    assert [(p, start) for p, start, _ in backchannels(annotation)] == [("b", 2000), ("b", 2700)]
+    assert len(annotation.turns) == 1
 
 
 @pytest.mark.parametrize("with_words", [True, False])
 def test_mhm_that_leads_into_a_sentence_is_an_attempt(with_words: bool) -> None:
-    found = talk(
+    annotation = talk(
         with_words,
         a=[(0, 6000, "So we went down to the sea and then we took the boat to the island.")],
         b=[(2000, 3300, "Mhm, I think so too.")],
     )
-    assert backchannels(found) == []
-    assert transitions(found) == [("a", "initiation", None), ("b", "interruption", "failed")]
-    assert [t.is_primary for t in found.turns] == [True, False]
+    assert backchannels(annotation) == []
+    assert transitions(annotation) == [("a", "initiation", None), ("b", "interruption", "failed")]
+    assert [t.is_primary for t in annotation.turns] == [True, False]
 
 
 def test_a_candidate_that_starts_a_longer_turn_belongs_to_it() -> None:
-    found = talk(
+    annotation = talk(
         a=[(0, 3000, "We took the boat to the island.")],
         b=[(3200, 3500, "Yeah."), (4000, 6000, "I went there last year.")],
     )
-    assert backchannels(found) == []
-    assert [(t.participant, t.start_ms, t.end_ms) for t in found.turns] == [("a", 0, 3000), ("b", 3200, 6000)]
+    assert backchannels(annotation) == []
+    assert [(t.participant, t.start_ms, t.end_ms) for t in annotation.turns] == [("a", 0, 3000), ("b", 3200, 6000)]
 
 
 def test_breaking_off_in_mid_phrase_gives_up_the_floor() -> None:
-    found = talk(
+    annotation = talk(
         a=[(0, 3250, "So we went down to the sea and then we")], b=[(3000, 6000, "No wait, that was the year before.")]
     )
-    event = only(found, "interruption")
+    event = only(annotation, "interruption")
     assert (event.participant, event.other, event.outcome, event.yield_ms) == ("b", "a", "floor_taking", 250)
     assert (event.start_ms, event.end_ms, event.fto_ms) == (3000, 3250, -250)
-    assert floor_at(found.floor, 2999) == "a"
-    assert floor_at(found.floor, 3000) == "b"
+    assert floor_at(annotation.floor, 2999) == "a"
+    assert floor_at(annotation.floor, 3000) == "b"
 
 
 def test_without_words_a_short_overlap_counts_as_complete_with_less_confidence() -> None:
@@ -112,63 +112,63 @@ def test_without_words_a_short_overlap_counts_as_complete_with_less_confidence()
 
 
 def test_overlap_at_the_end_of_a_complete_turn_is_no_interruption() -> None:
-    found = talk(
+    annotation = talk(
         a=[(0, 3000, "So we took the boat to the island.")], b=[(2200, 5000, "We did that too the year before.")]
     )
-    event = only(found, "terminal_overlap")
+    event = only(annotation, "terminal_overlap")
     assert (event.fto_ms, event.yield_ms, event.outcome) == (-800, None, None)
 
 
 def test_a_floor_that_was_taken_and_given_back() -> None:
-    found = talk(
+    annotation = talk(
         a=[(0, 3000, "So we went down to the sea and then we"), (4300, 7000, "took the boat to the island.")],
         b=[(2700, 4000, "Not to the lake?")],
     )
-    assert transitions(found) == [
+    assert transitions(annotation) == [
         ("a", "initiation", None),
         ("b", "interruption", "floor_taking"),
         ("a", "smooth_shift", None),
     ]
-    assert only(found, "smooth_shift").fto_ms == 300
+    assert only(annotation, "smooth_shift").fto_ms == 300
 
 
 @pytest.mark.parametrize("with_words", [True, False])
 def test_a_simultaneous_start_in_which_both_stop_leaves_the_floor_to_nobody(with_words: bool) -> None:
-    found = talk(
+    annotation = talk(
         with_words,
         a=[(0, 2000, "We took the boat to the island."), (4000, 5200, "And then we")],
         b=[(4150, 5300, "Where did you")],
     )
-    assert transitions(found)[1:] == [
+    assert transitions(annotation)[1:] == [
         ("a", "simultaneous_start", "both_stop"), ("b", "simultaneous_start", "both_stop")
     ]  # fmt: skip
-    assert floor_at(found.floor, 3900) == "a"
-    assert floor_at(found.floor, 4100) is None
-    assert floor_at(found.floor, 5250) is None
+    assert floor_at(annotation.floor, 3900) == "a"
+    assert floor_at(annotation.floor, 4100) is None
+    assert floor_at(annotation.floor, 5250) is None
 
 
 def test_the_winner_of_a_simultaneous_start_holds_the_floor() -> None:
-    found = talk(
+    annotation = talk(
         a=[(0, 2000, "We took the boat."), (3600, 4000, "And then")], b=[(3700, 6000, "Where did you take it?")]
     )
-    assert transitions(found)[1:] == [
+    assert transitions(annotation)[1:] == [
         ("a", "simultaneous_start", "gives_way"), ("b", "simultaneous_start", "goes_on")
     ]  # fmt: skip
-    assert floor_at(found.floor, 5000) == "b"
-    assert [e.fto_ms for e in found.events if e.label == "simultaneous_start"] == [None, 1700]
+    assert floor_at(annotation.floor, 5000) == "b"
+    assert [e.fto_ms for e in annotation.events if e.label == "simultaneous_start"] == [None, 1700]
 
 
 @pytest.mark.parametrize("with_words", [True, False])
 def test_an_own_pause_of_1600_ms_makes_two_turns_and_a_hold(with_words: bool) -> None:
-    found = talk(with_words, a=[(0, 2000, "We took the boat."), (3600, 6000, "It was a long way out.")], b=[])
-    assert transitions(found) == [("a", "initiation", None), ("a", "hold", None)]
+    annotation = talk(with_words, a=[(0, 2000, "We took the boat."), (3600, 6000, "It was a long way out.")], b=[])
+    assert transitions(annotation) == [("a", "initiation", None), ("a", "hold", None)]
 
 
 def test_yes_after_a_question_is_an_answer_with_words() -> None:
-    found = talk(a=[(0, 1500, "Is it red?"), (2500, 5000, "Then it must be mine.")], b=[(1750, 2100, "Yes.")])
-    assert backchannels(found) == []
-    assert [t.participant for t in found.turns] == ["a", "b", "a"]
-    assert transitions(found)[1:] == [("b", "smooth_shift", None), ("a", "smooth_shift", None)]
+    annotation = talk(a=[(0, 1500, "Is it red?"), (2500, 5000, "Then it must be mine.")], b=[(1750, 2100, "Yes.")])
+    assert backchannels(annotation) == []
+    assert [t.participant for t in annotation.turns] == ["a", "b", "a"]
+    assert transitions(annotation)[1:] == [("b", "smooth_shift", None), ("a", "smooth_shift", None)]
 
 
 def test_yes_after_a_question_is_a_doubtful_backchannel_without_words() -> None:
@@ -180,11 +180,11 @@ def test_yes_after_a_question_is_a_doubtful_backchannel_without_words() -> None:
 
 
 def test_without_punctuation_the_form_of_the_clause_makes_the_question() -> None:
-    found = talk(
+    annotation = talk(
         a=[(0, 1500, "have you got a mill"), (2500, 5000, "then go round it to the south of the page")],
         b=[(1750, 2100, "uh-huh")],
     )
-    assert backchannels(found) == []
+    assert backchannels(annotation) == []
     told = talk(
         a=[(0, 1500, "go down to the mill"), (2500, 5000, "then go round it to the south of the page")],
         b=[(1750, 2100, "uh-huh")],
@@ -242,13 +242,13 @@ def test_other_languages_fall_back_on_timing() -> None:
 
 
 def test_short_ipus_are_kept() -> None:
-    found = talk(a=[(0, 60, "Oh"), (1000, 3000, "we took the boat.")], b=[])
-    assert [(i.start_ms, i.end_ms) for i in found.ipus["a"]] == [(0, 60), (1000, 3000)]
+    annotation = talk(a=[(0, 60, "Oh"), (1000, 3000, "we took the boat.")], b=[])
+    assert [(i.start_ms, i.end_ms) for i in annotation.ipus["a"]] == [(0, 60), (1000, 3000)]
 
 
 def test_ipus_join_silences_up_to_200_ms() -> None:
-    found = talk(a=[(0, 500, "We"), (700, 1000, "took"), (1201, 1500, "it.")], b=[])
-    assert [(i.start_ms, i.end_ms) for i in found.ipus["a"]] == [(0, 1000), (1201, 1500)]
+    annotation = talk(a=[(0, 500, "We"), (700, 1000, "took"), (1201, 1500, "it.")], b=[])
+    assert [(i.start_ms, i.end_ms) for i in annotation.ipus["a"]] == [(0, 1000), (1201, 1500)]
 
 
 def test_a_slow_answer_is_no_initiation_and_a_late_remark_is() -> None:
@@ -261,8 +261,8 @@ def test_a_slow_answer_is_no_initiation_and_a_late_remark_is() -> None:
 
 
 def test_an_unfinished_turn_that_fell_silent_is_a_pause_interruption() -> None:
-    found = talk(a=[(0, 2000, "So we went to the")], b=[(2600, 4000, "Was it far?")])
-    assert transitions(found)[1] == ("b", "pause_interruption", None)
+    annotation = talk(a=[(0, 2000, "So we went to the")], b=[(2600, 4000, "Was it far?")])
+    assert transitions(annotation)[1] == ("b", "pause_interruption", None)
 
 
 def test_floor_transfer_offsets_do_not_count_for_young_or_distant_turns() -> None:
@@ -273,11 +273,11 @@ def test_floor_transfer_offsets_do_not_count_for_young_or_distant_turns() -> Non
 
 
 def test_states_of_the_two_party_signal() -> None:
-    found = talk(
+    annotation = talk(
         a=[(0, 1000, "x"), (1300, 2000, "x"), (2800, 4000, "x"), (5000, 5500, "x")],
         b=[(2500, 2800, "x"), (3100, 3400, "x"), (3900, 5000, "x")],
     )
-    assert states(found) == [
+    assert states(annotation) == [
         ("a", "pause", 1000, 1300),
         ("a", "gap", 2000, 2500),
         ("b", "latch", 2800, 2800),
@@ -288,8 +288,8 @@ def test_states_of_the_two_party_signal() -> None:
 
 
 def test_states_that_border_on_a_simultaneous_edge_are_ambiguous() -> None:
-    found = talk(a=[(0, 1000, "x"), (2000, 3000, "x")], b=[(500, 1000, "x")])
-    assert [(label, start) for _, label, start, _ in states(found)] == [
+    annotation = talk(a=[(0, 1000, "x"), (2000, 3000, "x")], b=[(500, 1000, "x")])
+    assert [(label, start) for _, label, start, _ in states(annotation)] == [
         ("boundary_ambiguous", 500), ("boundary_ambiguous", 1000)
     ]  # fmt: skip
 
@@ -335,27 +335,27 @@ def test_words_of_assent(text: str, assents: bool, full: bool) -> None:
 
 
 def test_three_participants_the_other_is_any_other() -> None:
-    found = talk(
+    annotation = talk(
         a=[(0, 4000, "So we went down to the sea and took the boat.")],
         b=[(1500, 1800, "Mhm.")],
         c=[(4300, 6000, "Was it far?")],
     )
-    assert backchannels(found) == [("b", 1500, "lexical")]
-    assert transitions(found) == [("a", "initiation", None), ("c", "smooth_shift", None)]
+    assert backchannels(annotation) == [("b", 1500, "lexical")]
+    assert transitions(annotation) == [("a", "initiation", None), ("c", "smooth_shift", None)]
 
 
 def test_whose_turn_is_next_does_not_hang_on_names_where_two_begin_at_once() -> None:
     said = {"a": [(0, 2500, "x"), (4500, 5000, "x"), (6500, 8000, "x")], "b": [(0, 5000, "x"), (6500, 8000, "x")]}
-    found = talk(False, a=said["a"], b=said["b"])
-    assert backchannels(found) == [("a", 4500, "acoustic")]
+    annotation = talk(False, a=said["a"], b=said["b"])
+    assert backchannels(annotation) == [("a", 4500, "acoustic")]
     assert backchannels(talk(False, a=said["b"], b=said["a"])) == [("b", 4500, "acoustic")]
 
 
 def test_a_question_waits_whoever_ended_at_the_same_instant() -> None:
     asks_, tells = [(0, 5000, "where did we take the boat that day?")], [(0, 5000, "we took it home that day.")]
     for one, two in (("a", "b"), ("b", "a")):
-        found = talk(**{one: asks_, two: [*tells, (8000, 9500, "To the island.")]})
-        (label,) = [e.label for e in found.events if e.kind == "transition" and e.start_ms == 8000]
+        annotation = talk(**{one: asks_, two: [*tells, (8000, 9500, "To the island.")]})
+        (label,) = [e.label for e in annotation.events if e.kind == "transition" and e.start_ms == 8000]
         assert label != "initiation"
 
 
@@ -363,16 +363,16 @@ def test_time_grows_with_length_and_no_faster() -> None:
     """Four times as long takes about four times as long, so that an hour is nothing to be afraid of."""
 
     def seconds_for(number: int) -> float:
-        said: dict[str, list[Said]] = {"a": [], "b": []}
+        said: dict[str, list[Utterance]] = {"a": [], "b": []}
         for i in range(number):
             said["a"].append((2000 * i, 2000 * i + 1200, "so we go there and then on."))
             said["b"].append((2000 * i + 900 + i % 700, 2000 * i + 1250 + i % 700, "yeah." if i % 3 else "but when?"))
         took_s = []
         for _ in range(3):
             began_s = time.perf_counter()
-            found = talk(a=said["a"], b=said["b"])
+            annotation = talk(a=said["a"], b=said["b"])
             took_s.append(time.perf_counter() - began_s)
-        assert len(found.turns) > number // 4
+        assert len(annotation.turns) > number // 4
         return min(took_s)
 
     assert seconds_for(1800) < 8 * seconds_for(450)
@@ -380,6 +380,6 @@ def test_time_grows_with_length_and_no_faster() -> None:
 
 def test_two_who_begin_at_the_same_instant_are_no_backchannels_of_each_other() -> None:
     speech = {"a": [Span(0, 500), Span(500, 1000)], "b": [Span(0, 1000)]}
-    found = annotate_session(speech, {"a": None, "b": None}, PARAMS)
-    labels = {(e.participant, e.label, e.outcome) for e in found.events if e.kind != "state"}
+    annotation = annotate_session(speech, {"a": None, "b": None}, PARAMS)
+    labels = {(e.participant, e.label, e.outcome) for e in annotation.events if e.kind != "state"}
     assert labels == {("a", "simultaneous_start", "both_stop"), ("b", "simultaneous_start", "both_stop")}

@@ -42,11 +42,11 @@ def pieces(x: Tensor, sizes: list[int], length: int) -> list[Tensor]:
 
 
 def run_streamed(call, parts: list[Tensor]) -> Tensor:  # type: ignore[no-untyped-def]
-    made, state = [], None
+    outputs, state = [], None
     for part in parts:
         out, state = call(part, state)
-        made.append(out)
-    return torch.cat(made, dim=1)
+        outputs.append(out)
+    return torch.cat(outputs, dim=1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -58,10 +58,10 @@ def test_streamed_equals_offline_for_any_chunking(
 ) -> None:
     model, x = small_vae(kind, dtype), media(kind, 5, seed, dtype)
     latent, _ = model.encode(x)
-    made, _ = model.decode(latent)
-    assert made.abs().max() > 0.1
+    decoded, _ = model.decode(latent)
+    assert decoded.abs().max() > 0.1
     torch.testing.assert_close(run_streamed(model.encode, pieces(x, sizes, step(kind))), latent, atol=tolerance, rtol=0)
-    torch.testing.assert_close(run_streamed(model.decode, pieces(latent, sizes, 1)), made, atol=tolerance, rtol=0)
+    torch.testing.assert_close(run_streamed(model.decode, pieces(latent, sizes, 1)), decoded, atol=tolerance, rtol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -78,10 +78,10 @@ def test_the_future_leaves_the_past_bitwise_unchanged(kind: str, cut: int, seed:
     assert torch.equal(latent[:, : cut * per_unit], latent_changed[:, : cut * per_unit])
     assert not torch.equal(latent[:, cut * per_unit], latent_changed[:, cut * per_unit])
     mixed = torch.cat([latent[:, : cut * per_unit], torch.randn_like(latent[:, cut * per_unit :])], dim=1)
-    made, _ = model.decode(latent)
-    made_mixed, _ = model.decode(mixed)
-    assert torch.equal(made[:, : cut * length], made_mixed[:, : cut * length])
-    assert not torch.equal(made[:, cut * length :], made_mixed[:, cut * length :])
+    decoded, _ = model.decode(latent)
+    decoded_mixed, _ = model.decode(mixed)
+    assert torch.equal(decoded[:, : cut * length], decoded_mixed[:, : cut * length])
+    assert not torch.equal(decoded[:, cut * length :], decoded_mixed[:, cut * length :])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -95,8 +95,8 @@ def test_the_unit_before_counts(kind: str) -> None:
     latent_changed, _ = model.encode(changed)
     assert (latent[:, per_unit:] - latent_changed[:, per_unit:]).abs().max() > 1e-4
     mixed = torch.cat([torch.randn_like(latent[:, :per_unit]), latent[:, per_unit:]], dim=1)
-    made, made_mixed = model.decode(latent)[0], model.decode(mixed)[0]
-    assert (made[:, length:] - made_mixed[:, length:]).abs().max() > 1e-4
+    decoded, decoded_mixed = model.decode(latent)[0], model.decode(mixed)[0]
+    assert (decoded[:, length:] - decoded_mixed[:, length:]).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -105,7 +105,7 @@ def test_state_survives_a_file_and_two_streams_do_not_meet(kind: str) -> None:
     length = SAMPLES if kind == "audio" else FRAMES
     x, other = media(kind, 4, 0), media(kind, 4, 1)
     latent, _ = model.encode(x)
-    made, _ = model.decode(latent)
+    decoded, _ = model.decode(latent)
 
     def reload(state: State) -> State:
         return load(save(state))
@@ -120,7 +120,7 @@ def test_state_survives_a_file_and_two_streams_do_not_meet(kind: str) -> None:
     decoder = reload(decoder)
     model.decode(latent * 2)
     tail, _ = model.decode(latent[:, half:], decoder)
-    torch.testing.assert_close(tail, made[:, 2 * length :], atol=1e-4, rtol=0)
+    torch.testing.assert_close(tail, decoded[:, 2 * length :], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -131,9 +131,9 @@ def test_pieces_of_equal_shape_give_equal_bits_whatever_came_before(kind: str) -
     length, per_unit = (SAMPLES, 4) if kind == "audio" else (FRAMES, 1)
     x = media(kind, 24, 0)
     latent = run_streamed(model.encode, list(x.split(length, dim=1)))
-    made = run_streamed(model.decode, list(latent.split(per_unit, dim=1)))
+    decoded = run_streamed(model.decode, list(latent.split(per_unit, dim=1)))
     assert torch.equal(run_streamed(model.encode, list(x.split(length, dim=1))), latent)
-    assert torch.equal(run_streamed(model.decode, list(latent.split(per_unit, dim=1))), made)
+    assert torch.equal(run_streamed(model.decode, list(latent.split(per_unit, dim=1))), decoded)
     state, again = None, []
     for piece in x.split(length, dim=1):
         out, state = model.encode(piece, None if state is None else load(save(state)))
@@ -143,7 +143,7 @@ def test_pieces_of_equal_shape_give_equal_bits_whatever_came_before(kind: str) -
     later = run_streamed(model.encode, list(x[:, skipped * length :].split(length, dim=1)))
     assert torch.equal(later[:, settled * per_unit :], latent[:, (skipped + settled) * per_unit :])
     later = run_streamed(model.decode, list(latent[:, skipped * per_unit :].split(per_unit, dim=1)))
-    assert torch.equal(later[:, settled * length :], made[:, (skipped + settled) * length :])
+    assert torch.equal(later[:, settled * length :], decoded[:, (skipped + settled) * length :])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -151,15 +151,15 @@ def test_state_takes_the_same_memory_however_long_a_stream_was(kind: str) -> Non
     """A state owns its numbers and no more: not the pieces they were cut from."""
     model = small_vae(kind)
 
-    def held(state: State) -> dict[str, int]:
+    def owned_numbers(state: State) -> dict[str, int]:
         return {name: tensor.untyped_storage().nbytes() for name, tensor in state.items()}
 
     states = []
     for units in (1, 30):
         latent, encoder = model.encode(media(kind, units, 0))
         _, decoder = model.decode(latent)
-        states.append((held(encoder), held(decoder)))
-        assert held(encoder) == {name: tensor.numel() * 4 for name, tensor in encoder.items()}
+        states.append((owned_numbers(encoder), owned_numbers(decoder)))
+        assert owned_numbers(encoder) == {name: tensor.numel() * 4 for name, tensor in encoder.items()}
     assert states[0] == states[1]
 
 
@@ -172,10 +172,10 @@ def test_other_sample_rates_stream_exactly(rate_hz: int) -> None:
     unit = rate_hz * 160 // 1000
     x = torch.rand(1, 3 * unit, generator=torch.Generator().manual_seed(0)) * 2 - 1
     latent, _ = model.encode(x)
-    made, _ = model.decode(latent)
-    assert latent.shape == (1, 12, 6) and made.shape == x.shape
+    decoded, _ = model.decode(latent)
+    assert latent.shape == (1, 12, 6) and decoded.shape == x.shape
     torch.testing.assert_close(run_streamed(model.encode, list(x.split(unit, dim=1))), latent, atol=1e-4, rtol=0)
-    torch.testing.assert_close(run_streamed(model.decode, list(latent.split(4, dim=1))), made, atol=1e-4, rtol=0)
+    torch.testing.assert_close(run_streamed(model.decode, list(latent.split(4, dim=1))), decoded, atol=1e-4, rtol=0)
 
 
 def test_a_large_picture_streams_exactly() -> None:
@@ -184,10 +184,10 @@ def test_a_large_picture_streams_exactly() -> None:
     model = awake(VideoVAE(config), torch.float32)
     x = torch.rand(1, 12, 3, 192, 336, generator=torch.Generator().manual_seed(0)) * 2 - 1
     latent, _ = model.encode(x)
-    made, _ = model.decode(latent)
-    assert latent.shape == (1, 3, 5, 12, 21) and made.shape == x.shape
+    decoded, _ = model.decode(latent)
+    assert latent.shape == (1, 3, 5, 12, 21) and decoded.shape == x.shape
     torch.testing.assert_close(run_streamed(model.encode, list(x.split(4, dim=1))), latent, atol=1e-4, rtol=0)
-    torch.testing.assert_close(run_streamed(model.decode, list(latent.split(1, dim=1))), made, atol=1e-4, rtol=0)
+    torch.testing.assert_close(run_streamed(model.decode, list(latent.split(1, dim=1))), decoded, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -257,8 +257,8 @@ def test_the_linear_skip_alone_is_a_vae_with_unit_latents() -> None:
     model = VideoVAE(VideoVAEConfig(height=32, width=32, channels=16, widths=(8, 8, 8))).requires_grad_(False)
     model.fit_skip(clips)
     latent, _ = model.encode(clips)
-    made, _ = model.decode(latent)
-    assert (made - clips).pow(2).mean() < 1e-3 * clips.pow(2).mean()
+    decoded, _ = model.decode(latent)
+    assert (decoded - clips).pow(2).mean() < 1e-3 * clips.pow(2).mean()
     torch.testing.assert_close(latent.std(dim=(0, 1, 3, 4))[:4], torch.ones(4), atol=0.1, rtol=0)
 
 
@@ -270,11 +270,11 @@ def test_the_audio_skip_writes_what_it_heard_when_it_was() -> None:
     model = AudioVAE(AudioVAEConfig(encoder_width=16, latent_width=24, decoder_width=20)).requires_grad_(False)
     model.fit_skip(clips)
     latent, _ = model.encode(clips)
-    made, _ = model.decode(latent)
-    heard, said = (x.unfold(1, 160, 160).square().mean(2).sqrt() for x in (clips, made))
+    decoded, _ = model.decode(latent)
+    heard, written = (x.unfold(1, 160, 160).square().mean(2).sqrt() for x in (clips, decoded))
 
     def agreement(late_hops: int) -> float:
-        pair = torch.stack([heard[:, 10:-10].flatten(), said.roll(-late_hops, dims=1)[:, 10:-10].flatten()])
+        pair = torch.stack([heard[:, 10:-10].flatten(), written.roll(-late_hops, dims=1)[:, 10:-10].flatten()])
         return torch.corrcoef(pair)[0, 1].item()
 
     assert agreement(0) > 0.75
@@ -286,10 +286,10 @@ def test_reduced_rank_regression_finds_the_plan_of_its_data() -> None:
     x = torch.randn(500, 12, generator=generator) + 3
     y = (x[:, :2] @ torch.randn(2, 7, generator=generator)) - 1
     encode, offset, decode, mean = reduced_rank_regression(x, y, 2)
-    found = x @ encode.T + offset
-    torch.testing.assert_close(found @ decode.T + mean, y, atol=2e-3, rtol=0)
-    torch.testing.assert_close(found.mean(0), torch.zeros(2), atol=1e-3, rtol=0)
-    torch.testing.assert_close(found.std(0), torch.ones(2), atol=0.01, rtol=0)
+    plan = x @ encode.T + offset
+    torch.testing.assert_close(plan @ decode.T + mean, y, atol=2e-3, rtol=0)
+    torch.testing.assert_close(plan.mean(0), torch.zeros(2), atol=1e-3, rtol=0)
+    torch.testing.assert_close(plan.std(0), torch.ones(2), atol=0.01, rtol=0)
 
 
 def test_flicker_is_what_happens_between_units_alone() -> None:

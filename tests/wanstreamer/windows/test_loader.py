@@ -60,8 +60,8 @@ def assert_holds(batch: Batch, windows: Windows, indices: Sequence[int]) -> None
     assert batch.window_id == [windows.rows[index]["window_id"] for index in indices]
     samples = [load_sample(windows, index) for index in indices]
     for name, (_, dimensions) in FIELDS.items():
-        found = getattr(batch, f"{name}_B{dimensions}").numpy()
-        np.testing.assert_array_equal(found, np.stack([sample[name] for sample in samples]))
+        values = getattr(batch, f"{name}_B{dimensions}").numpy()
+        np.testing.assert_array_equal(values, np.stack([sample[name] for sample in samples]))
 
 
 @given(st.integers(1, 40), st.integers(0, 3), st.data())
@@ -76,8 +76,8 @@ def test_every_window_comes_once_per_epoch_across_seams(num_windows, seed, data)
 
 def test_order_is_a_global_shuffle_fixed_by_seed_and_epoch(packed):
     def epoch(seed: int, number: int) -> list[str]:
-        made = batches(packed, "train", batch_size=7, seed=seed, position=14 * number)
-        return [key for batch in islice(made, 2) for key in batch.window_id]
+        stream = batches(packed, "train", batch_size=7, seed=seed, position=14 * number)
+        return [key for batch in islice(stream, 2) for key in batch.window_id]
 
     first = epoch(0, 0)
     assert len(first) == 14 and first == epoch(0, 0)
@@ -93,11 +93,11 @@ def run(windows: Windows, state: dict | None, steps: int, *, num_ranks: int, **s
         loader = Loader(windows, seed=7, rank=rank, num_ranks=num_ranks, **settings)
         if state is not None:
             loader.load_state_dict(state)
-        made = iter(loader)
-        by_rank.append(list(islice(made, steps)))
+        stream = iter(loader)
+        by_rank.append(list(islice(stream, steps)))
         states.append(json.loads(json.dumps(loader.state_dict())))
-        made.close()
-    assert all(one == states[0] for one in states)
+        stream.close()
+    assert all(state_of_rank == states[0] for state_of_rank in states)
     return [batch for step in zip(*by_rank, strict=True) for batch in step], states[0]
 
 
@@ -112,11 +112,11 @@ def test_a_run_stopped_anywhere_goes_on_with_the_uninterrupted_order(windows):
         stop, workers, batch_size = state["position"], (0, 0, 1, 0, 2)[number % 5], draw.randint(1, 5)
         stops.add(stop)
         num_ranks = 1 + number % 2 if workers else draw.randint(1, 3)
-        found, state = run(
+        resumed, state = run(
             windows, state, 6, num_ranks=num_ranks, batch_size=batch_size, workers=workers, prefetch=draw.randint(0, 2)
         )
         assert state["position"] == stop + 6 * num_ranks * batch_size
-        for place, batch in enumerate(found):
+        for place, batch in enumerate(resumed):
             start = stop + place * batch_size
             assert_holds(batch, windows, stream_indices(14, 7, start, start + batch_size))
     assert len(stops) > 20 and {stop % 14 for stop in stops} > set(range(7))
@@ -124,24 +124,24 @@ def test_a_run_stopped_anywhere_goes_on_with_the_uninterrupted_order(windows):
 
 def test_what_was_read_ahead_does_not_count_as_taken(windows):
     loader = Loader(windows, batch_size=2, seed=0, prefetch=4)
-    made = iter(loader)
+    stream = iter(loader)
     assert loader.state_dict()["position"] == 0
-    next(made), next(made)
+    next(stream), next(stream)
     assert loader.state_dict()["position"] == 4
-    made.close()
+    stream.close()
     again = next(iter(loader))
     assert_holds(again, windows, stream_indices(14, 0, 4, 6))
 
 
 def test_a_state_of_another_stream_is_refused(windows, packed):
     state = Loader(windows, batch_size=2, seed=0).state_dict()
-    for other, seed, said in (
+    for other, seed, message in (
         (windows, 1, "seed is 1, but the state to resume from was made with 0"),
         (open_windows(packed, "test"), 0, "split is 'test'"),
         (replace(windows, rows=windows.rows[1:]), 0, "num_windows is 13"),
         (replace(windows, manifest=replace(windows.manifest, index_sha256="0")), 0, "index_sha256 is '0'"),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             Loader(other, batch_size=2, seed=seed).load_state_dict(state)
 
 
@@ -161,9 +161,9 @@ def test_one_pass_over_ranks_meets_every_window_once(windows, num_windows, batch
 
 
 def test_one_pass_of_one_rank_has_whole_batches_and_a_rest(windows):
-    found = list(batches_once(windows, 4))
-    assert [len(batch.window_id) for batch in found] == [4, 4, 4, 2]
-    assert_holds(found[3], windows, [12, 13])
+    passed = list(batches_once(windows, 4))
+    assert [len(batch.window_id) for batch in passed] == [4, 4, 4, 2]
+    assert_holds(passed[3], windows, [12, 13])
 
 
 @pytest.fixture
@@ -176,50 +176,50 @@ def no_children() -> Iterator[psutil.Process]:
 
 def test_workers_end_with_their_reader_and_leave_the_generator_alone(windows, no_children):
     before = torch.get_rng_state()
-    made = iter(Loader(windows, batch_size=2, seed=0, workers=2))
-    next(made)
+    stream = iter(Loader(windows, batch_size=2, seed=0, workers=2))
+    next(stream)
     assert len(no_children.children()) >= 2
     assert torch.equal(torch.get_rng_state(), before)
-    made.close()
+    stream.close()
 
 
 def test_batches_of_workers_keep_their_values(windows):
-    made = iter(Loader(windows, batch_size=3, seed=5, workers=2, prefetch=1))
-    kept = list(islice(made, 20))
-    made.close()
-    for step, batch in enumerate(kept):
+    stream = iter(Loader(windows, batch_size=3, seed=5, workers=2, prefetch=1))
+    taken = list(islice(stream, 20))
+    stream.close()
+    for step, batch in enumerate(taken):
         assert_holds(batch, windows, stream_indices(14, 5, 3 * step, 3 * step + 3))
 
 
 def test_prefetching_stops_with_its_reader(windows):
     before = threading.active_count()
-    made = iter(Loader(windows, batch_size=2, seed=0))
-    next(made)
+    stream = iter(Loader(windows, batch_size=2, seed=0))
+    next(stream)
     assert threading.active_count() == before + 1
-    made.close()
+    stream.close()
     assert threading.active_count() == before
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "said"),
+    ("batch_size", "message"),
     [
         (0, "batch_size 0: expected 1 or more windows"),
         (-3, "batch_size -3: expected"),
         (10**12, r"a batch takes [\d,]+ GB of the [\d,]+ GB of this machine"),
     ],
 )
-def test_a_batch_that_cannot_be_is_refused(windows, batch_size, said):
-    with pytest.raises(InputError, match=said):
+def test_a_batch_that_cannot_be_is_refused(windows, batch_size, message):
+    with pytest.raises(InputError, match=message):
         Loader(windows, batch_size=batch_size, seed=0)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         next(batches_once(windows, batch_size))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_batch_larger_than_the_split_goes_on_with_the_next_epochs(windows, workers):
-    made = iter(Loader(windows, batch_size=35, seed=3, workers=workers))
-    batch = next(made)
-    made.close()
+    stream = iter(Loader(windows, batch_size=35, seed=3, workers=workers))
+    batch = next(stream)
+    stream.close()
     assert_holds(batch, windows, stream_indices(14, 3, 0, 35))
     assert {batch.window_id.count(row["window_id"]) for row in windows.rows} == {2, 3}
 
@@ -233,8 +233,8 @@ def test_ranks_outside_their_number_are_refused(windows):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("workers", [0, 1])
 def test_batches_are_pinned_where_cuda_is(windows, workers):
-    made = iter(Loader(windows, batch_size=3, seed=0, workers=workers))
-    batch = next(made)
-    made.close()
+    stream = iter(Loader(windows, batch_size=3, seed=0, workers=workers))
+    batch = next(stream)
+    stream.close()
     assert all(value.is_pinned() for value in vars(batch).values() if isinstance(value, torch.Tensor))
     assert_holds(batch.to("cuda", non_blocking=True).to("cpu"), windows, stream_indices(14, 0, 0, 3))

@@ -87,20 +87,20 @@ def vap_events(speech: Dyad) -> list[tuple[str, int, int, str, str]]:
     for participant, spans in speech.items():
         (other,) = set(speech) - {participant}
         own = list(spans)
-        for one, two in pairwise(spans):
-            if not any(span.start_ms < two.start_ms and span.end_ms > one.end_ms for span in speech[other]):
-                own.append(Span(one.end_ms, two.start_ms))
+        for earlier, later in pairwise(spans):
+            if not any(span.start_ms < later.start_ms and span.end_ms > earlier.end_ms for span in speech[other]):
+                own.append(Span(earlier.end_ms, later.start_ms))
         filled[participant] = merge_spans(own)
-    found = []
-    for one, two in pairwise(everyone):
-        start_ms, end_ms = one.end_ms, two.start_ms
+    events = []
+    for earlier, later in pairwise(everyone):
+        start_ms, end_ms = earlier.end_ms, later.start_ms
         if end_ms - start_ms < VAP_SILENCE_MS:
             continue
         before = alone(filled, Span(start_ms - VAP_ACTIVE_MS, start_ms))
         after = alone(filled, Span(end_ms, end_ms + VAP_ACTIVE_MS))
         if before and after:
-            found.append(("hold" if before == after else "shift", start_ms, end_ms, before, after))
-    return found
+            events.append(("hold" if before == after else "shift", start_ms, end_ms, before, after))
+    return events
 
 
 def alone(speech: Dyad, span: Span) -> str | None:

@@ -58,22 +58,22 @@ def read_all(windows: Windows) -> dict[str, dict[str, np.ndarray]]:
 
 def by_tarfile(windows: Windows) -> dict[str, dict[str, np.ndarray]]:
     """The same, by the standard library alone."""
-    found: dict[str, dict[str, np.ndarray]] = {}
+    read_samples: dict[str, dict[str, np.ndarray]] = {}
     for shard in {row["shard"] for row in windows.rows}:
         with tarfile.open(windows.manifest.folder / shard) as tar:
             for member in tar:
                 key, name, _ = member.name.rsplit(".", 2)
-                found.setdefault(key, {})[name] = np.load(io.BytesIO(tar.extractfile(member).read()))
-    return found
+                read_samples.setdefault(key, {})[name] = np.load(io.BytesIO(tar.extractfile(member).read()))
+    return read_samples
 
 
-def assert_equal(found: dict[str, dict[str, np.ndarray]], wanted: dict[str, dict[str, np.ndarray]]) -> None:
-    assert sorted(found) == sorted(wanted)
+def assert_equal(actual: dict[str, dict[str, np.ndarray]], wanted: dict[str, dict[str, np.ndarray]]) -> None:
+    assert sorted(actual) == sorted(wanted)
     for key, sample in wanted.items():
-        assert sorted(found[key]) == sorted(sample) == sorted(FIELDS)
+        assert sorted(actual[key]) == sorted(sample) == sorted(FIELDS)
         for name, array in sample.items():
-            assert found[key][name].dtype == array.dtype
-            np.testing.assert_array_equal(found[key][name], array)
+            assert actual[key][name].dtype == array.dtype
+            np.testing.assert_array_equal(actual[key][name], array)
 
 
 def test_both_sides_of_the_shards_agree_on_the_format():
@@ -107,7 +107,7 @@ def replace_member(folder: Path, content: bytes) -> None:
     shard[start : start + size] = content.ljust(size, b" ")[:size]
     path.write_bytes(bytes(shard))
     sample = shard[row["offset"] : row["offset"] + row["num_bytes"]]
-    rewrite_index(folder, [found if found is not row else row | {"crc32": zlib.crc32(sample)} for found in rows])
+    rewrite_index(folder, [entry if entry is not row else row | {"crc32": zlib.crc32(sample)} for entry in rows])
 
 
 def rewrite_index(folder: Path, rows: list[dict]) -> None:
@@ -198,14 +198,14 @@ def test_wrong_shape_in_a_sample_is_named(copied):
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         ("flip", r"damaged \(checksum differs\); delete the shard and run the pack stage again"),
         ("cut", r"damaged \(900 of \d+ bytes are left\); delete the shard and run the pack stage again"),
         ("gone", r"cannot be read \(No such file or directory\); run the pack stage again"),
     ],
 )
-def test_damaged_shards_name_shard_and_sample(copied, damage, said, workers):
+def test_damaged_shards_name_shard_and_sample(copied, damage, message, workers):
     path = copied / "s0.tar"
     content = bytearray(path.read_bytes())
     content[1000] ^= 1
@@ -214,10 +214,10 @@ def test_damaged_shards_name_shard_and_sample(copied, damage, said, workers):
     else:
         path.write_bytes(content if damage == "flip" else content[:900])
     windows = open_windows(copied, "train")
-    with pytest.raises(InputError, match=rf"s0\.tar: sample s0-a-000000: {said}$"):
+    with pytest.raises(InputError, match=rf"s0\.tar: sample s0-a-000000: {message}$"):
         load_sample(windows, 0)
     windows = dataclasses.replace(windows, rows=windows.rows[:1])
-    with pytest.raises(InputError, match=rf"s0\.tar: sample s0-a-000000: {said}$") as caught:
+    with pytest.raises(InputError, match=rf"s0\.tar: sample s0-a-000000: {message}$") as caught:
         next(iter(Loader(windows, batch_size=1, seed=0, workers=workers)))
     assert "\n" not in str(caught.value)
 
@@ -235,8 +235,8 @@ def test_stores_are_read_by_byte_range(packed, in_memory, monkeypatch):
     assert_equal(read_all(remote), read_all(local))
     assert_equal({"": load_sample(remote, 3)}, {"": load_sample(local, 3)})
     wanted = next(iter(Loader(local, batch_size=5, seed=2)))
-    found = next(iter(Loader(remote, batch_size=5, seed=2)))
-    assert found.window_id == wanted.window_id and found.agent_video_BKCHW.equal(wanted.agent_video_BKCHW)
+    fetched = next(iter(Loader(remote, batch_size=5, seed=2)))
+    assert fetched.window_id == wanted.window_id and fetched.agent_video_BKCHW.equal(wanted.agent_video_BKCHW)
 
 
 def test_what_fails_in_a_store_is_one_line(in_memory):
@@ -259,12 +259,12 @@ def test_workers_read_from_a_bucket(packed):
     with s3_server() as files:
         files.put(str(packed), "lab/windows", recursive=True)
         windows = open_windows("s3://lab/windows", "train")
-        made = iter(Loader(windows, batch_size=4, seed=1, workers=1))
+        stream = iter(Loader(windows, batch_size=4, seed=1, workers=1))
         wanted = iter(Loader(open_windows(packed, "train"), batch_size=4, seed=1))
-        for found in islice(made, 5):
+        for fetched in islice(stream, 5):
             local = next(wanted)
-            assert found.window_id == local.window_id and found.user_audio_BKNC.equal(local.user_audio_BKNC)
-        made.close()
+            assert fetched.window_id == local.window_id and fetched.user_audio_BKNC.equal(local.user_audio_BKNC)
+        stream.close()
         wanted.close()
         files.rm("lab/windows/s1.tar")
         with pytest.raises(InputError, match=r"^s3://lab/windows/s1.tar: sample s1-a-000000: no such file"):
@@ -274,7 +274,7 @@ def test_workers_read_from_a_bucket(packed):
 def test_other_formats_and_fields_are_refused_by_name(copied):
     fields = json.loads((copied / "manifest.json").read_text())["fields"]
     wrong = {**fields, "agent_audio": {"dtype": "float32", "shape": [8, 4, 3]}}
-    for changes, said in (
+    for changes, message in (
         ({"format_version": 2}, "manifest.json: window format 2, expected 1"),
         ({"fields": {**fields, "gaze": fields["labels"]}}, "fields differ from format 1 in: gaze"),
         ({"fields": wrong}, r"field agent_audio is float32 \[8, 4, 3\], expected float16"),
@@ -282,7 +282,7 @@ def test_other_formats_and_fields_are_refused_by_name(copied):
     ):
         original = (copied / "manifest.json").read_text()
         change_manifest(copied, **changes)
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             read_manifest(copied)
         (copied / "manifest.json").write_text(original)
 
@@ -314,12 +314,12 @@ def test_shards_open_as_plain_webdataset(packed):
     import webdataset
 
     paths = [str(packed / shard["path"]) for shard in read_manifest(packed).shards if shard["split"] == "train"]
-    found = {sample["__key__"]: sample for sample in webdataset.WebDataset(paths, shardshuffle=False).decode()}
+    peer_samples = {sample["__key__"]: sample for sample in webdataset.WebDataset(paths, shardshuffle=False).decode()}
     windows = open_windows(packed, "train")
-    assert sorted(found) == [row["window_id"] for row in windows.rows]
+    assert sorted(peer_samples) == [row["window_id"] for row in windows.rows]
     for index, row in enumerate(windows.rows):
         for name, array in load_sample(windows, index).items():
-            np.testing.assert_array_equal(found[row["window_id"]][f"{name}.npy"], array)
+            np.testing.assert_array_equal(peer_samples[row["window_id"]][f"{name}.npy"], array)
 
 
 def test_shards_open_as_a_hugging_face_dataset(packed, tmp_path, monkeypatch):
@@ -329,10 +329,10 @@ def test_shards_open_as_a_hugging_face_dataset(packed, tmp_path, monkeypatch):
 
     paths = [str(packed / shard["path"]) for shard in read_manifest(packed).shards if shard["split"] == "test"]
     dataset = datasets.load_dataset("webdataset", data_files=paths, split="train", streaming=True)
-    found = list(dataset)
+    peer_samples = list(dataset)
     windows = open_windows(packed, "test")
-    assert sorted(sample["__key__"] for sample in found) == [row["window_id"] for row in windows.rows]
-    by_key = {sample["__key__"]: sample for sample in found}
+    assert sorted(sample["__key__"] for sample in peer_samples) == [row["window_id"] for row in windows.rows]
+    by_key = {sample["__key__"]: sample for sample in peer_samples}
     for index, row in enumerate(windows.rows):
         for name, array in load_sample(windows, index).items():
             np.testing.assert_array_equal(np.asarray(by_key[row["window_id"]][f"{name}.npy"]), array)
@@ -340,8 +340,8 @@ def test_shards_open_as_a_hugging_face_dataset(packed, tmp_path, monkeypatch):
         sample = next(iter(dataset.with_format(form)))
         [index] = [i for i, row in enumerate(windows.rows) if row["window_id"] == sample["__key__"]]
         for name, array in load_sample(windows, index).items():
-            given = sample[f"{name}.npy"]
-            assert isinstance(given, kind) and tuple(given.shape) == array.shape
+            value = sample[f"{name}.npy"]
+            assert isinstance(value, kind) and tuple(value.shape) == array.shape
             wider = {"float16": "float32", "int32": "int64"}.get(array.dtype.name, array.dtype.name)
-            assert str(given.dtype).removeprefix("torch.") == wider
-            np.testing.assert_array_equal(np.asarray(given), array)
+            assert str(value.dtype).removeprefix("torch.") == wider
+            np.testing.assert_array_equal(np.asarray(value), array)
