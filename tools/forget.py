@@ -3,10 +3,11 @@
 A conversation holds the voices and words of both, so every session the person takes part in goes: its tracks, latents,
 windows, parts and recordings below the data folder; its rows in every table; what DVC cached of those tables; all
 reports; and the same in every store (run.store) that kept parts of this folder. `forgotten.json` keeps a hash of the
-id, by which ingest turns the person away from now on.
+id, by which ingest turns the person away from now on. The rows of these sessions go out of the manifest of the
+recordings too, wherever it is: the manifest names the person.
 
-Nothing here can be undone. A run that is stopped is finished by running it again. What is outside the data folder
-(your recordings), what could not be reached and what cannot be cut out (weights trained on the sessions) is listed.
+Nothing here can be undone. A run that is stopped is finished by running it again. Recordings outside the data folder
+stay and are listed, as is what could not be reached and what cannot be cut out (weights trained on the sessions).
 """
 
 import argparse
@@ -14,10 +15,10 @@ import json
 import shutil
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,7 +27,7 @@ import pyarrow.parquet as pq
 from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.files import file_sha256, replace_file, write_json_atomic
 from pipelines.engine.forgotten import is_forgotten, remember
-from pipelines.engine.remote import folder_at, is_remote_uri
+from pipelines.engine.remote import folder_at, is_remote_uri, reachable
 from pipelines.engine.store import (
     Store,
     drop_part,
@@ -39,9 +40,10 @@ from pipelines.engine.store import (
 )
 from pipelines.engine.tables import check_data_folder, read_rows
 from pipelines.ingest.source_row import SourceRow
-from pipelines.ingest.sources import PATHS, find_sources
+from pipelines.ingest.sources import PATHS, find_sources, manifests_of
 from pipelines.ingest.stage import SOURCE_NOTE
-from wanstreamer.clock import UNIT_MS
+from pipelines.pack.stage import window_totals
+from tools.source_manifest import drop_rows
 from wanstreamer.errors import InputError
 
 
@@ -53,8 +55,18 @@ class Report:
     files: int = 0
     rows: int = 0
     outside: list[str] = field(default_factory=list)  # recordings that are the user's own
+    manifests: list[str] = field(default_factory=list)  # the user's own manifests that lost rows
     unreached: list[str] = field(default_factory=list)  # recordings and stores that did not answer, and why
     weights: list[Path] = field(default_factory=list)  # models of a folder whose train sessions were among them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recordings:
+    """What was ingested."""
+
+    root: Path
+    rows: list[SourceRow]
+    manifests: list[Path]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +76,7 @@ class _Traces:
     sessions: frozenset[str]
     trained: bool  # some of them are of the train split
     stores: list[Store]
-    sources: tuple[Path, list[SourceRow]]
+    recordings: Recordings
 
 
 def forget(data: Path, speaker_id: str, *, cache: Path | None = None, stores: Sequence[str] = ()) -> Report:
@@ -81,9 +93,9 @@ def _look(data: Path, speaker_id: str, stores: Sequence[str], report: Report) ->
         check_data_folder(data)
     opened = _open_stores([*stores_of(data), *stores], data, report)
     tracks = read_rows(data, "tracks") if not stores or (data / "tables" / "tracks.parquet").is_file() else []
-    sources = _sources(data, report)
+    recordings = _recordings(data, report)
     sessions = {row["session_id"] for row in tracks if row["speaker_id"] == speaker_id}
-    sessions |= {row.session_id for row in sources[1] if row.speaker_id == speaker_id}
+    sessions |= {row.session_id for row in recordings.rows if row.speaker_id == speaker_id}
     for store in opened:
         sessions |= sessions_of(store, speaker_id)
     if not sessions and not is_forgotten(data, speaker_id):
@@ -93,7 +105,7 @@ def _look(data: Path, speaker_id: str, stores: Sequence[str], report: Report) ->
             f"{data}/tables/tracks.parquet: no speaker {speaker_id}; `python -m tools.query 'FROM tracks'` lists them"
         )
     trained = any(row["split"] == "train" and row["session_id"] in sessions for row in tracks)
-    return _Traces(sessions=frozenset(sessions), trained=trained, stores=opened, sources=sources)
+    return _Traces(sessions=frozenset(sessions), trained=trained, stores=opened, recordings=recordings)
 
 
 def _cut(data: Path, speaker_id: str, traces: _Traces, cache: Path | None, report: Report) -> Report:
@@ -115,14 +127,15 @@ def _cut(data: Path, speaker_id: str, traces: _Traces, cache: Path | None, repor
     report.files += _remove(data / "reports")
     for path in sorted((data / "parts" / "vae").glob("*.safetensors")):  # states of training, which hold nothing whole
         report.files += _remove(path)
-    _cut_sources(data, traces.sources, sessions, report)
+    _cut_recordings(data, traces.recordings, sessions, report)
     report.files += _remove(data / "wanstreamer.duckdb")
     if cache is not None:
         report.files += _clear_cache(cache, sessions, speaker_id)
     tables = [path for root in (data / "truth", data / "tables") for path in sorted(root.rglob("*.parquet"))]
-    # The table that tells which sessions they are goes last.
+    # What tells which sessions they are goes last.
     for path in sorted(tables, key=lambda path: path == data / "tables" / "tracks.parquet"):
         report.rows += _cut_table(path, sessions, speaker_id)
+    _cut_manifests(data, traces.recordings.manifests, sessions, speaker_id, report)
     return report
 
 
@@ -155,18 +168,22 @@ def _cut_store(store: Store, data: Path, sessions: set[str], speaker_id: str, re
         report.unreached.append(str(error))
 
 
-def _sources(data: Path, report: Report) -> tuple[Path, list[SourceRow]]:
-    """Root and rows of the recordings that were ingested; none where they are not to be found any more."""
+def _recordings(data: Path, report: Report) -> Recordings:
+    """The recordings that were ingested; none where they are not there any more."""
     note = data / "parts" / SOURCE_NOTE
-    if not note.is_file():
-        return data / "sources", []
-    known = json.loads(note.read_text())
+    known = json.loads(note.read_text()) if note.is_file() else {"source": str(data / "sources"), "layout": ""}
+    source = folder_at(known["source"])
+    manifests: list[Path] = []
     try:
-        return find_sources(folder_at(known["source"]), known["layout"], warn=False)
+        with reachable(source):
+            if not is_remote_uri(known["source"]) and not source.exists():
+                return Recordings(root=source, rows=[], manifests=[])
+            manifests = manifests_of(source)
+        root, rows = find_sources(source, known["layout"], warn=False, may_be_empty=True)
     except InputError as error:
-        if is_remote_uri(known["source"]):
-            report.unreached.append(str(error))
-        return Path(known["source"]), []
+        report.unreached.append(str(error))
+        root, rows = source, []
+    return Recordings(root=root, rows=rows, manifests=manifests)
 
 
 def _remove(path: Path) -> int:
@@ -191,9 +208,7 @@ def _cut_windows(data: Path, sessions: set[str]) -> None:
     manifest = json.loads(manifest_path.read_text())
     manifest["shards"] = [shard for shard in manifest["shards"] if shard["path"].removesuffix(".tar") not in sessions]
     manifest["index_sha256"] = file_sha256(temporary)
-    windows = Counter(remaining["split"].to_pylist())
-    hours_per_window = manifest["window_units"] * UNIT_MS / 3_600_000
-    manifest["hours"] = {split: round(count * hours_per_window, 4) for split, count in sorted(windows.items())}
+    manifest |= window_totals(remaining["split"].to_pylist(), manifest["window_units"])
     write_json_atomic(manifest_path, manifest)
     replace_file(temporary, index)
 
@@ -229,11 +244,11 @@ def _concerns(table: pa.Table, sessions: set[str], speaker_id: str | None) -> pa
     return pa.array(about, pa.bool_())
 
 
-def _cut_sources(data: Path, sources: tuple[Path, list[SourceRow]], sessions: set[str], report: Report) -> None:
-    """Recordings below the data folder go, with their manifest rows and hashes; others are listed."""
-    root, rows = sources
+def _cut_recordings(data: Path, recordings: Recordings, sessions: set[str], report: Report) -> None:
+    """Recordings below the data folder go, with their hashes; others are listed."""
+    root = recordings.root
     uris = [
-        uri for row in rows if row.session_id in sessions
+        uri for row in recordings.rows if row.session_id in sessions
         for column in PATHS if (uri := getattr(row, column))
     ]  # fmt: skip
     files = sorted({(root / uri).resolve() for uri in uris})
@@ -243,19 +258,28 @@ def _cut_sources(data: Path, sources: tuple[Path, list[SourceRow]], sessions: se
         report.files += _remove(path)
         if path.parent != root.resolve() and path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
-    manifest = root / "manifest.csv"
-    if manifest.is_file() and manifest.resolve().is_relative_to(data.resolve()):
-        head, *lines = manifest.read_text(encoding="utf-8").splitlines(keepends=True)
-        place = head.strip().split(",").index("session_id")
-        remaining_lines = [line for line in lines if line.split(",")[place] not in sessions]
-        temporary = manifest.with_name(".manifest.csv.tmp")
-        temporary.write_text(head + "".join(remaining_lines), encoding="utf-8")
-        replace_file(temporary, manifest)
     source_hashes = data / "parts" / "ingest-hashes.json"
     if source_hashes.is_file():
         names = {str(path) for path in files}
         known = json.loads(source_hashes.read_text())
         write_json_atomic(source_hashes, {name: entry for name, entry in known.items() if name not in names})
+
+
+def _cut_manifests(data: Path, manifests: Sequence[Path], sessions: set[str], speaker_id: str, report: Report) -> None:
+    """Manifests without the sessions' rows, also those outside the data folder: a row names the person."""
+
+    def goes(row: Mapping[str, Any]) -> bool:
+        return str(row.get("session_id")) in sessions or str(row.get("speaker_id")) == speaker_id
+
+    for manifest in manifests:
+        try:
+            count = drop_rows(manifest, goes)
+        except InputError as error:
+            report.unreached.append(str(error))
+            continue
+        report.rows += count
+        if count and not manifest.resolve().is_relative_to(data.resolve()):
+            report.manifests.append(str(manifest))
 
 
 def _weights(data: Path) -> list[Path]:
@@ -285,6 +309,9 @@ def print_report(report: Report) -> None:
     if report.outside:
         print("your recordings of these sessions, not touched; delete them if they must go too:")
         print("\n".join(f"  {path}" for path in report.outside))
+    if report.manifests:
+        print("your manifests, which have lost the rows of these sessions:")
+        print("\n".join(f"  {path}" for path in report.manifests))
     if report.unreached:
         print("NOT reached, and the person may still be there; mend it and run the same command again:")
         print("\n".join(f"  {line}" for line in report.unreached))
@@ -313,6 +340,9 @@ def main(arguments: list[str] | None = None) -> None:
         print(
             f"{args.speaker} speaks in {len(traces.sessions)} sessions: {', '.join(sorted(traces.sessions)) or 'none'}"
         )
+        for manifest in traces.recordings.manifests:
+            if not manifest.resolve().is_relative_to(args.data.resolve()):
+                print(f"their rows go out of your manifest {manifest} too; recordings outside {args.data} stay")
         if args.dry_run:
             return
         if not args.yes:

@@ -24,7 +24,9 @@ PATHS = ("uri", "audio_uri", "words_uri", "rttm_uri")
 _ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def find_sources(source: Path, layout: str = "", *, warn: bool = True) -> tuple[Path, list[SourceRow]]:
+def find_sources(
+    source: Path, layout: str = "", *, warn: bool = True, may_be_empty: bool = False
+) -> tuple[Path, list[SourceRow]]:
     """The folder that paths are relative to, and the rows, sorted by session and participant.
 
     `layout` names the layout of a folder without a manifest; if it is empty, the layout is recognised. `warn` prints
@@ -35,7 +37,7 @@ def find_sources(source: Path, layout: str = "", *, warn: bool = True) -> tuple[
     check_layout(layout)
     with reachable(source):
         root, rows = _read(source, layout, warn)
-    if not rows:
+    if not rows and not may_be_empty:
         raise InputError(
             f"{source}: no recordings found; expected SESSION/PARTICIPANT.mp4, SESSION.wav + .rttm, or manifest.csv"
         )
@@ -58,9 +60,8 @@ def _read(source: Path, layout: str, warn: bool) -> tuple[Path, list[SourceRow]]
         )
     if source.is_file():
         return source.parent, read_manifest(source)
-    named = next((source / name for name in MANIFESTS if (source / name).is_file()), None)
-    if named:
-        return source, read_manifest(named)
+    if manifests := manifests_of(source):
+        return source, read_manifest(manifests[0])
     rows = rows_of_folder(source, layout)
     if warn and (strays := unnamed_sidecars(source, rows)):
         print(
@@ -70,6 +71,13 @@ def _read(source: Path, layout: str, warn: bool) -> tuple[Path, list[SourceRow]]
             file=sys.stderr,
         )
     return source, rows
+
+
+def manifests_of(source: Path) -> list[Path]:
+    """The manifests of a source, the one that counts first: the file it names, and those in its folder."""
+    named = [source] if source.is_file() else []
+    folder = source.parent if named else source
+    return named + [path for name in MANIFESTS if (path := folder / name) not in named and path.is_file()]
 
 
 def _check_paths(source: Path, rows: Sequence[SourceRow]) -> None:

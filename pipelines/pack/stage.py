@@ -365,10 +365,7 @@ def write_index(
             },
         )
         entry["num_windows"] += 1
-    windows = Counter(row["split"] for row in rows)
-    hours = {
-        split: round(count * params.window_units * UNIT_MS / 3_600_000, 4) for split, count in sorted(windows.items())
-    }
+    totals = window_totals((row["split"] for row in rows), params.window_units)
     sizes = {"K": [params.window_units], "S": [params.text_slots], "L": [len(WINDOW_LABELS)]}
     trailing = {"NC": list(shapes["audio"]), "CHW": list(shapes["video"])}
 
@@ -379,7 +376,7 @@ def write_index(
     manifest = {
         "format_version": WINDOW_FORMAT,
         "schema_version": SCHEMA_VERSION,
-        "windows": dict(sorted(windows.items())),
+        **totals,
         "window_units": params.window_units,
         "fields": {name: {"dtype": dtype, "shape": shape(dims)} for name, (dtype, dims) in WINDOW_FIELDS.items()},
         "vocab_size": tokenizer.vocab_size,
@@ -393,10 +390,16 @@ def write_index(
         "video_codec": vae_hashes["video"],
         "index_sha256": file_sha256(folder / "index.parquet"),
         "shards": [shards[name] for name in sorted(shards)],
-        "hours": hours,
     }
     write_json_atomic(folder / "manifest.json", manifest)
-    return hours
+    return totals["hours"]
+
+
+def window_totals(splits: Iterable[str], window_units: int) -> dict[str, dict[str, Any]]:
+    """`windows` and `hours` of a manifest, per split, from the split of each window of the index."""
+    windows = Counter(splits)
+    hours = {split: round(count * window_units * UNIT_MS / 3_600_000, 4) for split, count in windows.items()}
+    return {"windows": dict(sorted(windows.items())), "hours": dict(sorted(hours.items()))}
 
 
 def main() -> None:

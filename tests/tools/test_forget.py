@@ -1,9 +1,14 @@
 """Forgetting a person: nothing of them is left below the data folder, others stay, a stopped run can be finished."""
 
+import csv
 import hashlib
+import io
 import json
 from pathlib import Path
+from typing import Any
 
+import fsspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -48,7 +53,7 @@ def data(tmp_path: Path) -> Path:
     return data
 
 
-def note(data: Path, source: Path) -> None:
+def note(data: Path, source: Path | str) -> None:
     (data / "parts" / SOURCE_NOTE).write_text(json.dumps({"source": str(source), "layout": ""}))
 
 
@@ -139,13 +144,111 @@ def test_a_stopped_run_is_finished_by_the_next(data: Path, stop: int) -> None:
     assert {row["session_id"] for row in open_windows(data / "windows", "train").rows} == {"s10"}
 
 
-def test_recordings_elsewhere_are_listed_and_stay(data: Path, tmp_path: Path) -> None:
+def test_recordings_elsewhere_are_listed_and_stay_and_their_manifest_loses_her(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     mine = tmp_path / "mine"
     (data / "sources").rename(mine)
     note(data, mine)
+    tool.main(["--speaker", SHE, "--data", str(data), "--dry-run"])
+    assert f"their rows go out of your manifest {mine}/manifest.csv too" in capsys.readouterr().out
     report = forget(data, SHE)
     assert report.outside == [str((mine / "s1/a.mp4").resolve())]
-    assert (mine / "s1/a.mp4").is_file() and SHE in (mine / "manifest.csv").read_text()
+    assert (mine / "s1/a.mp4").is_file()
+    assert report.manifests == [str(mine / "manifest.csv")] and left_of(tmp_path, SHE) == []
+    assert (mine / "manifest.csv").read_text().splitlines()[1:] == ["s10,a,cat,s10/a.mp4"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("place", ["folder", "file", "bucket"])
+def test_no_manifest_keeps_the_person(data: Path, tmp_path: Path, suffix: str, place: str) -> None:
+    """In a folder, named directly, and in an object store (fsspec's memory); the other rows are as they were."""
+    rows = [
+        {"session_id": "s1", "participant": "a", "speaker_id": SHE, "uri": "s1/a.mp4", "language": None},
+        {"session_id": "s1", "participant": "b", "speaker_id": "bob", "uri": "s1/b.mp4", "language": "en"},
+        {"session_id": "s10", "participant": "a", "speaker_id": "cat", "uri": "s10/a.mp4", "language": "en"},
+    ]
+    (data / "sources/manifest.csv").unlink()
+    if place == "bucket":
+        files = fsspec.filesystem("memory")
+        files.store.clear()
+        address = f"/lab/manifest{suffix}"
+        files.pipe_file(address, written(rows, suffix))
+        note(data, "memory://lab")
+    else:
+        name = "people" if place == "file" else "manifest"
+        path = data / "sources" / f"{name}{suffix}"
+        path.write_bytes(written(rows, suffix))
+        path.chmod(0o640)
+        note(data, path if place == "file" else data / "sources")
+    report = forget(data, SHE)
+    assert report.unreached == [] and report.manifests == (["memory://lab/manifest" + suffix] * (place == "bucket"))
+    content = files.cat_file(address) if place == "bucket" else path.read_bytes()
+    if suffix == ".parquet":
+        table = pq.read_table(io.BytesIO(content))
+        assert table.to_pylist() == rows[2:] and table.schema == SCHEMA
+    else:
+        assert content == written(rows[2:], suffix)
+    assert SHE.encode() not in content and left_of(data, SHE) == []
+    assert place == "bucket" or path.stat().st_mode & 0o777 == 0o640
+
+
+SCHEMA = pa.schema(
+    {name: pa.dictionary(pa.int32(), pa.string()) if name == "speaker_id" else pa.string()
+     for name in ("session_id", "participant", "speaker_id", "uri", "language")},
+    metadata={"by": "somebody"},
+)  # fmt: skip
+
+
+def written(rows: list[dict[str, Any]], suffix: str) -> bytes:
+    """Rows as somebody else may have written them: more quotes, other line ends and blanks than ours."""
+    if suffix == ".parquet":
+        out = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), out)
+        return out.getvalue()
+    if suffix == ".jsonl":
+        return b"\n".join(json.dumps(row, separators=(",  ", ":")).encode() for row in rows) + b"\n\n"
+    out_text = io.StringIO(newline="")
+    writer = csv.DictWriter(out_text, list(rows[0]), quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return b"\xef\xbb\xbf" + out_text.getvalue().encode()
+
+
+def test_the_second_manifest_of_a_folder_and_a_link_to_one_lose_her_too(data: Path, tmp_path: Path) -> None:
+    (data / "sources/manifest.csv").rename(tmp_path / "elsewhere.csv")
+    (data / "sources/manifest.csv").symlink_to(tmp_path / "elsewhere.csv")
+    (data / "sources/manifest.jsonl").write_text(json.dumps({"session_id": "s1", "speaker_id": SHE, "uri": "x"}) + "\n")
+    forget(data, SHE)
+    assert left_of(tmp_path, SHE) == [] and (data / "sources/manifest.csv").is_symlink()
+
+
+def test_a_manifest_that_cannot_be_read_is_reported(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "sources/manifest.csv").write_bytes(b"session_id,speaker_id,uri\ns1,p4242anna\xff,s1/a.mp4\n")
+    with pytest.raises(SystemExit) as stopped:
+        tool.main(["--speaker", SHE, "--data", str(data), "--yes"])
+    said = capsys.readouterr().out
+    assert stopped.value.code == 1 and "NOT reached" in said
+    assert "manifest.csv: could not be rewritten (UnicodeDecodeError); take the person's rows out by hand" in said
+
+
+def test_the_windows_manifest_counts_what_is_left(data: Path, tmp_path: Path) -> None:
+    def counts(folder: Path) -> dict[str, Any]:
+        manifest = json.loads((folder / "windows/manifest.json").read_text())
+        return {name: manifest[name] for name in ("windows", "hours", "shards")}
+
+    assert counts(data)["windows"] == {"train": 8}
+    forget(data, SHE)
+    others = tmp_path / "others"
+    write_corpus(
+        others, {"s10": ("train", 8, {"a": Person(speaker_id="cat", words=WORDS), "b": Person(speaker_id="bob")})}
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        keep_in_process(patch)
+        pack.run(others, PackParams(window_units=4, stride_units=4), RunParams(workers=1))
+    assert counts(data)["windows"] == counts(others)["windows"] == {"train": 4}
+    assert counts(data)["hours"] == counts(others)["hours"]
+    assert [shard["path"] for shard in counts(data)["shards"]] == ["s10.tar"]
 
 
 def test_cached_copies_of_tables_go(data: Path, tmp_path: Path) -> None:
