@@ -21,11 +21,11 @@ setup: .venv/.core  ## make .venv with the pinned core and the sample extra
 	@echo "installing torch and the other packages into .venv: a minute or two"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check $$(grep -E '^(numpy|torch|uv)==' constraints.txt)
-	$(INSTALL) -e '.[sample]'
+	$(INSTALL) -e '.[pipelines,sample]'
 	touch $@
 
 .venv/.dev: .venv/.core
-	$(INSTALL) -e '.[sample,asr,dev]'
+	$(INSTALL) -e '.[pipelines,sample,asr,dev]'
 	touch $@
 
 repro: .venv/.core  ## rebuild what is out of date, from sources to the evaluated model

@@ -31,10 +31,9 @@ from tools.exchange.intervals import (
 )
 from wanstreamer.clock import ms_to_seconds
 from wanstreamer.errors import InputError
+from wanstreamer.turns.ctm import UNKNOWN, ctm_lines
 from wanstreamer.turns.nonspeech import BLEED
 
-UNKNOWN = "<NA>"
-RTTM_FIELDS = 9  # RTTM has at least 9 fields, CTM at most 6
 STM_LABEL = re.compile(r"<[^<>\s]*,[^<>\s]*>")  # NIST: conditions of a segment, between end time and text
 # Name of a sound -> RTTM's type and subtype.
 RTTM_SOUNDS = {
@@ -135,24 +134,17 @@ def write_ctm(intervals: Sequence[Interval]) -> Written:
 
 def read_ctm(path: Path, session_id: str) -> Read:
     losses, intervals = Losses(), []
-    for number, fields in _lines(read_text(path)):
-        if fields[0] == "SPEAKER" and len(fields) >= RTTM_FIELDS:
-            raise InputError(f"{path} line {number}: is RTTM, not CTM; leave out --from or pass --from rttm")
-        try:
-            file, channel, start, duration, word, *rest = fields
-            start_ms = ms_of(start, losses)
-            end_ms = start_ms + ms_of(duration, losses)
-        except ValueError as error:
-            raise InputError(f"{path} line {number}: not CTM; expected file channel start duration word") from error
+    for line in ctm_lines(read_text(path), path):
+        start_ms = ms_of(line.start_s, losses)
         intervals.append(
             Interval(
-                session_id=file,
-                participant=_name(channel),
+                session_id=line.file,
+                participant=line.channel,
                 kind=WORDS,
                 start_ms=start_ms,
-                end_ms=end_ms,
-                text=word,
-                confidence=number_or_none(rest[0]) if rest else None,
+                end_ms=start_ms + ms_of(line.duration_s, losses),
+                text=line.word,
+                confidence=line.confidence,
             )
         )
     return possible(intervals, losses), +losses

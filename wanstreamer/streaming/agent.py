@@ -253,9 +253,15 @@ def first_word(tokenizer: "Tokenizer") -> int:
 def load_agent(data: Path, config: AgentConfig | None = None, machine: Machine | None = None) -> Agent:
     """An agent from the models of a data folder, on the CPU or where the machine says.
 
-    Raises InputError if one is missing, or if the duplex model was trained on latents of other VAEs.
+    Raises InputError if one is missing, if the duplex model was trained on latents of other VAEs, or if the package
+    tokenizers (extra `text`) is not installed.
     """
-    from tokenizers import Tokenizer
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise InputError(
+            "tokenizers is not installed, and the agent's words are read with it; run pip install 'wanstreamer[text]'"
+        ) from error
 
     path = data / "models" / "duplex" / "model.safetensors"
     model = load_model(path)

@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from upath import UPath
 
 from wanstreamer.errors import InputError
 
@@ -75,10 +74,16 @@ class Windows:
 def folder_at(name: str | Path) -> Path:
     """A local path unchanged; `protocol://...` as a `UPath`, which has the methods of a `Path`.
 
-    Raises InputError for a protocol that fsspec does not know, or whose package is not installed.
+    Raises InputError for a protocol that fsspec does not know, or whose package or universal_pathlib is not installed.
     """
     if not isinstance(name, str) or "://" not in name:
         return Path(name) if isinstance(name, str) else name
+    try:
+        from upath import UPath
+    except ImportError as error:
+        raise InputError(
+            f"{name}: universal_pathlib is not installed; run pip install 'wanstreamer[remote]'"
+        ) from error
     with explained(name):
         place: Any = UPath(name)
         place.fs.invalidate_cache()  # listings cached by an earlier run in this process
