@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tools.source_manifest import drop_rows, without_rows
 from wanstreamer.errors import InputError
 
-FIELD = st.text(st.sampled_from('ab,;"\n\r \u2028é'), max_size=5)
+FIELD = st.text(st.sampled_from('ab,;"\n \u2028é'), max_size=5)
 RECORDS = st.lists(st.tuples(st.sampled_from(["s1", "s2", 's"3', "s\n4", ""]), FIELD, FIELD), max_size=6)
 
 
