@@ -51,7 +51,7 @@ def ctm_lines(text: str, path: Path) -> Iterator[CtmLine]:
         if not fields or fields[0].startswith(";"):
             continue
         if fields[0] == "SPEAKER" and len(fields) >= RTTM_FIELDS:
-            raise InputError(f"{path} line {number}: RTTM, not CTM; read it as RTTM")
+            raise InputError(f"{path} line {number}: is RTTM, not CTM; read it as RTTM")
         try:
             file, channel, start, duration, word, *rest = fields
             start_s, duration_s = float(start), float(duration)

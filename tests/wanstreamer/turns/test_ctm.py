@@ -69,7 +69,7 @@ def test_the_rules_find_what_the_command_finds(tmp_path: Path) -> None:
     [
         ("mon a 0.1 red", "line 2: not CTM; expected file channel start duration word"),
         ("mon a 0.1 nan red", "line 2: not CTM"),
-        ("SPEAKER mon 1 0.1 0.2 <NA> <NA> a <NA> <NA>", "line 2: RTTM, not CTM"),
+        ("SPEAKER mon 1 0.1 0.2 <NA> <NA> a <NA> <NA>", "line 2: is RTTM, not CTM"),
     ],
 )
 def test_a_line_that_is_none_is_named(tmp_path: Path, line: str, said: str) -> None:
