@@ -14,7 +14,7 @@ def test_the_table_of_fields_is_that_of_the_format() -> None:
     shown: dict[str, tuple[str, str]] = {}
     for names, dtype, shape in re.findall(r"^\| (`.+?) \| (\w+) \| ([\w, ]+) \|", section, re.MULTILINE):
         dimensions = shape.replace(", ", "").replace("4", "L")  # the labels
-        shown |= {name: (dtype, dimensions) for name in re.findall(r"`(\w+)`", names)}
+        shown |= dict.fromkeys(re.findall(r"`(\w+)`", names), (dtype, dimensions))
     known = {name: field for name, field in WINDOW_FIELDS.items() if not name.endswith("_known")}
     assert shown.pop("user_audio_known") == WINDOW_FIELDS["user_audio_known"]
     assert shown == known
