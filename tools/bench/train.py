@@ -29,7 +29,7 @@ from wanstreamer.model.attention import Attention
 from wanstreamer.model.config import SCALES, scaled
 from wanstreamer.model.duplex import DuplexModel, ModelConfig, Noisy
 from wanstreamer.model.sequence import FIRST_WORD, Tokens, clean_tokens, join, noisy_tokens, take, visible
-from wanstreamer.train.duplex import Passes, TrainConfig, give, make_optimizer, train_step
+from wanstreamer.train.duplex import Passes, TrainConfig, draw_inputs, make_optimizer, train_step
 from wanstreamer.train.parallel import Ranks
 from wanstreamer.train.steps import average_weights
 from wanstreamer.windows.loader import LABELS, Batch
@@ -142,7 +142,7 @@ def measure(
         nonlocal done
         began_s = time.perf_counter()
         for _ in range(count):
-            inputs = give(batch, model, training, done, ranks=ranks)
+            inputs = draw_inputs(batch, model, training, done, ranks=ranks)
             train_step(passes, optimizer, inputs, done)
             average_weights(averaged, model, decay=training.ema_decay, step=done)
             done += 1

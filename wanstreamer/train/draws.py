@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wanstreamer.windows.loader import Batch
 
 
-class Given(NamedTuple):
+class StepInputs(NamedTuple):
     """Input of one pass: windows, their noisy latents, loss weights (B, K, W) and dropout."""
 
     batch: "Batch"
@@ -31,8 +31,8 @@ class Given(NamedTuple):
     weight_BKW: Tensor
     dropped: Dropped | None
 
-    def take(self, start: int, stop: int) -> "Given":
-        return Given(
+    def take(self, start: int, stop: int) -> "StepInputs":
+        return StepInputs(
             self.batch.take(range(start, min(stop, len(self.batch.window_id)))),
             Noisy(*(x[start:stop] for x in self.noisy)),
             self.weight_BKW[start:stop],

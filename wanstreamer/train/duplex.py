@@ -25,7 +25,7 @@ from torch.utils import deterministic
 from wanstreamer.checkpoint import resume_training, save_training
 from wanstreamer.model.dropout import draw_dropped
 from wanstreamer.model.duplex import DuplexModel
-from wanstreamer.train.draws import Given, drop_text, make_noisy, move_identities
+from wanstreamer.train.draws import StepInputs, drop_text, make_noisy, move_identities
 from wanstreamer.train.fit_prior import fit_prior
 from wanstreamer.train.loss import PARTS, event_units, interrupting_units, part_counts, part_sums, silent_units
 from wanstreamer.train.parallel import ALONE, Ranks
@@ -126,8 +126,8 @@ def train(
         batches = iter(source)
         saved_s = time.monotonic()
         while step < config.steps:
-            given = give(next(batches), model, config, step, mix=mix, ranks=ranks)
-            parts, norms = train_step(passes, optimizer, given, step)
+            inputs = draw_inputs(next(batches), model, config, step, mix=mix, ranks=ranks)
+            parts, norms = train_step(passes, optimizer, inputs, step)
             average_weights(averaged, model, decay=config.ema_decay, step=step)
             step += 1
             for name, value in (parts | norms).items():
@@ -147,7 +147,7 @@ def train(
     return averaged.to("cpu"), history
 
 
-def give(
+def draw_inputs(
     batch: "Batch",
     model: DuplexModel,
     config: TrainConfig,
@@ -155,7 +155,7 @@ def give(
     *,
     mix: Mix | None = None,
     ranks: Ranks = ALONE,
-) -> Given:
+) -> StepInputs:
     """The model's input of a rank's windows at a step; all its random numbers are drawn here."""
     batch = batch.to(ranks.device, non_blocking=True)
     num_windows, num_units = len(batch.window_id), batch.agent_text_BKS.shape[1]
@@ -173,7 +173,7 @@ def give(
         weight_BKW = weight_BKW * of_tasks
     noisy = make_noisy(batch, generator, ranks)
     drawn = draw_dropped(model.config, num_windows * ranks.num_ranks, num_units, step_generator(config.seed, step))
-    return Given(batch, noisy, weight_BKW, drawn.map(ranks.own))
+    return StepInputs(batch, noisy, weight_BKW, drawn.map(ranks.own))
 
 
 class Passes:
@@ -187,26 +187,28 @@ class Passes:
                 block.compile()
         self.shared = ranks.share(model)
 
-    def sums(self, given: Given) -> Tensor:
+    def sums(self, inputs: StepInputs) -> Tensor:
         """The loss's sums (W,) over these windows."""
         device = torch.device(self.ranks.device).type
         with torch.autocast(device, torch.bfloat16, enabled=self.accelerated and self.config.bfloat16):
-            output = self.shared(given.batch, given.noisy, given.dropped)
-        return part_sums(self.model, output, given.batch, given.noisy.tau_BK, given.weight_BKW)
+            output = self.shared(inputs.batch, inputs.noisy, inputs.dropped)
+        return part_sums(self.model, output, inputs.batch, inputs.noisy.tau_BK, inputs.weight_BKW)
 
     def adding_up(self) -> AbstractContextManager[None]:
         """Inside, gradients stay on this rank, as more passes follow."""
         return self.shared.no_sync() if isinstance(self.shared, DistributedDataParallel) else nullcontext()
 
 
-def train_step(passes: Passes, optimizer: torch.optim.Optimizer, given: Given, step: int) -> tuple[Scalars, Scalars]:
+def train_step(
+    passes: Passes, optimizer: torch.optim.Optimizer, inputs: StepInputs, step: int
+) -> tuple[Scalars, Scalars]:
     """One update of the weights; returns the loss with its parts and gradient norms, the same on all ranks."""
     model, config, ranks = passes.model, passes.config, passes.ranks
     for group in optimizer.param_groups:
         group["lr"] = config.learning_rate * _schedule(step, config)
     weights_W = part_weights(config, ranks.device)
-    counts_W = ranks.sum(part_counts(given.batch, given.weight_BKW)).clamp(min=1)
-    num_windows = len(given.batch.window_id)
+    counts_W = ranks.sum(part_counts(inputs.batch, inputs.weight_BKW)).clamp(min=1)
+    num_windows = len(inputs.batch.window_id)
     micro_batch = config.micro_batch or num_windows
     looks = (step + 1) % config.log_every == 0
     parts_W = torch.zeros_like(weights_W)
@@ -214,7 +216,7 @@ def train_step(passes: Passes, optimizer: torch.optim.Optimizer, given: Given, s
     optimizer.zero_grad(set_to_none=True)
     for start in range(0, num_windows, micro_batch):
         with passes.adding_up() if start + micro_batch < num_windows else nullcontext():
-            share_W = passes.sums(given.take(start, start + micro_batch)) / counts_W
+            share_W = passes.sums(inputs.take(start, start + micro_batch)) / counts_W
             for part, sums in enumerate(gradients):
                 _add_gradient(weights_W[part] * share_W[part], model, sums)
             # DDP averages over ranks, but their shares must be summed.

@@ -13,7 +13,16 @@ from wanstreamer.model.duplex import save_model
 from wanstreamer.model.sequence import MISSING
 from wanstreamer.train import duplex
 from wanstreamer.train.draws import drop_text, move_identities
-from wanstreamer.train.duplex import Passes, TrainConfig, duplex_loss, evaluate, give, make_optimizer, train, train_step
+from wanstreamer.train.duplex import (
+    Passes,
+    TrainConfig,
+    draw_inputs,
+    duplex_loss,
+    evaluate,
+    make_optimizer,
+    train,
+    train_step,
+)
 from wanstreamer.train.fit_prior import fit_prior
 from wanstreamer.train.loss import event_units, interrupting_units, part_sums
 from wanstreamer.train.steps import Scalars
@@ -176,7 +185,7 @@ def test_interrupting_weight_of_nothing_hides_from_training_when_an_interruption
     model = random_model()
     batch = labelled(random_batch(), agent_interruption_role=[0, 0, 0, 1, 0, 2, 2])
     config = dataclasses.replace(TINY, event_weight=3.0, interrupting_weight=0.0)
-    weight_BKW = give(batch, model, config, 0).weight_BKW
+    weight_BKW = draw_inputs(batch, model, config, 0).weight_BKW
     assert weight_BKW[0, :, 0].tolist() == [1, 0, 0, 0, 3, 3, 3] and (weight_BKW[1] == 1).all()
 
 
@@ -186,7 +195,7 @@ def test_silence_weight_is_of_text_where_nobody_sounds() -> None:
     sounds = {"agent_speech_ms": [160, 0, 0, 0, -1, 0, 0], "user_speech_ms": [0, 9, 0, 0, 0, -1, 160]}
     batch = labelled(random_batch(), **sounds)
     batch.labels_BKL[1, :, LABELS.index("user_speech_ms")] = 160
-    weight_BKW = give(batch, model, dataclasses.replace(TINY, silence_weight=4.0), 0).weight_BKW
+    weight_BKW = draw_inputs(batch, model, dataclasses.replace(TINY, silence_weight=4.0), 0).weight_BKW
     assert weight_BKW[0, :, 0].tolist() == [1, 1, 4, 4, 1, 1, 1]
     assert (weight_BKW[1] == 1).all() and (weight_BKW[..., 1:] == 1).all()
 
@@ -195,18 +204,18 @@ def test_event_weight_multiplies_the_loss_of_those_units_alone() -> None:
     model = random_model()
     batch = labelled(random_batch(), agent_backchannel=[0, 0, 0, 1, 0, 0, 0])
     config = dataclasses.replace(TINY, identity_jitter=0.0, user_text_drop=0.0, agent_text_drop=0.0)
-    given = give(batch, model, config, 0)
-    assert (given.weight_BKW == 1).all()
-    weighted = give(batch, model, dataclasses.replace(config, event_weight=3.0), 0)
-    output = model(given.batch, given.noisy)
+    inputs = draw_inputs(batch, model, config, 0)
+    assert (inputs.weight_BKW == 1).all()
+    weighted = draw_inputs(batch, model, dataclasses.replace(config, event_weight=3.0), 0)
+    output = model(inputs.batch, inputs.noisy)
 
     def sums(weight_BKW: torch.Tensor) -> torch.Tensor:
-        return part_sums(model, output, given.batch, given.noisy.tau_BK, weight_BKW)
+        return part_sums(model, output, inputs.batch, inputs.noisy.tau_BK, weight_BKW)
 
-    inside = torch.zeros_like(given.weight_BKW)
+    inside = torch.zeros_like(inputs.weight_BKW)
     inside[0, 2:5] = 1
     assert (sums(inside) > 0).all()
-    torch.testing.assert_close(sums(weighted.weight_BKW), sums(given.weight_BKW) + 2 * sums(inside))
+    torch.testing.assert_close(sums(weighted.weight_BKW), sums(inputs.weight_BKW) + 2 * sums(inside))
 
 
 def steps_of(config: TrainConfig, count: int = 3) -> tuple[list[float], list[Scalars], dict[str, torch.Tensor]]:
@@ -219,7 +228,7 @@ def steps_of(config: TrainConfig, count: int = 3) -> tuple[list[float], list[Sca
         known = torch.ones(4, 5, dtype=torch.bool)
         known[0, 1:] = False  # windows know more or less: means of means would differ
         batch = dataclasses.replace(batch, agent_audio_known_BK=known, agent_text_known_BK=known)
-        parts, found = train_step(passes, optimizer, give(batch, model, config, step), step)
+        parts, found = train_step(passes, optimizer, draw_inputs(batch, model, config, step), step)
         losses.append(parts["loss"])
         norms.append(found)
     return losses, norms, model.state_dict()
