@@ -1,13 +1,13 @@
-"""`python -m tools.forget --speaker ID`: takes a person out of everything the project made, and keeps them out.
+"""Remove a person from everything the project made: `python -m tools.forget --speaker ID`.
 
-A conversation holds the voices and words of both, so every session the person takes part in goes: its tracks, latents,
-windows, parts and recordings below the data folder; its rows in every table; what DVC cached of those tables; all
-reports; and the same in every store (run.store) that kept parts of this folder. `forgotten.json` keeps a hash of the
-id, by which ingest turns the person away from now on. The rows of these sessions go out of the manifest of the
-recordings too, wherever it is: the manifest names the person.
+A conversation has the voices and words of all its participants. Therefore every session of the person is removed: its
+tracks, latents, windows, parts and recordings below the data folder; its rows in every table; DVC's cached copies of
+those tables; all reports; and the same in every store (run.store) with parts of this folder. The rows of these sessions
+are removed from the manifest of the recordings too, inside or outside the data folder, because it names the person.
+`forgotten.json` stores a hash of the id, so that ingest rejects the person from now on.
 
-Nothing here can be undone. A run that is stopped is finished by running it again. Recordings outside the data folder
-stay and are listed, as is what could not be reached and what cannot be cut out (weights trained on the sessions).
+This cannot be undone. If a run is stopped, run the same command again to finish it. Recordings outside the data folder
+stay and are listed. Stores that could not be reached, and weights trained on the sessions, are listed too.
 """
 
 import argparse
@@ -49,20 +49,22 @@ from wanstreamer.errors import InputError
 
 @dataclass(kw_only=True)
 class Report:
-    """What was done, and what is left for a person to decide."""
+    """What was removed, and what the user must decide or do."""
 
     sessions: list[str]
     files: int = 0
     rows: int = 0
-    outside: list[str] = field(default_factory=list)  # recordings that are the user's own
-    manifests: list[str] = field(default_factory=list)  # the user's own manifests that lost rows
-    unreached: list[str] = field(default_factory=list)  # recordings and stores that did not answer, and why
-    weights: list[Path] = field(default_factory=list)  # models of a folder whose train sessions were among them
+    outside: list[str] = field(default_factory=list)  # the user's recordings outside the data folder
+    manifests: list[str] = field(
+        default_factory=list
+    )  # the user's manifests outside the data folder from which rows were removed
+    unreached: list[str] = field(default_factory=list)  # recordings and stores that could not be reached, and why
+    weights: list[Path] = field(default_factory=list)  # models of this folder, if train sessions were removed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recordings:
-    """What was ingested."""
+    """The recordings that were ingested."""
 
     root: Path
     rows: list[SourceRow]
@@ -71,18 +73,18 @@ class Recordings:
 
 @dataclass(frozen=True, kw_only=True)
 class _Traces:
-    """Where the person is."""
+    """Where the person occurs."""
 
     sessions: frozenset[str]
-    trained: bool  # some of them are of the train split
+    trained: bool  # whether some of the sessions are in the train split
     stores: list[Store]
     recordings: Recordings
 
 
 def forget(data: Path, speaker_id: str, *, cache: Path | None = None, stores: Sequence[str] = ()) -> Report:
-    """Remove the person; see the module's first lines. `stores` are some more than the data folder knows of.
+    """Remove the person as described at the top of this module. `stores`: stores that the data folder does not know.
 
-    Raises InputError when the tables know nobody of this id and nobody of this id was forgotten before.
+    Raises InputError if no table has this id and it was not forgotten before.
     """
     report = Report(sessions=[])
     return _cut(data, speaker_id, _look(data, speaker_id, stores, report), cache, report)
@@ -100,7 +102,9 @@ def _look(data: Path, speaker_id: str, stores: Sequence[str], report: Report) ->
         sessions |= sessions_of(store, speaker_id)
     if not sessions and not is_forgotten(data, speaker_id):
         if report.unreached:
-            raise InputError(f"no speaker {speaker_id} in {data}, and {report.unreached[0]}")
+            raise InputError(
+                f"no speaker {speaker_id} in {data}, and not everything was reached: {report.unreached[0]}"
+            )
         raise InputError(
             f"{data}/tables/tracks.parquet: no speaker {speaker_id}; `python -m tools.query 'FROM tracks'` lists them"
         )
@@ -109,8 +113,8 @@ def _look(data: Path, speaker_id: str, stores: Sequence[str], report: Report) ->
 
 
 def _cut(data: Path, speaker_id: str, traces: _Traces, cache: Path | None, report: Report) -> Report:
-    """The order makes an interrupted run harmless: first nobody may read the windows, then files go, then the rows
-    that lead to them."""
+    """The order makes an interrupted run harmless: first the windows become unreadable, then files are removed, then
+    the rows that name these files."""
     sessions = set(traces.sessions)
     remember(data, speaker_id)
     report.sessions = sorted(sessions)
@@ -125,14 +129,14 @@ def _cut(data: Path, speaker_id: str, traces: _Traces, cache: Path | None, repor
             for path in (data / name / session, data / name / f"{session}.tar"):
                 report.files += _remove(path)
     report.files += _remove(data / "reports")
-    for path in sorted((data / "parts" / "vae").glob("*.safetensors")):  # states of training, which hold nothing whole
+    for path in sorted((data / "parts" / "vae").glob("*.safetensors")):  # states of unfinished trainings
         report.files += _remove(path)
     _cut_recordings(data, traces.recordings, sessions, report)
     report.files += _remove(data / "wanstreamer.duckdb")
     if cache is not None:
         report.files += _clear_cache(cache, sessions, speaker_id)
     tables = [path for root in (data / "truth", data / "tables") for path in sorted(root.rglob("*.parquet"))]
-    # What tells which sessions they are goes last.
+    # The tracks table and the manifests are last: they tell which sessions the person is in.
     for path in sorted(tables, key=lambda path: path == data / "tables" / "tracks.parquet"):
         report.rows += _cut_table(path, sessions, speaker_id)
     _cut_manifests(data, traces.recordings.manifests, sessions, speaker_id, report)
@@ -151,9 +155,9 @@ def _open_stores(uris: Sequence[str], data: Path, report: Report) -> list[Store]
 
 
 def _cut_store(store: Store, data: Path, sessions: set[str], speaker_id: str, report: Report) -> None:
-    """The sessions' parts and files, then their rows; the table that tells which sessions they are goes last."""
+    """Remove the sessions' parts and files, then their rows; the tracks table, which names the sessions, is last."""
     try:
-        open_store(store.uri, data)  # passes on that the person is to be forgotten
+        open_store(store.uri, data)  # tells the store that the person is forgotten
         for stage in stages_of(store):
             for session in sorted(sessions):
                 report.files += drop_part(store, stage, session)
@@ -169,7 +173,7 @@ def _cut_store(store: Store, data: Path, sessions: set[str], speaker_id: str, re
 
 
 def _recordings(data: Path, report: Report) -> Recordings:
-    """The recordings that were ingested; none where they are not there any more."""
+    """The recordings that were ingested; none if they do not exist any more."""
     note = data / "parts" / SOURCE_NOTE
     known = json.loads(note.read_text()) if note.is_file() else {"source": str(data / "sources"), "layout": ""}
     source = folder_at(known["source"])
@@ -187,7 +191,7 @@ def _recordings(data: Path, report: Report) -> Recordings:
 
 
 def _remove(path: Path) -> int:
-    """Remove a file or folder; how many files that was."""
+    """Remove a file or folder; returns the number of files."""
     if path.is_dir():
         count = sum(file.is_file() for file in path.rglob("*"))
         shutil.rmtree(path)
@@ -198,7 +202,7 @@ def _remove(path: Path) -> int:
 
 
 def _cut_windows(data: Path, sessions: set[str]) -> None:
-    """Index and manifest without the sessions' shards. In between the hash does not fit, and readers say so."""
+    """Remove the sessions from index and manifest. Between the two writes the hash is wrong, and readers report it."""
     index, manifest_path = data / "windows" / "index.parquet", data / "windows" / "manifest.json"
     if not index.is_file() or not manifest_path.is_file():
         return
@@ -214,7 +218,7 @@ def _cut_windows(data: Path, sessions: set[str]) -> None:
 
 
 def _cut_table(path: Path, sessions: set[str], speaker_id: str | None) -> int:
-    """Rewrite a table without the sessions' rows; how many went."""
+    """Rewrite a table without the sessions' rows; returns the number of removed rows."""
     table = pq.read_table(path)
     remaining = _without(table, sessions, speaker_id)
     if len(remaining) < len(table):
@@ -229,7 +233,7 @@ def _without(table: pa.Table, sessions: set[str], speaker_id: str | None) -> pa.
 
 
 def _concerns(table: pa.Table, sessions: set[str], speaker_id: str | None) -> pa.Array:
-    """Which rows are about one of the sessions or the person; a rejection's `key` begins with its session."""
+    """Which rows belong to one of the sessions or to the person; a rejection's `key` begins with its session."""
     about = [False] * len(table)
     for name in {"session_id", "speaker_id", "agent_speaker_id", "user_speaker_id", "key"} & set(table.column_names):
         for place, value in enumerate(table[name].to_pylist()):
@@ -245,7 +249,7 @@ def _concerns(table: pa.Table, sessions: set[str], speaker_id: str | None) -> pa
 
 
 def _cut_recordings(data: Path, recordings: Recordings, sessions: set[str], report: Report) -> None:
-    """Recordings below the data folder go, with their hashes; others are listed."""
+    """Remove recordings below the data folder, with their hashes; list the others."""
     root = recordings.root
     uris = [
         uri for row in recordings.rows if row.session_id in sessions
@@ -266,7 +270,7 @@ def _cut_recordings(data: Path, recordings: Recordings, sessions: set[str], repo
 
 
 def _cut_manifests(data: Path, manifests: Sequence[Path], sessions: set[str], speaker_id: str, report: Report) -> None:
-    """Manifests without the sessions' rows, also those outside the data folder: a row names the person."""
+    """Remove the sessions' rows from all manifests, also outside the data folder, because a row names the person."""
 
     def goes(row: Mapping[str, Any]) -> bool:
         return str(row.get("session_id")) in sessions or str(row.get("speaker_id")) == speaker_id
@@ -283,12 +287,12 @@ def _cut_manifests(data: Path, manifests: Sequence[Path], sessions: set[str], sp
 
 
 def _weights(data: Path) -> list[Path]:
-    """Everything that was fitted on train sessions."""
+    """All files that were fitted on train sessions."""
     return sorted(path for path in (data / "models").rglob("*") if path.is_file())
 
 
 def _clear_cache(cache: Path, sessions: set[str], speaker_id: str) -> int:
-    """DVC's copies of tables that know the person; a copy that cannot be read as a table is searched as text."""
+    """Remove DVC's copies of tables with the person; a copy that is not a readable table is searched as text."""
     removed = 0
     needles = [speaker_id.encode(), *(f'"{session}"'.encode() for session in sessions)]
     for path in sorted(file for file in cache.rglob("*") if file.is_file()):
@@ -307,32 +311,37 @@ def _clear_cache(cache: Path, sessions: set[str], speaker_id: str) -> int:
 def print_report(report: Report) -> None:
     print(f"forgotten: {len(report.sessions)} sessions, {report.rows} rows, {report.files} files")
     if report.outside:
-        print("your recordings of these sessions, not touched; delete them if they must go too:")
+        print("your recordings of these sessions are unchanged; delete them if they must be removed too:")
         print("\n".join(f"  {path}" for path in report.outside))
     if report.manifests:
-        print("your manifests, which have lost the rows of these sessions:")
+        print("your manifests from which the rows of these sessions were removed:")
         print("\n".join(f"  {path}" for path in report.manifests))
     if report.unreached:
-        print("NOT reached, and the person may still be there; mend it and run the same command again:")
+        print("NOT reached: the person may still be in it; fix this and run the same command again:")
         print("\n".join(f"  {line}" for line in report.unreached))
     if report.weights:
         print(
-            "models in this folder. Those that were fitted here, on these sessions, must be fitted again without them:"
+            "models in this folder: if they were trained here on these sessions, train them again without the sessions:"
         )
         print("\n".join(f"  {path}" for path in report.weights))
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.forget", description="Remove a person from every table, shard, cache and report."
+        prog="python -m tools.forget",
+        description="Remove a person from every table, shard, cache, report, store and manifest.",
     )
     parser.add_argument("--speaker", required=True, metavar="ID", help="speaker_id, as in the tracks table")
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
     parser.add_argument(
-        "--store", action="append", default=[], metavar="URI", help="a run.store that the data folder does not know of"
+        "--store",
+        action="append",
+        default=[],
+        metavar="URI",
+        help="a run.store that the data folder does not know; may be repeated",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say which sessions would go")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--dry-run", action="store_true", help="only print which sessions would be removed")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     args = parser.parse_args(arguments)
     with exit_on_input_error():
         report = Report(sessions=[])
@@ -342,13 +351,15 @@ def main(arguments: list[str] | None = None) -> None:
         )
         for manifest in traces.recordings.manifests:
             if not manifest.resolve().is_relative_to(args.data.resolve()):
-                print(f"their rows go out of your manifest {manifest} too; recordings outside {args.data} stay")
+                print(
+                    f"their rows in your manifest {manifest} will be removed too; recordings outside {args.data} stay"
+                )
         if args.dry_run:
             return
         if not args.yes:
             if not sys.stdin.isatty():
-                raise InputError("this cannot be undone: pass --yes to go on without being asked")
-            if input(f"Remove them all, with everything made of them, from {args.data}? [y/N] ").lower() != "y":
+                raise InputError("this cannot be undone; pass --yes to confirm")
+            if input(f"Remove these sessions, and everything made from them, from {args.data}? [y/N] ").lower() != "y":
                 sys.exit(1)
         cache = args.data.resolve().parent / ".dvc" / "cache"
         _cut(args.data, args.speaker, traces, cache if cache.is_dir() else None, report)

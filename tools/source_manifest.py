@@ -1,6 +1,7 @@
-"""A manifest of recordings without some of its rows: CSV, JSON lines and Parquet, on disk or in an object store.
+"""Removes rows from a manifest of recordings: CSV, JSON lines or Parquet, on disk or in an object store.
 
-Of CSV and JSON lines the rows that stay keep every byte: quotes, line ends, order of columns. Parquet keeps its schema.
+The remaining rows of CSV and JSON lines do not change in any byte: quotes, line ends, order of columns. A Parquet file
+keeps its schema.
 """
 
 import csv
@@ -23,9 +24,9 @@ Condition = Callable[[Mapping[str, Any]], bool]
 
 
 def drop_rows(manifest: Path, drops: Condition) -> int:
-    """Rewrite a manifest without the rows for which `drops` is true, whole or not at all; how many rows went.
+    """Rewrite a manifest, completely or not at all, without the rows for which `drops` is true; returns their number.
 
-    Raises InputError for a file that is not of its format, or that cannot be read or written.
+    Raises InputError if the file does not have its format, or cannot be read or written.
     """
     try:
         with reachable(manifest):
@@ -37,14 +38,12 @@ def drop_rows(manifest: Path, drops: Condition) -> int:
         if isinstance(error, InputError):
             raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        raise InputError(
-            f"{manifest}: could not be rewritten ({reason}); take the person's rows out by hand"
-        ) from error
+        raise InputError(f"{manifest}: could not be rewritten ({reason}); remove the person's rows by hand") from error
     return count
 
 
 def without_rows(content: bytes, suffix: str, drops: Condition) -> tuple[bytes, int]:
-    """The content of a manifest without some rows, and how many these were."""
+    """The content of a manifest without the dropped rows, and the number of dropped rows."""
     if suffix == ".csv":
         return _csv(content, drops)
     if suffix == ".jsonl":
@@ -53,11 +52,11 @@ def without_rows(content: bytes, suffix: str, drops: Condition) -> tuple[bytes, 
         return b"".join(stay), len(lines) - len(stay)
     if suffix == ".parquet":
         return _parquet(content, drops)
-    raise InputError(f"a manifest is .csv, .jsonl or .parquet, not {suffix}")
+    raise InputError(f"manifest {suffix}: expected .csv, .jsonl or .parquet")
 
 
 def _csv(content: bytes, drops: Condition) -> tuple[bytes, int]:
-    """A quoted field may hold commas and line ends: the reader tells at which line each row ends."""
+    """A quoted field may contain commas and line ends, so the CSV reader decides at which line each row ends."""
     mark = BOM if content.startswith(BOM) else b""
     lines = list(io.StringIO(content.removeprefix(mark).decode(), newline=""))
     reader = csv.reader(lines)
@@ -78,7 +77,7 @@ def _parquet(content: bytes, drops: Condition) -> tuple[bytes, int]:
     stays = [not drops(row) for row in table.to_pylist()]
     rest = table.filter(pa.array(stays, pa.bool_()))
     for place, column in enumerate(table.schema):
-        if pa.types.is_dictionary(column.type):  # a dictionary keeps the values that no row uses any more
+        if pa.types.is_dictionary(column.type):  # a dictionary would keep values that no row uses any more
             values = rest.column(place).cast(column.type.value_type).combine_chunks()
             rest = rest.set_column(place, column, values.dictionary_encode().cast(column.type))
     out = io.BytesIO()
@@ -91,7 +90,7 @@ def _write(manifest: Path, content: bytes) -> None:
         with reachable(manifest):
             manifest.write_bytes(content)  # a store replaces the whole object
         return
-    final = manifest.resolve()  # not the link to it
+    final = manifest.resolve()  # the file itself, not a link to it
     temporary = final.with_name(f".{final.name}.tmp")
     temporary.write_bytes(content)
     shutil.copymode(final, temporary)

@@ -151,7 +151,7 @@ def test_recordings_elsewhere_are_listed_and_stay_and_their_manifest_loses_her(
     (data / "sources").rename(mine)
     note(data, mine)
     tool.main(["--speaker", SHE, "--data", str(data), "--dry-run"])
-    assert f"their rows go out of your manifest {mine}/manifest.csv too" in capsys.readouterr().out
+    assert f"their rows in your manifest {mine}/manifest.csv will be removed too" in capsys.readouterr().out
     report = forget(data, SHE)
     assert report.outside == [str((mine / "s1/a.mp4").resolve())]
     assert (mine / "s1/a.mp4").is_file()
@@ -229,7 +229,7 @@ def test_a_manifest_that_cannot_be_read_is_reported(data: Path, capsys: pytest.C
         tool.main(["--speaker", SHE, "--data", str(data), "--yes"])
     said = capsys.readouterr().out
     assert stopped.value.code == 1 and "NOT reached" in said
-    assert "manifest.csv: could not be rewritten (UnicodeDecodeError); take the person's rows out by hand" in said
+    assert "manifest.csv: could not be rewritten (UnicodeDecodeError); remove the person's rows by hand" in said
 
 
 def test_the_windows_manifest_counts_what_is_left(data: Path, tmp_path: Path) -> None:

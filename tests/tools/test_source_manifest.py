@@ -46,8 +46,8 @@ def test_a_manifest_without_such_rows_is_not_touched(tmp_path: Path) -> None:
 def test_what_cannot_be_rewritten_is_one_line(tmp_path: Path) -> None:
     for name, content in (("a.csv", b"session_id\n\xff\n"), ("a.jsonl", b"{\n"), ("a.parquet", b"PAR1")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match=f"{name}: could not be rewritten .*; take the person's rows out by hand"):
+        with pytest.raises(InputError, match=f"{name}: could not be rewritten .*; remove the person's rows by hand"):
             drop_rows(tmp_path / name, lambda row: True)
         assert (tmp_path / name).read_bytes() == content
-    with pytest.raises(InputError, match="a manifest is .csv, .jsonl or .parquet, not .txt"):
+    with pytest.raises(InputError, match="manifest .txt: expected .csv, .jsonl or .parquet"):
         without_rows(b"", ".txt", lambda row: True)

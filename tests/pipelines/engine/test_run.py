@@ -156,7 +156,7 @@ def test_a_reason_that_no_key_had_is_answered_with_those_there_are(
         stage_main("annotate", Settings, nothing, [*where, "--retry-rejected", reason])
         return capsys.readouterr().err
 
-    assert retry("unreadible") == "annotate: 0 rejected keys are tried again; the last run rejected none\n"
+    assert retry("unreadible") == "annotate: 0 rejected keys are tried again; the last run rejected no keys\n"
     run(data, [*jobs_of("s1", bad=True), *jobs_of("s2")])
     with pytest.raises(SystemExit) as ended:
         retry("unreadible")
