@@ -31,10 +31,13 @@ from wanstreamer.vae import AudioVAE, AudioVAEConfig, VideoVAE, VideoVAEConfig
 PER_SESSION = ("ingest", "quality", "annotate", "encode", "pack")
 STAGES = (*PER_SESSION, "vae", "duplex")
 # A constant of each file, and the stages that compute with it.
+EVERYTHING = QualityParams(
+    max_clipped_share=1.0, max_silent_share=1.0, max_black_share=1.0, max_frozen_share=1.0, min_loudness_lufs=-99.0,
+    min_face_share=0.0, find_duplicates=False,
+)  # fmt: skip
 USED_BY = {
     "wanstreamer/clock.py": ("UNIT_MS", {*STAGES}),
     "schemas/windows.py": ("WINDOW_FORMAT", {"pack"}),
-    "schemas/quality.py": ("REAL", {"quality"}),
     "pipelines/media/tracks.py": ("GATE_LUFS", {"ingest", "quality", "annotate", "encode", "vae"}),
     "pipelines/media/process.py": ("_PR_SET_PDEATHSIG", {"ingest", "quality", "annotate", "encode", "vae"}),
     "pipelines/media/ffmpeg.py": ("GAP_S", {"ingest"}),
@@ -123,7 +126,7 @@ class Line:
         packing = PackParams(window_units=4, stride_units=4, vocab_size=300)
         self.runs: dict[str, Callable[[], object]] = {
             "ingest": partial(ingest.run, self.data, source, RunParams()),
-            "quality": partial(quality.run, self.data, QualityParams(min_face_share=0.0), RunParams()),
+            "quality": partial(quality.run, self.data, EVERYTHING, RunParams()),
             "annotate": partial(annotate.run, self.data, AnnotateParams(), RunParams()),
             "encode": partial(encode.run, self.data, EncodeParams(), RunParams()),
             "pack": partial(pack.run, self.data, packing, RunParams()),
@@ -155,6 +158,7 @@ def training_fingerprints(root: Path) -> dict[str, str]:
     return {"vae": code_hash(*VAE, root=root), "duplex": code_hash(*TRAINING, root=root)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", USED_BY)
 def test_a_changed_constant_redoes_exactly_the_stages_that_use_it(
     file: str, copy: Path, line: Line, monkeypatch: pytest.MonkeyPatch
