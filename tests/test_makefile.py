@@ -12,7 +12,10 @@ from tests.helpers.paths import ROOT
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 @pytest.mark.parametrize(
     ("source", "said"),
-    [("typo", "error: SOURCE=typo: no such folder or manifest"), ("", "error: name your recordings: make windows")],
+    [
+        ("typo", "error: SOURCE=typo: no such folder or manifest"),
+        ("", "error: SOURCE is not set; name your recordings: make windows"),
+    ],
 )
 def test_recordings_are_looked_for_before_an_environment_is_made(tmp_path: Path, source: str, said: str) -> None:
     done = subprocess.run(
