@@ -87,12 +87,13 @@ def parameters() -> str:
     for section, cls in section_classes().items():
         doc = (cls.__doc__ or "").strip().splitlines()
         rows = [
-            (f"`{section}.{name}`", f"`{_default(value)}`", comment) for name, value, comment in parameters_of(cls())
+            (f"`{section}.{one.name}`", f"`{_default(one.default)}`", one.limits, one.comment)
+            for one in parameters_of(cls())
         ]
         blocks.append(f"## {section} {{ #{section} }}")
         if doc and not doc[0].startswith(f"{cls.__name__}("):  # dataclass writes its signature where there is none
             blocks.append(doc[0])
-        blocks.append(_table(("parameter", "default", "meaning"), rows) if rows else "No parameters.")
+        blocks.append(_table(("parameter", "default", "allowed", "meaning"), rows) if rows else "No parameters.")
     return "\n\n".join(blocks)
 
 

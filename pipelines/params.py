@@ -4,7 +4,9 @@ The only module that knows all stages; none of them imports it.
 """
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.params import build_params, read_sections
@@ -22,8 +24,7 @@ def section_classes() -> dict[str, type]:
     from pipelines.pack.stage import PackParams
     from pipelines.quality.stage import QualityParams
     from pipelines.sample.stage import SampleParams
-    from pipelines.train.duplex import DuplexParams
-    from pipelines.train.pretrain import PretrainParams
+    from pipelines.train.params import DuplexParams, PretrainParams
     from pipelines.vae.stage import VaeParams
 
     return {
@@ -42,6 +43,24 @@ def section_classes() -> dict[str, type]:
     }
 
 
+def check_sections(sections: Mapping[str, Mapping[str, Any]], *, path: Path, overrides: Sequence[str] = ()) -> None:
+    """Raises InputError for the first value that a section may not have, then for what is missing on the disk.
+
+    A section that is not in the file is checked as well: its defaults are what a stage would run with.
+    """
+    built = [
+        (section, build_params(cls, sections.get(section, {}), section, path=path, overrides=overrides))
+        for section, cls in section_classes().items()
+    ]
+    for section, params in built:
+        for name in ("weights", "tokenizer"):
+            place = getattr(params, name, "")
+            if place and not Path(place).exists():
+                raise InputError(f"{section}.{name} {place}: no such file or folder; `make repro` makes some")
+        if check := getattr(params, "check", None):
+            check()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Check every section of a parameter file, and the overrides.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
@@ -50,20 +69,7 @@ def main() -> None:
         parser.add_argument(name, help=argparse.SUPPRESS)
     args = parser.parse_args()
     with exit_on_input_error():
-        sections = read_sections(args.params, args.set)
-        from pipelines.train.stage import TrainingParams, check_params  # brings torch: after what is told without it
-
-        classes = section_classes()
-        for section, values in sections.items():
-            params: object = build_params(classes[section], values, section, path=args.params, overrides=args.set)
-            for name in ("weights", "tokenizer"):
-                given = getattr(params, name, "")
-                if given and not Path(given).exists():
-                    raise InputError(f"{section}.{name} {given}: no such file or folder; `make repro` makes some")
-            if check := getattr(params, "check", None):
-                check()
-            if isinstance(params, TrainingParams):  # known before the stages that training comes after
-                check_params(section, params)
+        check_sections(read_sections(args.params, args.set), path=args.params, overrides=args.set)
 
 
 if __name__ == "__main__":

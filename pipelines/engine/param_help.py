@@ -1,4 +1,4 @@
-"""A params dataclass -> its part of `--help`: every parameter with its default and the comment beside its field.
+"""A params dataclass -> its part of `--help`: every parameter with its default, its bounds and the comment beside it.
 
 The comments are read from the source, so that there is no second list to keep.
 """
@@ -11,36 +11,46 @@ import json
 import textwrap
 import tokenize
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
+
+from wanstreamer.bounds import limits
 
 NAME_COLUMNS = 38  # a longer name moves its comment to the right
+
+
+class Parameter(NamedTuple):
+    name: str  # below the section: `audio.steps`
+    default: object
+    comment: str
+    limits: str  # "1 or more", "sidecar or whisperx"; empty where its type alone limits it
 
 
 def help_text(section: str, cls: type, width: int) -> str:
     """Lines `section.key=default  comment`, in the form that --set takes."""
     lines = [f"parameters of {section}, as --set takes them, with their defaults:"]
-    for name, default, comment in parameters(cls()):
-        shown = f"  {section}.{name}={_shown(default)}"
+    for parameter in parameters(cls()):
+        start = f"  {section}.{parameter.name}={_shown(parameter.default)}"
+        meaning = " ".join(filter(None, (parameter.comment, parameter.limits and f"[{parameter.limits}]")))
         lines.append(
             textwrap.fill(
-                comment, width, initial_indent=f"{shown:<{NAME_COLUMNS}}  ", subsequent_indent=" " * (NAME_COLUMNS + 2)
+                meaning, width, initial_indent=f"{start:<{NAME_COLUMNS}}  ", subsequent_indent=" " * (NAME_COLUMNS + 2)
             )
-            if comment
-            else shown
+            if meaning
+            else start
         )
     return "\n".join(lines)
 
 
-def parameters(defaults: Any) -> Iterator[tuple[str, object, str]]:
-    """(name, default, comment) of each field of a dataclass instance; those of a nested one stand for it, as `a.b`."""
-    comments = _comments(type(defaults))
+def parameters(defaults: Any) -> Iterator[Parameter]:
+    """Each field of a dataclass instance; those of a nested field stand for it, as `a.b`."""
+    comments, allowed = _comments(type(defaults)), limits(type(defaults))
     for field in dataclasses.fields(defaults):
         default = getattr(defaults, field.name)
         if dataclasses.is_dataclass(default):
-            for name, inner, comment in parameters(default):
-                yield f"{field.name}.{name}", inner, comment
+            for inner in parameters(default):
+                yield inner._replace(name=f"{field.name}.{inner.name}")
         else:
-            yield field.name, default, comments[field.name]
+            yield Parameter(field.name, default, comments[field.name], allowed[field.name])
 
 
 def _comments(cls: type) -> dict[str, str]:

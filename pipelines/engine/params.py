@@ -1,15 +1,20 @@
-"""params.yaml + `--set section.key=value` -> one section as a frozen dataclass; every mistake is one clear line."""
+"""params.yaml + `--set section.key=value` -> one section as a frozen dataclass; every mistake is one clear line.
+
+Which values a parameter may have is declared beside it and checked when its dataclass is made (wanstreamer/bounds.py).
+Here plain values get their types, and a refusal gets its place: the file and key, or the override that gave the value.
+"""
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
+from wanstreamer.bounds import BadValue, field_types, shown
 from wanstreamer.errors import InputError
 
 # `run` is read by the command line alone: nothing in it may change an output.
@@ -19,6 +24,8 @@ SECTIONS = (
 )  # fmt: skip
 
 Params = TypeVar("Params")
+
+_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # YAML 1.1 takes 1e-3 for text, as it has no point
 
 
 def read_sections(path: Path | None, overrides: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
@@ -75,40 +82,76 @@ def build_params(
 ) -> Params:
     """A params dataclass from plain values of a section.
 
-    Raises InputError for a wrong key or type, naming the override that gave it, else the key in the file `path`.
+    Raises InputError for a wrong key or value, naming the override that gave it, else the key in the file `path`.
     """
     place = partial(_place, section, path, overrides)
     check_keys(cls, values, place)
     try:
-        return TypeAdapter(cls).validate_python(_with_defaults(cls, values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        refused = first.get("ctx", {}).get("error")
-        if isinstance(refused, InputError):  # of the dataclass's own checks
-            raise refused from error
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{place(key)}: {first['msg']}; found {first['input']!r}") from error
+        return _build(cls, values)
+    except _Refused as refused:
+        raise InputError(refused.line(section, place)) from refused.error
+
+
+class _Refused(Exception):
+    """A dataclass refused a value; `key` is that of the section, `audio.steps`, or empty."""
+
+    def __init__(self, key: str, error: InputError) -> None:
+        super().__init__(key, error)
+        self.key, self.error = key, error
+
+    def line(self, section: str, place: Callable[[str], str]) -> str:
+        where, full = place(self.key), f"{section}.{self.key}".rstrip(".")
+        by_itself = where.startswith(f"--set {full}=")  # an override that shows the value already
+        if where.startswith("--set ") and not by_itself:
+            where += f": {full}"
+        if not isinstance(self.error, BadValue):
+            return f"{where}: {self.error}"
+        value = "" if by_itself else f"{shown(self.error.value)}; "
+        return f"{where}: {value}expected {self.error.expected}"
+
+
+def _build(cls: Any, values: Mapping[str, Any], within: str = "", default: Any = None) -> Any:
+    """The dataclass, or `default` with these values: what is not set of a nested one stays as its field's default."""
+    kinds = field_types(cls)
+    typed = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(kinds[name]) and isinstance(value, Mapping):
+            inner = _default(cls, name) if default is None else getattr(default, name)
+            value = _build(kinds[name], value, f"{within}{name}.", inner)
+        typed[name] = _as_type(kinds[name], value)
+    try:
+        return cls(**typed) if default is None else dataclasses.replace(default, **typed)
+    except BadValue as error:
+        raise _Refused(within + error.key, error) from error
+    except InputError as error:
+        raise _Refused(within.rstrip("."), error) from error
+
+
+def _default(cls: Any, name: str) -> Any:
+    """Of a nested dataclass, which need not be that of its class; None where there is none."""
+    [field] = [field for field in dataclasses.fields(cls) if field.name == name]
+    return None if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _as_type(kind: Any, value: Any) -> Any:
+    """What YAML cannot say in another way: a list is a tuple, 3 is also a float, and `1e-3` is a number, not text."""
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_as_type(get_args(kind)[0], item) for item in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
+        return float(value)
+    if kind is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)
+    return value
 
 
 def _place(section: str, path: Path | None, overrides: Sequence[str], key: str) -> str:
     """Who gave a key: the last override of it, of what it lies in or of what lies in it; else the file."""
-    full = f"{section}.{key}"
+    full = f"{section}.{key}".rstrip(".")
     for override in reversed(overrides):
         name = override.partition("=")[0]
         if f"{full}.".startswith(f"{name}.") or name.startswith(f"{full}."):
             return f"--set {override}"
     return f"{path}: {full}" if path else full
-
-
-def _with_defaults(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values`, those of nested dataclasses completed by their field's default, which need not be their class's."""
-    filled = dict(values)
-    for field in dataclasses.fields(cls):
-        if isinstance(filled.get(field.name), Mapping) and field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-            if dataclasses.is_dataclass(default) and not isinstance(default, type):
-                filled[field.name] = dataclasses.asdict(default) | _with_defaults(type(default), filled[field.name])
-    return filled
 
 
 def check_keys(cls: type, values: Mapping[str, Any], place: Callable[[str], str], within: str = "") -> None:

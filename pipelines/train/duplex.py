@@ -4,17 +4,12 @@ Reads `windows/`, `models/tokenizer.json`; writes `models/duplex/model.safetenso
 While it runs, `models/duplex/state.safetensors` holds the state from which a killed run continues.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.engine.command import stage_main
 from pipelines.engine.run import RunParams
-from pipelines.train.stage import TrainingParams, run_training
-
-
-@dataclass(frozen=True, kw_only=True)
-class DuplexParams(TrainingParams):
-    """See TrainingParams for all settings."""
+from pipelines.train.params import DuplexParams
+from pipelines.train.stage import run_training
 
 
 def run(data: Path, params: DuplexParams, how: RunParams) -> dict[str, object]:

@@ -22,16 +22,6 @@ SHAPE = (*TRUNK.values(), "rope_theta")
 Start = Callable[[DuplexModel], object]
 
 
-def check_init_from(init_from: str) -> None:
-    """Raises InputError if the file is missing or the folder holds no language model. Runs before any stage."""
-    path = Path(init_from)
-    if path.suffix == ".safetensors":
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; run `python -m pipelines.train.pretrain`, or name other weights")
-    elif init_from:
-        read_language_model(path)
-
-
 def init_files(init_from: str) -> list[Path]:
     """The files with the initial weights: the result depends on their content."""
     if not init_from:
@@ -43,9 +33,9 @@ def init_files(init_from: str) -> list[Path]:
 def starting_from(init_from: str, config: ModelConfig, tokenizer: Path) -> tuple[ModelConfig, Start]:
     """The config with the shape of the initial weights, and a function that puts those weights into a new model.
 
-    Raises InputError naming the difference if the weights were made for other windows.
+    TrainingParams.check has made sure that `init_from` exists. Raises InputError naming the difference if the weights
+    were made for other windows.
     """
-    check_init_from(init_from)
     if not init_from:
         return config, lambda model: None
     if Path(init_from).suffix == ".safetensors":

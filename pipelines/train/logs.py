@@ -13,14 +13,6 @@ from pathlib import Path
 from wanstreamer.errors import InputError
 from wanstreamer.train.steps import Scalars
 
-KNOWN = ("tensorboard", "dvclive")
-
-
-def check_logs(names: Sequence[str], section: str) -> None:
-    for name in names:
-        if name not in KNOWN:
-            raise InputError(f"{section}.logs: {name!r}; expected any of {', '.join(KNOWN)}")
-
 
 @contextmanager
 def open_logs(names: Sequence[str], folder: Path) -> Iterator[Callable[[Scalars], None]]:

@@ -8,12 +8,11 @@ Several processes train together when torchrun starts them (wanstreamer/train/pa
 import csv
 import dataclasses
 import io
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -24,13 +23,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipelines.engine.code import code_hash
 from pipelines.engine.files import file_sha256, hash_of, write_bytes_atomic
 from pipelines.engine.timings import write_timings
-from pipelines.train.initial_weights import check_init_from, init_files, starting_from
-from pipelines.train.logs import check_logs, open_logs
+from pipelines.train.initial_weights import init_files, starting_from
+from pipelines.train.logs import open_logs
+from pipelines.train.params import TrainingParams
 from wanstreamer.errors import InputError
 from wanstreamer.model.attention import Attention
 from wanstreamer.model.duplex import DuplexModel, ModelConfig, save_model
 from wanstreamer.model.sequence import BEGIN, BLANK, MISSING
-from wanstreamer.train.duplex import TrainConfig, train
+from wanstreamer.train.config import TrainConfig
+from wanstreamer.train.duplex import train
 from wanstreamer.train.parallel import Ranks, join_ranks
 from wanstreamer.train.steps import Scalars
 from wanstreamer.train.tasks import mix
@@ -38,50 +39,6 @@ from wanstreamer.windows.loader import Batch, Loader, Manifest, batches_once, op
 
 # This code and all it imports decide the result: a state made by other code is not continued.
 CODE = ("wanstreamer.train.duplex", "wanstreamer.windows.loader", "pipelines.train.initial_weights")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingParams:
-    """The model's size and its training; together with windows and seed they fix the weights' bytes on a CPU."""
-
-    steps: int = 1400  # four to five minutes on one core; the sample is 20 minutes of dialogue
-    batch_size: int = 4  # windows, over all processes; more steps beat larger batches at this size
-    micro_batch: int = 0  # windows of one pass through the model, for less memory; 0: all of a process's
-    learning_rate: float = 2e-3  # peak
-    warmup_steps: int = 100
-    weight_decay: float = 0.05
-    dropout: float = 0.1  # of what a block adds
-    token_dropout: float = 0.05  # share of clean tokens that lose their content
-    identity_jitter: float = 1.0  # how far faces are moved towards other faces
-    ema_decay: float = 0.998  # of the averaged weights, which are what is saved
-    text_weight: float = 1.0  # loss weights; the paper gives none. Text alone asks most of the shared blocks
-    audio_weight: float = 5.0
-    video_weight: float = 3.0
-    event_weight: float = 1.0  # of units around the agent's onsets, backchannels and interruptions; others have 1
-    interrupting_weight: float = 0.0  # of units in which the agent begins to speak into the user's turn to take it
-    silence_weight: float = 2.0  # of text in units in which nobody sounds: whether to begin is learnt from few of them
-    user_text_drop: float = 0.5  # share of windows without the user's words; live use has none
-    agent_text_drop: float = 0.5  # and without the agent's: sound and face then follow from the conversation alone
-    # What to start from; '' starts at random. A model.safetensors of ours (from `pretrain`, say), or the folder of a
-    # Qwen3 language model, which pack.tokenizer must then name too. Its shape replaces d_model to d_ff.
-    init_from: str = ""
-    d_model: int = 128
-    num_layers: int = 4
-    num_heads: int = 4  # of 32 dimensions
-    d_ff: int = 352
-    self_lag: int = 0  # 1: the language path trails the agent's own latents by a unit, for two overlapping workers
-    valid_windows: int = 32  # of the validation curve, spread over the split
-    log_every: int = 100  # steps between points of the curves
-    checkpoint_s: float = 30.0  # wall-clock seconds between states; changes no result
-    bfloat16: bool = True  # on a GPU; a CPU computes in float32
-    compile: bool = True  # on a GPU
-    logs: tuple[str, ...] = ()  # of tensorboard, dvclive (extra `logs`), in data/logs; the curves are in plots anyway
-    threads: int = 1  # of torch: two are slower at this size. Sums depend on it, so it is part of the result
-    seed: int = 0
-
-    def check(self) -> None:
-        """Raises InputError if the initial weights are missing. This runs before any stage."""
-        check_init_from(self.init_from)
 
 
 def run_training(
@@ -92,13 +49,12 @@ def run_training(
     `tasks`: the tasks to learn instead of conversation, and the share of each. If there are several processes, the
     first writes for all, and the others end here.
     """
-    check_params(section, params)
+    params.check()
     data = data.resolve()
     windows, home = data / "windows", data / "models" / section
     manifest = read_manifest(windows)
     tokenizer = data / "models" / "tokenizer.json"
     config, start = starting_from(params.init_from, model_config(manifest, tokenizer, params), tokenizer)
-    training = _train_config(params)
     train_windows = open_windows(windows, "train")
     state_path = home / "state.safetensors"
     began_s = time.monotonic()
@@ -135,12 +91,12 @@ def run_training(
 
             trained, history = train(
                 model,
-                training,
+                params,
                 source=source,
-                prior=lambda: list(islice(of_all_ranks, training.prior_batches)),
+                prior=lambda: list(islice(of_all_ranks, params.prior_batches)),
                 valid=valid,
                 state_path=state_path,
-                fingerprint=_fingerprint(windows, config, training, init_files(params.init_from), tasks),
+                fingerprint=_fingerprint(windows, config, params, init_files(params.init_from), tasks),
                 mix=mix(tasks, params.seed) if tasks else None,
                 ranks=ranks,
                 on_step=on_step,
@@ -201,33 +157,6 @@ def model_config(manifest: Manifest, tokenizer: Path, params: TrainingParams) ->
     )
 
 
-def check_params(section: str, params: TrainingParams) -> None:
-    """Raises InputError naming the first value that cannot be."""
-    whole = (
-        "steps",
-        "batch_size",
-        "threads",
-        "log_every",
-        "valid_windows",
-        "d_model",
-        "num_layers",
-        "num_heads",
-        "d_ff",
-    )
-    bounds: dict[str, tuple[float, float, str]] = dict.fromkeys(whole, (1, math.inf, "1 or more"))
-    shares = ("user_text_drop", "agent_text_drop", "dropout", "token_dropout", "ema_decay")
-    bounds |= dict.fromkeys(shares, (0, 1, "a share between 0 and 1"))
-    bounds |= dict.fromkeys(
-        ("micro_batch", "event_weight", "interrupting_weight", "silence_weight"), (0, math.inf, "0 or more")
-    )
-    bounds["self_lag"] = (0, 1, "0 or 1")
-    for name, (lowest, highest, expected) in bounds.items():
-        value = getattr(params, name)
-        if not lowest <= value <= highest:
-            raise InputError(f"{section}.{name}: {value}; expected {expected}")
-    check_logs(params.logs, section)
-
-
 def _attention(ranks: Ranks, params: TrainingParams) -> Attention:
     """FlexAttention, once compiled, skips what the mask hides; it has no backward pass on a CPU."""
     return Attention(windows="flex" if ranks.device != "cpu" and params.compile else "sdpa")
@@ -242,16 +171,12 @@ def _held_out(windows: Path, manifest: Manifest, params: TrainingParams) -> list
     return list(batches_once(dataclasses.replace(held_out, rows=held_out.rows[::stride]), params.batch_size))
 
 
-def _train_config(params: TrainingParams) -> TrainConfig:
-    shared = {field.name for field in dataclasses.fields(TrainConfig)}
-    return TrainConfig(**{name: value for name, value in asdict(params).items() if name in shared})
-
-
 def _fingerprint(
     windows: Path, config: ModelConfig, training: TrainConfig, init: list[Path], tasks: dict[str, float] | None
 ) -> str:
     """Fingerprint of everything that the weights depend on, except the number of processes."""
-    settings = {name: value for name, value in asdict(training).items() if name != "checkpoint_s"}
+    names = [field.name for field in dataclasses.fields(TrainConfig) if field.name != "checkpoint_s"]
+    settings = {name: getattr(training, name) for name in names}
     parts = [file_sha256(windows / "manifest.json"), file_sha256(windows / "index.parquet"), torch.__version__]
     parts.append(code_hash(*CODE))
     parts += [file_sha256(path) for path in init]

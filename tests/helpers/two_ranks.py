@@ -16,7 +16,17 @@ from wanstreamer.train.steps import Scalars
 from wanstreamer.train.tasks import TASKS, mix
 
 CONFIG = TrainConfig(
-    steps=9, batch_size=4, warmup_steps=3, prior_batches=2, log_every=4, checkpoint_s=0.0, threads=1, event_weight=2.0
+    steps=9,
+    batch_size=4,
+    warmup_steps=3,
+    prior_batches=2,
+    log_every=4,
+    checkpoint_s=0.0,
+    threads=1,
+    event_weight=2.0,
+    audio_weight=3.0,
+    interrupting_weight=1.0,
+    silence_weight=1.0,
 )
 STOP = 5
 

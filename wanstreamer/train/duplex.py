@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +24,7 @@ from torch.utils import deterministic
 from wanstreamer.checkpoint import resume_training, save_training
 from wanstreamer.model.dropout import draw_dropped
 from wanstreamer.model.duplex import DuplexModel
+from wanstreamer.train.config import TrainConfig
 from wanstreamer.train.draws import StepInputs, drop_text, make_noisy, move_identities
 from wanstreamer.train.fit_prior import fit_prior
 from wanstreamer.train.loss import PARTS, event_units, interrupting_units, part_counts, part_sums, silent_units
@@ -42,36 +42,6 @@ class Source(Protocol):
     def __iter__(self) -> Iterator["Batch"]: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """One run; equal values, data, ranks and thread count give equal bytes on a CPU."""
-
-    steps: int
-    batch_size: int = 4  # windows of a step, over all ranks
-    micro_batch: int = 0  # windows of one pass on a rank, whose gradients are added up; 0: all it has
-    learning_rate: float = 2e-3  # peak, after warm-up; falls to zero along a cosine
-    warmup_steps: int = 100
-    weight_decay: float = 0.05  # of matrices
-    grad_clip: float = 1.0
-    ema_decay: float = 0.998  # of the averaged weights, which are what is saved and validated
-    text_weight: float = 1.0
-    audio_weight: float = 3.0
-    video_weight: float = 3.0
-    event_weight: float = 1.0  # of units around the agent's onsets, backchannels and interruptions; others have 1
-    interrupting_weight: float = 1.0  # of units in which the agent begins to speak into the user's turn to take it
-    silence_weight: float = 1.0  # of text in units in which nobody sounds
-    identity_jitter: float = 1.0  # how far faces are moved towards others; without, the few people are learnt by heart
-    user_text_drop: float = 0.5  # share of windows that train without the user's words; live use has none
-    agent_text_drop: float = 0.5  # and without the agent's: sound and face then follow from the conversation alone
-    prior_batches: int = 32  # from which the prior of a unit given the one before it is fitted
-    bfloat16: bool = True  # passes in bfloat16, on a GPU only
-    compile: bool = True  # blocks compiled, on a GPU only
-    log_every: int = 100  # steps between rows of history and validations
-    checkpoint_s: float = 30.0  # wall-clock seconds between states for resuming; changes no result
-    seed: int = 0
-    threads: int = 2  # of torch; part of the result, as sums change with it
 
 
 def train(

@@ -1,6 +1,7 @@
 """The part of --help that lists parameters: nothing is left out, and comments go with the field they stand beside."""
 
 from dataclasses import dataclass, field, fields
+from typing import Literal
 
 import pytest
 
@@ -9,13 +10,14 @@ from pipelines.engine.param_help import help_text, parameters
 from pipelines.engine.params import SECTIONS, build_params, read_sections
 from pipelines.params import section_classes
 from pipelines.vae.stage import VaeParams, run
+from wanstreamer.bounds import bounded
 
 
 @dataclass(frozen=True, kw_only=True)
 class Depth:
     """Not a comment."""
 
-    metres: float  # below the surface
+    metres: float = bounded(at_least=0)  # below the surface
     sure: bool = True
 
 
@@ -36,25 +38,29 @@ class Derived(Base):
     depth: Depth = field(
         default_factory=lambda: Depth(metres=2.5)  # of the nested one
     )
-    fourth: str = "words"
+    fourth: Literal["words", "rules"] = "words"
+    fifth: int = bounded(4, multiple_of=2, at_least=2, at_most=8, why="pairs")  # on two lines
 
 
 def test_comments_go_with_their_field() -> None:
     assert list(parameters(Derived())) == [
-        ("first", 1, "Two lines above it and one behind"),
-        ("second", "", 'empty: "# none"'),
-        ("third", (3,), ""),
-        ("depth.metres", 2.5, "below the surface"),
-        ("depth.sure", True, ""),
-        ("fourth", "words", ""),
+        ("first", 1, "Two lines above it and one behind", ""),
+        ("second", "", 'empty: "# none"', ""),
+        ("third", (3,), "", ""),
+        ("depth.metres", 2.5, "below the surface", "0 or more"),
+        ("depth.sure", True, "", ""),
+        ("fourth", "words", "", "words or rules"),
+        ("fifth", 4, "on two lines", "a multiple of 2, 2 to 8 (pairs)"),
     ]
 
 
 def test_lines_are_what_set_takes_and_are_wrapped() -> None:
     lines = help_text("vae", Derived, 60).splitlines()
     assert lines[1:3] == [f"  {'vae.first=1':<38}Two lines above it", f"{'':<40}and one behind"]
-    assert lines[4:6] == ["  vae.third=[3]", f"  {'vae.depth.metres=2.5':<38}below the surface"]
-    assert lines[6:] == ["  vae.depth.sure=true", "  vae.fourth=words"]
+    assert lines[4:7] == [
+        "  vae.third=[3]", f"  {'vae.depth.metres=2.5':<38}below the surface", f"{'':<40}[0 or more]"
+    ]  # fmt: skip
+    assert lines[7:9] == ["  vae.depth.sure=true", f"  {'vae.fourth=words':<38}[words or rules]"]
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -71,5 +77,5 @@ def test_a_stage_lists_its_parameters(capsys: pytest.CaptureFixture[str], monkey
     with pytest.raises(SystemExit):
         stage_main("vae", VaeParams, run, ["--help"])
     said = capsys.readouterr().out
-    assert f"  {'vae.video.channels=32':<38}of a latent\n" in said
-    assert f"  {'run.workers=0':<38}parallel worker processes; 0: one per core\n" in said
+    assert f"  {'vae.video.channels=32':<38}of a latent" in said
+    assert f"  {'run.workers=0':<38}parallel worker processes; 0: one per core" in said

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from pipelines.engine.params import build_params
 from pipelines.engine.run import RunParams
 from pipelines.pack import stage as pack
 from pipelines.pack.stage import PackParams
 from pipelines.train import duplex, pretrain
-from pipelines.train.duplex import DuplexParams
-from pipelines.train.pretrain import PretrainParams, TaskShares
+from pipelines.train.params import DuplexParams, PretrainParams, TaskShares
 from tests.helpers.small_corpus import Person, keep_in_process, write_corpus
 from wanstreamer.checkpoint import load_tensors, save_tensors
 from wanstreamer.errors import InputError
@@ -93,14 +93,14 @@ def test_other_weights_to_start_from_are_another_training(folder: Path, monkeypa
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"tasks": TaskShares(chat=-1)}, "pretrain.tasks.chat: -1; expected 0 or more"),
-        ({"tasks": TaskShares(**dict.fromkeys(dataclasses.asdict(TaskShares()), 0))}, "pretrain.tasks: all are 0"),
+        ({"tasks": {"chat": -1}}, "pretrain.tasks.chat: -1.0; expected 0 or more"),
+        ({"tasks": dict.fromkeys(dataclasses.asdict(TaskShares()), 0)}, "pretrain.tasks: all are 0; give"),
         ({"steps": 0}, "pretrain.steps: 0; expected 1 or more"),
     ],
 )
-def test_impossible_params_are_one_clear_line(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+def test_impossible_params_are_one_clear_line(change: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        pretrain.run(tmp_path, dataclasses.replace(TASKS, **change), RunParams(workers=1))
+        build_params(PretrainParams, change, "pretrain")
 
 
 def test_the_default_tasks_are_all_there_are() -> None:

@@ -14,12 +14,13 @@ import torch
 import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from pipelines.engine.params import build_params
 from pipelines.engine.run import RunParams
 from pipelines.pack import stage as pack
 from pipelines.pack.stage import PackParams
 from pipelines.train import duplex
 from pipelines.train import stage as training
-from pipelines.train.duplex import DuplexParams
+from pipelines.train.params import DuplexParams
 from tests.helpers.paths import ROOT
 from tests.helpers.qwen_folders import save_qwen3
 from tests.helpers.small_corpus import Person, keep_in_process, write_corpus
@@ -127,12 +128,12 @@ def progress_that_counts(seen: list[int]):  # type: ignore[no-untyped-def]
         ({"self_lag": 2}, "duplex.self_lag: 2; expected 0 or 1"),
         ({"micro_batch": -1}, "duplex.micro_batch: -1; expected 0 or more"),
         ({"event_weight": -0.5}, "duplex.event_weight"),
-        ({"logs": ("wandb",)}, "duplex.logs: 'wandb'; expected some of tensorboard, dvclive"),
+        ({"logs": ["wandb"]}, r"duplex.logs: \['wandb'\]; expected some of tensorboard, dvclive"),
     ],
 )
-def test_impossible_params_are_one_clear_line(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+def test_impossible_params_are_one_clear_line(change: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        duplex.run(tmp_path, DuplexParams(**change), RunParams(workers=1))
+        build_params(DuplexParams, change, "duplex")
 
 
 def test_missing_windows_name_the_stage_to_run(tmp_path: Path) -> None:

@@ -28,7 +28,10 @@ from wanstreamer.train.loss import event_units, interrupting_units, part_sums
 from wanstreamer.train.steps import Scalars
 from wanstreamer.windows.loader import LABELS, Batch
 
-TINY = TrainConfig(steps=14, batch_size=2, warmup_steps=3, prior_batches=2, log_every=4, checkpoint_s=0.0, threads=1)
+TINY = TrainConfig(
+    steps=14, batch_size=2, warmup_steps=3, prior_batches=2, log_every=4, checkpoint_s=0.0, threads=1,
+    audio_weight=3.0, interrupting_weight=1.0, silence_weight=1.0,
+)  # fmt: skip
 
 
 def run(

@@ -1,0 +1,219 @@
+"""What a parameter may be: declared beside its default, checked whenever its dataclass is made.
+
+    @dataclass(frozen=True, kw_only=True)
+    class PackParams:
+        window_units: int = bounded(32, at_least=2)  # 5.12 s
+
+        def __post_init__(self) -> None:
+            check_bounds(self)
+
+    PackParams(window_units=1)  # BadValue: window_units: 1; expected 2 or more; the default is 32
+
+`check_bounds` also compares every value with the annotation of its field: true is not an integer, a quoted number is
+text, NaN and infinity are not numbers. Checks that compare several fields follow it in the same `__post_init__`. What
+needs the file system is not checked here.
+"""
+
+import dataclasses
+import json
+import math
+import types
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from wanstreamer.errors import InputError
+
+
+class BadValue(InputError):
+    """A parameter has a value that it may not have: `key: value; expected ...`."""
+
+    def __init__(self, key: str, value: object, expected: str) -> None:
+        super().__init__(key, value, expected)
+        self.key, self.value, self.expected = key, value, expected
+
+    def __str__(self) -> str:
+        return f"{self.key}: {shown(self.value)}; expected {self.expected}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """Limits of a number or of each number of a tuple, or the choices there are; None: no such limit."""
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    multiple_of: int | None = None
+    one_of: tuple[Any, ...] | None = None
+    not_empty: bool = False  # of a tuple
+    why: str = ""  # the reason for a limit that is not obvious
+
+    def hold(self, value: Any) -> bool:
+        """Whether a value of the right type is within these limits."""
+        if isinstance(value, tuple):
+            return bool(value or not self.not_empty) and all(self.hold(item) for item in value)
+        if self.one_of is not None:
+            return value in self.one_of
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+            and (self.multiple_of is None or value % self.multiple_of == 0)
+        )
+
+    def words(self, kind: Any) -> str:
+        """The limits in English, for a field of this annotation; empty without limits."""
+        is_tuple = get_origin(kind) is tuple
+        if self.one_of is not None:
+            return f"some of {_listed(self.one_of)}" if is_tuple else _choice(self.one_of)
+        said = []
+        if self.multiple_of is not None:
+            said.append(f"a multiple of {self.multiple_of}")
+        if kind is float and (self.at_least, self.at_most) == (0, 1):
+            said.append("a share between 0 and 1")
+        elif self.at_least is not None and self.at_most is not None:
+            said.append(f"{self.at_least} to {self.at_most}")
+        else:
+            said += [f"{self.at_least} or more"] if self.at_least is not None else []
+            said += [f"more than {self.above}"] if self.above is not None else []
+            said += [f"at most {self.at_most}"] if self.at_most is not None else []
+            said += [f"less than {self.below}"] if self.below is not None else []
+        listed = ", ".join(said)
+        if is_tuple:
+            listed = f"{'one or more values' if self.not_empty else 'values'}, each {listed}"
+        return f"{listed} ({self.why})" if self.why else listed
+
+
+def bounded(
+    default: Any = MISSING,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    multiple_of: int | None = None,
+    one_of: Sequence[Any] | None = None,
+    not_empty: bool = False,
+    why: str = "",
+) -> Any:
+    """A dataclass field with a default (none: the value must be set) and limits for `check_bounds`; see `Bounds`."""
+    bounds = Bounds(
+        at_least=at_least, above=above, at_most=at_most, below=below, multiple_of=multiple_of,
+        one_of=None if one_of is None else tuple(one_of), not_empty=not_empty, why=why,
+    )  # fmt: skip
+    return dataclasses.field(default=default, metadata={"bounds": bounds})
+
+
+def share(default: Any = MISSING, **more: Any) -> Any:
+    """A field between 0 and 1, both included."""
+    return bounded(default, at_least=0, at_most=1, **more)
+
+
+def random_seed(default: int = 0) -> Any:
+    """A field that random numbers are drawn from."""
+    return bounded(default, at_least=0, at_most=2**32 - 1)
+
+
+def check_bounds(params: Any) -> None:
+    """Raises BadValue for the first field whose value its annotation or its bounds exclude."""
+    kinds = field_types(type(params))
+    for field in dataclasses.fields(params):
+        kind, value = kinds[field.name], getattr(params, field.name)
+        bounds: Bounds | None = field.metadata.get("bounds")
+        if not _is_a(kind, value):
+            limits = bounds.words(_without_none(kind)) if bounds else ""
+            expected = _type_words(kind) + (f", {limits}" if limits else "")
+        elif value is not None and bounds is not None and not bounds.hold(value):
+            expected = bounds.words(_without_none(kind))
+        else:
+            continue
+        default = "" if field.default is MISSING else f"; the default is {shown(field.default)}"
+        raise BadValue(field.name, value, expected + default)
+
+
+def limits(cls: type) -> dict[str, str]:
+    """By field, which values it may have, in English; empty where the type alone limits it."""
+    said = {}
+    for field in dataclasses.fields(cls):
+        kind = _without_none(field_types(cls)[field.name])
+        bounds: Bounds | None = field.metadata.get("bounds")
+        choices = _choice(get_args(kind)) if get_origin(kind) is Literal else ""
+        said[field.name] = bounds.words(kind) if bounds else choices
+    return said
+
+
+@cache
+def field_types(cls: type) -> dict[str, Any]:
+    """The annotation of each field, strings resolved."""
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def shown(value: object) -> str:
+    """A value as one writes it in a parameter file.
+
+    >>> shown((0.5, 1.0)), shown("wide"), shown(True), shown(None)
+    ('[0.5, 1.0]', "'wide'", 'true', 'null')
+    """
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(shown, value))}]"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return repr(value)
+
+
+def _is_a(kind: Any, value: Any) -> bool:
+    """Whether a value is of an annotated type."""
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return any(_is_a(one, value) for one in get_args(kind))
+    if origin is Literal:
+        return any(type(value) is type(choice) and value == choice for choice in get_args(kind))
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_is_a(get_args(kind)[0], item) for item in value)
+    if kind in (int, float) and isinstance(value, bool):
+        return False
+    if kind is float:
+        return isinstance(value, (int, float)) and _is_finite(value)
+    return isinstance(value, kind)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float can hold
+        return False
+
+
+def _without_none(kind: Any) -> Any:
+    if get_origin(kind) in (Union, types.UnionType):
+        return next(one for one in get_args(kind) if one is not type(None))
+    return kind
+
+
+def _type_words(kind: Any) -> str:
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return f"{_type_words(_without_none(kind))} or null"
+    if origin is Literal:
+        return _choice(get_args(kind))
+    if origin is tuple:
+        return f"a list, each {_type_words(get_args(kind)[0])}"
+    if dataclasses.is_dataclass(kind):
+        return f"`key: value` lines with the keys {', '.join(field_types(kind))}"  # type: ignore[arg-type]
+    return {bool: "true or false", int: "an integer", float: "a finite number", str: "text"}[kind]
+
+
+def _choice(choices: Sequence[Any]) -> str:
+    return " or ".join(map(_plain, choices)) if len(choices) == 2 else f"one of {_listed(choices)}"
+
+
+def _listed(choices: Sequence[Any]) -> str:
+    return ", ".join(map(_plain, choices))
+
+
+def _plain(choice: Any) -> str:
+    return str(choice) if choice != "" else "''"
