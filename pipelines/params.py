@@ -8,25 +8,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.annotate.params import AnnotateParams
+from pipelines.behaviour.params import BehaviourParams
+from pipelines.encode.params import EncodeParams
 from pipelines.engine.errors import exit_on_input_error
+from pipelines.engine.jobs import RunParams
 from pipelines.engine.params import build_params, read_sections
-from wanstreamer.errors import InputError
+from pipelines.evaluate.params import EvaluateParams
+from pipelines.ingest.params import IngestParams
+from pipelines.pack.params import PackParams
+from pipelines.quality.params import QualityParams
+from pipelines.sample.params import SampleParams
+from pipelines.train.params import DuplexParams, PretrainParams
+from pipelines.vae.params import VaeParams
 
 
 def section_classes() -> dict[str, type]:
-    """The dataclass of each section, in the order of params.yaml. Imported here, as some bring torch."""
-    from pipelines.annotate.stage import AnnotateParams
-    from pipelines.behaviour.stage import BehaviourParams
-    from pipelines.encode.stage import EncodeParams
-    from pipelines.engine.run import RunParams
-    from pipelines.evaluate.stage import EvaluateParams
-    from pipelines.ingest.stage import IngestParams
-    from pipelines.pack.stage import PackParams
-    from pipelines.quality.stage import QualityParams
-    from pipelines.sample.stage import SampleParams
-    from pipelines.train.params import DuplexParams, PretrainParams
-    from pipelines.vae.stage import VaeParams
-
+    """The dataclass of each section, in the order of params.yaml."""
     return {
         "run": RunParams,
         "sample": SampleParams,
@@ -49,14 +47,10 @@ def check_sections(sections: Mapping[str, Mapping[str, Any]], *, path: Path, ove
     A section that is not in the file is checked as well: its defaults are what a stage would run with.
     """
     built = [
-        (section, build_params(cls, sections.get(section, {}), section, path=path, overrides=overrides))
+        build_params(cls, sections.get(section, {}), section, path=path, overrides=overrides)
         for section, cls in section_classes().items()
     ]
-    for section, params in built:
-        for name in ("weights", "tokenizer"):
-            place = getattr(params, name, "")
-            if place and not Path(place).exists():
-                raise InputError(f"{section}.{name} {place}: no such file or folder; `make repro` makes some")
+    for params in built:
         if check := getattr(params, "check", None):
             check()
 

@@ -27,11 +27,14 @@ from wanstreamer.errors import InputError
 
 
 class BadValue(InputError):
-    """A parameter has a value that it may not have: `key: value; expected ...`."""
+    """A parameter has a value that it may not have: `key: value; expected ...`.
 
-    def __init__(self, key: str, value: object, expected: str) -> None:
-        super().__init__(key, value, expected)
-        self.key, self.value, self.expected = key, value, expected
+    `others` are the keys of fields that `expected` depends on.
+    """
+
+    def __init__(self, key: str, value: object, expected: str, *others: str) -> None:
+        super().__init__(key, value, expected, *others)
+        self.key, self.value, self.expected, self.others = key, value, expected, others
 
     def __str__(self) -> str:
         return f"{self.key}: {shown(self.value)}; expected {self.expected}"
@@ -105,6 +108,16 @@ def bounded(
         one_of=None if one_of is None else tuple(one_of), not_empty=not_empty, why=why,
     )  # fmt: skip
     return dataclasses.field(default=default, metadata={"bounds": bounds})
+
+
+def from_zero(default: Any = MISSING) -> Any:
+    """A field of 0 or more: a duration, a weight, a count that may be none."""
+    return bounded(default, at_least=0)
+
+
+def from_one(default: Any = MISSING) -> Any:
+    """A field of 1 or more: a size, a count."""
+    return bounded(default, at_least=1)
 
 
 def share(default: Any = MISSING, **more: Any) -> Any:

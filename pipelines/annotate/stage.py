@@ -9,33 +9,26 @@ participant: such a track gets no speech and nothing to learn from in its units,
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipelines.annotate.transcription import (
-    TranscriptParams,
-    check_transcriber,
-    load_transcriber,
-    speaks,
-    transcript_hashes,
-)
+from pipelines.annotate.params import AnnotateParams
+from pipelines.annotate.transcription import load_transcriber, speaks, transcript_hashes
 from pipelines.annotate.unit_labels import unit_rows
 from pipelines.annotate.whisperx_words import TimedWord
 from pipelines.engine.command import stage_main
 from pipelines.engine.jobs import Job, Rejected, Result
 from pipelines.engine.run import RunParams, run_keys
 from pipelines.engine.tables import TableRow, read_rows, rows_by_session
-from pipelines.media.languages import is_language, same_language
+from pipelines.media.languages import same_language
 from pipelines.media.tracks import read_wav
-from pipelines.signals.speech_models import DetectorParams, check_detector, detector_hashes, load_detector
+from pipelines.signals.speech_models import detector_hashes, load_detector
 from pipelines.signals.voice_activity import (
     Activity,
     Bleed,
-    VoiceParams,
     remove_bleed,
     resample,
     speech_spans,
@@ -43,7 +36,6 @@ from pipelines.signals.voice_activity import (
 )
 from schemas.annotate import EVENTS, IPUS, SPEECH, TURNS, UNITS, WORDS
 from wanstreamer.clock import UNIT_MS, Span
-from wanstreamer.errors import InputError
 from wanstreamer.turns import (
     RULE_VERSION,
     Annotation,
@@ -54,20 +46,6 @@ from wanstreamer.turns import (
 )
 
 TABLES = (SPEECH, WORDS, IPUS, TURNS, EVENTS, UNITS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnnotateParams(DetectorParams, TranscriptParams, VoiceParams, TurnParams):
-    """The annotators and every threshold of the stage: those of voice activity and those of the turn rules."""
-
-    def check(self) -> None:
-        """Raises InputError if a requested model is missing. This runs before any stage."""
-        if self.speech == "pyannote":
-            check_detector(self)
-        if self.words == "whisperx":
-            check_transcriber(self)
-        if not is_language(self.language):
-            raise InputError(f"annotate.language {self.language}: no known language tag; expected such as en or pt-BR")
 
 
 def run(data: Path, params: AnnotateParams, how: RunParams) -> dict[str, Any]:

@@ -9,12 +9,12 @@ import logging
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from pipelines.annotate.params import TranscriptParams
 from pipelines.annotate.whisperx_words import EDGE_MS, TimedWord, mend_words
 from pipelines.media.languages import same_language
 from pipelines.media.tracks import gate_audio
@@ -44,17 +44,6 @@ ALIGNER = Published(
     files=("config.json", "vocab.json"),
     note=" for English; for others, see the list in whisperx/alignment.py",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TranscriptParams:
-    """Where words come from."""
-
-    words: Literal["sidecar", "whisperx"] = "sidecar"  # whisperx: tracks without a sidecar are transcribed
-    replace_sidecars: bool = False  # with `words: whisperx`, tracks that have a sidecar too
-    whisperx_model: str = ""  # folder with a Whisper model in CTranslate2's format
-    align_model: str = ""  # folder with a wav2vec2 model of the same language
-    language: str = "en"  # of the align_model, and of recordings whose manifest names none
 
 
 class Whisperx:

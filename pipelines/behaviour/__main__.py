@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from pipelines.behaviour.figures import figures_of_looks, figures_of_timing
-from pipelines.behaviour.stage import BehaviourParams, run
+from pipelines.behaviour.params import BehaviourParams
+from pipelines.behaviour.stage import run
 from pipelines.behaviour.table import table
 from pipelines.engine.command import stage_main
 

@@ -8,7 +8,6 @@ import importlib.util
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 from pipelines.behaviour.activity import sounding_spans
 from pipelines.behaviour.drawing import Lane, draw_lanes, draw_onsets
 from pipelines.behaviour.figures import Figure, figures_of_looks, figures_of_timing, summarize
+from pipelines.behaviour.params import BehaviourParams
 from pipelines.behaviour.play import Played
 from pipelines.behaviour.players import (
     Cascade,
@@ -48,8 +48,7 @@ from pipelines.engine.timings import write_timings
 from pipelines.media.captions import captioned
 from pipelines.media.tracks import read_frames, write_video
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, whole_units_in_ms
-from wanstreamer.errors import InputError
-from wanstreamer.streaming.agent import Agent, AgentConfig, load_agent
+from wanstreamer.streaming.agent import Agent, load_agent
 from wanstreamer.windows.loader import open_windows, read_manifest
 
 TRUTH, MODEL = "truth", "model"
@@ -58,63 +57,16 @@ DRAWN = (MODEL, "ignoring", "cascade")  # shown with the user who reacts
 Observations = dict[str, dict[str, list[Observed]]]  # agent -> session -> observations
 
 
-@dataclass(frozen=True, kw_only=True)
-class BehaviourParams:
-    """How long who talks to whom; nothing here changes the model."""
-
-    seconds: int = 64  # with a recorded user: 60 s of free running after the history
-    conversations: int = 16  # with recorded users, at most: about what the sample's test split has
-    users: int = 12  # who react; 0: none
-    user_seconds: int = 40  # of a conversation with one of them: drawing them costs most of the time
-    given_units: int = (
-        24  # true history at the start of a recorded conversation: 3.8 s, so that there is a face and a voice
-    )
-    watched: int = 4  # conversations whose picture is decoded and judged; decoding it costs as much as all the rest
-    at_seconds: tuple[int, ...] = (10, 30, 60)  # of free running, at which drift is looked at
-    history_units: int | None = 32  # of history that the model sees, about what it was trained on; None: all of it
-    steps: int = 4  # of the solver
-    text_temperature: float = 0.85
-    text_epsilon: float = 0.005
-    video_temperature: float = 0.6
-    latency_ms: int = 200  # model-side, from a user's unit to the answer decoded; Wan-Streamer v0.1 reports about 200
-    bank_turns: int = 48  # different turns that the baselines say
-    resamples: int = 200
-    seed: int = 0
-
-    def check(self) -> None:
-        for name in ("seconds", "user_seconds", "conversations", "steps", "bank_turns", "resamples"):
-            if getattr(self, name) < 1:
-                raise InputError(f"behaviour.{name}: {getattr(self, name)}; expected 1 or more")
-        for name in ("users", "given_units", "watched", "latency_ms"):
-            if getattr(self, name) < 0:
-                raise InputError(f"behaviour.{name}: {getattr(self, name)}; expected 0 or more")
-        if self.given_units >= self.num_units:
-            raise InputError(f"behaviour.given_units {self.given_units}: expected fewer than {self.num_units} units")
-
-    @property
-    def num_units(self) -> int:
-        """Units of a conversation with a recorded user."""
-        return whole_units_in_ms(self.seconds * 1000)
-
-
 def run(data: Path, params: BehaviourParams, how: RunParams) -> dict[str, Any]:
     """Write `reports/behaviour/`; return the figures. One process and thread: float sums depend on the order."""
     began_s = time.monotonic()
-    params.check()
     torch.set_num_threads(1)
     if "test" not in {shard["split"] for shard in read_manifest(data / "windows").shards}:
         return {"skipped": "no held-out session; add speakers until some are assigned to test"}
     views, left_out = find_views(data, params.conversations)
     if not views:
         return {"skipped": "no held-out session has sound and picture of two people", "left_out": left_out}
-    config = AgentConfig(
-        steps=params.steps,
-        text_temperature=params.text_temperature,
-        text_epsilon=params.text_epsilon,
-        video_temperature=params.video_temperature,
-        history_units=params.history_units,
-    )
-    model_agent = load_agent(data, config)
+    model_agent = load_agent(data, params)
     windows = open_windows(data / "windows", "test")
     recording = read_recording(data, model_agent, windows, views, params.num_units, params.given_units)
     bank = turn_bank(data, model_agent.audio_vae.config.rate_hz, params.bank_turns)
@@ -233,7 +185,7 @@ def players_of(
     conversation order[b]."""
     seeds = [params.seed * 1_000_003 + place for place in range(len(order))]
     rate_hz = model_agent.audio_vae.config.rate_hz
-    max_units = whole_units_in_ms(max(params.seconds, params.user_seconds) * 1000)
+    max_units = params.max_conversation_units
 
     def model(watched: int) -> Model:
         return Model(model_agent, seeds=seeds, max_units=max_units, watched=watched)

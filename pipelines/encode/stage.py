@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from pipelines.encode.params import EncodeParams
 from pipelines.engine.command import stage_main
 from pipelines.engine.jobs import Job, Rejected, Result
 from pipelines.engine.run import RunParams, run_keys
@@ -37,11 +38,6 @@ KINDS = ("audio", "video")
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True, kw_only=True)
-class EncodeParams:
-    piece_units: int = 25  # units per call of a VAE (4 s); other values change latents by rounding errors only
-
-
 def run(data: Path, params: EncodeParams, how: RunParams) -> dict[str, Any]:
     """Make `latents/<session>.tar` and the latents table; returns counts.
 
@@ -50,8 +46,6 @@ def run(data: Path, params: EncodeParams, how: RunParams) -> dict[str, Any]:
     """
     sessions = read_rows(data, "sessions")
     tracks = read_rows(data, "tracks")
-    if params.piece_units < 1:
-        raise InputError(f"encode.piece_units: {params.piece_units}; expected 1 or more")
     kinds = [kind for kind in KINDS if any(row[f"{kind}_path"] for row in tracks)]
     vae_paths = {kind: _vae_path(data, kind) for kind in kinds}
     weights_hashes = {kind: weights_hash(path) for kind, path in vae_paths.items()}

@@ -14,13 +14,13 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from pipelines.engine.jobs import Job, Rejected, Result
+from pipelines.engine.jobs import Job, Rejected, Result, RunParams
 from pipelines.engine.parts import (
     Finish,
     fingerprint_of,
@@ -46,25 +46,6 @@ from pipelines.engine.store import (
 from pipelines.engine.timings import write_timings
 from schemas import Table
 from wanstreamer.errors import InputError
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunParams:
-    """How a stage runs. Nothing here may change an output."""
-
-    workers: int = 0  # parallel worker processes; 0: one per core
-    key_timeout_s: float = 0  # a key that takes longer is rejected as `timed_out`; 0: no limit
-    max_attempts: int = 3  # a key that kills its worker this many times is rejected as `worker_died`
-    store: str = ""  # s3://bucket/prefix or a folder: finished parts are copied to it, and from it; empty: none
-
-    def __post_init__(self) -> None:
-        if min(self.workers, self.key_timeout_s) < 0 or self.max_attempts < 1:
-            raise InputError("run: workers and key_timeout_s must be 0 or more, max_attempts 1 or more")
-
-    @property
-    def num_workers(self) -> int:
-        return self.workers or os.cpu_count() or 1
-
 
 Work = Callable[[Job, Path, Path], Result]
 

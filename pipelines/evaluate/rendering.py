@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from pipelines.engine.tables import read_rows
+from pipelines.evaluate.params import EvaluateParams
 from pipelines.formats.tokenizer import load_tokenizer
 from pipelines.media.captions import captioned, marked
 from pipelines.media.tracks import read_frames, read_wav, write_video
@@ -32,13 +33,6 @@ SHEET_COLUMNS = 12
 PLOT_ROWS = 48
 
 
-@dataclass(frozen=True, kw_only=True)
-class RenderParams:
-    given_units: int  # true history before the continuation
-    free_units: int  # what the model adds to it
-    seed: int
-
-
 @dataclass(kw_only=True)
 class Clip:
     """One participant's media over some units: uint8 (4 K, H, W, 3) and float32 (K * samples per unit,)."""
@@ -47,13 +41,13 @@ class Clip:
     samples: np.ndarray
 
 
-def render_reports(data: Path, windows: Windows, params: RenderParams) -> dict[str, Any]:
+def render_reports(data: Path, windows: Windows, params: EvaluateParams) -> dict[str, Any]:
     """Write the reports of the first session that may be shown; return which it is, and figures of the free run."""
     chosen = choose_session(windows.rows, read_rows(data, "tracks"))
     if chosen is None:
         return {"skipped": "no held-out session has video and sound of two people who agreed to be shown"}
     agent_track, user_track = chosen
-    agent = load_agent(data)
+    agent = load_agent(data, params)
     num_units = min(agent_track["num_units"], params.given_units + params.free_units)
     given_units = min(params.given_units, num_units // 2)
     clips = {

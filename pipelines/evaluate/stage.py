@@ -24,7 +24,6 @@ import io
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,8 @@ from pipelines.engine.progress import progress
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows
 from pipelines.engine.timings import write_timings
-from pipelines.evaluate.rendering import RenderParams, render_reports
+from pipelines.evaluate.params import EvaluateParams
+from pipelines.evaluate.rendering import render_reports
 from pipelines.evaluate.scoring import Unigram, f1_sums, fit_unigram
 from pipelines.evaluate.turn_ends import Silence, chance_to_begin, find_silences, summarize_turn_ends
 from pipelines.formats.tokenizer import BLANK_ID, MISSING_ID
@@ -72,27 +72,9 @@ Tally = dict[str, list[tuple[np.ndarray, np.ndarray]]]
 BatchSilences = tuple[list[Silence], dict[str, np.ndarray]]  # of a batch
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateParams:
-    """What is measured and drawn; nothing here changes the model."""
-
-    # Flow times, in (0, 1]. At 0.25 the noisy unit shows nearly all that a partner's stream could tell of it.
-    taus: tuple[float, ...] = (0.5, 0.75, 1.0)
-    warmup_units: int = 4  # of each window, counted for nobody: without history all guess
-    batch_size: int = 8  # windows; fixed, as sums in float32 depend on it
-    other_users: int = 3  # with whom each window is judged instead of its own, on average: one alone may fit by chance
-    resamples: int = 2000
-    seed: int = 0
-    unigram_windows: int = 4096  # train windows, drawn at random, that the text baselines are fitted on
-    given_units: int = 32  # of the rendered continuation: true history, 5.1 s
-    free_units: int = 64  # then the model alone for 10.2 s
-    reports: bool = True  # write reconstruction.mp4, continuation.mp4 and its contact sheet
-
-
 def run(data: Path, params: EvaluateParams, how: RunParams) -> dict[str, object]:
     """Write `reports/`, `plots/evaluate_*.csv`; return the figures. One process: float sums depend on order."""
     began_s = time.monotonic()
-    _check(params)
     torch.set_num_threads(1)
     plots = data.resolve().parent / "plots"
     if "test" not in {shard["split"] for shard in read_manifest(data / "windows").shards}:
@@ -116,19 +98,9 @@ def run(data: Path, params: EvaluateParams, how: RunParams) -> dict[str, object]
     _write_curves(plots, figures, params)
     reports = None
     if params.reports:
-        render = RenderParams(given_units=params.given_units, free_units=params.free_units, seed=params.seed)
-        reports = render_reports(data, windows, render)
+        reports = render_reports(data, windows, params)
     write_timings(data, "evaluate", {"wall_s": round(time.monotonic() - began_s, 1), "workers": how.num_workers})
     return {**figures, "reports": reports}
-
-
-def _check(params: EvaluateParams) -> None:
-    if not params.taus or not all(0 < tau <= 1 for tau in params.taus):
-        raise InputError(f"evaluate.taus: {list(params.taus)}; expected flow times above 0, up to 1")
-    if params.other_users < 1:
-        raise InputError(f"evaluate.other_users: {params.other_users}; expected 1 or more")
-    if params.warmup_units < 1:
-        raise InputError(f"evaluate.warmup_units: {params.warmup_units}; expected 1 or more: unit 0 has no unit before")
 
 
 def _check_vaes(windows: Windows, vae_paths: Mapping[str, Path], model: DuplexModel) -> None:

@@ -48,8 +48,6 @@ def fit_tokenizer(words: Sequence[str], vocab_size: int) -> Tokenizer:
     The byte alphabet is always complete, so that every word of every language can be encoded: at least 3 + 256 ids.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if vocab_size < len(SPECIALS) + 256:
-        raise InputError(f"pack.vocab_size: {vocab_size}; expected 259 or more (256 bytes and 3 special ids)")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()

@@ -8,7 +8,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from pipelines.engine.run import RunParams, run_keys
 from pipelines.engine.tables import read_rows, rows_by_session
 from pipelines.formats.splits import split_of
 from pipelines.ingest.conform import Conform, check_crops, files_of
+from pipelines.ingest.params import IngestParams
 from pipelines.ingest.source_row import SourceRow
 from pipelines.ingest.sources import find_sources
 from pipelines.media.probing import check_file
@@ -28,41 +29,6 @@ from schemas.ingest import SESSIONS, TRACKS
 from wanstreamer.errors import InputError
 
 SOURCE_NOTE = "ingest-source.json"  # where the recordings are; tools.forget reads it
-
-SAMPLE = "data/sources"  # the path in dvc.yaml
-
-
-@dataclass(frozen=True, kw_only=True)
-class IngestParams:
-    """Where the recordings are and what tracks look like."""
-
-    source: str = ""  # folder or manifest of recordings; empty: the sample in <data>/sources
-    layout: str = ""  # layout of a folder without a manifest: plain, stereo, seamless, candor or ami; empty: recognised
-    width: int = 64  # pixels; 64 x 48 is for scale tiny, 336 x 192 for the larger scales
-    height: int = 48
-    rate_hz: int = 16000
-    qp: int = 22  # x264 quantiser of the tracks; at 64 x 48 its loss is below that of the VAE
-    split_salt: str = "wanstreamer"  # another salt assigns people to other splits
-    valid_fraction: float = 0.1
-    test_fraction: float = 0.2
-
-    def __post_init__(self) -> None:
-        if self.width % 16 or self.height % 16 or min(self.width, self.height) < 16:
-            raise InputError(
-                f"ingest.width x height {self.width} x {self.height}: expected multiples of 16 (the video VAE's step)"
-            )
-        if self.rate_hz % 25:
-            raise InputError(f"ingest.rate_hz {self.rate_hz}: expected a multiple of 25 Hz")
-        if not 0 <= self.valid_fraction + self.test_fraction < 1:
-            raise InputError(
-                "ingest.valid_fraction + test_fraction: expected less than 1, so that sessions are left for training"
-            )
-
-    def check(self) -> None:
-        """Raises InputError, before any stage runs, for a source without recordings. The sample may not exist yet."""
-        source = folder_at(self.source or SAMPLE)
-        if Path(SAMPLE) not in (source, *source.parents):
-            find_sources(source, self.layout, warn=False)
 
 
 def session_split(rows: Sequence[SourceRow], params: IngestParams) -> str:

@@ -6,25 +6,15 @@ where they are not certainly its own voice alone. `pack` cuts the result into wi
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipelines.formats.tokenizer import BLANK_ID, MISSING_ID, TextTokenizer
+from pipelines.pack.params import ViewParams
 from schemas.windows import WINDOW_FIELDS
 from wanstreamer.clock import Span, unit_of_ms, units_touched
 from wanstreamer.windows.manifest import INTERRUPTION_ROLES
-
-
-@dataclass(frozen=True, kw_only=True)
-class ViewParams:
-    """What decides a role view: where text enters, and where sound may be somebody else's."""
-
-    text_lead_units: int = 1  # agent words enter this many units before their audio; 1 beat 0
-    text_slots: int = 2  # text ids per unit and role; what does not fit is queued into the next units
-    max_bleed_db: float = -30.0  # above it, a track's audio is masked while the other may be heard in it
-    bleed_guard_units: int = 1  # units masked on both sides of the agent's speech: echo tails, late onsets of the VAD
 
 
 class UnitRow(NamedTuple):

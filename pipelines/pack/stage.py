@@ -9,7 +9,6 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,9 @@ from pipelines.formats.tokenizer import (
     fit_tokenizer,
     load_tokenizer,
 )
+from pipelines.pack.params import PackParams
 from pipelines.pack.role_views import (
     UnitRow,
-    ViewParams,
     WordRow,
     cut_window,
     make_view,
@@ -48,20 +47,8 @@ from wanstreamer.errors import InputError
 TOKENIZER_PATH = "models/tokenizer.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class PackParams(ViewParams):
-    """How sessions become windows."""
-
-    window_units: int = 32  # K: 5.12 s; what a tiny model learnt turn-taking from
-    stride_units: int = 16  # half a window: every unit but the session's ends is seen early and late in a window
-    vocab_size: int = 512  # of the tokenizer that is fitted here
-    tokenizer: str = ""  # finished tokenizer.json or local Hugging Face folder; '' fits one on train words
-    min_talk_ms: int = 0  # windows in which both together speak less are left out; 0 keeps all, listening included
-
-
 def run(data: Path, params: PackParams, how: RunParams) -> dict[str, object]:
     """Write `models/tokenizer.json`, `windows/`, `tables/windows.parquet`; return counts."""
-    _check(params)
     data = data.resolve()
     tables = {name: read_rows(data, name) for name in ("sessions", "tracks", "words", "units", "latents")}
     vae_hashes = {kind: _one_vae_hash(tables["latents"], kind) for kind in ("audio", "video")}
@@ -103,18 +90,6 @@ def run(data: Path, params: PackParams, how: RunParams) -> dict[str, object]:
         "masked_units": _count_masks([job for job in jobs if job.key in done], params),
         "vocab_size": tokenizer.vocab_size,
     }
-
-
-def _check(params: PackParams) -> None:
-    if params.window_units < 2:
-        raise InputError(f"pack.window_units: {params.window_units}; expected 2 or more")
-    if not 1 <= params.stride_units <= params.window_units:
-        raise InputError(
-            f"pack.stride_units: {params.stride_units}; expected 1 to window_units ({params.window_units}), "
-            "so that no unit is left out"
-        )
-    if params.text_slots < 1 or params.text_lead_units < 0 or params.bleed_guard_units < 0:
-        raise InputError("pack: text_slots must be 1 or more, text_lead_units and bleed_guard_units 0 or more")
 
 
 def _one_vae_hash(latents: Iterable[Mapping[str, Any]], kind: str) -> str | None:

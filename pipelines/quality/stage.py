@@ -6,7 +6,6 @@ are generous, because a listener may be silent and still.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,41 +19,10 @@ from pipelines.engine.run import RunParams, run_keys
 from pipelines.engine.tables import read_rows, rows_by_session, to_table
 from pipelines.quality import track_facts
 from pipelines.quality.duplicates import find_duplicates
+from pipelines.quality.params import QualityParams
 from schemas.quality import HASHES, QUALITY
-from wanstreamer.errors import InputError
 
-SHARES = ("max_clipped_share", "max_silent_share", "max_black_share", "max_frozen_share", "min_face_share")
 Rejections = list[tuple[str, str, str]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class QualityParams:
-    """When a track is too poor. Defaults are generous, as it depends on the purpose. No measurement depends on them."""
-
-    max_clipped_share: float = 0.01
-    min_loudness_lufs: float = (
-        -60.0
-    )  # speech at a far microphone is about -45; not applied to a track without any sound
-    max_loudness_lufs: float = 0.0
-    max_silent_share: float = 1.0  # 1: no limit, because a listener may say nothing
-    max_black_share: float = 0.5
-    max_frozen_share: float = 0.9  # above this: a photograph, shown while the camera was off
-    min_face_share: float = 0.1  # 0: no limit, for people seen from the side or from far away
-    max_av_offset_ms: int = 160  # one unit; smaller offsets are within one unit of the model
-    min_av_confidence: float = 0.4  # below this the offset is unreliable, and no track is rejected for it
-    find_duplicates: bool = True  # reject a recording that a session with an earlier id has too
-
-    def __post_init__(self) -> None:
-        for name in (*SHARES, "min_av_confidence"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"quality.{name} {getattr(self, name)}: expected a share between 0 and 1")
-        if not self.min_loudness_lufs <= self.max_loudness_lufs:
-            raise InputError(
-                f"quality.min_loudness_lufs {self.min_loudness_lufs}: expected at most max_loudness_lufs, "
-                f"{self.max_loudness_lufs}"
-            )
-        if self.max_av_offset_ms < 0:
-            raise InputError(f"quality.max_av_offset_ms {self.max_av_offset_ms}: expected 0 or more")
 
 
 def run(data: Path, params: QualityParams, how: RunParams) -> dict[str, Any]:

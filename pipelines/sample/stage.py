@@ -10,7 +10,6 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -21,6 +20,7 @@ from pipelines.engine.command import stage_main
 from pipelines.engine.progress import progress
 from pipelines.engine.run import RunParams
 from pipelines.engine.timings import write_timings
+from pipelines.sample.params import SampleParams
 from pipelines.sample.truth import TABLES, Rows, write_truth
 from wanstreamer.errors import InputError
 
@@ -28,37 +28,6 @@ COLUMNS = (
     "session_id", "participant", "speaker_id", "uri", "audio_uri", "channel", "crop", "start_offset_ms", "words_uri",
     "rttm_uri", "rttm_speaker", "language", "licence", "consent", "audio_kind",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleParams:
-    """How much is recorded, and of what size."""
-
-    sessions: int = 40  # good ones; from six on there is one more whose file is truncated
-    seconds: int = 45
-    seed: int = 0
-    width: int = 320  # pixels of one participant's picture; ingest makes it smaller
-    height: int = 240
-    pictures: bool = True  # false: sound alone
-    split_salt: str = "wanstreamer"  # as in ingest: groups of people are chosen to fall into one split
-    valid_fraction: float = 0.1
-    test_fraction: float = 0.2
-
-    def __post_init__(self) -> None:
-        if self.sessions < 1:
-            raise InputError(f"sample.sessions {self.sessions}: expected 1 or more")
-        if self.seconds < 8:
-            raise InputError(f"sample.seconds {self.seconds}: expected 8 or more; less holds no exchange of turns")
-        if self.seed < 0:
-            raise InputError(f"sample.seed {self.seed}: expected 0 or more")
-        if self.width % 2 or self.height % 2 or min(self.width, self.height) < 48:
-            raise InputError(
-                f"sample.width x height {self.width} x {self.height}: expected even numbers of at least 48"
-            )
-        if min(self.valid_fraction, self.test_fraction) <= 0 or self.valid_fraction + self.test_fraction >= 1:
-            raise InputError(
-                "sample.valid_fraction and test_fraction: expected positive shares with less than 1 together"
-            )
 
 
 def run(data: Path, params: SampleParams, how: RunParams) -> dict[str, Any]:

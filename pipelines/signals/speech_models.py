@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from pipelines.engine.files import file_sha256
+from pipelines.signals.params import DetectorParams
 from pipelines.signals.voice_activity import RATE_HZ, Activity
 from wanstreamer.errors import InputError
 
@@ -26,14 +27,6 @@ SILERO_SAMPLES = 512  # a frame of silero at 16 kHz: 32 ms
 SILERO_CONTEXT = 64  # samples before the frame that silero gets too
 SILERO_PIECE = 256  # frames per call: 8 s; more is not faster
 PYANNOTE_MS = 16  # its frames of about 17 ms are resampled to this, so that edges are whole ms
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectorParams:
-    """Which speech detector is used."""
-
-    speech: Literal["silero", "pyannote"] = "silero"
-    speech_model: str = ""  # folder with a pyannote segmentation model, for `speech: pyannote`
 
 
 @dataclass(frozen=True, kw_only=True)

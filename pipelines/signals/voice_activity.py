@@ -12,34 +12,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipelines.signals.params import VoiceParams
 from wanstreamer.clock import Span, intersect_spans, merge_spans
 
 RATE_HZ = 16_000  # input rate of the detectors; ingest writes it
 ENERGY_MS = 10  # resolution of refined edges
 SILENT_DB = -100.0  # level of digital silence
-
-
-@dataclass(frozen=True, kw_only=True)
-class VoiceParams:
-    """Thresholds of voice activity and of the crosstalk guard."""
-
-    vad_threshold: float = (
-        0.4  # speech probability at which an interval begins (silero: 0.5; a short "yeah" reaches less)
-    )
-    vad_off_threshold: float = 0.25  # speech probability below which it ends (0.15 lower, as in silero)
-    vad_min_speech_ms: int = 60  # shorter detections are clicks; a short "mm" is about 150
-    vad_min_silence_ms: int = 60  # shorter silences do not end an interval (IPUs join up to 200 anyway)
-    edge_reach_ms: int = 160  # an edge moves outwards by at most this (silero's delay at onset and end)
-    edge_depth_ms: int = 160  # an edge moves inwards by at most this
-    edge_level: float = 0.3  # level of an edge between background (0) and speech (1), in dB
-    edge_min_rise_db: float = 6.0  # with a smaller difference of background and speech, the detector's edge is used
-    crosstalk_db: float = 15.0  # an interval may be bleed if another track is this much louder
-    crosstalk_correlation: float = 0.4  # it is bleed if the waveforms also correlate this much
-    crosstalk_delay_ms: int = 40  # longest delay between two microphones, including drift between clocks
-    crosstalk_min_ms: int = 60  # shorter intervals are not checked for bleed
-    crosstalk_tail_ms: int = (
-        300  # speech next to bleed, up to this long and not louder, belongs to it (a detector ends late)
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

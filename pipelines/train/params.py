@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from wanstreamer.bounds import bounded, check_bounds, share
+from wanstreamer.bounds import bounded, check_bounds, from_one, from_zero, share
 from wanstreamer.errors import InputError
 from wanstreamer.train.config import TrainConfig
 
@@ -19,13 +19,13 @@ class TrainingParams(TrainConfig):
     # What to start from; '' starts at random. A model.safetensors of ours (from `pretrain`, say), or the folder of a
     # Qwen3 language model, which pack.tokenizer must then name too. Its shape replaces d_model to d_ff.
     init_from: str = ""
-    d_model: int = bounded(128, at_least=1)
-    num_layers: int = bounded(4, at_least=1)
-    num_heads: int = bounded(4, at_least=1)  # of 32 dimensions
-    d_ff: int = bounded(352, at_least=1)
+    d_model: int = from_one(128)
+    num_layers: int = from_one(4)
+    num_heads: int = from_one(4)  # of 32 dimensions
+    d_ff: int = from_one(352)
     # 1: the language path trails the agent's own latents by a unit, for two overlapping workers
     self_lag: int = bounded(0, one_of=(0, 1))
-    valid_windows: int = bounded(32, at_least=1)  # of the validation curve, spread over the split
+    valid_windows: int = from_one(32)  # of the validation curve, spread over the split
     logs: tuple[str, ...] = bounded((), one_of=LOGS)  # in data/logs (extra `logs`); the curves are in plots anyway
 
     def check(self) -> None:
@@ -58,11 +58,11 @@ class DuplexParams(TrainingParams):
 class TaskShares:
     """How many of the windows a task gets, relative to the others; 0: none."""
 
-    transcribe: float = bounded(1.0, at_least=0)  # the user's speech -> text
-    speak: float = bounded(1.0, at_least=0)  # text -> the agent's sound
-    animate: float = bounded(1.0, at_least=0)  # the agent's sound -> its picture
-    proceed: float = bounded(1.0, at_least=0)  # sound and picture -> what follows
-    chat: float = bounded(1.0, at_least=0)  # text -> the answer's text
+    transcribe: float = from_zero(1.0)  # the user's speech -> text
+    speak: float = from_zero(1.0)  # text -> the agent's sound
+    animate: float = from_zero(1.0)  # the agent's sound -> its picture
+    proceed: float = from_zero(1.0)  # sound and picture -> what follows
+    chat: float = from_zero(1.0)  # text -> the answer's text
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -74,7 +74,7 @@ class TaskShares:
 class PretrainParams(TrainingParams):
     """As `duplex`. A model that starts from this one must have the same size."""
 
-    steps: int = bounded(300, at_least=1)  # a fifth of what duplex takes
+    steps: int = from_one(300)  # a fifth of what duplex takes
     tasks: TaskShares = field(default_factory=TaskShares)
     user_text_drop: float = share(0.0)  # the tasks decide which words are withheld
     agent_text_drop: float = share(0.0)  # the same for the agent's

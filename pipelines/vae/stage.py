@@ -13,7 +13,6 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,43 +27,16 @@ from pipelines.engine.timings import write_timings
 from pipelines.vae.children import run_children
 from pipelines.vae.curves import curve_paths, write_curves
 from pipelines.vae.measured import keep_outcomes, known_outcomes, measured_on
+from pipelines.vae.params import VaeParams, VaeTrainingParams
 from pipelines.vae.reports import draw_films
 from pipelines.vae.task import EVALUATED_TRACKS, VaeTask, evenly, record_path, weights_path
 from wanstreamer import vae
 from wanstreamer.errors import InputError
-from wanstreamer.train.vae import VaeTrainConfig
+from wanstreamer.train.vae_config import VaeTrainConfig
 from wanstreamer.vae import AudioVAEConfig, VideoVAEConfig
 
 KINDS = ("audio", "video")
 CODE = ("wanstreamer.train.vae", "pipelines.media.tracks")  # together with all it imports, decides the weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class VaeTrainingParams:
-    """Training of one VAE; see VaeTrainConfig for what is not named here."""
-
-    channels: int  # of a latent
-    steps: int  # one thread does 2 (video) to 8 (audio) a second
-    batch: int = 8  # clips per step
-    clip_units: int = 4  # units of 160 ms per clip
-    learning_rate: float = 2e-3  # peak
-
-
-@dataclass(frozen=True, kw_only=True)
-class VaeParams:
-    audio: VaeTrainingParams = field(
-        default_factory=lambda: VaeTrainingParams(
-            channels=16, steps=900, batch=4, clip_units=8
-        )  # 1.28 s: several syllables
-    )
-    video: VaeTrainingParams = field(
-        default_factory=lambda: VaeTrainingParams(channels=32, steps=300)  # 384 numbers a unit
-    )
-    seed: int = 0  # of weights, clips, augmentation and noise
-    # Of tracks held in memory, evenly from all. A minute of 64x48 video takes 14 MB, of 336x192 290 MB.
-    max_train_minutes: int = 60
-    weights: str = ""  # folder with finished audio.safetensors and video.safetensors; empty: train
-    checkpoint_s: float = 20.0  # between states that a killed training resumes from
 
 
 def run(data: Path, params: VaeParams, how: RunParams) -> dict[str, Any]:

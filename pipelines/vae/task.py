@@ -12,7 +12,7 @@ from torch import Tensor
 from pipelines.engine.jobs import Rejected
 from pipelines.media.tracks import read_frames, read_wav
 from wanstreamer.clock import FRAMES_PER_UNIT, samples_per_unit
-from wanstreamer.train.vae import VaeTrainConfig
+from wanstreamer.train.vae_config import VaeTrainConfig
 from wanstreamer.vae import AudioVAEConfig, VideoVAEConfig
 
 EVALUATED_TRACKS = 8  # at most, of seen and of unseen people each: enough for a figure, seconds to compute

@@ -37,7 +37,7 @@ class Setting:
 
     workers: int = 1
     threads: int = 1
-    steps: int | None = None  # solver steps; None: 4 if units overlap, else the agent's default
+    steps: int | None = None  # solver steps; None: the agent's default
     lag: int | None = None  # self_lag; None: 1 with two workers, else the model's own
     live: bool = False  # a unit every 160 ms, instead of full speed
     scale: str | None = None  # random weights of this scale; None: the data folder's models
@@ -60,7 +60,7 @@ class Setting:
 
     @property
     def solver_steps(self) -> int:
-        return self.steps or (4 if self.self_lag == 1 else AgentConfig.steps)
+        return self.steps or AgentConfig.steps
 
 
 @dataclass(frozen=True, kw_only=True)

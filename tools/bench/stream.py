@@ -30,6 +30,7 @@ from tools.bench.latency import COLUMNS, FULL, stream
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
 from wanstreamer.model.config import SCALES
+from wanstreamer.streaming.config import AgentConfig
 from wanstreamer.streaming.machine import TRUNKS, Machine
 
 
@@ -101,7 +102,7 @@ def add(commands: Any) -> None:
         help="history limits to compare, in units; 'full': no limit (default: full)",
     )
     command.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
-    command.add_argument("--steps", type=int, help="solver steps (default: 4 at self_lag 1, else the agent's)")
+    command.add_argument("--steps", type=int, help=f"solver steps (default: {AgentConfig.steps})")
     command.add_argument(
         "--workers",
         type=int,

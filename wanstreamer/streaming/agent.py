@@ -27,7 +27,8 @@ from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, samples_per_unit
 from wanstreamer.devices import HOST, to_device, to_host
 from wanstreamer.errors import InputError
 from wanstreamer.model.duplex import DuplexModel, Prefix, load_model
-from wanstreamer.model.sequence import BEGIN, BLANK, HistoryLimit
+from wanstreamer.model.sequence import BEGIN, BLANK
+from wanstreamer.streaming.config import AgentConfig
 from wanstreamer.streaming.machine import Machine
 from wanstreamer.streaming.performer import Schedule, perform
 from wanstreamer.streaming.state import ConversationState, new_state
@@ -38,37 +39,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 PARTS = ("encode", "think", "perform", "decode")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AgentConfig:
-    steps: int = 6  # solver steps; fewer are faster and shrink the variance of what is generated
-    text_temperature: float = 0.85  # of what is said, not of whether; 0 takes the likeliest token
-    text_epsilon: float = 0.005  # text ids less probable than this are never said: see `thinker.sample_token`
-    video_temperature: float = 0.6  # deviation of the noise that pictures are made from; 1 is what training had
-    max_units: int = 3750  # of full history: ten minutes; memory for it is reserved at the start
-    history_units: int | None = (
-        None  # see `HistoryLimit`: a conversation without an end, in constant memory; max_units is void
-    )
-    sink_units: int = 0  # first units that stay beyond history_units
-
-    @property
-    def history_limit(self) -> HistoryLimit | None:
-        return (
-            None if self.history_units is None else HistoryLimit(units=self.history_units, sink_units=self.sink_units)
-        )
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.max_units < 1:
-            raise InputError(f"steps {self.steps}, max_units {self.max_units}: expected 1 or more of each")
-        if self.sink_units and self.history_units is None:
-            raise InputError(f"sink_units {self.sink_units}: without history_units all units stay; leave it at 0")
-        if not self.text_temperature >= 0:
-            raise InputError(f"text_temperature {self.text_temperature}: expected 0 (likeliest token) or more")
-        if not 0 <= self.text_epsilon < 1:
-            raise InputError(f"text_epsilon {self.text_epsilon}: expected 0 or more, and less than 1")
-        if not self.video_temperature >= 0:
-            raise InputError(f"video_temperature {self.video_temperature}: expected 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

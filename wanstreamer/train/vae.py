@@ -20,6 +20,7 @@ from wanstreamer.checkpoint import resume_training, save_training
 from wanstreamer.metrics import log_mel_l1, psnr_db, ssim
 from wanstreamer.train.clips import draw_clips, held_out_clips
 from wanstreamer.train.steps import Scalars, average_weights, step_generator
+from wanstreamer.train.vae_config import VaeTrainConfig
 from wanstreamer.vae import AudioVAE
 from wanstreamer.vae.causal import Carry
 from wanstreamer.vae.losses import SpectralLoss, latent_pull, pixel_loss
@@ -28,28 +29,6 @@ from wanstreamer.vae.tracks import PIECE_UNITS, VAE, encode_track, reconstruct_t
 Pass = Callable[[Tensor, Carry], Tensor]  # media -> latents before normalisation, or back
 
 _FIT_NUMBERS = 2**26  # about the most samples or pixels that the linear skip is fitted on: 256 MB
-
-
-@dataclass(frozen=True, kw_only=True)
-class VaeTrainConfig:
-    """How one VAE is trained."""
-
-    steps: int  # optimiser steps
-    batch: int = 8  # clips per step
-    clip_units: int = 4  # units of 160 ms per clip; every clip starts a stream
-    learning_rate: float = 2e-3  # peak; cosine to zero
-    skip_rate: float = 0.05  # of the learning rate, for the linear skip, which is good from the start
-    warmup_steps: int = 30  # linear
-    weight_decay: float = 0.01
-    grad_clip: float = 1.0  # gradient norm
-    pull: float = 1e-3  # weight of the latents' KL divergence
-    waveform: float = 2.5  # weight of the waveform L1 (audio): sets the phases that spectra leave open
-    ema_decay: float = 0.99  # of the weights that are kept
-    fit_clips: int = 256  # clips the linear skip is fitted on; fewer where they are large
-    log_every: int = 20  # steps per row of the curve
-    valid_every: int = 100  # steps between looks at held-out clips; a multiple of log_every
-    checkpoint_s: float = 20.0  # wall time between states for resuming; does not change the result
-    seed: int = 0
 
 
 def train_vae(

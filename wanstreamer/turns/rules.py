@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise, zip_longest
 
+from wanstreamer.bounds import check_bounds, from_one, from_zero, share
 from wanstreamer.clock import Span, merge_spans
 from wanstreamer.turns.lexical import Word, asks, ends_phrase, has_punctuation
 
@@ -21,26 +22,36 @@ from wanstreamer.turns.lexical import Word, asks, ends_phrase, has_punctuation
 class TurnParams:
     """Thresholds of the turn rules. Published values unless marked ours."""
 
-    sound_edge_ms: int = 200  # detected speech without a word, beside a sound and shorter, is the sound's edge (ours)
-    ipu_gap_ms: int = 200  # own silences up to this are inside an IPU (dGSLM, TurnBench; Heldner & Edlund: 180)
-    short_ipu_ms: int = 100  # IPUs under this are flagged, never dropped (ours)
-    backchannel_cluster_gap_ms: int = 1000  # own silence that ends a cluster of short utterances (VAP)
-    backchannel_max_ms: int = 1000  # longest acoustic backchannel cluster (VAP)
-    backchannel_max_words: int = 3  # longest mixed wording; cue words alone may be more (NaturalTurn)
-    backchannel_min_cue_share: float = 0.5  # of the words, cue words (NaturalTurn)
-    listening_window_ms: int = 5000  # before and after a backchannel: who talks there? (ours)
-    backchannel_min_listening: float = 0.4  # of the speech there, the others' (ours)
-    assent_min_listening: float = 0.75  # the same for "yeah", "uh-huh": who leads the talk confirms with them (ours)
-    answer_window_ms: int = 1000  # a question still waits for its answer this long after the asker went on (ours)
-    answer_lead_ms: int = 300  # an answer may begin this much before the question's end (ours)
-    turn_pause_ms: int = 1500  # an own pause from here on ends the turn (NaturalTurn)
-    floor_silence_ms: int = 3000  # mutual silence from here on leaves the floor to nobody (ours)
-    simultaneous_ms: int = 200  # onsets, or ends, this close count as at once (planning time; scikit-talk's buffer)
-    latch_ms: int = 40  # a floor change with at most this much gap or overlap is a latch (one tick; ours)
-    terminal_overlap_ms: int = 1000  # a complete turn overlapped by no more than this is not interrupted (ours)
-    timing_complete_ms: int = 300  # without words, a turn overlapped by less than this counts as complete (ours)
-    fto_min_prior_ms: int = 200  # a transfer counts when the prior turn began this long before (scikit-talk)
-    fto_window_ms: int = 10_000  # and the offset is within this (scikit-talk)
+    # Detected speech without a word, beside a sound and shorter, is the sound's edge (ours).
+    sound_edge_ms: int = from_zero(200)
+    # Own silences up to this are inside an IPU (dGSLM, TurnBench; Heldner & Edlund: 180).
+    ipu_gap_ms: int = from_zero(200)
+    short_ipu_ms: int = from_zero(100)  # IPUs under this are flagged, never dropped (ours)
+    backchannel_cluster_gap_ms: int = from_zero(1000)  # own silence that ends a cluster of short utterances (VAP)
+    backchannel_max_ms: int = from_zero(1000)  # longest acoustic backchannel cluster (VAP)
+    backchannel_max_words: int = from_one(3)  # longest mixed wording; cue words alone may be more (NaturalTurn)
+    backchannel_min_cue_share: float = share(0.5)  # of the words, cue words (NaturalTurn)
+    listening_window_ms: int = from_zero(5000)  # before and after a backchannel: who talks there? (ours)
+    backchannel_min_listening: float = share(0.4)  # of the speech there, the others' (ours)
+    # The same for "yeah", "uh-huh": who leads the talk confirms with them (ours).
+    assent_min_listening: float = share(0.75)
+    # A question still waits for its answer this long after the asker went on (ours).
+    answer_window_ms: int = from_zero(1000)
+    answer_lead_ms: int = from_zero(300)  # an answer may begin this much before the question's end (ours)
+    turn_pause_ms: int = from_zero(1500)  # an own pause from here on ends the turn (NaturalTurn)
+    floor_silence_ms: int = from_zero(3000)  # mutual silence from here on leaves the floor to nobody (ours)
+    # Onsets, or ends, this close count as at once (planning time; scikit-talk's buffer).
+    simultaneous_ms: int = from_zero(200)
+    latch_ms: int = from_zero(40)  # a floor change with at most this much gap or overlap is a latch (one tick; ours)
+    # A complete turn overlapped by no more than this is not interrupted (ours).
+    terminal_overlap_ms: int = from_zero(1000)
+    # Without words, a turn overlapped by less than this counts as complete (ours).
+    timing_complete_ms: int = from_zero(300)
+    fto_min_prior_ms: int = from_zero(200)  # a transfer counts when the prior turn began this long before (scikit-talk)
+    fto_window_ms: int = from_zero(10_000)  # and the offset is within this (scikit-talk)
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,6 +15,7 @@ from pipelines.behaviour.recorded import find_views, read_recording, strangers, 
 from pipelines.behaviour.simulated import run_simulated
 from pipelines.behaviour.stage import BehaviourParams, play_simulated
 from pipelines.conversation.stimuli import KINDS, Stimulus
+from pipelines.engine.params import build_params
 from pipelines.engine.run import RunParams
 from tests.helpers.behaviour_fixtures import UNITS, write_data
 from tests.helpers.live_fixtures import small_agent
@@ -113,11 +114,15 @@ def test_without_held_out_people_it_says_so(data: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"users": -1}, "behaviour.users: -1"), ({"given_units": 75}, "given_units 75"), ({"watched": -1}, "0 or more")],
+    [
+        ({"users": -1}, "behaviour.users: -1; expected 0 or more"),
+        ({"given_units": 75}, "behaviour.given_units: 75; expected fewer than the 75 units"),
+        ({"watched": -1}, "0 or more"),
+    ],
 )
 def test_wrong_params_are_named(changes: dict[str, int], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        BehaviourParams(**{"seconds": 12, **changes}).check()
+        build_params(BehaviourParams, {"seconds": 12, **changes}, "behaviour")
 
 
 class Scripted:

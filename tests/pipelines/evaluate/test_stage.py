@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipelines.engine import tables
 from pipelines.engine.files import file_sha256
+from pipelines.engine.params import build_params
 from pipelines.engine.run import RunParams
 from pipelines.evaluate import rendering
 from pipelines.evaluate import stage as evaluate
@@ -326,9 +327,9 @@ def test_no_held_out_session_is_said_and_not_an_error(folder, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"), [({"taus": (0.0, 1.0)}, "evaluate.taus"), ({"warmup_units": 0}, "evaluate.warmup_units: 0")]
 )
-def test_wrong_numbers_are_one_line(folder, changes, message):
+def test_wrong_numbers_are_one_line(changes, message):
     with pytest.raises(InputError, match=message):
-        evaluate.run(folder, replace(PARAMS, **changes), RunParams(workers=1))
+        build_params(EvaluateParams, changes, "evaluate")
 
 
 def test_a_model_of_other_vaes_is_refused(folder, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.engine.params import build_params
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows, to_table, write_table
 from pipelines.formats.tokenizer import BLANK_ID, MISSING_ID, fit_tokenizer, load_tokenizer
@@ -428,13 +429,13 @@ def test_a_language_models_tokenizer_is_shifted_past_our_ids(tmp_path, in_proces
 
 def test_wrong_tokenizer_and_wrong_numbers_are_one_line(tmp_path, in_process):
     write_corpus(tmp_path / "data", {"s0": ("train", 8, talkers())})
-    for params, message in (
-        (PackParams(tokenizer=str(tmp_path / "none.json")), "no such tokenizer"),
-        (PackParams(window_units=8, stride_units=9), "pack.stride_units: 9"),
-        (PackParams(vocab_size=10), "pack.vocab_size: 10"),
+    for values, message in (
+        ({"tokenizer": str(tmp_path / "none.json")}, "no such tokenizer"),
+        ({"window_units": 8, "stride_units": 9}, r"pack.stride_units: 9; expected 1 to window_units \(8\)"),
+        ({"vocab_size": 10}, "pack.vocab_size: 10; expected 259 or more"),
     ):
         with pytest.raises(InputError, match=message) as caught:
-            pack_all(tmp_path / "data", params)
+            pack_all(tmp_path / "data", build_params(PackParams, values, "pack"))
         assert "\n" not in str(caught.value)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.engine.params import build_params
 from pipelines.quality.stage import QualityParams, judge
 from wanstreamer.errors import InputError
 
@@ -40,4 +41,4 @@ def test_thresholds_judge_and_an_unsure_offset_does_not() -> None:
 )
 def test_thresholds_that_mean_nothing_are_refused(wrong: dict[str, Any], named: str) -> None:
     with pytest.raises(InputError, match=rf"quality\.{named}"):
-        QualityParams(**wrong)
+        build_params(QualityParams, wrong, "quality")

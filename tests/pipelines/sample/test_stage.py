@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.engine.jobs import Rejected
+from pipelines.engine.params import build_params
 from pipelines.engine.run import RunParams
 from pipelines.ingest.source_row import COLUMNS
 from pipelines.ingest.sources import find_sources
@@ -154,7 +155,7 @@ def test_special_layouts_are_recorded(tmp_path: Path) -> None:
 def test_the_user_is_told_what_is_wrong(tmp_path: Path) -> None:
     for wrong in ({"sessions": 0}, {"seconds": 2}, {"width": 33}, {"test_fraction": 1.0}, {"seed": -1}):
         with pytest.raises(InputError, match="expected"):
-            SampleParams(**wrong)
+            build_params(SampleParams, wrong, "sample")
     (tmp_path / "params.yaml").write_text("sample: {}\n")
     command = [
         sys.executable,

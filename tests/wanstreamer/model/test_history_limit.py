@@ -220,7 +220,7 @@ def test_a_history_limit_too_short_for_the_lag_is_refused() -> None:
         ):
             open_pipeline(agent, seed=0)
         small_agent({"self_lag": lag}, history_units=expected).start(seed=0)
-    with pytest.raises(InputError, match="sink_units 2: without history_units"):
+    with pytest.raises(InputError, match="sink_units: 2; expected 0 without history_units"):
         AgentConfig(sink_units=2)
 
 

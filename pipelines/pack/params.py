@@ -1,0 +1,54 @@
+"""What can be set of pack, with bounds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wanstreamer.bounds import BadValue, bounded, check_bounds, from_one, from_zero
+from wanstreamer.clock import UNIT_MS
+from wanstreamer.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewParams:
+    """What decides a role view: where text enters, and where sound may be somebody else's."""
+
+    text_lead_units: int = from_zero(1)  # agent words enter this many units before their audio; 1 beat 0
+    # Text ids per unit and role; what does not fit is queued into the next units.
+    text_slots: int = from_one(2)
+    # Above it, a track's audio is masked while the other may be heard in it.
+    max_bleed_db: float = bounded(-30.0, at_least=-120, at_most=120)
+    # Units masked on both sides of the agent's speech: echo tails, late onsets of the VAD.
+    bleed_guard_units: int = from_zero(1)
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackParams(ViewParams):
+    """How sessions become windows."""
+
+    window_units: int = bounded(32, at_least=2)  # K: 5.12 s; what a tiny model learnt turn-taking from
+    # Half a window: every unit but the session's ends is seen early and late in a window.
+    stride_units: int = from_one(16)
+    # Of the tokenizer that is fitted here.
+    vocab_size: int = bounded(512, at_least=259, why="256 bytes and 3 special ids")
+    tokenizer: str = ""  # finished tokenizer.json or local Hugging Face folder; '' fits one on train words
+    # Windows in which both together speak less are left out; 0 keeps all, listening included.
+    min_talk_ms: int = from_zero(0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stride_units > self.window_units:
+            expected = f"1 to window_units ({self.window_units}), so that no unit is left out"
+            raise BadValue("stride_units", self.stride_units, expected, "window_units")
+        most_ms = 2 * self.window_units * UNIT_MS
+        if self.min_talk_ms > most_ms:
+            raise BadValue(
+                "min_talk_ms", self.min_talk_ms, f"at most what two can speak in a window, {most_ms}", "window_units"
+            )
+
+    def check(self) -> None:
+        """Raises InputError where the finished tokenizer is not there."""
+        if self.tokenizer and not Path(self.tokenizer).exists():
+            raise InputError(f"pack.tokenizer {self.tokenizer}: no such file or folder; `make repro` makes some")
