@@ -17,14 +17,12 @@ class VaeTrainingParams(ClipTraining):
 
 @dataclass(frozen=True, kw_only=True)
 class VaeParams:
+    # A clip of 1.28 s holds several syllables.
     audio: VaeTrainingParams = field(
-        default_factory=lambda: VaeTrainingParams(
-            channels=16, steps=900, batch=4, clip_units=8
-        )  # 1.28 s: several syllables
+        default_factory=lambda: VaeTrainingParams(channels=16, steps=900, batch=4, clip_units=8)
     )
-    video: VaeTrainingParams = field(
-        default_factory=lambda: VaeTrainingParams(channels=32, steps=300)  # 384 numbers a unit
-    )
+    # 384 numbers a unit.
+    video: VaeTrainingParams = field(default_factory=lambda: VaeTrainingParams(channels=32, steps=300))
     seed: int = random_seed()  # of weights, clips, augmentation and noise
     # Of tracks held in memory, evenly from all. A minute of 64x48 video takes 14 MB, of 336x192 290 MB.
     max_train_minutes: int = from_one(60)
