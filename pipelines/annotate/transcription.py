@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.annotate.params import TranscriptParams
+from pipelines.annotate.transcript_params import TranscriptParams
 from pipelines.annotate.whisperx_words import EDGE_MS, TimedWord, mend_words
 from pipelines.media.languages import same_language
 from pipelines.media.tracks import gate_audio
