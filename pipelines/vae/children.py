@@ -68,7 +68,10 @@ def _child(pipe: Connection, task: VaeTask) -> None:
     """Entry of a child. If the parent is gone, the pipe breaks at the next step, and the child ends."""
     torch.set_num_threads(1)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA's matrix products are not repeatable
-    torch.use_deterministic_algorithms(True)
+    if torch.cuda.is_available():
+        torch.use_deterministic_algorithms(True)
+    else:  # the same switch, without importing the compiler, which takes seconds and is for a GPU only
+        torch.set_deterministic_debug_mode("error")
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads what was not written
     # One training of the video VAE met denormal numbers, and its steps took twice as long or more.
     torch.set_flush_denormal(True)

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import torch
-from pystoi import stoi
 from torch import Tensor
 
 from wanstreamer.clock import FRAMES_PER_UNIT
@@ -52,6 +51,8 @@ def _figures(model: VAE, reconstructed: Tensor, true: Tensor) -> Scalars:
 
 def short_time_intelligibility(estimate_T: Tensor, true_T: Tensor, rate_hz: int) -> float | None:
     """STOI of speech; None if less than 0.4 s of the truth is louder than 40 dB below its loudest part."""
+    from pystoi import stoi  # brings scipy, a second that only the sound of people needs
+
     if not true_T.any():
         return None
     with warnings.catch_warnings():

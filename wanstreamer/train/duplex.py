@@ -258,15 +258,16 @@ def _schedule(step: int, config: TrainConfig) -> float:
 @contextmanager
 def _determinism(threads: int, device: str) -> Iterator[None]:
     """Fixed thread count and, on a CPU, deterministic kernels; a GPU lacks them for some of the passes."""
-    before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    before, strict = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     filling = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(device == "cpu")
+    # Unlike `use_deterministic_algorithms` it does not import the compiler, which takes seconds and is for a GPU only.
+    torch.set_deterministic_debug_mode("error" if device == "cpu" else "default")
     # Nothing here reads uninitialised memory, and filling it takes 4 % of a step.
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         yield
     finally:
         torch.set_num_threads(before)
-        torch.use_deterministic_algorithms(strict)
+        torch.set_deterministic_debug_mode(strict)
         deterministic.fill_uninitialized_memory = filling  # type: ignore[attr-defined]

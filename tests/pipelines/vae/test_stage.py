@@ -63,7 +63,7 @@ def childless() -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(False)
+            torch.set_deterministic_debug_mode("default")
             torch.set_flush_denormal(False)
             deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
