@@ -122,7 +122,7 @@ def test_stage_gives_equal_bytes_for_one_and_two_workers_and_does_not_train_twic
 
     capsys.readouterr()
     times = (other / "timings" / "vae.json").read_text()
-    assert set(json.loads(times)) == {"audio", "video"} and times.count("train_s") == 2
+    assert set(json.loads(times)) == {"audio", "video", "wall_s", "workers"} and times.count("train_s") == 2
     with childless():
         assert stage.run(other, TINY, RunParams(workers=2)) == metrics
     assert (other / "timings" / "vae.json").read_text() == times
