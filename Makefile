@@ -15,7 +15,7 @@ export PYTHONDONTWRITEBYTECODE =
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
-setup: .venv/.core  ## make .venv with the pinned core and the sample extra
+setup: .venv/.core  ## make .venv with the pinned packages of the pipeline
 
 .venv/.core: pyproject.toml constraints.txt cpu-overrides.txt
 	@echo "installing torch and the other packages into .venv: a minute or two"
@@ -29,9 +29,9 @@ setup: .venv/.core  ## make .venv with the pinned core and the sample extra
 	touch $@
 
 repro: .venv/.core  ## rebuild what is out of date, from sources to the evaluated model
-	python -m pipelines.params
-	python -m pipelines.engine.ray dvc repro evaluate
-	python -m tools.summary
+	@python -m pipelines.params
+	@python -m tools.repro evaluate
+	@python -m tools.summary
 
 SOURCE ?=
 OUT ?= mine

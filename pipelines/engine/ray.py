@@ -201,11 +201,14 @@ def main() -> None:
         print("usage: python -m pipelines.engine.ray COMMAND [ARGUMENT ...]", file=sys.stderr)
         sys.exit(2)
     with exit_on_input_error(), shared_ray(os.cpu_count() or 1) as variables:
-        try:
-            code = subprocess.run(sys.argv[1:], env={**os.environ, **variables}, check=False).returncode
-        except KeyboardInterrupt:
-            code = 130  # the command has had it too, and has said what is kept
-    sys.exit(code)
+        command = subprocess.Popen(sys.argv[1:], env={**os.environ, **variables})
+        while True:
+            try:
+                code = command.wait()
+                break
+            except KeyboardInterrupt:  # the command has had it too, ends by itself, and says what is kept
+                continue
+    sys.exit(128 - code if code < 0 else code)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """One Ray for several stages, on one thread per worker, whose workers do not talk to the user."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -113,3 +114,25 @@ def test_a_time_limit_holds_for_what_is_spread(tmp_path: Path, ray_once: None) -
             spread([partial(mark, tmp_path, number, seconds=60) for number in range(4)])
         assert time.monotonic() - began_s < 10
         assert marks(tmp_path, "ended") == marks(tmp_path, "begun") and len(marks(tmp_path, "begun")) == 3
+
+
+def test_ctrl_c_waits_for_what_the_command_says() -> None:
+    """A terminal sends it to both; the command ends by itself, in its own time and with its own exit code."""
+    command = """
+import sys, time
+print("ready", flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    print("stopped", flush=True)
+    sys.exit(7)
+"""
+    run = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.engine.ray", sys.executable, "-c", command],
+        cwd=ROOT, env=os.environ | {"RAY_ADDRESS": "127.0.0.1:1"}, stdout=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert run.stdout is not None and run.stdout.readline() == "ready\n"
+    os.killpg(run.pid, signal.SIGINT)
+    assert run.communicate(timeout=60)[0] == "stopped\n" and run.returncode == 7
