@@ -65,16 +65,16 @@ def spans(rows: list[TableRow], who: str) -> list[Span]:
 
 def test_a_spoken_session(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
     audio, placed = spoken
-    found = annotate(audio, {who: words_of(placed, who) for who in placed})
-    assert found.rejections == []
+    result = annotate(audio, {who: words_of(placed, who) for who in placed})
+    assert result.rejections == []
     for who, own in placed.items():
-        ipus = spans(found.tables["ipus"], who)
+        ipus = spans(result.tables["ipus"], who)
         assert len(ipus) == len(own)
         for ipu, (span, text) in zip(ipus, own, strict=True):
             assert abs(ipu.start_ms - span.start_ms) <= 50, (ipu, span)
             assert abs(ipu.end_ms - span.end_ms) <= 100, (ipu, span)
-            assert text in [row["text"] for row in found.tables["ipus"]]
-    events = [(e["participant"], e["label"]) for e in found.tables["events"] if e["kind"] != "state"]
+            assert text in [row["text"] for row in result.tables["ipus"]]
+    events = [(e["participant"], e["label"]) for e in result.tables["events"] if e["kind"] != "state"]
     assert events == [("a", "initiation"), ("b", "lexical"), ("b", "smooth_shift"), ("a", "smooth_shift")]
 
 
@@ -103,14 +103,16 @@ def test_unit_labels_agree_with_the_intervals(annotate: Annotate, spoken: tuple[
         for name, units_of_edges in (("turn_begins_in", begins), ("turn_ends_in", ends)):
             for row in rows:
                 assert row[name] == min(
-                    (one - row["unit"] for one in units_of_edges if one >= row["unit"]), default=None
+                    (edge - row["unit"] for edge in units_of_edges if edge >= row["unit"]), default=None
                 )
         for row in rows:
             end_ms = (row["unit"] + 1) * UNIT_MS
             before = [span for span in speech if span.start_ms < end_ms]
             expected = max(0, end_ms - before[-1].end_ms) if before else None
             assert row["silence_ms"] == expected
-    assert not any(one["holds_floor"] and two["holds_floor"] for one, two in zip(units["a"], units["b"], strict=True))
+    assert not any(
+        row_a["holds_floor"] and row_b["holds_floor"] for row_a, row_b in zip(units["a"], units["b"], strict=True)
+    )
     assert [row["unit"] for row in units["b"] if row["audio_mixed"]] == [37, 38, 39, 40]
     assert not any(row["audio_mixed"] for row in units["a"])
     (backchannel,) = [e for e in tables["events"] if e["kind"] == "backchannel"]
@@ -126,8 +128,8 @@ def test_interruption_roles_cover_the_time_both_speak(
     asked, text = placed["b"][1]
     early = np.roll(audio["b"], (onset_ms - asked.start_ms) * RATE_HZ // 1000)
     early[: (onset_ms - 400) * RATE_HZ // 1000] = 0
-    said = {**placed, "b": [(Span(onset_ms, onset_ms + asked.duration_ms), text)]}
-    tables = annotate({"a": audio["a"], "b": early}, {who: words_of(said, who) for who in said}).tables
+    moved = {**placed, "b": [(Span(onset_ms, onset_ms + asked.duration_ms), text)]}
+    tables = annotate({"a": audio["a"], "b": early}, {who: words_of(moved, who) for who in moved}).tables
     (event,) = [e for e in tables["events"] if e["label"] == "interruption"]
     assert (event["participant"], event["outcome"]) == ("b", "failed")
     touched = list(range(event["start_ms"] // UNIT_MS, (event["end_ms"] - 1) // UNIT_MS + 1))
@@ -143,10 +145,10 @@ def test_bleed_is_nobodys_speech_and_an_event(annotate: Annotate, spoken: tuple[
     leaky = {"a": audio["a"], "b": audio["b"] + 10 ** (-25 / 20) * delayed}
     clean, bled = annotate(audio), annotate(leaky)
     assert spans(bled.tables["speech"], "a") == spans(clean.tables["speech"], "a")
-    own, kept = spans(clean.tables["ipus"], "b"), spans(bled.tables["ipus"], "b")
-    assert len(own) == len(kept)
-    for one, two in zip(own, kept, strict=True):
-        assert abs(one.start_ms - two.start_ms) <= 100 and abs(one.end_ms - two.end_ms) <= 100
+    own, with_bleed = spans(clean.tables["ipus"], "b"), spans(bled.tables["ipus"], "b")
+    assert len(own) == len(with_bleed)
+    for span, span_with_bleed in zip(own, with_bleed, strict=True):
+        assert abs(span.start_ms - span_with_bleed.start_ms) <= 100 and abs(span.end_ms - span_with_bleed.end_ms) <= 100
     bleeds = [e for e in bled.tables["events"] if e["kind"] == "non_speech"]
     assert bleeds and {(e["participant"], e["label"], e["other"]) for e in bleeds} == {("b", "bleed", "a")}
     assert not [e for e in clean.tables["events"] if e["kind"] == "non_speech"]
@@ -159,17 +161,17 @@ def test_laughter_is_an_event_and_no_speech(annotate: Annotate, spoken: tuple[di
     words = {who: words_of(placed, who) for who in placed}
     words["b"] = [{"word": "[laughter]", "start_ms": laugh.start_ms, "end_ms": laugh.end_ms},
                   {"word": "[laughter-far?]", "start_ms": asked.start_ms, "end_ms": asked.end_ms}]  # fmt: skip
-    found = annotate(audio, words)
-    assert found.rejections == []
-    (event,) = [e for e in found.tables["events"] if e["kind"] == "non_speech"]
+    result = annotate(audio, words)
+    assert result.rejections == []
+    (event,) = [e for e in result.tables["events"] if e["kind"] == "non_speech"]
     assert (event["participant"], event["label"], event["source"], event["confidence"]) == ("b", "laughter", "words", 1)
     assert Span(event["start_ms"], event["end_ms"]) == laugh
-    assert [row["text"] for row in found.tables["ipus"] if row["participant"] == "b"] == ["far?"]
-    assert [row["word"] for row in found.tables["words"] if row["participant"] == "b"] == ["far?"]
-    assert all(span.start_ms > laugh.end_ms for span in spans(found.tables["speech"], "b"))
-    assert not [e for e in found.tables["events"] if e["kind"] == "backchannel"]
+    assert [row["text"] for row in result.tables["ipus"] if row["participant"] == "b"] == ["far?"]
+    assert [row["word"] for row in result.tables["words"] if row["participant"] == "b"] == ["far?"]
+    assert all(span.start_ms > laugh.end_ms for span in spans(result.tables["speech"], "b"))
+    assert not [e for e in result.tables["events"] if e["kind"] == "backchannel"]
     touched = list(range(laugh.start_ms // UNIT_MS, (laugh.end_ms - 1) // UNIT_MS + 1))
-    units = [row for row in found.tables["units"] if row["participant"] == "b"]
+    units = [row for row in result.tables["units"] if row["participant"] == "b"]
     assert [row["unit"] for row in units if row["non_speech"]] == touched
     assert all(units[unit]["speech_ms"] == 0 for unit in touched)
 
@@ -177,23 +179,23 @@ def test_laughter_is_an_event_and_no_speech(annotate: Annotate, spoken: tuple[di
 def test_shared_sound_is_attributed_to_nobody(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
     audio, placed = spoken
     mix = audio["a"] + audio["b"]
-    found = annotate(
+    result = annotate(
         {"a": mix, "b": mix}, {"a": words_of(placed, "a")}, a={"attributed": False}, b={"attributed": False}
     )
-    assert sorted((key, reason) for key, reason, _ in found.rejections) == [
+    assert sorted((key, reason) for key, reason, _ in result.rejections) == [
         ("s1/a", "speech_unattributed"), ("s1/b", "speech_unattributed")
     ]  # fmt: skip
-    assert found.tables["speech"] == found.tables["turns"] == found.tables["events"] == []
-    assert len(found.tables["units"]) == 2 * NUM_UNITS
-    assert {row["speech_ms"] for row in found.tables["units"]} == {None}
-    assert found.tables["words"]
+    assert result.tables["speech"] == result.tables["turns"] == result.tables["events"] == []
+    assert len(result.tables["units"]) == 2 * NUM_UNITS
+    assert {row["speech_ms"] for row in result.tables["units"]} == {None}
+    assert result.tables["words"]
 
 
 def test_a_track_without_audio(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
-    found = annotate(spoken[0], b={"audio_path": None})
-    assert found.rejections == [("s1/b", "no_audio", "")]
-    assert {row["speech_ms"] for row in found.tables["units"] if row["participant"] == "b"} == {None}
-    assert spans(found.tables["speech"], "a") and not spans(found.tables["speech"], "b")
+    result = annotate(spoken[0], b={"audio_path": None})
+    assert result.rejections == [("s1/b", "no_audio", "")]
+    assert {row["speech_ms"] for row in result.tables["units"] if row["participant"] == "b"} == {None}
+    assert spans(result.tables["speech"], "a") and not spans(result.tables["speech"], "b")
 
 
 def test_a_session_without_tracks_is_rejected(annotator: Annotator, tmp_path: Path) -> None:
@@ -217,13 +219,13 @@ def test_careless_word_sidecars(annotate: Annotate) -> None:
         {"word": "nan", "start_ms": float("nan"), "end_ms": 10},
         "plain",
     ]
-    found = annotate(silence, {"a": listed})
-    rows = [(row["index"], row["word"], row["start_ms"], row["end_ms"]) for row in found.tables["words"]]
+    result = annotate(silence, {"a": listed})
+    rows = [(row["index"], row["word"], row["start_ms"], row["end_ms"]) for row in result.tables["words"]]
     assert rows == [(0, "early", 100, 200), (1, "late", 900, 1000), (2, "cut", 11_900, 12_000)]
-    reasons = [reason for _, reason, _ in found.rejections]
+    reasons = [reason for _, reason, _ in result.rejections]
     assert sorted(reasons) == ["word_malformed"] * 4 + ["word_outside_session"] * 2 + ["word_without_duration"] * 2
     assert len(rows) + len(reasons) == len(listed)
-    assert not any(entry in str(found.rejections) for entry in ("early", "backwards", "plain"))
+    assert not any(entry in str(result.rejections) for entry in ("early", "backwards", "plain"))
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"words": 3}', '{"text": []}'])

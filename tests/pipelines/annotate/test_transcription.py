@@ -152,8 +152,8 @@ def test_the_stage_hears_speech_and_words(
     assert rejected["s1/a", "word_repeated"] == 10
     assert rejected["s1/c", "other_language"] == 1 and rejected["s1/d", "speech_not_transcribed"] == 1
     assert len(words["a"]) + sum(count for (key, _), count in rejected.items() if key == "s1/a") == len(TEXT.split())
-    told = capfd.readouterr()
-    assert not re.search("island|thank", told.out + told.err + json.dumps(counts))
+    printed = capfd.readouterr()
+    assert not re.search("island|thank", printed.out + printed.err + json.dumps(counts))
 
     again = run(data, params_of(folders, replace_sidecars=True), RunParams(workers=1))
     sources = Counter(row["source"] for row in read_rows(data, "words") if row["participant"] == "b")

@@ -22,39 +22,39 @@ def word(text: str, start_s: float | None = None, end_s: float | None = None, sc
 
 
 def segment(*words: dict, start_s: float = 0.0, end_s: float = 10.0, text: str | None = None) -> dict[str, Any]:
-    told = " " + " ".join(one["word"] for one in words) if text is None else text
-    return {"start": start_s, "end": end_s, "text": told, "words": list(words)}
+    text_of_words = " " + " ".join(entry["word"] for entry in words) if text is None else text
+    return {"start": start_s, "end": end_s, "text": text_of_words, "words": list(words)}
 
 
 def mended(*segments: dict, speech: list[Span] = SPEECH, language: str = "en") -> tuple[Words, list[str]]:
     words, reasons = mend_words(segments, speech, language)
-    return [(one.text, one.start_ms, one.end_ms) for one in words], reasons
+    return [(timed.text, timed.start_ms, timed.end_ms) for timed in words], reasons
 
 
 def test_words_with_times_pass() -> None:
     words, reasons = mend_words([segment(word("Is", 0.5, 0.7), word("it", 0.7, 0.8, 0.31))], SPEECH, "en")
-    assert [(one.text, one.start_ms, one.end_ms, one.confidence, one.source) for one in words] == [
+    assert [(timed.text, timed.start_ms, timed.end_ms, timed.confidence, timed.source) for timed in words] == [
         ("Is", 500, 700, 0.8, "whisperx"), ("it", 700, 800, 0.31, "whisperx")
     ]  # fmt: skip
     assert reasons == []
 
 
 def test_a_number_without_times_lies_between_its_neighbours_less_sure() -> None:
-    told = segment(word("about", 1.0, 1.4, 0.8), word("25"), word("people", 2.0, 2.5, 0.4))
-    words, reasons = mend_words([told], SPEECH, "en")
+    only_segment = segment(word("about", 1.0, 1.4, 0.8), word("25"), word("people", 2.0, 2.5, 0.4))
+    words, reasons = mend_words([only_segment], SPEECH, "en")
     assert (words[1].text, words[1].start_ms, words[1].end_ms, words[1].confidence) == ("25", 1400, 2000, 0.3)
     assert reasons == []
 
 
 def test_words_at_the_ends_take_the_speech_that_is_left() -> None:
-    told = segment(word("7"), word("of", 1.0, 1.2), word("100"))
-    words, _ = mended(told, speech=[Span(700, 1900)])
+    only_segment = segment(word("7"), word("of", 1.0, 1.2), word("100"))
+    words, _ = mended(only_segment, speech=[Span(700, 1900)])
     assert words == [("7", 700, 1000), ("of", 1000, 1200), ("100", 1200, 1900)]
 
 
 def test_several_words_share_by_their_letters() -> None:
-    told = segment(word("in", 1.0, 1.2), word("1"), word("2000"), word("years", 2.2, 2.5))
-    words, _ = mended(told)
+    only_segment = segment(word("in", 1.0, 1.2), word("1"), word("2000"), word("years", 2.2, 2.5))
+    words, _ = mended(only_segment)
     assert words[1:3] == [("1", 1200, 1424), ("2000", 1424, 2200)]
 
 
@@ -91,15 +91,17 @@ def test_a_word_without_room_or_anchor_is_dropped() -> None:
 
 
 def test_words_over_silence_are_dropped() -> None:
-    told = segment(word("yes", 1.0, 1.4), word("Thanks", 5.0, 5.4), word("for", 5.4, 5.6), word("watching", 5.6, 6.2))
-    words, reasons = mended(told, speech=[Span(900, 1500)])
+    only_segment = segment(
+        word("yes", 1.0, 1.4), word("Thanks", 5.0, 5.4), word("for", 5.4, 5.6), word("watching", 5.6, 6.2)
+    )
+    words, reasons = mended(only_segment, speech=[Span(900, 1500)])
     assert words == [("yes", 1000, 1400)]
     assert reasons == ["word_over_silence"] * 3
 
 
 def test_a_word_that_reaches_over_a_silence_is_cut_to_its_speech() -> None:
-    told = segment(word("so", 1.0, 5.0), word("what", 5.1, 5.3))
-    words, reasons = mended(told, speech=[Span(900, 1300), Span(4900, 5400)])
+    only_segment = segment(word("so", 1.0, 5.0), word("what", 5.1, 5.3))
+    words, reasons = mended(only_segment, speech=[Span(900, 1300), Span(4900, 5400)])
     assert words == [("so", 1000, 1300 + EDGE_MS), ("what", 5100, 5300)]
     assert reasons == []
 
@@ -144,18 +146,22 @@ SPOKEN = st.builds(word, st.sampled_from(["yes", "7", "thank", "you", "-"]), TIM
     st.lists(st.lists(SPOKEN, max_size=12), max_size=3),
     st.lists(st.integers(0, 10_000), max_size=6, unique=True).map(sorted),
 )
-def test_every_word_comes_out_in_order_on_speech_or_counts(told: list[list[dict]], edges: list[int]) -> None:
+def test_every_word_comes_out_in_order_on_speech_or_counts(
+    words_by_segment: list[list[dict]], edges: list[int]
+) -> None:
     speech = [Span(a, b) for a, b in zip(edges[::2], edges[1::2], strict=False)]
-    segments = [segment(*words, start_s=3.0 * index, end_s=3.0 * index + 3) for index, words in enumerate(told)]
+    segments = [
+        segment(*words, start_s=3.0 * index, end_s=3.0 * index + 3) for index, words in enumerate(words_by_segment)
+    ]
     words, reasons = mend_words(segments, speech, "en")
-    assert len(words) + len(reasons) == sum(map(len, told))
+    assert len(words) + len(reasons) == sum(map(len, words_by_segment))
     near = [Span(span.start_ms - EDGE_MS, span.end_ms + EDGE_MS) for span in speech]
-    assert all(one.end_ms <= after.start_ms for one, after in pairwise(words))
-    for one in words:
-        assert 0 <= one.start_ms < one.end_ms <= 9000 and 0 <= one.confidence <= 1
-        assert max(covered_ms(Span(one.start_ms, one.end_ms), [span]) for span in near) > 0
+    assert all(timed.end_ms <= after.start_ms for timed, after in pairwise(words))
+    for timed in words:
+        assert 0 <= timed.start_ms < timed.end_ms <= 9000 and 0 <= timed.confidence <= 1
+        assert max(covered_ms(Span(timed.start_ms, timed.end_ms), [span]) for span in near) > 0
 
 
 def test_the_shortest_share_is_two_frames() -> None:
-    told = segment(word("one", 1.0, 1.4), word("2"), word("3"), word("four", 1.4 + 2 * SHORTEST_MS / 1000, 2.0))
-    assert mended(told)[0][1:3] == [("2", 1400, 1440), ("3", 1440, 1480)]
+    only_segment = segment(word("one", 1.0, 1.4), word("2"), word("3"), word("four", 1.4 + 2 * SHORTEST_MS / 1000, 2.0))
+    assert mended(only_segment)[0][1:3] == [("2", 1400, 1440), ("3", 1440, 1480)]

@@ -68,16 +68,16 @@ def talking(seconds: int = 12, period: int = 100) -> tuple[np.ndarray, np.ndarra
 def test_the_mouth_that_follows_the_voice_and_how_late(delay: int) -> None:
     loud, samples = talking()
     frames = face(np.roll(loud, delay), shift=np.sin(np.arange(len(loud)) / 30) * 3)
-    found = mouth_follows_voice(frames, samples, RATE_HZ)
-    assert found is not None
-    assert found[0] > 0.7 and found[1] == 40 * delay
+    agreement = mouth_follows_voice(frames, samples, RATE_HZ)
+    assert agreement is not None
+    assert agreement[0] > 0.7 and agreement[1] == 40 * delay
 
 
 def test_a_mouth_of_its_own_or_none() -> None:
     loud, samples = talking()
     own, _ = talking(period=37)
-    found = mouth_follows_voice(face(own), samples, RATE_HZ)
-    assert found is not None and abs(found[0]) < 0.5
+    agreement = mouth_follows_voice(face(own), samples, RATE_HZ)
+    assert agreement is not None and abs(agreement[0]) < 0.5
     assert mouth_follows_voice(face(0 * loud), samples, RATE_HZ) is None  # frozen
     assert mouth_follows_voice(face(loud), 0 * samples, RATE_HZ) is None  # silent
 
@@ -103,5 +103,5 @@ def test_seconds_count_from_where_the_agent_runs_freely() -> None:
     loud, samples = talking(24)
     changed = face(loud)
     changed[14 * 25 :] = 255 - changed[14 * 25 :]
-    found = observe_looks(changed, samples, RATE_HZ, start_ms=10_000, seconds=(2, 10))
-    assert found["identity_2s"][0, 0] > 0.5 and found["identity_10s"][0, 0] < 0
+    looks = observe_looks(changed, samples, RATE_HZ, start_ms=10_000, seconds=(2, 10))
+    assert looks["identity_2s"][0, 0] > 0.5 and looks["identity_10s"][0, 0] < 0

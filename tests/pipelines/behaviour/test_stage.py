@@ -75,14 +75,14 @@ TRAIN_TURNS = [(300, 2100), (5000, 6600), (2500, 4300), (7100, 7900)]
 
 
 def test_the_stage_judges_every_agent_and_repeats_byte_for_byte(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = [json.dumps(behaviour.run(data, PARAMS, RunParams(workers=1)), allow_nan=False) for _ in range(2)]
+    runs = [json.dumps(behaviour.run(data, PARAMS, RunParams(workers=1)), allow_nan=False) for _ in range(2)]
     folder = data / "reports" / "behaviour"
     pictures = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert made[0] == made[1]
+    assert runs[0] == runs[1]
     assert set(pictures) == {"onsets.svg", "conversation.svg", "conversation.mp4"}
     for name in ("onsets.svg", "conversation.svg"):
         assert pictures[name].startswith(b"<svg")
-    figures = json.loads(made[0])["recorded"]
+    figures = json.loads(runs[0])["recorded"]
     assert figures["conversations"] == 4 and figures["sessions"] == 2
     agents = figures["agents"]
     assert list(agents) == ["truth", "model", "shuffled user", "ignoring", "cascade", "copy", "silence"]
@@ -94,17 +94,17 @@ def test_the_stage_judges_every_agent_and_repeats_byte_for_byte(data: Path, caps
     assert agents["cascade"]["answered"]["value"] > 0
     assert abs(agents["ignoring"]["offset_median_ms"]["value"] - truth["offset_median_ms"]["value"]) < 150
     assert truth["identity_4s"]["value"] > 0.85 and agents["model"]["identity_4s"]["n"] == 1
-    show(json.loads(made[0]))
-    said = capsys.readouterr().out
-    assert "response onset" in said and "behaviour.users is 0" in said
+    show(json.loads(runs[0]))
+    printed = capsys.readouterr().out
+    assert "response onset" in printed and "behaviour.users is 0" in printed
 
 
 def test_help_lists_the_option_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["behaviour", "--help"])
     with pytest.raises(SystemExit):
         main()
-    said = capsys.readouterr().out
-    assert said.startswith("usage: ") and "  --json                print the figures as JSON" in said
+    printed = capsys.readouterr().out
+    assert printed.startswith("usage: ") and "  --json                print the figures as JSON" in printed
 
 
 def test_without_held_out_people_it_says_so(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,15 +113,15 @@ def test_without_held_out_people_it_says_so(data: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"users": -1}, "behaviour.users: -1; expected 0 or more"),
         ({"given_units": 75}, "behaviour.given_units: 75; expected fewer than the 75 units"),
         ({"watched": -1}, "0 or more"),
     ],
 )
-def test_wrong_params_are_named(changes: dict[str, int], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_wrong_params_are_named(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         build_params(BehaviourParams, {"seconds": 12, **changes}, "behaviour")
 
 
@@ -152,10 +152,10 @@ class Scripted:
 def test_users_who_react_hear_the_unit_before() -> None:
     agent = small_agent(max_units=20)
     partners = [Scripted(), Scripted()]
-    found, played = run_simulated(partners, agent, Copy(), num_units=20, seconds=(2,), advance=lambda: None)
+    observations, played = run_simulated(partners, agent, Copy(), num_units=20, seconds=(2,), advance=lambda: None)
     # Copy says in unit 5 what was heard in 4; the partner hears that in 6.
     assert np.flatnonzero(np.array(partners[0].levels) > 0.01)[0] == 6
-    assert played.agent_BT.shape == (2, 20 * 2560) and set(found) == {"user-000", "user-001"}
+    assert played.agent_BT.shape == (2, 20 * 2560) and set(observations) == {"user-000", "user-001"}
     silent, _ = run_simulated([Scripted()], agent, Silence(), num_units=40, seconds=(), advance=lambda: None)
     assert silent["user-000"][0]["answered"].tolist() == [[0]] and len(silent["user-000"][0]["stopped"]) == 0
 
@@ -164,10 +164,10 @@ def test_every_agent_talks_with_users_who_react() -> None:
     agent = small_agent(max_units=60)
     bank = [np.full(16_000 * 3, 0.1, np.float32)]
     params = BehaviourParams(user_seconds=9, users=2, watched=1, at_seconds=(4,), resamples=5)
-    found, played = play_simulated(lambda: nullcontext([Scripted(), Scripted()]), agent, bank, [300.0], params)
+    observations, played = play_simulated(lambda: nullcontext([Scripted(), Scripted()]), agent, bank, [300.0], params)
     assert behaviour.draw_simulated(played, 16_000).startswith("<svg")
-    assert list(found) == ["model", "shuffled user", "ignoring", "cascade", "copy", "silence"]
-    ignoring, cascade = (found[name]["user-000"][0] for name in ("ignoring", "cascade"))
+    assert list(observations) == ["model", "shuffled user", "ignoring", "cascade", "copy", "silence"]
+    ignoring, cascade = (observations[name]["user-000"][0] for name in ("ignoring", "cascade"))
     assert ignoring["offset_ms"].tolist() == [[300]]
     assert ignoring["stopped"].tolist() == [[0]] and cascade["stopped"].tolist() == [[1]]
 

@@ -30,8 +30,8 @@ def seen(agent: Spans, user: Spans = (), *stimuli: Stimulus, start_ms: int = 0, 
 
 
 def rows(agent: Spans, key: str, user: Spans, *stimuli: Stimulus, **where: int) -> list:
-    found = seen(agent, user, *stimuli, **where)[key]
-    return found[:, 0].tolist() if found.shape[1] == 1 else found.tolist()
+    observed = seen(agent, user, *stimuli, **where)[key]
+    return observed[:, 0].tolist() if observed.shape[1] == 1 else observed.tolist()
 
 
 def share(agent: Spans, key: str, user: Spans, *stimuli: Stimulus) -> float:
@@ -181,16 +181,16 @@ def test_initiation_after_something_shown() -> None:
 
 
 def test_what_lies_before_the_scored_part_does_not_count() -> None:
-    found = seen([(1000, 9000)], [(0, 9000)], SHOWN, PAUSE, MHM, BREAK_IN, TURN, start_ms=12_000)
-    assert [len(found[key]) for key in ("answered", "stopped", "cut_into_pause", "initiated")] == [0] * 4
-    assert found["sounding"].tolist() == [[0, END_MS - 12_000]] and found["talking_over"].tolist() == [[0, 0]]
+    observed = seen([(1000, 9000)], [(0, 9000)], SHOWN, PAUSE, MHM, BREAK_IN, TURN, start_ms=12_000)
+    assert [len(observed[key]) for key in ("answered", "stopped", "cut_into_pause", "initiated")] == [0] * 4
+    assert observed["sounding"].tolist() == [[0, END_MS - 12_000]] and observed["talking_over"].tolist() == [[0, 0]]
 
 
 # Figures
 
 
-def figures(found: dict[str, list[Observed]], truth: dict[str, list[Observed]], latency_ms: int = 100) -> dict:
-    return summarize(figures_of_timing(latency_ms), found, truth, resamples=50, seed=0)
+def figures(observed: dict[str, list[Observed]], truth: dict[str, list[Observed]], latency_ms: int = 100) -> dict:
+    return summarize(figures_of_timing(latency_ms), observed, truth, resamples=50, seed=0)
 
 
 def answers(*offsets_ms: int) -> dict[str, list[Observed]]:
@@ -213,24 +213,24 @@ def test_onsets_beside_the_truth() -> None:
 
 
 def test_nobody_and_nothing_give_no_figure() -> None:
-    made = figures({"s0": [seen([])], "s1": [seen([])]}, answers(100))
-    assert made["stopped"] == {"value": None, "n": 0, "low": None, "high": None}
-    assert made["talking_over"]["value"] is None  # the user never spoke
-    assert made["sounding"]["value"] == 0 and made["sounding"]["n"] == 2
+    no_figures = figures({"s0": [seen([])], "s1": [seen([])]}, answers(100))
+    assert no_figures["stopped"] == {"value": None, "n": 0, "low": None, "high": None}
+    assert no_figures["talking_over"]["value"] is None  # the user never spoke
+    assert no_figures["sounding"]["value"] == 0 and no_figures["sounding"]["n"] == 2
     alone = figures({"s0": answers(100)["s0"]}, answers(100))
     assert alone["answered"]["value"] == 1 and alone["answered"]["low"] is None  # one session has no interval
 
 
 def test_divergence_of_backchannels() -> None:
-    one, other = np.array([[-300.0], [-250.0]]), np.array([[500.0], [700.0]])
-    assert divergence(one, one) == 0 and divergence(one, other) == pytest.approx(1)
-    assert 0 < divergence(np.concatenate([one, other]), one) < 1
+    early, late = np.array([[-300.0], [-250.0]]), np.array([[500.0], [700.0]])
+    assert divergence(early, early) == 0 and divergence(early, late) == pytest.approx(1)
+    assert 0 < divergence(np.concatenate([early, late]), early) < 1
 
 
 # Properties
 
 spans = st.lists(st.tuples(st.integers(0, 25_000), st.integers(20, 4000)), max_size=12).map(
-    lambda found: merge_spans(Span(start, start + length) for start, length in found)
+    lambda pairs: merge_spans(Span(start, start + length) for start, length in pairs)
 )
 stimuli = st.lists(
     st.builds(
@@ -268,14 +268,14 @@ def test_another_beginning_of_the_clock_changes_nothing(agent, user, given_stimu
 @given(spans, spans, stimuli)
 def test_shares_are_shares_and_silence_does_nothing(agent, user, given_stimuli) -> None:  # type: ignore[no-untyped-def]
     whole = {"start_ms": 0, "end_ms": 28_800, "user": user, "stimuli": given_stimuli}
-    found = observe(Conversation(agent=agent, **whole))
+    observed = observe(Conversation(agent=agent, **whole))
     for key in ("talking_over", "sound_where_silent", "sounding"):
-        part, of = found[key][0]
+        part, of = observed[key][0]
         assert 0 <= part <= of
-    assert len(found["stop_ms"]) == len(found["stopped"]) and (found["stop_ms"] >= 0).all()
-    assert len(found["offset_ms"]) == found["answered"].sum()
-    assert ((found["offset_ms"] >= -1000) & (found["offset_ms"] < ANSWER_MS)).all()
-    assert (found["takeover"] <= found["answered"]).all()
+    assert len(observed["stop_ms"]) == len(observed["stopped"]) and (observed["stop_ms"] >= 0).all()
+    assert len(observed["offset_ms"]) == observed["answered"].sum()
+    assert ((observed["offset_ms"] >= -1000) & (observed["offset_ms"] < ANSWER_MS)).all()
+    assert (observed["takeover"] <= observed["answered"]).all()
     silent = observe(Conversation(agent=[], **whole))
     assert not any(silent[key][:, 0].any() for key in KEYS)
-    assert len(silent["answered"]) == len(found["answered"])  # what is asked does not depend on the agent
+    assert len(silent["answered"]) == len(observed["answered"])  # what is asked does not depend on the agent

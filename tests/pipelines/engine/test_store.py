@@ -41,7 +41,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Callable[..., dict]]
     return lambda uri: partial(counted_jobs.run, store=uri)
 
 
-def kept(uri: str) -> dict[str, bytes]:
+def stored_files(uri: str) -> dict[str, bytes]:
     files, root = fsspec.url_to_fs(uri, use_listings_cache=False)
     return {path[len(root) + 1 :]: files.cat_file(path) for path in files.find(root)}
 
@@ -51,15 +51,15 @@ def test_a_machine_goes_on_where_a_lost_one_stopped(tmp_path: Path, s3: Any, mon
     run = partial(counted_jobs.run, store="s3://lab/spot")
     with pytest.raises(Exception, match="a bug"):
         run(tmp_path / "lost", jobs_of("s1") + jobs_of("s2", bug=True), workers=1)
-    assert "parts/annotate/s1/part.json" in kept("s3://lab/spot")
+    assert "parts/annotate/s1/part.json" in stored_files("s3://lab/spot")
     shutil.rmtree(tmp_path / "lost")
     run(tmp_path / "next", jobs_of("s1", "s2", "s3"))
     assert calls(tmp_path / "next") == {"s2": 1, "s3": 1}
     counted_jobs.run(tmp_path / "alone", jobs_of("s1", "s2", "s3"))
-    found = contents(tmp_path / "next")
-    assert found.pop("parts/stores.json") and found.pop("forgotten.json", b"") == b""
-    assert found == contents(tmp_path / "alone")
-    assert kept("s3://lab/spot").items() >= found.items()
+    files = contents(tmp_path / "next")
+    assert files.pop("parts/stores.json") and files.pop("forgotten.json", b"") == b""
+    assert files == contents(tmp_path / "alone")
+    assert stored_files("s3://lab/spot").items() >= files.items()
 
 
 @pytest.mark.parametrize("kind", ["s3", "folder"])
@@ -79,8 +79,10 @@ def test_a_key_that_left_the_source_leaves_the_store(tmp_path: Path, s3: Any, us
     run = use("s3://lab/leaving")
     run(tmp_path / "data", jobs_of("s1", "s2"))
     run(tmp_path / "data", jobs_of("s2"))
-    assert [name for name in kept("s3://lab/leaving") if "s1" in name] == []
-    assert {"bulk/s2.bin", "parts/annotate/s2/part.json", "tables/speech.parquet"} <= set(kept("s3://lab/leaving"))
+    assert [name for name in stored_files("s3://lab/leaving") if "s1" in name] == []
+    assert {"bulk/s2.bin", "parts/annotate/s2/part.json", "tables/speech.parquet"} <= set(
+        stored_files("s3://lab/leaving")
+    )
 
 
 def test_a_store_that_is_named_later_gets_what_is_there(tmp_path: Path, use: Any) -> None:
@@ -101,7 +103,7 @@ def test_a_part_that_is_not_whole_is_made_again(tmp_path: Path, use: Any) -> Non
     run = use(str(store))
     jobs = jobs_of("s1", "s2", "s3", "s4", "s5")
     run(data, jobs)
-    whole = kept(str(store))
+    whole = stored_files(str(store))
     (store / "bulk/s1.bin").write_bytes(b"short")
     (store / "bulk/s2.bin").unlink()
     (store / "parts/annotate/s3/speech.parquet").unlink()
@@ -112,7 +114,7 @@ def test_a_part_that_is_not_whole_is_made_again(tmp_path: Path, use: Any) -> Non
     shutil.rmtree(data)
     run(data, jobs)
     assert calls(data) == {"s1": 1, "s2": 1, "s3": 1, "s4": 1}
-    assert kept(str(store)) == whole
+    assert stored_files(str(store)) == whole
 
 
 def before(run: Callable[..., dict], data: Path) -> None:
@@ -162,7 +164,7 @@ def test_a_kill_at_any_write_is_repaired(tmp_path: Path, use: Any, stop: int) ->
         assert all(path.with_name(f"{table}.parquet").is_file() for table in part["tables"])
     shutil.rmtree(tmp_path / "first")
     after(run, tmp_path / "second")
-    assert kept(str(tmp_path / "store")) == kept(str(tmp_path / "whole"))
+    assert stored_files(str(tmp_path / "store")) == stored_files(str(tmp_path / "whole"))
 
 
 def test_rejected_keys_are_tried_again_whatever_the_store_has(tmp_path: Path, use: Any) -> None:
@@ -177,7 +179,7 @@ def test_rejected_keys_are_tried_again_whatever_the_store_has(tmp_path: Path, us
 
 
 @pytest.mark.parametrize(
-    ("uri", "said"),
+    ("uri", "message"),
     [
         ("s3://nobucket/x", "s3://nobucket/x: no such bucket; create it, or correct run.store"),
         ("nosuch://x", "nosuch://x: Protocol not known"),
@@ -185,7 +187,7 @@ def test_rejected_keys_are_tried_again_whatever_the_store_has(tmp_path: Path, us
     ],
 )
 def test_a_wrong_store_is_one_line_before_any_work(
-    tmp_path: Path, s3: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], uri: str, said: str
+    tmp_path: Path, s3: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], uri: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(f"run: {{store: '{uri}'}}")
@@ -193,7 +195,7 @@ def test_a_wrong_store_is_one_line_before_any_work(
     with pytest.raises(SystemExit) as caught:
         ingest.main()
     error = capsys.readouterr().err
-    assert caught.value.code == 2 and said in error and error.count("\n") == 1
+    assert caught.value.code == 2 and message in error and error.count("\n") == 1
 
 
 def test_a_store_that_fails_stops_the_run_and_it_goes_on_later(
@@ -210,7 +212,7 @@ def test_a_store_that_fails_stops_the_run_and_it_goes_on_later(
         with pytest.raises(InputError, match="request rate.*run the same command again"):
             run(tmp_path / "data", jobs_of("s1"))
     run(tmp_path / "data", jobs_of("s1"))
-    assert calls(tmp_path / "data") == {"s1": 1} and "bulk/s1.bin" in kept("s3://lab/failing")
+    assert calls(tmp_path / "data") == {"s1": 1} and "bulk/s1.bin" in stored_files("s3://lab/failing")
 
 
 SHE = "p4242anna"
@@ -229,10 +231,10 @@ def test_a_person_leaves_the_store_too(tmp_path: Path, s3: Any, use: Any, kind: 
     pack.run(data, PackParams(window_units=4, stride_units=4), RunParams(workers=1, store=uri))
     files, root = fsspec.url_to_fs(uri, use_listings_cache=False)
     files.put_file(str(data / "tables/tracks.parquet"), f"{root}/tables/tracks.parquet")
-    assert any("s1" in name.split("/") for name in kept(uri)) and "windows/s1.tar" in kept(uri)
+    assert any("s1" in name.split("/") for name in stored_files(uri)) and "windows/s1.tar" in stored_files(uri)
     report = forget(data, SHE)
     assert report.unreached == []
-    left = kept(uri)
+    left = stored_files(uri)
     assert [name for name in left if "/s1" in name.replace("/s10", "")] == []
     assert [name for name, content in left.items() if SHE.encode() in content] == []
     assert {"windows/s10.tar", "parts/pack/s10/part.json"} <= set(left)
@@ -243,7 +245,7 @@ def test_a_person_leaves_the_store_too(tmp_path: Path, s3: Any, use: Any, kind: 
     with pytest.raises(InputError, match="no speaker dan"):
         forget(tmp_path / "fresh", "dan", stores=[uri])
     assert forget(tmp_path / "fresh", "cat", stores=[uri]).sessions == ["s10"]
-    assert [name for name in kept(uri) if "s10" in name] == []
+    assert [name for name in stored_files(uri) if "s10" in name] == []
 
 
 def test_a_store_that_is_not_reached_is_told(

@@ -125,13 +125,13 @@ def test_hdr_keeps_grey_white_and_hue(tmp_path: Path, curve, tag: str) -> None: 
     encode(tmp_path / "hdr.mp4", picture * 25, "yuv420p10le", "128x96", *options)
     path = track(tmp_path, "hdr.mp4")
     centres_yuv(path)  # its tags
-    found = read_frames(path)[2, 24, 4::8].astype(int)
-    greys = found[:7].mean(axis=1)
+    colours = read_frames(path)[2, 24, 4::8].astype(int)
+    greys = colours[:7].mean(axis=1)
     assert greys[0] <= 2  # black
     assert 100 <= greys[1] <= 130 and 115 <= greys[2] <= 145  # a grey card of BT.2408, and 18 % of white
     assert 205 <= greys[4] <= 235 and greys[6] >= 250  # white leaves room for highlights up to 1000 cd/m2
-    assert (np.diff(greys) > 5).all() and np.abs(found[:6] - greys[:6, None]).max() <= 3
-    assert found[7, 0] > 160 and found[7, 1:].max() <= 12  # red, as in BT.709
+    assert (np.diff(greys) > 5).all() and np.abs(colours[:6] - greys[:6, None]).max() <= 3
+    assert colours[7, 0] > 160 and colours[7, 1:].max() <= 12  # red, as in BT.709
 
 
 def test_interlaced_pictures_lose_their_combs_and_no_frames(tmp_path: Path) -> None:
@@ -149,12 +149,12 @@ def test_interlaced_pictures_lose_their_combs_and_no_frames(tmp_path: Path) -> N
     ):
         encode(tmp_path / name, frames.tobytes(), "gray", "128x96", *options)
         result, data = ingest_rows(tmp_path, [{"participant": "a", "uri": name, "crop": (0, 0, 64, 48)}])
-        made = read_frames(data / "tracks/s/a.mp4")[..., 1].astype(int)
-        assert len(made) == 4 * result.tables["tracks"][0]["num_units"] == 48
-        combs = np.abs(made[:, 1:-1:2] - (made[:, :-2:2] + made[:, 2::2]) // 2).mean()
+        shown_frames = read_frames(data / "tracks/s/a.mp4")[..., 1].astype(int)
+        assert len(shown_frames) == 4 * result.tables["tracks"][0]["num_units"] == 48
+        combs = np.abs(shown_frames[:, 1:-1:2] - (shown_frames[:, :-2:2] + shown_frames[:, 2::2]) // 2).mean()
         assert (combs > 20) == (name == "progressive.mkv"), (name, combs)  # unflagged: left as it is
         number = int(np.flatnonzero((fields[0::2, 0, :64] > 128).sum(axis=1) == 32)[3])
-        shown = np.flatnonzero(made[number, 4] > 128)
+        shown = np.flatnonzero(shown_frames[number, 4] > 128)
         assert abs(shown[0] - (12 * number) % 128) <= 2, (name, number, shown)
 
 

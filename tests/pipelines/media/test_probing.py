@@ -36,7 +36,7 @@ def record(path: Path, events_s: Sequence[float], *options: object, seconds: flo
     return path
 
 
-def found(folder: Path, name: str, **row: Any) -> tuple[list[int], list[int], dict[str, Any]]:
+def ingested(folder: Path, name: str, **row: Any) -> tuple[list[int], list[int], dict[str, Any]]:
     """When frames turn white and chirps begin, in samples of the track, and the track's row."""
     result, data = ingest_rows(folder, [{"participant": "a", "uri": name, **row}])
     light = read_frames(data / "tracks/s/a.mp4").mean(axis=(1, 2, 3)) > 128
@@ -75,7 +75,7 @@ FRAME_S = 0.04
 )
 def test_what_coders_put_before_the_sound_is_taken_off(tmp_path: Path, name: str, options: list[str]) -> None:
     record(tmp_path / name, (0.4, 2.0, 3.2), *options)
-    flashes, chirps, _ = found(tmp_path, name)
+    flashes, chirps, _ = ingested(tmp_path, name)
     assert_at(flashes, (0.4, 2.0, 3.2), 0)
     assert_at(chirps, (0.4, 2.0, 3.2), SAMPLE_S)
 
@@ -83,7 +83,7 @@ def test_what_coders_put_before_the_sound_is_taken_off(tmp_path: Path, name: str
 def test_edit_lists_that_trim_or_delay_are_followed(tmp_path: Path) -> None:
     record(tmp_path / "whole.mp4", (0.8, 2.4), *H264, "-c:a", "aac")
     ffmpeg("-ss", 0.5, "-i", tmp_path / "whole.mp4", "-c", "copy", tmp_path / "trimmed.mp4")
-    flashes, chirps, _ = found(tmp_path, "trimmed.mp4")
+    flashes, chirps, _ = ingested(tmp_path, "trimmed.mp4")
     assert_at(flashes, (0.32, 1.92), FRAME_S)  # 0.30 and 1.90, on our grid
     assert_at(chirps, (0.3, 1.9), 0.012)  # copied from a whole packet of 21 ms on
 
@@ -91,7 +91,7 @@ def test_edit_lists_that_trim_or_delay_are_followed(tmp_path: Path) -> None:
     record(tmp_path / "late.mov", (0.8, 2.4), *PCM)
     late = ["-i", tmp_path / "late.mov", "-itsoffset", 0.4, "-i", tmp_path / "early.mov"]
     ffmpeg(*late, "-map", "0:v", "-map", "1:a", "-c", "copy", tmp_path / "delayed.mov")
-    flashes, chirps, row = found(tmp_path, "delayed.mov")
+    flashes, chirps, row = ingested(tmp_path, "delayed.mov")
     assert_at(flashes, (0.8, 2.4), 0)
     assert_at(chirps, (0.8, 2.4), SAMPLE_S)
     assert abs(row["audio_filled_ms"] - 400) <= 1
@@ -104,7 +104,7 @@ def test_streams_of_a_broadcast_share_their_first_instant(tmp_path: Path, offset
     late = ["-af", f"atrim=start={late_s}"]
     coded = [*H264, "-c:a", "mp2", "-muxdelay", 0, "-output_ts_offset", offset_s]
     record(tmp_path / "x.ts", (0.8, 2.4), *late, *coded)
-    flashes, chirps, row = found(tmp_path, "x.ts")
+    flashes, chirps, row = ingested(tmp_path, "x.ts")
     # The coder's delay of 481 samples is not noted in the file; H.264 with B-frames starts two frames after its clock.
     assert_at(np.diff(flashes).tolist(), (1.6,), 0)
     assert_at(np.diff(chirps).tolist(), (1.6,), SAMPLE_S)
@@ -120,7 +120,7 @@ def test_recordings_joined_end_to_end_follow_one_another(tmp_path: Path, second_
     first = record(tmp_path / "1.ts", (0.8, 2.4), *coded, sound_s=3.7)
     second = record(tmp_path / "2.ts", (0.4, 2.0), *coded, "-output_ts_offset", second_s)
     (tmp_path / "x.ts").write_bytes(first.read_bytes() + second.read_bytes() + first.read_bytes())
-    flashes, chirps, row = found(tmp_path, "x.ts")
+    flashes, chirps, row = ingested(tmp_path, "x.ts")
     expected_s = np.array([0.8, 2.4, 4.4, 6.0, 8.8, 10.4])
     assert_at(flashes, expected_s, FRAME_S)
     assert_at(chirps, np.array(flashes) / RATE_HZ, 0.025)
@@ -146,7 +146,7 @@ def test_small_overlaps_are_cut_and_move_nothing(tmp_path: Path) -> None:
     first = record(tmp_path / "1.ts", (0.8, 2.4), *coded)
     second = record(tmp_path / "2.ts", (0.4, 2.0), *coded, "-output_ts_offset", 3.94)
     (tmp_path / "x.ts").write_bytes(first.read_bytes() + second.read_bytes())
-    flashes, chirps, row = found(tmp_path, "x.ts")
+    flashes, chirps, row = ingested(tmp_path, "x.ts")
     assert_at(flashes, (0.8, 2.4, 4.36, 5.96), FRAME_S)  # 4.34 and 5.94, on our grid
     assert_at(chirps, (0.8, 2.4, 4.34, 5.94), 0.025)
     assert row["clock_joins"] == 0 and 30 <= row["audio_cut_ms"] <= 110
@@ -157,21 +157,21 @@ def test_lost_sound_is_silent_and_lost_pictures_stand_still(tmp_path: Path) -> N
     lost += ["-vf", "select='not(between(t,1.0,2.18))'"]
     events = (0.4, 0.8, 2.4, 3.2)
     record(tmp_path / "x.mkv", events, *lost, *PCM)
-    flashes, chirps, row = found(tmp_path, "x.mkv")
+    flashes, chirps, row = ingested(tmp_path, "x.mkv")
     assert_at(flashes, events, 0)
     assert_at(chirps, events, SAMPLE_S)
     # Whole frames of 21 ms are lost.
     assert 500 <= row["audio_filled_ms"] <= 600 and 1180 <= row["video_held_ms"] <= 1280
     assert (row["audio_cut_ms"], row["clock_joins"]) == (0, 0)
     record(tmp_path / "whole.mkv", events, *PCM)
-    row = found(tmp_path, "whole.mkv")[2]
+    row = ingested(tmp_path, "whole.mkv")[2]
     assert (row["audio_filled_ms"], row["video_held_ms"], row["audio_cut_ms"], row["clock_joins"]) == (0, 0, 0, 0)
 
 
 def test_single_lost_packets_do_not_add_up(tmp_path: Path) -> None:
     """Every 15th packet of 20 ms is missing: 0.2 s in all."""
     record(tmp_path / "x.mkv", (0.4, 3.2), "-af", "asetnsamples=960,aselect='mod(n+1,15)'", *PCM)
-    _, chirps, row = found(tmp_path, "x.mkv")
+    _, chirps, row = ingested(tmp_path, "x.mkv")
     assert_at(chirps, (0.4, 3.2), 0.0011)  # timestamps of Matroska are whole milliseconds
     assert 240 <= row["audio_filled_ms"] <= 280
 
@@ -179,7 +179,7 @@ def test_single_lost_packets_do_not_add_up(tmp_path: Path) -> None:
 def test_sound_gone_astray_is_turned_away_before_it_fills_the_disk(tmp_path: Path) -> None:
     record(tmp_path / "x.mkv", (0.8, 2.4), "-af", "asetpts='PTS+gt(T,3.5)*300/TB'", *PCM)
     with pytest.raises(Rejected, match="4000 of 304000 ms") as caught:
-        found(tmp_path, "x.mkv")
+        ingested(tmp_path, "x.mkv")
     assert caught.value.reason == "truncated"
     look = probe(tmp_path / "x.mkv").source
     clock = timeline(look, tmp_path)
@@ -191,7 +191,7 @@ def test_a_change_of_picture_size_on_the_way_moves_nothing(tmp_path: Path) -> No
     first = record(tmp_path / "1.ts", (0.8, 2.4), *coded)
     second = record(tmp_path / "2.ts", (0.4, 2.0), "-s", "128x96", *coded, "-output_ts_offset", 4)
     (tmp_path / "x.ts").write_bytes(first.read_bytes() + second.read_bytes())
-    flashes, chirps, _ = found(tmp_path, "x.ts")
+    flashes, chirps, _ = ingested(tmp_path, "x.ts")
     assert_at(flashes, (0.8, 2.4, 4.4, 6.0), FRAME_S)
     assert_at(chirps, (0.8, 2.4, 4.4, 6.0), 0.025)
 
@@ -202,5 +202,5 @@ def test_a_change_of_sample_rate_on_the_way_is_said(tmp_path: Path) -> None:
     second = record(tmp_path / "2.ts", (0.4, 2.0), *coded, "-ar", 44100, "-output_ts_offset", 4)
     (tmp_path / "x.ts").write_bytes(first.read_bytes() + second.read_bytes())
     with pytest.raises(Rejected) as caught:
-        found(tmp_path, "x.ts")
+        ingested(tmp_path, "x.ts")
     assert caught.value.reason == "changes_format"

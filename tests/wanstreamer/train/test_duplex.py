@@ -231,9 +231,9 @@ def steps_of(config: TrainConfig, count: int = 3) -> tuple[list[float], list[Sca
         known = torch.ones(4, 5, dtype=torch.bool)
         known[0, 1:] = False  # windows know more or less: means of means would differ
         batch = dataclasses.replace(batch, agent_audio_known_BK=known, agent_text_known_BK=known)
-        parts, found = train_step(passes, optimizer, draw_inputs(batch, model, config, step), step)
+        parts, gradient_norms = train_step(passes, optimizer, draw_inputs(batch, model, config, step), step)
         losses.append(parts["loss"])
-        norms.append(found)
+        norms.append(gradient_norms)
     return losses, norms, model.state_dict()
 
 

@@ -41,8 +41,8 @@ def test_two_processes_train_as_one(case: str, pair: tuple[Path, list[dict[str, 
 
 def test_two_killed_processes_go_on_bit_by_bit(pair: tuple[Path, list[dict[str, Any]]]) -> None:
     folder, seen = pair
-    for found in seen:
-        assert found["killed"][0] == found["whole"][0][STOP:]
+    for results in seen:
+        assert results["killed"][0] == results["whole"][0][STOP:]
     assert seen[0]["killed"][1] == seen[0]["whole"][1]
     whole, killed = (folder / case / "model.safetensors" for case in ("whole", "killed"))
     assert killed.read_bytes() == whole.read_bytes()
@@ -57,8 +57,8 @@ def test_one_process_goes_on_where_two_were(pair: tuple[Path, list[dict[str, Any
 
 
 def test_ranks_with_different_states_are_told(pair: tuple[Path, list[dict[str, Any]]]) -> None:
-    for found in pair[1]:
-        assert found["refused"].startswith("the step to go on from differs between ranks: [9, 0]")
+    for results in pair[1]:
+        assert results["refused"].startswith("the step to go on from differs between ranks: [9, 0]")
 
 
 def test_a_rank_owns_its_share_in_order() -> None:

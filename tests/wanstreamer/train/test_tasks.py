@@ -35,17 +35,17 @@ def field(stream: str, batch: Batch) -> str:
     return next(name for name in vars(batch) if name.startswith(f"{stream}_BK"))
 
 
-def given(name: str, batch: Batch) -> tuple[Batch, torch.Tensor]:
+def task_batch(name: str, batch: Batch) -> tuple[Batch, torch.Tensor]:
     return mix({name: 1.0}, seed=0)(batch, range(len(batch.window_id)))
 
 
 def answers(name: str, batch: Batch) -> tuple[torch.Tensor, ...]:
     """What the model says of a task made from these windows, before it is compared with the targets."""
-    made, _ = given(name, batch)
+    task_windows, _ = task_batch(name, batch)
     generator = torch.Generator().manual_seed(0)
-    audio = torch.randn(made.agent_audio_BKNC.shape, generator=generator)
-    video = torch.randn(made.agent_video_BKCHW.shape, generator=generator)
-    output = random_model()(made, Noisy(audio, video, torch.ones(made.agent_text_BKS.shape[:2])))
+    audio = torch.randn(task_windows.agent_audio_BKNC.shape, generator=generator)
+    video = torch.randn(task_windows.agent_video_BKCHW.shape, generator=generator)
+    output = random_model()(task_windows, Noisy(audio, video, torch.ones(task_windows.agent_text_BKS.shape[:2])))
     return output.text_logits_BKSV, output.audio_x0_BKNC, output.video_x0_BKCHW  # type: ignore[return-value]
 
 
@@ -58,65 +58,65 @@ def test_what_a_task_withholds_changes_nothing_that_the_model_says(name: str, st
     other = values.roll(1, 1) if values.dtype.is_floating_point else (values - 3 + 5) % (CONFIG.vocab_size - 3) + 3
     changed = dataclasses.replace(batch, **{column: other})
     same = [torch.equal(a, b) for a, b in zip(answers(name, batch), answers(name, changed), strict=True)]
-    told = stream in HEARD[name]
+    is_heard = stream in HEARD[name]
     if name == "transcribe" and stream == "user_text":  # the target: a slot sees the words before it, as ever
         text, again = answers(name, batch)[0], answers(name, changed)[0]
         assert torch.equal(text[:, 0, 0], again[:, 0, 0]) and not torch.equal(text, again)
     else:
-        assert all(same) != told
+        assert all(same) != is_heard
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_learns_what_it_says(name: str) -> None:
     batch = random_batch(units=4)
-    made, weight_BKW = given(name, batch)
+    task_windows, weight_BKW = task_batch(name, batch)
     units = 2 * 4
-    assert part_counts(made, weight_BKW).tolist() == [
+    assert part_counts(task_windows, weight_BKW).tolist() == [
         units * CONFIG.text_slots * LEARNT[name][0], units * LEARNT[name][1], units * LEARNT[name][2]
     ]  # fmt: skip
     model = random_model()
-    noisy = Noisy(made.agent_audio_BKNC, made.agent_video_BKCHW, torch.ones(2, 4))
-    sums_W = part_sums(model, model(made, noisy), made, noisy.tau_BK, weight_BKW)
+    noisy = Noisy(task_windows.agent_audio_BKNC, task_windows.agent_video_BKCHW, torch.ones(2, 4))
+    sums_W = part_sums(model, model(task_windows, noisy), task_windows, noisy.tau_BK, weight_BKW)
     assert [float(value > 0) for value in sums_W] == LEARNT[name]
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_what_is_withheld_is_zero_and_unknown(name: str) -> None:
-    made, _ = given(name, random_batch(units=4))
+    task_windows, _ = task_batch(name, random_batch(units=4))
     for stream in (f"{party}_{stream}" for party in PARTIES for stream in STREAMS):
-        if not getattr(made, f"{stream}_known_BK").any():
-            held = getattr(made, field(stream, made))
-            assert (held == (MISSING if stream.endswith("text") else 0)).all()
+        if not getattr(task_windows, f"{stream}_known_BK").any():
+            values = getattr(task_windows, field(stream, task_windows))
+            assert (values == (MISSING if stream.endswith("text") else 0)).all()
 
 
 def test_the_users_words_become_what_is_said_where_they_were_heard() -> None:
     batch = random_batch(units=4)
     masked = batch.user_audio_known_BK.clone()
     masked[0, 2] = False
-    made, _ = given("transcribe", dataclasses.replace(batch, user_audio_known_BK=masked))
-    assert torch.equal(made.agent_text_BKS, batch.user_text_BKS)
-    assert not made.user_text_known_BK.any() and (made.user_text_BKS == MISSING).all()
-    assert made.agent_text_known_BK.tolist() == masked.tolist()  # nobody can write down what cannot be heard
+    task_windows, _ = task_batch("transcribe", dataclasses.replace(batch, user_audio_known_BK=masked))
+    assert torch.equal(task_windows.agent_text_BKS, batch.user_text_BKS)
+    assert not task_windows.user_text_known_BK.any() and (task_windows.user_text_BKS == MISSING).all()
+    assert task_windows.agent_text_known_BK.tolist() == masked.tolist()  # nobody can write down what cannot be heard
 
 
 def test_animate_hears_the_agent_as_the_user() -> None:
     batch = random_batch(units=4)
-    made, _ = given("animate", batch)
-    assert torch.equal(made.user_audio_BKNC, batch.agent_audio_BKNC)
-    assert torch.equal(made.agent_video_BKCHW, batch.agent_video_BKCHW)
-    assert not made.agent_audio_known_BK.any() and not made.user_video_known_BK.any()
+    task_windows, _ = task_batch("animate", batch)
+    assert torch.equal(task_windows.user_audio_BKNC, batch.agent_audio_BKNC)
+    assert torch.equal(task_windows.agent_video_BKCHW, batch.agent_video_BKCHW)
+    assert not task_windows.agent_audio_known_BK.any() and not task_windows.user_video_known_BK.any()
 
 
 def test_a_window_gets_the_task_of_its_place_whatever_the_batch() -> None:
     shares = dict.fromkeys(TASKS, 1.0)
     batch = random_batch(windows=6, units=4)
-    made, weight_BKW = mix(shares, seed=3)(batch, range(10, 16))
-    assert made.window_id == batch.window_id
+    task_windows, weight_BKW = mix(shares, seed=3)(batch, range(10, 16))
+    assert task_windows.window_id == batch.window_id
     for row in range(6):
         alone, weight = mix(shares, seed=3)(batch.take([row]), [10 + row])
         for name, value in vars(alone).items():
             if isinstance(value, torch.Tensor):
-                assert torch.equal(getattr(made, name)[row : row + 1], value)
+                assert torch.equal(getattr(task_windows, name)[row : row + 1], value)
         assert torch.equal(weight_BKW[row : row + 1], weight)
 
 
