@@ -72,19 +72,19 @@ class Bounds:
         is_tuple = get_origin(kind) is tuple
         if self.one_of is not None:
             return f"some of {_listed(self.one_of)}" if is_tuple else _choice(self.one_of)
-        said = []
+        parts = []
         if self.multiple_of is not None:
-            said.append(f"a multiple of {self.multiple_of}")
+            parts.append(f"a multiple of {self.multiple_of}")
         if kind is float and (self.at_least, self.at_most) == (0, 1):
-            said.append("a share between 0 and 1")
+            parts.append("a share between 0 and 1")
         elif self.at_least is not None and self.at_most is not None:
-            said.append(f"{self.at_least} to {self.at_most}")
+            parts.append(f"{self.at_least} to {self.at_most}")
         else:
-            said += [f"{self.at_least} or more"] if self.at_least is not None else []
-            said += [f"more than {self.above}"] if self.above is not None else []
-            said += [f"at most {self.at_most}"] if self.at_most is not None else []
-            said += [f"less than {self.below}"] if self.below is not None else []
-        listed = ", ".join(said)
+            parts += [f"{self.at_least} or more"] if self.at_least is not None else []
+            parts += [f"more than {self.above}"] if self.above is not None else []
+            parts += [f"at most {self.at_most}"] if self.at_most is not None else []
+            parts += [f"less than {self.below}"] if self.below is not None else []
+        listed = ", ".join(parts)
         if is_tuple:
             listed = f"{'one or more values' if self.not_empty else 'values'}, each {listed}"
         return f"{listed} ({self.why})" if self.why else listed
@@ -149,13 +149,13 @@ def check_bounds(params: Any) -> None:
 
 def limits(cls: type) -> dict[str, str]:
     """By field, which values it may have, in English; empty where the type alone limits it."""
-    said = {}
+    limits_by_field = {}
     for field in dataclasses.fields(cls):
         kind = _without_none(field_types(cls)[field.name])
         bounds: Bounds | None = field.metadata.get("bounds")
         choices = _choice(get_args(kind)) if get_origin(kind) is Literal else ""
-        said[field.name] = bounds.words(kind) if bounds else choices
-    return said
+        limits_by_field[field.name] = bounds.words(kind) if bounds else choices
+    return limits_by_field
 
 
 @cache
@@ -182,7 +182,7 @@ def _is_a(kind: Any, value: Any) -> bool:
     """Whether a value is of an annotated type."""
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
-        return any(_is_a(one, value) for one in get_args(kind))
+        return any(_is_a(argument, value) for argument in get_args(kind))
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in get_args(kind))
     if origin is tuple:
@@ -203,7 +203,7 @@ def _is_finite(value: float) -> bool:
 
 def _without_none(kind: Any) -> Any:
     if get_origin(kind) in (Union, types.UnionType):
-        return next(one for one in get_args(kind) if one is not type(None))
+        return next(argument for argument in get_args(kind) if argument is not type(None))
     return kind
 
 

@@ -103,8 +103,8 @@ class _Refused(Exception):
         where, full = place(self.key), f"{section}.{self.key}".rstrip(".")
         if isinstance(self.error, BadValue) and not where.startswith("--set "):
             parent = self.key.removesuffix(self.error.key)
-            given = [place(f"{parent}{other}") for other in self.error.others]
-            where = next((other for other in given if other.startswith("--set ")), where)
+            places = [place(f"{parent}{other}") for other in self.error.others]
+            where = next((other for other in places if other.startswith("--set ")), where)
         by_itself = where.startswith(f"--set {full}=")  # an override that shows the value already
         if where.startswith("--set ") and not by_itself:
             where += f": {full}"
