@@ -42,6 +42,7 @@ PURPOSES = {
     "wanstreamer.checkpoint": "safetensors with metadata",
     "wanstreamer.devices": "where tensors are",
     "wanstreamer.clock": "units, spans, conversions",
+    "wanstreamer.bounds": "what a parameter may be",
     "wanstreamer.errors": "InputError",
 }
 
