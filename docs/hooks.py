@@ -40,7 +40,7 @@ def tables() -> str:
         for column in table.schema:
             about = {name.decode(): value.decode() for name, value in (column.metadata or {}).items()}
             empty = "yes" if column.nullable else ""
-            rows.append((f"`{column.name}`", f"`{column.type}`", about.get("unit", ""), empty, about["meaning"]))
+            rows.append((f"`{column.name}`", _type(column.type), about.get("unit", ""), empty, about["meaning"]))
         blocks += [
             f"### {table.name} {{ #table-{table.name} }}",
             f"{table.meaning} Table {stage}; unique key: {key}.",
@@ -104,6 +104,17 @@ def changelog() -> str:
 
 def _default(value: object) -> str:
     return value if isinstance(value, str) and value else json.dumps(value)
+
+
+def _type(kind: Any) -> str:
+    """An Arrow type in words: `list<element: string>` would be read as markup."""
+    from pyarrow import types
+
+    if types.is_list(kind):
+        return f"list of {_type(kind.value_type)}"
+    if types.is_struct(kind):
+        return f"({', '.join(field.name for field in kind)})"
+    return str(kind)
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
