@@ -33,6 +33,7 @@ READ = ("json", "yaml")
 SHOWN = ("text",)
 # Programs of others that a page may name; what is ours is checked.
 OTHERS = {"cd", "dvc", "git", "hf", "ls", "pytest", "source", "uv"}
+OLD_NAMES = r"pipelines\.(?:duplex|pretrain|local_ray)|tools[./](?:sample|behaviour)|bench codec|load_session"
 PAGES = [path for path in pages() if any(block.language in RUN and not block.not_run for block in blocks_of(path))]
 
 
@@ -59,6 +60,12 @@ def test_blocks_are_known_and_whole(path: Path) -> None:
 def test_links_and_pictures_are_there(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8")):
         assert target.startswith("https://") or (path.parent / target).is_file(), target
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: path.stem)
+def test_old_names_are_in_the_tables_of_names_alone(path: Path) -> None:
+    if path.stem not in ("commands", "renamed"):
+        assert not re.findall(OLD_NAMES, path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.stem)
