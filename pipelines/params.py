@@ -1,6 +1,6 @@
-"""params.yaml -> every section checked at once, before any stage runs: `python -m pipelines.params`.
+"""Check every section of params.yaml before any stage runs: `python -m pipelines.params`.
 
-The only module that knows all stages; none of them imports it.
+This is the only module that knows all stages; none of them imports it.
 """
 
 import argparse
@@ -42,9 +42,9 @@ def section_classes() -> dict[str, type]:
 
 
 def check_sections(sections: Mapping[str, Mapping[str, Any]], *, path: Path, overrides: Sequence[str] = ()) -> None:
-    """Raises InputError for the first value that a section may not have, then for what is missing on the disk.
+    """Raises InputError for the first value that is not allowed, then for the first file that is missing.
 
-    A section that is not in the file is checked as well: its defaults are what a stage would run with.
+    A section that is not in the file is checked too: a stage would run with its defaults.
     """
     built = [
         build_params(cls, sections.get(section, {}), section, path=path, overrides=overrides)
@@ -56,10 +56,24 @@ def check_sections(sections: Mapping[str, Mapping[str, Any]], *, path: Path, ove
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Check every section of a parameter file, and the overrides.")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    for name in ("--workers", "--ray-address", "--retry-rejected"):  # a stage's own, when one line of them serves both
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.params", description="Check every section of a parameter file, and the overrides."
+    )
+    parser.add_argument(
+        "--params", type=Path, default=Path("params.yaml"), help="parameter file (default: params.yaml)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override one parameter; may be repeated",
+    )
+    for name in (
+        "--workers",
+        "--ray-address",
+        "--retry-rejected",
+    ):  # options of stages: the same arguments may be passed to both
         parser.add_argument(name, help=argparse.SUPPRESS)
     args = parser.parse_args()
     with exit_on_input_error():

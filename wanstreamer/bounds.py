@@ -1,4 +1,4 @@
-"""What a parameter may be: declared beside its default, checked whenever its dataclass is made.
+"""Bounds of parameters: declared next to the default, and checked when the dataclass is made.
 
     @dataclass(frozen=True, kw_only=True)
     class PackParams:
@@ -10,8 +10,8 @@
     PackParams(window_units=1)  # BadValue: window_units: 1; expected 2 or more; the default is 32
 
 `check_bounds` also compares every value with the annotation of its field: true is not an integer, a quoted number is
-text, NaN and infinity are not numbers. Checks that compare several fields follow it in the same `__post_init__`. What
-needs the file system is not checked here.
+text, NaN and infinity are not numbers. Checks that compare several fields come after it in the same `__post_init__`.
+Checks that need the file system are not made here.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from wanstreamer.errors import InputError
 
 
 class BadValue(InputError):
-    """A parameter has a value that it may not have: `key: value; expected ...`.
+    """A parameter has a value that is not allowed: `key: value; expected ...`.
 
     `others` are the keys of fields that `expected` depends on.
     """
@@ -42,7 +42,7 @@ class BadValue(InputError):
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """Limits of a number or of each number of a tuple, or the choices there are; None: no such limit."""
+    """Limits of a number, or of each number of a tuple; or the allowed choices. None: no such limit."""
 
     at_least: float | None = None
     above: float | None = None
@@ -50,7 +50,7 @@ class Bounds:
     below: float | None = None
     multiple_of: int | None = None
     one_of: tuple[Any, ...] | None = None
-    not_empty: bool = False  # of a tuple
+    not_empty: bool = False  # for a tuple
     why: str = ""  # the reason for a limit that is not obvious
 
     def hold(self, value: Any) -> bool:
@@ -68,7 +68,7 @@ class Bounds:
         )
 
     def words(self, kind: Any) -> str:
-        """The limits in English, for a field of this annotation; empty without limits."""
+        """The limits in English, for a field with this annotation; empty without limits."""
         is_tuple = get_origin(kind) is tuple
         if self.one_of is not None:
             return f"some of {_listed(self.one_of)}" if is_tuple else _choice(self.one_of)
@@ -102,7 +102,7 @@ def bounded(
     not_empty: bool = False,
     why: str = "",
 ) -> Any:
-    """A dataclass field with a default (none: the value must be set) and limits for `check_bounds`; see `Bounds`."""
+    """A dataclass field with limits for `check_bounds`, see `Bounds`. Without a default, the value must be set."""
     bounds = Bounds(
         at_least=at_least, above=above, at_most=at_most, below=below, multiple_of=multiple_of,
         one_of=None if one_of is None else tuple(one_of), not_empty=not_empty, why=why,
@@ -111,27 +111,27 @@ def bounded(
 
 
 def from_zero(default: Any = MISSING) -> Any:
-    """A field of 0 or more: a duration, a weight, a count that may be none."""
+    """A field of 0 or more: a duration, a weight, or a count that may be 0."""
     return bounded(default, at_least=0)
 
 
 def from_one(default: Any = MISSING) -> Any:
-    """A field of 1 or more: a size, a count."""
+    """A field of 1 or more: a size or a count."""
     return bounded(default, at_least=1)
 
 
 def share(default: Any = MISSING, **more: Any) -> Any:
-    """A field between 0 and 1, both included."""
+    """A field from 0 to 1."""
     return bounded(default, at_least=0, at_most=1, **more)
 
 
 def random_seed(default: int = 0) -> Any:
-    """A field that random numbers are drawn from."""
+    """A seed for random numbers."""
     return bounded(default, at_least=0, at_most=2**32 - 1)
 
 
 def check_bounds(params: Any) -> None:
-    """Raises BadValue for the first field whose value its annotation or its bounds exclude."""
+    """Raises BadValue for the first value that the annotation or the bounds of its field do not allow."""
     kinds = field_types(type(params))
     for field in dataclasses.fields(params):
         kind, value = kinds[field.name], getattr(params, field.name)
@@ -148,7 +148,7 @@ def check_bounds(params: Any) -> None:
 
 
 def limits(cls: type) -> dict[str, str]:
-    """By field, which values it may have, in English; empty where the type alone limits it."""
+    """Field -> its allowed values, in English; empty if only the type limits it."""
     limits_by_field = {}
     for field in dataclasses.fields(cls):
         kind = _without_none(field_types(cls)[field.name])
@@ -160,13 +160,13 @@ def limits(cls: type) -> dict[str, str]:
 
 @cache
 def field_types(cls: type) -> dict[str, Any]:
-    """The annotation of each field, strings resolved."""
+    """The annotation of each field; strings are resolved."""
     hints = get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def shown(value: object) -> str:
-    """A value as one writes it in a parameter file.
+    """A value as it is written in a parameter file.
 
     >>> shown((0.5, 1.0)), shown("wide"), shown(True), shown(None)
     ('[0.5, 1.0]', "'wide'", 'true', 'null')

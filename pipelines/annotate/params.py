@@ -1,4 +1,4 @@
-"""What can be set of annotate: the annotators and every threshold, each with bounds where it is declared."""
+"""Parameters of the annotate stage: the annotators and all thresholds; each declares its own bounds."""
 
 from dataclasses import dataclass
 

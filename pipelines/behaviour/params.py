@@ -1,4 +1,4 @@
-"""What can be set of behaviour, with bounds; no torch, so that it is checked at once."""
+"""Parameters of the behaviour stage, with their bounds. Imports no torch, so that checking a parameter file is fast."""
 
 from dataclasses import dataclass
 
@@ -9,25 +9,27 @@ from wanstreamer.streaming.config import AgentConfig
 
 @dataclass(frozen=True, kw_only=True)
 class BehaviourParams(AgentConfig):
-    """How long who talks to whom, and how the agent is served (AgentConfig); nothing here changes the model."""
+    """Conversations of the agent, and how it is served (AgentConfig). Nothing here changes the model."""
 
-    seconds: int = from_one(64)  # with a recorded user: 60 s of free running after the history
-    # With recorded users, at most: about what the sample's test split has.
+    seconds: int = from_one(64)  # length of a conversation with a recorded user: 60 s of generation after the history
+    # Largest number of conversations with recorded users; about what the sample's test split has.
     conversations: int = from_one(16)
-    users: int = from_zero(12)  # who react; 0: none
-    # Of a conversation with one of them: drawing them costs most of the time.
+    users: int = from_zero(12)  # number of conversations with reactive users; 0: none
+    # Length of a conversation with a reactive user; drawing the user takes most of the time.
     user_seconds: int = from_one(40)
-    # True history at the start of a recorded conversation: 3.8 s, so that there is a face and a voice.
+    # True history at the start of a recorded conversation: 3.8 s, so that the agent has a face and a voice.
     given_units: int = from_zero(24)
-    # Conversations whose picture is decoded and judged; decoding it costs as much as all the rest.
+    # Conversations whose video is decoded and judged; decoding takes as long as all the rest.
     watched: int = from_zero(4)
-    at_seconds: tuple[int, ...] = bounded((10, 30, 60), at_least=1)  # of free running, at which drift is looked at
-    # Of history that the model sees, about what it was trained on; null: all of it.
+    at_seconds: tuple[int, ...] = bounded(
+        (10, 30, 60), at_least=1
+    )  # seconds of generation after which drift is measured
+    # Units of history that the model sees, about the length of a training window; null: all.
     history_units: int | None = from_one(32)
-    # Model-side, from a user's unit to the answer decoded; Wan-Streamer v0.1 reports about 200.
+    # Time of the model from a user's unit to the decoded answer; Wan-Streamer v0.1 reports about 200.
     latency_ms: int = from_zero(200)
-    bank_turns: int = from_one(48)  # different turns that the baselines say
-    resamples: int = from_one(200)  # of the bootstrap
+    bank_turns: int = from_one(48)  # different turns that the baselines use
+    resamples: int = from_one(200)  # resamples of the bootstrap
     seed: int = random_seed()
 
     def __post_init__(self) -> None:

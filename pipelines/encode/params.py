@@ -1,4 +1,4 @@
-"""What can be set of encode, with bounds; no torch, so that it is checked at once."""
+"""Parameters of the encode stage, with their bounds. Imports no torch, so that checking a parameter file is fast."""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,6 @@
-"""A params dataclass -> its part of `--help`: every parameter with its default, its bounds and the comment beside it.
+"""A params dataclass -> its part of `--help`: every parameter with its default, its bounds and its comment.
 
-The comments are read from the source, so that there is no second list to keep.
+The comments are read from the source code, so that there is only one list of them.
 """
 
 import ast
@@ -19,15 +19,15 @@ NAME_COLUMNS = 38  # a longer name moves its comment to the right
 
 
 class Parameter(NamedTuple):
-    name: str  # below the section: `audio.steps`
+    name: str  # without the section: `audio.steps`
     default: object
     comment: str
-    limits: str  # "1 or more", "sidecar or whisperx"; empty where its type alone limits it
+    limits: str  # "1 or more", "sidecar or whisperx"; empty if only the type limits it
 
 
 def help_text(section: str, cls: type, width: int) -> str:
-    """Lines `section.key=default  comment`, in the form that --set takes."""
-    lines = [f"parameters of {section}, as --set takes them, with their defaults:"]
+    """Lines `section.key=default  comment`, written as for --set."""
+    lines = [f"parameters of {section}, written as for --set, with their defaults:"]
     for parameter in parameters(cls()):
         start = f"  {section}.{parameter.name}={_shown(parameter.default)}"
         meaning = " ".join(filter(None, (parameter.comment, parameter.limits and f"[{parameter.limits}]")))
@@ -42,7 +42,7 @@ def help_text(section: str, cls: type, width: int) -> str:
 
 
 def parameters(defaults: Any) -> Iterator[Parameter]:
-    """Each field of a dataclass instance; those of a nested field stand for it, as `a.b`."""
+    """Each field of a dataclass instance. The fields of a nested dataclass are listed as `a.b`."""
     comments, allowed = _comments(type(defaults)), limits(type(defaults))
     for field in dataclasses.fields(defaults):
         default = getattr(defaults, field.name)
@@ -54,7 +54,7 @@ def parameters(defaults: Any) -> Iterator[Parameter]:
 
 
 def _comments(cls: type) -> dict[str, str]:
-    """By field, what the last class that declares it says: in lines just above it, and behind it."""
+    """Field -> its comment, in the lines just above it and at its end. The last class with the field counts."""
     comments: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if dataclasses.is_dataclass(base):

@@ -1,7 +1,8 @@
-"""params.yaml + `--set section.key=value` -> one section as a frozen dataclass; every mistake is one clear line.
+"""params.yaml and `--set section.key=value` -> one section as a frozen dataclass; every mistake is one clear line.
 
-Which values a parameter may have is declared beside it and checked when its dataclass is made (wanstreamer/bounds.py).
-Here plain values get their types, and a refusal gets its place: the file and key, or the override that gave the value.
+The allowed values are declared next to each parameter and checked when its dataclass is made (wanstreamer/bounds.py).
+This module converts plain values to their types, and adds the place of a wrong value to the message: the file and key,
+or the override.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ import yaml
 from wanstreamer.bounds import BadValue, field_types, shown
 from wanstreamer.errors import InputError
 
-# `run` is read by the command line alone: nothing in it may change an output.
+# Only the command line reads `run`: nothing in it may change an output.
 SECTIONS = (
     "run", "sample", "ingest", "quality", "annotate", "vae", "encode", "pack", "pretrain", "duplex", "evaluate",
     "behaviour",
@@ -25,7 +26,7 @@ SECTIONS = (
 
 Params = TypeVar("Params")
 
-_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # YAML 1.1 takes 1e-3 for text, as it has no point
+_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # YAML 1.1 reads 1e-3 as text, because it has no decimal point
 
 
 def read_sections(path: Path | None, overrides: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
@@ -46,7 +47,7 @@ def read_sections(path: Path | None, overrides: Sequence[str] = ()) -> dict[str,
         for parent in parents:
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
-                raise InputError(f"--set {override}: `{parent}` is {target!r} and has no keys of its own")
+                raise InputError(f"--set {override}: `{parent}` is {target!r} and has no keys")
         try:
             target[leaf] = yaml.safe_load(value)
         except yaml.YAMLError as error:
@@ -62,7 +63,7 @@ def _read_file(path: Path) -> dict[str, dict[str, Any]]:
     except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         where = f" line {place.line + 1}" if place else ""
-        raise InputError(f"{path}{where}: not valid YAML; mend the file") from error
+        raise InputError(f"{path}{where}: not valid YAML; correct the file") from error
     if not isinstance(loaded, dict):
         raise InputError(f"{path}: expected sections ({', '.join(SECTIONS)}), found {type(loaded).__name__}")
     for section, values in loaded.items():
@@ -82,7 +83,7 @@ def build_params(
 ) -> Params:
     """A params dataclass from plain values of a section.
 
-    Raises InputError for a wrong key or value, naming the override that gave it, else the key in the file `path`.
+    Raises InputError for a wrong key or value, with the override that set it, or else with the file `path` and the key.
     """
     place = partial(_place, section, path, overrides)
     check_keys(cls, values, place)
@@ -93,7 +94,7 @@ def build_params(
 
 
 class _Refused(Exception):
-    """A dataclass refused a value; `key` is that of the section, `audio.steps`, or empty."""
+    """A dataclass does not allow a value. `key` is the key in the section, such as `audio.steps`, or empty."""
 
     def __init__(self, key: str, error: InputError) -> None:
         super().__init__(key, error)
@@ -105,7 +106,7 @@ class _Refused(Exception):
             parent = self.key.removesuffix(self.error.key)
             places = [place(f"{parent}{other}") for other in self.error.others]
             where = next((other for other in places if other.startswith("--set ")), where)
-        by_itself = where.startswith(f"--set {full}=")  # an override that shows the value already
+        by_itself = where.startswith(f"--set {full}=")  # the override shows the value already
         if where.startswith("--set ") and not by_itself:
             where += f": {full}"
         if not isinstance(self.error, BadValue):
@@ -115,7 +116,7 @@ class _Refused(Exception):
 
 
 def _build(cls: Any, values: Mapping[str, Any], within: str = "", default: Any = None) -> Any:
-    """The dataclass, or `default` with these values: what is not set of a nested one stays as its field's default."""
+    """The dataclass, or `default` with these values. Unset values of a nested dataclass keep its default."""
     kinds = field_types(cls)
     typed = {}
     for name, value in values.items():
@@ -132,13 +133,13 @@ def _build(cls: Any, values: Mapping[str, Any], within: str = "", default: Any =
 
 
 def _default(cls: Any, name: str) -> Any:
-    """Of a nested dataclass, which need not be that of its class; None where there is none."""
+    """The default of a nested dataclass, which may differ from the defaults of its class; None if it has none."""
     [field] = [field for field in dataclasses.fields(cls) if field.name == name]
     return None if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def _as_type(kind: Any, value: Any) -> Any:
-    """What YAML cannot say in another way: a list is a tuple, 3 is also a float, and `1e-3` is a number, not text."""
+    """Converts what YAML cannot express: a list becomes a tuple, 3 may be a float, and `1e-3` is a number, not text."""
     if get_origin(kind) is tuple and isinstance(value, list):
         return tuple(_as_type(get_args(kind)[0], item) for item in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
@@ -149,7 +150,7 @@ def _as_type(kind: Any, value: Any) -> Any:
 
 
 def _place(section: str, path: Path | None, overrides: Sequence[str], key: str) -> str:
-    """Who gave a key: the last override of it, of what it lies in or of what lies in it; else the file."""
+    """Where a key was set: the last override of the key, of a key above it or of one below it; else the file."""
     full = f"{section}.{key}".rstrip(".")
     for override in reversed(overrides):
         name = override.partition("=")[0]
@@ -159,7 +160,7 @@ def _place(section: str, path: Path | None, overrides: Sequence[str], key: str) 
 
 
 def check_keys(cls: type, values: Mapping[str, Any], place: Callable[[str], str], within: str = "") -> None:
-    """Refuse keys that are not fields of `cls`, in nested dataclasses too; `place` says where a key was given."""
+    """Raises InputError for keys that are not fields of `cls` or of a dataclass in it. `place`: where a key was set."""
     fields = {field.name: field.type for field in dataclasses.fields(cls)}
     for key, value in values.items():
         _known(key, fields, place(f"{within}{key}"), "key")

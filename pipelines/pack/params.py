@@ -1,4 +1,4 @@
-"""What can be set of pack, with bounds."""
+"""Parameters of the pack stage, with their bounds."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +10,16 @@ from wanstreamer.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class ViewParams:
-    """What decides a role view: where text enters, and where sound may be somebody else's."""
+    """Parameters of a role view: when text enters, and when audio may contain another participant."""
 
-    text_lead_units: int = from_zero(1)  # agent words enter this many units before their audio; 1 beat 0
-    # Text ids per unit and role; what does not fit is queued into the next units.
+    text_lead_units: int = from_zero(
+        1
+    )  # agent words enter this many units before their audio; 1 gave better results than 0
+    # Text ids per unit and role; further ids wait for the next units.
     text_slots: int = from_one(2)
-    # Above it, a track's audio is masked while the other may be heard in it.
+    # Above this, a track's audio is masked while the other participant may be heard in it.
     max_bleed_db: float = bounded(-30.0, at_least=-120, at_most=120)
-    # Units masked on both sides of the agent's speech: echo tails, late onsets of the VAD.
+    # Units that are masked before and after the agent's speech, for echoes and late detection.
     bleed_guard_units: int = from_zero(1)
 
     def __post_init__(self) -> None:
@@ -28,13 +30,13 @@ class ViewParams:
 class PackParams(ViewParams):
     """How sessions become windows."""
 
-    window_units: int = bounded(32, at_least=2)  # K: 5.12 s; what a tiny model learnt turn-taking from
-    # Half a window: every unit but the session's ends is seen early and late in a window.
+    window_units: int = bounded(32, at_least=2)  # K: 5.12 s; enough for a tiny model to learn turn-taking
+    # Half a window: every unit, except at a session's ends, is once early and once late in a window.
     stride_units: int = from_one(16)
-    # Of the tokenizer that is fitted here.
+    # Vocabulary of the tokenizer that is fitted here.
     vocab_size: int = bounded(512, at_least=259, why="256 bytes and 3 special ids")
-    tokenizer: str = ""  # finished tokenizer.json or local Hugging Face folder; '' fits one on train words
-    # Windows in which both together speak less are left out; 0 keeps all, listening included.
+    tokenizer: str = ""  # finished tokenizer.json or local Hugging Face folder; empty: fitted on train words
+    # Windows in which both together speak less are left out; 0: all windows are used.
     min_talk_ms: int = from_zero(0)
 
     def __post_init__(self) -> None:
@@ -49,6 +51,6 @@ class PackParams(ViewParams):
             )
 
     def check(self) -> None:
-        """Raises InputError where the finished tokenizer is not there."""
+        """Raises InputError if the finished tokenizer does not exist."""
         if self.tokenizer and not Path(self.tokenizer).exists():
             raise InputError(f"pack.tokenizer {self.tokenizer}: no such file or folder; `make repro` makes some")

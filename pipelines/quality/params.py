@@ -9,12 +9,13 @@ from wanstreamer.bounds import BadValue, bounded, check_bounds, from_zero, share
 class QualityParams:
     """When a track is too poor. Defaults are generous, as it depends on the purpose. No measurement depends on them."""
 
-    max_clipped_share: float = share(0.01)
+    max_clipped_share: float = share(0.01)  # of samples at full scale
     # Speech at a far microphone is about -45; not applied to a track without any sound.
     min_loudness_lufs: float = bounded(-60.0, at_least=-120, at_most=20)
+    # Of the whole track, by EBU R128.
     max_loudness_lufs: float = bounded(0.0, at_least=-120, at_most=20)
     max_silent_share: float = share(1.0)  # 1: no limit, because a listener may say nothing
-    max_black_share: float = share(0.5)
+    max_black_share: float = share(0.5)  # of frames in which every pixel is dark
     max_frozen_share: float = share(0.9)  # above this: a photograph, shown while the camera was off
     min_face_share: float = share(0.1)  # 0: no limit, for people seen from the side or from far away
     max_av_offset_ms: int = from_zero(160)  # one unit; smaller offsets are within one unit of the model

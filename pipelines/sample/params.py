@@ -1,4 +1,4 @@
-"""What can be set of the sample, with bounds."""
+"""Parameters of the sample, with their bounds."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ from wanstreamer.bounds import BadValue, bounded, check_bounds, from_one, random
 
 @dataclass(frozen=True, kw_only=True)
 class SampleParams:
-    """How much is recorded, and of what size."""
+    """How much is made, and the size of the videos."""
 
-    sessions: int = from_one(40)  # good ones; from six on there is one more whose file is truncated
+    sessions: int = from_one(40)  # complete sessions; with six or more there is another one with a truncated file
     seconds: int = bounded(45, at_least=8, why="less holds no exchange of turns")
     seed: int = random_seed()
-    # Pixels of one participant's picture; ingest makes it smaller.
+    # Pixels of one participant's video; ingest makes it smaller.
     width: int = bounded(320, multiple_of=2, at_least=48)
     height: int = bounded(240, multiple_of=2, at_least=48)
-    pictures: bool = True  # false: sound alone
-    split_salt: str = "wanstreamer"  # as in ingest: groups of people are chosen to fall into one split
+    pictures: bool = True  # false: audio only
+    split_salt: str = "wanstreamer"  # as in ingest, so that the people of a session are in one split
     valid_fraction: float = bounded(0.1, above=0, below=1)
     test_fraction: float = bounded(0.2, above=0, below=1)
 

@@ -1,4 +1,4 @@
-"""What can be set of voice activity, with bounds. No numpy here: a parameter file is checked before it is loaded."""
+"""Parameters of voice activity, with their bounds. Imports no numpy, so that checking a parameter file is fast."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What can be set of the trainings `pretrain` and `duplex`, with bounds; no torch, so that it is checked at once."""
+"""Parameters of `pretrain` and `duplex`, with their bounds. No torch here, so that checking a file is fast."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,21 +12,21 @@ LOGS = ("tensorboard", "dvclive")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingParams(TrainConfig):
-    """The training, and the model's size; together with windows and seed they fix the weights' bytes on a CPU."""
+    """The training and the size of the model. On a CPU these, windows and seed determine the weights exactly."""
 
-    dropout: float = share(0.1)  # of what a block adds
+    dropout: float = share(0.1)  # dropout of the output of each block
     token_dropout: float = share(0.05)  # share of clean tokens that lose their content
-    # What to start from; '' starts at random. A model.safetensors of ours (from `pretrain`, say), or the folder of a
-    # Qwen3 language model, which pack.tokenizer must then name too. Its shape replaces d_model to d_ff.
+    # Initial weights; empty: random. A model.safetensors of ours (for example from `pretrain`), or the folder of a
+    # Qwen3 language model; then pack.tokenizer must name the same folder, and its shape replaces d_model to d_ff.
     init_from: str = ""
-    d_model: int = from_one(128)
-    num_layers: int = from_one(4)
-    num_heads: int = from_one(4)  # of 32 dimensions
-    d_ff: int = from_one(352)
-    # 1: the language path trails the agent's own latents by a unit, for two overlapping workers
+    d_model: int = from_one(128)  # width of the Transformer
+    num_layers: int = from_one(4)  # blocks
+    num_heads: int = from_one(4)  # attention heads, of 32 dimensions each
+    d_ff: int = from_one(352)  # width of the feed-forward layers
+    # 1: the language path sees the agent's own latents one unit later, so that two workers can overlap.
     self_lag: int = bounded(0, one_of=(0, 1))
-    valid_windows: int = from_one(32)  # of the validation curve, spread over the split
-    logs: tuple[str, ...] = bounded((), one_of=LOGS)  # in data/logs (extra `logs`); the curves are in plots anyway
+    valid_windows: int = from_one(32)  # windows of the validation curve, spread over the split
+    logs: tuple[str, ...] = bounded((), one_of=LOGS)  # logs in data/logs (extra `logs`); the curves are in plots anyway
 
     def check(self) -> None:
         """Raises InputError if the initial weights are missing. This runs before any stage."""
@@ -51,30 +51,30 @@ class TrainingParams(TrainConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class DuplexParams(TrainingParams):
-    """See TrainingParams for all settings."""
+    """All settings are those of TrainingParams."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskShares:
-    """How many of the windows a task gets, relative to the others; 0: none."""
+    """The share of windows for each task, relative to the others; 0: none."""
 
     transcribe: float = from_zero(1.0)  # the user's speech -> text
-    speak: float = from_zero(1.0)  # text -> the agent's sound
-    animate: float = from_zero(1.0)  # the agent's sound -> its picture
-    proceed: float = from_zero(1.0)  # sound and picture -> what follows
-    chat: float = from_zero(1.0)  # text -> the answer's text
+    speak: float = from_zero(1.0)  # text -> the agent's audio
+    animate: float = from_zero(1.0)  # the agent's audio -> its video
+    proceed: float = from_zero(1.0)  # audio and video -> their continuation
+    chat: float = from_zero(1.0)  # text -> the text of the answer
 
     def __post_init__(self) -> None:
         check_bounds(self)
         if not any(asdict(self).values()):
-            raise InputError("all are 0; give at least one task a share")
+            raise InputError("all are 0; set at least one task to more than 0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainParams(TrainingParams):
     """As `duplex`. A model that starts from this one must have the same size."""
 
-    steps: int = from_one(300)  # a fifth of what duplex takes
+    steps: int = from_one(300)  # a fifth of the steps of duplex
     tasks: TaskShares = field(default_factory=TaskShares)
-    user_text_drop: float = share(0.0)  # the tasks decide which words are withheld
-    agent_text_drop: float = share(0.0)  # the same for the agent's
+    user_text_drop: float = share(0.0)  # the tasks decide which words are left out
+    agent_text_drop: float = share(0.0)  # the same for the agent's words

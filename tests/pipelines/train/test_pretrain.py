@@ -94,7 +94,7 @@ def test_other_weights_to_start_from_are_another_training(folder: Path, monkeypa
     ("change", "said"),
     [
         ({"tasks": {"chat": -1}}, "pretrain.tasks.chat: -1.0; expected 0 or more"),
-        ({"tasks": dict.fromkeys(dataclasses.asdict(TaskShares()), 0)}, "pretrain.tasks: all are 0; give"),
+        ({"tasks": dict.fromkeys(dataclasses.asdict(TaskShares()), 0)}, "pretrain.tasks: all are 0; set at least one"),
         ({"steps": 0}, "pretrain.steps: 0; expected 1 or more"),
     ],
 )
