@@ -19,7 +19,7 @@ PREDICTIONS = ("clean", "velocity")
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Everything a checkpoint must say to be used; the defaults are the scale `tiny`."""
+    """Everything that a checkpoint must state to be usable; the defaults are the scale `tiny`."""
 
     audio_channels: int
     video_channels: int
@@ -40,11 +40,11 @@ class ModelConfig:
     d_perception: int = 96  # width of the causal encoder of user latents
     rope_theta: float = 10000.0
     norm_eps: float = 1e-6  # of the trunk's RMSNorms
-    prediction: str = "clean"  # what the flow heads say: the clean latent, or the path's velocity as in the paper
-    dropout: float = 0.2  # of what a block adds
+    prediction: str = "clean"  # output of the flow heads: the clean latent, or the path's velocity as in the paper
+    dropout: float = 0.2  # share of the numbers that a block adds
     token_dropout: float = 0.1  # share of clean tokens that lose their content in training
-    self_lag: int = 0  # units by which the language path trails the agent's own latents; 0 is the paper's equation
-    audio_codec: str = ""  # sha256 of the audio VAE whose latents the model speaks; empty: none
+    self_lag: int = 0  # units by which text sees the agent's own latents later; 0 is the paper's equation
+    audio_codec: str = ""  # sha256 of the audio VAE whose latents the model uses; empty: none
     video_codec: str = ""
     tokenizer: str = ""  # sha256 of tokenizer.json
 

@@ -13,14 +13,14 @@ PASSES = ("plain", "fixed", "graphs")
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A choice of the machine, not of the agent. No GPU has run any of it yet."""
+    """Settings of the machine, not of the agent. No GPU has run any of this yet."""
 
     device: str = "cpu"  # of models, history and latents
     trunk: str = "float32"  # or bfloat16: weights, keys and values of the Transformer's blocks; the rest stays float32
-    # The solver's, of a performer with a cache of its own: plain, as long as the history is; fixed, of few lengths, see
-    # `fixed`; graphs, the same replayed as CUDA graphs.
+    # Solver passes of a performer with its own cache. plain: as long as the history; fixed: of a few fixed lengths, see
+    # `fixed`; graphs: fixed passes, replayed as CUDA graphs.
     passes: str = "plain"
-    compile: bool = False  # blocks of fixed passes
+    compile: bool = False  # compile the blocks of fixed passes
 
     def __post_init__(self) -> None:
         for name, value, known in (("trunk", self.trunk, tuple(TRUNKS)), ("passes", self.passes, PASSES)):

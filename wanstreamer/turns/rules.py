@@ -20,35 +20,35 @@ from wanstreamer.turns.lexical import Word, asks, ends_phrase, has_punctuation
 
 @dataclass(frozen=True, kw_only=True)
 class TurnParams:
-    """Thresholds of the turn rules. Published values unless marked ours."""
+    """Thresholds of the turn rules. Published values, unless marked as ours."""
 
-    # Detected speech without a word, beside a sound and shorter, is the sound's edge (ours).
+    # Detected speech next to a sound, without a word and shorter than this, is the sound's edge (ours).
     sound_edge_ms: int = from_zero(200)
-    # Own silences up to this are inside an IPU (dGSLM, TurnBench; Heldner & Edlund: 180).
+    # Own silences up to this length lie inside an IPU (dGSLM, TurnBench; Heldner & Edlund: 180).
     ipu_gap_ms: int = from_zero(200)
-    short_ipu_ms: int = from_zero(100)  # IPUs under this are flagged, never dropped (ours)
+    short_ipu_ms: int = from_zero(100)  # shorter IPUs are flagged, never dropped (ours)
     backchannel_cluster_gap_ms: int = from_zero(1000)  # own silence that ends a cluster of short utterances (VAP)
     backchannel_max_ms: int = from_zero(1000)  # longest acoustic backchannel cluster (VAP)
     backchannel_max_words: int = from_one(3)  # longest mixed wording; cue words alone may be more (NaturalTurn)
-    backchannel_min_cue_share: float = share(0.5)  # of the words, cue words (NaturalTurn)
-    listening_window_ms: int = from_zero(5000)  # before and after a backchannel: who talks there? (ours)
-    backchannel_min_listening: float = share(0.4)  # of the speech there, the others' (ours)
-    # The same for "yeah", "uh-huh": who leads the talk confirms with them (ours).
+    backchannel_min_cue_share: float = share(0.5)  # least share of cue words among the words (NaturalTurn)
+    listening_window_ms: int = from_zero(5000)  # before and after a backchannel: its surroundings (ours)
+    backchannel_min_listening: float = share(0.4)  # least share of the others in the speech there (ours)
+    # The same for "yeah", "uh-huh": the one who leads the talk confirms with them (ours).
     assent_min_listening: float = share(0.75)
     # A question still waits for its answer this long after the asker went on (ours).
     answer_window_ms: int = from_zero(1000)
     answer_lead_ms: int = from_zero(300)  # an answer may begin this much before the question's end (ours)
-    turn_pause_ms: int = from_zero(1500)  # an own pause from here on ends the turn (NaturalTurn)
-    floor_silence_ms: int = from_zero(3000)  # mutual silence from here on leaves the floor to nobody (ours)
-    # Onsets, or ends, this close count as at once (planning time; scikit-talk's buffer).
+    turn_pause_ms: int = from_zero(1500)  # an own pause of this length or longer ends the turn (NaturalTurn)
+    floor_silence_ms: int = from_zero(3000)  # after mutual silence of this length, no one has the floor (ours)
+    # Onsets, or ends, this close count as simultaneous (planning time; scikit-talk's buffer).
     simultaneous_ms: int = from_zero(200)
     latch_ms: int = from_zero(40)  # a floor change with at most this much gap or overlap is a latch (one tick; ours)
-    # A complete turn overlapped by no more than this is not interrupted (ours).
+    # A complete turn with no more overlap than this is not interrupted (ours).
     terminal_overlap_ms: int = from_zero(1000)
-    # Without words, a turn overlapped by less than this counts as complete (ours).
+    # Without words, a turn with less overlap than this counts as complete (ours).
     timing_complete_ms: int = from_zero(300)
-    fto_min_prior_ms: int = from_zero(200)  # a transfer counts when the prior turn began this long before (scikit-talk)
-    fto_window_ms: int = from_zero(10_000)  # and the offset is within this (scikit-talk)
+    fto_min_prior_ms: int = from_zero(200)  # a transfer counts if the prior turn began this long before (scikit-talk)
+    fto_window_ms: int = from_zero(10_000)  # a transfer counts if its offset is within this (scikit-talk)
 
     def __post_init__(self) -> None:
         check_bounds(self)
