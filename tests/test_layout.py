@@ -3,8 +3,6 @@
 import ast
 from pathlib import Path
 
-import pytest
-
 from tests.helpers.paths import ROOT
 
 TESTS = ROOT / "tests"
@@ -24,30 +22,35 @@ def imported_names(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
-def test_no_test_imports_a_test(path: Path) -> None:
-    shared = {name for name in imported_names(path) if name.partition(".")[0] in ("tests", "conftest")}
-    assert {name for name in shared if not name.startswith("tests.helpers.")} == set()
+def test_no_test_imports_a_test() -> None:
+    shared = {
+        (str(path), name)
+        for path in FILES
+        for name in imported_names(path)
+        if name.partition(".")[0] in ("tests", "conftest") and not name.startswith("tests.helpers.")
+    }
+    assert shared == set()
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=str)
-def test_every_folder_of_tests_mirrors_one_of_sources(folder: Path) -> None:
-    assert list((ROOT / folder).glob("*.py")), f"tests/{folder}: there is no {folder}/"
-    assert list((TESTS / folder).glob("test_*.py")), f"tests/{folder}: no tests there"
+def test_every_folder_of_tests_mirrors_one_of_sources() -> None:
+    for folder in FOLDERS:
+        assert list((ROOT / folder).glob("*.py")), f"tests/{folder}: there is no {folder}/"
+        assert list((TESTS / folder).glob("test_*.py")), f"tests/{folder}: no tests there"
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.name.startswith("test_")], ids=str)
-def test_a_test_named_after_a_module_lies_beside_it(path: Path) -> None:
-    """Names of behaviours are free, but a name of a module elsewhere leads a reader astray."""
-    folder, name = path.parent.relative_to("tests"), path.stem.removeprefix("test_")
-    if folder == Path():
-        return
-    here = ROOT / folder
-    if (here / f"{name}.py").is_file() or (here / name).is_dir():
-        return
-    elsewhere = [
-        module.relative_to(ROOT)
-        for package in ("pipelines", "schemas", "tools", "wanstreamer")
-        for module in (ROOT / package).rglob(f"{name}.py")
-    ]
-    assert elsewhere == []
+def test_a_test_named_after_a_module_lies_beside_it() -> None:
+    """Names of behaviours are free, but the name of a module elsewhere leads a reader astray."""
+    astray = {}
+    for path in FILES:
+        folder, name = path.parent.relative_to("tests"), path.stem.removeprefix("test_")
+        beside = [*(ROOT / folder).glob(f"{name}.*"), *(ROOT / folder).glob(f"{name}/")]
+        if not path.name.startswith("test_") or folder == Path() or beside:
+            continue
+        elsewhere = [
+            str(module.relative_to(ROOT))
+            for package in ("pipelines", "schemas", "tools", "wanstreamer")
+            for module in (ROOT / package).rglob(f"{name}.py")
+        ]
+        if elsewhere:
+            astray[str(path)] = elsewhere
+    assert astray == {}
