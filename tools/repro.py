@@ -1,8 +1,8 @@
-"""`python -m tools.repro`, or `make repro`: `dvc repro`, with where it is and how long it will take.
+"""Run `dvc repro` and show its progress: `make repro`, or `python -m tools.repro`.
 
-Prints a line per stage: its number, the time so far and about how long the rest takes, from the timings of the last run
-(`data/timings`). DVC's lines about its lock file, `git add` and `dvc push` are left out; its errors pass through, and
-the exit code is DVC's. One Ray serves all stages.
+Prints a line per stage: its number, the time so far, and the expected time for the rest, from the timings of the last
+run (`data/timings`). DVC's lines about its lock file, `git add` and `dvc push` are left out. DVC's errors are printed,
+and the exit code is DVC's. All stages use one Ray.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.ray import shared_ray
 from wanstreamer.errors import InputError
 
-# Of each stage on two virtual cores, where there is no earlier run.
+# Time of each stage on two virtual cores; used if there is no earlier run.
 TYPICAL_S = {
     "sample": 78, "ingest": 38, "quality": 42, "annotate": 25, "vae": 199, "encode": 52, "pack": 25, "duplex": 378,
     "evaluate": 93,
 }  # fmt: skip
-START_S = 6  # of a stage: its process, its imports, DVC's checksums
+START_S = 6  # per stage: start of its process, imports, DVC's checksums
 UNKNOWN_S = 60
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -41,9 +41,9 @@ LEFT_OUT = re.compile(
 
 
 class Progress:
-    """Turns DVC's lines into ours; knows how far the run is.
+    """Converts DVC's lines to ours, and tracks the progress of the run.
 
-    `stages` are those of the run, `expected_s` how long each takes.
+    `stages`: the stages of the run. `expected_s`: the expected time of each.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Progress:
         self.in_stage = False
 
     def lines(self, lines: Iterable[str]) -> Iterator[str]:
-        """What to print for the lines of DVC and of its stages, each as soon as it is there."""
+        """The lines to print for the output of DVC and its stages, each as soon as it is known."""
         for raw in lines:
             line = ANSI.sub("", raw.rstrip("\r\n"))
             if match := RUNNING.fullmatch(line):
@@ -69,7 +69,7 @@ class Progress:
             elif LEFT_OUT.fullmatch(line):
                 self._end_stage()
             elif line.startswith("> ") and self.in_stage or not line and not self.in_stage:
-                continue  # DVC's echo of the command, and its empty lines
+                continue  # DVC prints the command, and empty lines
             else:
                 yield raw.rstrip("\r\n")
 
@@ -85,7 +85,7 @@ class Progress:
         self._end_stage()
         left_s = sum(self._expected(name) for name in {stage, *self.stages} - set(self.seen))
         expected_s = sum(self._expected(name) for name in self.ran)
-        # A machine that was slower so far will be so for the rest; one that was quicker may have found work done.
+        # A machine that was slow so far stays slow. If it was fast, some of the work may have been done before.
         pace = max(1.0, self.ran_s / expected_s) if expected_s else 1.0
         self.seen.append(stage)
         self.ran.append(stage)
@@ -121,7 +121,7 @@ def about(seconds: float) -> str:
 
 
 def stages_of(target: str, folder: Path) -> list[str]:
-    """The stages that a target needs and itself, in the order of dvc.yaml. Raises InputError for an unknown target."""
+    """The target and all stages it needs, in the order of dvc.yaml. Raises InputError for an unknown target."""
     path = folder / "dvc.yaml"
     if not path.is_file():
         raise InputError(f"{path}: no such file; run in the project root")
@@ -146,7 +146,7 @@ def stages_of(target: str, folder: Path) -> list[str]:
 
 
 def expected_times(stages: Sequence[str], data: Path) -> dict[str, float]:
-    """Seconds of each stage: those of the last run in this folder, else typical ones."""
+    """Expected seconds of each stage: those of the last run in this folder, or else typical ones."""
     expected = {}
     for stage in stages:
         path = data / "timings" / f"{stage}.json"
@@ -156,7 +156,7 @@ def expected_times(stages: Sequence[str], data: Path) -> dict[str, float]:
 
 
 def reproduce(target: str, options: Sequence[str], variables: Mapping[str, str]) -> int:
-    """Run DVC and print where it is; returns its exit code."""
+    """Run DVC and print its progress; returns its exit code."""
     stages = stages_of(target, Path())
     progress = Progress(stages, expected_times(stages, Path("data")))
     try:
@@ -165,13 +165,13 @@ def reproduce(target: str, options: Sequence[str], variables: Mapping[str, str])
             stdout=subprocess.PIPE, text=True, errors="replace", bufsize=1, env={**os.environ, **variables},
         )  # fmt: skip
     except FileNotFoundError as error:
-        raise InputError("dvc: not installed here; run `make setup`, and activate .venv") from error
+        raise InputError("dvc: not found; run `make setup`, and activate .venv") from error
     interrupted = False
 
     def wait_for_it(number: int, frame: object) -> None:
         nonlocal interrupted
         interrupted = True
-        if number == signal.SIGTERM:  # a terminal's Ctrl-C has reached it already
+        if number == signal.SIGTERM:  # Ctrl-C in a terminal reaches DVC directly
             dvc.terminate()
 
     before = {number: signal.signal(number, wait_for_it) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -187,8 +187,8 @@ def reproduce(target: str, options: Sequence[str], variables: Mapping[str, str])
     if code:
         happened = "stopped" if interrupted else "failed"
         print(
-            f"repro: {happened} after {took} in {progress.where}; what is finished is kept, "
-            "the same command goes on from there",
+            f"repro: {happened} after {took} in {progress.where}; finished work is kept, and "
+            "the same command continues from there",
             file=sys.stderr,
         )
     elif progress.ran:
@@ -200,9 +200,13 @@ def reproduce(target: str, options: Sequence[str], variables: Mapping[str, str])
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.repro", description=__doc__, epilog="Other options go to `dvc repro`, such as --force."
+        prog="python -m tools.repro",
+        description=__doc__,
+        epilog="Other options, such as --force, are passed to `dvc repro`.",
     )
-    parser.add_argument("target", nargs="?", default="evaluate", help="last stage to run (default: evaluate)")
+    parser.add_argument(
+        "target", nargs="?", default="evaluate", help="stage to run, with all stages that it needs (default: evaluate)"
+    )
     args, options = parser.parse_known_args(arguments)
     with exit_on_input_error(), shared_ray(os.cpu_count() or 1) as variables:
         code = reproduce(args.target, options, variables)

@@ -139,7 +139,7 @@ def test_exit_code_and_errors_are_dvcs(folder: Path) -> None:
         "[1/2] second: 0 s"
     )
     assert err.splitlines()[0] == "ERROR: failed to reproduce 'second'"
-    assert "failed after 0 s in [1/2] second; what is finished is kept, the same command goes on" in err
+    assert "failed after 0 s in [1/2] second; finished work is kept, and the same command continues" in err
 
 
 def test_lines_come_as_they_are_printed_and_ctrl_c_stops_both(folder: Path) -> None:
@@ -163,7 +163,7 @@ def test_lines_come_as_they_are_printed_and_ctrl_c_stops_both(folder: Path) -> N
     _, err = run.communicate(timeout=30)
     assert run.returncode == 252 and time.monotonic() - began_s < 30
     assert err.splitlines()[0] == "first: stopped" and "Traceback" not in err
-    assert "repro: stopped after" in err and "the same command goes on from there" in err
+    assert "repro: stopped after" in err and "the same command continues from there" in err
 
 
 def test_a_mistake_is_one_line(folder: Path) -> None:
