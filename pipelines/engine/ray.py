@@ -206,7 +206,7 @@ def main() -> None:
             try:
                 code = command.wait()
                 break
-            except KeyboardInterrupt:  # the command has had it too, ends by itself, and says what is kept
+            except KeyboardInterrupt:  # the command gets it too; wait until it has printed what is saved, and ended
                 continue
     sys.exit(128 - code if code < 0 else code)
 

@@ -1,4 +1,4 @@
-"""What can be set of quality, with bounds."""
+"""Parameters of the quality stage, with their bounds."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class QualityParams:
     max_clipped_share: float = share(0.01)  # of samples at full scale
     # Speech at a far microphone is about -45; not applied to a track without any sound.
     min_loudness_lufs: float = bounded(-60.0, at_least=-120, at_most=20)
-    # Of the whole track, by EBU R128.
+    # Integrated loudness of the whole track, by EBU R128.
     max_loudness_lufs: float = bounded(0.0, at_least=-120, at_most=20)
     max_silent_share: float = share(1.0)  # 1: no limit, because a listener may say nothing
     max_black_share: float = share(0.5)  # of frames in which every pixel is dark
