@@ -63,7 +63,8 @@ def _config(path: Path, meta: dict[str, Any], kind: str, cls: type) -> dict[str,
     settings = meta.get("config", {})
     if meta.get("codec") != kind or set(settings) != names:
         raise InputError(
-            f"{path}: contains a {meta.get('codec', 'foreign')} model, expected the present {kind} VAE; train it again"
+            f"{path}: its model is {meta.get('codec', 'foreign')}, expected the {kind} VAE of this version; "
+            "train it again"
         )
     return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
 
