@@ -21,6 +21,7 @@ from pipelines.quality.params import QualityParams
 from pipelines.sample.params import SampleParams
 from pipelines.train.params import DuplexParams, PretrainParams
 from pipelines.vae.params import VaeParams
+from wanstreamer.errors import InputError
 
 
 def section_classes() -> dict[str, type]:
@@ -69,14 +70,14 @@ def main() -> None:
         metavar="SECTION.KEY=VALUE",
         help="override one parameter; may be repeated",
     )
-    for name in (
-        "--workers",
-        "--ray-address",
-        "--retry-rejected",
-    ):  # options of stages: the same arguments may be passed to both
+    # Options of stages: the same arguments may be passed to both.
+    parser.add_argument("--workers", type=int, help=argparse.SUPPRESS)
+    for name in ("--ray-address", "--retry-rejected"):
         parser.add_argument(name, help=argparse.SUPPRESS)
     args = parser.parse_args()
     with exit_on_input_error():
+        if args.workers is not None and args.workers < 1:
+            raise InputError(f"--workers {args.workers}: expected 1 or more")
         check_sections(read_sections(args.params, args.set), path=args.params, overrides=args.set)
 
 

@@ -233,6 +233,11 @@ def test_a_section_that_the_file_leaves_out_is_checked_too(tmp_path: Path, comma
     )
 
 
+def test_the_number_of_workers_on_the_command_line_is_checked_too(command: Command) -> None:
+    code, errors = command("pipelines.params", "--workers", "0")
+    assert code == 2 and errors == "error: --workers 0: expected 1 or more\n"
+
+
 def test_the_check_waits_for_no_large_library() -> None:
     """Torch alone takes seconds to import: longer than the check may take."""
     listed = (
