@@ -111,7 +111,7 @@ def _check_settings(place: str, arguments: list[str]) -> None:
 @cache
 def _parameter_names() -> frozenset[str]:
     return frozenset(
-        f"{section}.{name}" for section, cls in section_classes().items() for name, _, _ in parameters(cls())
+        f"{section}.{name}" for section, cls in section_classes().items() for name, *_ in parameters(cls())
     )
 
 
