@@ -56,8 +56,8 @@ long: .venv/.core  ## a longer run, in long/: hours of sample, an hour of traini
 	  run pipelines.behaviour'
 	@python -m tools.summary --data long/data
 
-# Two processes; each gets groups of tests, which tests/conftest.py names and puts in order.
-PYTEST = pytest -n 2 --dist loadgroup --no-loadscope-reorder
+# Two processes; each gets groups of tests, which tests/conftest.py makes and puts in order.
+PYTEST = pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 test: .venv/.dev  ## run the tests
 	$(PYTEST)

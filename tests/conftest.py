@@ -5,6 +5,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -15,7 +17,7 @@ from tests.helpers.counts import MOST, count
 from tests.helpers.paths import ROOT
 from tests.helpers.spoken_session import Placed, speak_session
 
-# By measured time: two processes take whole files in order, and a long one begun late would keep one of them waiting.
+# By measured time: two processes take groups in order, and a long one begun late would keep one of them waiting.
 LONGEST = (
     "tests/pipelines/vae/test_stage.py",
     "tests/pipelines/engine/test_code.py",
@@ -33,25 +35,33 @@ hypothesis.settings.register_profile("suite", max_examples=count(100, MOST), dea
 hypothesis.settings.load_profile("suite")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """All that need Ray first and in one process, so that one Ray is started; then whole files, the longest first."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that need Ray first, then the longest ones."""
     place = {path: index for index, path in enumerate(LONGEST)}
 
     def key(item: pytest.Item) -> tuple[bool, int]:
-        return not _needs_ray(item), place.get(_path(item), len(LONGEST))
+        path = item.path.relative_to(ROOT).as_posix()
+        return not _needs_ray(path), place.get(path, len(LONGEST))
 
     items.sort(key=key)
-    if config.getoption("dist", "no") == "loadgroup":
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group("ray" if _needs_ray(item) else _path(item)))
 
 
-def _needs_ray(item: pytest.Item) -> bool:
-    return "ray_once" in getattr(item, "fixturenames", ())
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where tests run in several processes: all that need Ray in one, so that one Ray is started; others by file."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return "ray" if _needs_ray(path) else path
+
+    return Groups(config, log)
 
 
-def _path(item: pytest.Item) -> str:
-    return item.path.relative_to(ROOT).as_posix()
+@cache
+def _needs_ray(path: str) -> bool:
+    return "ray_once" in (ROOT / path).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
