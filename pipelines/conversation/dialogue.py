@@ -13,7 +13,7 @@ class Utterance:
     """Phrases of one participant that belong together, on the session clock."""
 
     participant: str
-    role: str  # turn, attempt (broken off, without the floor), backchannel
+    kind: str  # turn, attempt (broken off, without the floor), backchannel
     clips: tuple[tuple[int, Clip], ...]  # (start_ms, phrase)
     about: str = ""  # the thing talked about
     asks: bool = False
@@ -100,8 +100,8 @@ class Dialogue:
     answers: list[Answer] = field(default_factory=list)
     showings: list[Showing] = field(default_factory=list)
 
-    def of(self, participant: str, *roles: str) -> list[Utterance]:
-        utterances = [u for u in self.utterances if u.participant == participant and (not roles or u.role in roles)]
+    def of(self, participant: str, *kinds: str) -> list[Utterance]:
+        utterances = [u for u in self.utterances if u.participant == participant and (not kinds or u.kind in kinds)]
         return sorted(utterances, key=lambda u: u.start_ms)
 
     def speech(self, participant: str) -> list[Span]:

@@ -37,7 +37,7 @@ def with_loudness(dialogue: Dialogue, rng: np.random.Generator) -> Dialogue:
         levels_db[speaker] = float(
             np.clip(ENTRAINMENT * levels_db[other(speaker)] + own_db, -LEVEL_LIMIT_DB, LEVEL_LIMIT_DB)
         )
-        claims = utterance.role != "backchannel" and not utterance.hesitant
+        claims = utterance.kind != "backchannel" and not utterance.hesitant
         level_db = levels_db[speaker] + (HESITANT_DB if utterance.hesitant else 0.0)
         shaped.append(_scaled(utterance, level_db, dialogue.speech(other(speaker)) if claims else []))
     return replace(dialogue, utterances=shaped)

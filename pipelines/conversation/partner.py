@@ -218,13 +218,13 @@ class Partner:
         self.reaction = None
         if kind == "interrupt":
             words = grammar.challenge(self.rng, grammar.thing(self.rng))
-            self._say(self.writer.say_turn(ME, [words]), role="turn", against=[Span(0, YIELD_MS[1])])
+            self._say(self.writer.say_turn(ME, [words]), kind="turn", against=[Span(0, YIELD_MS[1])])
             assert self.turn is not None
             self.wants_floor = True
             self.patience_ms = self.writer.between_ms(800, 1600) if self.writer.chance(GIVES_UP) else 0
             self.stimuli.append(Stimulus("interruption", self.turn.start_ms, self.turn.end_ms))
         else:
-            utterance = self._say([self.writer.say_backchannel(ME)], role="backchannel")
+            utterance = self._say([self.writer.say_backchannel(ME)], kind="backchannel")
             add_nod(self.signals.nods, self.now_ms, float(self.rng.uniform(0.15, 0.22)))
             self.stimuli.append(Stimulus("backchannel", utterance.start_ms, utterance.end_ms))
             if self.writer.chance(0.5):
@@ -246,15 +246,15 @@ class Partner:
             self._hold_up()
         elif self.writer.chance(0.5):
             question = grammar.question(self.rng, self.writer.topic_next())
-            self._say(self.writer.say_turn(ME, [question.text]), role="turn", asks=True)
+            self._say(self.writer.say_turn(ME, [question.text]), kind="turn", asks=True)
         else:
             about = self.writer.topic_next()
             phrases = [
                 phrase for _ in range(self.writer.between_ms(1, 2)) for phrase in grammar.statement(self.rng, about)
             ]
-            self._say(self.writer.say_turn(ME, phrases), role="turn")
+            self._say(self.writer.say_turn(ME, phrases), kind="turn")
 
-    def _say(self, clips: Sequence[Clip], *, role: str, asks: bool = False, against: Sequence[Span] = ()) -> Utterance:
+    def _say(self, clips: Sequence[Clip], *, kind: str, asks: bool = False, against: Sequence[Span] = ()) -> Utterance:
         """Say something that begins within the next unit; `against`: expected speech of the agent."""
         start_ms = self.now_ms + self.writer.between_ms(0, UNIT_MS // STEP_MS - 1) * STEP_MS
         level_db = float(np.clip(LEVEL_SD_DB * self.rng.standard_normal(), -LEVEL_LIMIT_DB, LEVEL_LIMIT_DB))
@@ -264,7 +264,7 @@ class Partner:
         ]
         pauses_ms = [self.writer.draw_ms(PAUSE_MEDIAN_MS, 0.45, 230, 1300) for _ in clips[1:]]
         utterance = Utterance(
-            participant=ME, role=role, clips=self.writer.lay_out(scaled, pauses_ms, start_ms), asks=asks
+            participant=ME, kind=kind, clips=self.writer.lay_out(scaled, pauses_ms, start_ms), asks=asks
         )  # fmt: skip
         self.dialogue.utterances.append(utterance)
         for clip_ms, clip in utterance.clips:
@@ -273,7 +273,7 @@ class Partner:
             room = self.num_steps - first
             self.signals.own[first : first + len(own)] = own[: max(0, room)]
             self.signals.bright[first : first + len(own)] = bright[: max(0, room)]
-        if role == "turn":
+        if kind == "turn":
             away_x, away_y = avert_gaze([utterance], self.num_steps, self.rng)
             self.signals.away_x[:], self.signals.away_y[:] = away_x, away_y
             np.maximum(self.signals.asking, raise_brows([utterance], self.num_steps), out=self.signals.asking)

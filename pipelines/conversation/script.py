@@ -178,7 +178,7 @@ class Writer:
         pauses_ms = [self.draw_ms(PAUSE_MEDIAN_MS, 0.45, 230, 1300) for _ in clips[1:]]
         backchannels, pauses_ms = self.plan_backchannels(other(speaker), clips, pauses_ms, start_ms)
         turn = Utterance(
-            participant=speaker, role="turn", clips=self.lay_out(clips, pauses_ms, start_ms), about=about.name
+            participant=speaker, kind="turn", clips=self.lay_out(clips, pauses_ms, start_ms), about=about.name
         )
         if not self.commit(turn, *backchannels):
             return False
@@ -216,7 +216,7 @@ class Writer:
                         onset_ms = clip_end_ms - sound.duration_ms - self.between_ms(40, 450)
                     fits = onset_ms >= at_ms + 300
                 if fits and onset_ms >= own_ms + OWN_REST_MS and onset_ms + sound.duration_ms <= last_ms:
-                    backchannels.append(Utterance(participant=listener, role="backchannel", clips=((onset_ms, sound),)))
+                    backchannels.append(Utterance(participant=listener, kind="backchannel", clips=((onset_ms, sound),)))
                     own_ms = onset_ms + sound.duration_ms
                     if is_pause:
                         longer_ms = before_ms + sound.duration_ms + after_ms - pauses_ms[i]
@@ -232,7 +232,7 @@ class Writer:
         (asked,) = self.say_turn(speaker, [question.text])
         start_ms, label, offset_ms = self.begin(speaker, asked, label)
         turn = Utterance(
-            participant=speaker, role="turn", clips=((start_ms, asked),), about=about.name, asks=True
+            participant=speaker, kind="turn", clips=((start_ms, asked),), about=about.name, asks=True
         )  # fmt: skip
         is_short = self.chance(0.7)
         options = question.short_answers if is_short else question.long_answers
@@ -242,7 +242,7 @@ class Writer:
         reply_ms = turn.end_ms + self.offset_ms(replier, turn.end_ms, asked, clips[0], ANSWER_OVERLAP_SHARE)
         pauses_ms = [self.draw_ms(PAUSE_MEDIAN_MS, 0.45, 230, 1300) for _ in clips[1:]]
         reply = Utterance(
-            participant=replier, role="turn", clips=self.lay_out(clips, pauses_ms, reply_ms), about=about.name
+            participant=replier, kind="turn", clips=self.lay_out(clips, pauses_ms, reply_ms), about=about.name
         )
         if not self.commit(turn, reply):
             return False
@@ -281,9 +281,9 @@ class Writer:
             cut_ms = cuts[int(self.rng.integers(len(cuts)))]
             onset_ms = start_ms + cut_ms - yield_ms
             turn = Utterance(
-                participant=speaker, role="turn", clips=((start_ms, cut(spoken, cut_ms)),), about=about.name
+                participant=speaker, kind="turn", clips=((start_ms, cut(spoken, cut_ms)),), about=about.name
             )  # fmt: skip
-            after = Utterance(participant=challenger, role="turn", clips=((onset_ms, words),), about=about.name)
+            after = Utterance(participant=challenger, kind="turn", clips=((onset_ms, words),), about=about.name)
             yield_ms = turn.end_ms - onset_ms
             if after.end_ms < turn.end_ms + 500 or not self.commit(turn, after):
                 return False
@@ -298,9 +298,9 @@ class Writer:
             if not room:
                 return False
             onset_ms = start_ms + room[int(self.rng.integers(len(room)))]
-            turn = Utterance(participant=speaker, role="turn", clips=((start_ms, spoken),), about=about.name)
+            turn = Utterance(participant=speaker, kind="turn", clips=((start_ms, spoken),), about=about.name)
             after = Utterance(
-                participant=challenger, role="attempt", clips=((onset_ms, broken),), about=about.name, hesitant=True
+                participant=challenger, kind="attempt", clips=((onset_ms, broken),), about=about.name, hesitant=True
             )
             if not self.commit(turn, after):
                 return False
@@ -322,7 +322,7 @@ class Writer:
         start_ms = shown_ms + self.draw_ms(NOTICE_MEDIAN_MS, 0.25, LAPSE_MS[0] - SHOWN_AFTER_MS[0], 1600)
         pauses_ms = [self.draw_ms(PAUSE_MEDIAN_MS, 0.45, 230, 1300) for _ in clips[1:]]
         turn = Utterance(
-            participant=commenter, role="turn", clips=self.lay_out(clips, pauses_ms, start_ms), about=about.name
+            participant=commenter, kind="turn", clips=self.lay_out(clips, pauses_ms, start_ms), about=about.name
         )
         gone_ms = turn.end_ms + self.between_ms(200, 900)
         if gone_ms > self.last_ms or not self.commit(turn):
@@ -351,21 +351,21 @@ class Writer:
         stopping = (early, late) if both_stop else (other(winner),)
         utterances = []
         for participant in (early, late):
-            clip, role = trail_off(clips[participant]), "turn"
+            clip, kind = trail_off(clips[participant]), "turn"
             if participant in stopping:
                 cuts = cut_points_ms(clips[participant])
                 if not cuts:
                     return False
                 wanted_ms = self.draw_ms(450, 0.3, 250, 900)
-                clip, role = cut(clips[participant], min(cuts, key=lambda t: abs(t - wanted_ms))), "attempt"
+                clip, kind = cut(clips[participant], min(cuts, key=lambda t: abs(t - wanted_ms))), "attempt"
             utterances.append(
-                Utterance(participant=participant, role=role, clips=((start_ms[participant], clip),), about=about.name)
+                Utterance(participant=participant, kind=kind, clips=((start_ms[participant], clip),), about=about.name)
             )
         if both_stop:
             (again,) = self.say_turn(winner, [" ".join(grammar.statement(self.rng, about))])
             again_ms = max(u.end_ms for u in utterances) + self.between_ms(*BEFORE_COLLISION_MS)
             utterances.append(
-                Utterance(participant=winner, role="turn", clips=((again_ms, again),), about=about.name)
+                Utterance(participant=winner, kind="turn", clips=((again_ms, again),), about=about.name)
             )  # fmt: skip
         if not self.commit(*utterances):
             return False
@@ -376,7 +376,7 @@ class Writer:
                 participant, start_ms[participant], "simultaneous_start", holder="none" if both_stop else winner,
                 fto_ms=start_ms[participant] - before_ms if takes_over else None,
             )  # fmt: skip
-        self.hold_floor(max((u for u in utterances if u.role == "turn"), key=lambda u: u.start_ms))
+        self.hold_floor(max((u for u in utterances if u.kind == "turn"), key=lambda u: u.start_ms))
         return True
 
 

@@ -69,16 +69,16 @@ def dialogue_rows(session_id: str, dialogue: Dialogue) -> Rows:
         for utterance in dialogue.of(participant):
             span = where | {"start_ms": utterance.start_ms, "end_ms": utterance.end_ms}
             rows["words"] += [
-                where | {"start_ms": w.start_ms, "end_ms": w.end_ms, "word": w.text, "role": utterance.role}
+                where | {"start_ms": w.start_ms, "end_ms": w.end_ms, "word": w.text, "role": utterance.kind}
                 for w in utterance.words
             ]
-            if utterance.role == "backchannel":
+            if utterance.kind == "backchannel":
                 in_pause = not _meets_speech(dialogue, other(participant), utterance)
                 rows["backchannels"].append(span | {"text": utterance.text, "in_pause": in_pause})
                 continue
             rows["turns"].append(
                 span | {
-                    "role": utterance.role, "text": utterance.text, "about": utterance.about, "asks": utterance.asks,
+                    "role": utterance.kind, "text": utterance.text, "about": utterance.about, "asks": utterance.asks,
                     "complete": not utterance.is_broken, "num_words": len(utterance.words),
                 }
             )  # fmt: skip

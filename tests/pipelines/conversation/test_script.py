@@ -101,7 +101,7 @@ def test_the_end_of_a_turn_is_heard_coming(dialogues: list[Dialogue]) -> None:
     """Whole phrases that end a turn grow softer; those before a pause of the same turn do not."""
     falls_db: dict[str, list[float]] = {"last": [], "before": []}
     for dialogue in dialogues:
-        for turn in (u for u in dialogue.utterances if u.role == "turn" and not u.is_broken):
+        for turn in (u for u in dialogue.utterances if u.kind == "turn" and not u.is_broken):
             for place, (_, clip) in enumerate(turn.clips):
                 if clip.duration_ms >= 1200:
                     third = len(clip.samples) // 3
@@ -114,7 +114,7 @@ def test_the_end_of_a_turn_is_heard_coming(dialogues: list[Dialogue]) -> None:
 def test_pauses_inside_a_turn_begin_with_a_filled_one(dialogues: list[Dialogue]) -> None:
     """Nearly all do, and nothing else ends so."""
     um = grammar.FILLED_PAUSE
-    turns = [turn for dialogue in dialogues for turn in dialogue.utterances if turn.role == "turn"]
+    turns = [turn for dialogue in dialogues for turn in dialogue.utterances if turn.kind == "turn"]
     before = [clip.words[-1].text == um for turn in turns for _, clip in turn.clips[:-1]]
     assert 0.8 < np.mean(before) < 1 and len(before) > 50
     assert not any(turn.words[-1].text == um for turn in turns)
