@@ -69,7 +69,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def call(module: str, *arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", [module, *arguments])
         with pytest.raises(SystemExit) as ended:
-            importlib.import_module(module).main()
+            entry = importlib.import_module(module)
+            (entry if hasattr(entry, "main") else importlib.import_module(f"{module}.__main__")).main()
         return ended.value.code, capsys.readouterr().err  # type: ignore[return-value]
 
     return call

@@ -74,7 +74,7 @@ def test_weights_made_for_other_windows_are_refused(folder: Path, change: dict[s
     spoilt(pretrained(folder), **change)
     name, value = next(iter(change.items()))
     with pytest.raises(
-        InputError, match=rf"model\.safetensors: {name} is '{value}', but '.*' here; start from"
+        InputError, match=rf"model\.safetensors: {name} is '{value}', expected '.*'; start from"
     ) as caught:
         duplex.run(folder, dataclasses.replace(DUPLEX, init_from=str(pretrained(folder))), RunParams(workers=1))
     assert "\n" not in str(caught.value)

@@ -98,7 +98,7 @@ def test_a_killed_stage_ends_with_the_bytes_of_an_unbroken_one(folder: Path, mon
 
 def test_a_batch_larger_than_the_split_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     duplex.run(folder, dataclasses.replace(TINY, steps=1, batch_size=40), RunParams(workers=1))
-    assert "duplex: warning: batch_size 40 exceeds the 8 windows of train" in capsys.readouterr().err
+    assert "duplex: warning: batch_size 40 exceeds the 8 windows of the train split" in capsys.readouterr().err
 
 
 @contextmanager

@@ -243,7 +243,7 @@ def test_shapes_and_their_mistakes() -> None:
         audio.encode(torch.zeros(1, 700))
     with pytest.raises(ValueError, match="whole units"):
         video.encode(torch.zeros(1, 6, 3, 32, 32))
-    with pytest.raises(ValueError, match="multiple of 16"):
+    with pytest.raises(ValueError, match="multiples of 16"):
         VideoVAEConfig(width=60)
     with pytest.raises(ValueError, match="this stream needs"):
         audio.encode(torch.zeros(1, 640), audio.encode(torch.zeros(2, 640))[1])
