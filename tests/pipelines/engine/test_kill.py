@@ -1,6 +1,5 @@
 """A stage that is killed again and again ends with the bytes of one that was not, and leaves nothing behind."""
 
-import os
 import random
 import signal
 import sys
@@ -10,21 +9,23 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.clips import make_clip
+from tests.helpers.counts import count
 from tests.helpers.killed_ingest import contents, decoders, start
 
-KILLS = int(os.environ.get("WANSTREAMER_KILLS", "1"))
+KILLS = count(20, 1)
 SESSIONS = 4
 
 
 @pytest.mark.slow
+@pytest.mark.counts
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for orphans in /proc")
 def test_killed_at_any_moment_and_resumed_it_ends_the_same(tmp_path: Path, ray_once: None) -> None:
     source = tmp_path / "source"
     for number in range(SESSIONS):
         home = source / f"s{number}"
         home.mkdir(parents=True)
-        make_clip(home / "a.mp4", seconds=4 + number, size="640x360")
-        make_clip(home / "b.mkv", seconds=4 + number, size="640x360")
+        make_clip(home / "a.mp4", seconds=3 + number, size="320x180")
+        make_clip(home / "b.mkv", seconds=3 + number, size="320x180")
     whole = start(source, tmp_path / "whole/data")
     began_s = time.monotonic()
     assert whole.wait(timeout=300) == 0

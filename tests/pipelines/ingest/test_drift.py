@@ -1,9 +1,8 @@
 """A long recording at a varying rate: no drift between its true timestamps and the track.
 
-`WANSTREAMER_DRIFT_MINUTES=60 pytest tests/pipelines/ingest/test_drift.py` takes an hour of media through ingest.
+A minute in `make test`, ten in `make test-long`, an hour in `make stress`.
 """
 
-import os
 import wave
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +15,6 @@ from pipelines.media.tracks import read_frames, read_wav
 from tests.helpers.chirps import CHIRP_S, RATE_HZ, chirp, ffmpeg
 from tests.helpers.clips import ingest_rows
 
-MINUTES = float(os.environ.get("WANSTREAMER_DRIFT_MINUTES", "1"))
 TICKS_HZ = 90_000
 BITS = 20  # of a frame's index: rows of 5 blocks in a picture of 64 x 48
 CHIRP_EVERY_S = 10
@@ -73,8 +71,11 @@ def shown_indices(track: Path, num_frames: int) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_frames_and_clicks_are_in_place_to_the_end(tmp_path: Path) -> None:
-    seconds = 60 * MINUTES
+@pytest.mark.parametrize(
+    "minutes", [1, pytest.param(10, marks=pytest.mark.long), pytest.param(60, marks=pytest.mark.stress)]
+)
+def test_frames_and_clicks_are_in_place_to_the_end(tmp_path: Path, minutes: int) -> None:
+    seconds = 60 * minutes
     ticks_N = write_pictures(tmp_path / "picture.mov", seconds)
     places = write_sound(tmp_path / "sound.wav", seconds)
     ffmpeg("-i", tmp_path / "picture.mov", "-i", tmp_path / "sound.wav", "-c", "copy", tmp_path / "x.mov")
@@ -104,6 +105,6 @@ def test_frames_and_clicks_are_in_place_to_the_end(tmp_path: Path) -> None:
     assert np.abs(wrong).max() <= 1
     assert (row["audio_filled_ms"], row["audio_cut_ms"], row["clock_joins"]) == (0, 0, 0)
     print(
-        f"{MINUTES:g} min: {len(ticks_N)} source frames, {num_frames} shown, farthest {apart[dense].max() / 90:.1f} ms "
+        f"{minutes} min: {len(ticks_N)} source frames, {num_frames} shown, farthest {apart[dense].max() / 90:.1f} ms "
         f"between frames at most 40 ms apart; {len(places)} chirps, at most {np.abs(wrong).max()} samples off"
     )
