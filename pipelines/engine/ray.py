@@ -47,7 +47,7 @@ def ray_session(workers: int) -> Iterator[int]:
             ray.init(address=address, **quiet, **environment)
     elif started:
         try:
-            with _environment(ONE_THREAD), _no_stderr():
+            with environment(ONE_THREAD), _no_stderr():
                 ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
         except Exception as error:  # Ray's exceptions are too general to be caught by name
             reason = str(error).strip().partition("\n")[0]
@@ -158,7 +158,7 @@ def _import_ray():  # type: ignore[no-untyped-def]  # a module
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def environment(values: dict[str, str]) -> Iterator[None]:
     """Environment variables for processes that are started inside the block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

@@ -11,10 +11,13 @@ import json
 import math
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,7 @@ from pipelines.engine.parts import (
     write_part,
 )
 from pipelines.engine.progress import progress
-from pipelines.engine.ray import ray_session, time_limit
+from pipelines.engine.ray import ONE_THREAD, environment, ray_session, time_limit
 from pipelines.engine.store import (
     Store,
     drop_part,
@@ -132,12 +135,11 @@ def run_keys(
             store=store, run_id=f"{os.getpid()}-{time.time_ns()}",
         )  # fmt: skip
         with progress(len(pending), stage) as advance:
-            for outcome in _map_ray(
-                [(job, fingerprints[job.key]) for job in pending],
-                worker,
-                how.num_workers,
-                spreads=spreads,
-                uses_gpu=uses_gpu,
+            pairs = [(job, fingerprints[job.key]) for job in pending]
+            for outcome in (
+                _map_ray(pairs, worker, how.num_workers, spreads=spreads, uses_gpu=uses_gpu)
+                if how.ray
+                else _map_processes(pairs, worker, how.num_workers)
             ):
                 if outcome["error"]:
                     raise InputError(outcome["error"])
@@ -262,6 +264,26 @@ class _Worker:
         raise AssertionError("unreachable")
 
 
+def _job_rows(jobs: Sequence[tuple[Job, str]]) -> list[dict[str, str]]:
+    """What a worker is called with."""
+    return [{"job": json.dumps(asdict(job)), "fingerprint": fingerprint} for job, fingerprint in jobs]
+
+
+def _map_processes(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int) -> Iterator[dict[str, str]]:
+    """As `_map_ray`, without Ray: for a few keys, where its start takes longer than the work."""
+    ignore_ctrl_c = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}  # this process stops
+    with (
+        environment(ONE_THREAD),
+        ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), **ignore_ctrl_c) as pool,
+    ):
+        try:
+            for future in as_completed([pool.submit(worker, row) for row in _job_rows(jobs)]):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 def _map_ray(
     jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int, *, spreads: bool, uses_gpu: bool
 ) -> Iterator[dict[str, str]]:
@@ -276,7 +298,7 @@ def _map_ray(
         context.target_max_block_size = 1  # one byte, so that finished keys come back one by one
         # With the default a worker waits after every second key until Ray asks for them, ten times a second.
         context._max_num_blocks_in_streaming_gen_buffer = MOST_KEYS
-        rows = [{"job": json.dumps(asdict(job)), "fingerprint": fingerprint} for job, fingerprint in jobs]
+        rows = _job_rows(jobs)
         size = min(size, len(rows))
         dataset = ray.data.from_arrow([pa.Table.from_pylist(rows[part]) for part in _tasks(len(rows), size)])
         if isinstance(worker.work, type) and not spreads:

@@ -43,6 +43,15 @@ def test_one_worker_gives_the_bytes_of_two(tmp_path: Path) -> None:
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
+def test_plain_processes_give_the_bytes_of_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path / "ray", jobs_of("s1", "s2", "s3"), workers=2)
+    monkeypatch.setattr("pipelines.engine.run.ray_session", None)  # must not be asked for
+    run(tmp_path / "plain", jobs_of("s1", "s2", "s3"), workers=2, ray=False)
+    assert contents(tmp_path / "plain") == contents(tmp_path / "ray")
+    with pytest.raises(InputError, match="weights"):
+        run(tmp_path / "plain", jobs_of("s4", mistake=True), workers=2, ray=False)
+
+
 def test_resume_redoes_only_what_changed(tmp_path: Path) -> None:
     data = tmp_path / "data"
     run(data, jobs_of("s1", "s2"))
