@@ -1,4 +1,4 @@
-# Everything a person runs: make setup | repro | long | test | test-long | stress | lint | check | bench. PYTHON names the interpreter for the environment.
+# Everything a person runs: make setup | demo | repro | long | test | test-long | stress | lint | check | bench. PYTHON names the interpreter for the environment.
 PYTHON ?= python3
 BIN := .venv/bin
 # With the CPU build of torch, no package may install CUDA packages.
@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE = 1
 # Ray, DVC and the tests start dozens of processes. Without bytecode files, each would compile its packages.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup repro long windows check-source test test-long stress lint check docs format bench clean
+.PHONY: help setup demo repro long windows check-source test test-long stress lint check docs format bench clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
@@ -27,6 +27,9 @@ setup: .venv/.core  ## make .venv with the pinned packages of the pipeline
 .venv/.dev: .venv/.core
 	$(INSTALL) -e '.[pipelines,sample,asr,dev]'
 	touch $@
+
+demo: .venv/.core  ## four sample conversations, annotated, drawn and queried: two minutes, in demo/
+	@python -m tools.demo $(ARGS)
 
 repro: .venv/.core  ## rebuild what is out of date, from sources to the evaluated model
 	@python -m pipelines.params
