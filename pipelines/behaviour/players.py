@@ -4,7 +4,7 @@
     Shuffled   the same model, hearing and seeing the user of another conversation: what it does without listening
     Replay     recorded latents through the VAEs: the truth, as well as the VAEs reproduce it
     Silence    nothing
-    Copy       what the user said one unit before
+    Copy       the user's sound of one unit before
     Ignoring   whole turns at fixed onsets, whatever the user does meanwhile
     Cascade    like most voice assistants: a turn after three silent units of the user, silence at any sound
 
