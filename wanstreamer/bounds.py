@@ -132,7 +132,7 @@ def random_seed(default: int = 0) -> Any:
 
 def check_bounds(params: Any) -> None:
     """Raises BadValue for the first value that the annotation or the bounds of its field do not allow."""
-    kinds = field_types(type(params))
+    kinds = field_types(params.__class__)
     for field in dataclasses.fields(params):
         kind, value = kinds[field.name], getattr(params, field.name)
         bounds: Bounds | None = field.metadata.get("bounds")
