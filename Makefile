@@ -1,4 +1,4 @@
-# Everything a person runs: make setup | demo | repro | long | test | test-long | stress | lint | check | bench. PYTHON names the interpreter for the environment.
+# The commands of this project: make setup | demo | repro | windows | long | test | test-long | stress | lint | check | docs | bench. PYTHON: the interpreter for .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 # With the CPU build of torch, no package may install CUDA packages.
@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE = 1
 export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help setup demo repro long windows check-source test test-long stress lint check docs format bench clean
-help:  ## this list
+help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
 setup: .venv/.core  ## make .venv with the pinned packages of the pipeline
@@ -28,7 +28,7 @@ setup: .venv/.core  ## make .venv with the pinned packages of the pipeline
 	$(INSTALL) -e '.[pipelines,sample,asr,dev]'
 	touch $@
 
-demo: .venv/.core  ## four sample conversations, annotated, drawn and queried: two minutes, in demo/
+demo: .venv/.core  ## make, annotate, draw and query four sample conversations: two minutes, in demo/
 	@python -m tools.demo $(ARGS)
 
 repro: .venv/.core  ## rebuild what is out of date, from sources to the evaluated model

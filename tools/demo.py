@@ -1,6 +1,6 @@
-"""Four sample conversations, annotated, drawn and queried: `python -m tools.demo`, or `make demo`.
+"""Make four sample conversations, annotate, draw and query them: `make demo`, or `python -m tools.demo`.
 
-Everything is written below `demo/`; nothing is trained. Run it again, and only what is missing or out of date is made.
+Everything is written below `demo/`; nothing is trained. A second run makes only what is missing or out of date.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from tools.picture.__main__ import draw
 from tools.query import print_rows, query
 
 SAMPLE = SampleParams(sessions=4, seconds=45, seed=0)
-NOTE = "parts/demo.json"  # below the data folder: what the sample was made from
+NOTE = "parts/demo.json"  # below the data folder: a hash of the settings and the code that made the sample
 QUERIES = (
     (
         "How long after one turn does the next one begin? (floor transfer offset; negative: they overlap)",
@@ -46,21 +46,21 @@ QUERIES = (
         "FROM backchannels GROUP BY words ORDER BY times DESC, words LIMIT 5",
     ),
 )
-# The session in which most happens.
+# The session with the most events.
 TO_DRAW = "SELECT session_id FROM session_summary ORDER BY 2 * interruptions + backchannels DESC, session_id LIMIT 1"
 
 
 def demo(data: Path, how: RunParams) -> Path:
-    """Make what is missing in the data folder, print the answers; returns the picture."""
+    """Make what is missing in the data folder, and print the answers; returns the path of the picture."""
     _make_sample(data, how)
-    with _step(2, "ingest", "recordings become video and audio tracks on one clock"):
+    with _step(2, "ingest", "recordings are converted to video and audio tracks on one clock"):
         ingest.run(data, IngestParams(), how)
     with _step(3, "annotate", "who speaks when: words, turns, interruptions, backchannels"):
         annotate.run(data, AnnotateParams(), how)
-    with _step(4, "picture", "one conversation as a picture"):
+    with _step(4, "picture", "one conversation is drawn"):
         session = query(data, TO_DRAW)[1][0][0]
         picture = draw(data, data / "reports" / "annotations", [session])[0]
-    with _step(5, "queries", "three questions to the tables"):
+    with _step(5, "queries", "three questions are answered from the tables"):
         answers = [query(data, sql) for _, sql in QUERIES]
     for (question, sql), (names, rows) in zip(QUERIES, answers, strict=True):
         print(f"\n{question}\n{textwrap.indent(textwrap.fill(sql, 76), '  ')}", flush=True)
@@ -69,8 +69,8 @@ def demo(data: Path, how: RunParams) -> Path:
 
 
 def _make_sample(data: Path, how: RunParams) -> None:
-    """The recordings, where they are missing or would be others today."""
-    with _step(1, "sample", f"{SAMPLE.sessions} conversations of {SAMPLE.seconds} s are written, spoken and drawn"):
+    """Make the recordings, if they are missing or the settings or the code have changed."""
+    with _step(1, "sample", f"{SAMPLE.sessions} conversations of {SAMPLE.seconds} s are made"):
         recipe = hash_of([asdict(SAMPLE), code_hash("pipelines.sample.stage")])
         note, manifest = data / NOTE, data / "sources" / "manifest.csv"
         if note.is_file() and manifest.is_file() and json.loads(note.read_text()) == {"sample": recipe}:
@@ -82,7 +82,7 @@ def _make_sample(data: Path, how: RunParams) -> None:
 
 @contextmanager
 def _step(number: int, name: str, what: str) -> Iterator[None]:
-    """A line before the step, and one with its time after it."""
+    """Print a line before the step, and a line with its time after it."""
     print(f"[{number}/5] {name}: {what}", flush=True)
     began_s = time.monotonic()
     yield
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             picture = demo(args.data, RunParams(ray=False))
         except KeyboardInterrupt:
-            print("demo: stopped; what is finished is kept, the same command goes on from there", file=sys.stderr)
+            print("demo: stopped; finished work is kept, and the same command continues from there", file=sys.stderr)
             sys.exit(130)
     python = os.path.relpath(sys.executable)
     python = "python" if python.startswith("..") else python

@@ -43,7 +43,7 @@ class RunParams:
     """How a stage runs. Nothing here may change an output."""
 
     workers: int = from_zero(0)  # parallel worker processes; 0: one per core
-    ray: bool = True  # false: plain processes, which start at once; a worker that dies ends the run
+    ray: bool = True  # false: plain processes without Ray; they start at once, but a worker that dies ends the run
     key_timeout_s: float = from_zero(0.0)  # a key that takes longer is rejected as `timed_out`; 0: no limit
     max_attempts: int = from_one(3)  # a key that kills its worker this many times is rejected as `worker_died`
     store: str = ""  # s3://bucket/prefix or a folder: finished parts are copied to it, and from it; empty: none

@@ -265,13 +265,16 @@ class _Worker:
 
 
 def _job_rows(jobs: Sequence[tuple[Job, str]]) -> list[dict[str, str]]:
-    """What a worker is called with."""
+    """The arguments of the workers, one row per job."""
     return [{"job": json.dumps(asdict(job)), "fingerprint": fingerprint} for job, fingerprint in jobs]
 
 
 def _map_processes(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int) -> Iterator[dict[str, str]]:
-    """As `_map_ray`, without Ray: for a few keys, where its start takes longer than the work."""
-    ignore_ctrl_c = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}  # this process stops
+    """As `_map_ray`, without Ray: for a few keys, when starting Ray takes longer than the work."""
+    ignore_ctrl_c = {
+        "initializer": signal.signal,
+        "initargs": (signal.SIGINT, signal.SIG_IGN),
+    }  # only this process stops at Ctrl-C
     with (
         environment(ONE_THREAD),
         ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), **ignore_ctrl_c) as pool,
