@@ -95,9 +95,8 @@ def _check_command(place: str, words: list[str]) -> None:
         return
     assert importlib.util.find_spec(module), f"{place}: no module {module}"
     command = (module, arguments[0]) if module == "tools.bench" and arguments else (module,)
-    known = _help(command)
     for option in (word for word in arguments if word.startswith("--")):
-        assert re.search(rf"{re.escape(option)}\b", known), f"{place}: {module} has no {option}"
+        assert re.search(rf"{re.escape(option)}\b", _help(command)), f"{place}: {module} has no {option}"
     _check_settings(place, arguments)
 
 
