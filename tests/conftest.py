@@ -20,16 +20,21 @@ from tests.helpers.spoken_session import Placed, speak_session
 # By measured time: two processes take groups in order, and a long one begun late would keep one of them waiting.
 LONGEST = (
     "tests/pipelines/vae/test_stage.py",
+    "tests/pipelines/conversation/test_script.py",
+    "tests/wanstreamer/test_devices.py",
+    "tests/pipelines/behaviour/test_stage.py",
+    "tests/wanstreamer/streaming/test_workers.py",
+    "tests/wanstreamer/streaming/test_fixed.py",
+    "tests/pipelines/conversation/test_partner.py",
+    "tests/wanstreamer/train/test_vae.py",
     "tests/pipelines/engine/test_code.py",
     "tests/test_docs.py",
     "tests/pipelines/train/test_stage.py",
-    "tests/wanstreamer/test_devices.py",
     "tests/pipelines/quality/test_duplicates.py",
-    "tests/wanstreamer/streaming/test_workers.py",
-    "tests/wanstreamer/streaming/test_fixed.py",
-    "tests/tools/bench/test_stream.py",
-    "tests/pipelines/ingest/test_odd_media.py",
+    "tests/wanstreamer/train/test_duplex.py",
 )
+# Files with these words share what takes seconds to make, and so one process: a Ray, and spoken dialogues.
+SHARED = ("ray_once", "written_dialogue")
 
 hypothesis.settings.register_profile("suite", max_examples=count(100, MOST), deadline=None)
 hypothesis.settings.load_profile("suite")
@@ -41,27 +46,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def key(item: pytest.Item) -> tuple[bool, int]:
         path = item.path.relative_to(ROOT).as_posix()
-        return not _needs_ray(path), place.get(path, len(LONGEST))
+        return _shares(path) != "ray_once", place.get(path, len(LONGEST))
 
     items.sort(key=key)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Where tests run in several processes: all that need Ray in one, so that one Ray is started; others by file."""
+    """Where tests run in several processes: files that share something in one of them, others by file."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Groups(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
-            return "ray" if _needs_ray(path) else path
+            return _shares(path) or path
 
     return Groups(config, log)
 
 
 @cache
-def _needs_ray(path: str) -> bool:
-    return "ray_once" in (ROOT / path).read_text(encoding="utf-8")
+def _shares(path: str) -> str:
+    source = (ROOT / path).read_text(encoding="utf-8")
+    return next((word for word in SHARED if word in source), "")
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,16 @@ from pipelines.engine.jobs import Job
 from pipelines.engine.parts import forget_rejected
 from pipelines.engine.run import RunParams, gpu_share
 from tests.helpers.counted_jobs import FIGURES, Settings, calls, contents, jobs_of, run
+from tests.helpers.small_corpus import keep_in_process
 from wanstreamer.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("ray_once")
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what does not depend on who works: a run through Ray takes a second."""
+    keep_in_process(monkeypatch)
 
 
 def test_every_key_comes_back_as_output_or_rejection(tmp_path: Path) -> None:
@@ -52,6 +59,7 @@ def test_plain_processes_give_the_bytes_of_ray(tmp_path: Path, monkeypatch: pyte
         run(tmp_path / "plain", jobs_of("s4", mistake=True), workers=2, ray=False)
 
 
+@pytest.mark.usefixtures("in_process")
 def test_resume_redoes_only_what_changed(tmp_path: Path) -> None:
     data = tmp_path / "data"
     run(data, jobs_of("s1", "s2"))
@@ -75,6 +83,7 @@ def test_resume_redoes_only_what_changed(tmp_path: Path) -> None:
     assert calls(data) == {"s1": 4, "s2": 3}
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_key_that_left_the_source_leaves_the_data(tmp_path: Path) -> None:
     data = tmp_path / "data"
     run(data, jobs_of("s1", "s2"))
@@ -103,6 +112,7 @@ def test_rows_must_fit_the_schema(tmp_path: Path) -> None:
         tables.write_table(tmp_path, "speech", tables.to_table("speech", [row, row]))
 
 
+@pytest.mark.usefixtures("in_process")
 def test_part_names_its_files_with_their_sizes(tmp_path: Path) -> None:
     data = tmp_path / "data"
     run(data, jobs_of("s1"))
@@ -139,6 +149,7 @@ def test_a_full_disk_stops_the_run_and_it_goes_on_later(tmp_path: Path) -> None:
     assert calls(data)["s1"] <= 2
 
 
+@pytest.mark.usefixtures("in_process")
 def test_rejected_keys_are_tried_again_when_asked(tmp_path: Path) -> None:
     data = tmp_path / "data"
     jobs = jobs_of("s1") + jobs_of("s2", bad=True)
@@ -154,6 +165,7 @@ def nothing(data: Path, params: Settings, how: RunParams) -> dict[str, Any]:
     return {}
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_reason_that_no_key_had_is_answered_with_those_there_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +187,7 @@ def test_a_reason_that_no_key_had_is_answered_with_those_there_are(
     assert "0 rejected keys are tried again; annotate decides about these keys on every run\n" in retry("all")
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_run_without_work_leaves_the_times_of_the_one_that_worked(tmp_path: Path) -> None:
     data, path = tmp_path / "data", tmp_path / "data" / "timings" / "annotate.json"
     (tmp_path / "params.yaml").write_text("")
