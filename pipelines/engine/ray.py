@@ -41,10 +41,10 @@ def ray_session(workers: int) -> Iterator[int]:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if started and address:
         # A Ray that we started has the environment already; a runtime_env would make it start its workers again.
-        environment = {} if address == os.environ.get(SHARED) else {"runtime_env": runtime_env()}
+        options = {} if address == os.environ.get(SHARED) else {"runtime_env": runtime_env()}
         _check_address(address)
         with _no_stderr():
-            ray.init(address=address, **quiet, **environment)
+            ray.init(address=address, **quiet, **options)
     elif started:
         try:
             with environment(ONE_THREAD), _no_stderr():
