@@ -120,8 +120,8 @@ def test_ctrl_c_waits_for_what_the_command_says() -> None:
     """A terminal sends it to both; the command ends by itself, in its own time and with its own exit code."""
     command = """
 import sys, time
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     time.sleep(1)
