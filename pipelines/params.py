@@ -47,7 +47,7 @@ def check_sections(sections: Mapping[str, Mapping[str, Any]], *, path: Path, ove
 
     A section that is not in the file is checked too: a stage would run with its defaults.
     """
-    built = [
+    built: list[Any] = [
         build_params(cls, sections.get(section, {}), section, path=path, overrides=overrides)
         for section, cls in section_classes().items()
     ]

@@ -271,13 +271,9 @@ def _job_rows(jobs: Sequence[tuple[Job, str]]) -> list[dict[str, str]]:
 
 def _map_processes(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int) -> Iterator[dict[str, str]]:
     """As `_map_ray`, without Ray: for a few keys, when starting Ray takes longer than the work."""
-    ignore_ctrl_c = {
-        "initializer": signal.signal,
-        "initargs": (signal.SIGINT, signal.SIG_IGN),
-    }  # only this process stops at Ctrl-C
     with (
         environment(ONE_THREAD),
-        ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), **ignore_ctrl_c) as pool,
+        ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), _ignore_ctrl_c) as pool,
     ):
         try:
             for future in as_completed([pool.submit(worker, row) for row in _job_rows(jobs)]):
@@ -285,6 +281,11 @@ def _map_processes(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: in
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _ignore_ctrl_c() -> None:
+    """In a child: only the process that started it stops at Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _map_ray(
