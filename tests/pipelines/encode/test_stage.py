@@ -45,7 +45,7 @@ def jobs_and_encoder(data: Path, **changes: int) -> tuple[dict[str, Job], Encode
         key: encode.make_job(data, key, [row for row in tracks if row["session_id"] == key], hashes) for key in SESSIONS
     }
     settings = {"piece_units": 25} | changes
-    return jobs, Encoder(paths={kind: str(path) for kind, path in paths.items()}, prints=hashes, **settings)
+    return jobs, Encoder(paths={kind: str(path) for kind, path in paths.items()}, weights_hashes=hashes, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     vae.save(vae.VideoVAE(vae.VideoVAEConfig(height=48, width=64)), data / "models" / "vae" / "video.safetensors")
     job = encode.make_job(data, "talk-1", read_rows(data, "tracks"), {})
     paths = {kind: str(data / "models" / "vae" / f"{kind}.safetensors") for kind in ("audio", "video")}
-    encoder = Encoder(paths=paths, prints={"audio": "x", "video": "y"}, piece_units=25)
+    encoder = Encoder(paths=paths, weights_hashes={"audio": "x", "video": "y"}, piece_units=25)
     with pytest.raises(InputError, match=f"{WIDTH}x{HEIGHT}, the video VAE takes 64x48"):
         encoder(job, data, tmp_path)
 
