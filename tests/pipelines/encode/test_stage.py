@@ -131,7 +131,7 @@ def test_a_damaged_track_is_a_rejection(corpus: Path, tmp_path: Path) -> None:
 def test_mistakes_are_one_line(tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_tracks(data, {"talk-1": ("train", "av", 3)})
-    with pytest.raises(InputError, match=r"audio\.safetensors: not there.*run the vae stage"):
+    with pytest.raises(InputError, match=r"audio\.safetensors: no such file.*run the vae stage"):
         encode.run(data, EncodeParams(), RunParams(workers=1))
     write_vaes(data)
     vae.save(vae.VideoVAE(vae.VideoVAEConfig(height=48, width=64)), data / "models" / "vae" / "video.safetensors")
