@@ -1,4 +1,4 @@
-"""The views of the phenomena, on one conversation whose every turn is known; and the README's queries on the same."""
+"""The views of the phenomena, on one conversation whose every turn is known; and the queries of docs/tables.md on the same."""
 
 import re
 from pathlib import Path
@@ -97,10 +97,10 @@ def test_sounds_that_are_no_speech(tmp_path: Path) -> None:
     assert query.query(tmp_path, "SELECT speech_s FROM talk_time")[1] == [(2.0,), (1.0,)]
 
 
-def test_every_query_of_the_readme_runs_and_finds_something(data: Path) -> None:
+def test_every_query_of_the_page_of_tables_runs_and_finds_something(data: Path) -> None:
     write_rejections(data, "annotate", [("s2/a", "no_audio", "")])
-    (block,) = re.findall(r"```sql\n(.*?)```", (query.VIEWS.parents[1] / "README.md").read_text(), re.DOTALL)
-    queries = [one.partition("\n")[2] for one in re.split(r"^-- ", block, flags=re.MULTILINE) if one.strip()]
+    page = (query.VIEWS.parents[1] / "docs/tables.md").read_text()
+    queries = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
     assert len(queries) > 5
     for sql in queries:
         assert query.query(data, sql)[1], sql
