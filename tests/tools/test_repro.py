@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.ctrl_c import hear_ctrl_c
 from tests.helpers.paths import ROOT
 from tools import repro
 from wanstreamer.errors import InputError
@@ -107,6 +108,7 @@ def start(folder: Path, *arguments: str, dvc: str = "") -> subprocess.Popen[str]
     return subprocess.Popen(
         [sys.executable, "-m", "tools.repro", *arguments],
         cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=hear_ctrl_c,
     )  # fmt: skip
 
 

@@ -77,5 +77,5 @@ def test_a_stage_lists_its_parameters(capsys: pytest.CaptureFixture[str], monkey
     with pytest.raises(SystemExit):
         stage_main("vae", VaeParams, run, ["--help"])
     said = capsys.readouterr().out
-    assert f"  {'vae.video.channels=32':<38}of a latent" in said
+    assert f"  {'vae.video.channels=32':<38}channels of a latent [1 or more]" in said
     assert f"  {'run.workers=0':<38}parallel worker processes; 0: one per core" in said

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.engine.ray import ONE_THREAD, SHARED, ray_session, shared_ray, spread, time_limit
+from tests.helpers.ctrl_c import hear_ctrl_c
 from tests.helpers.paths import ROOT
 from wanstreamer.errors import InputError
 
@@ -131,7 +132,7 @@ except KeyboardInterrupt:
     run = subprocess.Popen(
         [sys.executable, "-m", "pipelines.engine.ray", sys.executable, "-c", command],
         cwd=ROOT, env=os.environ | {"RAY_ADDRESS": "127.0.0.1:1"}, stdout=subprocess.PIPE, text=True,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
     assert run.stdout is not None and run.stdout.readline() == "ready\n"
     os.killpg(run.pid, signal.SIGINT)
