@@ -1,4 +1,4 @@
-"""The views of the phenomena, on one conversation whose every turn is known; and the queries of docs/tables.md on the same."""
+"""The views of the phenomena on a conversation in which every turn is known, and the queries of docs/tables.md."""
 
 import re
 from pathlib import Path

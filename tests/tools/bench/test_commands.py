@@ -56,7 +56,7 @@ def test_annotations_beside_the_truth_of_fresh_sessions(
     offsets = found["with words"]["floor_transfer_offsets"]
     assert offsets["truth"]["number"] and offsets["wasserstein_1_ms"] < 200
     speeds = found["times_real_time"]
-    assert speeds["rules, one core"] > 0 and speeds["stage, per core"] is None  # of two sessions there is no rate
+    assert speeds["rules, one core"] > 0 and speeds["stage, per core"] is None  # two sessions give no rate
     data = tmp_path / "seed-5-2x12"
     assert {row["source"] for row in read_rows(data, "words")} == {"sidecar"}
     assert not read_rows(data / "without words", "words")
