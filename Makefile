@@ -1,4 +1,4 @@
-# The commands of this project: make setup | demo | repro | windows | long | test | test-long | stress | lint | check | docs | bench. PYTHON: the interpreter for .venv.
+# The commands of this project: make setup | demo | repro | windows | extras | long | test | test-long | stress | lint | check | docs | bench. PYTHON: the interpreter for .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 # With the CPU build of torch, no package may install CUDA packages.
@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE = 1
 # Ray, DVC and the tests start dozens of processes. Without bytecode files, each would compile its packages.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup demo repro long windows check-source test test-long stress lint check docs format bench clean
+.PHONY: help setup demo repro long windows extras check-source test test-long stress lint check docs format bench clean
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
@@ -50,6 +50,11 @@ check-source:  # checked first: making the environment takes minutes
 	@test -n "$(SOURCE)" || { echo "error: SOURCE is not set; name your recordings: make windows SOURCE=folder-or-manifest" >&2; exit 2; }
 	@case "$(SOURCE)" in *://*) ;; *) test -e "$(SOURCE)" || \
 	  { echo "error: SOURCE=$(SOURCE): no such folder or manifest; expected a folder of recordings or a manifest" >&2; exit 2; } ;; esac
+
+EXTRAS ?=
+extras: .venv/.core  ## EXTRAS=asr,logs: install extras of pyproject.toml, with the pinned versions
+	@test -n "$(EXTRAS)" || { echo "error: EXTRAS is not set; name extras of pyproject.toml: make extras EXTRAS=asr,logs" >&2; exit 2; }
+	$(INSTALL) -e '.[pipelines,sample,$(EXTRAS)]'
 
 long: .venv/.core  ## a longer run, in long/: hours of sample, an hour of training, behaviour (params.long.yaml); about two hours
 	@python -m pipelines.params --params params.long.yaml && \

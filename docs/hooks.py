@@ -5,7 +5,8 @@ views        every SQL view: what it shows, its columns, its SQL, from schemas/v
 parameters   every section of params.yaml: parameters with default and meaning, from the dataclasses
 changelog    CHANGELOG.md
 
-Nothing of it is committed. `python docs/hooks.py NAME` prints one part.
+Nothing of it is committed. On GitHub these parts are missing, and a line of the page (NOTE) says so. The site leaves
+this line out. `python docs/hooks.py NAME` prints one part.
 """
 
 import json
@@ -21,11 +22,12 @@ if str(ROOT) not in sys.path:  # mkdocs loads this file by its path
     sys.path.insert(0, str(ROOT))
 
 MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+NOTE = re.compile(r"^\*This page is filled when the site is built: `make docs`\.\*\n+", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Called by mkdocs for each page. Raises KeyError for a part that does not exist."""
-    return MARKER.sub(lambda match: PARTS[match[1]](), markdown)
+    return MARKER.sub(lambda match: PARTS[match[1]](), NOTE.sub("", markdown))
 
 
 @cache
