@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE = 1
 # Ray, DVC and the tests start dozens of processes. Without bytecode files, each would compile its packages.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup demo repro long windows extras check-source test test-long stress lint check docs format bench clean
+.PHONY: help setup demo repro long windows extras check-extras check-source test test-long stress lint check docs format bench clean
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
@@ -52,9 +52,11 @@ check-source:  # checked first: making the environment takes minutes
 	  { echo "error: SOURCE=$(SOURCE): no such folder or manifest; expected a folder of recordings or a manifest" >&2; exit 2; } ;; esac
 
 EXTRAS ?=
-extras: .venv/.core  ## EXTRAS=asr,logs: install extras of pyproject.toml, with the pinned versions
-	@test -n "$(EXTRAS)" || { echo "error: EXTRAS is not set; name extras of pyproject.toml: make extras EXTRAS=asr,logs" >&2; exit 2; }
+extras: check-extras .venv/.core  ## EXTRAS=asr,logs: install extras of pyproject.toml, with the pinned versions
 	$(INSTALL) -e '.[pipelines,sample,$(EXTRAS)]'
+
+check-extras:  # checked first, too
+	@test -n "$(EXTRAS)" || { echo "error: EXTRAS is not set; name extras of pyproject.toml: make extras EXTRAS=asr,logs" >&2; exit 2; }
 
 long: .venv/.core  ## a longer run, in long/: hours of sample, an hour of training, behaviour (params.long.yaml); about two hours
 	@python -m pipelines.params --params params.long.yaml && \

@@ -27,3 +27,12 @@ def test_recordings_are_looked_for_before_an_environment_is_made(tmp_path: Path,
     )
     assert done.returncode == 2 and done.stderr.startswith(said)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_extras_are_asked_for_before_an_environment_is_made(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["make", "-f", str(ROOT / "Makefile"), "extras"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and done.stderr.startswith("error: EXTRAS is not set; name extras of pyproject.toml")
+    assert not list(tmp_path.iterdir())
