@@ -93,7 +93,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, ray_once: None) -> Itera
     yield folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_stage_leaves_its_outputs(workspace: Path) -> None:
     data = workspace / "data"
     for table in TABLES.values():
@@ -110,7 +110,7 @@ def test_every_stage_leaves_its_outputs(workspace: Path) -> None:
     assert (data / "models/duplex/model.safetensors").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_parameter_redoes_its_stage_and_what_follows(workspace: Path) -> None:
     params = yaml.safe_load((workspace / "params.yaml").read_text())
     said = dvc(workspace, "repro", "evaluate")
@@ -124,7 +124,7 @@ def test_a_parameter_redoes_its_stage_and_what_follows(workspace: Path) -> None:
     assert "annotate" in rerun and not rerun & {"sample", "ingest", "vae", "encode"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_worker_and_a_clean_start_give_the_same_bytes(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     again = make_workspace(workspace.parent / "again", run={"workers": 1})
     threads = torch.get_num_threads()
