@@ -12,6 +12,7 @@ stay and are listed. Stores that could not be reached, and weights trained on th
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -204,11 +205,14 @@ def _remove(path: Path) -> int:
 def _cut_windows(data: Path, sessions: set[str]) -> None:
     """Remove the sessions from index and manifest. Between the two writes the hash is wrong, and readers report it."""
     index, manifest_path = data / "windows" / "index.parquet", data / "windows" / "manifest.json"
-    if not index.is_file() or not manifest_path.is_file():
+    if not index.is_file():
         return
     remaining = _without(pq.read_table(index), sessions, None)
     temporary = index.with_name(".index.forget.tmp")
     pq.write_table(remaining, temporary, compression="zstd")
+    if not manifest_path.is_file():  # of a pack that was stopped
+        replace_file(temporary, index)
+        return
     manifest = json.loads(manifest_path.read_text())
     manifest["shards"] = [shard for shard in manifest["shards"] if shard["path"].removesuffix(".tar") not in sessions]
     manifest["index_sha256"] = file_sha256(temporary)
@@ -240,23 +244,27 @@ def _concerns(table: pa.Table, sessions: set[str], speaker_id: str | None) -> pa
             if name == "session_id":
                 about[place] |= value in sessions
             elif name == "key":
-                about[place] |= any(
-                    value == session or value.startswith((f"{session}/", f"{session}-")) for session in sessions
-                )
+                about[place] |= any(_is_key_of(session, value) for session in sessions)
             else:
                 about[place] |= speaker_id is not None and value == speaker_id
     return pa.array(about, pa.bool_())
 
 
+def _is_key_of(session: str, key: str) -> bool:
+    """Whether a rejection's key is the session, a participant of it (session/a) or a window (session-a-000016)."""
+    window = rf"{re.escape(session)}-[^-/]+(-[^-/]+)?-\d{{6}}"
+    return key == session or key.startswith(f"{session}/") or re.fullmatch(window, key) is not None
+
+
 def _cut_recordings(data: Path, recordings: Recordings, sessions: set[str], report: Report) -> None:
     """Remove recordings below the data folder, with their hashes; list the others."""
     root = recordings.root
-    uris = [
-        uri for row in recordings.rows if row.session_id in sessions
-        for column in PATHS if (uri := getattr(row, column))
-    ]  # fmt: skip
-    files = sorted({(root / uri).resolve() for uri in uris})
-    inside = [path for path in files if path.is_relative_to(data.resolve())]
+    uses: dict[Path, set[str]] = {}  # by file, its sessions: two may be channels of one file
+    for row in recordings.rows:
+        for uri in filter(None, (getattr(row, column) for column in PATHS)):
+            uses.setdefault((root / uri).resolve(), set()).add(row.session_id)
+    files = sorted(path for path, users in uses.items() if users & sessions)
+    inside = [path for path in files if path.is_relative_to(data.resolve()) and uses[path] <= sessions]
     report.outside = [str(path) for path in files if path not in inside and path.exists()]
     for path in inside:
         report.files += _remove(path)
@@ -273,7 +281,10 @@ def _cut_manifests(data: Path, manifests: Sequence[Path], sessions: set[str], sp
     """Remove the sessions' rows from all manifests, also outside the data folder, because a row names the person."""
 
     def goes(row: Mapping[str, Any]) -> bool:
-        return str(row.get("session_id")) in sessions or str(row.get("speaker_id")) == speaker_id
+        session, speaker = row.get("session_id"), row.get("speaker_id")
+        return (session is not None and str(session) in sessions) or (
+            speaker is not None and str(speaker) == speaker_id
+        )
 
     for manifest in manifests:
         try:
@@ -311,7 +322,7 @@ def _clear_cache(cache: Path, sessions: set[str], speaker_id: str) -> int:
 def print_report(report: Report) -> None:
     print(f"forgotten: {len(report.sessions)} sessions, {report.rows} rows, {report.files} files")
     if report.outside:
-        print("your recordings of these sessions are unchanged; delete them if they must be removed too:")
+        print("recordings that are unchanged, as they are yours or hold another session too; delete them yourself:")
         print("\n".join(f"  {path}" for path in report.outside))
     if report.manifests:
         print("your manifests from which the rows of these sessions were removed:")

@@ -18,6 +18,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from pipelines.engine.errors import exit_on_input_error
+from wanstreamer.errors import InputError
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("pipelines", "schemas", "wanstreamer")
 ENGINE = "pipelines.engine"
@@ -75,12 +78,19 @@ def _imports(module: str, root: Path) -> set[str]:
 
 
 def _run_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes except those below `if TYPE_CHECKING:`."""
+    """All nodes that Python runs: not those below `if TYPE_CHECKING:`."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            continue
-        yield node
-        yield from _run_nodes(node)
+        if _only_for_types(node):
+            for other in node.orelse:  # type: ignore[attr-defined]
+                yield other
+                yield from _run_nodes(other)
+        else:
+            yield node
+            yield from _run_nodes(node)
+
+
+def _only_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 @cache
@@ -88,23 +98,39 @@ def _meaning(module: str, root: Path) -> str:
     file = _file(module, root)
     if file is None:
         return ""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                del node.body[0]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return hashlib.sha256(repr(_written(_tree(file))).encode()).hexdigest()
+
+
+def _written(node: object) -> object:
+    """A syntax tree as nested lists, the same in every version of Python: what is empty is left out."""
+    if isinstance(node, list):
+        return [_written(item) for item in node if not _is_text(item)]
+    if not isinstance(node, ast.AST):
+        return node
+    if _only_for_types(node):
+        return _written(node.orelse)  # type: ignore[attr-defined]
+    fields = ((name, _written(value)) for name, value in ast.iter_fields(node))
+    return [type(node).__name__, *((name, value) for name, value in fields if value not in (None, []))]
+
+
+def _is_text(node: object) -> bool:
+    """A docstring, or any other string that stands alone."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def stage_module(command: str) -> str:
-    """`python -m pipelines.pack` -> pipelines.pack.__main__, the module that the command runs."""
+    """`python -m pipelines.pack` -> pipelines.pack.__main__, the module that the command runs.
+
+    Raises InputError if there is no such command.
+    """
     module = command.split("python -m ")[1].split()[0]
-    return module if _file(f"{module}.__main__", ROOT) is None else f"{module}.__main__"
+    for name in (f"{module}.__main__", module):
+        file = _file(name, ROOT)
+        if file is not None and file.name != "__init__.py":
+            return name
+    raise InputError(
+        f"python -m {module}: no such command; expected a stage of dvc.yaml, such as ingest or train.duplex"
+    )
 
 
 def with_code(dvc: str) -> str:
@@ -127,11 +153,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.engine.code", description="List the code that a stage depends on."
     )
-    parser.add_argument("stage", nargs="?", help="name of the stage: ingest, pack, ...")
+    parser.add_argument("stage", nargs="?", help="name of the stage: ingest, pack, train.duplex, ...")
     parser.add_argument("--write", action="store_true", help="write the lists of all stages into dvc.yaml")
     args = parser.parse_args()
     if args.stage:
-        print("\n".join(code_files(stage_module(f"python -m pipelines.{args.stage}"))))
+        with exit_on_input_error():
+            print("\n".join(code_files(stage_module(f"python -m pipelines.{args.stage}"))))
     if args.write:
         path = ROOT / "dvc.yaml"
         path.write_text(with_code(path.read_text()))

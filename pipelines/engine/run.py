@@ -10,12 +10,13 @@ import errno
 import json
 import math
 import os
+import queue
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.engine.code import PACKAGES
 from pipelines.engine.jobs import Job, Rejected, Result, RunParams
 from pipelines.engine.parts import (
     Finish,
@@ -107,7 +109,7 @@ def run_keys(
     if len({job.key for job in jobs}) != len(jobs):
         raise ValueError(f"{stage}: two jobs have the same key")
     names = [table.name for table in tables]
-    recipe = recipe_of(stage, params, tables, (work.__module__,) if code is None else code)
+    recipe = recipe_of(stage, params, tables, (_module_of(work),) if code is None else code)
     fingerprints = {job.key: fingerprint_of(recipe, job) for job in jobs}
     store = open_store(how.store, data) if how.store else None
     in_store = stored_parts(store, stage) if store else {}
@@ -150,6 +152,14 @@ def run_keys(
     wall_s = round(time.monotonic() - began_s, 1)
     write_timings(data, stage, {"wall_s": wall_s, "workers": how.num_workers}, worked=worked)
     return counts
+
+
+def _module_of(work: Work | type) -> str:
+    """The module whose code decides what `work` returns. Raises ValueError if it is not one of the project."""
+    module: str = work.__module__
+    if module.partition(".")[0] not in PACKAGES:
+        raise ValueError(f"{work}: of module {module}; name the modules that decide its result in `code`")
+    return module
 
 
 class _Worker:
@@ -271,16 +281,37 @@ def _job_rows(jobs: Sequence[tuple[Job, str]]) -> list[dict[str, str]]:
 
 def _map_processes(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int) -> Iterator[dict[str, str]]:
     """As `_map_ray`, without Ray: for a few keys, when starting Ray takes longer than the work."""
+    size = min(workers, len(jobs))
     with (
         environment(ONE_THREAD),
-        ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), _ignore_ctrl_c) as pool,
+        get_context("spawn").Manager() as manager,
+        ProcessPoolExecutor(size, get_context("spawn"), _ignore_ctrl_c) as pool,
     ):
+        rows, outcomes = manager.Queue(), manager.Queue()
+        for row in [*_job_rows(jobs), *[None] * size]:
+            rows.put(row)
+        running = [pool.submit(_work_on, rows, outcomes, worker) for _ in range(size)]
+        missing = len(jobs)
         try:
-            for future in as_completed([pool.submit(worker, row) for row in _job_rows(jobs)]):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            while missing:
+                try:
+                    yield outcomes.get(timeout=0.2)
+                    missing -= 1
+                except queue.Empty:
+                    for future in running:
+                        if future.done():
+                            future.result()  # raises what ended the process
+        finally:
+            while missing and not rows.empty():  # stopped: each process finishes its key and no other
+                rows.get()
+            for _ in running:
+                rows.put(None)
+
+
+def _work_on(rows: Any, outcomes: Any, worker: _Worker) -> None:
+    """In a child: one worker for all rows, so that weights load once; None ends it."""
+    for row in iter(rows.get, None):
+        outcomes.put(worker(row))
 
 
 def _ignore_ctrl_c() -> None:

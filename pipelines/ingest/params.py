@@ -42,5 +42,6 @@ class IngestParams:
         from pipelines.ingest.sources import find_sources
 
         source = folder_at(self.source or SAMPLE)
-        if Path(SAMPLE) not in (source, *source.parents):
+        made_by_sample = [folder for folder in (source, *source.parents) if folder.parts[-2:] == Path(SAMPLE).parts]
+        if not made_by_sample or source.exists():
             find_sources(source, self.layout, warn=False)

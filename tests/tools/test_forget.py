@@ -262,3 +262,50 @@ def test_cached_copies_of_tables_go(data: Path, tmp_path: Path) -> None:
     tables = [pq.read_table(path) for path in cache.glob("*/copy")]
     assert all("s1" not in table["session_id"].to_pylist() for table in tables)
     assert (cache / "other").is_file()
+
+
+def test_a_stopped_pack_leaves_no_rows_of_the_person_in_the_index(data: Path) -> None:
+    (data / "windows/manifest.json").unlink()
+    forget(data, SHE)
+    assert {row["session_id"] for row in pq.read_table(data / "windows/index.parquet").to_pylist()} == {"s10"}
+
+
+def test_a_recording_that_holds_another_session_too_stays_and_is_listed(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["session_id,participant,speaker_id,uri,channel", f"s1,a,{SHE},both.wav,0", "s10,a,cat,both.wav,1"]
+    (data / "sources/manifest.csv").write_text("\n".join(lines) + "\n")
+    (data / "sources/both.wav").write_text("both")
+    report = forget(data, SHE)
+    assert (data / "sources/both.wav").is_file() and report.outside == [str(data / "sources/both.wav")]
+    tool.print_report(report)
+    assert "hold another session too" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("key", "is_hers"),
+    [
+        ("call", True),
+        ("call/a", True),
+        ("call-a-000016", True),
+        ("call-a-b-000016", True),
+        ("call-2", False),
+        ("call-2/a", False),
+        ("calls", False),
+    ],
+)
+def test_rejections_of_a_session_with_a_longer_name_stay(key: str, is_hers: bool) -> None:
+    table = pa.table({"key": [key]})
+    assert len(tool._without(table, {"call"}, None)) == (not is_hers)
+
+
+def test_nobody_called_none_is_everybody_without_a_name(data: Path) -> None:
+    rows = [
+        {"session_id": "s1", "participant": "a", "speaker_id": "None", "uri": "s1/a.mp4"},
+        {"session_id": "s10", "participant": "a", "speaker_id": None, "uri": "s10/a.mp4"},
+    ]
+    (data / "sources/manifest.csv").unlink()
+    (data / "sources/manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    forget(data, "None")
+    left = [json.loads(line) for line in (data / "sources/manifest.jsonl").read_text().splitlines()]
+    assert [row["session_id"] for row in left] == ["s10"]

@@ -12,7 +12,7 @@ from pipelines.annotate.stage import AnnotateParams
 from pipelines.encode import stage as encode
 from pipelines.encode.stage import EncodeParams
 from pipelines.engine import parts
-from pipelines.engine.code import PACKAGES, code_files, code_hash, code_of, with_code
+from pipelines.engine.code import PACKAGES, code_files, code_hash, code_of, stage_module, with_code
 from pipelines.engine.run import RunParams
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.stage import IngestParams
@@ -26,6 +26,7 @@ from tests.helpers.clips import make_clip
 from tests.helpers.paths import ROOT
 from tests.helpers.small_corpus import keep_in_process
 from wanstreamer import vae
+from wanstreamer.errors import InputError
 from wanstreamer.vae import AudioVAE, AudioVAEConfig, VideoVAE, VideoVAEConfig
 
 PER_SESSION = ("ingest", "quality", "annotate", "encode", "pack")
@@ -77,19 +78,24 @@ def test_imports_are_followed_wherever_they_stand_but_not_into_the_engine(tmp_pa
         "pipelines/engine/run.py": "import wanstreamer.hidden\n",
         "wanstreamer/__init__.py": "import wanstreamer.unused\n",
         "wanstreamer/b.py": "def late():\n    from wanstreamer import c\n",
-        "wanstreamer/c/__init__.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import wanstreamer.d\n",
+        "wanstreamer/c/__init__.py": (
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import wanstreamer.d\n"
+            "else:\n    import wanstreamer.e\n"
+        ),
         "wanstreamer/d.py": "",
+        "wanstreamer/e.py": "",
         "wanstreamer/hidden.py": "",
         "wanstreamer/unused.py": "",
     }
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
-    assert code_of("pipelines.a", root=tmp_path) == ["pipelines.a", "wanstreamer.b", "wanstreamer.c"]
+    assert code_of("pipelines.a", root=tmp_path) == ["pipelines.a", "wanstreamer.b", "wanstreamer.c", "wanstreamer.e"]
     assert code_files("pipelines.a", root=tmp_path) == [
         "pipelines/a.py",
         "wanstreamer/b.py",
         "wanstreamer/c/__init__.py",
+        "wanstreamer/e.py",
     ]
 
 
@@ -98,7 +104,9 @@ def test_imports_are_followed_wherever_they_stand_but_not_into_the_engine(tmp_pa
     [
         ("X = 1  # a\n", "# b\n\nX = (\n    1\n)\n", True),
         ('"""A."""\n\n\ndef f():\n    """B."""\n    return 1\n', "def f():\n    return 1\n", True),
+        ("if TYPE_CHECKING:\n    import a\n", "if TYPE_CHECKING:\n    import b\n", True),
         ("X = 1\n", "X = 2\n", False),
+        ("X = None\n", "X = 0\n", False),
         ("X = 'a'\n", 'X = "b"\n', False),
         ("def f():\n    return 1\n", "def f():\n    return 1.0\n", False),
     ],
@@ -110,6 +118,13 @@ def test_only_what_python_reads_counts(tmp_path: Path, before: str, after: str, 
         (tmp_path / name / "wanstreamer" / "a.py").write_text(content)
         hashes.append(code_hash("wanstreamer.a", root=tmp_path / name))
     assert (hashes[0] == hashes[1]) == same
+
+
+def test_a_command_that_does_not_exist_is_an_error() -> None:
+    assert stage_module("python -m pipelines.pack") == "pipelines.pack.__main__"
+    assert stage_module("python -m pipelines.train.duplex") == "pipelines.train.duplex"
+    with pytest.raises(InputError, match="pipelines.duplecks: no such command"):
+        stage_module("python -m pipelines.duplecks")
 
 
 class Line:

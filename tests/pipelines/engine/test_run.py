@@ -1,6 +1,7 @@
 """The runner: every key comes back, equal bytes for any number of workers, resume redoes only what changed."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from pipelines.engine import tables
 from pipelines.engine.command import stage_main
 from pipelines.engine.jobs import Job
 from pipelines.engine.parts import forget_rejected
-from pipelines.engine.run import RunParams, gpu_share
-from tests.helpers.counted_jobs import FIGURES, Settings, calls, contents, jobs_of, run
+from pipelines.engine.run import RunParams, gpu_share, run_keys
+from pipelines.engine.tables import read_rows
+from schemas.annotate import SPEECH
+from tests.helpers.counted_jobs import FIGURES, Settings, Speaker, calls, contents, jobs_of, run, speak
 from tests.helpers.small_corpus import keep_in_process
 from wanstreamer.errors import InputError
 
@@ -57,6 +60,25 @@ def test_plain_processes_give_the_bytes_of_ray(tmp_path: Path, monkeypatch: pyte
     assert contents(tmp_path / "plain") == contents(tmp_path / "ray")
     with pytest.raises(InputError, match="weights"):
         run(tmp_path / "plain", jobs_of("s4", mistake=True), workers=2, ray=False)
+
+
+def test_a_plain_process_builds_its_work_once_and_a_bug_stops_the_run(tmp_path: Path) -> None:
+    keys = jobs_of(*(f"s{n}" for n in range(5)))
+    how = RunParams(workers=2, ray=False)
+    data = tmp_path / "data"
+    (data / "marks").mkdir(parents=True)
+    run_keys(
+        data, "annotate", keys, Speaker, params=Settings(), tables=(SPEECH,), how=how, code=(), setup={"data": data}
+    )
+    built = len((data / "marks" / "built").read_text())
+    assert 1 <= built <= 2 and len(read_rows(data, "speech")) == 5
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        run(data, [*jobs_of("s6", bug=True), *jobs_of("s7", "s8", "s9")], workers=1, ray=False)
+
+
+def test_code_that_is_not_of_the_project_must_be_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="of module functools; name the modules"):
+        run_keys(tmp_path, "annotate", [], partial(speak), params=None, tables=(SPEECH,), how=RunParams())
 
 
 @pytest.mark.usefixtures("in_process")
