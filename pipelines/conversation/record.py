@@ -5,8 +5,10 @@ depends on the number of threads, and containers otherwise contain random ids an
 """
 
 import subprocess
+import tempfile
 import wave
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -15,7 +17,7 @@ import numpy as np
 from pipelines.conversation.cast import Stream
 from pipelines.conversation.phrases import samples_of_ms
 from pipelines.conversation.voice import RATE_HZ
-from pipelines.media.process import ffmpeg_path
+from pipelines.media.process import ffmpeg_path, running
 
 BLEED_DELAY_MS = 12  # from the other's loudspeaker to this microphone
 PEAK = 0.97  # full scale is never reached
@@ -83,7 +85,7 @@ def encode(
 ) -> None:
     """Write one media file. `frames` (BGR, height x width) are at the stream's frame rate; None for sound only.
 
-    Raises RuntimeError with ffmpeg's own message if it fails.
+    Raises RuntimeError with ffmpeg's exit code and its own messages if it fails, or does not take all frames.
     """
     command = [ffmpeg_path(), "-v", "error", "-y", "-nostdin"]
     if frames is not None:
@@ -103,23 +105,26 @@ def encode(
     if stream.audio_codec in AUDIO_BITRATE:
         command += ["-b:a", AUDIO_BITRATE[stream.audio_codec]]
     command += [*(X264 if frames is not None else ()), *EXACT, str(path)]
-    log = path.with_suffix(".log")
-    with log.open("wb") as errors:
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
+    with (
+        tempfile.TemporaryFile() as log,  # not a pipe: while frames are sent, no one would empty it
+        running(command, stdin=subprocess.PIPE, stderr=log) as child,
+    ):
         assert child.stdin is not None
+        took_all = True
         try:
             for frame in frames or ():
                 child.stdin.write(cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420).data)
             child.stdin.close()
-        except BrokenPipeError:
-            pass  # ffmpeg has ended; its log has the reason
-        finally:
-            if child.poll() is None and not child.stdin.closed:
-                child.kill()  # the drawing failed: do not leave ffmpeg waiting for frames
-            code = child.wait()
-    if code:
-        raise RuntimeError(f"ffmpeg could not write {path.name}: {log.read_text(errors='replace').strip()[-2000:]}")
-    log.unlink()
+        except BrokenPipeError:  # a file without the rest of the frames is a failure, whatever the exit code
+            took_all = False
+            with suppress(BrokenPipeError):
+                child.stdin.close()
+        code = child.wait()
+        if code or not took_all:
+            log.seek(0)
+            message = log.read().decode(errors="replace").strip()[-2000:] or "it reported nothing"
+            early = "" if took_all else " before it had all frames"
+            raise RuntimeError(f"ffmpeg could not write {path.name}: it ended with exit code {code}{early}: {message}")
 
 
 def truncate(path: Path, share: float) -> None:

@@ -26,11 +26,15 @@ def ffmpeg_path() -> str:
 
 @contextmanager
 def running(
-    command: list[str], *, stdin: int = subprocess.DEVNULL, stdout: "int | IO[bytes]" = subprocess.DEVNULL
+    command: list[str],
+    *,
+    stdin: int = subprocess.DEVNULL,
+    stdout: "int | IO[bytes]" = subprocess.DEVNULL,
+    stderr: "int | IO[bytes]" = subprocess.PIPE,
 ) -> "Iterator[subprocess.Popen[bytes]]":
     """A child process: killed at the end of the block, after an exception too, and by the kernel if the worker dies."""
     process = subprocess.Popen(
-        command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, preexec_fn=_die_with_parent if _HAS_PRCTL else None
+        command, stdin=stdin, stdout=stdout, stderr=stderr, preexec_fn=_die_with_parent if _HAS_PRCTL else None
     )
     try:
         yield process
