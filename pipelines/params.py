@@ -13,7 +13,7 @@ from pipelines.behaviour.params import BehaviourParams
 from pipelines.encode.params import EncodeParams
 from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.jobs import RunParams
-from pipelines.engine.params import build_params, read_sections
+from pipelines.engine.params import add_params_options, build_params, read_sections
 from pipelines.evaluate.params import EvaluateParams
 from pipelines.ingest.params import IngestParams
 from pipelines.pack.params import PackParams
@@ -60,16 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.params", description="Check every section of a parameter file, and the overrides."
     )
-    parser.add_argument(
-        "--params", type=Path, default=Path("params.yaml"), help="parameter file (default: params.yaml)"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="override one parameter; may be repeated",
-    )
+    add_params_options(parser)
     # Options of stages: the same arguments may be passed to both.
     parser.add_argument("--workers", type=int, help=argparse.SUPPRESS)
     for name in ("--ray-address", "--retry-rejected"):

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.files import write_json_atomic
 from pipelines.engine.param_help import help_text
-from pipelines.engine.params import build_params, read_sections
+from pipelines.engine.params import add_params_options, build_params, read_sections
 from pipelines.engine.parts import forget_rejected
 from pipelines.engine.run import RunParams
 from pipelines.engine.store import open_store
@@ -49,16 +49,7 @@ def stage_main(
         parents=[options] if options else [],
     )
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
-    parser.add_argument(
-        "--params", type=Path, default=Path("params.yaml"), help="parameter file (default: params.yaml)"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="override one parameter; may be repeated",
-    )
+    add_params_options(parser)
     parser.add_argument("--workers", type=int, help="worker processes (default: run.workers, else one per core)")
     parser.add_argument(
         "--retry-rejected",

@@ -5,6 +5,7 @@ This module converts plain values to their types, and adds the place of a wrong 
 or the override.
 """
 
+import argparse
 import dataclasses
 import difflib
 import re
@@ -27,6 +28,20 @@ SECTIONS = (
 Params = TypeVar("Params")
 
 _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # YAML 1.1 reads 1e-3 as text, because it has no decimal point
+
+
+def add_params_options(parser: argparse.ArgumentParser) -> None:
+    """Adds `--params FILE` and `--set SECTION.KEY=VALUE`, the arguments of `read_sections`."""
+    parser.add_argument(
+        "--params", type=Path, default=Path("params.yaml"), help="parameter file (default: params.yaml)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override one parameter; may be repeated",
+    )
 
 
 def read_sections(path: Path | None, overrides: Sequence[str] = ()) -> dict[str, dict[str, Any]]:

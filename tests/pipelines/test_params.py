@@ -40,6 +40,8 @@ def test_params_yaml_holds_what_the_stages_know() -> None:
         ("vae.weights=nowhere", "vae.weights nowhere: no such file or folder"),
         ("ingest.source=tests/nowhere", "tests/nowhere: no such folder or manifest"),
         ("ingest.source=docs", "docs: no recordings found"),
+        ("ingest.valid_fraction=0", "ingest.valid_fraction: 0.0; expected more than 0 for the sample"),
+        ("ingest.test_fraction=0", "ingest.test_fraction: 0.0; expected more than 0 for the sample"),
     ],
 )
 def test_what_a_later_stage_lacks_is_said_before_the_first(command: Command, setting: str, said: str) -> None:
@@ -203,6 +205,22 @@ def test_a_value_beyond_each_bound_of_each_field_is_one_line(section: str) -> No
             direct = tuple(bad) if isinstance(bad, list) and get_origin(kind) is tuple else bad
             with pytest.raises(InputError, match=f"^{keys[-1]}: .*; expected "):
                 dataclasses.replace(params, **{keys[-1]: direct})
+
+
+@pytest.mark.parametrize("stage", ["sample", "ingest"])
+def test_fractions_that_leave_no_one_for_training_are_refused(stage: str) -> None:
+    values = {"valid_fraction": 0.5, "test_fraction": 0.5}
+    with pytest.raises(InputError, match=rf"^{stage}.test_fraction: 0.5; expected less than 1 with valid_fraction"):
+        build_params(section_classes()[stage], values, stage)
+
+
+def test_recordings_of_ones_own_may_all_be_for_training(tmp_path: Path) -> None:
+    source = tmp_path / "recordings"
+    source.mkdir()
+    (source / "manifest.csv").write_text("session_id,participant,uri\ns,a,a.wav\n")
+    (source / "a.wav").write_bytes(b"RIFF")
+    values = {"valid_fraction": 0, "test_fraction": 0, "source": str(source)}
+    build_params(section_classes()["ingest"], values, "ingest").check()
 
 
 @pytest.mark.parametrize("section", SECTIONS)
