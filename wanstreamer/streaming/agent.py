@@ -27,6 +27,7 @@ from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, samples_per_unit
 from wanstreamer.devices import HOST, to_device, to_host
 from wanstreamer.errors import InputError
 from wanstreamer.model.duplex import DuplexModel, Prefix, load_model
+from wanstreamer.model.flow import Latents
 from wanstreamer.model.sequence import BEGIN, BLANK
 from wanstreamer.streaming.config import AgentConfig
 from wanstreamer.streaming.machine import Machine
@@ -115,20 +116,13 @@ class Agent:
         with timed(part_ms, "encode"):
             audio_NC, video_CHW = self.encode(state, frames, samples)
         with timed(part_ms, "think"):
-            tokens, _ = think(
-                self.model,
-                state,
-                *alone(audio_NC, video_CHW),
-                None if text_tokens is None else [text_tokens],
-                temperature=self.config.text_temperature,
-                epsilon=self.config.text_epsilon,
-            )
+            tokens = self.think(state, audio_NC, video_CHW, text_tokens)
         with timed(part_ms, "perform"):
             audio_BNC, video_BCHW = perform(
                 self.model, state, self.schedule, video_temperature=self.config.video_temperature
             )
             commit(self.model, state, audio_BNC, video_BCHW)
-        return self.decode(state, audio_BNC[0], video_BCHW[0], tokens[0], part_ms), state
+        return self.decode(state, audio_BNC[0], video_BCHW[0], tokens, part_ms), state
 
     @torch.inference_mode()
     def encode(
@@ -152,6 +146,30 @@ class Agent:
             )
             audio_NC = audio[0]
         return audio_NC, video_CHW
+
+    @torch.inference_mode()
+    def think(
+        self,
+        state: ConversationState,
+        audio_NC: Tensor | None,
+        video_CHW: Tensor | None,
+        text_tokens: Sequence[int] | None,
+        returned: Latents | None = None,
+    ) -> list[int]:
+        """The agent's text ids of a unit, one per slot, from the user's latents and text of that unit.
+
+        `returned`: the agent's latents that come next in the cache, if they were not committed separately.
+        """
+        tokens, _ = think(
+            self.model,
+            state,
+            *alone(audio_NC, video_CHW),
+            None if text_tokens is None else [text_tokens],
+            temperature=self.config.text_temperature,
+            epsilon=self.config.text_epsilon,
+            returned=None if returned is None else (returned[0][None], returned[1][None]),
+        )
+        return tokens[0]
 
     @torch.inference_mode()
     def decode(

@@ -27,10 +27,9 @@ from torch import Tensor
 
 from wanstreamer.model.duplex import Prefix
 from wanstreamer.model.flow import Latents
-from wanstreamer.streaming.agent import Agent, AgentUnit, alone, timed
+from wanstreamer.streaming.agent import Agent, AgentUnit, timed
 from wanstreamer.streaming.performer import Performer, Slice, draw_noise, start_tensors
 from wanstreamer.streaming.state import ConversationState, new_state
-from wanstreamer.streaming.thinker import think
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,19 +157,12 @@ class Pipeline:
         with timed(part_ms, "encode"):
             audio_NC, video_CHW = agent.encode(state, frames, samples)
         with timed(part_ms, "think"):
-            tokens, _ = think(
-                agent.model,
-                state,
-                *alone(audio_NC, video_CHW),
-                None if text_tokens is None else [text_tokens],
-                temperature=agent.config.text_temperature,
-                epsilon=agent.config.text_epsilon,
-                # Of unit k - lag - 1, even if later ones are ready: speed must not decide what the text sees.
-                returned=_batched(self.returned.popleft()) if state.unit > self.lag else None,
-            )
+            # Of unit k - lag - 1, even if later ones are ready: speed must not decide what the text sees.
+            returned = self.returned.popleft() if state.unit > self.lag else None
+            tokens = agent.think(state, audio_NC, video_CHW, text_tokens, returned)
             state.unit += 1
             self.link.send(self._slice())
-        self.open.append(Open(tokens=tokens[0], part_ms=part_ms))
+        self.open.append(Open(tokens=tokens, part_ms=part_ms))
 
     @torch.inference_mode()
     def answer(self, timeout_s: float | None = None) -> AgentUnit | None:
@@ -209,11 +201,6 @@ class Pipeline:
             cache.value_LBHND[:, 0, :, places],
             *draw_noise(self.agent.model, self.state.generators[0], self.agent.config.video_temperature),
         )
-
-
-def _batched(latents: Latents) -> Latents:
-    audio_NC, video_CHW = latents
-    return audio_NC[None], video_CHW[None]
 
 
 def open_pipeline(agent: Agent, *, seed: int, prefix: Prefix | None = None) -> Pipeline:
