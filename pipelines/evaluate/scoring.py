@@ -1,7 +1,7 @@
-"""Per-session sums of errors -> figures with paired bootstrap intervals; and the baselines of the text stream.
+"""What the evaluation counts and compares with: F1 of a decision, and the baselines of the text stream.
 
-Every figure is a ratio of sums over sessions (mean squared error, mean cross-entropy, F1), so that whole sessions can
-be resampled as rows. A difference is always the model's gain: positive means that the model is better.
+A baseline knows the shares of text ids on train windows, and how often the previous unit's id comes again. The sums
+over sessions, their ratios and their intervals are in wanstreamer/bootstrap.py.
 """
 
 from collections.abc import Iterable, Mapping

@@ -12,12 +12,11 @@ from pipelines.media.tracks import read_frames, write_video, write_wav
 from pipelines.pack import stage as pack
 from pipelines.pack.stage import PackParams
 from tests.helpers.annotated_sessions import Utterances, write_annotated
+from tests.helpers.duplex_fixtures import save_small_model
 from tests.helpers.small_corpus import Person, keep_in_process, write_corpus
 from wanstreamer import vae
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, Span, units_touched
-from wanstreamer.model.duplex import DuplexModel, ModelConfig, save_model
 from wanstreamer.streaming.agent import to_video
-from wanstreamer.windows.loader import open_windows
 
 UNITS, RATE_HZ = 60, 16_000  # 9.6 s
 SAID: dict[str, Utterances] = {
@@ -59,7 +58,7 @@ def write_data(data: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         keep_in_process(patch)
         pack.run(data, PackParams(window_units=10, stride_units=10), RunParams(workers=1))
-    _save_model(data)
+    save_small_model(data)
     return data
 
 
@@ -86,23 +85,3 @@ def _person(who: str) -> Person:
     units = {unit for start, end, _ in utterances for unit in units_touched(Span(start, end))}
     words = [(text.split()[0], start, end) for start, end, text in utterances if text]
     return Person(words=words, speech_units=units, consent=["train", "show"])
-
-
-def _save_model(data: Path) -> None:
-    manifest = open_windows(data / "windows", "test").manifest
-    torch.manual_seed(1)
-    config = ModelConfig(
-        audio_channels=16,
-        video_channels=32,
-        video_height=3,
-        video_width=4,
-        vocab_size=manifest.vocab_size,
-        d_model=32,
-        num_layers=1,
-        d_ff=32,
-        d_perception=16,
-        audio_codec=manifest.audio_codec,
-        video_codec=manifest.video_codec,
-        tokenizer=manifest.tokenizer_sha256,
-    )
-    save_model(DuplexModel(config), data / "models" / "duplex" / "model.safetensors")

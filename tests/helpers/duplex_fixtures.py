@@ -1,10 +1,12 @@
 """Small models and random windows for the tests of sequence, model, flow, training and streaming."""
 
+from pathlib import Path
+
 import torch
 
 from wanstreamer.model.attention import Attention
-from wanstreamer.model.duplex import DuplexModel, ModelConfig
-from wanstreamer.windows.loader import Batch
+from wanstreamer.model.duplex import DuplexModel, ModelConfig, save_model
+from wanstreamer.windows.loader import Batch, open_windows
 
 CONFIG = ModelConfig(
     audio_channels=5,
@@ -31,6 +33,27 @@ def random_model(config: ModelConfig = CONFIG, seed: int = 0, attention: Attenti
             for weight in model.state_dict().values():  # the prior's statistics too
                 weight.add_(0.15 * torch.randn_like(weight))
     return model.eval()
+
+
+def save_small_model(data: Path) -> None:
+    """An untrained duplex model that fits the windows and the small VAEs of a data folder, where evaluate reads it."""
+    manifest = open_windows(data / "windows", "test").manifest
+    torch.manual_seed(1)
+    config = ModelConfig(
+        audio_channels=16,
+        video_channels=32,
+        video_height=3,
+        video_width=4,
+        vocab_size=manifest.vocab_size,
+        d_model=32,
+        num_layers=1,
+        d_ff=32,
+        d_perception=16,
+        audio_codec=manifest.audio_codec,
+        video_codec=manifest.video_codec,
+        tokenizer=manifest.tokenizer_sha256,
+    )
+    save_model(DuplexModel(config), data / "models" / "duplex" / "model.safetensors")
 
 
 def random_batch(config: ModelConfig = CONFIG, *, windows: int = 2, units: int = 7, seed: int = 0) -> Batch:

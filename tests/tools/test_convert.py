@@ -130,7 +130,7 @@ def test_a_session_of_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         data_folder.read_data(tmp_path, ["tue"])
 
 
-def test_nobody_is_exported_without_consent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_one_is_exported_without_consent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_data(tmp_path, None)
     arguments = ["--data", str(tmp_path), "--to", "ctm", "--out", str(tmp_path / "mon.ctm")]
     with pytest.raises(SystemExit):

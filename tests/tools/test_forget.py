@@ -299,7 +299,7 @@ def test_rejections_of_a_session_with_a_longer_name_stay(key: str, is_hers: bool
     assert len(tool._without(table, {"call"}, None)) == (not is_hers)
 
 
-def test_nobody_called_none_is_everybody_without_a_name(data: Path) -> None:
+def test_no_one_called_none_is_everybody_without_a_name(data: Path) -> None:
     rows = [
         {"session_id": "s1", "participant": "a", "speaker_id": "None", "uri": "s1/a.mp4"},
         {"session_id": "s10", "participant": "a", "speaker_id": None, "uri": "s10/a.mp4"},

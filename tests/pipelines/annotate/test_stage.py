@@ -139,7 +139,7 @@ def test_interruption_roles_cover_the_time_both_speak(
         assert set(roles.values()) == {None, role}
 
 
-def test_bleed_is_nobodys_speech_and_an_event(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
+def test_bleed_is_no_ones_speech_and_an_event(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
     audio, placed = spoken
     delayed = np.roll(audio["a"], 100)  # 6 ms of air
     leaky = {"a": audio["a"], "b": audio["b"] + 10 ** (-25 / 20) * delayed}
@@ -176,7 +176,7 @@ def test_laughter_is_an_event_and_no_speech(annotate: Annotate, spoken: tuple[di
     assert all(units[unit]["speech_ms"] == 0 for unit in touched)
 
 
-def test_shared_sound_is_attributed_to_nobody(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
+def test_shared_sound_is_attributed_to_no_one(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
     audio, placed = spoken
     mix = audio["a"] + audio["b"]
     result = annotate(

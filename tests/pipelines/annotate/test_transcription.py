@@ -87,7 +87,7 @@ def test_pyannote_speech_is_whatever_is_not_silence(folders: Folders) -> None:
     assert (heard.source, len(heard.probabilities)) == ("pyannote", 4000 // PYANNOTE_MS)
     with torch.inference_mode():
         scores = detect.infer.model(torch.nn.functional.pad(torch.from_numpy(audio_T), (0, RATE_HZ))[None, None])
-    expected = 1 - scores[0, :, 0].exp().numpy()  # the class of nobody
+    expected = 1 - scores[0, :, 0].exp().numpy()  # the class of no one
     model = detect.infer.model.receptive_field
     middles_ms = 1000 * (model.start + model.duration / 2 + model.step * np.arange(len(expected)))
     for index in (20, 100, 200):
@@ -161,7 +161,7 @@ def test_the_stage_hears_speech_and_words(
     assert again["done"] == 1
 
 
-def test_a_quiet_model_hears_nobody_and_nothing_is_transcribed(
+def test_a_quiet_model_hears_no_one_and_nothing_is_transcribed(
     folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_in_process(monkeypatch)

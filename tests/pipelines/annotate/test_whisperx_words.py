@@ -26,7 +26,7 @@ def segment(*words: dict, start_s: float = 0.0, end_s: float = 10.0, text: str |
     return {"start": start_s, "end": end_s, "text": text_of_words, "words": list(words)}
 
 
-def mended(*segments: dict, speech: list[Span] = SPEECH, language: str = "en") -> tuple[Words, list[str]]:
+def timed_words(*segments: dict, speech: list[Span] = SPEECH, language: str = "en") -> tuple[Words, list[str]]:
     words, reasons = mend_words(segments, speech, language)
     return [(timed.text, timed.start_ms, timed.end_ms) for timed in words], reasons
 
@@ -40,27 +40,27 @@ def test_words_with_times_pass() -> None:
 
 
 def test_a_number_without_times_lies_between_its_neighbours_less_sure() -> None:
-    only_segment = segment(word("about", 1.0, 1.4, 0.8), word("25"), word("people", 2.0, 2.5, 0.4))
-    words, reasons = mend_words([only_segment], SPEECH, "en")
+    utterance = segment(word("about", 1.0, 1.4, 0.8), word("25"), word("people", 2.0, 2.5, 0.4))
+    words, reasons = mend_words([utterance], SPEECH, "en")
     assert (words[1].text, words[1].start_ms, words[1].end_ms, words[1].confidence) == ("25", 1400, 2000, 0.3)
     assert reasons == []
 
 
 def test_words_at_the_ends_take_the_speech_that_is_left() -> None:
-    only_segment = segment(word("7"), word("of", 1.0, 1.2), word("100"))
-    words, _ = mended(only_segment, speech=[Span(700, 1900)])
+    utterance = segment(word("7"), word("of", 1.0, 1.2), word("100"))
+    words, _ = timed_words(utterance, speech=[Span(700, 1900)])
     assert words == [("7", 700, 1000), ("of", 1000, 1200), ("100", 1200, 1900)]
 
 
 def test_several_words_share_by_their_letters() -> None:
-    only_segment = segment(word("in", 1.0, 1.2), word("1"), word("2000"), word("years", 2.2, 2.5))
-    words, _ = mended(only_segment)
+    utterance = segment(word("in", 1.0, 1.2), word("1"), word("2000"), word("years", 2.2, 2.5))
+    words, _ = timed_words(utterance)
     assert words[1:3] == [("1", 1200, 1424), ("2000", 1424, 2200)]
 
 
 def test_times_that_whisperx_copied_from_a_neighbour_are_none() -> None:
     copied = {"word": "25", "start": 1.0, "end": 1.4}  # times, but no score
-    words, _ = mended(segment(word("about", 1.0, 1.4), copied, word("people", 2.0, 2.5)))
+    words, _ = timed_words(segment(word("about", 1.0, 1.4), copied, word("people", 2.0, 2.5)))
     assert words[1] == ("25", 1400, 2000)
 
 
@@ -76,32 +76,32 @@ def test_times_that_whisperx_copied_from_a_neighbour_are_none() -> None:
     ],
 )
 def test_times_that_cannot_be_are_replaced(bad: dict) -> None:
-    words, reasons = mended(segment(word("one", 1.0, 1.4), bad, word("three", 2.0, 2.5)))
+    words, reasons = timed_words(segment(word("one", 1.0, 1.4), bad, word("three", 2.0, 2.5)))
     assert words == [("one", 1000, 1400), ("bad", 1400, 2000), ("three", 2000, 2500)]
     assert reasons == []
 
 
 def test_a_word_without_room_or_anchor_is_dropped() -> None:
     crowded = segment(word("one", 1.0, 1.4), word("2"), word("three", 1.43, 2.5))
-    assert mended(crowded)[1] == ["word_without_time"]
-    assert mended(segment(word("1"), word("2"))) == ([], ["word_without_time"] * 2)
+    assert timed_words(crowded)[1] == ["word_without_time"]
+    assert timed_words(segment(word("1"), word("2"))) == ([], ["word_without_time"] * 2)
     lost = segment(text=" these could not be aligned")
-    assert mended(lost) == ([], ["word_without_time"] * 5)
-    assert mended(segment(text="無 声"), language="zh") == ([], ["word_without_time"] * 2)
+    assert timed_words(lost) == ([], ["word_without_time"] * 5)
+    assert timed_words(segment(text="無 声"), language="zh") == ([], ["word_without_time"] * 2)
 
 
 def test_words_over_silence_are_dropped() -> None:
-    only_segment = segment(
+    utterance = segment(
         word("yes", 1.0, 1.4), word("Thanks", 5.0, 5.4), word("for", 5.4, 5.6), word("watching", 5.6, 6.2)
     )
-    words, reasons = mended(only_segment, speech=[Span(900, 1500)])
+    words, reasons = timed_words(utterance, speech=[Span(900, 1500)])
     assert words == [("yes", 1000, 1400)]
     assert reasons == ["word_over_silence"] * 3
 
 
 def test_a_word_that_reaches_over_a_silence_is_cut_to_its_speech() -> None:
-    only_segment = segment(word("so", 1.0, 5.0), word("what", 5.1, 5.3))
-    words, reasons = mended(only_segment, speech=[Span(900, 1300), Span(4900, 5400)])
+    utterance = segment(word("so", 1.0, 5.0), word("what", 5.1, 5.3))
+    words, reasons = timed_words(utterance, speech=[Span(900, 1300), Span(4900, 5400)])
     assert words == [("so", 1000, 1300 + EDGE_MS), ("what", 5100, 5300)]
     assert reasons == []
 
@@ -115,26 +115,28 @@ def looped(phrase: str, copies: int, gap_s: float = 0.1) -> list[dict]:
 
 
 def test_a_loop_leaves_one_copy() -> None:
-    words, reasons = mended(segment(word("So", 0.1, 0.3), *looped("Thank you.", 9)))
+    words, reasons = timed_words(segment(word("So", 0.1, 0.3), *looped("Thank you.", 9)))
     assert [text for text, _, _ in words] == ["So", "Thank", "you."]
     assert reasons == ["word_repeated"] * 16
 
 
 def test_people_do_say_things_four_times_and_yeah_for_minutes() -> None:
-    assert len(mended(segment(*looped("no", 4)))[0]) == 4
-    assert len(mended(segment(*looped("no", 5)))[0]) == 1
-    assert len(mended(segment(*looped("yeah", 6, gap_s=1.2)))[0]) == 6
+    assert len(timed_words(segment(*looped("no", 4)))[0]) == 4
+    assert len(timed_words(segment(*looped("no", 5)))[0]) == 1
+    assert len(timed_words(segment(*looped("yeah", 6, gap_s=1.2)))[0]) == 6
 
 
 def test_marks_without_letters_are_no_words() -> None:
-    assert mended(segment(word("yes", 1.0, 1.4), word("♪"), word("...", 1.6, 1.8)))[1] == ["word_without_letters"] * 2
+    assert (
+        timed_words(segment(word("yes", 1.0, 1.4), word("♪"), word("...", 1.6, 1.8)))[1] == ["word_without_letters"] * 2
+    )
 
 
 def test_overlapping_words_of_two_segments_are_put_apart() -> None:
     first, second = segment(word("one", 1.0, 2.4), end_s=3.0), segment(word("two", 2.0, 2.2), start_s=2.0)
-    assert mended(first, second) == ([("one", 1000, 2000), ("two", 2000, 2200)], [])
+    assert timed_words(first, second) == ([("one", 1000, 2000), ("two", 2000, 2200)], [])
     again = segment(word("one", 1.0, 1.2, 0.9))
-    assert mended(first, again) == ([("one", 1000, 1200)], ["word_overlapped"])
+    assert timed_words(first, again) == ([("one", 1000, 1200)], ["word_overlapped"])
 
 
 TIMES = st.one_of(st.none(), st.floats(-1, 12), st.just(float("nan")))
@@ -163,5 +165,5 @@ def test_every_word_comes_out_in_order_on_speech_or_counts(
 
 
 def test_the_shortest_share_is_two_frames() -> None:
-    only_segment = segment(word("one", 1.0, 1.4), word("2"), word("3"), word("four", 1.4 + 2 * SHORTEST_MS / 1000, 2.0))
-    assert mended(only_segment)[0][1:3] == [("2", 1400, 1440), ("3", 1440, 1480)]
+    utterance = segment(word("one", 1.0, 1.4), word("2"), word("3"), word("four", 1.4 + 2 * SHORTEST_MS / 1000, 2.0))
+    assert timed_words(utterance)[0][1:3] == [("2", 1400, 1440), ("3", 1440, 1480)]

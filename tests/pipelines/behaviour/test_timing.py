@@ -212,7 +212,7 @@ def test_onsets_beside_the_truth() -> None:
     assert early["onset_median_units"]["value"] == 0 and early["offset_median_ms"]["value"] == -400
 
 
-def test_nobody_and_nothing_give_no_figure() -> None:
+def test_no_one_and_nothing_give_no_figure() -> None:
     no_figures = figures({"s0": [seen([])], "s1": [seen([])]}, answers(100))
     assert no_figures["stopped"] == {"value": None, "n": 0, "low": None, "high": None}
     assert no_figures["talking_over"]["value"] is None  # the user never spoke

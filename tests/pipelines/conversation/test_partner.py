@@ -92,7 +92,7 @@ def test_it_tells_asks_and_shows_and_waits_for_an_answer_that_never_comes() -> N
         for stimulus in partner.stimuli:
             if stimulus.kind == "pause" and stimulus.end_ms - stimulus.start_ms > 100:
                 assert loud(between(samples, stimulus.start_ms + 30, stimulus.end_ms - 30)) < 0.03
-    assert kinds == {"turn_end", "pause", "shown"}  # nobody to say "mhm" to, or to interrupt
+    assert kinds == {"turn_end", "pause", "shown"}  # no one to say "mhm" to, or to interrupt
 
 
 @pytest.mark.counts

@@ -43,7 +43,7 @@ def test_words_are_in_order_inside_their_turns(dialogues: list[Dialogue]) -> Non
             assert words[-1].text[-1] in ".?-"
 
 
-def test_nobody_talks_over_themselves(dialogues: list[Dialogue]) -> None:
+def test_no_one_talks_over_themselves(dialogues: list[Dialogue]) -> None:
     for dialogue in dialogues:
         for participant in "ab":
             own = dialogue.of(participant)
@@ -134,7 +134,7 @@ def test_transitions_have_the_offsets_their_labels_demand(dialogues: list[Dialog
                 overlaps.append(-t.fto_ms)
             elif t.label == "initiation":
                 assert t.start_ms - max(before) >= 3000
-                assert t.fto_ms is None  # nobody had the floor
+                assert t.fto_ms is None  # no one had the floor
             elif t.label == "simultaneous_start" and t.holder != t.participant:
                 assert t.fto_ms is None
             elif t.label == "hold":

@@ -20,12 +20,12 @@ import json, os, sys
 from pipelines.engine.ray import ONE_THREAD, ray_session
 with ray_session(5) as size:
     import ray
-    def tell():
+    def one_thread_variables():
         print("said by a worker", flush=True)
         print("warned by a worker", file=sys.stderr, flush=True)
         return {name: os.environ.get(name) for name in ONE_THREAD}
-    told = ray.get(ray.remote(tell).remote())
-    print(json.dumps([size, ray.get_runtime_context().gcs_address, told]))
+    variables = ray.get(ray.remote(one_thread_variables).remote())
+    print(json.dumps([size, ray.get_runtime_context().gcs_address, variables]))
 """
 
 

@@ -22,11 +22,11 @@ from pipelines.formats.tokenizer import BLANK_ID, MISSING_ID
 from pipelines.media.tracks import read_frames, write_video, write_wav
 from pipelines.pack import stage as pack
 from pipelines.pack.stage import PackParams
-from tests.helpers.duplex_fixtures import random_model
+from tests.helpers.duplex_fixtures import random_model, save_small_model
 from tests.helpers.small_corpus import Person, keep_in_process, write_corpus
 from wanstreamer import vae
 from wanstreamer.errors import InputError
-from wanstreamer.model.duplex import DuplexModel, ModelConfig, load_model, save_model
+from wanstreamer.model.duplex import load_model
 from wanstreamer.streaming.agent import load_agent, to_video
 from wanstreamer.windows.loader import load_batch, open_windows
 
@@ -108,7 +108,7 @@ def folder(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         keep_in_process(patch)
         pack.run(data, PackParams(window_units=10, stride_units=10), RunParams(workers=1))
-    _save_random_model(data)
+    save_small_model(data)
     return data
 
 
@@ -119,26 +119,6 @@ def _dyad(number: int) -> dict[str, Person]:
         "a": Person(words=words, speech_units=set(range(3, UNITS, 2)), consent=shown),
         "b": Person(words=words[:2], consent=["train", "show"]),
     }
-
-
-def _save_random_model(data: Path) -> None:
-    manifest = open_windows(data / "windows", "test").manifest
-    torch.manual_seed(1)
-    config = ModelConfig(
-        audio_channels=16,
-        video_channels=32,
-        video_height=3,
-        video_width=4,
-        vocab_size=manifest.vocab_size,
-        d_model=32,
-        num_layers=1,
-        d_ff=32,
-        d_perception=16,
-        audio_codec=manifest.audio_codec,
-        video_codec=manifest.video_codec,
-        tokenizer=manifest.tokenizer_sha256,
-    )
-    save_model(DuplexModel(config), data / "models" / "duplex" / "model.safetensors")
 
 
 def tally(folder: Path, params: EvaluateParams = PARAMS) -> dict:
@@ -307,7 +287,7 @@ def test_given_history_is_the_truth_and_leaves_the_session_where_it_should(folde
     assert len(text_ids) == 3 * 2 and not np.array_equal(free.samples[5 * 2560 :], history_only.samples[5 * 2560 :])
 
 
-def test_nobody_is_shown_without_consent(folder):
+def test_no_one_is_shown_without_consent(folder):
     rows = open_windows(folder / "windows", "test").rows
     tracks = tables.read_rows(folder, "tracks")
     assert rendering.choose_session(rows, [{**row, "consent": None} for row in tracks]) is None

@@ -54,7 +54,7 @@ def test_an_end_is_answered_and_a_pause_gone_on_from():
         ("#####", ".......w##"),  # too short for a turn
         (".....###", "..........w##"),
         ("########", "......##...w##"),  # the agent has just spoken
-        ("########", "." * (8 + DECIDED_UNITS) + "w##"),  # nobody for too long
+        ("########", "." * (8 + DECIDED_UNITS) + "w##"),  # no one for too long
         ("########", ".......w###"),  # begun before the user was silent
         ("#" * UNITS, ""),
     ],

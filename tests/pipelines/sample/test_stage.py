@@ -38,8 +38,8 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rows(data: Path, table: str, **where: str) -> list[dict[str, Any]]:
-    found = pq.read_table(data / "truth" / f"{table}.parquet").to_pylist()
-    return [row for row in found if all(row[key] == value for key, value in where.items())]
+    all_rows = pq.read_table(data / "truth" / f"{table}.parquet").to_pylist()
+    return [row for row in all_rows if all(row[key] == value for key, value in where.items())]
 
 
 def decode(path: Path) -> tuple[np.ndarray, int]:
@@ -84,11 +84,11 @@ def test_sidecars_are_on_the_clock_of_their_file(sample: Path) -> None:
     _, streams = find_sources(sample / "sources")
     for stream in streams:
         assert stream.words_uri
-        told = json.loads((sample / "sources" / stream.words_uri).read_text())["words"]
+        sidecar_words = json.loads((sample / "sources" / stream.words_uri).read_text())["words"]
         known = rows(sample, "words", session_id=stream.session_id, participant=stream.participant)
-        assert [word["word"] for word in told] == [word["word"] for word in known]
-        assert [w["start_ms"] + stream.start_offset_ms for w in told] == [w["start_ms"] for w in known]
-        assert all(word["start_ms"] >= 0 for word in told)
+        assert [word["word"] for word in sidecar_words] == [word["word"] for word in known]
+        assert [w["start_ms"] + stream.start_offset_ms for w in sidecar_words] == [w["start_ms"] for w in known]
+        assert all(word["start_ms"] >= 0 for word in sidecar_words)
 
 
 def test_same_bytes_again_and_with_one_worker(sample: Path, tmp_path: Path) -> None:
@@ -138,8 +138,8 @@ def test_special_layouts_are_recorded(tmp_path: Path) -> None:
     assert [row["crop"] for row in streams] == ["0:0:64:48", "64:0:64:48"]
     assert [row["channel"] for row in streams] == [0, 1]
     assert streams[0]["uri"] == streams[1]["uri"]
-    found = probe(tmp_path / streams[0]["uri"])
-    assert (found.width, found.height, found.channels) == (128, 48, 2)
+    media = probe(tmp_path / streams[0]["uri"])
+    assert (media.width, media.height, media.channels) == (128, 48, 2)
     streams, _, _ = make_session(recordings["audio_only"], tmp_path, **size)
     assert all(not probe(tmp_path / row["uri"]).has_video for row in streams)
     streams, truth, _ = make_session(recordings["truncated"], tmp_path, **size)

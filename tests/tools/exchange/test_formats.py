@@ -114,7 +114,7 @@ def test_plain_intervals_lose_nothing(form: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("form", ["textgrid", "eaf", "audacity"])
-def test_a_segment_of_nobody_keeps_a_text_that_looks_like_a_tier(form: str) -> None:
+def test_a_segment_of_no_one_keeps_a_text_that_looks_like_a_tier(form: str) -> None:
     own = Interval(session_id="s", participant="", kind="segments", start_ms=0, end_ms=9, text="[words@b] x")
     assert round_trip(form, [own]) == ([own], Losses())
 

@@ -82,7 +82,7 @@ def test_a_note_at_the_end_of_a_line_ends_with_it(tmp_path: Path) -> None:
     assert {(note.get("x"), note.get("text-anchor")) for note in notes} == {("1480.0", "end")}
 
 
-def test_silence_and_overlap_between_nobody_are_shaded_like_the_others(tmp_path: Path) -> None:
+def test_silence_and_overlap_between_no_one_are_shaded_like_the_others(tmp_path: Path) -> None:
     both = {who: [(1000, 2000, "well"), (4000, 5000, "then")] for who in "ab"}
     write_annotated(tmp_path, {"s1": both}, consent=SHOW, num_units=60)
     (path,) = picture.draw(tmp_path, tmp_path / "out", [])

@@ -147,7 +147,7 @@ def ticks() -> Iterator[None]:
         time.sleep(0.02)
 
 
-def test_closing_waits_for_nobody() -> None:
+def test_closing_waits_for_no_one() -> None:
     """Not for a performer that never answers."""
     pipeline, _ = gated(0)
     live = Live(pipeline)

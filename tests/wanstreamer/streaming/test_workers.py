@@ -135,7 +135,7 @@ if __name__ == "__main__":
 
 
 def alive(pid: int) -> bool:
-    """Running: a process that ended and that nobody has asked after does not count."""
+    """Running: a process that ended and that no one has reaped does not count."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:

@@ -167,7 +167,7 @@ def labelled(batch: Batch, **events: list[int]) -> Batch:
     [
         ({"agent_speech_ms": [0, 0, 0, 90, 160, 160, 0]}, [2, 3, 4]),  # an onset
         ({"agent_speech_ms": [160, 160, 160, 160, 0, 0, 0]}, []),  # speech from before the window
-        ({"agent_speech_ms": [-1, -1, 160, 160, 160, 0, 0]}, []),  # nobody knows whether it was silent before
+        ({"agent_speech_ms": [-1, -1, 160, 160, 160, 0, 0]}, []),  # no one knows whether it was silent before
         ({"user_speech_ms": [0, 0, 0, 90, 160, 160, 0]}, []),
         ({"agent_backchannel": [0, 1, 1, 0, 0, 0, 0]}, [0, 1, 2, 3]),
         ({"agent_interruption_role": [0, 0, 0, 0, 0, 0, 2]}, [5, 6]),
@@ -192,7 +192,7 @@ def test_interrupting_weight_of_nothing_hides_from_training_when_an_interruption
     assert weight_BKW[0, :, 0].tolist() == [1, 0, 0, 0, 3, 3, 3] and (weight_BKW[1] == 1).all()
 
 
-def test_silence_weight_is_of_text_where_nobody_sounds() -> None:
+def test_silence_weight_is_of_text_where_no_one_speaks() -> None:
     """Not where it is unknown who does."""
     model = random_model()
     sounds = {"agent_speech_ms": [160, 0, 0, 0, -1, 0, 0], "user_speech_ms": [0, 9, 0, 0, 0, -1, 160]}

@@ -96,7 +96,7 @@ def test_the_users_words_become_what_is_said_where_they_were_heard() -> None:
     task_windows, _ = task_batch("transcribe", dataclasses.replace(batch, user_audio_known_BK=masked))
     assert torch.equal(task_windows.agent_text_BKS, batch.user_text_BKS)
     assert not task_windows.user_text_known_BK.any() and (task_windows.user_text_BKS == MISSING).all()
-    assert task_windows.agent_text_known_BK.tolist() == masked.tolist()  # nobody can write down what cannot be heard
+    assert task_windows.agent_text_known_BK.tolist() == masked.tolist()  # no one can write down what cannot be heard
 
 
 def test_animate_hears_the_agent_as_the_user() -> None:

@@ -69,7 +69,7 @@ def test_shifting_the_time_shifts_the_result(conversation: tuple[dict, dict], by
 
 def row(event: Event, by_ms: int, names: dict[str, str] | None = None) -> tuple:
     name = {"a": "a", "b": "b", "c": "c"} | (names or {})
-    # An ambiguous state belongs to nobody in particular.
+    # An ambiguous state belongs to no one in particular.
     who = "" if event.label == "boundary_ambiguous" else name[event.participant]
     return (
         event.start_ms + by_ms, event.end_ms + by_ms, event.kind, event.label, who, event.outcome or "",

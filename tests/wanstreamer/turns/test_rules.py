@@ -133,7 +133,7 @@ def test_a_floor_that_was_taken_and_given_back() -> None:
 
 
 @pytest.mark.parametrize("with_words", [True, False])
-def test_a_simultaneous_start_in_which_both_stop_leaves_the_floor_to_nobody(with_words: bool) -> None:
+def test_a_simultaneous_start_in_which_both_stop_leaves_the_floor_to_no_one(with_words: bool) -> None:
     annotation = talk(
         with_words,
         a=[(0, 2000, "We took the boat to the island."), (4000, 5200, "And then we")],
@@ -185,11 +185,11 @@ def test_without_punctuation_the_form_of_the_clause_makes_the_question() -> None
         b=[(1750, 2100, "uh-huh")],
     )
     assert backchannels(annotation) == []
-    told = talk(
+    annotation = talk(
         a=[(0, 1500, "go down to the mill"), (2500, 5000, "then go round it to the south of the page")],
         b=[(1750, 2100, "uh-huh")],
     )
-    assert backchannels(told) == [("b", 1750, "lexical")]
+    assert backchannels(annotation) == [("b", 1750, "lexical")]
 
 
 GOES_ON = (2600, 6000, "then go round it to the south of the page")
@@ -209,23 +209,23 @@ def test_who_leads_the_talk_confirms_and_does_not_backchannel() -> None:
 
 
 def test_a_yes_to_what_only_the_listener_knows_is_an_answer() -> None:
-    for said in ("you've got a mill there", "see the mill on the left"):
-        assert backchannels(talk(a=[(0, 2000, said), GOES_ON], b=[(2100, 2400, "uh-huh")])) == []
+    for text in ("you've got a mill there", "see the mill on the left"):
+        assert backchannels(talk(a=[(0, 2000, text), GOES_ON], b=[(2100, 2400, "uh-huh")])) == []
     long_ago = [(0, 900, "you've got a mill there"), (1000, 4000, "well " * 15), (4600, 8000, "then go round it")]
     assert backchannels(talk(a=long_ago, b=[(4100, 4400, "uh-huh")])) == [("b", 4100, "lexical")]
 
 
 def test_a_yes_that_is_received_was_an_answer() -> None:
-    told = [(0, 2000, "go down to the mill"), (2600, 6000, "right then go round it to the south")]
-    assert backchannels(talk(a=told, b=[(2100, 2400, "uh-huh")])) == []
+    at_once = [(0, 2000, "go down to the mill"), (2600, 6000, "right then go round it to the south")]
+    assert backchannels(talk(a=at_once, b=[(2100, 2400, "uh-huh")])) == []
     later = [(0, 2000, "go down to the mill"), (3600, 6000, "right then go round it to the south")]
     assert backchannels(talk(a=later, b=[(2100, 2400, "uh-huh")])) == [("b", 2100, "lexical")]
 
 
-def test_a_full_yes_is_a_backchannel_only_in_the_midst_of_talk() -> None:
+def test_a_full_yes_is_a_backchannel_only_during_talk() -> None:
     assert backchannels(talk(a=[(0, 2000, "go down to the mill"), GOES_ON], b=[(2100, 2400, "yes")])) == []
-    amid = talk(a=[(0, 6000, "go down to the mill then round it to the south")], b=[(2100, 2400, "yes")])
-    assert backchannels(amid) == [("b", 2100, "lexical")]
+    during_talk = talk(a=[(0, 6000, "go down to the mill then round it to the south")], b=[(2100, 2400, "yes")])
+    assert backchannels(during_talk) == [("b", 2100, "lexical")]
 
 
 @pytest.mark.parametrize("tag", ["okay", "now okay", "right okay"])
@@ -253,11 +253,11 @@ def test_ipus_join_silences_up_to_200_ms() -> None:
 
 def test_a_slow_answer_is_no_initiation_and_a_late_remark_is() -> None:
     asked = talk(a=[(0, 2000, "Where did you take it?")], b=[(5500, 7000, "To the island.")])
-    told = talk(a=[(0, 2000, "We took it home.")], b=[(5500, 7000, "To the island.")])
+    stated = talk(a=[(0, 2000, "We took it home.")], b=[(5500, 7000, "To the island.")])
     assert transitions(asked)[1] == ("b", "smooth_shift", None)
-    assert transitions(told)[1] == ("b", "initiation", None)
-    assert floor_at(told.floor, 4999) == "a"
-    assert floor_at(told.floor, 5000) is None
+    assert transitions(stated)[1] == ("b", "initiation", None)
+    assert floor_at(stated.floor, 4999) == "a"
+    assert floor_at(stated.floor, 5000) is None
 
 
 def test_an_unfinished_turn_that_fell_silent_is_a_pause_interruption() -> None:
@@ -345,10 +345,10 @@ def test_three_participants_the_other_is_any_other() -> None:
 
 
 def test_whose_turn_is_next_does_not_hang_on_names_where_two_begin_at_once() -> None:
-    said = {"a": [(0, 2500, "x"), (4500, 5000, "x"), (6500, 8000, "x")], "b": [(0, 5000, "x"), (6500, 8000, "x")]}
-    annotation = talk(False, a=said["a"], b=said["b"])
+    utterances = {"a": [(0, 2500, "x"), (4500, 5000, "x"), (6500, 8000, "x")], "b": [(0, 5000, "x"), (6500, 8000, "x")]}
+    annotation = talk(False, a=utterances["a"], b=utterances["b"])
     assert backchannels(annotation) == [("a", 4500, "acoustic")]
-    assert backchannels(talk(False, a=said["b"], b=said["a"])) == [("b", 4500, "acoustic")]
+    assert backchannels(talk(False, a=utterances["b"], b=utterances["a"])) == [("b", 4500, "acoustic")]
 
 
 def test_a_question_waits_whoever_ended_at_the_same_instant() -> None:
@@ -363,14 +363,16 @@ def test_time_grows_with_length_and_no_faster() -> None:
     """Four times as long takes about four times as long, so that an hour is nothing to be afraid of."""
 
     def seconds_for(number: int) -> float:
-        said: dict[str, list[Utterance]] = {"a": [], "b": []}
+        utterances: dict[str, list[Utterance]] = {"a": [], "b": []}
         for i in range(number):
-            said["a"].append((2000 * i, 2000 * i + 1200, "so we go there and then on."))
-            said["b"].append((2000 * i + 900 + i % 700, 2000 * i + 1250 + i % 700, "yeah." if i % 3 else "but when?"))
+            utterances["a"].append((2000 * i, 2000 * i + 1200, "so we go there and then on."))
+            utterances["b"].append(
+                (2000 * i + 900 + i % 700, 2000 * i + 1250 + i % 700, "yeah." if i % 3 else "but when?")
+            )
         took_s = []
         for _ in range(3):
             began_s = time.perf_counter()
-            annotation = talk(a=said["a"], b=said["b"])
+            annotation = talk(a=utterances["a"], b=utterances["b"])
             took_s.append(time.perf_counter() - began_s)
         assert len(annotation.turns) > number // 4
         return min(took_s)
