@@ -25,7 +25,7 @@ from pipelines.ingest.params import IngestParams
 from pipelines.sample import stage as sample
 from pipelines.sample.params import SampleParams
 from tools.picture.__main__ import draw
-from tools.query import print_rows, query
+from tools.query import print_answer, query
 
 SAMPLE = SampleParams(sessions=4, seconds=45, seed=0)
 NOTE = "parts/demo.json"  # below the data folder: a hash of the settings and the code that made the sample
@@ -60,11 +60,10 @@ def demo(data: Path, how: RunParams) -> Path:
     with _step(4, "picture", "one conversation is drawn"):
         session = query(data, TO_DRAW)[1][0][0]
         picture = draw(data, data / "reports" / "annotations", [session])[0]
-    with _step(5, "queries", "three questions are answered from the tables"):
-        answers = [query(data, sql) for _, sql in QUERIES]
-    for (question, sql), (names, rows) in zip(QUERIES, answers, strict=True):
-        print(f"\n{question}\n{textwrap.indent(textwrap.fill(sql, 76), '  ')}", flush=True)
-        print_rows(names, rows, "table")
+    print("[5/5] queries: three questions are answered from the tables")
+    for question, sql in QUERIES:
+        print(f"\n{question}\n{textwrap.indent(textwrap.fill(sql, 76), '  ')}\n", flush=True)
+        print_answer(data, sql)
     return picture
 
 

@@ -133,6 +133,54 @@ def test_a_moved_folder_and_a_new_table_are_noticed(data: Path, tmp_path: Path) 
     assert query.query(moved, "SELECT count(*) FROM units")[1] == [(0,)]
 
 
+def bucket(data: Path, table: str, number: int, *session_ids: str) -> None:
+    """A file of a table's folder, with a row per session."""
+    rows = [blank_row(table, session_id=session_id) for session_id in session_ids]
+    write_table(data, table, to_table(table, rows), f"tables/{table}/b={number:04d}.parquet")
+
+
+def test_a_table_is_a_folder_of_files_and_its_views_need_no_change_when_it_grows(tmp_path: Path) -> None:
+    data = tmp_path / "run=3" / "it's [*] data"  # nothing in the path is a pattern or a column
+    bucket(data, "sessions", 0, "s1", "s2")
+    names, rows = query.query(data, "FROM sessions ORDER BY session_id")
+    assert names == TABLES["sessions"].schema.names and [row[0] for row in rows] == ["s1", "s2"]
+    before = (data / "wanstreamer.duckdb").stat()
+    bucket(data, "sessions", 1, "s3")
+    bucket(data, "sessions", 0, "s1")
+    assert query.query(data, "SELECT session_id FROM sessions ORDER BY ALL")[1] == [("s1",), ("s3",)]
+    after = (data / "wanstreamer.duckdb").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_rejections_of_all_stages_are_one_view(tmp_path: Path) -> None:
+    for number, stage in enumerate(("ingest", "ingest", "annotate")):
+        rows = [{"stage": stage, "key": f"s{number}", "reason": "unreadable", "detail": "", "count": 1}]
+        path = f"tables/rejections/{stage}/b={number:04d}.parquet"
+        write_table(tmp_path, "rejections", to_table("rejections", rows), path)
+    assert query.query(tmp_path, "SELECT stage, times FROM rejections_by_reason ORDER BY ALL")[1] == [
+        ("annotate", 1), ("ingest", 2)
+    ]  # fmt: skip
+    write_rejections(tmp_path, "encode", [("s9", "unreadable", "")])  # a file, as in version 0.1
+    assert query.query(tmp_path, "SELECT count(*) FROM rejections")[1] == [(4,)]
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT 1;", "SELECT 1 ; -- é", "SELECT 1 -- one", "/* ü */ SELECT 1; /* two */ ;;", "SELECT 1\n;\n"]
+)
+def test_what_follows_the_statement_is_no_mistake(data: Path, sql: str) -> None:
+    assert query.query(data, sql)[1] == [(1,)]
+
+
+def test_statements_that_are_no_select_are_answered_too(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for sql, expected in (
+        ("DESCRIBE turns", "session_id"), ("SUMMARIZE turns", "session_id"), ("EXPLAIN FROM turns", "physical_plan"),
+        ("SHOW TABLES", "floor_transfer_offsets"), ("PRAGMA version", "library_version"), ("SET threads = 1", ""),
+    ):  # fmt: skip
+        for form in ([], ["--csv"], ["--json"]):
+            query.main([sql, "--data", str(data), *form])
+            assert expected in capsys.readouterr().out
+
+
 def test_the_database_holds_views_only_and_serves_any_folder(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

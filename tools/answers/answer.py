@@ -1,0 +1,133 @@
+"""A DuckDB statement -> its rows, in batches: neither a long query nor a large answer takes memory or blocks Ctrl-C."""
+
+import queue
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.engine.files import replace_file
+from wanstreamer.errors import InputError
+
+BATCH_ROWS = 8192
+
+Item = TypeVar("Item")
+
+
+class Column(NamedTuple):
+    name: str  # the name in the answer; it may occur twice
+    key: str  # unique: DuckDB adds a number to a name that occurs twice
+    kind: Any  # its DuckDB type
+
+    @property
+    def sql(self) -> str:
+        """The column's value, in an expression."""
+        return quoted(self.key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a statement returns. A SELECT is not computed before its rows are read."""
+
+    connection: duckdb.DuckDBPyConnection
+    relation: duckdb.DuckDBPyRelation
+
+    def columns(self) -> list[Column]:
+        keys = self.relation.project("*").columns
+        return [Column(*column) for column in zip(self.relation.columns, keys, self.relation.types, strict=True)]
+
+    def first(self, num_rows: int | None) -> "Answer":
+        """The same answer with at most this many rows; None: all."""
+        limited = self.relation if num_rows is None else self.relation.limit(num_rows)
+        return Answer(connection=self.connection, relation=limited)
+
+    def batches(self, *expressions: str) -> Iterator[pa.RecordBatch]:
+        """One column per SQL expression, at most BATCH_ROWS rows at a time. Close it, if you stop before the end.
+
+        Raises duckdb.Error.
+        """
+        named = ", ".join(f"{expression} AS column_{number}" for number, expression in enumerate(expressions))
+
+        def read() -> Iterator[pa.RecordBatch]:
+            try:
+                with self.relation.project(named).arrow(BATCH_ROWS) as reader:
+                    yield from reader
+            except (OSError, pa.ArrowException) as error:  # how pyarrow reports an error of DuckDB
+                raise duckdb.Error(str(error)) from error
+
+        return interruptible(self.connection, read)
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """All rows as Python values: for small answers."""
+        return computed(self.connection, self.relation.fetchall)
+
+    def count(self) -> int:
+        """The number of rows, without reading them."""
+        return int(computed(self.connection, self.relation.aggregate("count(*)").fetchall)[0][0])
+
+    def write_parquet(self, path: Path) -> int:
+        """Write the file completely or not at all; returns the number of rows. Raises duckdb.Error or InputError."""
+        if path.is_dir() or not path.parent.is_dir():
+            raise InputError(f"--parquet {path}: expected a file in a folder that exists")
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            finished = Path(folder) / path.name
+            computed(self.connection, lambda: self.relation.write_parquet(str(finished), compression="zstd"))
+            num_rows = int(pq.read_metadata(finished).num_rows)
+            replace_file(finished, path)
+        return num_rows
+
+
+def quoted(name: str) -> str:
+    """A name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def computed(connection: duckdb.DuckDBPyConnection, compute: Callable[[], Item]) -> Item:
+    """The result of a call of DuckDB; see `interruptible`."""
+    [result] = interruptible(connection, lambda: [compute()])
+    return result
+
+
+def interruptible(connection: duckdb.DuckDBPyConnection, produce: Callable[[], Iterable[Item]]) -> Iterator[Item]:
+    """The items of `produce`, which runs in a thread: a thread that waits for DuckDB does not see Ctrl-C.
+
+    If the caller stops before the end, the query is cancelled.
+    """
+    items: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=2)
+    stopped = threading.Event()
+
+    def work() -> None:
+        try:
+            if not stopped.is_set():
+                for item in produce():
+                    items.put(("item", item))
+                    if stopped.is_set():
+                        break
+            items.put(("end", None))
+        except BaseException as error:  # raised again by the caller's thread
+            items.put(("error", error))
+
+    thread = threading.Thread(target=work, daemon=True)
+    try:
+        thread.start()  # Ctrl-C may come in here, too
+        while True:
+            what, item = items.get()
+            if what == "end":
+                break
+            if what == "error":
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        while thread.is_alive():
+            while not items.empty():  # a full queue would keep the thread from seeing that it must stop
+                items.get_nowait()
+            thread.join(0.01)
+            if thread.is_alive():
+                connection.interrupt()

@@ -1,0 +1,138 @@
+"""The database of a data folder, `<data>/wanstreamer.duckdb`, through which tables are read.
+
+It holds views only: one per existing table, `rejections` over all stages, and those of schemas/views. The views read
+the Parquet files by absolute path: answers come from the current files, and do not depend on the current folder. The
+database is made again when a table appears or disappears, a view changes or the folder has moved; new files of a table
+need nothing.
+"""
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+
+import duckdb
+
+from pipelines.engine.tables import check_data_folder, data_folder_near
+from schemas import TABLES
+from wanstreamer.errors import InputError
+
+VIEWS = Path(__file__).resolve().parents[2] / "schemas" / "views"
+DATABASE = "wanstreamer.duckdb"
+
+
+def view_sources(data: Path) -> dict[str, list[str]]:
+    """Table name -> the patterns of the Parquet files that its view reads. Tables without files are left out.
+
+    A table is a folder of files. In a data folder of an older version it is one file, and so are the rejections of a
+    stage.
+    """
+    home = data.resolve() / "tables"
+    sources = {}
+    for name in TABLES:
+        if name == "rejections":
+            patterns = [p for p in ("rejections/*/*.parquet", "rejections/*.parquet") if any(home.glob(p))]
+        else:
+            patterns = [p for p in (f"{name}/*.parquet", f"{name}.parquet") if any(home.glob(p))][:1]
+        if patterns:
+            sources[name] = [f"{_literal(str(home))}/{pattern}" for pattern in patterns]
+    return sources
+
+
+def _literal(path: str) -> str:
+    """A path in a pattern: `[`, `*` and `?` in the name of a folder mean themselves."""
+    return re.sub(r"[*?[]", r"[\g<0>]", path)
+
+
+def view_statements(data: Path) -> dict[str, str]:
+    """View name -> its SELECT, for every view whose tables exist."""
+    statements = {}
+    for name, patterns in view_sources(data).items():
+        # No column comes from a path: `b=0000.parquet`, or a folder of the user such as `run=3`.
+        files = ", ".join(map(_quoted, patterns))
+        statements[name] = f"SELECT * FROM read_parquet([{files}], hive_partitioning = false)"
+    for path in sorted(VIEWS.glob("*.sql")):
+        if tables_of(path) <= set(statements):
+            statements[path.stem] = path.read_text(encoding="utf-8").strip()
+    return statements
+
+
+def tables_of(path: Path) -> set[str]:
+    """The tables that a view reads."""
+    text = re.sub(r"--.*", "", path.read_text(encoding="utf-8"))
+    return {name for name in re.findall(r"\b(?:FROM|JOIN)\s+(\w+)", text) if name in TABLES}
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def build(data: Path) -> Path:
+    """Write the database of views; the old one stays until the new one is complete. Returns its path."""
+    statements = _checked(data)
+    final = data.resolve() / DATABASE
+    temporary = final.with_name(f".{DATABASE}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        with duckdb.connect(str(temporary)) as connection:
+            for name, select in statements.items():
+                connection.execute(f"CREATE VIEW {name} AS {select}").fetchall()
+            fingerprint = _fingerprint(statements)
+            connection.execute(f"CREATE VIEW built_from AS SELECT '{fingerprint}' AS fingerprint").fetchall()
+        temporary.replace(final)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return final
+
+
+def _checked(data: Path) -> dict[str, str]:
+    check_data_folder(data)
+    statements = view_statements(data)
+    if not statements:
+        if near := data_folder_near(data):
+            raise InputError(f"{data}: no tables in it; the data folder is {near}: pass --data {near}")
+        raise InputError(f"{data}: no tables in it; run the pipeline first (make repro) or pass --data DIR")
+    return statements
+
+
+def _fingerprint(statements: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(statements, sort_keys=True).encode()).hexdigest()
+
+
+def connect(data: Path) -> duckdb.DuckDBPyConnection:
+    """The database of views, read only. If it is missing or out of date, it is made first."""
+    final = data.resolve() / DATABASE
+    if not _is_current(final, _fingerprint(_checked(data))):
+        build(data)
+    try:
+        return duckdb.connect(str(final), read_only=True)
+    except duckdb.IOException as error:
+        raise InputError(
+            f"{final}: another program has it open for writing; close that program and try again"
+        ) from error
+
+
+def _is_current(path: Path, fingerprint: str) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            return connection.execute("SELECT fingerprint FROM built_from").fetchall() == [(fingerprint,)]
+    except duckdb.Error:
+        return False
+
+
+def describe() -> str:
+    """All tables with their columns, from the Arrow metadata, and all views with their first comment line."""
+    lines: list[str] = []
+    for table in TABLES.values():
+        lines += ["", f"{table.name} ({table.stage}): {table.meaning}", f"  key: {', '.join(table.key)}"]
+        for column in table.schema:
+            about = {key.decode(): value.decode() for key, value in (column.metadata or {}).items()}
+            unit = f" [{about['unit']}]" if about.get("unit") else ""
+            null = ", may be null" if column.nullable else ""
+            lines.append(f"  {column.name}: {column.type}{null}{unit} - {about['meaning']}")
+    lines += ["", "views"]
+    lines += [f"  {path.stem}: {path.read_text().splitlines()[0].lstrip('- ')}" for path in sorted(VIEWS.glob("*.sql"))]
+    return "\n".join(lines).strip()
