@@ -2,9 +2,11 @@
 
 import shutil
 import sys
+from array import array
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import accumulate
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -42,7 +44,7 @@ def print_table(answer: Answer, limit: int | None) -> None:
             layout.print_rows(texts, num_rows)
             num_rows += batch.num_rows
     if layout is None:
-        _measured(columns, [pa.array([], pa.string()) for _ in columns], on_terminal).print_header()
+        _measured(columns, [_strings([]) for _ in columns], on_terminal).print_header()
     sys.stdout.flush()
     if most is not None and num_rows > most and limit is None:
         total = answer.count()
@@ -76,8 +78,9 @@ class Layout:
                 (pc.ascii_lpad if _is_number(column) else pc.ascii_rpad)(own, width)
                 for column, own, width in zip(self.columns, texts, self.widths, strict=True)
             ]
-            lines = pc.ascii_rtrim_whitespace(pc.binary_join_element_wise(*padded, BETWEEN))
-            write_bytes(joined_bytes(pc.binary_join_element_wise(lines, "", "\n")))
+            nothing, end, between = _strings(["", "\n", BETWEEN])
+            lines = pc.ascii_rtrim_whitespace(pc.binary_join_element_wise(*padded, between))
+            write_bytes(joined_bytes(pc.binary_join_element_wise(lines, nothing, end)))
         else:
             rows = zip(*(own.to_pylist() for own in texts), strict=True)
             _print("".join(f"{self._lines(row)}\n" for row in rows))
@@ -133,7 +136,14 @@ def _is_plain(texts: pa.Array) -> bool:
 
 def _visible(texts: pa.Array) -> pa.Array:
     texts = texts.cast(pa.string())
-    return texts if _is_plain(texts) else pa.array([text.translate(ESCAPED) for text in texts.to_pylist()], pa.string())
+    return texts if _is_plain(texts) else _strings([text.translate(ESCAPED) for text in texts.to_pylist()])
+
+
+def _strings(texts: Sequence[str]) -> pa.StringArray:
+    """As `pa.array`, which imports pandas and takes a second for it."""
+    contents = [text.encode() for text in texts]
+    offsets = array("i", accumulate(map(len, contents), initial=0))
+    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(offsets.tobytes()), pa.py_buffer(b"".join(contents)))
 
 
 def _width(text: str) -> int:
