@@ -2,16 +2,17 @@
 
 from schemas.annotate import EVENTS, IPUS, SPEECH, TURNS, UNITS, WORDS
 from schemas.fields import SCHEMA_VERSION, Table
-from schemas.ingest import REJECTIONS, SESSIONS, TRACKS
+from schemas.ingest import REJECTIONS, SESSIONS, SIDECAR_WORDS, TRACKS
 from schemas.latents import LATENTS
 from schemas.quality import HASHES, QUALITY
-from schemas.windows import WINDOW_FORMAT, WINDOWS
+from schemas.windows import MASKS, WINDOW_FORMAT, WINDOWS
 
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         SESSIONS,
         TRACKS,
+        SIDECAR_WORDS,
         QUALITY,
         HASHES,
         SPEECH,
@@ -22,8 +23,15 @@ TABLES: dict[str, Table] = {
         UNITS,
         LATENTS,
         WINDOWS,
+        MASKS,
         REJECTIONS,
     )  # fmt: skip
 }
 
-__all__ = ["SCHEMA_VERSION", "TABLES", "WINDOW_FORMAT", "Table"]
+# The tables that each stage writes, besides its rejections.
+TABLES_OF: dict[str, tuple[str, ...]] = {
+    stage: tuple(table.name for table in TABLES.values() if table.stage == stage)
+    for stage in dict.fromkeys(table.stage for table in TABLES.values())
+}
+
+__all__ = ["SCHEMA_VERSION", "TABLES", "TABLES_OF", "WINDOW_FORMAT", "Table"]

@@ -33,6 +33,9 @@ class Table:
     meaning: str
     key: tuple[str, ...]
     fields: tuple[pa.Field, ...]
+    offsets: tuple[str, ...] = ()  # columns that are byte positions in the row's `shard`
+    # Columns that the stage fills in when it has seen all sessions, with the value that they have before.
+    judged: tuple[tuple[str, object], ...] = ()
 
     @property
     def schema(self) -> pa.Schema:

@@ -4,6 +4,7 @@ import pyarrow as pa
 
 from schemas.fields import (
     CONSENT,
+    END_MS,
     LICENCE,
     MS,
     PARTICIPANT,
@@ -11,6 +12,7 @@ from schemas.fields import (
     SPANS,
     SPEAKER,
     SPLIT,
+    START_MS,
     TEXT,
     UNIT,
     Table,
@@ -74,8 +76,12 @@ TRACKS = Table(
         field("audio_path", TEXT, "16-bit mono WAV below the data folder; null: no audio", nullable=True),
         field("audio_sha256", TEXT, "hash of the audio file", nullable=True),
         field("rate_hz", pa.int32(), "audio sample rate", unit="Hz", nullable=True),
-        field("words_path", TEXT, "copy of the word file below the data folder; null: no words", nullable=True),
-        field("words_sha256", TEXT, "hash of the word file", nullable=True),
+        field(
+            "words_sha256",
+            TEXT,
+            "hash of its rows in `sidecar_words`; null: no word file, or not readable",
+            nullable=True,
+        ),
         field(
             "mixed",
             SPANS,
@@ -119,6 +125,21 @@ TRACKS = Table(
         field(
             "clock_joins", pa.int32(), "how often the source's timestamps started again and were joined", unit="times"
         ),
+    ),
+)
+
+SIDECAR_WORDS = Table(
+    name="sidecar_words",
+    stage="ingest",
+    meaning="The words that came with a recording, as in its word file; annotate checks them and makes `words`.",
+    key=("session_id", "participant", "index"),
+    fields=(
+        SESSION,
+        PARTICIPANT,
+        field("index", pa.int32(), "position in the file, in the order of time"),
+        START_MS,
+        END_MS,
+        field("word", TEXT, "as written"),
     ),
 )
 

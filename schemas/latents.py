@@ -7,8 +7,9 @@ from schemas.fields import PARTICIPANT, SESSION, TEXT, UNIT, Table, field
 LATENTS = Table(
     name="latents",
     stage="encode",
-    meaning="Causal VAE latents of one track: float16 npy members of one tar per session.",
+    meaning="Causal VAE latents of one track: float16 npy members of a tar that holds many sessions.",
     key=("session_id", "participant"),
+    offsets=("audio_offset", "video_offset"),
     fields=(
         SESSION,
         PARTICIPANT,
@@ -21,6 +22,10 @@ LATENTS = Table(
             "npy (num_units, video channels, height, width) float16; null: no video",
             nullable=True,
         ),
+        field("audio_offset", pa.int64(), "first byte of that npy file in the shard", unit="bytes", nullable=True),
+        field("video_offset", pa.int64(), "first byte of that npy file in the shard", unit="bytes", nullable=True),
+        field("audio_sha256", TEXT, "hash of that npy file", nullable=True),
+        field("video_sha256", TEXT, "hash of that npy file", nullable=True),
         field("audio_codec", TEXT, "sha256 of the audio VAE's weights", nullable=True),
         field("video_codec", TEXT, "sha256 of the video VAE's weights", nullable=True),
         field("audio_mean", pa.float32(), "mean of the normalised audio latents; about 0", nullable=True),

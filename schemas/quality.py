@@ -13,6 +13,7 @@ QUALITY = Table(
     stage="quality",
     meaning="How well one track was recorded. If video or audio is missing, its columns are null.",
     key=("session_id", "participant"),
+    judged=(("duplicate_of", None), ("usable", True)),
     fields=(
         SESSION,
         PARTICIPANT,

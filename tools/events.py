@@ -14,7 +14,7 @@ from typing import Any
 from pipelines.annotate.stage import AnnotateParams, event_rows
 from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.params import build_params, read_sections
-from pipelines.engine.tables import to_table, write_table
+from pipelines.engine.tables import in_order, to_table, write_rows
 from pipelines.media.languages import is_language, same_language
 from tools.convert import read_all, report
 from tools.exchange.formats import FORMATS
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not intervals:
             raise InputError(f"{args.inputs[0]}: no words and no speech in it")
         rows, unused = annotate_intervals(intervals, params, language=args.language)
-        write_table(args.out.parent, "events", to_table("events", rows), args.out.name)
+        write_rows(args.out, in_order("events", to_table("events", rows)))
         report(unread, "input")
         report(unused, "events")
         labels = Counter(f"{row['kind']}.{row['label']}" for row in rows)

@@ -1,8 +1,9 @@
 """Remove a person from everything the project made: `python -m tools.forget --speaker ID`.
 
 A conversation has the voices and words of all its participants. Therefore every session of the person is removed: its
-tracks, latents, windows, parts and recordings below the data folder; its rows in every table; DVC's cached copies of
-those tables; all reports; and the same in every store (run.store) with parts of this folder. The rows of these sessions
+tracks, latents, windows, parts and recordings below the data folder; its rows in every table and state; DVC's cached
+copies of those; all reports; and the same in every store (run.store) with parts of this folder. Only buckets and shards
+that have some of these sessions are written; they are then as in a run without the sessions. The rows of these sessions
 are removed from the manifest of the recordings too, inside or outside the data folder, because it names the person.
 `forgotten.json` stores a hash of the id, so that ingest rejects the person from now on.
 
@@ -17,6 +18,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,25 +27,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.engine.buckets import bucket_name, bucket_of
 from pipelines.engine.errors import exit_on_input_error
-from pipelines.engine.files import file_sha256, replace_file, write_json_atomic
+from pipelines.engine.files import replace_file
 from pipelines.engine.forgotten import is_forgotten, remember
+from pipelines.engine.leave import remove_keys
+from pipelines.engine.lock import folder_lock
+from pipelines.engine.merge import rewrite_table
 from pipelines.engine.remote import folder_at, is_remote_uri, reachable
-from pipelines.engine.store import (
-    Store,
-    drop_part,
-    keep_files,
-    open_store,
-    sessions_of,
-    stages_of,
-    stores_of,
-    take_tables,
-)
-from pipelines.engine.tables import check_data_folder, read_rows
+from pipelines.engine.state import num_state_buckets
+from pipelines.engine.store import Store, cut_tables, drop_part, open_store, sessions_of, stages_of, stores_of
+from pipelines.engine.tables import ROWS_PER_GROUP, bucket_file, check_data_folder, read_rows, table_folder, to_table
+from pipelines.ingest.source_hashes import drop_hashes
 from pipelines.ingest.source_row import SourceRow
 from pipelines.ingest.sources import PATHS, find_sources, manifests_of
 from pipelines.ingest.stage import SOURCE_NOTE
-from pipelines.pack.stage import window_totals
+from pipelines.pack.index import write_shard_index
+from pipelines.pack.stage import rewrite_folder
+from pipelines.quality.stage import quality_without
+from schemas import TABLES_OF
 from tools.source_manifest import drop_rows
 from wanstreamer.errors import InputError
 
@@ -60,6 +62,7 @@ class Report:
         default_factory=list
     )  # the user's manifests outside the data folder from which rows were removed
     unreached: list[str] = field(default_factory=list)  # recordings and stores that could not be reached, and why
+    copies: list[str] = field(default_factory=list)  # sessions that were left out as copies of the removed ones
     weights: list[Path] = field(default_factory=list)  # models of this folder, if train sessions were removed
 
 
@@ -85,19 +88,22 @@ class _Traces:
 def forget(data: Path, speaker_id: str, *, cache: Path | None = None, stores: Sequence[str] = ()) -> Report:
     """Remove the person as described at the top of this module. `stores`: stores that the data folder does not know.
 
-    Raises InputError if no table has this id and it was not forgotten before.
+    Raises InputError if no table has this id and it was not forgotten before, or if a run holds the folder.
     """
+    if not stores:
+        check_data_folder(data)
     report = Report(sessions=[])
-    return _cut(data, speaker_id, _look(data, speaker_id, stores, report), cache, report)
+    with folder_lock(data.resolve()):
+        return _cut(data, speaker_id, _look(data, speaker_id, stores, report), cache, report)
 
 
 def _look(data: Path, speaker_id: str, stores: Sequence[str], report: Report) -> _Traces:
-    if not stores:
-        check_data_folder(data)
     opened = _open_stores([*stores_of(data), *stores], data, report)
-    tracks = read_rows(data, "tracks") if not stores or (data / "tables" / "tracks.parquet").is_file() else []
+    known = not stores or (data / "tables" / "tracks").is_dir()
+    own = [("speaker_id", "=", speaker_id)]
+    tracks = read_rows(data, "tracks", own, ["session_id", "split"]) if known else []
     recordings = _recordings(data, report)
-    sessions = {row["session_id"] for row in tracks if row["speaker_id"] == speaker_id}
+    sessions = {row["session_id"] for row in tracks}
     sessions |= {row.session_id for row in recordings.rows if row.speaker_id == speaker_id}
     for store in opened:
         sessions |= sessions_of(store, speaker_id)
@@ -107,41 +113,66 @@ def _look(data: Path, speaker_id: str, stores: Sequence[str], report: Report) ->
                 f"no speaker {speaker_id} in {data}, and not everything was reached: {report.unreached[0]}"
             )
         raise InputError(
-            f"{data}/tables/tracks.parquet: no speaker {speaker_id}; `python -m tools.query 'FROM tracks'` lists them"
+            f"{data}/tables/tracks: no speaker {speaker_id}; `python -m tools.query 'FROM tracks'` lists them"
         )
-    trained = any(row["split"] == "train" and row["session_id"] in sessions for row in tracks)
+    trained = any(row["split"] == "train" for row in tracks)
     return _Traces(sessions=frozenset(sessions), trained=trained, stores=opened, recordings=recordings)
 
 
 def _cut(data: Path, speaker_id: str, traces: _Traces, cache: Path | None, report: Report) -> Report:
-    """The order makes an interrupted run harmless: first the windows become unreadable, then files are removed, then
-    the rows that name these files."""
+    """The order makes an interrupted run harmless: first the windows become unreadable, then the stages lose the
+    sessions, the last one first; the tracks table and the manifests, which tell the sessions, are last."""
     sessions = set(traces.sessions)
+    data = data.resolve()
     remember(data, speaker_id)
     report.sessions = sorted(sessions)
     for store in traces.stores:
         _cut_store(store, data, sessions, speaker_id, report)
     report.weights = _weights(data) if traces.trained else []
-    _cut_windows(data, sessions)
-    for session in report.sessions:
-        for part in sorted((data / "parts").glob(f"*/{session}")) + sorted((data / "parts").glob(f"*/.{session}")):
-            report.files += _remove(part)
-        for name in ("tracks", "latents", "windows"):
-            for path in (data / name / session, data / name / f"{session}.tar"):
-                report.files += _remove(path)
     report.files += _remove(data / "reports")
     for path in sorted((data / "parts" / "vae").glob("*.safetensors")):  # states of unfinished trainings
         report.files += _remove(path)
-    _cut_recordings(data, traces.recordings, sessions, report)
     report.files += _remove(data / "wanstreamer.duckdb")
     if cache is not None:
         report.files += _clear_cache(cache, sessions, speaker_id)
-    tables = [path for root in (data / "truth", data / "tables") for path in sorted(root.rglob("*.parquet"))]
-    # The tracks table and the manifests are last: they tell which sessions the person is in.
-    for path in sorted(tables, key=lambda path: path == data / "tables" / "tracks.parquet"):
+    for path in sorted((data / "truth").rglob("*.parquet")):
         report.rows += _cut_table(path, sessions, speaker_id)
+    _cut_recordings(data, traces.recordings, sessions, report)
+    with rewrite_folder(data):
+        _cut_stage(data, "pack", report, index=write_shard_index)
+    _cut_stage(data, "encode", report)
+    _cut_stage(data, "annotate", report)
+    _cut_quality(data, report)
+    _cut_stage(data, "ingest", report)
     _cut_manifests(data, traces.recordings.manifests, sessions, speaker_id, report)
     return report
+
+
+def _cut_stage(data: Path, stage: str, report: Report, **how: Any) -> None:
+    if num_state_buckets(data, stage):
+        left = remove_keys(data, stage, report.sessions, **how)
+        report.rows += left.rows
+        report.files += left.files
+        return
+    for table in sorted((*TABLES_OF[stage], f"rejections/{stage}"), key=lambda table: table == "tracks"):
+        files = sorted(table_folder(data, table).glob("b=*.parquet"))  # of an import: no stage wrote them
+        for bucket in sorted({bucket_of(session, len(files)) for session in report.sessions} if files else ()):
+            report.rows += _cut_table(files[bucket], set(report.sessions), None)
+
+
+def _cut_quality(data: Path, report: Report) -> None:
+    """Quality has judged the tracks: what it found is written again, as far as it is not about the person."""
+    copies, judged = quality_without(data, set(report.sessions))
+    report.copies += sorted(copies)
+
+    def judge() -> None:
+        for bucket, rejections in judged.items():
+            rows = pq.read_table(bucket_file(data, "quality", bucket), partitioning=None).to_pylist()
+            rewrite_table(data, "quality", bucket, "quality", to_table("quality", rows), rejections)
+
+    report.files += _remove(data / "state" / "quality" / "duplicates.parquet")  # the next run searches again
+    report.files += _remove(data / "parts" / "quality" / "duplicates")
+    _cut_stage(data, "quality", report, judge=judge)
 
 
 def _open_stores(uris: Sequence[str], data: Path, report: Report) -> list[Store]:
@@ -163,12 +194,7 @@ def _cut_store(store: Store, data: Path, sessions: set[str], speaker_id: str, re
             for session in sorted(sessions):
                 report.files += drop_part(store, stage, session)
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            for table in sorted(take_tables(store, folder), key=lambda name: name == "tables/tracks.parquet"):
-                cut = _cut_table(folder / table, sessions, speaker_id)
-                report.rows += cut
-                if cut:
-                    keep_files(store, folder, [table])
+            report.rows += cut_tables(store, sessions, lambda path: _cut_table(path, sessions, speaker_id), Path(name))
     except InputError as error:
         report.unreached.append(str(error))
 
@@ -202,32 +228,13 @@ def _remove(path: Path) -> int:
     return int(existed)
 
 
-def _cut_windows(data: Path, sessions: set[str]) -> None:
-    """Remove the sessions from index and manifest. Between the two writes the hash is wrong, and readers report it."""
-    index, manifest_path = data / "windows" / "index.parquet", data / "windows" / "manifest.json"
-    if not index.is_file():
-        return
-    remaining = _without(pq.read_table(index), sessions, None)
-    temporary = index.with_name(".index.forget.tmp")
-    pq.write_table(remaining, temporary, compression="zstd")
-    if not manifest_path.is_file():  # of a pack that was stopped
-        replace_file(temporary, index)
-        return
-    manifest = json.loads(manifest_path.read_text())
-    manifest["shards"] = [shard for shard in manifest["shards"] if shard["path"].removesuffix(".tar") not in sessions]
-    manifest["index_sha256"] = file_sha256(temporary)
-    manifest |= window_totals(remaining["split"].to_pylist(), manifest["window_units"])
-    write_json_atomic(manifest_path, manifest)
-    replace_file(temporary, index)
-
-
 def _cut_table(path: Path, sessions: set[str], speaker_id: str | None) -> int:
     """Rewrite a table without the sessions' rows; returns the number of removed rows."""
-    table = pq.read_table(path)
+    table = pq.read_table(path, partitioning=None)
     remaining = _without(table, sessions, speaker_id)
     if len(remaining) < len(table):
         temporary = path.with_name(f".{path.name}.tmp")
-        pq.write_table(remaining, temporary, compression="zstd")
+        pq.write_table(remaining, temporary, row_group_size=ROWS_PER_GROUP, compression="zstd")
         replace_file(temporary, path)
     return len(table) - len(remaining)
 
@@ -270,11 +277,12 @@ def _cut_recordings(data: Path, recordings: Recordings, sessions: set[str], repo
         report.files += _remove(path)
         if path.parent != root.resolve() and path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
-    source_hashes = data / "parts" / "ingest-hashes.json"
-    if source_hashes.is_file():
-        names = {str(path) for path in files}
-        known = json.loads(source_hashes.read_text())
-        write_json_atomic(source_hashes, {name: entry for name, entry in known.items() if name not in names})
+    names = {str(path) for path in files}
+    for folder in sorted((data / "parts" / "ingest-hashes").glob("[0-9]*")):
+        for bucket in sorted({bucket_of(session, int(folder.name)) for session in sessions}):
+            path = folder / f"{bucket_name(bucket)}.parquet"
+            if path.is_file():
+                drop_hashes(path, names)
 
 
 def _cut_manifests(data: Path, manifests: Sequence[Path], sessions: set[str], speaker_id: str, report: Report) -> None:
@@ -330,6 +338,8 @@ def print_report(report: Report) -> None:
     if report.unreached:
         print("NOT reached: the person may still be in it; fix this and run the same command again:")
         print("\n".join(f"  {line}" for line in report.unreached))
+    if report.copies:
+        print(f"no longer copies of these sessions: {', '.join(report.copies)}; run the stages again (make repro)")
     if report.weights:
         print(
             "models in this folder: if they were trained here on these sessions, train them again without the sessions:"
@@ -354,8 +364,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only print which sessions would be removed")
     parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     args = parser.parse_args(arguments)
-    with exit_on_input_error():
+    with exit_on_input_error(), ExitStack() as lock:
         report = Report(sessions=[])
+        if not args.store:
+            check_data_folder(args.data)
+        if not args.dry_run:
+            lock.enter_context(folder_lock(args.data.resolve()))
         traces = _look(args.data, args.speaker, args.store, report)
         print(
             f"{args.speaker} speaks in {len(traces.sessions)} sessions: {', '.join(sorted(traces.sessions)) or 'none'}"

@@ -135,7 +135,7 @@ def stages_of(target: str, folder: Path) -> list[str]:
         entries = [next(iter(entry)) if isinstance(entry, dict) else entry for entry in stages[stage].get(kind, [])]
         return {re.sub(r"\$\{(\w+)\.(\w+)\}", lambda m: str(values[m[1]][m[2]]), str(entry)) for entry in entries}
 
-    makers = {path: stage for stage in stages for path in paths(stage, "outs")}
+    makers = {path: stage for stage in stages for kind in ("outs", "metrics") for path in paths(stage, kind)}
     needed, ahead = set(), [target]
     while ahead:
         stage = ahead.pop()

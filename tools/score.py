@@ -25,7 +25,7 @@ from rich.table import Table
 
 from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.jobs import Rejected
-from pipelines.engine.tables import check_data_folder, read_rows
+from pipelines.engine.tables import check_data_folder, read_rows, session_rows
 from pipelines.signals.speech_models import DetectorParams, load_detector
 from pipelines.signals.voice_activity import VoiceParams, speech_spans
 from tools.bench.agreement import Item, match
@@ -260,7 +260,7 @@ def _annotations(
         detected = [*speech_of(listed), *part_sounds(listed)[1]]
         return listed, annotate_intervals(detected, TurnParams())[0]
     if args.data:
-        return listed, read_rows(args.data, "events", filters=[("session_id", "in", sessions)])
+        return listed, [row for session in sessions for row in session_rows(args.data, "events", session)]
     return listed, annotate_intervals(listed, TurnParams())[0]
 
 

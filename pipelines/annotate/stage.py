@@ -6,9 +6,8 @@ then the labels of every 160 ms unit, shared by trainer and evaluator. Speech in
 participant: such a track gets no speech and nothing to learn from in its units, and the session goes on.
 """
 
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,12 @@ from pipelines.annotate.transcription import load_transcriber, speaks, transcrip
 from pipelines.annotate.unit_labels import unit_rows
 from pipelines.annotate.whisperx_words import TimedWord
 from pipelines.engine.command import stage_main
-from pipelines.engine.jobs import Job, Rejected, Result
+from pipelines.engine.files import hash_of
+from pipelines.engine.inputs import check_files
+from pipelines.engine.jobs import Damaged, Job, Rejected, Result
+from pipelines.engine.plan import plan_by_tables
 from pipelines.engine.run import RunParams, run_keys
-from pipelines.engine.tables import TableRow, read_rows, rows_by_session
+from pipelines.engine.tables import TableRow, bucket_table, rows_by_session, session_rows, table_files
 from pipelines.media.languages import same_language
 from pipelines.media.tracks import read_wav
 from pipelines.signals.speech_models import detector_hashes, load_detector
@@ -50,13 +52,18 @@ TABLES = (SPEECH, WORDS, IPUS, TURNS, EVENTS, UNITS)
 
 def run(data: Path, params: AnnotateParams, how: RunParams) -> dict[str, Any]:
     """Annotate every session of the tracks table; returns counts, including the events by label."""
-    tracks = rows_by_session(read_rows(data, "tracks"))
+    data = data.resolve()
     weights = detector_hashes(params) + transcript_hashes(params)
-    jobs = [_job(row["session_id"], tracks.get(row["session_id"], []), weights) for row in read_rows(data, "sessions")]
+
+    def jobs(bucket: int, num_buckets: int) -> Iterator[Job]:
+        tracks = rows_by_session(bucket_table(data, "tracks", bucket, num_buckets).to_pylist())
+        for session_id in bucket_table(data, "sessions", bucket, num_buckets)["session_id"].to_pylist():
+            yield _job(session_id, tracks.get(session_id, []), weights)
+
     counts = run_keys(
         data,
         "annotate",
-        jobs,
+        plan_by_tables(data, jobs, ("sessions", "tracks"), weights),
         Annotator,
         params=params,
         tables=TABLES,
@@ -64,13 +71,25 @@ def run(data: Path, params: AnnotateParams, how: RunParams) -> dict[str, Any]:
         uses_gpu=params.speech == "pyannote" or params.words == "whisperx",
         setup={"params": params},
     )  # fmt: skip
-    events = pq.read_table(data / "tables" / "events.parquet", columns=["kind", "label", "outcome"]).to_pylist()
-    labels = Counter(".".join(filter(None, (row["kind"], row["label"], row["outcome"]))) for row in events)
+    labels: Counter[str] = Counter()
+    for path in table_files(data, "events"):
+        events = pq.read_table(path, columns=["kind", "label", "outcome"], partitioning=None)
+        for row in events.group_by(events.column_names).aggregate([([], "count_all")]).to_pylist():
+            labels[".".join(filter(None, (row["kind"], row["label"], row["outcome"])))] += row["count_all"]
     return counts | {"events": dict(sorted(labels.items()))}
 
 
 def _job(session_id: str, tracks: Sequence[TableRow], weights: tuple[str, ...]) -> Job:
-    needed = ("participant", "num_units", "audio_path", "words_path", "language", "attributed", "mixed")
+    needed = (
+        "participant",
+        "num_units",
+        "audio_path",
+        "audio_sha256",
+        "words_sha256",
+        "language",
+        "attributed",
+        "mixed",
+    )
     hashes = tuple(str(row[name]) for row in tracks for name in ("audio_sha256", "words_sha256"))
     spec = {"tracks": [{name: row[name] for name in needed} for row in tracks]}
     return Job(key=session_id, spec=spec, inputs=hashes + weights)
@@ -88,6 +107,8 @@ class Annotator:
         tracks: list[TableRow] = job.spec["tracks"]
         if not tracks:
             raise Rejected("no_tracks")
+        check_files(data, "ingest", {row["audio_path"]: row["audio_sha256"] for row in tracks if row["audio_path"]})
+        listed = _sidecars(data, job.key, tracks)
         result = Result()
         audio: dict[str, np.ndarray] = {}
         words: dict[str, list[TimedWord] | None] = {}
@@ -99,7 +120,7 @@ class Annotator:
                 result.rejections.append((key, "speech_unattributed", "shared sound without diarization"))
             else:
                 audio[who] = resample(*read_wav(data / track["audio_path"]))
-            words[who], rejected = _read_words(data, track)
+            words[who], rejected = checked_words(listed.get(who), track["num_units"])
             result.rejections += [(key, reason, "") for reason in rejected]
         heard, activity, bleeds = self._speech(audio)
         sounds = {who: [_bleed_sound(bleed) for bleed in own] for who, own in bleeds.items()}
@@ -160,27 +181,31 @@ class Annotator:
         return words, mixed_part + [(reason, "") for reason in reasons]
 
 
-def _read_words(data: Path, track: TableRow) -> tuple[list[TimedWord] | None, list[str]]:
+def _sidecars(data: Path, session_id: str, tracks: Sequence[TableRow]) -> dict[str, list[TableRow]]:
+    """The rows of `sidecar_words` by participant, for the tracks that have a word file."""
+    wanted = {row["participant"]: row["words_sha256"] for row in tracks if row["words_sha256"] is not None}
+    rows = session_rows(data, "sidecar_words", session_id) if wanted else []
+    listed: dict[str, list[TableRow]] = {who: [] for who in wanted}
+    for row in rows:
+        listed[row["participant"]].append({name: value for name, value in row.items() if name != "schema_version"})
+    for who, words in listed.items():
+        if hash_of(words) != wanted[who]:
+            raise Damaged("ingest", f"tables/sidecar_words: the words of {who} are not those of its track")
+    return listed
+
+
+def checked_words(listed: Sequence[TableRow] | None, num_units: int) -> tuple[list[TimedWord] | None, list[str]]:
     """The words of a track's sidecar, sorted and inside the session, and a reason for each rejected word.
 
-    None without a sidecar, or if it cannot be read. A word that crosses an end of the session is cut there.
+    None without a sidecar. A word that crosses an end of the session is cut there.
     """
-    if track["words_path"] is None:
+    if listed is None:
         return None, []
-    try:
-        listed = json.loads((data / track["words_path"]).read_text(encoding="utf-8"))["words"]
-        listed = list(listed)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None, ["words_unreadable"]
-    duration_ms = track["num_units"] * UNIT_MS
+    duration_ms = num_units * UNIT_MS
     words: list[TimedWord] = []
     rejected: list[str] = []
     for entry in listed:
-        try:
-            text, start_ms, end_ms = str(entry["word"]).strip(), round(entry["start_ms"]), round(entry["end_ms"])
-        except (KeyError, TypeError, ValueError, OverflowError):
-            rejected.append("word_malformed")
-            continue
+        text, start_ms, end_ms = entry["word"].strip(), entry["start_ms"], entry["end_ms"]
         if not text:
             rejected.append("word_malformed")
         elif end_ms <= start_ms:

@@ -30,7 +30,7 @@ from pipelines.behaviour.players import History, Player, Replay, UserUnit
 from pipelines.behaviour.timing import Conversation, Observed, observe
 from pipelines.conversation.stimuli import Stimulus
 from pipelines.engine.tables import TableRow, read_rows
-from pipelines.formats.npy_tar import find_member
+from pipelines.formats.latents import latents_at
 from pipelines.media.tracks import read_wav
 from wanstreamer.clock import FRAME_MS, UNIT_MS, Span, merge_spans
 from wanstreamer.errors import InputError
@@ -203,7 +203,9 @@ def read_recording(
         for role, who in (("user", view.user), ("agent", view.agent)):
             row = latents[view.session_id, who]
             for kind in ("audio", "video"):
-                mapped = find_member(data / row["shard"], row[f"{kind}_member"]).mapped()
+                place = latents_at(data, row, kind)
+                assert place is not None  # find_views leaves out who has none
+                mapped = place.mapped()
                 parts[f"{role}_{kind}"].append(mapped[np.arange(num_units) % view.num_units].astype(np.float32))
         parts["text"].append(session_text(windows, view.session_id, view.agent, given_units))
 

@@ -1,11 +1,11 @@
-"""Tracks + frozen VAEs -> latents: one tar of float16 npy members per session, and a row per track.
+"""Tracks + frozen VAEs -> latents: float16 npy members of tars that hold many sessions, and a row per track.
 
 Each track is streamed through its VAE in fixed pieces with the state carried over, as in live serving, so that long
 recordings take no more memory. The next piece is read while the current one is encoded. On a GPU, the tracks of a
 session go through a VAE in one batch. A session is recomputed only if its media or the VAEs' weights change.
 """
 
-import statistics
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,13 +13,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from pipelines.encode.params import EncodeParams
 from pipelines.engine.command import stage_main
-from pipelines.engine.jobs import Job, Rejected, Result
+from pipelines.engine.files import file_sha256
+from pipelines.engine.inputs import check_files, media_of
+from pipelines.engine.jobs import Job, Rejected, Result, Segment
+from pipelines.engine.plan import plan_by_tables
 from pipelines.engine.run import RunParams, run_keys
-from pipelines.engine.tables import read_rows, rows_by_session
+from pipelines.engine.state import summary_file
+from pipelines.engine.tables import bucket_table, damaged, rows_by_session, table_files
 from pipelines.formats import npy_tar
 from pipelines.media.tracks import frame_pieces, wav_pieces
 from schemas.latents import LATENTS
@@ -35,27 +41,32 @@ from wanstreamer.vae import (
 )
 
 KINDS = ("audio", "video")
+NEEDED = (
+    "participant", "num_units", "audio_path", "audio_sha256", "rate_hz", "video_path", "video_sha256", "width", "height"
+)  # fmt: skip
 Item = TypeVar("Item")
 
 
 def run(data: Path, params: EncodeParams, how: RunParams) -> dict[str, Any]:
-    """Make `latents/<session>.tar` and the latents table; returns counts.
+    """Make the shards in `latents/` and the latents table; returns counts.
 
     Raises:
         InputError: A VAE that the tracks need is missing, or the tracks are not in its format.
     """
-    sessions = read_rows(data, "sessions")
-    tracks = read_rows(data, "tracks")
-    kinds = [kind for kind in KINDS if any(row[f"{kind}_path"] for row in tracks)]
+    data = data.resolve()
+    kinds = [kind for kind in KINDS if _has_any(data, f"{kind}_path")]
     vae_paths = {kind: _vae_path(data, kind) for kind in kinds}
     weights_hashes = {kind: weights_hash(path) for kind, path in vae_paths.items()}
-    grouped = rows_by_session(tracks)
-    keys = [session["session_id"] for session in sessions]
-    jobs = [make_job(data, key, grouped.get(key, []), weights_hashes) for key in keys]
+
+    def jobs(bucket: int, num_buckets: int) -> Iterator[Job]:
+        tracks = rows_by_session(bucket_table(data, "tracks", bucket, num_buckets).to_pylist())
+        for key in bucket_table(data, "sessions", bucket, num_buckets)["session_id"].to_pylist():
+            yield make_job(key, tracks.get(key, []), weights_hashes)
+
     counts = run_keys(
         data,
         "encode",
-        jobs,
+        plan_by_tables(data, jobs, ("sessions", "tracks"), weights_hashes),
         Encoder,
         params=params,
         tables=(LATENTS,),
@@ -67,17 +78,27 @@ def run(data: Path, params: EncodeParams, how: RunParams) -> dict[str, Any]:
             "piece_units": params.piece_units,
         },
     )
-    return counts | {"latent_std": _spread(read_rows(data, "latents"))}
+    return counts | {"latent_std": _spread(data)}
 
 
-def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+def _has_any(data: Path, column: str) -> bool:
+    """Whether any track has a value in this column."""
+    tables = (pq.read_table(path, columns=[column], partitioning=None) for path in table_files(data, "tracks"))
+    return any(table[column].null_count < table.num_rows for table in tables)
+
+
+def _spread(data: Path) -> dict[str, list[float]]:
     """Least, median and largest standard deviation of a track's latents, by kind. Far from 1, the VAE does not know
     such recordings."""
-    by_kind = {kind: [row[f"{kind}_std"] for row in rows if row[f"{kind}_std"] is not None] for kind in KINDS}
+    columns = [f"{kind}_std" for kind in KINDS]
+    rows = pa.concat_tables(
+        pq.read_table(path, columns=columns, partitioning=None) for path in table_files(data, "latents")
+    )
+    by_kind = {kind: rows[f"{kind}_std"].drop_null().to_numpy() for kind in KINDS}
     return {
-        kind: [round(std, 3) for std in (min(stds), statistics.median(stds), max(stds))]
+        kind: [round(float(std), 3) for std in (stds.min(), np.median(stds), stds.max())]
         for kind, stds in by_kind.items()
-        if stds
+        if len(stds)
     }
 
 
@@ -85,29 +106,21 @@ def _vae_path(data: Path, kind: str) -> Path:
     path = (data / "models" / "vae" / f"{kind}.safetensors").resolve()
     if not path.is_file():
         raise InputError(f"{path}: no such file, but there are {kind} tracks; run the vae stage first")
+    summary = summary_file(data, "vae")
+    recorded = json.loads(summary.read_text())["content"].get(kind) if summary.is_file() else None
+    if recorded not in (None, file_sha256(path)):
+        raise damaged(data, "vae", f"{path}: damaged or changed, its checksum differs")
     return path
 
 
-def make_job(data: Path, session_id: str, tracks: list[dict[str, Any]], weights_hashes: Mapping[str, str]) -> Job:
-    """The work on one session. Its inputs are the content of media and VAEs, and the present sizes of the files: a
-    file that was damaged after ingest and later restored counts as a new input."""
+def make_job(session_id: str, tracks: list[dict[str, Any]], weights_hashes: Mapping[str, str]) -> Job:
+    """The work on one session. Its inputs are the content of media and VAEs."""
     tracks = sorted(tracks, key=lambda row: row["participant"])
-    names = ("participant", "num_units", "audio_path", "video_path", "rate_hz", "width", "height")
-    media = [
-        (row[f"{kind}_sha256"], data / row[f"{kind}_path"])
-        for row in tracks
-        for kind in weights_hashes
-        if row[f"{kind}_path"]
-    ]
-    sizes = [str(path.stat().st_size if path.is_file() else None) for _, path in media]
+    media = [row[f"{kind}_sha256"] for row in tracks for kind in weights_hashes if row[f"{kind}_path"]]
     return Job(
         key=session_id,
-        spec={"tracks": [{name: row[name] for name in names} for row in tracks]},
-        inputs=(
-            *(sha256 for sha256, _ in media),
-            *sizes,
-            *(f"{kind}:{weights_hashes[kind]}" for kind in sorted(weights_hashes)),
-        ),
+        spec={"tracks": [{name: row[name] for name in NEEDED} for row in tracks]},
+        inputs=(*media, *(f"{kind}:{weights_hashes[kind]}" for kind in sorted(weights_hashes))),
     )
 
 
@@ -130,29 +143,33 @@ class Encoder:
         tracks = job.spec["tracks"]
         if not tracks:
             raise Rejected("no_tracks", "the session has no track")
-        shard, finished = f"latents/{job.key}.tar", scratch / "latents.tar"
+        for track in tracks:
+            check_files(data, "ingest", media_of(track))
+        finished = scratch / "latents.tar"
         members = {
-            _member(track, kind): (track["num_units"], *_latent_shape(self.vaes[kind]))
+            _member(job.key, track, kind): (track["num_units"], *_latent_shape(self.vaes[kind]))
             for track in tracks
             for kind in KINDS
             if track[f"{kind}_path"]
         }
         spread: dict[str, Spread] = {name: Spread() for name in members}
-        with npy_tar.npy_tar(finished, members, "float16") as tar:
+        with npy_tar.npy_tar(finished, members, "float16", segment=True) as tar:
             for kind in KINDS:
                 own = [track for track in tracks if track[f"{kind}_path"]]
                 for together in _together(own, self.device):
-                    for name, start, latents in self.encode(data, together, kind):
-                        tar.write(name, start, latents)
-                        spread[name].add(latents)
+                    names = [_member(job.key, track, kind) for track in together]
+                    for place, start, latents in self.encode(data, together, kind):
+                        tar.write(names[place], start, latents)
+                        spread[names[place]].add(latents)
         return Result(
-            tables={"latents": [self._row(job.key, track, shard, spread) for track in tracks]}, files={shard: finished}
+            tables={"latents": [self._row(job.key, track, tar.places, spread) for track in tracks]},
+            segments=[Segment(path=finished, folder="latents")],
         )
 
     def encode(
         self, data: Path, tracks: Sequence[Mapping[str, Any]], kind: str
-    ) -> Iterator[tuple[str, int, np.ndarray]]:
-        """(member, first unit, float32 latents) of tracks of equal length, piece by piece."""
+    ) -> Iterator[tuple[int, int, np.ndarray]]:
+        """(place in `tracks`, first unit, float32 latents) of tracks of equal length, piece by piece."""
         vae = self.vaes[kind]
         state: State | None = None
         start = 0
@@ -162,15 +179,19 @@ class Encoder:
                 latents_BK = latents.cpu()
                 if kind == "audio":
                     latents_BK = latents_BK.unflatten(1, (-1, AUDIO_LATENTS_PER_UNIT))
-                for track, latents_K in zip(tracks, latents_BK.numpy(), strict=True):
-                    yield _member(track, kind), start, latents_K
+                for place, latents_K in enumerate(latents_BK.numpy()):
+                    yield place, start, latents_K
                 start += latents_BK.shape[1]
 
-    def _row(self, key: str, track: Mapping[str, Any], shard: str, spread: Mapping[str, "Spread"]) -> dict[str, Any]:
-        row = {"session_id": key, "participant": track["participant"], "num_units": track["num_units"], "shard": shard}
+    def _row(
+        self, key: str, track: Mapping[str, Any], places: Mapping[str, npy_tar.Place], spread: Mapping[str, "Spread"]
+    ) -> dict[str, Any]:
+        row = {"session_id": key, "participant": track["participant"], "num_units": track["num_units"], "shard": "0"}
         for kind in KINDS:
-            name = _member(track, kind) if track[f"{kind}_path"] else None
+            name = _member(key, track, kind) if track[f"{kind}_path"] else None
             row[f"{kind}_member"] = name
+            row[f"{kind}_offset"] = places[name].npy_offset if name else None
+            row[f"{kind}_sha256"] = places[name].sha256() if name else None
             row[f"{kind}_codec"] = self.weights_hashes[kind] if name else None
             row[f"{kind}_mean"] = spread[name].mean if name else None
             row[f"{kind}_std"] = spread[name].std if name else None
@@ -204,8 +225,8 @@ def _side_by_side(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     return tensors[0][None] if len(tensors) == 1 else torch.stack(tuple(tensors))
 
 
-def _member(track: Mapping[str, Any], kind: str) -> str:
-    return f"{track['participant']}.{kind}.npy"
+def _member(key: str, track: Mapping[str, Any], kind: str) -> str:
+    return f"{key}.{track['participant']}.{kind}.npy"
 
 
 def _latent_shape(vae: AudioVAE | VideoVAE) -> tuple[int, ...]:

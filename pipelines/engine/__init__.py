@@ -8,5 +8,5 @@ code.py        the code a result depends on
 store.py       copies of finished parts in a store; remote.py: addresses that fsspec opens
 ray.py         starting, finding and sharing Ray
 command.py     the command line of all stages; params.py, param_help.py: a stage's section of params.yaml
-progress.py    progress of long work; timings.py: how long it took
+progress.py    progress of long work; timings.py, spent.py: how long it took, and how much CPU time
 """

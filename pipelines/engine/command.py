@@ -8,16 +8,18 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.files import write_json_atomic
+from pipelines.engine.jobs import RunParams
+from pipelines.engine.lock import folder_lock
 from pipelines.engine.param_help import help_text
 from pipelines.engine.params import add_params_options, build_params, read_sections
-from pipelines.engine.parts import forget_rejected
-from pipelines.engine.run import RunParams
+from pipelines.engine.retry import retry_rejected
 from pipelines.engine.store import open_store
 from pipelines.engine.tables import read_rows
 from wanstreamer.errors import InputError
@@ -74,12 +76,14 @@ def stage_main(
         # Before the stage reads its input: the store may list people who asked to be forgotten.
         store = open_store(how.store, args.data) if how.store else None
         if args.retry_rejected:
-            count = forget_rejected(args.data, section, args.retry_rejected, store)
+            count = retry_rejected(args.data, section, args.retry_rejected, store)
             hint = "" if count else _why_none(args.data, section, args.retry_rejected)
             print(f"{section}: {count} rejected keys are tried again{hint}", file=sys.stderr)
         began_s = time.monotonic()
         try:
-            metrics = run(args.data, params, how)
+            first = os.environ.get("RANK", "0") == "0"  # the other ranks of a training work for the first one
+            with folder_lock(args.data) if first and args.data.is_dir() else nullcontext():
+                metrics = run(args.data, params, how)
         except KeyboardInterrupt:
             print(
                 f"{section}: stopped; finished sessions are kept, and the same command continues from there",
@@ -93,7 +97,7 @@ def stage_main(
 
 def _why_none(data: Path, stage: str, reason: str) -> str:
     """Why no key is tried again. Raises InputError for a reason that the last run did not have."""
-    known = (data / "tables" / "rejections" / f"{stage}.parquet").is_file()
+    known = any((data / "tables" / "rejections" / stage).glob("*.parquet"))
     reasons = sorted({row["reason"] for row in read_rows(data, f"rejections/{stage}")}) if known else []
     if not reasons:
         return "; the last run rejected no keys"

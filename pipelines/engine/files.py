@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,19 @@ from typing import Any
 def replace_file(finished: Path, final: Path) -> None:
     """Move a finished file to its final name on the same file system, and sync both to disk."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    with finished.open("rb") as file:
-        os.fsync(file.fileno())
+    sync_file(finished)
     finished.replace(final)
-    folder = os.open(final.parent, os.O_RDONLY)
+    sync_folder(final.parent)
+
+
+def sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Names in the folder survive a loss of power."""
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
@@ -35,6 +45,17 @@ def write_json_atomic(path: Path, content: Any) -> None:
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_of_blocks(blocks: Iterable[bytes]) -> str:
+    hashed = hashlib.sha256()
+    for block in blocks:
+        hashed.update(block)
+    return hashed.hexdigest()
+
+
+def hash_of_bytes(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def hash_of(content: object) -> str:

@@ -20,13 +20,33 @@ class Rejected(Exception):
         self.detail = detail
 
 
+class Damaged(Rejected):
+    """An output of an earlier stage is not what that stage wrote. The key is undone in both stages."""
+
+    def __init__(self, stage: str, detail: str) -> None:
+        super().__init__("damaged_file", detail)
+        self.stage = stage
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """The work on one key: everything a worker needs, as values that JSON can hold."""
 
     key: str
-    spec: dict[str, Any]
-    inputs: tuple[str, ...]  # hashes of the input content
+    spec: dict[str, Any] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()  # hashes of the input content
+    rejected: tuple[str, str] | None = None  # reason and detail, if no worker is needed to know that it cannot be used
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Whole tar members in a file; the engine lays the segments of many keys end to end into shards.
+
+    Rows of a table with a column `shard` have the number of the segment in it (`"0"`), and offsets relative to it.
+    """
+
+    path: Path
+    folder: str  # of the shards, below the data folder
 
 
 @dataclass(kw_only=True)
@@ -35,6 +55,7 @@ class Result:
 
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)  # final path below the data folder -> finished file in scratch
+    segments: list[Segment] = field(default_factory=list)
     rejections: list[tuple[str, str, str]] = field(default_factory=list)  # key, reason, detail
 
 
@@ -43,8 +64,10 @@ class RunParams:
     """How a stage runs. Nothing here may change an output."""
 
     workers: int = from_zero(0)  # parallel worker processes; 0: one per core
-    ray: bool = True  # false: plain processes without Ray; they start at once, but a worker that dies ends the run
+    ray: bool = True  # Ray, except for a handful of sessions; false: never, only processes of this machine
     key_timeout_s: float = from_zero(0.0)  # a key that takes longer is rejected as `timed_out`; 0: no limit
+    # A key whose processes neither compute nor read nor write for this long is stopped and tried again; 0: never.
+    stall_s: float = from_zero(60.0)
     max_attempts: int = from_one(3)  # a key that kills its worker this many times is rejected as `worker_died`
     store: str = ""  # s3://bucket/prefix or a folder: finished parts are copied to it, and from it; empty: none
 

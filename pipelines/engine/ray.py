@@ -3,13 +3,15 @@
 Without it, each stage starts its own Ray and stops it at the end. On a small corpus this takes longer than the work.
 """
 
+import errno
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,12 +19,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.engine.errors import exit_on_input_error
+from pipelines.engine.spent import count_elsewhere, cpu_s
+from pipelines.engine.watchdog import Watch, time_limit, waiting_for_others, watching
 from wanstreamer.errors import InputError
 
 # For every worker process: sums, and therefore bytes, depend on the number of threads.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 PACKAGES = ("pipelines", "schemas", "tools", "wanstreamer")
-CONNECT_S = 10
+QUIET = {"log_to_driver": False, "logging_level": logging.ERROR}
+NAMES = "--ray-address or RAY_ADDRESS"
+REACH_S = 10  # for the first bytes of an answer
+CONNECT_S = 60  # for all of it
+START_AGAIN_S = (2.0, 10.0)  # waits after a local Ray that did not start
 GRACE_S = 1.0  # a spread call stops this much after the key's time limit, so that the key is stopped first
 Returned = TypeVar("Returned")
 SHARED = "WANSTREAMER_RAY"  # variable with the address of a Ray that was started here, with ONE_THREAD
@@ -33,32 +41,80 @@ def ray_session(workers: int) -> Iterator[int]:
     """A connection to Ray: the existing one, or the cluster at RAY_ADDRESS, or a new local Ray.
 
     Yields:
-        The number of worker processes it can run, at most `workers`.
+        The number of worker processes to use: at most one for each core of a local Ray. A cluster may have fewer than
+        `workers`: it grows when they are asked for, if it can, and else uses the cores it has.
     """
     ray = _import_ray()
     started = not ray.is_initialized()
     address = os.environ.get("RAY_ADDRESS")
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if started and address:
-        # A Ray that we started has the environment already; a runtime_env would make it start its workers again.
-        options = {} if address == os.environ.get(SHARED) else {"runtime_env": runtime_env()}
-        _check_address(address)
-        with _no_stderr():
-            ray.init(address=address, **quiet, **options)
+        _connect(ray, address)
     elif started:
-        try:
-            with environment(ONE_THREAD), _no_stderr():
-                ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
-        except Exception as error:  # Ray's exceptions are too general to be caught by name
-            reason = str(error).strip().partition("\n")[0]
-            raise InputError(
-                f"Ray did not start: {reason} On a busy machine this can happen once: run the same command again"
-            ) from error
+        _start(ray, workers)
     try:
-        yield max(1, min(workers, int(ray.cluster_resources().get("CPU", 1))))
+        is_local = address in (None, os.environ.get(SHARED))
+        yield max(1, min(workers, int(ray.cluster_resources().get("CPU", 1)))) if is_local else workers
     finally:
         if started:
             ray.shutdown()
+
+
+def _start(ray: Any, workers: int) -> None:
+    """Start a local Ray. On a busy machine it can miss its own time limits, and is tried again."""
+    for wait_s in (*START_AGAIN_S, None):
+        try:
+            with environment(ONE_THREAD), _stderr_caught():
+                ray.init(address="local", num_cpus=workers, include_dashboard=False, **QUIET)
+            return
+        except Exception as error:  # Ray's exceptions are too general to be caught by name
+            ray.shutdown()
+            reason = _first_line(error)
+            if wait_s is None:
+                raise InputError(
+                    f"Ray did not start: {reason} It was tried {len(START_AGAIN_S) + 1} times. Free memory and space "
+                    "in /tmp, or wait until the machine is less busy, and run the same command again; without Ray: "
+                    "--set run.ray=false"
+                ) from error
+            print(f"Ray did not start: {reason} It is started again in {wait_s:g} s", file=sys.stderr)
+            time.sleep(wait_s)
+
+
+def _connect(ray: Any, address: str) -> None:
+    """Connect to a running cluster. Raises InputError for all that can be wrong with the address."""
+    _check_address(address)
+    # A Ray that we started has the environment already; a runtime_env would make it start its workers again.
+    options = {} if address == os.environ.get(SHARED) else {"runtime_env": runtime_env()}
+    late = InputError(
+        f"{NAMES} {address}: no answer for {CONNECT_S} s: what listens there is no head of Ray, or this machine is no "
+        "node of its cluster; expected HOST:PORT as printed by `ray start --head`, 6379 by default, and a command that "
+        "runs on a node: the head, or one that `ray start --address=HOST:PORT` has added"
+    )
+    with _stderr_caught() as printed:
+        try:
+            with time_limit(CONNECT_S, late):
+                ray.init(address=address, **QUIET, **options)
+        except Exception as error:
+            ray.shutdown()
+            raise late if error is late else InputError(_refusal(address, error, printed())) from error
+
+
+def _refusal(address: str, error: Exception, printed: str) -> str:
+    """One line for what Ray reports in an exception, or has printed only."""
+    text = f"{error}\n{printed}"
+    if any(word in text for word in ("InvalidAuthToken", "Unauthenticated", "uthentication token")):
+        return (
+            f"{NAMES} {address}: the cluster asks for its token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to what "
+            "`ray get-auth-token` prints on its head"
+        )
+    versions = re.findall(r"(?:Ray|Python): (\S+)", text) if "Version mismatch" in text else []
+    if len(versions) == 4:
+        theirs, ours = (f"Ray {ray} with Python {python}" for ray, python in (versions[:2], versions[2:]))
+        return f"{NAMES} {address}: the cluster runs {theirs}, and this is {ours}; expected the same on all machines"
+    return f"{NAMES} {address}: the cluster refuses this program: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def spread(calls: Sequence[Callable[[], Returned]]) -> list[Returned]:
@@ -67,6 +123,9 @@ def spread(calls: Sequence[Callable[[], Returned]]) -> list[Returned]:
     A waiting task frees its core, but a waiting actor does not; therefore only stages that run as tasks may use this.
     After the first exception no further calls are started, and this returns when the running ones have ended. They are
     not cancelled: Ray can end the process that cancels a task at the moment when the task ends.
+
+    Raises:
+        OSError: Workers died on one of the calls; ECONNRESET, as of other things that may work the next time.
     """
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
@@ -78,49 +137,35 @@ def spread(calls: Sequence[Callable[[], Returned]]) -> list[Returned]:
     returned: dict[int, Returned] = {}
     waiting = list(enumerate(calls))[::-1]
     under_way: dict[Any, int] = {}
-    try:
-        while waiting or under_way:
-            while waiting and len(under_way) < cores:
-                place, call = waiting.pop()
-                under_way[once.remote(call, until)] = place
-            for handle in ray.wait(list(under_way))[0]:
-                place = under_way.pop(handle)
-                returned[place] = ray.get(handle)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
-    except SystemError as error:  # Ray's C++ code turns an exception raised by a signal into this
-        raise error.__cause__ or error from None
-    finally:
-        for handle in under_way:
-            with suppress(ray.exceptions.RayError):
-                ray.get(handle)
+    with waiting_for_others() as (watch, key):
+        try:
+            while waiting or under_way:
+                while waiting and len(under_way) < cores:
+                    place, call = waiting.pop()
+                    under_way[once.remote(call, until, watch, key)] = place
+                for handle in ray.wait(list(under_way))[0]:
+                    place = under_way.pop(handle)
+                    returned[place], seconds = ray.get(handle)
+                    count_elsewhere(seconds)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayError as error:
+            raise OSError(errno.ECONNRESET, f"a worker died on a part: {_first_line(error)}") from error
+        except SystemError as error:  # Ray's C++ code turns an exception raised by a signal into this
+            raise error.__cause__ or error from None
+        finally:
+            for handle in under_way:
+                with suppress(ray.exceptions.RayError):
+                    ray.get(handle)
     return [returned[place] for place in range(len(calls))]
 
 
-def _call(call: Callable[[], Returned], until: float | None) -> Returned:
-    """Runs in a worker; stopped at `until`, in seconds of time.time()."""
-    with time_limit(max(0.001, until - time.time()) if until else 0, TimeoutError()):
-        return call()
-
-
-@contextmanager
-def time_limit(seconds: float, error: Exception) -> Iterator[None]:
-    """Raises `error` inside the block when the time is over; 0: no limit. Works in main threads only; in others there
-    is no limit."""
-    if not seconds or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: object) -> None:
-        raise error
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+def _call(call: Callable[[], Returned], until: float | None, watch: Watch, key: str) -> tuple[Returned, float]:
+    """Runs in a worker; stopped at `until`, in seconds of time.time(). Also returns the CPU seconds it took."""
+    before_s = cpu_s()
+    left_s = max(0.001, until - time.time()) if until else 0
+    with watching(watch, key), time_limit(left_s, TimeoutError()):
+        return call(), cpu_s() - before_s
 
 
 def runtime_env() -> dict[str, Any]:
@@ -130,16 +175,46 @@ def runtime_env() -> dict[str, Any]:
 
 
 def _check_address(address: str) -> None:
-    """Raises InputError if no Ray answers at the address. Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    """Raises InputError if no Ray can be at the address. Ray itself would try for minutes."""
+    if address.startswith("ray://"):
+        raise InputError(
+            f"{NAMES} {address}: the address of a Ray client; expected HOST:PORT of the head, 6379 by default, and a "
+            "command that runs on a node of the cluster (`ray job submit` starts one there)"
+        )
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
     try:
-        if address != "auto":
-            socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+        with socket.create_connection((host, int(port)), timeout=REACH_S) as connection:
+            answers = os.environ.get("RAY_USE_TLS") == "1" or _speaks_http2(connection)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"--ray-address or RAY_ADDRESS {address}: no Ray answers there; expected HOST:PORT as printed by "
-            "`ray start --head`; leave it out for a local Ray"
+            f"{NAMES} {address}: no Ray answers there; expected HOST:PORT as printed by `ray start --head`; leave it "
+            "out for a local Ray"
         ) from error
+    if not answers:
+        raise InputError(
+            f"{NAMES} {address}: what listens there is not Ray; expected HOST:PORT as printed by `ray start --head`, "
+            "6379 by default"
+        )
+
+
+def _speaks_http2(connection: socket.socket) -> bool:
+    """Whether the other side answers as RFC 9113 (3.4) wants: the head of Ray is a gRPC server."""
+    settings = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # an empty frame of settings
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
+    frame = b""
+    with suppress(OSError):
+        while len(frame) < len(settings) and (more := connection.recv(len(settings) - len(frame))):
+            frame += more
+    return len(frame) == len(settings) and frame[3] == settings[3]
+
+
+def _use_token() -> None:
+    """A cluster may ask for the token that `ray` has made on this machine, and other clusters ignore it."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    if "RAY_ADDRESS" in os.environ and ("RAY_AUTH_TOKEN" in os.environ or token.is_file()):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def _import_ray():  # type: ignore[no-untyped-def]  # a module
@@ -149,6 +224,7 @@ def _import_ray():  # type: ignore[no-untyped-def]  # a module
         "RAY_BACKEND_LOG_LEVEL", "fatal"
     )  # log level of Ray itself; exceptions of our workers are shown anyway
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    _use_token()
     import ray
     import ray.data
 
@@ -173,16 +249,21 @@ def environment(values: dict[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _no_stderr() -> Iterator[None]:
-    """Drops what Ray's C++ code prints at its start at any log level; errors are raised as exceptions."""
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
+def _stderr_caught() -> Iterator[Callable[[], str]]:
+    """Keeps back what Ray's C++ code prints at its start at any log level; yields a function that reads it."""
+    with tempfile.TemporaryFile() as file:
+        stderr = os.dup(2)
+        os.dup2(file.fileno(), 2)
+
+        def printed() -> str:
+            file.seek(0)
+            return file.read().decode(errors="replace")
+
+        try:
+            yield printed
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 @contextmanager

@@ -1,70 +1,91 @@
-"""Runs jobs, one per session: job -> part on disk -> tables. In parallel, with resume, and without half-written files.
+"""Runs jobs, one per session: plan -> work -> part -> bucket. In parallel, with resume, and without half-written files.
 
-A job's part (`parts/<stage>/<key>/`) has its rows, its rejections and the names of the bulk files it wrote. `part.json`
-is written last and has the fingerprint of code, params and input content. A part with the same fingerprint is not made
-again; a part whose key no longer exists is removed with its files. With `run.store`, a part that the store has is
-copied from there instead of being made, and a part that is made or removed here is made or removed there too.
+A stage's jobs are planned bucket by bucket (plan.py). Workers do the pending ones, and each leaves a part (parts.py).
+When all keys of a bucket are done, its parts are merged into the bucket's tables and shards (merge.py). A key whose
+fingerprint of code, params and input content is unchanged is not done again. With `run.store`, a part that the store
+has is copied from there instead of being made, and a part that is made or removed here is made or removed there too.
 """
 
 import errno
 import json
-import math
 import os
-import queue
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
+from pipelines.engine.buckets import bucket_of
 from pipelines.engine.code import PACKAGES
-from pipelines.engine.jobs import Job, Rejected, Result, RunParams
+from pipelines.engine.commit import finish_commits
+from pipelines.engine.jobs import Damaged, Job, Rejected, Result, RunParams
+from pipelines.engine.lock import folder_lock
+from pipelines.engine.merge import Index, Merge, merge_bucket
 from pipelines.engine.parts import (
-    Finish,
+    NOTE,
     fingerprint_of,
     finish_part,
-    is_current,
-    merge_parts,
+    is_whole,
+    noted_files,
+    part_path,
+    read_part,
     recipe_of,
     remove_part,
+    scratch_home,
     write_part,
 )
+from pipelines.engine.plan import BucketPlan, Leftovers, Plan, Sizes, leftovers, plan_bucket, plan_of
 from pipelines.engine.progress import progress
-from pipelines.engine.ray import ONE_THREAD, environment, ray_session, time_limit
+from pipelines.engine.rebucket import rebucket
+from pipelines.engine.shards import remove_shards
+from pipelines.engine.spent import cpu_s, start_meter
+from pipelines.engine.state import (
+    key_note,
+    note_inputs,
+    num_state_buckets,
+    read_about,
+    read_state,
+    sum_up,
+    summary_file,
+)
 from pipelines.engine.store import (
+    Copies,
+    Copy,
     Store,
-    drop_part,
-    is_stored,
-    keep_files,
-    keep_part,
+    digits_of,
+    drop_others,
+    mirror,
     open_store,
+    put_local,
     stored_parts,
     take_part,
 )
-from pipelines.engine.timings import write_timings
+from pipelines.engine.store_sync import Stored, by_bucket, sync_bucket
+from pipelines.engine.timings import steady_rate, write_timings
+from pipelines.engine.watchdog import Watch, time_limit
+from pipelines.engine.workers import map_rows
 from schemas import Table
 from wanstreamer.errors import InputError
 
 Work = Callable[[Job, Path, Path], Result]
 
-ATTEMPTS = "attempts.json"  # next to the scratch folders of a key in work
 TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNRESET})
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-MOST_KEYS = 32  # per task
 RETRY_AFTER_S = (0.5, 2.0)  # waits after transient errors, such as those of a network mount
+MERGE_PROCESSES = 4  # at most; each needs a core and some 100 MB
 
 
 def run_keys(
     data: Path,
     stage: str,
-    jobs: Sequence[Job],
+    jobs: Sequence[Job] | Plan,
     work: Work | type,
     *,
     params: object,
@@ -74,15 +95,16 @@ def run_keys(
     setup: Mapping[str, Any] | None = None,
     spreads: bool = False,
     uses_gpu: bool = False,
-    rejections: Sequence[tuple[str, str, str]] = (),
-    finish: Finish | None = None,
+    index: Index | None = None,
+    before: Callable[[], object] | None = None,
+    finish: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """Run `work(job, data, scratch)` for every job whose part is missing or out of date, then write the tables.
+    """Run `work(job, data, scratch)` for every job that is not done with its present inputs, then write the tables.
 
     Args:
         data: The data folder.
-        stage: Name of the stage; its folder of parts and its rejections have the same name.
-        jobs: One per key; their order does not matter.
+        stage: Name of the stage; its state, its parts and its rejections have the same name.
+        jobs: One per key, in any order; or a plan that makes them bucket by bucket.
         work: A function, or a class that is built once per worker process with `setup` and then called.
         params: The stage's dataclass; enters the fingerprint.
         tables: Tables this stage writes.
@@ -91,67 +113,32 @@ def run_keys(
             change there, except in comments, redoes the work.
         spreads: The work distributes a long key over idle workers (`spread`); its class is then built for every key.
         uses_gpu: The workers share the machine's GPUs evenly, if it has any; each worker sees one.
-        rejections: (key, reason, detail) of keys that were rejected before they became jobs.
-        finish: A last step over all keys, before the tables are written: gets the tables of all parts, returns the
-            tables to write and further rejections. Its results are in no part, so it runs every time.
+        index: Is called for each new shard, to write a file beside it.
+        before: Is called before the first change, if there is any.
+        finish: A last step over all buckets, before the stage counts as done; it must be cheap if nothing has changed.
 
     Returns:
         Counts: keys, done, rejected by reason, rows per table. They are equal for any number of workers and any resume.
 
     Raises:
-        InputError: A worker met a user's mistake (for example missing weights).
+        InputError: A worker met a user's mistake (for example missing weights), another run holds the folder, or some
+            keys are undone because the data they need is damaged.
     """
     began_s = time.monotonic()
     data = data.resolve()
-    home = data / "parts" / stage
-    home.mkdir(parents=True, exist_ok=True)
-    jobs = sorted(jobs, key=lambda job: job.key)
-    if len({job.key for job in jobs}) != len(jobs):
-        raise ValueError(f"{stage}: two jobs have the same key")
-    names = [table.name for table in tables]
-    recipe = recipe_of(stage, params, tables, (_module_of(work),) if code is None else code)
-    fingerprints = {job.key: fingerprint_of(recipe, job) for job in jobs}
-    store = open_store(how.store, data) if how.store else None
-    in_store = stored_parts(store, stage) if store else {}
-    for folder in sorted(home.iterdir()):
-        if folder.name.startswith("."):
-            shutil.rmtree(folder)  # scratch files of a run that was killed
-        elif folder.name not in fingerprints:
-            remove_part(data, folder)
-    pending = [job for job in jobs if not is_current(data, home / job.key, fingerprints[job.key])]
-    if len(pending) < len(jobs):
-        print(f"{stage}: {len(jobs) - len(pending)} of {len(jobs)} keys are up to date", file=sys.stderr)
-    if store:
-        for key in sorted(set(in_store) - set(fingerprints)):
-            drop_part(store, stage, key)
-        undone = {job.key for job in pending}
-        pending += [
-            job
-            for job in jobs
-            if job.key not in undone and not is_stored(store, in_store.get(job.key, {}), home / job.key)
-        ]
-    worked = bool(pending)
-    if pending:
-        worker = _Worker(
-            data=data, home=home, work=work, setup=dict(setup or {}), tables=tuple(names), how=how,
-            store=store, run_id=f"{os.getpid()}-{time.time_ns()}",
-        )  # fmt: skip
-        with progress(len(pending), stage) as advance:
-            pairs = [(job, fingerprints[job.key]) for job in pending]
-            for outcome in (
-                _map_ray(pairs, worker, how.num_workers, spreads=spreads, uses_gpu=uses_gpu)
-                if how.ray
-                else _map_processes(pairs, worker, how.num_workers)
-            ):
-                if outcome["error"]:
-                    raise InputError(outcome["error"])
-                advance()
-    counts = merge_parts(data, home, stage, [job.key for job in jobs], names, rejections, finish)
-    if store:
-        keep_files(store, data, [f"tables/{name}.parquet" for name in (*names, f"rejections/{stage}")])
-    wall_s = round(time.monotonic() - began_s, 1)
-    write_timings(data, stage, {"wall_s": wall_s, "workers": how.num_workers}, worked=worked)
-    return counts
+    with folder_lock(data):
+        run = _Run(
+            data=data,
+            stage=stage,
+            plan=jobs if isinstance(jobs, Plan) else plan_of(list(jobs)),
+            recipe=recipe_of(stage, params, tables, (_module_of(work),) if code is None else code),
+            tables=tuple(table.name for table in tables),
+            how=how,
+            index=index,
+        )
+        return run.run(
+            work, dict(setup or {}), spreads=spreads, uses_gpu=uses_gpu, before=before, finish=finish, began_s=began_s
+        )
 
 
 def _module_of(work: Work | type) -> str:
@@ -162,6 +149,261 @@ def _module_of(work: Work | type) -> str:
     return module
 
 
+@dataclass(kw_only=True)
+class _Run:
+    """One run of a stage: what it was asked for, and the buckets it has to write."""
+
+    data: Path
+    stage: str
+    plan: Plan
+    recipe: str
+    tables: tuple[str, ...]
+    how: RunParams
+    index: Index | None
+    num_buckets: int = 1
+    plans: dict[int, BucketPlan] = field(default_factory=dict)  # of buckets in which something must be done
+    given_up: frozenset[str] = frozenset()  # shards with samples of keys that change or leave
+    undone: list[str] = field(default_factory=list)
+    store: Store | None = None
+    stored: Mapping[str, Copies] = field(default_factory=dict)  # what the store has
+
+    @property
+    def home(self) -> Path:
+        return self.data / "parts" / self.stage
+
+    def run(
+        self,
+        work: Any,
+        setup: dict[str, Any],
+        *,
+        spreads: bool,
+        uses_gpu: bool,
+        before: Callable[[], object] | None,
+        finish: Callable[[], None] | None,
+        began_s: float,
+    ) -> dict[str, Any]:
+        driver_cpu_s = time.process_time()
+        self.home.mkdir(parents=True, exist_ok=True)
+        finish_commits(self.data, self.data / "state" / self.stage)
+        present = num_state_buckets(self.data, self.stage)
+        self.num_buckets = max(present, self.plan.num_buckets)
+        if 0 < present < self.num_buckets:
+            rebucket(self.data, self.stage, self.tables, self.num_buckets)
+        self._plan()
+        if self.how.store:
+            self.store = open_store(self.how.store, self.data)
+            if self._sync():
+                self._plan()
+        num_pending = sum(len(plan.pending) for plan in self.plans.values())
+        if self.plans:
+            summary_file(self.data, self.stage).unlink(missing_ok=True)
+            if before is not None:
+                before()
+        spent = {"keys": 0.0, "cpu_s": 0.0, "start_s": 0.0}
+        ends_s: list[float] = []
+        with _merging(len(self.plans), self.how.num_workers) as merge:
+            waiting = {bucket: len(plan.pending) for bucket, plan in self.plans.items() if plan.pending}
+            for plan in self.plans.values():
+                if not plan.pending:
+                    merge(self._merge(plan))
+            if num_pending:
+                worker = _Worker(
+                    data=self.data, stage=self.stage, work=work, setup=setup, tables=self.tables, how=self.how,
+                    store=self.store, run_id=f"{os.getpid()}-{time.time_ns()}",
+                )  # fmt: skip
+                outcomes = map_rows(
+                    partial(_pending_rows, self.plan, self.recipe, self.num_buckets, self._pending(), self.stored),
+                    worker,
+                    workers=self.how.num_workers,
+                    builds=isinstance(work, type) and not spreads,
+                    uses_gpu=uses_gpu,
+                    ray=None if self.how.ray else False,
+                    watch=Watch(stall_s=self.how.stall_s),
+                )
+                with progress(num_pending, self.stage) as advance:
+                    for outcome in outcomes:
+                        if "stalled" in outcome:
+                            worker.give_up(outcome["key"])
+                        elif outcome["error"]:
+                            raise InputError(outcome["error"])
+                        else:
+                            ends_s.append(time.monotonic() - began_s)
+                            before_s = ends_s[-1] - float(outcome["wall_s"])
+                            spent["start_s"] = min(before_s, spent["start_s"]) if spent["keys"] else before_s
+                            spent["cpu_s"] += float(outcome["cpu_s"])
+                            spent["keys"] += 1
+                        advance()
+                        bucket = bucket_of(outcome["key"], self.num_buckets)
+                        waiting[bucket] -= 1
+                        if not waiting[bucket]:
+                            merge(self._merge(self.plans[bucket]))
+            self.undone = merge.undone()
+        self._remove_unused_shards()
+        if finish is not None:
+            finish()
+        counts = sum_up(self.data, self.stage, self.tables, whole=not self.undone)
+        if self.store is not None:
+            mirror(self.store, self.data, self.stage, self.tables)
+        figures: dict[str, object] = {
+            "wall_s": round(time.monotonic() - began_s, 1), "workers": self.how.num_workers
+        }  # fmt: skip
+        if num_pending:
+            spent["driver_cpu_s"] = time.process_time() - driver_cpu_s
+            figures |= {name: round(value, 2) for name, value in spent.items()}
+            figures["keys_per_s"] = steady_rate(ends_s)
+        write_timings(self.data, self.stage, figures, worked=bool(num_pending))
+        if self.undone:
+            raise InputError(
+                f"{self.stage}: {len(self.undone)} sessions are undone, for example {self.undone[0]}: files they need "
+                "are damaged, or their work stalled (rejections with reason damaged_file or stalled); run the stages "
+                "again from ingest, they repair this (make repro, or dvc repro)"
+            )
+        return counts
+
+    def _plan(self) -> None:
+        """Plan all buckets, and clear away what earlier runs left and nobody will use."""
+        self.plans = {}
+        left, sizes = leftovers(self.home), Sizes(self.data)
+        self._clear_temporary_files()
+        num_keys = num_pending = 0
+        given_up: set[str] = set()
+        unchanged = []
+        wanted: set[str] = set()
+        for bucket in range(self.num_buckets):
+            plan = plan_bucket(
+                self.data, self.stage, self.plan, self.recipe, bucket, self.num_buckets, left, sizes, self.tables
+            )
+            if plan.known:
+                unchanged.append(plan)
+                num_keys += read_about(self.data, self.stage, bucket).counts["keys"]
+                continue
+            self.plans[bucket] = plan
+            num_keys += len(plan.keys)
+            num_pending += len(plan.pending)
+            given_up |= plan.given_up
+            wanted |= (plan.pending | plan.parts) & left.keys
+        for bucket, plan in [*self.plans.items(), *((plan.bucket, plan) for plan in unchanged)]:
+            if plan.stale or plan.pending:
+                continue
+            if given_up & set(read_about(self.data, self.stage, bucket).shards):
+                # A shard may have samples of two buckets: both move theirs.
+                keys = tuple(sorted(read_state(self.data, self.stage, bucket).keys))
+                self.plans[bucket] = replace(plan, keys=keys, stale=True)
+            else:
+                note_inputs(self.data, self.stage, bucket, plan.inputs)
+                self.plans.pop(bucket, None)
+        self.given_up = frozenset(given_up)
+        self._clear(left, wanted)
+        if num_pending < num_keys:
+            print(f"{self.stage}: {num_keys - num_pending} of {num_keys} keys are up to date", file=sys.stderr)
+
+    def _sync(self) -> bool:
+        """Bring the store up to date with what is done here; whether the plan must be made again."""
+        assert self.store is not None
+        stored = stored_parts(self.store, self.stage)
+        again = False
+        grouped = by_bucket(stored, self.num_buckets)
+        for bucket in range(self.num_buckets):
+            plan = self.plans.get(bucket)
+            own = grouped.get(bucket, {})
+            again |= sync_bucket(self.store, self.data, self.stage, self.tables, bucket, plan, own)
+        self.stored = stored
+        return again
+
+    def _clear(self, left: Leftovers, wanted: set[str]) -> None:
+        """Remove the parts and scratch folders of keys that have left, or that are not done again."""
+        for key in left.keys - wanted:
+            remove_part(self.home, key)
+            key_note(self.data, self.stage, key).unlink(missing_ok=True)
+            scratch = scratch_home(self.home, key)
+            if scratch.is_dir():
+                for name in noted_files(scratch):
+                    if key not in read_state(self.data, self.stage, bucket_of(key, self.num_buckets)).keys:
+                        (self.data / name).unlink(missing_ok=True)
+                shutil.rmtree(scratch)
+
+    def _clear_temporary_files(self) -> None:
+        """Files that a killed run was writing."""
+        folders = [self.data / "state" / self.stage]
+        folders += [self.data / "tables" / table for table in (*self.tables, f"rejections/{self.stage}")]
+        for folder in folders:
+            for path in folder.glob(".*.tmp"):
+                path.unlink()
+
+    def _pending(self) -> list[tuple[int, frozenset[str]]]:
+        return [(bucket, plan.pending) for bucket, plan in sorted(self.plans.items()) if plan.pending]
+
+    def _merge(self, plan: BucketPlan) -> Merge:
+        return Merge(
+            data=self.data,
+            stage=self.stage,
+            bucket=plan.bucket,
+            tables=self.tables,
+            keys=plan.keys,
+            parts=plan.pending | plan.parts,
+            settled=plan.settled,
+            given_up=self.given_up,
+            inputs=plan.inputs,
+            index=self.index,
+        )
+
+    def _remove_unused_shards(self) -> None:
+        used: set[str] = set()
+        folders: set[str] = set()
+        for bucket in range(self.num_buckets):
+            used |= set(read_about(self.data, self.stage, bucket).shards)
+        folders = {str(Path(name).parent) for name in used | set(self.given_up)}
+        for folder in sorted(folders):
+            remove_shards(self.data, folder, used)
+
+
+def _pending_rows(
+    plan: Plan, recipe: str, num_buckets: int, pending: Sequence[tuple[int, frozenset[str]]], stored: Stored
+) -> Iterator[dict[str, str]]:
+    """The arguments of the workers, one row per job; planned bucket by bucket, when they are asked for."""
+    for bucket, keys in pending:
+        for job in sorted(plan.jobs(bucket, num_buckets), key=lambda job: job.key):
+            if job.key in keys:
+                copies = {digits: list(copy) for digits, copy in stored.get(job.key, {}).items()}
+                yield {
+                    "key": job.key,
+                    "job": json.dumps(asdict(job)),
+                    "fingerprint": fingerprint_of(recipe, job),
+                    "stored": json.dumps(copies),
+                }
+
+
+class _Merger:
+    """Merges buckets, in other processes if there are several; `undone` waits for them."""
+
+    def __init__(self, pool: ProcessPoolExecutor | None) -> None:
+        self.pool = pool
+        self.results: list[list[str] | Future[list[str]]] = []
+
+    def __call__(self, task: Merge) -> None:
+        self.results.append(merge_bucket(task) if self.pool is None else self.pool.submit(merge_bucket, task))
+
+    def undone(self) -> list[str]:
+        """Keys that are undone after all merges."""
+        merged = [result.result() if isinstance(result, Future) else result for result in self.results]
+        return sorted(key for keys in merged for key in keys)
+
+
+@contextmanager
+def _merging(num_buckets: int, workers: int) -> Iterator[_Merger]:
+    size = min(num_buckets, workers, MERGE_PROCESSES)
+    if size < 2:
+        yield _Merger(None)
+        return
+    with ProcessPoolExecutor(size, get_context("spawn"), _ignore_ctrl_c) as pool:
+        yield _Merger(pool)
+
+
+def _ignore_ctrl_c() -> None:
+    """In a child: only the process that started it stops at Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 class _Worker:
     """Runs in the worker processes: gets one job, writes its part, returns a short outcome."""
 
@@ -169,7 +411,7 @@ class _Worker:
         self,
         *,
         data: Path,
-        home: Path,
+        stage: str,
         work: Any,
         setup: dict[str, Any],
         tables: tuple[str, ...],
@@ -177,65 +419,95 @@ class _Worker:
         store: Store | None,
         run_id: str,
     ) -> None:
-        self.data, self.home, self.work, self.setup = data, home, work, setup
+        self.data, self.stage, self.work, self.setup = data, stage, work, setup
+        self.home = data / "parts" / stage
         self.tables, self.how, self.store, self.run_id = tables, how, store, run_id
         self.cwd = Path.cwd()  # relative paths in `setup` are relative to it, also on another machine
         self.built: Work | None = None
+        self.build_cpu_s = 0.0  # part of a worker's start
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
+        """Do the work of a row; returns the key, the message of a user's mistake, and what it took."""
+        began_s, before_s, built_s = time.monotonic(), cpu_s(), self.build_cpu_s
+        meter = start_meter()
+        error = self._do_row(row)
+        own_s = cpu_s() - before_s - (self.build_cpu_s - built_s)
+        return {
+            "key": row["key"],
+            "error": error,
+            "cpu_s": f"{own_s + meter.elsewhere_s:.3f}",
+            "wall_s": f"{time.monotonic() - began_s:.3f}",
+        }
+
+    def _do_row(self, row: dict[str, str]) -> str:
         loaded = json.loads(row["job"])
-        job = Job(key=loaded["key"], spec=loaded["spec"], inputs=tuple(loaded["inputs"]))
-        if self.store is None and is_current(self.data, self.home / job.key, row["fingerprint"]):
-            return {"key": job.key, "error": ""}  # done by a machine that was lost before it reported it
+        job = Job(**loaded | {"inputs": tuple(loaded["inputs"])})
+        part = read_part(part_path(self.home, job.key))
+        if part is not None and part.fingerprint == row["fingerprint"] and is_whole(self.data, self.home, part):
+            self._put(job.key, row)
+            return ""  # done by a machine that was lost before it reported it
         os.chdir(self.cwd)
-        attempts, scratch = self._begin(self.home / f".{job.key}")
+        attempts, scratch = self._begin(scratch_home(self.home, job.key))
         try:
-            self._do(job, scratch, attempts, row["fingerprint"])
+            self._do(job, scratch, attempts, row)
         except InputError as error:
-            shutil.rmtree(scratch.parent, ignore_errors=True)
-            return {"key": job.key, "error": str(error)}
+            self._end(scratch)
+            return str(error)
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            shutil.rmtree(scratch.parent, ignore_errors=True)
-            return {
-                "key": job.key,
-                "error": f"{self.data}: no space left; free some space and run the same command again",
-            }
-        return {"key": job.key, "error": ""}
+            self._end(scratch)
+            return f"{self.data}: no space left; free some space and run the same command again"
+        return ""
 
-    def _do(self, job: Job, scratch: Path, attempts: int, fingerprint: str) -> None:
-        """Copy the key's part from the store, or make it and put it into the store."""
-        folder = self.home / job.key
-        if self.store is not None and is_current(self.data, folder, fingerprint):
-            shutil.rmtree(scratch.parent)  # the part is here, only the store does not have it
-        elif self.store is not None and self._take(folder, scratch, fingerprint):
+    def give_up(self, key: str) -> None:
+        """Leave a key undone whose worker cannot be ended, for example because the source hangs."""
+        _, scratch = self._begin(scratch_home(self.home, key))
+        result = Result(rejections=[(key, "stalled", "nothing advanced, and its process cannot be ended")])
+        write_part(self.data, self.home, scratch, key, result, "", self.tables)
+
+    def _do(self, job: Job, scratch: Path, attempts: int, row: Mapping[str, str]) -> None:
+        fingerprint = row["fingerprint"]
+        if self.store is not None and self._take(job.key, scratch, row):
             return
-        else:
+        try:
             result = self._result(job, scratch, attempts)
-            write_part(self.data, folder, scratch, result, fingerprint, self.tables)
-        if self.store is not None:
-            keep_part(self.store, self.data, folder)
+        except Damaged as damaged:
+            summary_file(self.data, damaged.stage).unlink(missing_ok=True)
+            note = key_note(self.data, damaged.stage, job.key)
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.touch()
+            fingerprint = ""  # never current: the next run does it again
+            result = Result(rejections=[(job.key, damaged.reason, damaged.detail)])
+        write_part(self.data, self.home, scratch, job.key, result, fingerprint, self.tables)
+        if fingerprint:
+            self._put(job.key, row)
 
-    def _take(self, folder: Path, scratch: Path, fingerprint: str) -> bool:
-        """Copy the part from the store; False if the store does not have it."""
+    def _take(self, key: str, scratch: Path, row: Mapping[str, str]) -> bool:
+        """Copy the part of the key from the store, if it has it."""
         assert self.store is not None
-        taken = scratch / "made" / "taken"
-        part = take_part(self.store, self.home.name, folder.name, fingerprint, taken)
-        if part is None:
-            shutil.rmtree(taken, ignore_errors=True)
+        fingerprint, copies = row["fingerprint"], _copies(row)
+        copy = copies.get(digits_of(fingerprint))
+        if copy is None or not copy.whole:
             return False
-        for table in part["tables"]:
-            (taken / f"{table}.parquet").replace(scratch / f"{table}.parquet")
-        finish_part(self.data, folder, scratch, {name: taken / "bulk" / name for name in part["files"]}, part)
+        taken = take_part(self.store, self.stage, key, fingerprint, scratch / "store")
+        if taken is None:
+            return False
+        finish_part(self.data, self.home, scratch, *taken)
+        drop_others(self.store, self.stage, key, fingerprint, copies)
         return True
+
+    def _put(self, key: str, row: Mapping[str, str]) -> None:
+        """Copy the finished part of the key to the store, if there is one."""
+        if self.store is not None:
+            put_local(self.store, self.data, self.stage, key, _copies(row))
 
     def _begin(self, home: Path) -> tuple[int, Path]:
         """How many times this run has started the key (workers may have died on it), and an empty scratch folder.
 
         The folder is new each time: a worker on a machine that Ray has lost may still write into the old one.
         """
-        note = home / ATTEMPTS
+        note = home / NOTE
         try:
             before = json.loads(note.read_text())
         except (FileNotFoundError, ValueError):
@@ -243,23 +515,35 @@ class _Worker:
         attempts = before.get("attempts", 0) + 1 if before.get("run") == self.run_id else 1
         scratch = home / f"{attempts}-{os.getpid()}-{time.time_ns()}"
         (scratch / "made").mkdir(parents=True)
-        # No fsync: after a loss of power no other run reads it.
+        # No fsync: after a loss of power no other run reads the attempts, and files are noted again before they move.
         temporary = note.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({"run": self.run_id, "attempts": attempts}))
+        temporary.write_text(json.dumps({**before, "run": self.run_id, "attempts": attempts}))
         temporary.replace(note)
         return attempts, scratch
+
+    def _end(self, scratch: Path) -> None:
+        """Remove the scratch files of a key that is not done; what says that its files were replaced stays."""
+        shutil.rmtree(scratch, ignore_errors=True)
+        if not noted_files(scratch.parent):
+            shutil.rmtree(scratch.parent, ignore_errors=True)
 
     def _result(self, job: Job, scratch: Path, attempts: int) -> Result:
         """The result of the key. After a transient error of the file system the work is tried again, twice."""
         if attempts > self.how.max_attempts:
             return Result(rejections=[(job.key, "worker_died", f"{attempts - 1} attempts")])
+        if job.rejected is not None:  # its source has changed since the run was planned
+            return Result(rejections=[(job.key, *job.rejected)])
         late = Rejected("timed_out", f"more than {self.how.key_timeout_s:g} s (run.key_timeout_s)")
         for wait_s in (*RETRY_AFTER_S, None):
             try:
                 if self.built is None:
+                    before_s = cpu_s()
                     self.built = self.work(**self.setup) if isinstance(self.work, type) else self.work
+                    self.build_cpu_s += cpu_s() - before_s
                 with time_limit(self.how.key_timeout_s, late):
                     return self.built(job, self.data, scratch / "made")
+            except Damaged:
+                raise
             except Rejected as rejected:
                 return Result(rejections=[(job.key, rejected.reason, rejected.detail)])
             except OSError as error:
@@ -274,105 +558,5 @@ class _Worker:
         raise AssertionError("unreachable")
 
 
-def _job_rows(jobs: Sequence[tuple[Job, str]]) -> list[dict[str, str]]:
-    """The arguments of the workers, one row per job."""
-    return [{"job": json.dumps(asdict(job)), "fingerprint": fingerprint} for job, fingerprint in jobs]
-
-
-def _map_processes(jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int) -> Iterator[dict[str, str]]:
-    """As `_map_ray`, without Ray: for a few keys, when starting Ray takes longer than the work."""
-    size = min(workers, len(jobs))
-    with (
-        environment(ONE_THREAD),
-        get_context("spawn").Manager() as manager,
-        ProcessPoolExecutor(size, get_context("spawn"), _ignore_ctrl_c) as pool,
-    ):
-        rows, outcomes = manager.Queue(), manager.Queue()
-        for row in [*_job_rows(jobs), *[None] * size]:
-            rows.put(row)
-        running = [pool.submit(_work_on, rows, outcomes, worker) for _ in range(size)]
-        missing = len(jobs)
-        try:
-            while missing:
-                try:
-                    yield outcomes.get(timeout=0.2)
-                    missing -= 1
-                except queue.Empty:
-                    for future in running:
-                        if future.done():
-                            future.result()  # raises what ended the process
-        finally:
-            while missing and not rows.empty():  # stopped: each process finishes its key and no other
-                rows.get()
-            for _ in running:
-                rows.put(None)
-
-
-def _work_on(rows: Any, outcomes: Any, worker: _Worker) -> None:
-    """In a child: one worker for all rows, so that weights load once; None ends it."""
-    for row in iter(rows.get, None):
-        outcomes.put(worker(row))
-
-
-def _ignore_ctrl_c() -> None:
-    """In a child: only the process that started it stops at Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _map_ray(
-    jobs: Sequence[tuple[Job, str]], worker: _Worker, workers: int, *, spreads: bool, uses_gpu: bool
-) -> Iterator[dict[str, str]]:
-    """Outcomes in the order in which jobs finish. An exception in a worker is a bug and stops the run."""
-    with ray_session(workers) as size:
-        import ray
-        import ray.data
-
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        context.target_max_block_size = 1  # one byte, so that finished keys come back one by one
-        # With the default a worker waits after every second key until Ray asks for them, ten times a second.
-        context._max_num_blocks_in_streaming_gen_buffer = MOST_KEYS
-        rows = _job_rows(jobs)
-        size = min(size, len(rows))
-        dataset = ray.data.from_arrow([pa.Table.from_pylist(rows[part]) for part in _tasks(len(rows), size)])
-        if isinstance(worker.work, type) and not spreads:
-            actor: Any = _Actor  # a class; the type stubs of map expect a function
-            pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
-            num_gpus = gpu_share(ray.cluster_resources().get("GPU", 0), size) if uses_gpu else 0
-            mapped = dataset.map(actor, fn_constructor_args=(worker,), compute=pool, num_cpus=1, num_gpus=num_gpus)
-        else:
-            mapped = dataset.map(worker.__call__, compute=ray.data.TaskPoolStrategy(size=size), num_cpus=1)
-        yield from mapped.iter_rows()
-
-
-def gpu_share(num_gpus: float, workers: int) -> float:
-    """The share of a GPU for each worker, rounded to ten-thousandths as Ray counts them.
-
-    >>> gpu_share(1, 16), gpu_share(8, 2), gpu_share(2, 3), gpu_share(0, 2)
-    (0.0625, 1, 0.5, 0)
-    """
-    if num_gpus >= workers or num_gpus < 1:
-        return min(1, int(num_gpus))
-    workers_each = math.ceil(workers / int(num_gpus))
-    return math.floor(10_000 / workers_each) / 10_000
-
-
-def _tasks(num_keys: int, workers: int) -> Iterator[slice]:
-    """The keys of each task: several at first, because a worker waits between two tasks; one at the end, because all
-    others would wait for a longer one (guided self-scheduling; Polychronopoulos and Kuck 1987)."""
-    start = 0
-    while start < num_keys:
-        stop = start + max(1, min(MOST_KEYS, (num_keys - start) // (2 * workers)))
-        yield slice(start, stop)
-        start = stop
-
-
-class _Actor:
-    """One per worker process, so that weights are loaded once."""
-
-    def __init__(self, worker: _Worker) -> None:
-        self.worker = worker
-
-    def __call__(self, row: dict[str, str]) -> dict[str, str]:
-        return self.worker(row)
+def _copies(row: Mapping[str, str]) -> dict[str, Copy]:
+    return {digits: Copy(*copy) for digits, copy in json.loads(row["stored"]).items()}

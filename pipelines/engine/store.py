@@ -1,29 +1,42 @@
-"""Copies of finished parts in a store, `run.store: s3://bucket/prefix`, so that other machines can use them.
+"""Copies of finished work in a store, `run.store: s3://bucket/prefix`, so that other machines can use them.
 
-The store has the layout of the data folder: bulk files, `parts/<stage>/<key>/`, `tables/`. Each object is written whole
-under its final name, and a part's `part.json` last: if it exists, the part's files exist. While a part is written or
-removed, `pending.json` lists the files that no `part.json` lists, so that after a kill the next run finishes or removes
-them.
+    parts/<stage>/<key>/<16 digits of the fingerprint>/part.zip     a part, as the worker left it (parts.py)
+    parts/<stage>/<key>/<16 digits of the fingerprint>/0.segment    its samples
+    parts/<stage>/<key>/<16 digits of the fingerprint>/files/...    its other files, by their names in the data folder
+    tables/..., state/...                                           those of the data folder, after the last run
+
+`part.zip` is written last and removed first: if it exists, all of the part exists. Other work on the key has another
+fingerprint, and therefore another folder; the old one is removed after the new one is complete. A folder without
+`part.zip` is left over from a kill and is removed. So one listing per stage tells which parts the store has.
 """
 
-import hashlib
 import io
 import json
-from collections.abc import Iterable
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 import pyarrow.parquet as pq
 
-from pipelines.engine.files import write_json_atomic
+from pipelines.engine.buckets import bucket_of
+from pipelines.engine.files import file_sha256, write_json_atomic
 from pipelines.engine.forgotten import forgotten
-from pipelines.engine.remote import CHECKSUMS, folder_at, is_remote_uri, reachable, settings, use_settings
+from pipelines.engine.parts import Part, part_path, read_content, read_part, segment_path
+from pipelines.engine.remote import PARALLEL_REQUESTS, folder_at, is_remote_uri, reachable, settings, use_settings
+from pipelines.engine.state import num_state_buckets, read_about, state_file
+from pipelines.engine.tables import bucket_file
 from wanstreamer.errors import InputError
 
 STORES_NOTE = "parts/stores.json"  # below the data folder: the stores with copies of its parts; tools.forget reads it
-INDEX, PENDING = "part.json", "pending.json"
+PART = "part.zip"
+MIRROR = ".mirror.json"  # state/<stage>.mirror.json has the hashes of the tables and the state that were copied
+DIGITS = 16  # of a fingerprint, in names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +45,26 @@ class Store:
 
     uri: str
     reach: dict[str, dict[str, Any]] = field(repr=False)  # contains secrets
+
+
+class Copy(NamedTuple):
+    """What the listing of a store tells about one fingerprint of a key."""
+
+    whole: bool  # whether part.zip is there
+    num_files: int  # besides part.zip
+    num_bytes: int
+
+
+Copies = Mapping[str, Copy]  # by the digits of the fingerprint
+
+
+class Taken(NamedTuple):
+    """A part that was copied from a store and checked; its files are in a local folder."""
+
+    part: Part
+    content: dict[str, bytes]  # rows by table
+    files: dict[str, Path]
+    segments: list[Path]
 
 
 def open_store(uri: str, data: Path) -> Store:
@@ -67,154 +100,239 @@ def stores_of(data: Path) -> list[str]:
     return list(json.loads(note.read_text())["stores"]) if note.is_file() else []
 
 
-def stored_parts(store: Store, stage: str) -> dict[str, dict[str, Any]]:
-    """The files below `parts/<stage>`: key -> file name -> the store's description of it. Needs one listing."""
+def digits_of(fingerprint: str) -> str:
+    return fingerprint[:DIGITS]
+
+
+def stored_parts(store: Store, stage: str) -> dict[str, dict[str, Copy]]:
+    """The parts of a stage in the store: key -> copies. Needs one listing."""
     files, root = _files(store)
+    home = f"{root}/parts/{stage}"
+    stored: dict[str, dict[str, Copy]] = {}
     with reachable(store.uri):
-        return _listed(files, f"{root}/parts/{stage}")
+        for address, description in files.find(home, detail=True).items():
+            key, _, rest = address[len(home) + 1 :].partition("/")
+            digits, _, name = rest.partition("/")
+            copy = stored.setdefault(key, {}).get(digits, Copy(False, 0, 0))
+            if name == PART:  # a store writes an object whole or not at all; a folder does not
+                copy = copy._replace(whole=is_remote_uri(store.uri) or zipfile.is_zipfile(address))
+            else:
+                copy = copy._replace(num_files=copy.num_files + 1, num_bytes=copy.num_bytes + description["size"])
+            stored[key][digits] = copy
+    return stored
 
 
-def is_stored(store: Store, there: dict[str, Any], folder: Path) -> bool:
-    """Whether the store has this local part; `there` is the part's entry in `stored_parts`."""
-    index = there.get(INDEX)
-    content = (folder / INDEX).read_bytes()
-    if index is None or PENDING in there or index["size"] != len(content):
-        return False
-    if _has_md5(index, content):
-        return True
-    files, root = _files(store)
+def is_stored(copies: Copies, fingerprint: str, sizes: Sequence[int]) -> bool:
+    """Whether a part is in the store, with segments and files of these sizes."""
+    return copies.get(digits_of(fingerprint)) == Copy(True, len(sizes), sum(sizes))
+
+
+def put_part(
+    store: Store, stage: str, part: Part, zipped: Path, files: Mapping[str, Path], segments: Sequence[Path],
+    copies: Copies,
+) -> None:  # fmt: skip
+    """Write a part to the store, in place of the copies that it has of this key."""
+    remote, root = _files(store)
+    home, digits = f"{root}/parts/{stage}/{part.key}", digits_of(part.fingerprint)
     with reachable(store.uri):
-        return bool(files.cat_file(f"{root}/parts/{folder.parent.name}/{folder.name}/{INDEX}") == content)
+        if digits in copies:  # left over from a kill, or damaged
+            _remove_copy(store, remote, f"{home}/{digits}")
+        for number, segment in enumerate(segments):
+            remote.put_file(str(segment), f"{home}/{digits}/{number}.segment")
+        for name, path in sorted(files.items()):
+            remote.put_file(str(path), f"{home}/{digits}/files/{name}")
+        remote.put_file(str(zipped), f"{home}/{digits}/{PART}")
+    drop_others(store, stage, part.key, part.fingerprint, copies)
 
 
-def keep_part(store: Store, data: Path, folder: Path) -> None:
-    """Write a local part and its bulk files to the store, in place of an older part of this key."""
-    files, root = _files(store)
-    home = f"{root}/parts/{folder.parent.name}/{folder.name}"
-    part = json.loads((folder / INDEX).read_text())
-    tables = [f"{table}.parquet" for table in part["tables"]]
+def put_local(store: Store, data: Path, stage: str, key: str, copies: Copies) -> None:
+    """Write a local part that is not merged yet to the store."""
+    home = data / "parts" / stage
+    part = read_part(part_path(home, key))
+    if part is not None and part.fingerprint:
+        segments = [segment_path(home, key, number) for number in range(len(part.segments))]
+        put_part(store, stage, part, part_path(home, key), {name: data / name for name in part.files}, segments, copies)
+
+
+def take_part(store: Store, stage: str, key: str, fingerprint: str, folder: Path) -> Taken | None:
+    """Copy a part into a local folder and check it; None if anything about it is not as it was written."""
+    remote, root = _files(store)
+    home = f"{root}/parts/{stage}/{key}/{digits_of(fingerprint)}"
     with reachable(store.uri):
-        there = _listed(files, home).get("", {})
-        old = _named(files, home, there)
-        _put_json(files, f"{home}/{PENDING}", {"files": sorted(old | set(part["files"]))})
-        leftover = set(there) - {INDEX, PENDING, *tables}
-        _remove(files, [f"{home}/{INDEX}"] if INDEX in there else [])
-        _remove(files, [f"{root}/{name}" for name in sorted(old - set(part["files"]))])
-        _remove(files, [f"{home}/{name}" for name in sorted(leftover)])
-        for name in sorted(part["files"]):
-            files.put_file(str(data / name), f"{root}/{name}")
-        for name in (*tables, INDEX):
-            files.put_file(str(folder / name), f"{home}/{name}")
-        _remove(files, [f"{home}/{PENDING}"])
-
-
-def take_part(store: Store, stage: str, key: str, fingerprint: str, folder: Path) -> dict[str, Any] | None:
-    """Copy a part of this fingerprint into a local folder: tables, and bulk files by their names below `bulk/`.
-
-    Returns the content of its `part.json`; None if the store does not have the whole part with the right sizes.
-    """
-    files, root = _files(store)
-    home = f"{root}/parts/{stage}/{key}"
-    with reachable(store.uri):
-        part = _read_json(files, f"{home}/{INDEX}")
-        if part.get("fingerprint") != fingerprint or not all(_is_below(name) for name in part["files"]):
+        if not _fetch(remote, f"{home}/{PART}", folder / PART):
             return None
-        there = _listed(files, home).get("", {})
-        tables = [f"{table}.parquet" for table in part["tables"]]
-        if not {INDEX, *tables} <= set(there):
+        part = read_part(folder / PART)
+        if part is None or (part.key, part.fingerprint) != (key, fingerprint):
             return None
-        wanted = [(f"{home}/{name}", folder / name, there[name]["size"]) for name in tables]
-        wanted += [(f"{root}/{name}", folder / "bulk" / name, size) for name, size in sorted(part["files"].items())]
-        for address, local, size in wanted:
-            local.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                files.get_file(address, str(local))
-            except FileNotFoundError:
+        if not all(_is_below(name) for name in [*part.files, *(segment["folder"] for segment in part.segments)]):
+            return None
+        content = read_content(folder / PART, part)
+        if content is None:
+            return None
+        segments = [folder / f"{number}.segment" for number in range(len(part.segments))]
+        for segment, about in zip(segments, part.segments, strict=True):
+            if not _fetch(remote, f"{home}/{segment.name}", segment, about["num_bytes"], about["sha256"]):
                 return None
-            if local.stat().st_size != size:
+        files = {name: folder / "files" / name for name in part.files}
+        for name, path in files.items():
+            if not _fetch(remote, f"{home}/files/{name}", path, *part.files[name]):
                 return None
-        # The part is complete, so the pending list is left over from a write that had finished or had not started.
-        _remove(files, [f"{home}/{PENDING}"] if PENDING in there else [])
-    return part
+    return Taken(part, content, files, segments)
 
 
 def drop_part(store: Store, stage: str, key: str) -> int:
-    """Remove a part and its bulk files; returns how many files. `part.json` is removed first, `pending.json` last."""
+    """Remove all copies of a part; returns how many objects."""
     files, root = _files(store)
-    home = f"{root}/parts/{stage}/{key}"
     with reachable(store.uri):
-        there = _listed(files, home).get("", {})
-        if not there:
-            return 0
-        bulk = _named(files, home, there)
-        _put_json(files, f"{home}/{PENDING}", {"files": sorted(bulk)})
-        first = [INDEX] if INDEX in there else []
-        rest = sorted(set(there) - {INDEX, PENDING})
-        removed = _remove(files, [f"{home}/{name}" for name in first])
-        removed += _remove(files, [f"{root}/{name}" for name in sorted(bulk)])
-        removed += _remove(files, [f"{home}/{name}" for name in rest])
-        _remove(files, [f"{home}/{PENDING}"])
-        return removed
+        return _remove_copy(store, files, f"{root}/parts/{stage}/{key}")
+
+
+def drop_others(store: Store, stage: str, key: str, fingerprint: str, copies: Iterable[str]) -> None:
+    """Remove all copies of a part but the one with this fingerprint."""
+    files, root = _files(store)
+    with reachable(store.uri):
+        for digits in sorted(set(copies) - {digits_of(fingerprint)}):
+            _remove_copy(store, files, f"{root}/parts/{stage}/{key}/{digits}")
 
 
 def drop_rejected(store: Store, stage: str, reason: str) -> set[str]:
     """Remove the parts of keys that were rejected for this reason (`all`: any); returns these keys."""
     files, root = _files(store)
-    dropped = set()
-    for key, there in stored_parts(store, stage).items():
-        if INDEX not in there:
-            continue
-        with reachable(store.uri):
-            part = _read_json(files, f"{root}/parts/{stage}/{key}/{INDEX}")
-        reasons = {rejection[1] for rejection in part.get("rejections", [])}
-        if reasons and (reason == "all" or reason in reasons):
-            drop_part(store, stage, key)
-            dropped.add(key)
+    with reachable(store.uri):
+        known = _reasons(store, files, f"{root}/state/{stage}")
+
+    def reasons(place: tuple[str, str]) -> set[str]:
+        if place in known:
+            return known[place]
+        key, digits = place  # of a run that did not end
+        try:
+            part = read_part(io.BytesIO(files.cat_file(f"{root}/parts/{stage}/{key}/{digits}/{PART}")))
+        except FileNotFoundError:
+            return set()
+        return {rejection[1] for rejection in part.rejections} if part is not None else set()
+
+    places = [
+        (key, digits)
+        for key, copies in sorted(stored_parts(store, stage).items())
+        for digits, copy in copies.items()
+        if copy.whole
+    ]
+    found: dict[str, set[str]] = {}
+    for (key, _), own in zip(places, in_parallel(store, reasons, places), strict=True):
+        found[key] = found.get(key, set()) | own
+    dropped = {key for key, own in found.items() if own and (reason == "all" or reason in own)}
+    in_parallel(store, lambda key: drop_part(store, stage, key), sorted(dropped))
     return dropped
 
 
-def keep_files(store: Store, data: Path, names: Iterable[str]) -> None:
-    """Copy files of the data folder to the store, if it does not have the same content."""
+def _reasons(store: Store, files: Any, home: str) -> dict[tuple[str, str], set[str]]:
+    """(key, digits of its fingerprint) -> reasons of its rejections, from the copies of a stage's state."""
+
+    def read(address: str) -> list[dict[str, Any]]:
+        with files.open(address) as file:
+            rows = pq.read_table(file, columns=["key", "fingerprint", "rejections"], partitioning=None)
+        return list(rows.to_pylist())
+
+    return {
+        (row["key"], digits_of(row["fingerprint"])): {rejection["reason"] for rejection in row["rejections"]}
+        for rows in in_parallel(store, read, _buckets(files, home))
+        for row in rows
+    }
+
+
+def mirror(store: Store, data: Path, stage: str, tables: Iterable[str]) -> None:
+    """Copy the tables and the state of a stage to the store, if they have changed since the last time."""
     files, root = _files(store)
+    wanted: dict[str, str] = {}
+    for bucket in range(num_state_buckets(data, stage)):
+        about = read_about(data, stage, bucket)
+        for table in (*tables, f"rejections/{stage}"):
+            name = bucket_file(data, table, bucket).relative_to(data).as_posix()
+            wanted[name] = about.tables[table.partition("/")[0]]["sha256"]
+        path = state_file(data, stage, bucket)
+        wanted[path.relative_to(data).as_posix()] = pq.read_metadata(path).metadata[b"sha256"].decode()
+    note = f"{root}/state/{stage}{MIRROR}"
     with reachable(store.uri):
-        for name in names:
-            content = (data / name).read_bytes()
-            try:
-                same = _has_md5(files.info(f"{root}/{name}"), content)
-            except FileNotFoundError:
-                same = False
-            if not same:
-                files.put_file(str(data / name), f"{root}/{name}")
+        there = _read_json(files, note)
+        changed = sorted(name for name, sha256 in wanted.items() if there.get(name) != sha256)
+        gone = sorted(set(there) - set(wanted))
+        if not changed and not gone:
+            return
+        _put_json(files, note, {name: sha256 for name, sha256 in there.items() if name not in changed})
+        in_parallel(store, lambda name: files.put_file(str(data / name), f"{root}/{name}"), changed)
+        _remove(files, [f"{root}/{name}" for name in gone])
+        _put_json(files, note, wanted)
 
 
 def stages_of(store: Store) -> list[str]:
     """Stages that have parts in the store."""
     files, root = _files(store)
     with reachable(store.uri):
-        return sorted({address[len(f"{root}/parts/") :].partition("/")[0] for address in files.find(f"{root}/parts")})
+        try:
+            return sorted(address.rstrip("/").rpartition("/")[2] for address in files.ls(f"{root}/parts", detail=False))
+        except FileNotFoundError:
+            return []
 
 
 def sessions_of(store: Store, speaker_id: str) -> set[str]:
     """Sessions with this person, from the tracks table of the store."""
     files, root = _files(store)
+
+    def own(address: str) -> list[str]:
+        with files.open(address) as file:
+            rows = pq.read_table(
+                file, columns=["session_id"], filters=[("speaker_id", "=", speaker_id)], partitioning=None
+            )
+        return list(rows["session_id"].to_pylist())
+
     with reachable(store.uri):
-        try:
-            content = files.cat_file(f"{root}/tables/tracks.parquet")
-        except FileNotFoundError:
-            return set()
-    rows = pq.read_table(io.BytesIO(content), columns=["session_id", "speaker_id"]).to_pylist()
-    return {row["session_id"] for row in rows if row["speaker_id"] == speaker_id}
+        names = _buckets(files, f"{root}/tables/tracks")
+    return {session for sessions in in_parallel(store, own, names) for session in sessions}
 
 
-def take_tables(store: Store, folder: Path) -> list[str]:
-    """Copy all tables of the store into a local folder; returns their names."""
+def cut_tables(store: Store, sessions: set[str], cut: Callable[[Path], int], folder: Path) -> int:
+    """Let `cut` remove rows from the tables of the store that have rows of these sessions; returns how many.
+
+    `cut` gets a local copy, and returns how many rows it removed. The tracks table, which tells who is in a session, is
+    the last one. The next run of each stage copies its tables and state of these buckets again.
+    """
     files, root = _files(store)
     with reachable(store.uri):
-        names = sorted(address[len(root) + 1 :] for address in files.find(f"{root}/tables"))
-        for name in names:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            files.get_file(f"{root}/{name}", str(folder / name))
-    return names
+        tables: dict[str, list[str]] = {}
+        for address in sorted(files.find(f"{root}/tables")):
+            tables.setdefault(address[len(root) + 1 :].rpartition("/")[0], []).append(address)
+        concerned = {
+            table: [addresses[bucket] for bucket in sorted({bucket_of(key, len(addresses)) for key in sessions})]
+            for table, addresses in tables.items()
+        }
+        for note in sorted(address for address in files.find(f"{root}/state") if address.endswith(MIRROR)):
+            stage = note.rpartition("/")[2].removesuffix(MIRROR)
+            states = [
+                f"state/{stage}/{address.rpartition('/')[2]}"
+                for address in concerned.get(f"tables/rejections/{stage}", [])
+            ]
+            changing = {address[len(root) + 1 :] for addresses in concerned.values() for address in addresses}
+            there = _read_json(files, note)
+            _put_json(
+                files, note, {name: sha for name, sha in there.items() if name not in changing and name not in states}
+            )
+            _remove(files, [f"{root}/{name}" for name in states])
+        removed = 0
+        for table in sorted(concerned, key=lambda table: table == "tables/tracks"):
+            for address in concerned[table]:
+                local = folder / address.rpartition("/")[2]
+                files.get_file(address, str(local))
+                count = cut(local)
+                if count:
+                    files.put_file(str(local), address)
+                removed += count
+    return removed
+
+
+def in_parallel(store: Store, call: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """The results of a call that waits for the store, in order."""
+    with reachable(store.uri), ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
+        return list(pool.map(call, items))
 
 
 def _files(store: Store) -> tuple[Any, str]:
@@ -226,19 +344,19 @@ def _files(store: Store) -> tuple[Any, str]:
     return files, root.rstrip("/")
 
 
-def _listed(files: Any, home: str) -> dict[str, dict[str, Any]]:
-    """Files below a folder with their descriptions, grouped by subfolder ("" for the folder itself)."""
-    folders: dict[str, dict[str, Any]] = {}
-    for address, description in files.find(home, detail=True).items():
-        folder, _, name = address[len(home) + 1 :].rpartition("/")
-        folders.setdefault(folder, {})[name] = description
-    return folders
+def _buckets(files: Any, home: str) -> list[str]:
+    """The files of a table, one per bucket."""
+    return sorted(address for address in files.find(home) if address.endswith(".parquet"))
 
 
-def _named(files: Any, home: str, there: Iterable[str]) -> set[str]:
-    """Bulk files that a part in the store may have, complete or not."""
-    notes = [_read_json(files, f"{home}/{name}") for name in (INDEX, PENDING) if name in there]
-    return {name for note in notes for name in note.get("files", []) if _is_below(name)}
+def _fetch(files: Any, address: str, path: Path, num_bytes: int | None = None, sha256: str = "") -> bool:
+    """Copy an object; false if it is not there, or not what it should be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        files.get_file(address, str(path))
+    except FileNotFoundError:
+        return False
+    return num_bytes is None or (path.stat().st_size == num_bytes and file_sha256(path) == sha256)
 
 
 def _is_below(name: str) -> bool:
@@ -256,7 +374,18 @@ def _read_json(files: Any, address: str) -> dict[str, Any]:
 
 
 def _put_json(files: Any, address: str, content: Any) -> None:
-    files.pipe_file(address, json.dumps(content).encode())
+    files.pipe_file(address, json.dumps(content, sort_keys=True).encode())
+
+
+def _remove_copy(store: Store, files: Any, home: str) -> int:
+    """Remove all objects below an address, each part.zip before the rest."""
+    addresses = sorted(files.find(home), key=lambda address: not address.endswith(f"/{PART}"))
+    count = _remove(files, addresses)
+    if not is_remote_uri(store.uri):
+        for folder, _, _ in os.walk(home, topdown=False):
+            with suppress(OSError):
+                Path(folder).rmdir()
+    return count
 
 
 def _remove(files: Any, addresses: Iterable[str]) -> int:
@@ -268,9 +397,3 @@ def _remove(files: Any, addresses: Iterable[str]) -> int:
         except FileNotFoundError:
             continue
     return count
-
-
-def _has_md5(description: dict[str, Any], content: bytes) -> bool:
-    """Whether the store reports an MD5 for the object, and it is that of `content`."""
-    checksum = next((str(description[key]) for key in CHECKSUMS if description.get(key)), "")
-    return checksum.strip('"') == hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -1,14 +1,28 @@
-"""Rows <-> `tables/*.parquet`: declared schema, sorted, unique key, written completely or not at all."""
+"""Rows <-> `tables/<table>/b=0000.parquet`, one file per bucket: declared schema, sorted, unique key.
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+The engine writes the buckets (merge.py). Reads are checked against the checksums that the writing stage recorded: a
+damaged file is reported before any of its rows is used.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.engine.files import replace_file
+from pipelines.engine.buckets import bucket_name, bucket_of, overlapping
+from pipelines.engine.files import file_sha256, hash_of, replace_file
+from pipelines.engine.state import (
+    damage_note,
+    keys_of,
+    num_state_buckets,
+    read_about,
+    state_file,
+    summary_file,
+)
 from schemas import SCHEMA_VERSION, TABLES
 from wanstreamer.errors import InputError
 
@@ -31,51 +45,175 @@ def to_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     return content
 
 
-def write_table(data: Path, table: str, content: pa.Table, path: str | None = None) -> None:
-    """Sort by the table's key, check that it is unique, write `tables/<table>.parquet` atomically."""
-    key = TABLES[table].key
-    content = content.sort_by([(name, "ascending") for name in key]).combine_chunks()
-    keys = list(zip(*(content[name].to_pylist() for name in key), strict=True))
-    twice = next(
-        (key_values for key_values, next_values in zip(keys, keys[1:], strict=False) if key_values == next_values), None
-    )
-    if twice is not None:
-        raise ValueError(f"{table}: key {twice} occurs twice")
-    final = data / (path or f"tables/{table}.parquet")
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.tmp")
+def check_unique(table: str, content: pa.Table) -> None:
+    """Raises ValueError if two neighbours of a sorted table have the same key. Compares columns, not rows."""
+    num_rows = content.num_rows
+    same: Any = None
+    for name in TABLES[table].key if num_rows > 1 else ():
+        column = content[name].combine_chunks()
+        alike = pc.fill_null(pc.equal(column.slice(1), column.slice(0, num_rows - 1)), False)
+        same = alike if same is None else pc.and_(same, alike)
+    if same is not None and pc.any(same).as_py():
+        place = pc.index(same, True).as_py()
+        values = tuple(content[name][place].as_py() for name in TABLES[table].key)
+        raise ValueError(f"{table}: key {values} occurs twice")
+
+
+def table_folder(data: Path, table: str) -> Path:
+    return data / "tables" / table
+
+
+def bucket_file(data: Path, table: str, bucket: int) -> Path:
+    return table_folder(data, table) / f"{bucket_name(bucket)}.parquet"
+
+
+def write_table(data: Path, table: str, content: pa.Table) -> None:
+    """Write a small table as one bucket: sorted by its key, which must be unique."""
+    write_rows(bucket_file(data, table, 0), in_order(table, content))
+
+
+def in_order(table: str, content: pa.Table) -> pa.Table:
+    """The rows sorted by the table's key. Raises ValueError if a key occurs twice."""
+    order = pc.sort_indices(content, sort_keys=[(name, "ascending") for name in TABLES[table].key])
+    content = content.take(order).combine_chunks()
+    check_unique(table, content)
+    return content
+
+
+def write_rows(path: Path, content: pa.Table) -> None:
+    """Write a Parquet file that is either complete or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
     pq.write_table(content, temporary, row_group_size=ROWS_PER_GROUP, compression="zstd")
-    replace_file(temporary, final)
+    replace_file(temporary, path)
 
 
-def write_rejections(data: Path, stage: str, rejections: Iterable[tuple[str, str, str]]) -> dict[str, int]:
-    """`tables/rejections/<stage>.parquet`; returns how often each reason occurred."""
-    counted = Counter(rejections)
-    rows = [
-        {"stage": stage, "key": key, "reason": reason, "detail": detail, "count": count}
-        for (key, reason, detail), count in counted.items()
-    ]
-    write_table(data, "rejections", to_table("rejections", rows), f"tables/rejections/{stage}.parquet")
-    reasons: Counter[str] = Counter()
-    for (_, reason, _), count in counted.items():
-        reasons[reason] += count
-    return dict(sorted(reasons.items()))
+def table_files(data: Path, table: str) -> list[Path]:
+    """The files of a table, one per bucket.
 
-
-def read_rows(data: Path, table: str, filters: Any = None) -> list[TableRow]:
-    """All rows of a table, or those that pass pyarrow's `filters`.
-
-    Raises InputError if the table is missing: the stage has not run, or `data` is the wrong folder.
+    Raises InputError if there are none (the stage has not run, or `data` is the wrong folder), or if one is missing.
     """
-    path = data / "tables" / f"{table}.parquet"
-    if not path.is_file():
+    name, _, stage = table.partition("/")  # rejections/<stage>
+    folder = table_folder(data, table)
+    files = sorted(folder.glob("b=*.parquet"))
+    stage = stage or TABLES[name].stage
+    if not files:
+        if (old := folder.with_name(f"{folder.name}.parquet")).is_file():
+            raise InputError(f"{old}: made by an older version; run python -m tools.upgrade --data {data}")
         if near := data_folder_near(data):
-            raise InputError(f"{path}: no such table; the data folder is {near}: pass --data {near}")
-        stage = TABLES[table].stage
+            raise InputError(f"{folder}: no such table; the data folder is {near}: pass --data {near}")
         raise InputError(
-            f"{path}: no such table yet; run the {stage} stage first (python -m pipelines.{stage} --data {data})"
+            f"{folder}: no such table yet; run the {stage} stage first (python -m pipelines.{stage} --data {data})"
         )
-    return pq.read_table(path, filters=filters).to_pylist()
+    expected = num_state_buckets(data, stage) or 1 << (len(files) - 1).bit_length()
+    if [path.stem for path in files] != [bucket_name(bucket) for bucket in range(expected)]:
+        raise damaged(data, stage, f"{folder}: {len(files)} of {expected} files are there")
+    return files
+
+
+def damaged(data: Path, stage: str, what: str, bucket: int | None = None) -> InputError:
+    """The error for a damaged output of a stage. From now on, DVC and the stage know that it must run again."""
+    summary_file(data, stage).unlink(missing_ok=True)
+    if bucket is not None and state_file(data, stage, bucket).is_file():
+        damage_note(data, stage, bucket).touch()
+    return InputError(f"{what}; run the {stage} stage again, it repairs this (python -m pipelines.{stage})")
+
+
+def checked(data: Path, table: str, path: Path) -> Path:
+    """The file of a bucket. Raises InputError if its checksum is not the one that its stage recorded."""
+    state = path.stat()
+    if not _is_as_recorded(data, table, path, (state.st_size, state.st_mtime_ns)):
+        stage = table.partition("/")[2] or TABLES[table].stage
+        raise damaged(data, stage, f"{path}: damaged, its checksum differs", int(path.stem[2:]))
+    return path
+
+
+@lru_cache(maxsize=4096)
+def _is_as_recorded(data: Path, table: str, path: Path, version: tuple[int, int]) -> bool:
+    """`version` is the file's size and time: a file is read once per process, unless it changes."""
+    name, _, stage = table.partition("/")
+    about = read_about(data, stage or TABLES[name].stage, int(path.stem[2:]))
+    recorded = about.tables.get(name)
+    return recorded is None or recorded["sha256"] == file_sha256(path)
+
+
+def read_rows(data: Path, table: str, filters: Any = None, columns: Sequence[str] | None = None) -> list[TableRow]:
+    """All rows of a table, or those that pass pyarrow's `filters`; for tables that fit into memory.
+
+    Raises InputError if the table is missing or damaged.
+    """
+    rows: list[TableRow] = []
+    for path in table_files(data, table):
+        rows += _read(checked(data, table, path), columns, filters).to_pylist()
+    return rows
+
+
+def bucket_table(
+    data: Path, table: str, bucket: int, num_buckets: int, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """The rows of the sessions in bucket `bucket` of `num_buckets`, whatever number of buckets the table has."""
+    files = table_files(data, table)
+    parts = []
+    for other in overlapping(bucket, num_buckets, len(files)):
+        part = _read(checked(data, table, files[other]), columns, None)
+        if len(files) < num_buckets:
+            sessions = part["session_id"].combine_chunks().dictionary_encode()
+            own = [bucket_of(session, num_buckets) == bucket for session in sessions.dictionary.to_pylist()]
+            part = part.filter(pc.take(pa.array(own, pa.bool_()), sessions.indices))
+        parts.append(part)
+    return pa.concat_tables(parts)
+
+
+def row_hashes(data: Path, table: str, bucket: int, num_buckets: int) -> dict[str, str]:
+    """Session -> hash of its rows, for the sessions that have some. From the state, or else from the rows."""
+    stage = TABLES[table].stage
+    if num_state_buckets(data, stage):
+        states = keys_of(data, stage, bucket, num_buckets)
+        return {key: state.tables[table][1] for key, state in states.items() if table in state.tables}
+    rows = rows_by_session(bucket_table(data, table, bucket, num_buckets).to_pylist())
+    return {key: hash_of(own) for key, own in rows.items()}
+
+
+def session_rows(data: Path, table: str, session_id: str) -> list[TableRow]:
+    """The rows of one session, sorted by the table's key. Reads only the row groups that have some."""
+    return session_table(data, table, session_id).to_pylist()
+
+
+def session_table(data: Path, table: str, session_id: str) -> pa.Table:
+    files = _files(data, table, summary_version(data, table))
+    path = files[bucket_of(session_id, len(files))]
+    state = checked(data, table, path).stat()
+    file, ranges = _opened(path, (state.st_size, state.st_mtime_ns))
+    groups = [number for number, ends in enumerate(ranges) if ends and ends[0] <= session_id <= ends[1]]
+    rows = file.read_row_groups(groups)
+    return rows.filter(pc.equal(rows["session_id"], session_id))
+
+
+def summary_version(data: Path, table: str) -> int:
+    """Changes when the table's files are replaced."""
+    return table_folder(data, table).stat().st_mtime_ns if table_folder(data, table).is_dir() else 0
+
+
+@lru_cache(maxsize=64)
+def _files(data: Path, table: str, version: int) -> list[Path]:
+    return table_files(data, table)
+
+
+@lru_cache(maxsize=16)
+def _opened(path: Path, version: tuple[int, int]) -> tuple[pq.ParquetFile, list[tuple[str, str] | None]]:
+    """A Parquet file, and the first and last session of each row group; None for an empty one."""
+    file = pq.ParquetFile(path)
+    column = file.schema_arrow.get_field_index("session_id")
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    ranges = [group.column(column).statistics for group in groups]
+    return file, [(each.min, each.max) if group.num_rows else None for group, each in zip(groups, ranges, strict=True)]
+
+
+def _read(path: Path, columns: Sequence[str] | None, filters: Any) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns, filters=filters, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: damaged ({type(error).__name__}); run the stage that wrote it again") from error
 
 
 def check_data_folder(folder: Path) -> None:

@@ -7,7 +7,7 @@ for some seconds, then goes on alone through the streaming agent, hearing and se
 to be shown.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Clip:
 
 def render_reports(data: Path, windows: Windows, params: EvaluateParams) -> dict[str, Any]:
     """Write the reports of the first session that may be shown; return which it is, and figures of the free run."""
-    chosen = choose_session(windows.rows, read_rows(data, "tracks"))
+    chosen = choose_session(windows.rows.select("session_id", "agent", "user"), read_rows(data, "tracks"))
     if chosen is None:
         return {"skipped": "no held-out session has video and sound of two people who agreed to be shown"}
     agent_track, user_track = chosen
@@ -75,7 +75,7 @@ def render_reports(data: Path, windows: Windows, params: EvaluateParams) -> dict
 
 
 def choose_session(
-    windows: Sequence[Mapping[str, Any]], tracks: Sequence[dict[str, Any]]
+    windows: Iterable[Mapping[str, Any]], tracks: Sequence[dict[str, Any]]
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Tracks of (agent, user) of the first window in which both agreed to be shown and have sound and picture."""
     by_person = {(row["session_id"], row["participant"]): row for row in tracks}

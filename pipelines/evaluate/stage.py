@@ -23,8 +23,7 @@ import dataclasses
 import io
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +92,7 @@ def run(data: Path, params: EvaluateParams, how: RunParams) -> dict[str, object]
     audio_vae = load_audio_vae(audio_path) if windows.manifest.audio_codec else None
     video_vae = load_video_vae(video_path) if windows.manifest.video_codec else None
     tally, silences = tally_windows(data, model, windows, audio_vae, video_vae, unigram, params)
-    figures = summarize(tally, [row["session_id"] for row in windows.rows], params)
+    figures = summarize(tally, [row["session_id"] for row in windows.rows.select("session_id")], params)
     figures["turn_ends"] = summarize_turn_ends(silences)
     _write_curves(plots, figures, params)
     reports = None
@@ -129,20 +128,25 @@ def _check_vaes(windows: Windows, vae_paths: Mapping[str, Path], model: DuplexMo
 
 def _fit_text(data: Path, params: EvaluateParams, vocab_size: int) -> Unigram:
     train = open_windows(data / "windows", "train")
-    drawn = epoch_order(len(train.rows), params.seed, 0)[: params.unigram_windows]
+    drawn = epoch_order(len(train), params.seed, 0)[: params.unigram_windows]
     return fit_unigram((load_sample(train, int(index)) for index in sorted(drawn)), vocab_size)
 
 
 def without_overlaps(windows: Windows) -> Windows:
     """The windows of each view that share no unit with the previously chosen one, so that no unit counts twice."""
+    return windows.take(apart(windows.rows.select("session_id", "agent", "start_unit", "num_units")))
+
+
+def apart(rows: Iterable[Mapping[str, Any]]) -> list[int]:
+    """The places of the rows that share no unit with the previously chosen one of their view."""
     ends: dict[tuple[str, str], int] = {}
     chosen = []
-    for row in windows.rows:  # sorted: within a view by first unit
+    for place, row in enumerate(rows):  # sorted: within a view by first unit
         view = row["session_id"], row["agent"]
         if row["start_unit"] >= ends.get(view, 0):
-            chosen.append(row)
+            chosen.append(place)
             ends[view] = row["start_unit"] + row["num_units"]
-    return dataclasses.replace(windows, rows=chosen)
+    return chosen
 
 
 def tally_windows(
@@ -159,11 +163,12 @@ def tally_windows(
     silences: list[BatchSilences] = []
     silence_NC = silence_latent(audio_vae) if audio_vae else torch.zeros(1)
     video_paths = {(row["session_id"], row["participant"]): row["video_path"] for row in read_rows(data, "tracks")}
-    partners = other_users(windows.rows, params.other_users)
-    starts = range(0, len(windows.rows), params.batch_size)
+    people = list(windows.rows.select("session_id", "agent_speaker_id", "user_speaker_id"))
+    partners = other_users(people, params.other_users)
+    starts = range(0, len(windows), params.batch_size)
     with progress(len(starts), "evaluate") as advance, torch.inference_mode():
         for number, start in enumerate(starts):
-            indices = list(islice(range(len(windows.rows)), start, start + params.batch_size))
+            indices = range(start, min(start + params.batch_size, len(windows)))
             batch = without_text(load_batch(windows, indices), "user")
             batches = {MODEL: [batch]}
             if partners:
@@ -172,7 +177,7 @@ def tally_windows(
                     for partner_of in partners
                 ]
             wordless = {who: [without_text(copy, "agent") for copy in copies] for who, copies in batches.items()}
-            rows = [windows.rows[i] for i in indices]
+            rows = list(windows.rows.take(indices).select("session_id", "agent", "start_unit"))
             paths = [video_paths[row["session_id"], row["agent"]] for row in rows]
             still_BKCHW = still_latents(data, paths, [row["start_unit"] for row in rows], video_vae, batch)
             _tally_latents(tally, model, wordless | {WITH_WORDS: [batch]}, silence_NC, still_BKCHW, params, number)

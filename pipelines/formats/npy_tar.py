@@ -4,6 +4,7 @@ An hour of latents does not have to fit into memory, and tracks that are encoded
 Equal arrays give equal bytes: members are sorted by name, without time and user.
 """
 
+import hashlib
 import io
 import math
 import os
@@ -18,6 +19,7 @@ import numpy as np
 
 BLOCK_BYTES = 512
 NAME_BYTES = 100  # of the name field in a header
+HASHED_BYTES = 1 << 20  # per read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,29 @@ class Place:
     offset: int  # bytes from the start of the file to the array's first number
     dtype: np.dtype
     shape: tuple[int, ...]
+
+    @property
+    def npy_offset(self) -> int:
+        """The first byte of the npy file that holds the array."""
+        return self.offset - len(npy_head(self.shape, self.dtype.str))
+
+    @property
+    def npy_bytes(self) -> int:
+        return self.offset - self.npy_offset + self.shape[0] * self.row_bytes
+
+    def sha256(self) -> str:
+        """Of the npy file. Raises ValueError if the file ends before the array."""
+        hashed = hashlib.sha256()
+        left = self.npy_bytes
+        with self.path.open("rb") as file:
+            file.seek(self.npy_offset)
+            while left:
+                block = file.read(min(left, HASHED_BYTES))
+                if not block:
+                    raise ValueError(f"{self.path}: ends before row {self.shape[0]}")
+                hashed.update(block)
+                left -= len(block)
+        return hashed.hexdigest()
 
     @property
     def row_bytes(self) -> int:
@@ -60,8 +85,11 @@ class Writer:
 
 
 @contextmanager
-def npy_tar(path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> Iterator[Writer]:
-    """A new tar of arrays with these shapes; they are zero where nothing is written."""
+def npy_tar(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str, *, segment: bool = False
+) -> Iterator[Writer]:
+    """A new tar of arrays with these shapes; they are zero where nothing is written. A `segment` has no end of archive:
+    several, one after the other, are a tar."""
     places: dict[str, Place] = {}
     with path.open("wb") as file:
         for name in sorted(shapes):
@@ -72,8 +100,8 @@ def npy_tar(path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> It
             at = file.tell()
             places[name] = Place(path=path, offset=at, dtype=np.dtype(dtype), shape=shape)
             file.seek(at + array_bytes + padding(len(head) + array_bytes))
-        end = file.tell() + 2 * BLOCK_BYTES
-        file.truncate(end + -end % tarfile.RECORDSIZE)
+        end = file.tell() if segment else file.tell() + 2 * BLOCK_BYTES
+        file.truncate(end if segment else end + -end % tarfile.RECORDSIZE)
         file.flush()
         yield Writer(file.fileno(), places)
 
@@ -92,6 +120,19 @@ def find_member(path: Path, name: str) -> Place:
         if fortran or dtype.hasobject:
             raise ValueError(f"{path}: {name} is not an array of numbers in C order")
         return Place(path=path, offset=info.offset_data + file.tell(), dtype=dtype, shape=shape)
+
+
+def array_at(path: Path, npy_offset: int) -> Place:
+    """The place of the array whose npy file begins at this byte. Raises OSError or ValueError if it is not there."""
+    with path.open("rb") as file:
+        file.seek(npy_offset)
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"{path}: npy version {version} at byte {npy_offset}; expected 1.0")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        if fortran or dtype.hasobject:
+            raise ValueError(f"{path}: not an array of numbers in C order at byte {npy_offset}")
+        return Place(path=path, offset=file.tell(), dtype=dtype, shape=shape)
 
 
 def member_bytes(name: str, array: np.ndarray) -> bytes:

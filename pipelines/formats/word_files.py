@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 
 from wanstreamer.turns.nonspeech import NOISE, VOCAL, VOCAL_NOISE, described_as, sound_of, tag
 
+FARTHEST_MS = 10**12  # 30 years; no recording has such a time
 EXPECTED = "expected timed words: our JSON, Seamless Interaction, CANDOR (transcribe_output.json) or AMI (*.words.xml)"
 
 
@@ -41,7 +42,19 @@ def read_words(path: Path, channel: int | None = None) -> tuple[list[dict[str, A
             timed = list(_ami(ElementTree.fromstring(path.read_bytes())))
         else:
             timed = list(_json(json.loads(path.read_text(encoding="utf-8")), channel))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, ElementTree.ParseError) as error:
+        for text, *times in timed:
+            text.encode()  # JSON may have half a letter, which no table can hold
+            if any(time is not None and abs(time) > FARTHEST_MS for time in times):
+                raise ValueError(f"a time beyond {FARTHEST_MS} ms")
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        ElementTree.ParseError,
+    ) as error:
         raise BadWords(f"{type(error).__name__}; {EXPECTED}") from error
     words: list[dict[str, Any]] = []
     untimed = 0

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.engine.files import file_sha256, write_json_atomic
+from pipelines.engine.buckets import track_folder
+from pipelines.engine.files import file_sha256, hash_of
 from pipelines.engine.jobs import Job, Rejected, Result
 from pipelines.engine.ray import spread
 from pipelines.engine.remote import fetch, folder_at, is_remote_uri, use_settings
@@ -76,7 +77,7 @@ class Conform:
         if num_units < 1:
             raise Rejected("too_short", "its streams have less than one unit of 160 ms in common")
 
-        result = Result(tables={"tracks": []})
+        result = Result(tables={"tracks": [], "sidecar_words": []})
         tracks_audio = self._conform_audio(rows, sounds, origin_ms, num_units)
         own = [row.audio_kind == "own" for row in rows]
         bleed_db = bleed.loudest_bleed_db(
@@ -259,7 +260,7 @@ class Conform:
         if audio is not None:
             audio_path = self._file(job.key, row, "wav", scratch, result)
             write_wav(result.files[audio_path], audio, self.rate_hz)
-        words_path = self._words(job.key, row, origin_ms, num_units, scratch, result)
+        words = self._words(job.key, row, origin_ms, num_units, result)
         mixed = self._mixed_spans(row, origin_ms, num_units) if audio is not None else []
         return {
             "session_id": job.key,
@@ -278,8 +279,7 @@ class Conform:
             "audio_path": audio_path,
             "audio_sha256": file_sha256(result.files[audio_path]) if audio_path else None,
             "rate_hz": self.rate_hz if audio_path else None,
-            "words_path": words_path,
-            "words_sha256": file_sha256(result.files[words_path]) if words_path else None,
+            "words_sha256": hash_of(words) if words is not None else None,
             "mixed": [span._asdict() for span in mixed],
             "attributed": row.audio_kind == "own" or row.rttm_uri is not None,
             "bleed_db": bleed_db,
@@ -292,14 +292,14 @@ class Conform:
         }
 
     def _file(self, session_id: str, row: SourceRow, suffix: str, scratch: Path, result: Result) -> str:
-        name = f"tracks/{session_id}/{row.participant}.{suffix}"
+        name = f"tracks/{track_folder(session_id)}/{session_id}.{row.participant}.{suffix}"
         result.files[name] = scratch / f"{row.participant}.{suffix}"
         return name
 
     def _words(
-        self, session_id: str, row: SourceRow, origin_ms: int, num_units: int, scratch: Path, result: Result
-    ) -> str | None:
-        """Write the words on the tracks' clock; words outside the tracks are rejected."""
+        self, session_id: str, row: SourceRow, origin_ms: int, num_units: int, result: Result
+    ) -> list[dict[str, Any]] | None:
+        """Add the words on the tracks' clock to the result; words outside the tracks are rejected."""
         if not row.words_uri:
             return None
         key, shift = f"{session_id}/{row.participant}", row.start_offset_ms - origin_ms
@@ -312,12 +312,13 @@ class Conform:
             result.rejections.append((key, "bad_words", f"{row.words_uri}: {error}"))
             return None
         result.rejections += [(key, "word_without_time", "")] * untimed
-        words = [{**word, "start_ms": word["start_ms"] + shift, "end_ms": word["end_ms"] + shift} for word in timed]
-        inside = [word for word in words if word["start_ms"] < num_units * UNIT_MS and word["end_ms"] > 0]
-        result.rejections += [(key, "word_outside_track", "")] * (len(words) - len(inside))
-        name = self._file(session_id, row, "words.json", scratch, result)
-        write_json_atomic(result.files[name], {"words": inside})
-        return name
+        moved = [{**word, "start_ms": word["start_ms"] + shift, "end_ms": word["end_ms"] + shift} for word in timed]
+        inside = [word for word in moved if word["start_ms"] < num_units * UNIT_MS and word["end_ms"] > 0]
+        result.rejections += [(key, "word_outside_track", "")] * (len(moved) - len(inside))
+        ids = {"session_id": session_id, "participant": row.participant}
+        words = [{**ids, "index": index, **word} for index, word in enumerate(inside)]
+        result.tables["sidecar_words"] += words
+        return words
 
 
 def _tuples(record: dict[str, Any]) -> dict[str, Any]:

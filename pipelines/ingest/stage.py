@@ -4,28 +4,31 @@ This module finds sessions, assigns them to splits, and rejects those with peopl
 the tracks of each session.
 """
 
-import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
+from pipelines.engine.buckets import bucket_of, buckets_for
 from pipelines.engine.command import stage_main
-from pipelines.engine.files import file_sha256, write_json_atomic
+from pipelines.engine.files import hash_of, write_json_atomic
 from pipelines.engine.forgotten import forgotten, speaker_hash
 from pipelines.engine.jobs import Job, Rejected
-from pipelines.engine.remote import folder_at, is_remote_uri, settings, stamps
+from pipelines.engine.plan import Plan
+from pipelines.engine.remote import folder_at, is_remote_uri, settings
 from pipelines.engine.run import RunParams, run_keys
-from pipelines.engine.tables import read_rows, rows_by_session
+from pipelines.engine.tables import read_rows, table_files
 from pipelines.formats.splits import split_of
 from pipelines.ingest.conform import Conform, check_crops, files_of
 from pipelines.ingest.params import IngestParams
+from pipelines.ingest.source_hashes import SourceHashes
 from pipelines.ingest.source_row import SourceRow
 from pipelines.ingest.sources import find_sources
-from pipelines.media.probing import check_file
-from schemas.ingest import SESSIONS, TRACKS
+from schemas.ingest import SESSIONS, SIDECAR_WORDS, TRACKS
 from wanstreamer.errors import InputError
 
 SOURCE_NOTE = "ingest-source.json"  # where the recordings are; tools.forget reads it
@@ -64,80 +67,83 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
             file=sys.stderr,
         )
     write_json_atomic(data / "parts" / SOURCE_NOTE, {"source": str(source.resolve()), "layout": params.layout})
-    source_hashes = _SourceHashes(data / "parts" / "ingest-hashes.json")
-    remote = stamps(root, [name for row in rows for name in files_of([row])]) if is_remote_uri(root) else None
-    jobs, rejections = [], []
-    gone = forgotten(data)
-    grouped = rows_by_session([asdict(row) for row in rows])
-    for session_id, records in grouped.items():
-        session = [SourceRow(**record) for record in records]
-        try:
-            split = session_split(session, params)
-            for row in session:
-                if row.speaker_id and speaker_hash(row.speaker_id) in gone:
-                    raise Rejected("forgotten", f"{row.participant} asked to be forgotten")
-                if row.consent is not None and "train" not in row.consent:
-                    raise Rejected("no_consent", f"{row.participant} did not agree to training")
-            if remote is None:
-                inputs = tuple(source_hashes.of(root / name) for name in files_of(session))
-            else:
-                inputs = tuple(_there(name, remote[name]) for name in files_of(session))
-        except Rejected as rejected:
-            rejections.append((session_id, rejected.reason, rejected.detail))
-            continue
-        jobs.append(Job(key=session_id, spec={"rows": records, "split": split}, inputs=inputs))
-    source_hashes.save()
+    sessions: dict[str, list[SourceRow]] = {}
+    for row in rows:
+        sessions.setdefault(row.session_id, []).append(row)
     # A session's tracks do not depend on the place of the source or on the assignment of people: the job has the rest.
     looks = {name: getattr(params, name) for name in ("width", "height", "rate_hz", "qp")}
     counts = run_keys(
         data,
         "ingest",
-        jobs,
+        _plan(data, root, sessions, params),
         Conform,
         params=looks,
-        tables=(SESSIONS, TRACKS),
+        tables=(SESSIONS, TRACKS, SIDECAR_WORDS),
         how=how,
         spreads=True,
         setup={"root": str(root), "reach": settings() if is_remote_uri(root) else None, **looks},
-        rejections=rejections,
     )
-    done = read_rows(data, "sessions")
-    if not done:
+    splits: Counter[str] = Counter()
+    for path in table_files(data, "sessions"):
+        for split in pq.read_table(path, columns=["split"], partitioning=None)["split"].value_counts().to_pylist():
+            splits[split["values"]] += split["counts"]
+    if not splits:
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts["rejected"].items())
         example = read_rows(data, "rejections/ingest")[0]
         raise InputError(
-            f"{source}: none of {counts['keys'] + len(rejections)} sessions can be used ({reasons}); "
+            f"{source}: none of {counts['keys']} sessions can be used ({reasons}); "
             f"for example {example['key']}: {example['detail']}"
         )
-    splits = Counter(row["split"] for row in done)
     return {**counts, "sessions_by_split": dict(sorted(splits.items())), "streams_without_speaker_id": nameless}
 
 
-def _there(name: str, stamp: str | None) -> str:
-    if stamp is None:
-        raise Rejected("missing_file", name)
-    return stamp
+def _plan(data: Path, root: Path, sessions: Mapping[str, Sequence[SourceRow]], params: IngestParams) -> Plan:
+    """The jobs of all sessions of the source, by bucket."""
+    gone = forgotten(data)
+    hashes = SourceHashes(data / "parts" / "ingest-hashes", root)
+
+    def own(bucket: int, num_buckets: int) -> list[str]:
+        return [key for key in sessions if bucket_of(key, num_buckets) == bucket]
+
+    def inputs(bucket: int, num_buckets: int) -> str:
+        keys = own(bucket, num_buckets)
+        stamps = hashes.stamps([name for key in keys for name in files_of(sessions[key])])
+        rows = [[asdict(row) for row in sessions[key]] for key in keys]
+        shares = [params.split_salt, params.valid_fraction, params.test_fraction]
+        return hash_of([rows, stamps, sorted(gone), shares])
+
+    def jobs(bucket: int, num_buckets: int) -> Iterator[Job]:
+        keys = own(bucket, num_buckets)
+        known = hashes.of([name for key in keys for name in files_of(sessions[key])], bucket, num_buckets)
+        for key in keys:
+            try:
+                yield _job(key, sessions[key], known, gone, params)
+            except Rejected as rejected:
+                yield Job(key=key, rejected=(rejected.reason, rejected.detail))
+
+    return Plan(num_buckets=buckets_for(len(sessions)), jobs=jobs, inputs=inputs)
 
 
-class _SourceHashes:
-    """SHA-256 of source files, cached by size and modification time, so that hours of video are read only once."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.known: dict[str, list[Any]] = json.loads(path.read_text()) if path.is_file() else {}
-        self.used: dict[str, list[Any]] = {}
-
-    def of(self, file: Path) -> str:
-        check_file(file)
-        state = file.stat()
-        entry = self.known.get(str(file))
-        if entry is None or entry[:2] != [state.st_size, state.st_mtime_ns]:
-            entry = [state.st_size, state.st_mtime_ns, file_sha256(file)]
-        self.used[str(file)] = entry
-        return entry[2]
-
-    def save(self) -> None:
-        write_json_atomic(self.path, self.used)
+def _job(
+    key: str,
+    session: Sequence[SourceRow],
+    known: Mapping[str, str | Rejected],
+    gone: frozenset[str],
+    params: IngestParams,
+) -> Job:
+    split = session_split(session, params)
+    for row in session:
+        if row.speaker_id and speaker_hash(row.speaker_id) in gone:
+            raise Rejected("forgotten", f"{row.participant} asked to be forgotten")
+        if row.consent is not None and "train" not in row.consent:
+            raise Rejected("no_consent", f"{row.participant} did not agree to training")
+    inputs = []
+    for name in files_of(session):
+        content = known[name]
+        if isinstance(content, Rejected):
+            raise content
+        inputs.append(content)
+    return Job(key=key, spec={"rows": [asdict(row) for row in session], "split": split}, inputs=tuple(inputs))
 
 
 def main() -> None:

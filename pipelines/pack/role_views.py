@@ -114,12 +114,12 @@ def view_masks(spec: Mapping[str, Any], agent: str, user: str, params: ViewParam
         "user_audio_mixed": mixed[user],
         "user_audio_bleed": _bleeding(spec, agent, user, params),
         "user_video_missing": whole[latents[user]["video_member"] is None],
-        "user_text_missing": whole[tracks[user]["words_path"] is None],
+        "user_text_missing": whole[tracks[user]["words_sha256"] is None],
         "agent_audio_missing": whole[latents[agent]["audio_member"] is None],
         "agent_audio_mixed": mixed[agent],
         "agent_audio_bleed": _bleeding(spec, user, agent, params),
         "agent_video_missing": whole[latents[agent]["video_member"] is None],
-        "agent_text_missing": whole[tracks[agent]["words_path"] is None],
+        "agent_text_missing": whole[tracks[agent]["words_sha256"] is None],
         "agent_text_unattributed": whole[not tracks[agent]["attributed"]],
     }
 

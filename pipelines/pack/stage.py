@@ -5,29 +5,39 @@ cut. Shards are WebDataset tars: equal input gives equal bytes. `wanstreamer.win
 the index.
 """
 
+import json
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.engine.command import stage_main
-from pipelines.engine.files import file_sha256, replace_file, write_bytes_atomic, write_json_atomic
-from pipelines.engine.jobs import Job, Rejected, Result
+from pipelines.engine.files import file_sha256, hash_of, write_bytes_atomic
+from pipelines.engine.jobs import Job, Rejected, Result, Segment
+from pipelines.engine.plan import plan_by_tables
 from pipelines.engine.run import RunParams, run_keys
-from pipelines.engine.tables import read_rows, rows_by_session, to_table
-from pipelines.formats.npy_tar import BLOCK_BYTES, find_member, member_bytes
-from pipelines.formats.tokenizer import (
-    BEGIN_ID,
-    BLANK_ID,
-    MISSING_ID,
-    TextTokenizer,
-    fit_tokenizer,
-    load_tokenizer,
+from pipelines.engine.shards import SHARD_BYTES
+from pipelines.engine.state import num_state_buckets, read_state
+from pipelines.engine.tables import bucket_table, row_hashes, rows_by_session, session_rows, table_files
+from pipelines.formats.latents import latents_at
+from pipelines.formats.npy_tar import array_at, member_bytes
+from pipelines.formats.tokenizer import TextTokenizer, fit_tokenizer, load_tokenizer
+from pipelines.pack.index import (
+    Run,
+    SessionDigest,
+    ShardLine,
+    about_windows,
+    shard_runs,
+    write_lists,
+    write_shard_index,
 )
 from pipelines.pack.params import PackParams
 from pipelines.pack.role_views import (
@@ -39,76 +49,104 @@ from pipelines.pack.role_views import (
     role_pairs,
     view_masks,
 )
-from schemas.fields import SCHEMA_VERSION
-from schemas.windows import WINDOW_FIELDS, WINDOW_FORMAT, WINDOW_LABELS, WINDOWS
+from schemas.latents import LATENTS
+from schemas.windows import MASKS, WINDOWS
 from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT, UNIT_MS
 from wanstreamer.errors import InputError
+from wanstreamer.windows.index import index_path
 
+FITTING_WORDS = 2_000_000  # at most, for the tokenizer: its merges do not change with more
 TOKENIZER_PATH = "models/tokenizer.json"
 
 
-def run(data: Path, params: PackParams, how: RunParams) -> dict[str, object]:
-    """Write `models/tokenizer.json`, `windows/`, `tables/windows.parquet`; return counts."""
+def run(data: Path, params: PackParams, how: RunParams) -> dict[str, Any]:
+    """Write `models/tokenizer.json`, `windows/`, the tables `windows` and `masks`; return counts."""
     data = data.resolve()
-    tables = {name: read_rows(data, name) for name in ("sessions", "tracks", "words", "units", "latents")}
-    vae_hashes = {kind: _one_vae_hash(tables["latents"], kind) for kind in ("audio", "video")}
-    shapes = {kind: _latent_shape(data, tables["latents"], kind) for kind in ("audio", "video")}
-    tokenizer = _make_tokenizer(data, params, tables)
-    tables["quality"] = read_rows(data, "quality") if (data / "tables" / "quality.parquet").is_file() else []
-    jobs = _make_jobs(data, tables, shapes)
+    vae_hashes = {kind: _one_vae_hash(data, kind) for kind in ("audio", "video")}
+    shapes = {kind: _latent_shape(data, kind) for kind in ("audio", "video")}
+    tokenizer = _make_tokenizer(data, params)
+    tokenizer_sha256 = file_sha256(data / TOKENIZER_PATH)
+    tables = ("sessions", "tracks", "words", "units", "latents", "quality")
     # Removed first and written last: shards of two runs are never read with one manifest.
-    (data / "windows" / "manifest.json").unlink(missing_ok=True)
+    manifest = data / "windows" / "manifest.json"
+
+    def jobs(bucket: int, num_buckets: int) -> Iterator[Job]:
+        return _jobs(data, bucket, num_buckets, shapes, tokenizer_sha256)
+
+    def write_manifest() -> None:
+        if not manifest.is_file():
+            about = about_windows(params, shapes, vae_hashes, tokenizer.vocab_size, tokenizer_sha256)
+            write_folder(data, about)
+
     counts = run_keys(
         data,
         "pack",
-        jobs,
+        plan_by_tables(data, jobs, tables, [shapes, tokenizer_sha256]),
         PackSession,
         params=params,
-        tables=(WINDOWS,),
+        tables=(WINDOWS, MASKS),
         how=how,
         setup={"params": params, "tokenizer": str(data / TOKENIZER_PATH)},
+        index=write_shard_index,
+        before=lambda: manifest.unlink(missing_ok=True),
+        finish=write_manifest,
     )
-    rows = read_rows(data, "windows")
-    if not rows:
+    windows = _count(data, "windows", "split", None)
+    if not windows:
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts["rejected"].items()) or "no sessions"
         raise InputError(
-            f"{data / 'tables' / 'rejections' / 'pack.parquet'}: no window could be made ({reasons}); fix what the "
+            f"{data / 'tables' / 'rejections' / 'pack'}: no window could be made ({reasons}); fix what the "
             "reasons name, or add dyads of at least pack.window_units units"
         )
-    if not any(row["split"] == "train" for row in rows):
+    if "train" not in windows:
         print(
             "pack: warning: no window is in the train split; to train on all sessions, run again from ingest with "
             "--set ingest.valid_fraction=0 --set ingest.test_fraction=0 (make windows: in ARGS)",
             file=sys.stderr,
         )
-    hours = write_index(data, params, rows, shapes, vae_hashes, tokenizer)
-    done = {row["session_id"] for row in rows}
     return {
         **counts,
-        "window_hours": hours,
-        "windows_by_split": dict(sorted(Counter(row["split"] for row in rows).items())),
-        "masked_units": _count_masks([job for job in jobs if job.key in done], params),
+        "window_hours": {
+            split: round(count * params.window_units * UNIT_MS / 3_600_000, 4) for split, count in windows.items()
+        },
+        "windows_by_split": windows,
+        "masked_units": _count(data, "masks", "reason", "num_units"),
         "vocab_size": tokenizer.vocab_size,
     }
 
 
-def _one_vae_hash(latents: Iterable[Mapping[str, Any]], kind: str) -> str | None:
-    vae_hashes = {row[f"{kind}_codec"] for row in latents} - {None}
+def _count(data: Path, table: str, group: str, column: str | None) -> dict[str, int]:
+    """Value of `group` -> the number of its rows, or the sum of a column over them; bucket by bucket."""
+    counts: Counter[str] = Counter()
+    for path in table_files(data, table):
+        rows = pq.read_table(path, columns=[group, column] if column else [group], partitioning=None)
+        what: list[Any] = [(column, "sum")] if column else [([], "count_all")]
+        summed = rows.group_by(group).aggregate(what)
+        for row in summed.to_pylist():
+            counts[row[group]] += row[f"{column}_sum" if column else "count_all"]
+    return dict(sorted(counts.items()))
+
+
+def _one_vae_hash(data: Path, kind: str) -> str | None:
+    vae_hashes: set[str] = set()
+    for path in table_files(data, "latents"):
+        rows = pq.read_table(path, columns=[f"{kind}_codec"], partitioning=None)
+        vae_hashes |= set(rows[f"{kind}_codec"].unique().to_pylist()) - {None}
     if len(vae_hashes) > 1:
-        raise InputError(
-            f"tables/latents.parquet: latents of {len(vae_hashes)} {kind} VAEs, expected one; run encode again"
-        )
+        raise InputError(f"tables/latents: latents of {len(vae_hashes)} {kind} VAEs, expected one; run encode again")
     return vae_hashes.pop() if vae_hashes else None
 
 
-def _latent_shape(data: Path, latents: Iterable[Mapping[str, Any]], kind: str) -> list[int]:
+def _latent_shape(data: Path, kind: str) -> list[int]:
     """Shape of one unit's latents: of the existing latents, or else of those that the finished VAE would make.
 
     A modality without both gets a size of 1 in each dimension, always masked.
     """
-    for row in latents:
-        if row[f"{kind}_member"] is not None:
-            return list(find_member(data / row["shard"], row[f"{kind}_member"]).shape[1:])
+    for path in table_files(data, "latents"):
+        rows = pq.read_table(path, columns=["shard", f"{kind}_offset"], partitioning=None)
+        for row in rows.filter(pc.is_valid(rows[f"{kind}_offset"])).to_pylist():
+            with suppress(OSError, ValueError):  # a damaged shard is found by the session that needs it
+                return list(array_at(data / row["shard"], row[f"{kind}_offset"]).shape[1:])
     weights = data / "models" / "vae" / f"{kind}.safetensors"
     if not weights.is_file():
         return [AUDIO_LATENTS_PER_UNIT, 1] if kind == "audio" else [1, 1, 1]
@@ -119,16 +157,32 @@ def _latent_shape(data: Path, latents: Iterable[Mapping[str, Any]], kind: str) -
     return list(load_video_vae(weights).config.latent_shape)
 
 
-def _make_tokenizer(data: Path, params: PackParams, tables: Mapping[str, list[dict[str, Any]]]) -> TextTokenizer:
+def _make_tokenizer(data: Path, params: PackParams) -> TextTokenizer:
     """Fit or copy to `models/tokenizer.json`: only train tracks of people who did not refuse training are read."""
     final = data / TOKENIZER_PATH
     if params.tokenizer:
         tokenizer = load_tokenizer(Path(params.tokenizer)).tokenizer
     else:
-        usable = {_who(row) for row in tables["tracks"] if row["split"] == "train" and _may_train(row)}
-        tokenizer = fit_tokenizer([row["word"] for row in tables["words"] if _who(row) in usable], params.vocab_size)
-    write_bytes_atomic(final, tokenizer.to_str(pretty=True).encode())
+        tokenizer = fit_tokenizer(_fitting_words(data), params.vocab_size)
+    content = tokenizer.to_str(pretty=True).encode()
+    if not final.is_file() or final.read_bytes() != content:
+        write_bytes_atomic(final, content)
     return load_tokenizer(final)
+
+
+def _fitting_words(data: Path) -> list[str]:
+    """Words of train tracks: all, or of the first sessions in the order of their buckets until there are enough."""
+    words: list[str] = []
+    num_buckets = len(table_files(data, "sessions"))
+    for bucket in range(num_buckets):
+        tracks = bucket_table(data, "tracks", bucket, num_buckets).to_pylist()
+        usable = {_who(row) for row in tracks if row["split"] == "train" and _may_train(row)}
+        rows = bucket_table(data, "words", bucket, num_buckets, ["session_id", "participant", "word"])
+        columns = (rows[name].to_pylist() for name in ("session_id", "participant", "word"))
+        words += [word for session, who, word in zip(*columns, strict=True) if (session, who) in usable]
+        if len(words) >= FITTING_WORDS:
+            break
+    return words[:FITTING_WORDS]
 
 
 def _who(row: Mapping[str, Any]) -> tuple[str, str]:
@@ -140,30 +194,35 @@ def _may_train(track: Mapping[str, Any]) -> bool:
     return track["consent"] is None or "train" in track["consent"]
 
 
-def _make_jobs(data: Path, tables: Mapping[str, list[dict[str, Any]]], shapes: Mapping[str, list[int]]) -> list[Job]:
-    """A job per session, even if data is missing: the worker rejects what cannot be used, with a reason."""
-    grouped = {name: rows_by_session(tables[name]) for name in ("tracks", "words", "units", "latents", "quality")}
-    tokenizer_sha256 = file_sha256(data / TOKENIZER_PATH)
-    jobs = []
-    for session in tables["sessions"]:
+def _jobs(
+    data: Path, bucket: int, num_buckets: int, shapes: Mapping[str, list[int]], tokenizer_sha256: str
+) -> Iterator[Job]:
+    """A job per session, even if data is missing: the worker rejects what cannot be used, with a reason.
+
+    Words and units are named by their hash; the worker reads them.
+    """
+    has_quality = any((data / "tables" / "quality").glob("b=*.parquet"))
+    names = ("tracks", "latents", *(("quality",) if has_quality else ()))
+    grouped = {name: rows_by_session(bucket_table(data, name, bucket, num_buckets).to_pylist()) for name in names}
+    annotated = {name: row_hashes(data, name, bucket, num_buckets) for name in ("words", "units")}
+    for session in bucket_table(data, "sessions", bucket, num_buckets).to_pylist():
         key = session["session_id"]
-        latents = grouped["latents"].get(key, [])
+        latents = {row["participant"]: row for row in grouped["latents"].get(key, [])}
         spec = {
             "split": session["split"],
             "licence": session["licence"],
             "num_units": session["num_units"],
             "tracks": {row["participant"]: row for row in grouped["tracks"].get(key, [])},
-            "latents": {row["participant"]: row for row in latents},
-            "words": _by_participant(grouped["words"].get(key, []), WordRow._fields),
-            "units": _by_participant(grouped["units"].get(key, []), UnitRow._fields),
+            "latents": {
+                who: {name: value for name, value in row.items() if name not in ("shard", *LATENTS.offsets)}
+                for who, row in latents.items()
+            },
             "shapes": dict(shapes),
-            "poor": sorted(row["participant"] for row in grouped["quality"].get(key, []) if not row["usable"]),
+            "poor": sorted(row["participant"] for row in grouped.get("quality", {}).get(key, []) if not row["usable"]),
         }
-        shards = sorted({row["shard"] for row in latents})
-        jobs.append(
-            Job(key=key, spec=spec, inputs=(tokenizer_sha256, *(file_sha256(data / shard) for shard in shards)))
+        yield Job(
+            key=key, spec=spec, inputs=(tokenizer_sha256, *(hashes.get(key, "") for hashes in annotated.values()))
         )
-    return jobs
 
 
 def _by_participant(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> dict[str, list[list[Any]]]:
@@ -181,14 +240,21 @@ class PackSession:
         self.tokenizer = load_tokenizer(Path(tokenizer))
 
     def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
-        params, spec = self.params, job.spec
+        params = self.params
+        spec = {
+            **job.spec,
+            "words": _by_participant(session_rows(data, "words", job.key), WordRow._fields),
+            "units": _by_participant(session_rows(data, "units", job.key), UnitRow._fields),
+        }
         _reject_unusable(spec, params)
         rows: list[dict[str, Any]] = []
+        masks: list[dict[str, Any]] = []
         rejections = []
-        shard = f"windows/{job.key}.tar"
-        latents = {who: _latents(data, spec, who) for who in sorted(spec["tracks"])}
-        with (scratch / "windows.tar").open("wb") as file:
+        latents = _latents(data, job.key)
+        segments = _Segments(scratch, f"windows/{spec['split']}")
+        with closing(segments):
             for agent, user in role_pairs(spec):
+                masks += _mask_rows(job.key, spec, agent, user, params)
                 view, lost = make_view(spec, agent, user, self.tokenizer, params)
                 media = {
                     f"{role}_{kind}": array
@@ -206,17 +272,94 @@ class PackSession:
                     if (talk_ms >= 0).all() and talk_ms.sum() < params.min_talk_ms:
                         rejections.append((window_id, "little_talk", f"{talk_ms.sum()} ms"))
                         continue
-                    content = sample_bytes(window_id, sample)
-                    place = {"offset": file.tell(), "num_bytes": len(content), "crc32": zlib.crc32(content)}
-                    file.write(content)
+                    place = segments.add(sample_bytes(window_id, sample))
                     rows.append(_window_row(job.key, spec, agent, user, start, sample) | place)
-            file.write(bytes(2 * BLOCK_BYTES))  # end of archive
         if not rows:
             return Result(rejections=[*rejections, (job.key, "no_windows", "every window was left out")])
-        sha256 = file_sha256(scratch / "windows.tar")
-        for row in rows:
-            row |= {"shard": shard, "shard_sha256": sha256}
-        return Result(tables={"windows": rows}, files={shard: scratch / "windows.tar"}, rejections=rejections)
+        return Result(tables={"windows": rows, "masks": masks}, segments=segments.made, rejections=rejections)
+
+
+def write_folder(data: Path, about: Mapping[str, Any]) -> None:
+    """Write `windows/runs.arrow` and `windows/manifest.json` from the state of all buckets.
+
+    `about`: what the manifest has besides shards and totals (`about_windows`).
+    """
+    folder = data / "windows"
+    shards: dict[str, ShardLine] = {}
+    runs: list[Run] = []
+    sessions: list[SessionDigest] = []
+    for bucket in range(num_state_buckets(data, "pack")):
+        state = read_state(data, "pack", bucket)
+        for name, entry in state.shards.items():
+            path = name.removeprefix("windows/")
+            shards[path] = ShardLine(
+                path=path, split=path.partition("/")[0], num_windows=entry["num_rows"], num_bytes=entry["num_bytes"],
+                sha256=entry["sha256"], index_sha256=entry["index_sha256"],
+            )  # fmt: skip
+        for key, own in state.keys.items():
+            if own.segments:
+                split = own.segments[0].shard.split("/")[1]
+                content = hash_of([extent.sha256 for extent in own.segments])
+                sessions.append(SessionDigest(split=split, session_id=key, sha256=content))
+    if not shards:
+        return
+    for path in shards:
+        with pa.memory_map(index_path(str(folder / path))) as file:
+            runs += shard_runs(path, pa.ipc.open_file(file).read_all())
+    write_lists(folder, shards.values(), runs, sessions, about)
+
+
+@contextmanager
+def rewrite_folder(data: Path) -> Iterator[None]:
+    """Around a change of the shards: the manifest is moved away before it, and written again after it.
+
+    If the change is interrupted, the windows cannot be read until it is done again, or pack has run.
+    """
+    manifest = data / "windows" / "manifest.json"
+    aside = manifest.with_name(".manifest.json")
+    if manifest.is_file():
+        manifest.replace(aside)
+    manifest.with_name("runs.arrow").unlink(missing_ok=True)
+    yield
+    if aside.is_file():
+        write_folder(data, json.loads(aside.read_text()))
+        aside.unlink()
+
+
+class _Segments:
+    """Writes samples into files of at most the size of a shard, as a shard takes whole segments only."""
+
+    def __init__(self, scratch: Path, folder: str) -> None:
+        self.scratch, self.folder = scratch, folder
+        self.made: list[Segment] = []
+        self.file: BinaryIO | None = None
+
+    def add(self, content: bytes) -> dict[str, Any]:
+        """Write one sample; returns where it is."""
+        if self.file is None or self.file.tell() >= SHARD_BYTES:
+            self.close()
+            path = self.scratch / f"{len(self.made)}.segment"
+            self.made.append(Segment(path=path, folder=self.folder))
+            self.file = path.open("wb")
+        offset = self.file.tell()
+        self.file.write(content)
+        return {
+            "shard": str(len(self.made) - 1),
+            "offset": offset,
+            "num_bytes": len(content),
+            "crc32": zlib.crc32(content),
+        }
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+
+
+def _mask_rows(key: str, spec: Mapping[str, Any], agent: str, user: str, params: PackParams) -> list[dict[str, Any]]:
+    return [
+        {"session_id": key, "agent": agent, "user": user, "reason": reason, "num_units": int(mask.sum())}
+        for reason, mask in view_masks(spec, agent, user, params).items()
+    ]
 
 
 def _reject_unusable(spec: Mapping[str, Any], params: PackParams) -> None:
@@ -239,11 +382,13 @@ def _reject_unusable(spec: Mapping[str, Any], params: PackParams) -> None:
         raise Rejected("shorter_than_window", f"{num_units} units, a window is {params.window_units}")
 
 
-def _latents(data: Path, spec: Mapping[str, Any], who: str) -> dict[str, np.ndarray | None]:
-    """A participant's latents, mapped from disk; None for a missing modality."""
-    row = spec["latents"][who]
-    members = {kind: row[f"{kind}_member"] for kind in ("audio", "video")}
-    return {kind: find_member(data / row["shard"], name).mapped() if name else None for kind, name in members.items()}
+def _latents(data: Path, key: str) -> dict[str, dict[str, np.ndarray | None]]:
+    """The latents of each participant, mapped from disk; None for a missing modality."""
+    latents: dict[str, dict[str, np.ndarray | None]] = {}
+    for row in session_rows(data, "latents", key):
+        places = {kind: latents_at(data, row, kind) for kind in ("audio", "video")}
+        latents[row["participant"]] = {kind: place.mapped() if place else None for kind, place in places.items()}
+    return latents
 
 
 def window_starts(num_units: int, window_units: int, stride_units: int) -> list[int]:
@@ -296,85 +441,6 @@ def _window_row(
         "licence": spec["licence"],
         "consent": both,
     }
-
-
-def _count_masks(jobs: Iterable[Job], params: PackParams) -> dict[str, int]:
-    """Masked units by reason over the packed sessions, each unit once per role view."""
-    counts: Counter[str] = Counter()
-    for job in jobs:
-        for agent, user in role_pairs(job.spec):
-            for reason, mask in view_masks(job.spec, agent, user, params).items():
-                counts[reason] += int(mask.sum())
-    return dict(sorted(counts.items()))
-
-
-def write_index(
-    data: Path,
-    params: PackParams,
-    rows: Sequence[Mapping[str, Any]],
-    shapes: Mapping[str, Sequence[int]],
-    vae_hashes: Mapping[str, str | None],
-    tokenizer: TextTokenizer,
-) -> dict[str, float]:
-    """Write `windows/index.parquet`, then `windows/manifest.json`; the folder is readable without the tables.
-
-    Returns hours of windows per split; overlapping windows and both views count each.
-    """
-    folder = data / "windows"
-    stored = to_table("windows", [{**row, "shard": Path(row["shard"]).name} for row in rows]).drop_columns(
-        "shard_sha256"
-    )
-    temporary = folder / f".index.{params.window_units}.tmp"
-    pq.write_table(stored, temporary, compression="zstd")
-    replace_file(temporary, folder / "index.parquet")
-    shards: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        entry = shards.setdefault(
-            Path(row["shard"]).name,
-            {
-                "path": Path(row["shard"]).name,
-                "split": row["split"],
-                "sha256": row["shard_sha256"],
-                "num_bytes": (data / row["shard"]).stat().st_size,
-                "num_windows": 0,
-            },
-        )
-        entry["num_windows"] += 1
-    totals = window_totals((row["split"] for row in rows), params.window_units)
-    sizes = {"K": [params.window_units], "S": [params.text_slots], "L": [len(WINDOW_LABELS)]}
-    trailing = {"NC": list(shapes["audio"]), "CHW": list(shapes["video"])}
-
-    def shape(dimensions: str) -> list[int]:
-        rest = dimensions[1:]
-        return sizes["K"] + (trailing[rest] if rest in trailing else sizes[rest] if rest else [])
-
-    manifest = {
-        "format_version": WINDOW_FORMAT,
-        "schema_version": SCHEMA_VERSION,
-        **totals,
-        "window_units": params.window_units,
-        "fields": {name: {"dtype": dtype, "shape": shape(dims)} for name, (dtype, dims) in WINDOW_FIELDS.items()},
-        "vocab_size": tokenizer.vocab_size,
-        "text_slots": params.text_slots,
-        "text_lead_units": params.text_lead_units,
-        "blank_id": BLANK_ID,
-        "missing_id": MISSING_ID,
-        "begin_id": BEGIN_ID,
-        "tokenizer_sha256": file_sha256(data / TOKENIZER_PATH),
-        "audio_codec": vae_hashes["audio"],
-        "video_codec": vae_hashes["video"],
-        "index_sha256": file_sha256(folder / "index.parquet"),
-        "shards": [shards[name] for name in sorted(shards)],
-    }
-    write_json_atomic(folder / "manifest.json", manifest)
-    return totals["hours"]
-
-
-def window_totals(splits: Iterable[str], window_units: int) -> dict[str, dict[str, Any]]:
-    """`windows` and `hours` of a manifest, per split, from the split of each window of the index."""
-    windows = Counter(splits)
-    hours = {split: round(count * window_units * UNIT_MS / 3_600_000, 4) for split, count in windows.items()}
-    return {"windows": dict(sorted(windows.items())), "hours": dict(sorted(hours.items()))}
 
 
 def main() -> None:

@@ -5,65 +5,160 @@ uses the result: a changed threshold repeats no measurement, and redoes neither 
 are generous, because a listener may be silent and still.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from pipelines.engine.buckets import bucket_of
+from pipelines.engine.code import code_hash
 from pipelines.engine.command import stage_main
+from pipelines.engine.files import hash_of
 from pipelines.engine.jobs import Job
+from pipelines.engine.merge import rewrite_table
+from pipelines.engine.plan import plan_by_tables
 from pipelines.engine.run import RunParams, run_keys
-from pipelines.engine.tables import read_rows, rows_by_session, to_table
+from pipelines.engine.state import add_sums, num_state_buckets, read_about, read_state
+from pipelines.engine.tables import bucket_file, bucket_table, rows_by_session, table_files, to_table, write_rows
 from pipelines.quality import track_facts
 from pipelines.quality.duplicates import find_duplicates
 from pipelines.quality.params import QualityParams
 from schemas.quality import HASHES, QUALITY
 
-Rejections = list[tuple[str, str, str]]
+TRACKS_IN_PROCESS = 2000  # with fewer, starting processes takes longer than the search
+NEEDED = (
+    "participant", "num_units", "audio_path", "audio_sha256", "rate_hz", "video_path", "video_sha256", "width", "height"
+)  # fmt: skip
 
 
 def run(data: Path, params: QualityParams, how: RunParams) -> dict[str, Any]:
-    """Write `tables/quality.parquet`, `hashes.parquet` and `rejections/quality.parquet`; return counts and
-    medians."""
-    sessions = rows_by_session(read_rows(data, "tracks"))
-    keep = ("participant", "audio_path", "video_path", "num_units", "rate_hz", "width", "height")
-    jobs = [
-        Job(
-            key=session,
-            spec={"tracks": [{name: row[name] for name in keep} for row in rows]},
-            inputs=tuple(str(row[name]) for row in rows for name in ("audio_sha256", "video_sha256")),
-        )
-        for session, rows in sessions.items()
-    ]
+    """Write the tables `quality` and `hashes`, and rejections; return counts and medians."""
+    data = data.resolve()
+
+    def jobs(bucket: int, num_buckets: int) -> Iterator[Job]:
+        for session, rows in rows_by_session(bucket_table(data, "tracks", bucket, num_buckets).to_pylist()).items():
+            yield Job(
+                key=session,
+                spec={"tracks": [{name: row[name] for name in NEEDED} for row in rows]},
+                inputs=tuple(str(row[name]) for row in rows for name in ("audio_sha256", "video_sha256")),
+            )
+
     counts = run_keys(
-        data, "quality", jobs, track_facts.measure_session, params=None, tables=(QUALITY, HASHES),
-        how=how,
-        finish=partial(judge_all, params=params),
+        data, "quality", plan_by_tables(data, jobs, ("tracks",), None), track_facts.measure_session, params=None,
+        tables=(QUALITY, HASHES), how=how, finish=partial(judge_all, data, params, how.num_workers),
     )  # fmt: skip
-    rows = read_rows(data, "quality")
+    columns = ("snr_db", "loudness_lufs", "face_share", "av_offset_ms", "usable")
+    rows = pa.concat_tables(
+        pq.read_table(path, columns=list(columns), partitioning=None) for path in table_files(data, "quality")
+    )
     medians = {}
-    for name in ("snr_db", "loudness_lufs", "face_share", "av_offset_ms"):
-        known = [row[name] for row in rows if row[name] is not None]
-        medians[f"median_{name}"] = float(np.median(known)) if known else None
-    return {**counts, **medians, "usable_tracks": sum(row["usable"] for row in rows)}
+    for name in columns[:-1]:
+        known = rows[name].drop_null().to_numpy()
+        medians[f"median_{name}"] = float(np.median(known)) if len(known) else None
+    return {**counts, **medians, "usable_tracks": pc.sum(rows["usable"], min_count=0).as_py()}
 
 
-def judge_all(tables: dict[str, pa.Table], params: QualityParams) -> tuple[dict[str, pa.Table], Rejections]:
-    """The measured tables with `usable` and `duplicate_of`, and a rejection per track and broken threshold."""
-    copies = find_duplicates(tables["hashes"]) if params.find_duplicates else {}
-    rows, rejections = [], []
-    for row in tables["quality"].to_pylist():
-        first = copies.get((row["session_id"], row["participant"]))
-        row["duplicate_of"] = "/".join(first) if first else None
-        broken = judge(row, params)
-        row["usable"] = not broken
-        key = f"{row['session_id']}/{row['participant']}"
-        rejections += [(key, reason, detail) for reason, detail in broken.items()]
-        rows.append(row)
-    return {**tables, "quality": to_table("quality", rows)}, rejections
+def judge_all(data: Path, params: QualityParams, workers: int) -> None:
+    """Decide about all tracks: `usable` and `duplicate_of`, and a rejection per track and broken threshold.
+
+    It runs on every run, as a new recording may be the original of an old one; what does not change is not written.
+    """
+    copies = _copies(data, workers) if params.find_duplicates else {}
+    for bucket in range(num_state_buckets(data, "quality")):
+        measured = pq.read_table(bucket_file(data, "quality", bucket), partitioning=None).to_pylist()
+        rows, rejections = [], []
+        for row in measured:
+            row["duplicate_of"] = copies.get((row["session_id"], row["participant"]))
+            broken = judge(row, params)
+            row["usable"] = not broken
+            key = f"{row['session_id']}/{row['participant']}"
+            rejections += [(key, reason, detail, 1) for reason, detail in broken.items()]
+            rows.append(row)
+        rewrite_table(data, "quality", bucket, "quality", to_table("quality", rows), rejections)
+
+
+def quality_without(data: Path, sessions: set[str]) -> tuple[set[str], dict[int, list[tuple[str, str, str, int]]]]:
+    """Write the table so that no track is a copy of one of these sessions: the first copy counts as the original.
+
+    Returns the sessions with such copies; and, for the buckets of `sessions`, what the thresholds have rejected of
+    other sessions: it must be written again after other changes of these buckets.
+    """
+    rejections: dict[int, list[tuple[str, str, str, int]]] = {}
+    copies: dict[str, list[tuple[str, str]]] = {}  # by original
+    num_buckets = num_state_buckets(data, "quality")
+    concerned = {bucket_of(session, num_buckets) for session in sessions} if num_buckets else set()
+    changing = set()
+    for bucket in range(num_buckets):
+        names = ["session_id", "participant", "duplicate_of"]
+        for row in pq.read_table(bucket_file(data, "quality", bucket), columns=names, partitioning=None).to_pylist():
+            original = row["duplicate_of"]
+            if original and original.rpartition("/")[0] in sessions and row["session_id"] not in sessions:
+                copies.setdefault(original, []).append((row["session_id"], row["participant"]))
+                changing.add(bucket)
+    firsts = {copy: min(group) for group in copies.values() for copy in group}
+    for bucket in sorted(changing | concerned):
+        rows = pq.read_table(bucket_file(data, "quality", bucket), partitioning=None).to_pylist()
+        others = _judged(data, bucket, sessions)
+        for row in rows:
+            first = firsts.get((row["session_id"], row["participant"]))
+            if first is None:
+                continue
+            key = f"{row['session_id']}/{row['participant']}"
+            others = [each for each in others if each[:2] != (key, "duplicate")]
+            row["duplicate_of"] = None if first == (row["session_id"], row["participant"]) else "/".join(first)
+            if row["duplicate_of"]:
+                others.append((key, "duplicate", f"the same recording as {row['duplicate_of']}", 1))
+            row["usable"] = all(each[0] != key for each in others)
+        if bucket in changing:
+            rewrite_table(data, "quality", bucket, "quality", to_table("quality", rows), others)
+        if bucket in concerned:
+            rejections[bucket] = others
+    return {session for session, _ in firsts}, rejections
+
+
+def _judged(data: Path, bucket: int, sessions: set[str]) -> list[tuple[str, str, str, int]]:
+    """The rejections that the thresholds made in a bucket, without those of `sessions`."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for row in pq.read_table(bucket_file(data, "rejections/quality", bucket), partitioning=None).to_pylist():
+        counts[row["key"], row["reason"], row["detail"]] += row["count"]
+    for state in read_state(data, "quality", bucket).keys.values():
+        for key, reason, detail, count in state.rejections:
+            counts[key, reason, detail] -= count
+    return [
+        (*each, count) for each, count in counts.items() if count > 0 and each[0].rpartition("/")[0] not in sessions
+    ]
+
+
+def _copies(data: Path, workers: int) -> dict[tuple[str, str], str]:
+    """(session, participant) of each copy -> session/participant of the original. Searched if the hashes changed."""
+    files = table_files(data, "hashes")
+    about = [read_about(data, "quality", bucket).tables["hashes"] for bucket in range(len(files))]
+    searched = hash_of([add_sums(entry["content"] for entry in about), code_hash("pipelines.quality.duplicates")])
+    note = data / "state" / "quality" / "duplicates.parquet"
+    try:
+        known = pq.read_table(note, partitioning=None)
+    except (OSError, pa.ArrowException):
+        known = None
+    if known is None or (known.schema.metadata or {}).get(b"searched") != searched.encode():
+        known = _search(files, data / "parts" / "quality", sum(entry["num_rows"] for entry in about), workers)
+        known = known.replace_schema_metadata({"searched": searched})
+        write_rows(note, known)
+    return {(row["session_id"], row["participant"]): row["duplicate_of"] for row in known.to_pylist()}
+
+
+def _search(files: list[Path], scratch: Path, num_tracks: int, workers: int) -> pa.Table:
+    if num_tracks < TRACKS_IN_PROCESS or workers < 2:
+        return find_duplicates(files, scratch)
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        return find_duplicates(files, scratch, pool.map)
 
 
 def judge(facts: Mapping[str, Any], params: QualityParams) -> dict[str, str]:

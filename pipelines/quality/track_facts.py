@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.engine.inputs import check_files, media_of
 from pipelines.engine.jobs import Job, Result
 from pipelines.media.tracks import frame_pieces, loudness_lufs, wav_pieces
 from pipelines.quality import hashes
@@ -61,6 +62,8 @@ class PictureCurves:
 def measure_session(job: Job, data: Path, scratch: Path) -> Result:
     """Rows of `quality`, before thresholds are applied, and of `hashes`."""
     del scratch
+    for track in job.spec["tracks"]:
+        check_files(data, "ingest", media_of(track))
     rows, hash_rows = [], []
     for track in job.spec["tracks"]:
         key = {"session_id": job.key, "participant": track["participant"]}

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pipelines.engine.code import code_hash
 from pipelines.engine.files import file_sha256, hash_of, write_bytes_atomic
+from pipelines.engine.spent import cpu_s
 from pipelines.engine.timings import write_timings
 from pipelines.train.initial_weights import init_files, starting_from
 from pipelines.train.logs import open_logs
@@ -57,16 +58,16 @@ def run_training(
     config, start = starting_from(params.init_from, model_config(manifest, tokenizer, params), tokenizer)
     train_windows = open_windows(windows, "train")
     state_path = home / "state.safetensors"
-    began_s = time.monotonic()
+    began_s, before_s = time.monotonic(), cpu_s()
     done: list[int] = []
     with join_ranks() as ranks:
         if params.batch_size % ranks.num_ranks:
             raise InputError(
                 f"{section}.batch_size: {params.batch_size}; expected a multiple of the {ranks.num_ranks} processes"
             )
-        if ranks.first and params.batch_size > len(train_windows.rows):
+        if ranks.first and params.batch_size > len(train_windows):
             print(
-                f"{section}: warning: batch_size {params.batch_size} exceeds the {len(train_windows.rows)} windows "
+                f"{section}: warning: batch_size {params.batch_size} exceeds the {len(train_windows)} windows "
                 "of the train split: a step uses some of them several times",
                 file=sys.stderr,
             )
@@ -96,7 +97,7 @@ def run_training(
                 prior=lambda: list(islice(of_all_ranks, params.prior_batches)),
                 valid=valid,
                 state_path=state_path,
-                fingerprint=_fingerprint(windows, config, params, init_files(params.init_from), tasks),
+                fingerprint=_fingerprint(manifest, config, params, init_files(params.init_from), tasks),
                 mix=mix(tasks, params.seed) if tasks else None,
                 ranks=ranks,
                 on_step=on_step,
@@ -111,6 +112,8 @@ def run_training(
     took = {
         "wall_s": round(train_s, 1),
         "train_s": round(train_s, 1),
+        "cpu_s": round(cpu_s() - before_s, 1),
+        "steps": len(done),
         "step_ms": round(1000 * train_s / max(1, len(done)), 1),
     }
     write_timings(data, section, took, worked=bool(done))
@@ -118,7 +121,7 @@ def run_training(
     return {
         "steps": params.steps,
         "parameters": sum(p.numel() for p in trained.parameters()),
-        "train_windows": len(train_windows.rows),
+        "train_windows": len(train_windows),
         "valid_windows": sum(len(batch.window_id) for batch in valid),
         "train": {name: final[name] for name in ("loss", "text", "audio", "video")},
         "valid": {name: final.get(f"valid_{name}") for name in ("loss", "text", "audio", "video")},
@@ -167,20 +170,19 @@ def _held_out(windows: Path, manifest: Manifest, params: TrainingParams) -> list
     if "valid" not in {shard["split"] for shard in manifest.shards}:
         return []
     held_out = open_windows(windows, "valid")
-    stride = -(-len(held_out.rows) // params.valid_windows)
-    return list(batches_once(dataclasses.replace(held_out, rows=held_out.rows[::stride]), params.batch_size))
+    stride = -(-len(held_out) // params.valid_windows)
+    return list(batches_once(held_out.take(slice(None, None, stride)), params.batch_size))
 
 
 def _fingerprint(
-    windows: Path, config: ModelConfig, training: TrainConfig, init: list[Path], tasks: dict[str, float] | None
+    manifest: Manifest, config: ModelConfig, training: TrainConfig, init: list[Path], tasks: dict[str, float] | None
 ) -> str:
     """Fingerprint of everything that the weights depend on, except the number of processes."""
     names = [field.name for field in dataclasses.fields(TrainConfig) if field.name != "checkpoint_s"]
     settings = {name: getattr(training, name) for name in names}
-    parts = [file_sha256(windows / "manifest.json"), file_sha256(windows / "index.parquet"), torch.__version__]
-    parts.append(code_hash(*CODE))
-    parts += [file_sha256(path) for path in init]
-    return hash_of([parts, asdict(config), settings, tasks])
+    content = [manifest.content_sha256.get(split) for split in ("train", "valid")]  # not the shards they lie in
+    parts = [torch.__version__, code_hash(*CODE), *(file_sha256(path) for path in init)]
+    return hash_of([content, parts, asdict(config), settings, tasks])
 
 
 def _curves(history: list[Scalars]) -> bytes:

@@ -20,9 +20,12 @@ import torch
 
 from pipelines.engine.code import code_hash
 from pipelines.engine.command import stage_main
-from pipelines.engine.files import file_sha256, hash_of
+from pipelines.engine.files import file_sha256, hash_of, write_json_atomic
+from pipelines.engine.merge import write_rejections
 from pipelines.engine.run import RunParams
-from pipelines.engine.tables import read_rows, write_rejections
+from pipelines.engine.spent import cpu_s
+from pipelines.engine.state import summary_file
+from pipelines.engine.tables import read_rows
 from pipelines.engine.timings import write_timings
 from pipelines.vae.children import run_children
 from pipelines.vae.curves import curve_paths, write_curves
@@ -30,6 +33,7 @@ from pipelines.vae.measured import keep_outcomes, known_outcomes, measured_on
 from pipelines.vae.params import VaeParams, VaeTrainingParams
 from pipelines.vae.reports import draw_films
 from pipelines.vae.task import EVALUATED_TRACKS, VaeTask, evenly, record_path, weights_path
+from schemas.state import STATE_FORMAT
 from wanstreamer import vae
 from wanstreamer.errors import InputError
 from wanstreamer.train.vae_config import VaeTrainConfig
@@ -45,10 +49,10 @@ def run(data: Path, params: VaeParams, how: RunParams) -> dict[str, Any]:
     Raises:
         InputError: There are no train tracks, tracks differ in picture size or sample rate, or `weights` do not fit.
     """
-    began_s = time.monotonic()
+    began_s, before_s = time.monotonic(), cpu_s()
     rows = read_rows(data, "tracks")
     if not params.weights and not any(row["split"] == "train" for row in rows):
-        table = data / "tables" / "tracks.parquet"
+        table = data / "tables" / "tracks"
         raise InputError(f"{table}: no track is in the train split; add sessions, or set vae.weights to finished VAEs")
     (data / "models" / "vae").mkdir(parents=True, exist_ok=True)
     tasks = []
@@ -68,10 +72,12 @@ def run(data: Path, params: VaeParams, how: RunParams) -> dict[str, Any]:
         metrics[task.kind] = outcome["metrics"]
         rejections += [(key, reason, detail) for key, reason, detail in outcome["rejections"]]
     metrics["rejected"] = write_rejections(data, "vae", rejections)
+    made = {kind: weights_path(data, kind) for kind in KINDS if weights_path(data, kind).is_file()}
+    content = {kind: file_sha256(path) for kind, path in made.items()}
+    write_json_atomic(summary_file(data, "vae"), {"format": STATE_FORMAT, "content": content})
     worked = any(not task.finished for task in tasks)
-    write_timings(
-        data, "vae", {"wall_s": round(time.monotonic() - began_s, 1), "workers": how.num_workers}, worked=worked
-    )
+    took = {"wall_s": round(time.monotonic() - began_s, 1), "cpu_s": round(cpu_s() - before_s, 1)}
+    write_timings(data, "vae", {**took, "workers": how.num_workers}, worked=worked)
     return metrics
 
 
@@ -164,7 +170,7 @@ def _was_made(data: Path, kind: str, fingerprint: str) -> bool:
 
 def _config(data: Path, kind: str, rows: Sequence[Mapping[str, Any]], channels: int) -> AudioVAEConfig | VideoVAEConfig:
     """The VAE that fits the tracks."""
-    table = data / "tables" / "tracks.parquet"
+    table = data / "tables" / "tracks"
     names = ("rate_hz",) if kind == "audio" else ("width", "height")
     formats = sorted({tuple(row[name] for name in names) for row in rows})
     if len(formats) > 1:

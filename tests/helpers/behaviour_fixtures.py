@@ -13,6 +13,7 @@ from pipelines.pack import stage as pack
 from pipelines.pack.stage import PackParams
 from tests.helpers.annotated_sessions import Utterances, write_annotated
 from tests.helpers.duplex_fixtures import save_small_model
+from tests.helpers.paths import track_path
 from tests.helpers.small_corpus import Person, keep_in_process, write_corpus
 from wanstreamer import vae
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, Span, units_touched
@@ -40,13 +41,13 @@ def write_data(data: Path) -> Path:
     latents = {}
     for key in SPLITS:
         for who in SAID:
-            home = data / "tracks" / key
-            home.mkdir(parents=True, exist_ok=True)
-            write_wav(home / f"{who}.wav", sounds[who], RATE_HZ)
-            write_video(home / f"{who}.mp4", frames[who])
+            audio_path, video_path = (data / track_path(key, who, suffix) for suffix in ("wav", "mp4"))
+            audio_path.parent.mkdir(parents=True, exist_ok=True)
+            write_wav(audio_path, sounds[who], RATE_HZ)
+            write_video(video_path, frames[who])
             with torch.inference_mode():
                 audio, _ = audio_vae.encode(torch.from_numpy(sounds[who])[None])
-                video, _ = video_vae.encode(to_video(read_frames(home / f"{who}.mp4")))
+                video, _ = video_vae.encode(to_video(read_frames(video_path)))
             latents[key, who] = (
                 audio[0].unflatten(0, (UNITS, -1)).numpy().astype(np.float16),
                 video[0].numpy().astype(np.float16),

@@ -45,10 +45,10 @@ def make_clip(
 
 
 def onsets_ms(track: Path) -> tuple[list[int], list[int]]:
-    """Times of the flashes in the frames and of the beeps in the samples."""
-    bright = read_frames(track.with_suffix(".mp4")).mean(axis=(1, 2, 3)) > 128
+    """Times of the flashes in the frames and of the beeps in the samples. `track`: a path without suffix."""
+    bright = read_frames(track.with_name(f"{track.name}.mp4")).mean(axis=(1, 2, 3)) > 128
     flashes = [int(i) * 40 for i in np.flatnonzero(bright[1:] & ~bright[:-1]) + 1]
-    audio, rate_hz = read_wav(track.with_suffix(".wav"))
+    audio, rate_hz = read_wav(track.with_name(f"{track.name}.wav"))
     loud = np.abs(audio).reshape(-1, rate_hz // 200).max(axis=1) > 0.1
     starts = np.flatnonzero(loud[1:] & ~loud[:-1]) + 1
     beeps = [int(starts[0]) * 5] + [int(b) * 5 for a, b in zip(starts, starts[1:], strict=False) if (b - a) * 5 > 300]

@@ -3,6 +3,7 @@ recordings and files that the pages name.
 """
 
 import importlib
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -13,10 +14,11 @@ import pytest
 import torch
 import yaml
 
+from pipelines.engine.tables import session_rows
 from pipelines.media.process import ffmpeg_path
 from pipelines.media.tracks import read_wav, write_wav
 from tests.helpers.clips import make_clip
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import ROOT, track_path
 from tests.helpers.small_corpus import keep_in_process
 from wanstreamer.model.config import scaled
 from wanstreamer.model.duplex import DuplexModel, save_model
@@ -87,14 +89,18 @@ def _run_stage(patch: pytest.MonkeyPatch, stage: str, *arguments: str) -> None:
 
 def write_files(folder: Path) -> None:
     """The recordings, transcripts and Zoom folders that the pages name."""
-    tracks = sorted((folder / "data" / "tracks" / "talk-0000").glob("*.wav"))
+    data = folder / "data"
+    tracks = [data / track_path("talk-0000", who, "wav") for who in ("a", "b")]
     recordings = folder / "recordings"
     for name, track in zip(("a", "b"), tracks, strict=True):
         (recordings / "monday").mkdir(parents=True, exist_ok=True)
         shutil.copy(track, recordings / "monday" / f"{name}.wav")
-        words = track.with_suffix(".words.json")
-        if words.is_file():
-            shutil.copy(words, recordings / "monday" / words.name)
+        words = [
+            {column: row[column] for column in ("word", "start_ms", "end_ms")}
+            for row in session_rows(data, "sidecar_words", "talk-0000")
+            if row["participant"] == name
+        ]
+        (recordings / "monday" / f"{name}.words.json").write_text(json.dumps({"words": words}))
     (samples_a, rate_hz), (samples_b, _) = map(read_wav, tracks)
     mixed = np.clip(samples_a + samples_b, -1, 1)
     rttm = "SPEAKER call 1 0.5 1.0 <NA> <NA> anna <NA> <NA>\nSPEAKER call 1 2.0 1.5 <NA> <NA> ben <NA> <NA>\n"

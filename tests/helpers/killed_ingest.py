@@ -18,7 +18,7 @@ def contents(data: Path) -> dict[str, str]:
     return {
         str(path.relative_to(data)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(data.rglob("*"))
-        if path.is_file() and "timings" not in path.parts and path.name != "ingest-hashes.json"
+        if path.is_file() and not {"timings", "ingest-hashes", ".lock"} & set(path.parts)
     }
 
 

@@ -1,12 +1,9 @@
-"""A data folder as it lies after encode, made directly: tables and latent shards of a few short dyads.
+"""A data folder as it lies after encode, made directly: tables and the latent shard of a few short dyads.
 
 Latents carry their own address (session, participant, unit), so that a test can say which unit it looks at.
 """
 
-import io
-import json
-import tarfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +12,11 @@ import pyarrow as pa
 import pytest
 
 from pipelines.engine import run as stage
+from pipelines.engine.files import file_sha256
 from pipelines.engine.tables import to_table, write_table
+from pipelines.formats.npy_tar import Place, npy_tar
 from schemas import TABLES
+from tests.helpers.paths import track_path
 from wanstreamer.clock import UNIT_MS
 
 AUDIO_SHAPE, VIDEO_SHAPE = (4, 3), (2, 3, 4)
@@ -39,14 +39,16 @@ class Person:
     partners: list[str] | None = None
 
 
-def keep_in_process(patch: pytest.MonkeyPatch) -> None:
-    """Let jobs run here, through the same worker: a cluster takes seconds to start."""
+def keep_in_process(patch: pytest.MonkeyPatch, done: list[str] | None = None) -> None:
+    """Let jobs run here, through the same worker: a cluster takes seconds to start. Their keys are added to `done`."""
 
-    def run_here(jobs, worker, *_, **__):
-        for job, fingerprint in jobs:
-            yield worker({"job": json.dumps(asdict(job)), "fingerprint": fingerprint})
+    def run_here(feed, worker, **_):
+        for row in feed():
+            if done is not None:
+                done.append(row["key"])
+            yield worker(row)
 
-    patch.setattr(stage, "_map_ray", run_here)
+    patch.setattr(stage, "map_rows", run_here)
 
 
 def latent(index: int, num_units: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -63,6 +65,7 @@ def write_corpus(
 ) -> None:
     """sessions: id -> (split, num_units, participant -> Person); latents: (id, participant) -> audio and video."""
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("sessions", "tracks", "words", "units", "latents")}
+    arrays: dict[str, np.ndarray] = {}  # by name of the member
     for number, (key, (split, num_units, people)) in enumerate(sorted(sessions.items())):
         rows["sessions"].append(
             {
@@ -77,17 +80,34 @@ def write_corpus(
                 "source_sha256": "s" * 64,
             }
         )
-        (data / "latents").mkdir(parents=True, exist_ok=True)
-        with tarfile.open(data / "latents" / f"{key}.tar", "w") as tar:
-            for place, (who, person) in enumerate(sorted(people.items())):
-                index = 2 * number + place
-                own = (latent(index, num_units, AUDIO_SHAPE), latent(index, num_units, VIDEO_SHAPE))
-                audio, video = latents[key, who] if latents else own
-                _add(tar, f"{who}.audio.npy", audio)
-                _add(tar, f"{who}.video.npy", video)
-                _person_rows(rows, key, split, num_units, who, person, vae_hashes)
+        for place, (who, person) in enumerate(sorted(people.items())):
+            index = 2 * number + place
+            own = (latent(index, num_units, AUDIO_SHAPE), latent(index, num_units, VIDEO_SHAPE))
+            for kind, array in zip(("audio", "video"), latents[key, who] if latents else own, strict=True):
+                arrays[f"{key}.{who}.{kind}.npy"] = array
+            _person_rows(rows, key, split, num_units, who, person, vae_hashes)
+    shard, places = _write_latents(data, arrays)
+    for row in rows["latents"]:
+        row["shard"] = shard
+        for kind in ("audio", "video"):
+            member = row[f"{kind}_member"]
+            row[f"{kind}_offset"] = places[member].npy_offset if member else None
+            row[f"{kind}_sha256"] = places[member].sha256() if member else None
     for name, table_rows in rows.items():
         write_table(data, name, to_table(name, [_filled(name, row) for row in table_rows]))
+
+
+def _write_latents(data: Path, arrays: dict[str, np.ndarray]) -> tuple[str, dict[str, Place]]:
+    """Write the shard of all sessions; returns its path below the data folder, and the place of each member."""
+    folder = data / "latents"
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / ".tar"
+    with npy_tar(temporary, {name: array.shape for name, array in arrays.items()}, "float16") as tar:
+        for name, array in arrays.items():
+            tar.write(name, 0, array)
+    final = folder / f"0000-{file_sha256(temporary)[:16]}.tar"
+    temporary.rename(final)
+    return f"latents/{final.name}", {name: replace(place, path=final) for name, place in tar.places.items()}
 
 
 def _filled(table: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -98,14 +118,6 @@ def _filled(table: str, row: dict[str, Any]) -> dict[str, Any]:
         if field.name not in row
     }
     return {**row, **empty}
-
-
-def _add(tar: tarfile.TarFile, name: str, array: np.ndarray) -> None:
-    content = io.BytesIO()
-    np.save(content, array, allow_pickle=False)
-    info = tarfile.TarInfo(name)
-    info.size = len(content.getvalue())
-    tar.addfile(info, io.BytesIO(content.getvalue()))
 
 
 def _person_rows(
@@ -128,14 +140,13 @@ def _person_rows(
             "partners": person.partners,
             "language": "en",
             "num_units": num_units,
-            "video_path": f"tracks/{key}/{who}.mp4" if person.has_video else None,
+            "video_path": track_path(key, who, "mp4") if person.has_video else None,
             "video_sha256": "v" * 64 if person.has_video else None,
             "width": 64 if person.has_video else None,
             "height": 48 if person.has_video else None,
-            "audio_path": f"tracks/{key}/{who}.wav" if person.has_audio else None,
+            "audio_path": track_path(key, who, "wav") if person.has_audio else None,
             "audio_sha256": "a" * 64 if person.has_audio else None,
             "rate_hz": 16000 if person.has_audio else None,
-            "words_path": None if person.words is None else f"tracks/{key}/{who}.words.json",
             "words_sha256": None if person.words is None else "w" * 64,
             "mixed": [{"start_ms": start, "end_ms": end} for start, end in person.mixed],
             "attributed": person.attributed,
@@ -173,9 +184,8 @@ def _person_rows(
         {
             **ids,
             "num_units": num_units,
-            "shard": f"latents/{key}.tar",
-            "audio_member": f"{who}.audio.npy" if person.has_audio else None,
-            "video_member": f"{who}.video.npy" if person.has_video else None,
+            "audio_member": f"{key}.{who}.audio.npy" if person.has_audio else None,
+            "video_member": f"{key}.{who}.video.npy" if person.has_video else None,
             "audio_codec": vae_hashes[0] if person.has_audio else None,
             "video_codec": vae_hashes[1] if person.has_video else None,
             "audio_std": 1.0 if person.has_audio else None,

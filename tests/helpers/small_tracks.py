@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from pipelines.engine.files import file_sha256
-from pipelines.engine.tables import to_table, write_table
+from pipelines.engine.tables import read_rows, to_table, write_table
 from pipelines.media.tracks import write_video, write_wav
 from tests.helpers.blank_rows import blank_row
+from tests.helpers.paths import track_path
 from wanstreamer.clock import UNIT_MS
 
 RATE_HZ, WIDTH, HEIGHT = 16000, 32, 32
@@ -38,11 +39,21 @@ def write_tracks(data: Path, sessions: dict[str, tuple[str, str, int]]) -> None:
         write_table(data, name, to_table(name, table_rows))
 
 
+def hash_again(data: Path) -> None:
+    """Record the hashes that the media files have now, as if ingest had written them as they are."""
+    rows = [{name: row[name] for name in row if name != "schema_version"} for row in read_rows(data, "tracks")]
+    for row in rows:
+        for kind in ("audio", "video"):
+            if row[f"{kind}_path"]:
+                row[f"{kind}_sha256"] = file_sha256(data / row[f"{kind}_path"])
+    write_table(data, "tracks", to_table("tracks", rows))
+
+
 def _track(data: Path, key: str, who: str, split: str, what: str, units: int) -> dict[str, Any]:
-    folder = data / "tracks" / key
-    folder.mkdir(parents=True, exist_ok=True)
+    audio_path, video_path = (track_path(key, who, suffix) for suffix in ("wav", "mp4"))
+    audio, video = data / audio_path, data / video_path
+    audio.parent.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng([*f"{key}/{who}".encode()])
-    audio, video = folder / f"{who}.wav", folder / f"{who}.mp4"
     if "a" in what:
         time_s = np.arange(units * 2560) / RATE_HZ
         tone = np.sin(2 * np.pi * generator.uniform(100, 300) * time_s) * np.sin(2 * np.pi * 1.5 * time_s)
@@ -53,8 +64,8 @@ def _track(data: Path, key: str, who: str, split: str, what: str, units: int) ->
         for index, frame in enumerate(frames):
             frame[8:24, (index * 2) % 24 : (index * 2) % 24 + 8] = 255 - colour
         write_video(video, frames, crf=10)
-    paths = {"video_path": f"tracks/{key}/{who}.mp4", "video_sha256": file_sha256(video)} if "v" in what else {}
-    paths |= {"audio_path": f"tracks/{key}/{who}.wav", "audio_sha256": file_sha256(audio)} if "a" in what else {}
+    paths = {"video_path": video_path, "video_sha256": file_sha256(video)} if "v" in what else {}
+    paths |= {"audio_path": audio_path, "audio_sha256": file_sha256(audio)} if "a" in what else {}
     return blank_row(
         "tracks",
         session_id=key,

@@ -8,9 +8,9 @@ from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
-import pyarrow.parquet as pq
 import pytest
 
+from pipelines.engine.tables import read_rows
 from tests.helpers.paths import ROOT
 from tools.demo import QUERIES
 
@@ -34,7 +34,7 @@ def test_the_demo_shows_something_and_makes_nothing_the_second_time(tmp_path: Pa
     for question, _ in QUERIES:
         assert question in first.stdout
 
-    events = pq.read_table(data / "tables" / "events.parquet").to_pylist()
+    events = read_rows(data, "events")
     counts = Counter(event["label"] if event["kind"] == "transition" else event["kind"] for event in events)
     assert counts["interruption"] >= 2 and counts["backchannel"] >= 5, "little to see"
     interruptions = [event for event in events if event["label"] == "interruption"]

@@ -4,6 +4,8 @@ import csv
 import hashlib
 import io
 import json
+import re
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.engine import buckets, leave
 from pipelines.engine.forgotten import is_forgotten
-from pipelines.engine.run import RunParams
+from pipelines.engine.lock import folder_lock
+from pipelines.ingest.source_hashes import SourceHashes
 from pipelines.ingest.stage import SOURCE_NOTE
-from pipelines.pack import stage as pack
-from pipelines.pack.stage import PackParams
-from tests.helpers.small_corpus import Person, keep_in_process, write_corpus
+from tests.helpers.processes import in_another_process
+from tests.helpers.small_corpus import Person
+from tests.helpers.staged_corpus import Corpus, stage_corpus
 from tools import forget as tool
+from tools.compact import compact_folder
 from tools.forget import forget
 from wanstreamer.errors import InputError
 from wanstreamer.windows.loader import batches_once, open_windows
@@ -27,22 +32,21 @@ SHE = "p4242anna"
 WORDS = [("red", 100, 300)]
 
 
+CORPUS: Corpus = {
+    "s1": ("train", 8, {"a": Person(speaker_id=SHE, words=WORDS), "b": Person(speaker_id="bob")}),
+    "s10": ("train", 8, {"a": Person(speaker_id="cat", words=WORDS), "b": Person(speaker_id="bob")}),
+}
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Two train sessions, `SHE` in one of them, and what stages leave beside tables."""
     data = tmp_path / "data"
-    people = {
-        "s1": ("train", 8, {"a": Person(speaker_id=SHE, words=WORDS), "b": Person(speaker_id="bob")}),
-        "s10": ("train", 8, {"a": Person(speaker_id="cat", words=WORDS), "b": Person(speaker_id="bob")}),
-    }
-    write_corpus(data, people)
-    with pytest.MonkeyPatch.context() as patch:
-        keep_in_process(patch)
-        pack.run(data, PackParams(window_units=4, stride_units=4), RunParams(workers=1))
-    for session in people:
-        for name in (f"tracks/{session}/a.wav", f"parts/ingest/{session}/part.json", f"sources/{session}/a.mp4"):
+    stage_corpus(data, CORPUS)
+    for session in CORPUS:
+        for name in (f"parts/ingest/.{session}/note.json", f"sources/{session}/a.mp4"):
             (data / name).parent.mkdir(parents=True, exist_ok=True)
-            (data / name).write_text(session)
+            (data / name).write_text(json.dumps({"files": [f"tracks/{session}.new"]}))
     (data / "reports").mkdir()
     (data / "reports/continuation.png").write_text("s1")
     (data / "models/duplex").mkdir(parents=True)
@@ -50,6 +54,8 @@ def data(tmp_path: Path) -> Path:
     lines = ["session_id,participant,speaker_id,uri", "s1,a,p4242anna,s1/a.mp4", "s10,a,cat,s10/a.mp4"]
     (data / "sources/manifest.csv").write_text("\n".join(lines) + "\n")
     note(data, data / "sources")
+    hashes = SourceHashes(data / "parts/ingest-hashes", data / "sources")
+    hashes.of(["s1/a.mp4", "s10/a.mp4"], 0, 1)
     return data
 
 
@@ -65,9 +71,13 @@ def contents(data: Path) -> dict[str, str]:
 def left_of(data: Path, *names: str) -> list[str]:
     """Where one of the names is still found: in file names, in text, in any cell of a table."""
     found: list[str] = []
-    for path in sorted(one for one in data.rglob("*") if one.is_file()):
+    for path in sorted(file for file in data.rglob("*") if file.is_file()):
         where = str(path.relative_to(data))
-        cells = json.dumps(pq.read_table(path).to_pylist()) if path.suffix == ".parquet" else ""
+        cells = ""
+        if path.suffix == ".parquet":
+            cells = json.dumps(pq.read_table(path, partitioning=None).to_pylist())
+        elif path.suffix == ".arrow":
+            cells = json.dumps(pa.ipc.open_file(path).read_all().to_pylist())
         content = path.read_bytes()
         found += [
             f"{name} in {where}"
@@ -77,16 +87,35 @@ def left_of(data: Path, *names: str) -> list[str]:
     return found
 
 
+def session_left_in(data: Path, session: str) -> list[str]:
+    """Files that name a session: in their path, as text, in a cell of a table, or as a member of a tar."""
+    word = re.compile(rf"(?<![A-Za-z0-9]){session}(?![A-Za-z0-9])")
+    left = []
+    for path in sorted(file for file in data.rglob("*") if file.is_file()):
+        where = str(path.relative_to(data))
+        if path.suffix == ".parquet":
+            text = json.dumps(pq.read_table(path, partitioning=None).to_pylist())
+        elif path.suffix == ".arrow":
+            text = json.dumps(pa.ipc.open_file(path).read_all().to_pylist())
+        elif path.suffix == ".tar":
+            with tarfile.open(path) as tar:
+                text = " ".join(tar.getnames())
+        else:
+            text = path.read_bytes().decode(errors="replace")
+        left += [where] if word.search(where) or word.search(text) else []
+    return left
+
+
 def test_nothing_is_left_and_the_others_stay(data: Path) -> None:
-    assert left_of(data, SHE)
+    assert left_of(data, SHE) and len(session_left_in(data, "s1")) > 20
     report = forget(data, SHE)
     assert report.sessions == ["s1"] and report.rows > 0 and not report.outside
     assert [path.name for path in report.weights] == ["model.safetensors", "tokenizer.json"]
-    assert left_of(data, SHE) == []
+    assert left_of(data, SHE) == [] and session_left_in(data, "s1") == []
     assert [name for name in contents(data) if "s1/" in name or "s1." in name or "reports" in name] == []
-    for table in sorted(data.glob("tables/*.parquet")):
-        sessions = set(pq.read_table(table)["session_id"].to_pylist())
-        assert sessions <= {"s10"} and (sessions or table.stem != "windows")
+    for table in sorted(data.glob("tables/[!r]*/*.parquet")):
+        sessions = set(pq.read_table(table, partitioning=None)["session_id"].to_pylist())
+        assert sessions <= {"s10"} and (sessions or table.parent.name not in ("windows", "tracks", "hashes"))
     assert (data / "sources/manifest.csv").read_text().splitlines()[1:] == ["s10,a,cat,s10/a.mp4"]
     windows = open_windows(data / "windows", "train")  # checks the index against the manifest
     assert {row["session_id"] for row in windows.rows} == {"s10"}
@@ -118,25 +147,25 @@ def test_what_would_go_is_said_before_anything_goes(data: Path, capsys: pytest.C
     assert contents(data) == before
 
 
-@pytest.mark.parametrize("stop", range(1, 12, 2))
+@pytest.mark.parametrize("stop", range(1, 17))
 def test_a_stopped_run_is_finished_by_the_next(data: Path, stop: int) -> None:
     steps = 0
 
-    def stopping(name: str):  # type: ignore[no-untyped-def]
-        real = getattr(tool, name)
+    def stopping(module: Any, name: str) -> Any:
+        real = getattr(module, name)
 
-        def step(*args):  # type: ignore[no-untyped-def]
+        def step(*args: Any, **options: Any) -> Any:
             nonlocal steps
             steps += 1
             if steps == stop:
                 raise KeyboardInterrupt
-            return real(*args)
+            return real(*args, **options)
 
         return step
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_remove", "_cut_table"):
-            patch.setattr(tool, name, stopping(name))
+        for module, name in ((tool, "_remove"), (tool, "drop_rows"), (leave, "merge_bucket"), (leave, "sum_up")):
+            patch.setattr(module, name, stopping(module, name))
         with pytest.raises(KeyboardInterrupt):
             forget(data, SHE)
     forget(data, SHE)
@@ -235,39 +264,33 @@ def test_a_manifest_that_cannot_be_read_is_reported(data: Path, capsys: pytest.C
 def test_the_windows_manifest_counts_what_is_left(data: Path, tmp_path: Path) -> None:
     def counts(folder: Path) -> dict[str, Any]:
         manifest = json.loads((folder / "windows/manifest.json").read_text())
-        return {name: manifest[name] for name in ("windows", "hours", "shards")}
+        return {name: manifest[name] for name in ("windows", "hours", "shards", "content_sha256")}
 
     assert counts(data)["windows"] == {"train": 8}
     forget(data, SHE)
-    others = tmp_path / "others"
-    write_corpus(
-        others, {"s10": ("train", 8, {"a": Person(speaker_id="cat", words=WORDS), "b": Person(speaker_id="bob")})}
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        keep_in_process(patch)
-        pack.run(others, PackParams(window_units=4, stride_units=4), RunParams(workers=1))
-    assert counts(data)["windows"] == counts(others)["windows"] == {"train": 4}
-    assert counts(data)["hours"] == counts(others)["hours"]
-    assert [shard["path"] for shard in counts(data)["shards"]] == ["s10.tar"]
+    stage_corpus(tmp_path / "others", {"s10": CORPUS["s10"]})
+    assert counts(data) == counts(tmp_path / "others") and counts(data)["windows"] == {"train": 4}
 
 
 def test_cached_copies_of_tables_go(data: Path, tmp_path: Path) -> None:
     cache = tmp_path / ".dvc/cache/files/md5"
-    for place, path in enumerate(sorted(data.glob("tables/*.parquet"))):
+    for place, path in enumerate(sorted([*data.glob("tables/*/*.parquet"), *data.glob("state/*/*.parquet")])):
         (cache / f"{place:02d}").mkdir(parents=True)
         (cache / f"{place:02d}/copy").write_bytes(path.read_bytes())
         (cache / f"{place:02d}/copy").chmod(0o444)
     (cache / "other").write_text("nothing about her")
     forget(data, SHE, cache=tmp_path / ".dvc/cache")
-    tables = [pq.read_table(path) for path in cache.glob("*/copy")]
-    assert all("s1" not in table["session_id"].to_pylist() for table in tables)
+    left = [json.dumps(pq.read_table(path).to_pylist()) for path in cache.glob("*/copy")]
+    assert left and not any('"s1"' in cells or SHE in cells for cells in left)
     assert (cache / "other").is_file()
 
 
-def test_a_stopped_pack_leaves_no_rows_of_the_person_in_the_index(data: Path) -> None:
+def test_a_stopped_pack_leaves_nothing_of_the_person(data: Path) -> None:
     (data / "windows/manifest.json").unlink()
     forget(data, SHE)
-    assert {row["session_id"] for row in pq.read_table(data / "windows/index.parquet").to_pylist()} == {"s10"}
+    assert (
+        left_of(data, SHE) == [] and session_left_in(data, "s1") == [] and not (data / "windows/manifest.json").exists()
+    )
 
 
 def test_a_recording_that_holds_another_session_too_stays_and_is_listed(
@@ -309,3 +332,85 @@ def test_no_one_called_none_is_everybody_without_a_name(data: Path) -> None:
     forget(data, "None")
     left = [json.loads(line) for line in (data / "sources/manifest.jsonl").read_text().splitlines()]
     assert [row["session_id"] for row in left] == ["s10"]
+
+
+WHOLE: Corpus = {
+    f"s{number}": (
+        "train",
+        8,
+        {"a": Person(speaker_id=f"p{number}", words=WORDS), "b": Person(speaker_id=f"q{number}")},
+    )
+    for number in range(12)
+}
+HERS = ("s3", "s7")
+WITH_HER: Corpus = {
+    key: (split, num_units, {**people, "b": Person(speaker_id=SHE)} if key in HERS else people)
+    for key, (split, num_units, people) in WHOLE.items()
+}
+NEVER: Corpus = {key: session for key, session in WHOLE.items() if key not in HERS}
+
+
+def made(data: Path) -> dict[str, str]:
+    """Tables, shards, windows, tracks and summaries."""
+    folders = ("tables/", "latents/", "windows/", "tracks/")
+    return {
+        name: sha256
+        for name, sha256 in contents(data).items()
+        if name.startswith(folders) or re.fullmatch(r"state/\w+\.json", name)
+    }
+
+
+@pytest.mark.parametrize("same", [(), ("s3", "s4", "s5")])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_what_is_left_is_what_a_run_without_the_person_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, same: tuple[str, ...]
+) -> None:
+    """Of four buckets, for which the sessions that stay are enough; in one run, or grown in two. If others gave a
+    recording of hers too, it is a copy no longer: quality says so at once, and the next run packs it."""
+    monkeypatch.setattr(buckets, "SESSIONS_PER_BUCKET", 4)
+    data, never = tmp_path / "data", tmp_path / "never"
+    hers = {buckets.bucket_of(key, 4) for key in HERS}
+    if steps == 2:
+        late = sorted(key for key in NEVER if buckets.bucket_of(key, 4) not in hers)[-3:]
+        first = {key: WITH_HER[key] for key in WITH_HER if key not in (*late, HERS[1])}
+        stage_corpus(data, first, same=same)
+        assert len(list((data / "tables/units").glob("b=*.parquet"))) == 2  # so two buckets share a shard of it later
+    stage_corpus(data, WITH_HER, same=same)
+    stage_corpus(never, NEVER, same=same)
+    assert len(list((never / "tables/units").glob("b=*.parquet"))) == 4
+    before = {path: path.stat().st_ino for path in data.rglob("*") if bucket_in(path) not in {*hers, None}}
+    assert len(hers) < 4 and len(before) > 20
+    report = forget(data, SHE)
+    assert report.sessions == list(HERS) and bool(report.copies) == bool(same)
+    changed = {path for path, inode in before.items() if path.stat().st_ino != inode}
+    assert {path.parent.name for path in changed} <= ({"quality"} if same else set())
+    assert session_left_in(data, "s3") == session_left_in(data, "s7") == []
+    if steps == 2:
+        assert made(data) != made(never)
+        compact_folder(data)
+    apart = {name for name in made(data) | made(never) if made(data).get(name) != made(never).get(name)}
+    assert [name for name in apart if not same or not ("windows" in name or "masks" in name or "pack" in name)] == []
+    stage_corpus(data, NEVER, same=same)
+    compact_folder(data)
+    assert made(data) == made(never)
+    assert session_left_in(data, "s3") == session_left_in(data, "s7") == []
+
+
+def bucket_in(path: Path) -> int | None:
+    """The bucket that a table, state or shard belongs to."""
+    name = re.fullmatch(r"b=(\d+)\.parquet|(\d{4})-\w+\.(tar|arrow)", path.name)
+    return int(name[1] or name[2]) if name and path.parent.name != "0004" else None
+
+
+def forget_there(data: Path) -> str:
+    try:
+        forget(data, SHE)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def test_a_folder_in_which_a_stage_runs_is_left_alone(data: Path) -> None:
+    with folder_lock(data):
+        assert "in use by" in in_another_process(forget_there, data)
+    assert left_of(data, SHE)

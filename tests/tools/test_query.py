@@ -9,7 +9,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines.engine.tables import read_rows, to_table, write_rejections, write_table
+from pipelines.engine.merge import write_rejections
+from pipelines.engine.tables import read_rows, to_table, write_table
 from schemas import TABLES
 from tests.helpers.blank_rows import blank_row
 from tests.helpers.paths import ROOT

@@ -31,7 +31,7 @@ from pipelines.ingest.stage import IngestParams
 from pipelines.sample import stage as corpus
 from pipelines.sample.stage import SampleParams
 from tools.bench.comparison import compare
-from tools.bench.steady import finish_times, keys_per_s
+from tools.bench.steady import stage_keys_per_s
 from wanstreamer.clock import Span
 from wanstreamer.errors import InputError
 from wanstreamer.turns import Word, annotate_session
@@ -54,7 +54,7 @@ def prepare(folder: Path, seed: int, *, sessions: int, seconds: int, workers: in
         if not (mute / name).is_symlink():
             (mute / name).symlink_to(data.resolve() / name)
     write_table(mute, "sessions", to_table("sessions", _bare(read_rows(data, "sessions"))))
-    tracks = [row | {"words_path": None, "words_sha256": None} for row in _bare(read_rows(data, "tracks"))]
+    tracks = [row | {"words_sha256": None} for row in _bare(read_rows(data, "tracks"))]
     write_table(mute, "tracks", to_table("tracks", tracks))
     for home in (data, mute):
         annotate.run(home, AnnotateParams(), RunParams(workers=workers))
@@ -92,12 +92,11 @@ def rules_speed(folders: Sequence[Path]) -> float:
 
 
 def stage_speed(data: Path, workers: int) -> float | None:
-    """How many times faster than real time one core annotates, from the finish times of the sessions."""
-    ends_s = finish_times(data, "annotate")
-    if len(ends_s) < max(3, 2 * workers) or ends_s[-1] == ends_s[0]:
+    """How many times faster than real time one core annotates; None if there are too few sessions to say."""
+    durations_ms = [row["duration_ms"] for row in read_rows(data, "sessions")]
+    if len(durations_ms) < max(3, 2 * workers):
         return None
-    session_s = statistics.mean(row["duration_ms"] for row in read_rows(data, "sessions")) / 1000
-    return round(keys_per_s(ends_s) * session_s / workers, 1)
+    return round(stage_keys_per_s(data, "annotate") * statistics.mean(durations_ms) / 1000 / workers, 1)
 
 
 def measure(

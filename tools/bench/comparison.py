@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipelines.engine.tables import rows_by_session
+from pipelines.engine.tables import rows_by_session, table_files
 from tools.bench.agreement import Item, agreement, match, read_items, wasserstein_1
 from tools.bench.confidence import calibration
 
@@ -58,8 +58,8 @@ def compare(folders: Mapping[str, Path], *, bounds: bool, worst: int) -> dict[st
         for items, some in zip((truth, annotated), read_items(data), strict=True):
             items += [replace(item, session_id=f"{name}/{item.session_id}") for item in some]
         level |= {f"{name}/{session}": value for session, value in levels(data).items()}
-        offsets["truth"] += _offsets(data / "truth" / "transitions.parquet")
-        offsets["found"] += _offsets(data / "tables" / "events.parquet")
+        offsets["truth"] += _offsets([data / "truth" / "transitions.parquet"])
+        offsets["found"] += _offsets(table_files(data, "events"))
     pairs = match(truth, annotated, within_ms=200, ends=True)
     onsets = match(truth, annotated, within_ms=160, ends=False)
     lines: dict[str, Any] = {}
@@ -98,8 +98,9 @@ def _agreement(
     )
 
 
-def _offsets(path: Path) -> list[int]:
-    return [ms for ms in pq.read_table(path, columns=["fto_ms"])["fto_ms"].to_pylist() if ms is not None]
+def _offsets(paths: Sequence[Path]) -> list[int]:
+    tables = (pq.read_table(path, columns=["fto_ms"], partitioning=None) for path in paths)
+    return [ms for table in tables for ms in table["fto_ms"].to_pylist() if ms is not None]
 
 
 def _distribution(truth: Sequence[int], annotated: Sequence[int]) -> dict[str, Any]:

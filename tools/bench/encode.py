@@ -8,7 +8,6 @@ time.
 
 import argparse
 import multiprocessing
-import shutil
 import statistics
 import tempfile
 import time
@@ -22,7 +21,7 @@ from pipelines.encode.stage import EncodeParams
 from pipelines.engine.ray import ray_session
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import check_data_folder, read_rows
-from tools.bench.steady import finish_times, in_turns, keys_per_s, repeat_corpus, shares, show_rounds
+from tools.bench.steady import in_turns, remove_work, repeat_corpus, shares, show_rounds, stage_keys_per_s
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
 
@@ -79,10 +78,9 @@ def compare(data: Path, folder: Path, *, hours: float, rounds: int, workers: int
     hours_in = [sum(track["num_units"] for track in part) * UNIT_MS / 3_600_000 for part in parts]
 
     def ours() -> float:
-        for name in ("parts", "latents"):
-            shutil.rmtree(repeated / name, ignore_errors=True)
+        remove_work(repeated, "encode", "latents")
         encode.run(repeated, params, RunParams(workers=workers))
-        return 3600 * keys_per_s(finish_times(repeated, "encode")) * corpus_hours / len(sessions)
+        return 3600 * stage_keys_per_s(repeated, "encode") * corpus_hours / len(sessions)
 
     def bare() -> float:
         waiting = [pool.submit(_forward) for pool in pools]

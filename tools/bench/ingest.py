@@ -30,7 +30,7 @@ from pipelines.engine.run import RunParams
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.stage import IngestParams
 from pipelines.media.ffmpeg import ffmpeg_path
-from tools.bench.steady import finish_times, keys_per_s
+from tools.bench.steady import keys_per_s, stage_keys_per_s
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
 from wanstreamer.errors import InputError
 
@@ -90,16 +90,16 @@ def peak_memory(named: str) -> Iterator[list[float]]:
         thread.join()
 
 
-def run_ours(source: Path, scratch: Path, workers: int, params: IngestParams) -> tuple[list[float], float]:
-    """Seconds from the start until each session was finished, and the whole time."""
+def run_ours(source: Path, scratch: Path, workers: int, params: IngestParams) -> tuple[float, float]:
+    """Finished sessions per second, and the whole time."""
     data = scratch / "data"
-    began, began_s = time.time(), time.monotonic()
+    began_s = time.monotonic()
     ingest.run(data, params, RunParams(workers=workers))
     wall_s = time.monotonic() - began_s
-    return [end_s - began for end_s in finish_times(data, "ingest")], wall_s
+    return stage_keys_per_s(data, "ingest"), wall_s
 
 
-def run_ffmpeg(source: Path, scratch: Path, workers: int, params: IngestParams) -> tuple[list[float], float]:
+def run_ffmpeg(source: Path, scratch: Path, workers: int, params: IngestParams) -> tuple[float, float]:
     """As `run_ours`, with ffmpeg processes only."""
     ends: list[float] = []
     began_s = time.monotonic()
@@ -124,7 +124,7 @@ def run_ffmpeg(source: Path, scratch: Path, workers: int, params: IngestParams) 
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(session, sorted(path for path in source.iterdir() if path.is_dir())))
-    return sorted(ends), time.monotonic() - began_s
+    return keys_per_s(ends), time.monotonic() - began_s
 
 
 def compare(
@@ -143,11 +143,11 @@ def compare(
                 watch = nullcontext([0.0]) if number else peak_memory(process[name])
                 try:
                     with watch as peak_mb:
-                        ends, wall_s = work(source, scratch, workers, params)
+                        rate, wall_s = work(source, scratch, workers, params)
                 finally:
                     shutil.rmtree(scratch)
                 if number:
-                    steady[name].append(keys_per_s(ends))
+                    steady[name].append(rate)
                     walls[name].append(wall_s)
                 else:
                     peaks[name] = peak_mb[0]

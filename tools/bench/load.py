@@ -13,6 +13,7 @@ with the epoch. Without `--data`, windows of random latents are made in the form
 
 import argparse
 import gc
+import hashlib
 import os
 import platform
 import shutil
@@ -35,10 +36,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.engine.files import file_sha256, write_bytes_atomic
-from pipelines.engine.tables import check_data_folder
-from pipelines.formats.tokenizer import fit_tokenizer, load_tokenizer
-from pipelines.pack.stage import TOKENIZER_PATH, PackParams, sample_bytes, write_index
+from pipelines.engine.tables import check_data_folder, to_table
+from pipelines.pack.index import Run, SessionDigest, ShardLine, shard_runs, write_manifest, write_shard_index
+from pipelines.pack.stage import PackParams, sample_bytes
 from tools.bench.loaders import PEERS, Arrays
 from wanstreamer.errors import InputError
 from wanstreamer.windows.loader import FIELDS, LABELS, Batch, Loader, Windows, open_windows
@@ -53,16 +53,17 @@ PACKAGES = ("torch", "webdataset", "mosaicml-streaming", "litdata")
 def make_windows(data: Path, number: int) -> None:
     """Write `number` train windows of seeded noise below `data`, in the format of the pack stage."""
     params, random = PackParams(), np.random.default_rng(0)
-    tokens = fit_tokenizer(["yes", "no"], params.vocab_size)
-    write_bytes_atomic(data / TOKENIZER_PATH, tokens.to_str().encode())
-    (data / "windows").mkdir()
+    folder = data / "windows"
+    (folder / "train").mkdir(parents=True)
     trailing = {
         "K": (), "KNC": AUDIO_SHAPE, "KCHW": VIDEO_SHAPE, "KS": (params.text_slots,), "KL": (len(LABELS),)
     }  # fmt: skip
-    rows: list[dict[str, Any]] = []
+    shards: list[ShardLine] = []
+    runs: list[Run] = []
+    sessions: list[SessionDigest] = []
     for first in range(0, number, SESSION_WINDOWS):
         key, content = f"talk-{first // SESSION_WINDOWS:04d}", b""
-        shard_rows: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
         for place in range(min(SESSION_WINDOWS, number - first)):
             window_id, sample = f"{key}-a-{16 * place:06d}", {}
             for name, (dtype, dimensions) in FIELDS.items():
@@ -70,23 +71,29 @@ def make_windows(data: Path, number: int) -> None:
                 values = random.standard_normal(shape) if dtype == "float16" else random.integers(0, 2, shape)
                 sample[name] = values.astype(dtype)
             written = sample_bytes(window_id, sample)
-            shard_rows.append(
+            rows.append(
                 {
                     "window_id": window_id, "session_id": key, "split": "train", "agent": "a", "user": "b",
                     "agent_speaker_id": "p0", "user_speaker_id": "p1", "start_unit": 16 * place,
-                    "num_units": params.window_units, "shard": f"windows/{key}.tar", "offset": len(content),
+                    "num_units": params.window_units, "shard": "", "offset": len(content),
                     "num_bytes": len(written), "crc32": zlib.crc32(written), "agent_speech_ms": 0,
                     "user_audio_masked_units": 0, "agent_audio_masked_units": 0, "licence": None, "consent": None,
                 }
             )  # fmt: skip
             content += written
-        path = data / "windows" / f"{key}.tar"
-        path.write_bytes(content + bytes(1024))
-        sha256 = file_sha256(path)
-        rows += [row | {"shard_sha256": sha256} for row in shard_rows]
-    vae_hashes: dict[str, str | None] = {"audio": None, "video": None}
-    shapes = {"audio": AUDIO_SHAPE, "video": VIDEO_SHAPE}
-    write_index(data, params, rows, shapes, vae_hashes, load_tokenizer(data / TOKENIZER_PATH))
+        tar = content + bytes(1024)
+        sha256 = hashlib.sha256(tar).hexdigest()
+        path = f"train/{len(shards):04d}-{sha256[:16]}.tar"
+        (folder / path).write_bytes(tar)
+        table = to_table("windows", rows)
+        index_sha256 = write_shard_index(folder / path, table)
+        shards.append(ShardLine(path, "train", len(rows), len(tar), sha256, index_sha256))
+        runs += shard_runs(path, table)
+        sessions.append(SessionDigest("train", key, hashlib.sha256(content).hexdigest()))
+    write_manifest(
+        folder, shards, runs, sessions, params=params, shapes={"audio": AUDIO_SHAPE, "video": VIDEO_SHAPE},
+        vae_hashes={"audio": None, "video": None}, vocab_size=params.vocab_size, tokenizer_sha256="0" * 64,
+    )  # fmt: skip
 
 
 class Ours:
@@ -95,7 +102,7 @@ class Ours:
     def __init__(self, windows: Windows, batch_size: int, workers: int) -> None:
         # Without workers ours does not read ahead: the peers have no thread for it either.
         self.batches = iter(Loader(windows, batch_size=batch_size, seed=0, workers=workers, prefetch=2 * bool(workers)))
-        self.epoch_batches = len(windows.rows) // batch_size
+        self.epoch_batches = len(windows) // batch_size
 
     def __iter__(self) -> Iterator[Batch]:
         return islice(self.batches, self.epoch_batches)
@@ -179,7 +186,7 @@ def compare(
     return {
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "versions": {name: version(name) for name in PACKAGES if _has(name)},
-        "windows": len(windows.rows),
+        "windows": len(windows),
         "window_bytes": windows.rows[0]["num_bytes"],
         "batch_size": batch_size,
         "rounds": rounds,
@@ -238,8 +245,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             make_windows(scratch / "data", args.windows)
         windows = open_windows((args.data or scratch / "data").resolve() / "windows", "train")
         fewest = (START_BATCHES + 1) * args.batch_size
-        if len(windows.rows) < fewest:
-            raise InputError(f"bench load: {len(windows.rows)} windows; expected {fewest} or more at this batch size")
+        if len(windows) < fewest:
+            raise InputError(f"bench load: {len(windows)} windows; expected {fewest} or more at this batch size")
         # The peers print to stdout, where `--json` goes, and warn of missing optional packages.
         with redirect_stdout(sys.stderr), warnings.catch_warnings(), one_thread():
             warnings.simplefilter("ignore")

@@ -70,7 +70,8 @@ def open_webdataset(windows: Windows, folder: Path, batch_size: int, workers: in
     del folder
     import webdataset
 
-    paths = sorted({str(windows.manifest.folder / row["shard"]) for row in windows.rows})
+    of_split = [shard["path"] for shard in windows.manifest.shards if shard["split"] == windows.split]
+    paths = [str(windows.manifest.folder / path) for path in of_split]
     samples = webdataset.WebDataset(paths, shardshuffle=len(paths)).shuffle(SHUFFLE_BUFFER).decode()
     batched = samples.map(webdataset_fields).batched(batch_size, collation_fn=stack_arrays)
     loader: Iterable[Arrays] = webdataset.WebLoader(
@@ -95,7 +96,7 @@ def write_mds(windows: Windows, folder: Path) -> None:
         for name, (dtype, _) in FIELDS.items()
     }
     with import_streaming().MDSWriter(out=str(folder), columns=columns) as writer:
-        for index in range(len(windows.rows)):
+        for index in range(len(windows)):
             sample = load_sample(windows, index)
             writer.write({name: array.view("u1") if array.dtype == bool else array for name, array in sample.items()})
 
@@ -118,7 +119,7 @@ def write_litdata(windows: Windows, folder: Path) -> None:
     import litdata
 
     litdata.optimize(
-        fn=partial(tensors, windows=windows), inputs=list(range(len(windows.rows))), output_dir=str(folder),
+        fn=partial(tensors, windows=windows), inputs=list(range(len(windows))), output_dir=str(folder),
         chunk_bytes="64MB", num_workers=1, start_method="fork", verbose=False,
     )  # fmt: skip
 

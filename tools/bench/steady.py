@@ -1,5 +1,7 @@
 """Rates of the steady state, measured in turns; and data folders that hold a small corpus several times."""
 
+import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.engine.state import summary_file
 from pipelines.engine.tables import read_rows, to_table, write_table
 from wanstreamer.errors import InputError
+
+TOO_FEW = "bench: too few sessions for a rate; pass more (--sessions, or --hours)"
 
 
 def keys_per_s(ends_s: Sequence[float]) -> float:
@@ -19,13 +24,26 @@ def keys_per_s(ends_s: Sequence[float]) -> float:
     Raises InputError if there are too few keys for a slope.
     """
     if len(ends_s) < 3 or max(ends_s) == min(ends_s):
-        raise InputError("bench: too few sessions for a rate; pass more (--sessions, or --hours)")
+        raise InputError(TOO_FEW)
     return float(np.polyfit(sorted(ends_s), range(len(ends_s)), 1)[0])
 
 
-def finish_times(data: Path, stage: str) -> list[float]:
-    """When each key of a stage was finished, in s."""
-    return sorted(path.stat().st_mtime for path in (data / "parts" / stage).glob("*/part.json"))
+def stage_keys_per_s(data: Path, stage: str) -> float:
+    """The same slope for the keys of a stage's last run, as the engine noted it.
+
+    Raises InputError if there were too few keys for a slope.
+    """
+    figures = json.loads((data / "timings" / f"{stage}.json").read_text())
+    if not figures.get("keys_per_s"):
+        raise InputError(TOO_FEW)
+    return float(figures["keys_per_s"])
+
+
+def remove_work(data: Path, stage: str, *folders: str) -> None:
+    """Make all keys of a stage undone; `folders` have its bulk files."""
+    summary_file(data, stage).unlink(missing_ok=True)
+    for folder in (f"parts/{stage}", f"state/{stage}", *folders):
+        shutil.rmtree(data / folder, ignore_errors=True)
 
 
 def repeat_corpus(data: Path, folder: Path, read: Sequence[str], tables: Sequence[str], times: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.engine.tables import check_data_folder, read_rows
+from pipelines.engine.tables import check_data_folder, read_rows, session_rows
 from tools.exchange.intervals import SPEECH, WORDS, Interval, Read, in_order
 from wanstreamer.errors import InputError
 
@@ -52,7 +52,7 @@ def not_shared(data: Path, sessions: Collection[str]) -> list[str]:
 
 
 def _rows(data: Path, table: str, sessions: list[str]) -> list[dict[str, Any]]:
-    return read_rows(data, table, filters=[("session_id", "in", sessions)])
+    return [row for session in sessions for row in session_rows(data, table, session)]
 
 
 def _interval(row: Mapping[str, Any], kind: str, text: str, confidence: float | None) -> Interval:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from pipelines.engine.tables import TableRow, check_data_folder, read_rows
+from pipelines.engine.tables import TableRow, check_data_folder, read_rows, session_rows
 from wanstreamer.clock import Span, unit_span
 from wanstreamer.errors import InputError
 
@@ -51,7 +51,7 @@ def read_pictures(data: Path, sessions: Sequence[str], limit: int) -> Iterator[P
     if unknown:
         raise InputError(f"{data}: no session {unknown[0]}; `python -m tools.query 'FROM sessions'` lists them")
     for session in sessions or sorted(known)[:limit]:
-        rows = {name: read_rows(data, name, filters=[("session_id", "=", session)]) for name in NEEDED[1:]}
+        rows = {name: session_rows(data, name, session) for name in NEEDED[1:]}
         yield make_picture(known[session], rows)
 
 

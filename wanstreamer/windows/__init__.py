@@ -1,6 +1,8 @@
 """Windows of training data: the contract between the pipeline and the library.
 
-manifest.py   reads and checks a folder of windows; FIELDS and LABELS
+manifest.py   reads and checks the manifest of a folder of windows; FIELDS and LABELS
+index.py      which windows there are, in which order, and where their bytes lie
+order.py      the order of the endless stream of windows
 shards.py     byte ranges of tars -> samples
 batch.py      samples -> Batch
 loader.py     an endless, resumable stream of batches

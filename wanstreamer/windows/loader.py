@@ -1,11 +1,11 @@
 """Window shards -> Batch: what the pack stage wrote, in an order fixed by a seed, resumable at any sample.
 
 Training is one endless stream of windows, epoch after epoch. Each epoch is a permutation of the split that depends on
-the seed and the epoch's number alone. A position in the stream is the count of windows that all ranks together have
-taken. Every step takes `num_ranks * batch_size` windows; rank r gets the r-th `batch_size` of them. The next windows
-therefore depend on neither ranks, batch size nor workers, and all of these may change when a run is resumed. Epochs
-follow each other without a seam: no epoch drops or pads its last windows, and a batch may contain the end of one epoch
-and the start of the next.
+the seed and the epoch's number alone (wanstreamer/windows/order.py has another one, for very large splits). A position
+in the stream is the count of windows that all ranks together have taken. Every step takes `num_ranks * batch_size`
+windows; rank r gets the r-th `batch_size` of them. The next windows therefore depend on neither ranks, batch size nor
+workers, and all of these may change when a run is resumed. Epochs follow each other without a seam: no epoch drops or
+pads its last windows, and a batch may contain the end of one epoch and the start of the next.
 
 The shards are plain WebDataset tars; other loaders can read them directly:
 
@@ -18,12 +18,12 @@ The shards are plain WebDataset tars; other loaders can read them directly:
 import os
 import queue
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from functools import lru_cache
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -31,16 +31,9 @@ from torch.utils.data import DataLoader
 
 from wanstreamer.errors import InputError
 from wanstreamer.windows.batch import Batch, make_batch
-from wanstreamer.windows.manifest import (
-    FIELDS,
-    LABELS,
-    WINDOW_FORMAT,
-    Manifest,
-    Windows,
-    open_windows,
-    read_manifest,
-    uses_fsspec,
-)
+from wanstreamer.windows.index import Place, Windows, open_windows
+from wanstreamer.windows.manifest import FIELDS, LABELS, WINDOW_FORMAT, Manifest, read_manifest, uses_fsspec
+from wanstreamer.windows.order import ExactOrder, ShardOrder, epoch_order, stream_indices
 from wanstreamer.windows.shards import ShardReader, load_sample
 
 __all__ = [
@@ -52,21 +45,8 @@ ANNOUNCED_BATCHES = 2  # to the kernel, before they are read
 
 
 def load_batch(windows: Windows, indices: Sequence[int]) -> Batch:
-    with ShardReader(windows) as reader:
-        return _read_batch(reader, np.empty(len(indices), reader.record_dtype), indices)
-
-
-@lru_cache(maxsize=2)  # a batch spans two epochs at most, unless the split is smaller than a batch
-def epoch_order(num_windows: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of one epoch, int64 (num_windows,): a permutation that depends only on seed and epoch."""
-    return np.random.default_rng([seed, epoch]).permutation(num_windows)
-
-
-def stream_indices(num_windows: int, seed: int, start: int, stop: int) -> list[int]:
-    """The windows at the places `start` to `stop` (exclusive) of the stream."""
-    return [
-        int(epoch_order(num_windows, seed, place // num_windows)[place % num_windows]) for place in range(start, stop)
-    ]
+    with ShardReader(windows.manifest) as reader:
+        return _read_batch(reader, np.empty(len(indices), reader.record_dtype), windows.rows.places(indices)).batch
 
 
 class Loader:
@@ -82,6 +62,15 @@ class Loader:
         workers: Processes that read. 0: this process reads, in a thread unless `prefetch` is 0.
         prefetch: Batches that are read ahead, by each worker if there are workers (then at least 1).
         pin_memory: Whether batches lie in pinned memory; by default if CUDA is available.
+        shuffle: "exact" permutes all windows of an epoch, whatever shards they lie in, and needs 4 bytes per window.
+            "shards" permutes the shards and then the windows of `buffer_shards` shards at a time: it reads from few
+            files at a time and needs no memory per window, but mixes less, and its order depends on the shards.
+        buffer_shards: How many shards "shards" mixes.
+        skip_damaged: Whether a window whose bytes are missing or damaged is masked (all `known` False, text MISSING,
+            labels -1: no loss) and counted in `damaged`, instead of raising InputError.
+
+    Attributes:
+        damaged: Masked windows of the batches taken so far, by shard.
 
     Raises InputError for a batch of less than one window, or of more than this machine's memory.
     """
@@ -97,14 +86,23 @@ class Loader:
         workers: int = 0,
         prefetch: int = 2,
         pin_memory: bool | None = None,
+        shuffle: Literal["exact", "shards"] = "exact",
+        buffer_shards: int = 8,
+        skip_damaged: bool = False,
     ) -> None:
         if not 0 <= rank < num_ranks:
             raise ValueError(f"rank {rank} of {num_ranks}")
+        if shuffle not in ("exact", "shards"):
+            raise InputError(f"shuffle {shuffle!r}: expected exact or shards")
+        if buffer_shards < 1:
+            raise InputError(f"buffer_shards {buffer_shards}: expected 1 or more shards")
         _check_batch_size(windows, batch_size)
         self.windows = windows
         self.batch_size, self.seed, self.rank, self.num_ranks = batch_size, seed, rank, num_ranks
         self.workers, self.prefetch = workers, prefetch
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.shuffle, self.buffer_shards, self.skip_damaged = shuffle, buffer_shards, skip_damaged
+        self.damaged: Counter[str] = Counter()
         self.position = 0  # windows that all ranks together have taken from the stream
 
     def state_dict(self) -> dict[str, Any]:
@@ -114,23 +112,25 @@ class Loader:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`, which any number of ranks, batch size and workers may have written.
 
-        Raises InputError if it belongs to another stream: other windows, split or seed.
+        Raises InputError if it belongs to another stream: other windows, split, seed or shuffle.
         """
-        for name, value in self._stream().items():
-            if state[name] != value:
+        ours = self._stream()
+        for name in [*ours, *sorted(state.keys() - ours.keys() - {"position"})]:
+            if state.get(name) != ours.get(name):
                 raise InputError(
-                    f"{self.windows.manifest.folder}: {name} is {value!r}, but the state to resume from was made with "
-                    f"{state[name]!r}; resume with the same windows and seed, or start again"
+                    f"{self.windows.manifest.folder}: {name} is {ours.get(name)!r}, but the state to resume from was "
+                    f"made with {state.get(name)!r}; resume with the same windows, seed and shuffle, or start again"
                 )
         self.position = state["position"]
 
     def _stream(self) -> dict[str, Any]:
-        return {
-            "index_sha256": self.windows.manifest.index_sha256,
-            "split": self.windows.split,
-            "num_windows": len(self.windows.rows),
-            "seed": self.seed,
-        }
+        """What the order depends on. The exact order does not depend on the shards that the windows lie in."""
+        stream: dict[str, Any] = {"split": self.windows.split, "seed": self.seed, "shuffle": self.shuffle}
+        if self.shuffle == "shards":
+            layout = ShardOrder(self.windows.rows.segments(), self.seed, self.buffer_shards).layout_sha256()
+            stream |= {"buffer_shards": self.buffer_shards, "layout_sha256": layout}
+        content = self.windows.manifest.content_sha256[self.windows.split]
+        return stream | {"num_windows": len(self.windows), "content_sha256": content}
 
     def __iter__(self) -> Generator[Batch, None, None]:
         """Batches from `position` on. Close the iterator (or drop it) to stop reading ahead."""
@@ -141,20 +141,39 @@ class Loader:
             if self.prefetch:
                 stream = _read_ahead(stream, self.prefetch)
         try:
-            for batch in stream:
+            for batch, masked in stream:
                 self.position += self.num_ranks * self.batch_size
+                self.damaged.update(masked)
                 yield batch
         finally:
             stream.close()
 
-    def _indices(self, reader: ShardReader) -> Generator[list[int], None, None]:
-        """Batches from `position` on; their windows are announced to `reader` some batches earlier."""
-        waiting: deque[list[int]] = deque()
+    def _places(self, reader: ShardReader) -> Generator[list[Place], None, None]:
+        """Of the batches from `position` on; their windows are announced to `reader` some batches earlier."""
+        rows = self.windows.rows
+        order: ExactOrder | ShardOrder = ExactOrder(len(rows), self.seed)
+        if self.shuffle == "shards":
+            order = ShardOrder(rows.segments(), self.seed, self.buffer_shards)
+        waiting: deque[list[Place] | InputError] = deque()
         for start in count(self.position + self.rank * self.batch_size, self.num_ranks * self.batch_size):
-            waiting.append(stream_indices(len(self.windows.rows), self.seed, start, start + self.batch_size))
-            reader.announce(waiting[-1])
+            try:
+                places = rows.places(order.take(start, start + self.batch_size), skip_damaged=self.skip_damaged)
+                reader.announce(places)
+                waiting.append(places)
+            except InputError as error:
+                waiting.append(error)
             if len(waiting) > ANNOUNCED_BATCHES:
-                yield waiting.popleft()
+                batch = waiting.popleft()
+                if isinstance(batch, InputError):  # in its turn, after the batches before it
+                    raise batch
+                yield batch
+
+
+class _Read(NamedTuple):
+    """A batch, and the shards of its windows that were masked because they are damaged."""
+
+    batch: Batch
+    masked: list[str]
 
 
 def batches(
@@ -175,17 +194,19 @@ def batches_once(windows: Windows, batch_size: int, *, rank: int = 0, num_ranks:
     """
     _check_batch_size(windows, batch_size)
     share = num_ranks * batch_size
-    with ShardReader(windows) as reader:
-        for start in range(0, len(windows.rows), share):
-            left = min(share, len(windows.rows) - start)
-            indices = range(start + left * rank // num_ranks, start + left * (rank + 1) // num_ranks)
-            yield _read_batch(reader, np.empty(len(indices), reader.record_dtype), indices)
+    with ShardReader(windows.manifest) as reader:
+        for start in range(0, len(windows), share):
+            left = min(share, len(windows) - start)
+            places = windows.rows.places(
+                range(start + left * rank // num_ranks, start + left * (rank + 1) // num_ranks)
+            )
+            yield _read_batch(reader, np.empty(len(places), reader.record_dtype), places).batch
 
 
 def _check_batch_size(windows: Windows, batch_size: int) -> None:
     if batch_size < 1:
         raise InputError(f"batch_size {batch_size}: expected 1 or more windows")
-    batch_bytes = batch_size * ShardReader(windows).record_dtype.itemsize
+    batch_bytes = batch_size * ShardReader(windows.manifest).record_dtype.itemsize
     memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if batch_bytes > memory_bytes:
         raise InputError(
@@ -194,82 +215,102 @@ def _check_batch_size(windows: Windows, batch_size: int) -> None:
         )
 
 
-def _read_batch(reader: ShardReader, records: np.ndarray, indices: Sequence[int], *, pin_memory: bool = False) -> Batch:
-    reader.read(indices, records)
-    return make_batch(records, [reader.windows.rows[index]["window_id"] for index in indices], pin_memory=pin_memory)
+def _read_batch(
+    reader: ShardReader, records: np.ndarray, places: Sequence[Place], *, pin_memory: bool = False
+) -> _Read:
+    masked = reader.read(places, records)
+    return _Read(make_batch(records, [place.window_id for place in places], pin_memory=pin_memory), masked)
 
 
-def _in_process(loader: Loader) -> Generator[Batch, None, None]:
-    with ShardReader(loader.windows) as reader:
+def _in_process(loader: Loader) -> Generator[_Read, None, None]:
+    with ShardReader(loader.windows.manifest, skip_damaged=loader.skip_damaged) as reader:
         records = np.empty(loader.batch_size, reader.record_dtype)
-        for indices in loader._indices(reader):
-            yield _read_batch(reader, records, indices, pin_memory=loader.pin_memory)
+        for places in loader._places(reader):
+            yield _read_batch(reader, records, places, pin_memory=loader.pin_memory)
+
+
+class _Task(NamedTuple):
+    """What a worker is to read, and the number of the buffer to read it into; or why it cannot be read."""
+
+    buffer: int
+    places: list[Place]
+    error: InputError | None = None
 
 
 class _BufferReader:
     """A worker's task: read windows into a buffer of shared memory.
 
     Only numbers pass between the processes: `DataLoader` would share new memory for the tensors of every batch, at
-    several times the cost of reading.
+    several times the cost of reading. The worker needs no index: a task says where the windows lie.
     """
 
-    def __init__(self, windows: Windows, buffers: torch.Tensor) -> None:
-        self.windows, self.buffers = windows, buffers
+    def __init__(self, manifest: Manifest, skip_damaged: bool, buffers: torch.Tensor) -> None:
+        self.manifest, self.skip_damaged, self.buffers = replace(manifest, shards=()), skip_damaged, buffers
         self.reader: ShardReader | None = None  # of the worker; open files cannot be shared
 
-    def __getitem__(self, task: tuple[int, list[int]]) -> tuple[int, list[int], InputError | None]:
-        buffer, indices = task
+    def __getitem__(self, task: _Task) -> tuple[_Task, list[str], InputError | None]:
+        if task.error is not None:
+            return task, [], task.error
         if self.reader is None:
-            self.reader = ShardReader(self.windows)
+            self.reader = ShardReader(self.manifest, skip_damaged=self.skip_damaged)
         try:
-            self.reader.read(indices, self.buffers[buffer].numpy().view(self.reader.record_dtype))
+            masked = self.reader.read(task.places, self.buffers[task.buffer].numpy().view(self.reader.record_dtype))
         except InputError as error:  # if raised here, DataLoader would wrap it in the worker's traceback
-            return buffer, indices, error
-        return buffer, indices, None
+            return task, [], error
+        return task, masked, None
+
+
+def _tasks(batches: Iterator[list[Place]], num_buffers: int) -> Iterator[_Task]:
+    """DataLoader does not expect an error here: it becomes the last task."""
+    for number in count():
+        try:
+            yield _Task(number % num_buffers, next(batches))
+        except InputError as error:
+            yield _Task(number % num_buffers, [], error)
+            break
 
 
 def _as_it_is(read: Any) -> Any:
     return read
 
 
-def _with_workers(loader: Loader, prefetch: int) -> Generator[Batch, None, None]:
+def _with_workers(loader: Loader, prefetch: int) -> Generator[_Read, None, None]:
     """Batches that worker processes read, converted here.
 
     A buffer is free again once its batch is made. DataLoader hands out a task for each result before it returns the
     result, so one buffer more than `prefetch` per worker is in use.
     """
-    windows = loader.windows
-    reader = ShardReader(windows)  # to announce what workers will read
+    manifest = loader.windows.manifest
+    reader = ShardReader(manifest)  # to announce what workers will read
     record_dtype = reader.record_dtype
     num_buffers = prefetch * loader.workers + 1
     buffers = torch.empty(num_buffers, loader.batch_size * record_dtype.itemsize, dtype=torch.uint8).share_memory_()
     results: DataLoader[Any] = DataLoader(
-        _BufferReader(windows, buffers),  # type: ignore[arg-type]
-        sampler=((number % num_buffers, indices) for number, indices in enumerate(loader._indices(reader))),  # type: ignore[arg-type]
+        _BufferReader(manifest, loader.skip_damaged, buffers),  # type: ignore[arg-type]
+        sampler=_tasks(loader._places(reader), num_buffers),  # type: ignore[arg-type]
         batch_size=None,
         num_workers=loader.workers,
         prefetch_factor=prefetch,
         collate_fn=_as_it_is,
         generator=torch.Generator(),  # otherwise it would draw from the global one
         # fsspec's threads and connections do not survive a fork.
-        multiprocessing_context="spawn" if uses_fsspec(windows.manifest.folder) else None,
+        multiprocessing_context="spawn" if uses_fsspec(manifest.folder) else None,
     )
     with reader:
-        for buffer, indices, error in results:
+        for task, masked, error in results:
             if error is not None:
                 raise error
-            records = buffers[buffer].numpy().view(record_dtype)
-            yield make_batch(
-                records, [windows.rows[index]["window_id"] for index in indices], pin_memory=loader.pin_memory
-            )
+            records = buffers[task.buffer].numpy().view(record_dtype)
+            window_ids = [place.window_id for place in task.places]
+            yield _Read(make_batch(records, window_ids, pin_memory=loader.pin_memory), masked)
 
 
-def _read_ahead(batches: Generator[Batch, None, None], depth: int) -> Generator[Batch, None, None]:
+def _read_ahead(batches: Generator[_Read, None, None], depth: int) -> Generator[_Read, None, None]:
     """Run `batches` in a thread; its exception is raised here, in its place."""
-    ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=depth)
+    ready: queue.Queue[_Read | BaseException] = queue.Queue(maxsize=depth)
     stopped = threading.Event()
 
-    def put(item: Batch | BaseException) -> None:
+    def put(item: _Read | BaseException) -> None:
         while not stopped.is_set():
             try:
                 ready.put(item, timeout=0.1)
@@ -301,8 +342,9 @@ def session_text(windows: Windows, session_id: str, agent: str, num_units: int) 
     """The agent's text ids of a session's first units, int32 (num_units, S), assembled from its windows."""
     slots = windows.manifest.text_slots
     text_KS = np.full((num_units, slots), windows.manifest.missing_id, dtype=np.int32)
-    for index, row in enumerate(windows.rows):
-        if (row["session_id"], row["agent"]) == (session_id, agent) and row["start_unit"] < num_units:
-            part = load_sample(windows, index)["agent_text"][: num_units - row["start_unit"]]
+    places = windows.rows.of_session(session_id)
+    for place, row in zip(places, windows.rows.take(places), strict=True):
+        if row["agent"] == agent and row["start_unit"] < num_units:
+            part = load_sample(windows, place)["agent_text"][: num_units - row["start_unit"]]
             text_KS[row["start_unit"] : row["start_unit"] + len(part)] = part
     return text_KS

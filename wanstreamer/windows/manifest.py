@@ -1,24 +1,21 @@
-"""A folder of windows: reads and checks its manifest and index; no sample is read here.
+"""A folder of windows: reads and checks its manifest; no window is read here.
 
-The folder contains `manifest.json` (format version, fields, shards), `index.parquet` (one row per window: split, shard,
-byte range, checksum) and one tar per session. It may be local or in any place that fsspec opens
-(`s3://bucket/windows`).
+The folder contains `manifest.json` (format version, fields, shards, hashes), `runs.arrow` (which sessions lie where)
+and the shards: tars of many sessions, each with an index beside it, one row per window (wanstreamer/windows/index.py).
+It needs no other file. It may be local or in any place that fsspec opens (`s3://bucket/windows`).
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from wanstreamer.errors import InputError
 
-WINDOW_FORMAT = 1
+WINDOW_FORMAT = 2
 
 # Field -> (dtype on disk, dimensions). K units come first everywhere.
 FIELDS: dict[str, tuple[str, str]] = {
@@ -57,18 +54,10 @@ class Manifest:
     tokenizer_sha256: str  # of the tokenizer.json that made the text ids
     audio_codec: str | None  # sha256 of the VAE weights that made the latents; null: no audio in any window
     video_codec: str | None
-    index_sha256: str
-    shards: tuple[dict[str, Any], ...]  # path, num_windows, num_bytes, sha256, split
+    content_sha256: dict[str, str]  # split -> hash of its windows, which does not depend on the shards they lie in
+    runs_sha256: str  # of runs.arrow
+    shards: tuple[dict[str, Any], ...]  # path below the folder, split, num_windows, num_bytes, sha256, index_sha256
     hours: dict[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Windows:
-    """The windows of one split: a manifest and index rows sorted by window_id."""
-
-    manifest: Manifest
-    split: str
-    rows: list[dict[str, Any]]
 
 
 def folder_at(name: str | Path) -> Path:
@@ -113,8 +102,8 @@ def explained(place: str | Path) -> Iterator[None]:
 def read_manifest(folder: str | Path) -> Manifest:
     """Read and check `manifest.json`.
 
-    Raises InputError, naming the file, the value and what was expected, if the manifest is missing, unreadable, of
-    another format version, or if it names other fields than `FIELDS`.
+    Raises InputError, naming the file, the value and what was expected, if the manifest is missing, damaged, of another
+    format version, or if it names other fields than `FIELDS`.
     """
     folder = folder_at(folder)
     path = folder / "manifest.json"
@@ -132,8 +121,14 @@ def read_manifest(folder: str | Path) -> Manifest:
         raise
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a window manifest ({error}); run the pack stage again") from error
+    if version == 1:
+        raise InputError(
+            f"{path}: window format 1, expected {WINDOW_FORMAT}; python -m tools.upgrade upgrades the data folder"
+        )
     if version != WINDOW_FORMAT:
         raise InputError(f"{path}: window format {version!r}, expected {WINDOW_FORMAT}; run the pack stage again")
+    if content_json.get("manifest_sha256") != manifest_hash(content_json):
+        raise InputError(f"{path}: damaged or changed (its own hash differs); run the pack stage again")
     try:
         listed = {name: (item["dtype"], tuple(item["shape"])) for name, item in content_json["fields"].items()}
         manifest = Manifest(
@@ -150,7 +145,8 @@ def read_manifest(folder: str | Path) -> Manifest:
             tokenizer_sha256=content_json["tokenizer_sha256"],
             audio_codec=content_json["audio_codec"],
             video_codec=content_json["video_codec"],
-            index_sha256=content_json["index_sha256"],
+            content_sha256=dict(content_json["content_sha256"]),
+            runs_sha256=content_json["runs_sha256"],
             shards=tuple(content_json["shards"]),
             hours=content_json["hours"],
         )
@@ -169,32 +165,12 @@ def read_manifest(folder: str | Path) -> Manifest:
     return manifest
 
 
+def manifest_hash(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest without its entry `manifest_sha256`, which contains it: a changed number would be used."""
+    covered = {name: value for name, value in content.items() if name != "manifest_sha256"}
+    return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
+
+
 def _folders_near(folder: Path) -> list[Path]:
     """Where the windows are if the user named the data folder, or the folder above it."""
     return [folder / "windows", folder / "data" / "windows", folder.parent / "data" / "windows"]
-
-
-def open_windows(folder: str | Path, split: str) -> Windows:
-    """The windows of one split (train, valid or test); no sample is read yet.
-
-    Raises InputError for a folder without a valid manifest or index, or a split without windows.
-    """
-    manifest = read_manifest(folder)
-    path = manifest.folder / "index.parquet"
-    try:
-        with explained(path):
-            content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != manifest.index_sha256:
-            raise InputError(
-                f"{path}: not the index its manifest names; packing was interrupted: run the pack stage again"
-            )
-        rows = pq.read_table(pa.BufferReader(content)).to_pylist()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: cannot be read ({type(error).__name__}); run the pack stage again") from error
-    of_split = sorted((row for row in rows if row["split"] == split), key=lambda row: row["window_id"])
-    if not of_split:
-        splits = ", ".join(sorted({row["split"] for row in rows})) or "none"
-        raise InputError(
-            f"{path}: no windows of split {split!r} (splits found: {splits}); add sessions and run the pack stage again"
-        )
-    return Windows(manifest=manifest, split=split, rows=of_split)

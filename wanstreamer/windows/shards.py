@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from wanstreamer.errors import InputError
-from wanstreamer.windows.manifest import FIELDS, Windows, explained, uses_fsspec
+from wanstreamer.windows.index import DAMAGE, Damaged, Place, Windows
+from wanstreamer.windows.manifest import FIELDS, Manifest, explained, uses_fsspec
 
 try:  # the same checksum, many times as fast (extra `fast`)
     from isal.isal_zlib import crc32
@@ -33,15 +34,19 @@ MAX_OPEN_SHARDS = 256  # on most systems, a process may have 1024 files open
 
 
 class ShardReader:
-    """Reads samples of `windows`; keeps the last used shards open. For one thread or process.
+    """Reads samples of a folder of windows; keeps the last used shards open. For one thread or process.
+
+    Args:
+        manifest: Of the folder.
+        skip_damaged: Whether a damaged or missing sample is masked instead of raising `Damaged`.
 
     Attributes:
         record_dtype: Fields as in `FIELDS`, at the offsets that their data have among a sample's tar members.
     """
 
-    def __init__(self, windows: Windows) -> None:
-        self.windows = windows
-        self.record_dtype, self._headers = _layout(windows.manifest.field_shapes)
+    def __init__(self, manifest: Manifest, *, skip_damaged: bool = False) -> None:
+        self.manifest, self.skip_damaged = manifest, skip_damaged
+        self.record_dtype, self._headers = _layout(manifest.field_shapes)
         self._header_slices = [
             part
             for start, header in self._headers
@@ -60,80 +65,109 @@ class ShardReader:
         while self._files:
             self._files.popitem()[1].close()
 
-    def announce(self, indices: Sequence[int]) -> None:
+    def announce(self, places: Sequence[Place]) -> None:
         """Let the kernel fetch the samples from a local disk ahead of `read`: otherwise every random read waits."""
-        if uses_fsspec(self.windows.manifest.folder) or not hasattr(os, "posix_fadvise"):
+        if uses_fsspec(self.manifest.folder) or not hasattr(os, "posix_fadvise"):
             return
-        for row in (self.windows.rows[index] for index in indices):
+        for place in places:
             with suppress(OSError):  # `read` will report it
-                descriptor = self._open(row["shard"]).fileno()
-                os.posix_fadvise(descriptor, row["offset"], row["num_bytes"], os.POSIX_FADV_WILLNEED)
+                descriptor = self._open(place.shard).fileno()
+                os.posix_fadvise(descriptor, place.offset, place.num_bytes, os.POSIX_FADV_WILLNEED)
 
-    def read(self, indices: Sequence[int], records: np.ndarray) -> None:
-        """Fill `records` (contiguous, `record_dtype`, one per index) with the samples at `indices` of the split.
+    def read(self, places: Sequence[Place], records: np.ndarray) -> list[str]:
+        """Fill `records` (contiguous, `record_dtype`, one per place) with the samples at `places`.
+
+        Returns the shard of every sample that was masked because it is damaged; [] unless `skip_damaged`.
 
         Raises InputError naming shard and sample if bytes are missing, damaged, pickled or not of the format.
         """
-        rows = [self.windows.rows[index] for index in indices]
-        rooms = [room.data for room in records.view(np.uint8).reshape(len(rows), self.record_dtype.itemsize)]
-        fetched = self._fetch_remote(rows) if uses_fsspec(self.windows.manifest.folder) else [None] * len(rows)
-        for place, (row, room, content) in enumerate(zip(rows, rooms, fetched, strict=True)):
-            sample = self._read_local(row, room) if content is None else memoryview(content)
-            if len(sample) < row["num_bytes"]:
-                raise InputError(
-                    f"{self._where(row)}: damaged ({len(sample)} of {row['num_bytes']} bytes are left); delete the "
-                    "shard and run the pack stage again"
-                )
-            if crc32(sample) != row["crc32"]:
-                raise InputError(
-                    f"{self._where(row)}: damaged (checksum differs); delete the shard and run the pack stage again"
-                )
-            if self._as_expected(sample, row["window_id"]):
-                if content is not None:
-                    room[:] = sample
-            else:
-                for name, array in self._parse(sample, row).items():
-                    records[name][place] = array
+        rooms = [room.data for room in records.view(np.uint8).reshape(len(places), self.record_dtype.itemsize)]
+        contents: Sequence[bytes | Damaged | None] = [None] * len(places)
+        if uses_fsspec(self.manifest.folder):
+            contents = self._fetch_remote(places)
+        masked = []
+        for number, (place, room, content) in enumerate(zip(places, rooms, contents, strict=True)):
+            try:
+                self._read_one(place, room, content, records, number)
+            except Damaged:
+                if not self.skip_damaged:
+                    raise
+                self._mask(records, number)
+                masked.append(place.shard)
+        return masked
 
-    def _where(self, row: dict[str, Any]) -> str:
-        return f"{self.windows.manifest.folder / row['shard']}: sample {row['window_id']}"
+    def _read_one(
+        self, place: Place, room: memoryview, content: bytes | Damaged | None, records: np.ndarray, number: int
+    ) -> None:
+        if isinstance(content, Damaged):
+            raise content
+        if place.offset < 0:
+            raise Damaged(f"{self._where(place)}: the shard's index is damaged")
+        sample = self._read_local(place, room) if content is None else memoryview(content)
+        if len(sample) < place.num_bytes:
+            raise self._damage(place, f"{len(sample)} of {place.num_bytes} bytes are left")
+        if crc32(sample) != place.crc32:
+            raise self._damage(place, "checksum differs")
+        if not self._as_expected(sample, place.window_id):
+            for name, array in self._parse(sample, place).items():
+                records[name][number] = array
+        elif content is not None:
+            room[:] = sample
+
+    def _mask(self, records: np.ndarray, number: int) -> None:
+        """Make the record one without any known unit: masked in the input, no loss."""
+        for name in FIELDS:
+            nothing = self.manifest.missing_id if name.endswith("_text") else -1 if name == "labels" else 0
+            records[name][number] = nothing
+
+    def _where(self, place: Place) -> str:
+        return f"{self.manifest.folder / place.shard}: sample {place.window_id}"
+
+    def _damage(self, place: Place, why: str) -> Damaged:
+        return Damaged(f"{self._where(place)}: damaged ({why}); delete the shard and run the pack stage again")
 
     def _open(self, name: str) -> io.FileIO:
         file = self._files.pop(name, None)
         if file is None:
             if len(self._files) == MAX_OPEN_SHARDS:
                 self._files.pop(next(iter(self._files))).close()
-            file = io.FileIO(self.windows.manifest.folder / name)
+            file = io.FileIO(self.manifest.folder / name)
         self._files[name] = file  # moved to the end: the first one of the dictionary was used least recently
         return file
 
-    def _read_local(self, row: dict[str, Any], room: memoryview) -> memoryview:
+    def _read_local(self, place: Place, room: memoryview) -> memoryview:
         """The sample's bytes, in `room` if they fit; fewer bytes if the shard ends early."""
-        if row["num_bytes"] != len(room):
-            room = memoryview(bytearray(row["num_bytes"]))
+        if place.num_bytes != len(room):
+            room = memoryview(bytearray(place.num_bytes))
         try:
-            file = self._open(row["shard"])
-            file.seek(row["offset"])
+            file = self._open(place.shard)
+            file.seek(place.offset)
             return room[: file.readinto(room)]
         except OSError as error:
-            raise InputError(
-                f"{self._where(row)}: cannot be read ({error.strerror}); run the pack stage again"
-            ) from error
+            kind = Damaged if error.errno in DAMAGE else InputError
+            raise kind(f"{self._where(place)}: cannot be read ({error.strerror}); run the pack stage again") from error
 
-    def _fetch_remote(self, rows: Sequence[dict[str, Any]]) -> list[bytes]:
+    def _fetch_remote(self, places: Sequence[Place]) -> list[bytes | Damaged]:
         """The samples' bytes, requested together."""
-        folder: Any = self.windows.manifest.folder
-        paths = [(folder / row["shard"]).path for row in rows]
-        ends = [row["offset"] + row["num_bytes"] for row in rows]
+        folder: Any = self.manifest.folder
+        there = [place for place in places if place.offset >= 0]
+        paths = [(folder / place.shard).path for place in there]
+        ends = [place.offset + place.num_bytes for place in there]
         with explained(folder):
-            fetched = folder.fs.cat_ranges(paths, [row["offset"] for row in rows], ends, on_error="return")
-        for row, content in zip(rows, fetched, strict=True):
+            fetched = iter(folder.fs.cat_ranges(paths, [place.offset for place in there], ends, on_error="return"))
+        contents: list[bytes | Damaged] = []
+        for place in places:
+            content = next(fetched) if place.offset >= 0 else b""
             if isinstance(content, FileNotFoundError):
-                raise InputError(f"{self._where(row)}: no such file; run the pack stage again") from content
-            if isinstance(content, Exception):
-                with explained(self._where(row)):
-                    raise content
-        return list(fetched)
+                content = Damaged(f"{self._where(place)}: no such file; run the pack stage again")
+            elif isinstance(content, Exception):
+                with explained(self._where(place)):
+                    size = folder.fs.size((folder / place.shard).path)
+                    if size >= place.offset + place.num_bytes:
+                        raise content
+                content = self._damage(place, f"{max(0, size - place.offset)} of {place.num_bytes} bytes are left")
+            contents.append(content)
+        return contents
 
     def _as_expected(self, content: memoryview, window_id: str) -> bool:
         """Whether tar and npy headers are as expected, so that the fields lie at the offsets of `record_dtype`."""
@@ -145,37 +179,37 @@ class ShardReader:
         headers = b"".join([content[part] for part in self._header_slices])
         return headers == key.join(self._around_key[len(key)])
 
-    def _parse(self, content: memoryview, row: dict[str, Any]) -> dict[str, np.ndarray]:
-        where, sample = self._where(row), {}
+    def _parse(self, content: memoryview, place: Place) -> dict[str, np.ndarray]:
+        where, sample = self._where(place), {}
         try:
             with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as members:
                 for member in members:
-                    name = member.name.removeprefix(row["window_id"] + ".").removesuffix(".npy")
+                    name = member.name.removeprefix(place.window_id + ".").removesuffix(".npy")
                     file = members.extractfile(member)
                     if file is None or name not in FIELDS:
-                        raise InputError(f"{where}: unexpected member {member.name}; run the pack stage again")
+                        raise Damaged(f"{where}: unexpected member {member.name}; run the pack stage again")
                     sample[name] = np.load(io.BytesIO(file.read()), allow_pickle=False)
         except InputError:
             raise
         except (tarfile.TarError, ValueError, EOFError) as error:
-            raise InputError(
+            raise Damaged(
                 f"{where}: not readable as npy members of a tar ({error}); run the pack stage again"
             ) from error
         for name, (dtype, _) in FIELDS.items():
             if name not in sample:
-                raise InputError(f"{where}: field {name} is missing; run the pack stage again")
-            array, shape = sample[name], self.windows.manifest.field_shapes[name]
+                raise Damaged(f"{where}: field {name} is missing; run the pack stage again")
+            array, shape = sample[name], self.manifest.field_shapes[name]
             if array.dtype != dtype or array.shape != shape:
                 actual, wanted = f"{array.dtype} {list(array.shape)}", f"{dtype} {list(shape)}"
-                raise InputError(f"{where}: field {name} is {actual}, expected {wanted}; run the pack stage again")
+                raise Damaged(f"{where}: field {name} is {actual}, expected {wanted}; run the pack stage again")
         return sample
 
 
 def load_sample(windows: Windows, index: int) -> dict[str, np.ndarray]:
     """One window: field -> array as on disk (`FIELDS`). Raises InputError like `ShardReader.read`."""
-    with closing(ShardReader(windows)) as reader:
+    with closing(ShardReader(windows.manifest)) as reader:
         records = np.empty(1, reader.record_dtype)
-        reader.read([index], records)
+        reader.read(windows.rows.places([index]), records)
     return {name: records[name][0].copy() for name in FIELDS}
 
 

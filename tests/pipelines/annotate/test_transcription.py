@@ -17,6 +17,7 @@ import pytest
 
 from pipelines.annotate.stage import AnnotateParams, run
 from pipelines.annotate.transcription import TranscriptParams, Whisperx
+from pipelines.engine.files import file_sha256, hash_of
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows, to_table, write_table
 from pipelines.formats.rttm import read_rttm
@@ -26,6 +27,7 @@ from pipelines.signals.diarization import load_diarizer
 from pipelines.signals.speech_models import PYANNOTE_MS, DetectorParams, Pyannote, import_speech_packages
 from pipelines.signals.voice_activity import RATE_HZ
 from tests.helpers.blank_rows import blank_row
+from tests.helpers.paths import track_path
 from tests.helpers.small_corpus import keep_in_process
 from tools import diarize
 from wanstreamer.clock import UNIT_MS, Span
@@ -99,25 +101,26 @@ def test_pyannote_speech_is_whatever_is_not_silence(folders: Folders) -> None:
 
 def write_session(data: Path) -> None:
     """One session of noise: `a` without words, `b` with a sidecar, `c` German, `d` partly in a mix."""
-    (data / "tracks/s1").mkdir(parents=True)
-    (data / "tracks/s1/b.words.json").write_text(
-        json.dumps({"words": [{"word": "told", "start_ms": 400, "end_ms": 700}]})
-    )
+    words = [{"session_id": "s1", "participant": "b", "index": 0, "word": "told", "start_ms": 400, "end_ms": 700}]
     own = {
         "a": {"language": None},
-        "b": {"words_path": "tracks/s1/b.words.json", "words_sha256": "b"},
+        "b": {"words_sha256": hash_of(words)},
         "c": {"language": "de"},
         "d": {"mixed": [{"start_ms": 0, "end_ms": 5000}]},
     }
     rows = []
     for index, (who, more) in enumerate(own.items()):
-        write_wav(data / f"tracks/s1/{who}.wav", np.roll(noise(NUM_UNITS * UNIT_MS / 1000), 4000 * index), RATE_HZ)
+        path = track_path("s1", who, "wav")
+        (data / path).parent.mkdir(parents=True, exist_ok=True)
+        write_wav(data / path, np.roll(noise(NUM_UNITS * UNIT_MS / 1000), 4000 * index), RATE_HZ)
         known = {
-            "session_id": "s1", "participant": who, "num_units": NUM_UNITS, "audio_path": f"tracks/s1/{who}.wav",
-            "language": "en", "attributed": True, "mixed": [], "rate_hz": RATE_HZ, "audio_sha256": who,
+            "session_id": "s1", "participant": who, "num_units": NUM_UNITS, "audio_path": path,
+            "language": "en", "attributed": True, "mixed": [], "rate_hz": RATE_HZ,
+            "audio_sha256": file_sha256(data / path),
         }  # fmt: skip
         rows.append(blank_row("tracks", **known | more))
     write_table(data, "tracks", to_table("tracks", rows))
+    write_table(data, "sidecar_words", to_table("sidecar_words", words))
     write_table(data, "sessions", to_table("sessions", [blank_row("sessions", session_id="s1", num_units=NUM_UNITS)]))
 
 

@@ -1,5 +1,6 @@
 """The encode stage: latents equal the VAE's own, tars are equal bytes, nothing is lost silently or done twice."""
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Iterator
@@ -11,12 +12,13 @@ import torch
 
 from pipelines.encode import stage as encode
 from pipelines.encode.stage import EncodeParams, Encoder
-from pipelines.engine.jobs import Job, Rejected
+from pipelines.engine.jobs import Damaged, Job, Rejected, Result
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows
 from pipelines.media.tracks import read_frames, read_wav
+from tests.helpers.paths import track_path
 from tests.helpers.small_corpus import keep_in_process
-from tests.helpers.small_tracks import HEIGHT, WIDTH, write_tracks
+from tests.helpers.small_tracks import HEIGHT, WIDTH, hash_again, write_tracks
 from tests.helpers.small_vaes import small_vae
 from wanstreamer import vae
 from wanstreamer.errors import InputError
@@ -37,13 +39,18 @@ def read_tar(path: Path) -> dict[str, np.ndarray]:
         }
 
 
+def read_segment(result: Result) -> dict[str, np.ndarray]:
+    """The members of the latents of a session; they become a part of a shard."""
+    (segment,) = result.segments
+    assert segment.folder == "latents"
+    return read_tar(segment.path)
+
+
 def jobs_and_encoder(data: Path, **changes: int) -> tuple[dict[str, Job], Encoder]:
     paths = {kind: data / "models" / "vae" / f"{kind}.safetensors" for kind in ("audio", "video")}
     hashes = {kind: vae.weights_hash(path) for kind, path in paths.items()}
     tracks = read_rows(data, "tracks")
-    jobs = {
-        key: encode.make_job(data, key, [row for row in tracks if row["session_id"] == key], hashes) for key in SESSIONS
-    }
+    jobs = {key: encode.make_job(key, [row for row in tracks if row["session_id"] == key], hashes) for key in SESSIONS}
     settings = {"piece_units": 25} | changes
     return jobs, Encoder(paths={kind: str(path) for kind, path in paths.items()}, weights_hashes=hashes, **settings)
 
@@ -62,10 +69,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_latents_are_the_vaes_own_whatever_the_pieces(corpus: Path, tmp_path: Path, piece_units: int) -> None:
     jobs, encoder = jobs_and_encoder(corpus, piece_units=piece_units)
     result = encoder(jobs["talk-1"], corpus, tmp_path)
-    members = read_tar(result.files["latents/talk-1.tar"])
-    assert list(members) == ["a.audio.npy", "a.video.npy", "b.audio.npy", "b.video.npy"]
-    samples_T, _ = read_wav(corpus / "tracks" / "talk-1" / "b.wav")
-    frames_THWC = read_frames(corpus / "tracks" / "talk-1" / "b.mp4")
+    members = read_segment(result)
+    assert list(members) == [f"talk-1.{who}.{kind}.npy" for who in "ab" for kind in ("audio", "video")]
+    members = {name.removeprefix("talk-1."): array for name, array in members.items()}
+    samples_T, _ = read_wav(corpus / track_path("talk-1", "b", "wav"))
+    frames_THWC = read_frames(corpus / track_path("talk-1", "b", "mp4"))
     audio, _ = small_vae("audio").encode(torch.from_numpy(samples_T.copy())[None])
     video, _ = small_vae("video").encode(torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)[None] / 127.5 - 1)
     assert members["b.audio.npy"].dtype == members["b.video.npy"].dtype == np.float16
@@ -74,7 +82,13 @@ def test_latents_are_the_vaes_own_whatever_the_pieces(corpus: Path, tmp_path: Pa
     np.testing.assert_allclose(members["b.audio.npy"], audio[0].unflatten(0, (-1, 4)).numpy(), atol=5e-3, rtol=2e-3)
     np.testing.assert_allclose(members["b.video.npy"], video[0].numpy(), atol=5e-3, rtol=2e-3)
     row = result.tables["latents"][1]
-    assert (row["participant"], row["num_units"], row["audio_member"]) == ("b", 9, "b.audio.npy")
+    assert (row["participant"], row["num_units"], row["audio_member"]) == ("b", 9, "talk-1.b.audio.npy")
+    whole = result.segments[0].path.read_bytes()
+    for kind in ("audio", "video"):
+        content = io.BytesIO(whole[row[f"{kind}_offset"] :])
+        np.testing.assert_array_equal(np.load(content, allow_pickle=False), members[f"b.{kind}.npy"])
+        npy = whole[row[f"{kind}_offset"] :][: content.tell()]
+        assert hashlib.sha256(npy).hexdigest() == row[f"{kind}_sha256"]
     assert row["video_std"] == pytest.approx(video.std(unbiased=False).item(), rel=1e-3)
 
 
@@ -83,10 +97,10 @@ def test_what_is_done_side_by_side_equals_what_is_done_alone(
 ) -> None:
     """As on a GPU, here on the CPU."""
     jobs, encoder = jobs_and_encoder(corpus, piece_units=4)
-    alone = read_tar(encoder(jobs["talk-1"], corpus, tmp_path).files["latents/talk-1.tar"])
+    alone = read_segment(encoder(jobs["talk-1"], corpus, tmp_path))
     calls = []
     monkeypatch.setattr(encode, "_together", lambda tracks, device: (calls.append(len(tracks)), [tracks])[1])
-    together = read_tar(encoder(jobs["talk-1"], corpus, tmp_path).files["latents/talk-1.tar"])
+    together = read_segment(encoder(jobs["talk-1"], corpus, tmp_path))
     assert calls == [2, 2] and list(alone) == list(together)
     for name in alone:
         np.testing.assert_allclose(alone[name], together[name], atol=1e-3)
@@ -114,17 +128,24 @@ def test_a_damaged_track_is_a_rejection(corpus: Path, tmp_path: Path) -> None:
     write_tracks(data, SESSIONS)
     write_vaes(data)
     jobs, encoder = jobs_and_encoder(data)
-    video = data / "tracks" / "talk-1" / "a.mp4"
+    video = data / track_path("talk-1", "a", "mp4")
     content = video.read_bytes()
     for damaged in (b"", content[: len(content) // 2], b"\0" * 5000):
         video.write_bytes(damaged)
-        with pytest.raises(Rejected) as caught:
+        with pytest.raises(Damaged, match="a.mp4: its checksum differs"):  # from that of its table
             encoder(jobs["talk-1"], data, tmp_path)
+        hash_again(data)
+        with pytest.raises(Rejected) as caught:
+            encoder(jobs_and_encoder(data)[0]["talk-1"], data, tmp_path)
         assert caught.value.reason in ("unreadable", "damaged_track")
         assert "a.mp4" in caught.value.detail
-    sound = data / "tracks" / "call" / "b.wav"
+    sound = data / track_path("call", "b", "wav")
     sound.write_bytes(sound.read_bytes()[:-4000])
+    hash_again(data)
     with pytest.raises(Rejected, match="b.wav: ends after"):
+        encoder(jobs_and_encoder(data)[0]["call"], data, tmp_path)
+    sound.unlink()
+    with pytest.raises(Damaged, match="b.wav: no such file"):
         encoder(jobs["call"], data, tmp_path)
 
 
@@ -135,7 +156,7 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
         encode.run(data, EncodeParams(), RunParams(workers=1))
     write_vaes(data)
     vae.save(vae.VideoVAE(vae.VideoVAEConfig(height=48, width=64)), data / "models" / "vae" / "video.safetensors")
-    job = encode.make_job(data, "talk-1", read_rows(data, "tracks"), {})
+    job = encode.make_job("talk-1", read_rows(data, "tracks"), {})
     paths = {kind: str(data / "models" / "vae" / f"{kind}.safetensors") for kind in ("audio", "video")}
     encoder = Encoder(paths=paths, weights_hashes={"audio": "x", "video": "y"}, piece_units=25)
     with pytest.raises(InputError, match=f"{WIDTH}x{HEIGHT}, the video VAE takes 64x48"):
@@ -155,28 +176,32 @@ def test_stage_counts_resumes_and_gives_equal_bytes_for_any_workers(
         data = tmp_path / str(workers) / "data"
         write_tracks(data, SESSIONS)
         write_vaes(data)
-        (data / "tracks" / "talk-2" / "b.mp4").write_bytes(b"no video")
+        (data / track_path("talk-2", "b", "mp4")).write_bytes(b"no video")
+        hash_again(data)
         counts = encode.run(data, EncodeParams(), RunParams(workers=workers))
         assert counts["keys"] == 3
         assert counts["done"] == 2
         assert sum(counts["rejected"].values()) == 1
         assert counts["rows"] == {"latents": 4}
-        files = [*(data / "latents").iterdir(), data / "tables" / "latents.parquet"]
+        files = [*(data / "latents").iterdir(), *(data / "tables" / "latents").iterdir()]
         made.append({path.name: path.read_bytes() for path in sorted(files)})
     assert made[0] == made[1]
-    assert sorted(made[0]) == ["call.tar", "latents.parquet", "talk-1.tar"]
+    (shard,) = (data / "latents").iterdir()
+    assert sorted(made[0]) == [shard.name, "b=0000.parquet"]
+    assert {name.split(".")[0] for name in read_tar(shard)} == {"call", "talk-1"}
 
     rows = read_rows(data, "latents")
     assert {row["session_id"] for row in rows if row["video_member"] is None} == {"call"}
     assert all(row["audio_codec"] == vae.weights_hash(data / "models" / "vae" / "audio.safetensors") for row in rows)
-    kept = data / "latents" / "talk-1.tar"
-    before = kept.stat().st_mtime_ns
+    before = shard.stat().st_mtime_ns
     write_tracks(data, SESSIONS)  # talk-2 is whole again
     assert encode.run(data, EncodeParams(), RunParams(workers=1))["done"] == 3
-    assert kept.stat().st_mtime_ns == before
+    assert shard.stat().st_mtime_ns == before and len(list((data / "latents").iterdir())) == 2
     retrained = small_vae("audio")
     retrained.latent_std_C.mul_(2)
     vae.save(retrained, data / "models" / "vae" / "audio.safetensors")
     encode.run(data, EncodeParams(), RunParams(workers=1))
-    assert kept.stat().st_mtime_ns > before
+    assert not shard.exists()
+    (whole,) = (data / "latents").iterdir()
+    assert {name.split(".")[0] for name in read_tar(whole)} == set(SESSIONS)
     torch.set_num_threads(threads)

@@ -50,7 +50,7 @@ USED_BY = {
     "wanstreamer/windows/manifest.py": ("WINDOW_FORMAT", {"pack", "duplex"}),
     "wanstreamer/model/sequence.py": ("BLANK", {"duplex"}),
     "pipelines/engine/progress.py": ("", set()),
-    "pipelines/engine/run.py": ("MOST_KEYS", set()),
+    "pipelines/engine/run.py": ("MERGE_PROCESSES", set()),
 }
 # In `make test`; the others in `make test-long`.
 FEW = ("wanstreamer/clock.py", "schemas/windows.py", "pipelines/media/ffmpeg.py", "pipelines/engine/run.py")
@@ -150,25 +150,24 @@ class Line:
         }
 
     def redone(self) -> set[str]:
-        """The stages that make their part again."""
+        """The stages that do the session again."""
         stages = set()
         for name, run in self.runs.items():
-            part = self.data / "parts" / name / "s" / "part.json"
-            before = part.stat().st_mtime_ns if part.is_file() else 0
-            run()
-            if part.stat().st_mtime_ns != before:
+            done: list[str] = []
+            with pytest.MonkeyPatch.context() as patch:
+                keep_in_process(patch, done)
+                run()
+            if done:
                 stages.add(name)
         return stages
 
 
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
-    with pytest.MonkeyPatch.context() as patch:
-        keep_in_process(patch)
-        line = Line(tmp_path_factory.mktemp("line"))
-        assert line.redone() == {*PER_SESSION}
-        assert line.redone() == set()
-        return line
+    line = Line(tmp_path_factory.mktemp("line"))
+    assert line.redone() == {*PER_SESSION}
+    assert line.redone() == set()
+    return line
 
 
 def training_fingerprints(root: Path) -> dict[str, str]:
@@ -182,7 +181,6 @@ def training_fingerprints(root: Path) -> dict[str, str]:
 def test_a_changed_constant_redoes_exactly_the_stages_that_use_it(
     file: str, copy: Path, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep_in_process(monkeypatch)
     constant, stages = USED_BY[file]
     text = (copy / file).read_text()
     assert constant in text

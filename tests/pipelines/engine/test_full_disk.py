@@ -48,7 +48,7 @@ def test_a_disk_that_fills_stops_the_run_and_loses_nothing(tmp_path: Path, small
     ]
     assert not any("Traceback" in line for line in said)
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
-    kept = len(list((data / "parts/ingest").glob("*/part.json")))
+    kept = len(list((data / "parts/ingest").glob("*.zip")))
     assert 0 < kept < SESSIONS
     assert start(source, data).wait(timeout=300) == 0
     assert contents(data) == contents(tmp_path / "whole/data")

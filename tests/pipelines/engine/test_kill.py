@@ -36,7 +36,7 @@ def test_killed_at_any_moment_and_resumed_it_ends_the_same(tmp_path: Path, ray_o
         time.sleep(chance.uniform(0.2, 1.0) * usual_s)
         child.send_signal(signal.SIGKILL)
         child.wait()
-        for table in (data / "tables").glob("*.parquet"):
+        for table in (data / "tables").rglob("b=*.parquet"):
             assert table.read_bytes()[-4:] == b"PAR1"  # whole, or not there
     assert start(source, data).wait(timeout=300) == 0
     assert contents(data) == contents(tmp_path / "whole/data")

@@ -5,15 +5,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from pipelines.engine import tables
 from pipelines.engine.command import stage_main
+from pipelines.engine.files import file_sha256
 from pipelines.engine.jobs import Job
-from pipelines.engine.parts import forget_rejected
-from pipelines.engine.run import RunParams, gpu_share, run_keys
+from pipelines.engine.retry import retry_rejected
+from pipelines.engine.run import RunParams, run_keys
+from pipelines.engine.state import read_state
 from pipelines.engine.tables import read_rows
+from pipelines.engine.workers import gpu_share
 from schemas.annotate import SPEECH
 from tests.helpers.counted_jobs import FIGURES, Settings, Speaker, calls, contents, jobs_of, run, speak
 from tests.helpers.small_corpus import keep_in_process
@@ -32,7 +34,7 @@ def test_every_key_comes_back_as_output_or_rejection(tmp_path: Path) -> None:
     data = tmp_path / "data"
     counts = run(data, jobs_of("s1", "s3") + jobs_of("s2", bad=True))
     assert counts == {"keys": 3, "done": 2, "rejected": {"short": 4, "unreadable": 1}, "rows": {"speech": 2}}
-    rejected = pq.read_table(data / "tables/rejections/annotate.parquet").to_pylist()
+    rejected = read_rows(data, "rejections/annotate")
     assert {(row["key"], row["reason"], row["count"]) for row in rejected} == {
         ("s1/a", "short", 2),
         ("s2", "unreadable", 1),
@@ -45,17 +47,14 @@ def test_one_worker_gives_the_bytes_of_two(tmp_path: Path) -> None:
     run(tmp_path / "one", jobs, workers=1)
     run(tmp_path / "two", jobs[:0:-1], workers=2)
     run(tmp_path / "two", jobs, workers=2)  # s1 comes last
-    finished = {
-        name: sorted(jobs, key=lambda job: (tmp_path / name / "parts/annotate" / job.key / "part.json").stat().st_mtime)
-        for name in ("one", "two")
-    }
-    assert finished["one"][0].key == "s1" and finished["two"][-1].key == "s1"
+    done = {name: (tmp_path / "two" / "marks" / name).stat().st_mtime for name in ("s1", "s2", "s3")}
+    assert max(done, key=lambda name: done[name]) == "s1"
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 def test_plain_processes_give_the_bytes_of_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(tmp_path / "ray", jobs_of("s1", "s2", "s3"), workers=2)
-    monkeypatch.setattr("pipelines.engine.run.ray_session", None)  # must not be asked for
+    monkeypatch.setattr("pipelines.engine.workers.ray_session", None, raising=False)  # must not be asked for
     run(tmp_path / "plain", jobs_of("s1", "s2", "s3"), workers=2, ray=False)
     assert contents(tmp_path / "plain") == contents(tmp_path / "ray")
     with pytest.raises(InputError, match="weights"):
@@ -89,10 +88,11 @@ def test_resume_redoes_only_what_changed(tmp_path: Path) -> None:
     run(data, jobs_of("s1", "s2"))
     assert calls(data) == {"s1": 1, "s2": 1}
 
-    (data / "parts/annotate/s1/part.json").unlink()  # killed before its part was written
-    (data / "parts/annotate/.s1").mkdir()
+    (data / "parts/annotate/.s1").mkdir()  # killed after its file was replaced, before its part was written
+    (data / "parts/annotate/.s1/note.json").write_text(json.dumps({"files": ["bulk/s1.bin"]}))
     (data / "parts/annotate/.s9").mkdir()  # of a key that has left since
-    (data / "parts/annotate/.s9/speech.parquet").touch()
+    (data / "parts/annotate/.s9/note.json").write_text(json.dumps({"files": ["bulk/s9.bin"]}))
+    (data / "bulk/s9.bin").touch()
     (data / "bulk/s2.bin").unlink()  # its bulk file is gone
     run(data, jobs_of("s1", "s2"))
     assert calls(data) == {"s1": 2, "s2": 2}
@@ -111,7 +111,7 @@ def test_a_key_that_left_the_source_leaves_the_data(tmp_path: Path) -> None:
     run(data, jobs_of("s1", "s2"))
     counts = run(data, jobs_of("s2"))
     assert counts["rows"] == {"speech": 1}
-    assert not (data / "bulk/s1.bin").exists() and not (data / "parts/annotate/s1").exists()
+    assert not (data / "bulk/s1.bin").exists() and not list((data / "parts/annotate").iterdir())
 
 
 def test_a_bug_stops_the_run_and_a_mistake_is_one_line(tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ def test_a_bug_stops_the_run_and_a_mistake_is_one_line(tmp_path: Path) -> None:
         run(data, jobs_of("s1") + jobs_of("s2", bug=True))
     with pytest.raises(InputError, match="weights/: no such folder"):
         run(data, jobs_of("s2", mistake=True))
-    assert not (data / "tables/speech.parquet").exists()
-    assert not (data / "parts/annotate/s2/part.json").exists()
+    assert not (data / "tables/speech").exists()
+    assert not (data / "parts/annotate/s2.zip").exists()
 
 
 def test_rows_must_fit_the_schema(tmp_path: Path) -> None:
@@ -135,11 +135,11 @@ def test_rows_must_fit_the_schema(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("in_process")
-def test_part_names_its_files_with_their_sizes(tmp_path: Path) -> None:
+def test_the_state_names_the_files_of_a_key_with_their_sizes_and_hashes(tmp_path: Path) -> None:
     data = tmp_path / "data"
     run(data, jobs_of("s1"))
-    part = json.loads((data / "parts/annotate/s1/part.json").read_text())
-    assert part["files"] == {"bulk/s1.bin": 20}
+    state = read_state(data, "annotate", 0)
+    assert state.keys["s1"].files == {"bulk/s1.bin": (20, file_sha256(data / "bulk/s1.bin"))}
 
 
 def test_a_key_that_kills_its_worker_is_given_up_and_the_others_are_done(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_key_that_kills_its_worker_is_given_up_and_the_others_are_done(tmp_pat
     counts = run(data, jobs_of("s1", "s3") + jobs_of("s2", dies=True))
     assert counts["done"] == 2 and counts["rejected"] == {"short": 4, "worker_died": 1}
     assert calls(data)["s2"] == 3
-    assert not list((data / "parts/annotate").rglob("attempts.json"))
+    assert not list((data / "parts/annotate").iterdir())
 
 
 def test_a_key_that_hangs_is_given_up(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_full_disk_stops_the_run_and_it_goes_on_later(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with pytest.raises(InputError, match="no space left; free some space and run the same command again"):
         run(data, jobs_of("s1") + jobs_of("s2", full=True))
-    assert not (data / "tables/speech.parquet").exists() and not list((data / "parts/annotate").glob(".*"))
+    assert not (data / "tables/speech").exists() and not list((data / "parts/annotate").glob(".*"))
     assert run(data, jobs_of("s1", "s2"))["done"] == 2
     assert calls(data)["s1"] <= 2
 
@@ -176,11 +176,11 @@ def test_rejected_keys_are_tried_again_when_asked(tmp_path: Path) -> None:
     data = tmp_path / "data"
     jobs = jobs_of("s1") + jobs_of("s2", bad=True)
     run(data, jobs)
-    assert forget_rejected(data, "annotate", "too_short") == 0
-    assert forget_rejected(data, "annotate", "unreadable") == 1
+    assert retry_rejected(data, "annotate", "too_short") == 0
+    assert retry_rejected(data, "annotate", "unreadable") == 1
     counts = run(data, jobs)
     assert calls(data) == {"s1": 1, "s2": 2} and counts["rejected"] == {"short": 2, "unreadable": 1}
-    assert forget_rejected(data, "annotate", "all") == 2
+    assert retry_rejected(data, "annotate", "all") == 2
 
 
 def nothing(data: Path, params: Settings, how: RunParams) -> dict[str, Any]:
@@ -226,6 +226,7 @@ def test_a_run_without_work_leaves_the_times_of_the_one_that_worked(tmp_path: Pa
     assert times("s1") == {"wall_s": 1000.0, "workers": 9, "read_s": 5}
     again = times("s1", "s2")
     assert again["wall_s"] < 60 and again["read_s"] == 5
+    assert again["keys"] == 1 and 0 < again["cpu_s"] < 10 and 0 < again["start_s"] < again["wall_s"]
 
 
 @pytest.mark.parametrize(

@@ -1,29 +1,32 @@
 """The store of finished parts: nothing is made twice, whatever is killed is repaired, what leaves here leaves there."""
 
 import errno
+import io
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.engine.forgotten import is_forgotten, remember
 from pipelines.engine.jobs import Job
-from pipelines.engine.parts import forget_rejected
-from pipelines.engine.run import RunParams
+from pipelines.engine.parts import read_content, read_part, write_zip
+from pipelines.engine.retry import retry_rejected
 from pipelines.engine.store import open_store, stores_of
 from pipelines.ingest import stage as ingest
-from pipelines.pack import stage as pack
-from pipelines.pack.stage import PackParams
 from tests.helpers import counted_jobs
 from tests.helpers.counted_jobs import calls, contents, jobs_of
 from tests.helpers.s3_server import s3_server
 from tests.helpers.small_corpus import Person, keep_in_process, write_corpus
+from tests.helpers.staged_corpus import Corpus, stage_corpus
 from tools.forget import forget, print_report
 from wanstreamer.errors import InputError
 
@@ -41,25 +44,36 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Callable[..., dict]]
     return lambda uri: partial(counted_jobs.run, store=uri)
 
 
+def places(uri: str) -> dict[str, str]:
+    """Key -> where its part is, below the store; each key has one."""
+    found = [name.removesuffix("/part.zip") for name in stored_files(uri) if name.endswith("/part.zip")]
+    keys = [place.split("/")[2] for place in found]
+    assert len(set(keys)) == len(keys)
+    return dict(zip(keys, found, strict=True))
+
+
 def stored_files(uri: str) -> dict[str, bytes]:
     files, root = fsspec.url_to_fs(uri, use_listings_cache=False)
     return {path[len(root) + 1 :]: files.cat_file(path) for path in files.find(root)}
 
 
-@pytest.mark.usefixtures("ray_once")
-def test_a_machine_goes_on_where_a_lost_one_stopped(tmp_path: Path, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = partial(counted_jobs.run, store="s3://lab/spot")
+def test_a_machine_goes_on_where_a_lost_one_stopped(tmp_path: Path, s3: Any) -> None:
+    run = partial(counted_jobs.run, store="s3://lab/spot", ray=False)
     with pytest.raises(Exception, match="a bug"):
         run(tmp_path / "lost", jobs_of("s1") + jobs_of("s2", bug=True), workers=1)
-    assert "parts/annotate/s1/part.json" in stored_files("s3://lab/spot")
+    assert list(places("s3://lab/spot")) == ["s1"]
     shutil.rmtree(tmp_path / "lost")
     run(tmp_path / "next", jobs_of("s1", "s2", "s3"))
     assert calls(tmp_path / "next") == {"s2": 1, "s3": 1}
-    counted_jobs.run(tmp_path / "alone", jobs_of("s1", "s2", "s3"))
+    counted_jobs.run(tmp_path / "alone", jobs_of("s1", "s2", "s3"), ray=False)
     files = contents(tmp_path / "next")
     assert files.pop("parts/stores.json") and files.pop("forgotten.json", b"") == b""
     assert files == contents(tmp_path / "alone")
-    assert stored_files("s3://lab/spot").items() >= files.items()
+    stored = stored_files("s3://lab/spot")
+    for key, place in places("s3://lab/spot").items():
+        assert stored[f"{place}/files/bulk/{key}.bin"] == files.pop(f"bulk/{key}.bin")
+    assert files.pop("state/annotate.json")
+    assert stored.items() >= files.items()
 
 
 @pytest.mark.parametrize("kind", ["s3", "folder"])
@@ -79,10 +93,9 @@ def test_a_key_that_left_the_source_leaves_the_store(tmp_path: Path, s3: Any, us
     run = use("s3://lab/leaving")
     run(tmp_path / "data", jobs_of("s1", "s2"))
     run(tmp_path / "data", jobs_of("s2"))
-    assert [name for name in stored_files("s3://lab/leaving") if "s1" in name] == []
-    assert {"bulk/s2.bin", "parts/annotate/s2/part.json", "tables/speech.parquet"} <= set(
-        stored_files("s3://lab/leaving")
-    )
+    stored = stored_files("s3://lab/leaving")
+    assert [name for name in stored if "s1" in name] == [] and list(places("s3://lab/leaving")) == ["s2"]
+    assert {f"{places('s3://lab/leaving')['s2']}/files/bulk/s2.bin", "tables/speech/b=0000.parquet"} <= set(stored)
 
 
 def test_a_store_that_is_named_later_gets_what_is_there(tmp_path: Path, use: Any) -> None:
@@ -90,30 +103,55 @@ def test_a_store_that_is_named_later_gets_what_is_there(tmp_path: Path, use: Any
     counted_jobs.run(data, jobs_of("s1", "s2"))
     run = use(str(store))
     run(data, jobs_of("s1", "s2"))
-    (store / "parts/annotate/s2/part.json").write_text("{")  # cut short by a kill of a copy by hand
+    whole = stored_files(str(store))
+    part = store / places(str(store))["s2"] / "part.zip"
+    part.write_bytes(part.read_bytes()[:-7])  # cut short by a kill of a copy by hand
+    (store / places(str(store))["s1"] / "files/bulk/s1.bin").unlink()
     run(data, jobs_of("s1", "s2"))
-    assert calls(data) == {"s1": 1, "s2": 1}
+    assert calls(data) == {"s1": 1, "s2": 1} and stored_files(str(store)) == whole
     shutil.rmtree(data)
     run(data, jobs_of("s1", "s2"))
     assert not (data / "marks").exists() and stores_of(data) == [str(store)]
 
 
+def test_what_is_damaged_here_does_not_get_into_the_store_and_is_made_again(tmp_path: Path, use: Any) -> None:
+    store, data = tmp_path / "store", tmp_path / "data"
+    counted_jobs.run(data, jobs_of("s1", "s2"))
+    (data / "bulk/s1.bin").write_bytes(b"S1" * 10)
+    run = use(str(store))
+    run(data, jobs_of("s1", "s2"))
+    assert calls(data) == {"s1": 2, "s2": 1}
+    assert (store / places(str(store))["s1"] / "files/bulk/s1.bin").read_bytes() == b"s1" * 10
+
+
+def test_a_damaged_file_is_repaired_from_the_store(tmp_path: Path, use: Any) -> None:
+    run, data = use(str(tmp_path / "store")), tmp_path / "data"
+    run(data, jobs_of("s1", "s2"))
+    whole = contents(data)
+    (data / "bulk/s1.bin").unlink()
+    (data / "tables/speech/b=0000.parquet").write_bytes(b"")
+    run(data, jobs_of("s1", "s2"))
+    assert contents(data) == whole and calls(data) == {"s1": 1, "s2": 1}
+
+
 def test_a_part_that_is_not_whole_is_made_again(tmp_path: Path, use: Any) -> None:
     store, data = tmp_path / "store", tmp_path / "data"
     run = use(str(store))
-    jobs = jobs_of("s1", "s2", "s3", "s4", "s5")
+    jobs = jobs_of("s1", "s2", "s3", "s4", "s5", "s6")
     run(data, jobs)
     whole = stored_files(str(store))
-    (store / "bulk/s1.bin").write_bytes(b"short")
-    (store / "bulk/s2.bin").unlink()
-    (store / "parts/annotate/s3/speech.parquet").unlink()
-    part = json.loads((store / "parts/annotate/s4/part.json").read_text())
-    part["files"] = {"../outside.bin": 20}
-    (store / "parts/annotate/s4/part.json").write_text(json.dumps(part))
-    (tmp_path / "outside.bin").write_bytes(b"s4" * 10)
+    at = {key: store / place for key, place in places(str(store)).items()}
+    (at["s1"] / "files/bulk/s1.bin").write_bytes(b"short")
+    (at["s2"] / "files/bulk/s2.bin").unlink()
+    (at["s3"] / "part.zip").write_bytes((at["s4"] / "part.zip").read_bytes())
+    part = read_part(at["s4"] / "part.zip")
+    rows = read_content(at["s4"] / "part.zip", part)
+    write_zip(at["s4"] / "part.zip", replace(part, files={"../outside.bin": part.files["bulk/s4.bin"]}), rows)
+    (at["s4"] / "outside.bin").write_bytes(b"s4" * 10)
+    (at["s6"] / "files/bulk/s6.bin").write_bytes(b"S6" * 10)
     shutil.rmtree(data)
     run(data, jobs)
-    assert calls(data) == {"s1": 1, "s2": 1, "s3": 1, "s4": 1}
+    assert calls(data) == {"s1": 1, "s2": 1, "s3": 1, "s4": 1, "s6": 1}
     assert stored_files(str(store)) == whole
 
 
@@ -127,7 +165,7 @@ def after(run: Callable[..., dict], data: Path) -> None:
     run(data, [changed, *jobs_of("s3", "s4")])
 
 
-STEPS = 19  # writes of the second run; a kill at each
+STEPS = 13  # writes of the second run; a kill at each
 
 
 @pytest.mark.parametrize("stop", range(1, STEPS + 2))
@@ -158,10 +196,10 @@ def test_a_kill_at_any_write_is_repaired(tmp_path: Path, use: Any, stop: int) ->
         else:
             after(run, tmp_path / "first")
             assert steps == STEPS
-    for path in (tmp_path / "store").rglob("part.json"):
-        part = json.loads(path.read_text())
-        assert all((tmp_path / "store" / name).is_file() for name in part["files"])
-        assert all(path.with_name(f"{table}.parquet").is_file() for table in part["tables"])
+    for path in (tmp_path / "store").rglob("part.zip"):
+        part = read_part(path)
+        assert all((path.parent / "files" / name).is_file() for name in part.files)
+        assert read_content(path, part) is not None
     shutil.rmtree(tmp_path / "first")
     after(run, tmp_path / "second")
     assert stored_files(str(tmp_path / "store")) == stored_files(str(tmp_path / "whole"))
@@ -173,7 +211,7 @@ def test_rejected_keys_are_tried_again_whatever_the_store_has(tmp_path: Path, us
     run(tmp_path / "first", jobs)
     data = tmp_path / "data"
     store = open_store(str(tmp_path / "store"), data)
-    assert forget_rejected(data, "annotate", "unreadable", store) == 1
+    assert retry_rejected(data, "annotate", "unreadable", store) == 1
     run(data, jobs)
     assert calls(data) == {"s2": 1}
 
@@ -212,32 +250,46 @@ def test_a_store_that_fails_stops_the_run_and_it_goes_on_later(
         with pytest.raises(InputError, match="request rate.*run the same command again"):
             run(tmp_path / "data", jobs_of("s1"))
     run(tmp_path / "data", jobs_of("s1"))
-    assert calls(tmp_path / "data") == {"s1": 1} and "bulk/s1.bin" in stored_files("s3://lab/failing")
+    assert calls(tmp_path / "data") == {"s1": 1} and list(places("s3://lab/failing")) == ["s1"]
 
 
 SHE = "p4242anna"
+WORDS = [("red", 100, 300)]
+PEOPLE: Corpus = {
+    "s1": ("train", 8, {"a": Person(speaker_id=SHE, words=WORDS), "b": Person(speaker_id="bob")}),
+    "s10": ("train", 8, {"a": Person(speaker_id="cat", words=WORDS), "b": Person(speaker_id="bob")}),
+}
+MADE = ("tables/", "latents/", "windows/", "tracks/", "state/")
+
+
+def cells_of(uri: str, session: str) -> list[str]:
+    """Tables and states of the store that name a session."""
+    word = re.compile(rf"(?<![a-z0-9]){session}(?![0-9])")
+    return [
+        name
+        for name, content in stored_files(uri).items()
+        if name.endswith(".parquet") and word.search(json.dumps(pq.read_table(io.BytesIO(content)).to_pylist()))
+    ]
 
 
 @pytest.mark.parametrize("kind", ["s3", "folder"])
 def test_a_person_leaves_the_store_too(tmp_path: Path, s3: Any, use: Any, kind: str) -> None:
     uri = "s3://lab/people" if kind == "s3" else str(tmp_path / "store")
     data = tmp_path / "data"
-    words = [("red", 100, 300)]
-    people = {
-        "s1": ("train", 8, {"a": Person(speaker_id=SHE, words=words), "b": Person(speaker_id="bob")}),
-        "s10": ("train", 8, {"a": Person(speaker_id="cat", words=words), "b": Person(speaker_id="bob")}),
-    }
-    write_corpus(data, people)
-    pack.run(data, PackParams(window_units=4, stride_units=4), RunParams(workers=1, store=uri))
-    files, root = fsspec.url_to_fs(uri, use_listings_cache=False)
-    files.put_file(str(data / "tables/tracks.parquet"), f"{root}/tables/tracks.parquet")
-    assert any("s1" in name.split("/") for name in stored_files(uri)) and "windows/s1.tar" in stored_files(uri)
+    stage_corpus(data, PEOPLE, store=uri)
+    assert {"s1", "s10"} <= {name.split("/")[2] for name in stored_files(uri) if name.startswith("parts/")}
+    assert cells_of(uri, "s1")
     report = forget(data, SHE)
     assert report.unreached == []
     left = stored_files(uri)
-    assert [name for name in left if "/s1" in name.replace("/s10", "")] == []
+    assert [name for name in left if "/s1/" in name or "/s1." in name] == [] and cells_of(uri, "s1") == []
     assert [name for name, content in left.items() if SHE.encode() in content] == []
-    assert {"windows/s10.tar", "parts/pack/s10/part.json"} <= set(left)
+    assert [name for name in left if name.startswith("parts/pack/s10/")]
+    stage_corpus(data, {"s10": PEOPLE["s10"]}, store=uri)
+    stage_corpus(tmp_path / "never", {"s10": PEOPLE["s10"]}, store=str(tmp_path / "never-store"))
+    apart = {"forgotten.json"}
+    never = stored_files(str(tmp_path / "never-store"))
+    assert {**stored_files(uri), **dict.fromkeys(apart)} == {**never, **dict.fromkeys(apart)}
     assert is_forgotten(tmp_path / "elsewhere", SHE) is False
     open_store(uri, tmp_path / "elsewhere")
     assert is_forgotten(tmp_path / "elsewhere", SHE)
@@ -246,9 +298,28 @@ def test_a_person_leaves_the_store_too(tmp_path: Path, s3: Any, use: Any, kind: 
         forget(tmp_path / "fresh", "dan", stores=[uri])
     assert forget(tmp_path / "fresh", "cat", stores=[uri]).sessions == ["s10"]
     assert [name for name in stored_files(uri) if "s10" in name] == []
+    assert cells_of(uri, "s10") == []
 
 
-def test_a_store_that_is_not_reached_is_told(
+def test_what_is_put_together_again_is_as_the_workers_left_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows, segments and files of all stages: of a store from the beginning, and of one that was named later."""
+    stage_corpus(tmp_path / "data", PEOPLE, same=("s1", "s10"), store=str(tmp_path / "store"))
+    stage_corpus(tmp_path / "late", PEOPLE, same=("s1", "s10"))
+    capsys.readouterr()
+    stage_corpus(tmp_path / "late", PEOPLE, same=("s1", "s10"), store=str(tmp_path / "late-store"))
+    printed = capsys.readouterr().err
+    assert printed.count(": 2 of 2 keys are up to date") == 5  # none is made again
+    assert not re.search(r"\d/\d", printed)
+    whole = stored_files(str(tmp_path / "store"))
+    assert stored_files(str(tmp_path / "late-store")) == whole and any(name.endswith("0.segment") for name in whole)
+    stage_corpus(tmp_path / "fresh", PEOPLE, same=("s1", "s10"), store=str(tmp_path / "store"))
+    tables = {name: content for name, content in contents(tmp_path / "data").items() if name.startswith(MADE)}
+    assert tables == {k: v for k, v in contents(tmp_path / "fresh").items() if k.startswith(MADE)}
+
+
+def test_a_store_that_is_not_reached_is_printed(
     tmp_path: Path, s3: Any, use: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "data"

@@ -1,6 +1,7 @@
 """evaluate: what counts, what a baseline is, when an interval says "better"; the whole stage on tiny random models."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,12 +24,14 @@ from pipelines.media.tracks import read_frames, write_video, write_wav
 from pipelines.pack import stage as pack
 from pipelines.pack.stage import PackParams
 from tests.helpers.duplex_fixtures import random_model, save_small_model
+from tests.helpers.packed_windows import change_manifest
+from tests.helpers.paths import track_path
 from tests.helpers.small_corpus import Person, keep_in_process, write_corpus
 from wanstreamer import vae
 from wanstreamer.errors import InputError
 from wanstreamer.model.duplex import load_model
 from wanstreamer.streaming.agent import load_agent, to_video
-from wanstreamer.windows.loader import load_batch, open_windows
+from wanstreamer.windows.loader import load_batch, open_windows, read_manifest
 
 UNITS = 20
 PARAMS = EvaluateParams(taus=(0.5, 1.0), warmup_units=2, batch_size=3, resamples=200, given_units=6, free_units=6)
@@ -58,16 +61,23 @@ def test_other_users_come_from_another_session_and_are_strangers_where_possible(
 
 
 def test_no_unit_counts_twice(folder):
-    windows = open_windows(folder / "windows", "test")
     rows = [
         {"session_id": "s", "agent": agent, "start_unit": start, "num_units": 10}
         for agent in "ab"
         for start in (0, 5, 10, 15, 19, 20)
     ]
-    left = evaluate.without_overlaps(replace(windows, rows=rows)).rows
+    left = [rows[place] for place in evaluate.apart(rows)]
     assert [(row["agent"], row["start_unit"]) for row in left] == [
         (who, start) for who in "ab" for start in (0, 10, 20)
     ]
+    windows = open_windows(folder / "windows", "test")
+    seen: dict[tuple[str, str], set[int]] = {}
+    for row in evaluate.without_overlaps(windows).rows:
+        units = set(range(row["start_unit"], row["start_unit"] + row["num_units"]))
+        view = seen.setdefault((row["session_id"], row["agent"]), set())
+        assert not units & view
+        view |= units
+    assert {*seen} == {(row["session_id"], row["agent"]) for row in windows.rows}
 
 
 def test_units_count_when_known_with_their_predecessor_after_the_warm_up():
@@ -92,13 +102,13 @@ def folder(tmp_path_factory) -> Path:
         for who in dyad:
             frames = rng.integers(0, 255, (4 * UNITS, 3, 4, 3), dtype=np.uint8).repeat(16, axis=1).repeat(16, axis=2)
             sound = (0.1 * rng.standard_normal(2560 * UNITS)).astype(np.float32)
-            home = data / "tracks" / key
-            home.mkdir(parents=True, exist_ok=True)
-            write_video(home / f"{who}.mp4", frames)
-            write_wav(home / f"{who}.wav", sound, 16000)
+            video_path, audio_path = (data / track_path(key, who, suffix) for suffix in ("mp4", "wav"))
+            video_path.parent.mkdir(parents=True, exist_ok=True)
+            write_video(video_path, frames)
+            write_wav(audio_path, sound, 16000)
             with torch.inference_mode():
                 audio, _ = vaes["audio"].encode(torch.from_numpy(sound)[None])
-                video, _ = vaes["video"].encode(to_video(read_frames(home / f"{who}.mp4")))
+                video, _ = vaes["video"].encode(to_video(read_frames(video_path)))
             latents[key, who] = (
                 audio[0].unflatten(0, (UNITS, -1)).numpy().astype(np.float16),
                 video[0].numpy().astype(np.float16),
@@ -142,8 +152,8 @@ def test_a_model_that_knows_beats_all_and_one_that_copies_does_not(folder, monke
 
     windows = open_windows(folder / "windows", "test")
     user_of = {}
-    for start in range(0, len(windows.rows), PARAMS.batch_size):
-        batch = load_batch(windows, range(start, min(start + PARAMS.batch_size, len(windows.rows))))
+    for start in range(0, len(windows), PARAMS.batch_size):
+        batch = load_batch(windows, range(start, min(start + PARAMS.batch_size, len(windows))))
         user_of[tuple(batch.window_id)] = batch.user_video_BKCHW
     monkeypatch.setattr(evaluate, "denoise_at", perfect)
     figures = tally(folder)
@@ -168,8 +178,8 @@ def test_a_speaker_who_knows_the_words_beats_the_text_baselines(folder, monkeypa
         return target * (1 if heard else 20)
 
     windows = open_windows(folder / "windows", "test")
-    params = replace(PARAMS, batch_size=len(windows.rows))
-    first_user = load_batch(windows, range(len(windows.rows))).user_video_BKCHW.mean()
+    params = replace(PARAMS, batch_size=len(windows))
+    first_user = load_batch(windows, range(len(windows))).user_video_BKCHW.mean()
     monkeypatch.setattr(evaluate, "text_logits", knows)
     text_figures = tally(folder, params)["text"]
     assert text_figures["f1"]["model"] == 1 and text_figures["cross_entropy"]["model"] < 1e-3
@@ -238,8 +248,8 @@ def test_silence_and_still_are_what_the_vaes_make_of_them(folder):
     video_vae = vae.load_video_vae(folder / "models/vae/video.safetensors")
     windows = open_windows(folder / "windows", "test")
     batch = load_batch(windows, [1, 0])
-    still = evaluate.still_latents(folder, ["tracks/s0/a.mp4", None], [10, 0], video_vae, batch)
-    frame = read_frames(folder / "tracks/s0/a.mp4")[40:41].repeat(4 * 10, axis=0)
+    still = evaluate.still_latents(folder, [track_path("s0", "a", "mp4"), None], [10, 0], video_vae, batch)
+    frame = read_frames(folder / track_path("s0", "a", "mp4"))[40:41].repeat(4 * 10, axis=0)
     torch.testing.assert_close(still[0], video_vae.encode(to_video(frame))[0][0])
     assert not still[1].any()
 
@@ -297,9 +307,9 @@ def test_no_one_is_shown_without_consent(folder):
 def test_no_held_out_session_is_said_and_not_an_error(folder, tmp_path):
     data = tmp_path / "data"
     (data / "windows").mkdir(parents=True)
-    manifest = json.loads((folder / "windows/manifest.json").read_text())
-    manifest["shards"] = [shard for shard in manifest["shards"] if shard["split"] == "train"]
-    (data / "windows/manifest.json").write_text(json.dumps(manifest))
+    shutil.copy(folder / "windows/manifest.json", data / "windows")
+    of_train = [shard for shard in read_manifest(data / "windows").shards if shard["split"] == "train"]
+    change_manifest(data / "windows", shards=of_train)
     assert evaluate.run(data, PARAMS, RunParams(workers=1))["sessions"] == 0
     assert (tmp_path / "plots/evaluate_audio.csv").is_file() and (tmp_path / "plots/evaluate_video.csv").is_file()
 

@@ -37,9 +37,9 @@ def many_streams(path: Path, *more: str) -> None:
 def taken(folder: Path, **row: Any) -> tuple[int, int]:
     """Indices of the picture and the sound that became the track."""
     _, data = ingest_rows(folder, [{"participant": "a", **row}])
-    audio, rate_hz = read_wav(data / "tracks/s/a.wav")
+    audio, rate_hz = read_wav(data / "tracks/04/s.a.wav")
     tone_hz = np.abs(np.fft.rfft(audio)).argmax() * rate_hz / len(audio)
-    grey = read_frames(data / "tracks/s/a.mp4").mean()
+    grey = read_frames(data / "tracks/04/s.a.mp4").mean()
     return int(np.abs(np.array(GREYS) - grey).argmin()), int(np.abs(np.array(TONES_HZ) - tone_hz).argmin())
 
 
@@ -120,7 +120,7 @@ def write_channels(path: Path, *, channels: int, loud: dict[int, float]) -> None
 
 def level(folder: Path, name: str, **row: Any) -> float:
     _, data = ingest_rows(folder, [{"participant": "a", "uri": name, **row}])
-    return float(np.abs(read_wav(data / "tracks/s/a.wav")[0][2000:-2000]).max())
+    return float(np.abs(read_wav(data / "tracks/04/s.a.wav")[0][2000:-2000]).max())
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_spans_make_the_frames_of_the_whole(tmp_path: Path, monkeypatch: pytest.
         home.mkdir()
         (home / name).symlink_to(tmp_path / name)
         result, data = ingest_rows(home, rows)
-        tracks[units] = read_frames(data / "tracks/s/a.mp4")
+        tracks[units] = read_frames(data / "tracks/04/s.a.mp4")
         assert len(tracks[units]) == FRAMES_PER_UNIT * result.tables["tracks"][0]["num_units"]
     whole, *parts = tracks.values()
     assert len(whole) > 400 and (np.abs(np.diff(whole.astype(int), axis=0)).mean((1, 2, 3)) > 0).mean() > 0.9

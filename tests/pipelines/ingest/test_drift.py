@@ -84,7 +84,7 @@ def test_frames_and_clicks_are_in_place_to_the_end(tmp_path: Path, minutes: int)
     num_frames = 4 * row["num_units"]
     assert num_frames * 0.04 > seconds - 0.3
 
-    shown = shown_indices(data / "tracks/s/a.mp4", num_frames)
+    shown = shown_indices(data / "tracks/04/s.a.mp4", num_frames)
     wanted = np.arange(num_frames) * (TICKS_HZ // 25)
     after = np.searchsorted(ticks_N, wanted)
     before, after = np.maximum(after - 1, 0), np.minimum(after, len(ticks_N) - 1)
@@ -96,7 +96,7 @@ def test_frames_and_clicks_are_in_place_to_the_end(tmp_path: Path, minutes: int)
     held = np.where(ticks_N[after] - wanted <= TICKS_HZ // 50, after, before)
     assert (shown == held)[~dense].all()
 
-    audio, _ = read_wav(data / "tracks/s/a.wav")
+    audio, _ = read_wav(data / "tracks/04/s.a.wav")
     call, wrong = chirp(RATE_HZ), []
     for place in places:
         reach = min(RATE_HZ, place)

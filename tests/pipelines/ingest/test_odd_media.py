@@ -76,10 +76,10 @@ def test_flashes_and_beeps_are_where_they_were(clip: Path, tmp_path: Path, name:
     has_picture, has_sound = not name.startswith("no_picture"), not name.startswith("no_sound")
     assert (row["video_path"] is not None, row["audio_path"] is not None) == (has_picture, has_sound)
     if has_picture:
-        frames = read_frames(data / "tracks/s/a.mp4")
+        frames = read_frames(data / "tracks/04/s.a.mp4")
         assert len(frames) == 4 * row["num_units"] and frames.shape[1:] == (48, 64, 3)
     if has_picture and has_sound:
-        flashes, beeps = onsets_ms(data / "tracks/s/a")
+        flashes, beeps = onsets_ms(data / "tracks/04/s.a")
         assert [abs(found - true) <= 40 for found, true in zip(flashes, shown_ms(tmp_path / name), strict=True)] == [
             True, True,
         ]  # fmt: skip
@@ -161,4 +161,4 @@ def test_damage_in_the_middle_never_hangs_and_never_shifts_the_rest(clip: Path, 
         return
     row = result.tables["tracks"][0]
     if row["video_path"]:
-        assert len(read_frames(data / "tracks/s/a.mp4")) == 4 * row["num_units"]
+        assert len(read_frames(data / "tracks/04/s.a.mp4")) == 4 * row["num_units"]

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import ffmpeg
 import numpy as np
@@ -12,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.engine.files import hash_of
 from pipelines.engine.jobs import Rejected
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows
 from pipelines.formats.splits import split_of
 from pipelines.ingest import stage as ingest
+from pipelines.ingest.source_hashes import SourceHashes
 from pipelines.ingest.source_row import SourceRow
 from pipelines.ingest.sources import find_sources
 from pipelines.ingest.stage import IngestParams, session_split
@@ -51,9 +54,9 @@ def test_picture_and_sound_share_one_clock(tmp_path: Path, name: str, rate: str,
     assert session["origin_ms"] == round(start_s * 1000)
     expected = [round(at * 1000) - session["origin_ms"] for at in FLASHES_S]
     for participant in ("a", "b"):
-        track = data / "tracks/s" / participant
-        assert len(read_frames(track.with_suffix(".mp4"))) == 4 * num_units
-        assert len(read_wav(track.with_suffix(".wav"))[0]) == samples_per_unit(RATE_HZ) * num_units
+        track = data / f"tracks/04/s.{participant}"
+        assert len(read_frames(data / f"tracks/04/s.{participant}.mp4")) == 4 * num_units
+        assert len(read_wav(data / f"tracks/04/s.{participant}.wav")[0]) == samples_per_unit(RATE_HZ) * num_units
         flashes, beeps = onsets_ms(track)
         # The source shows a flash up to one of its frames late, our grid rounds by half of ours; sound is exact.
         late = np.array(flashes) - expected
@@ -64,7 +67,7 @@ def test_picture_and_sound_share_one_clock(tmp_path: Path, name: str, rate: str,
 def test_frames_are_exact_from_any_unit(tmp_path: Path) -> None:
     make_clip(tmp_path / "a.mp4")
     _, data = ingest_rows(tmp_path, [{"participant": "a", "uri": "a.mp4"}])
-    track = data / "tracks/s/a.mp4"
+    track = data / "tracks/04/s.a.mp4"
     whole = read_frames(track)
     for start, stop in ((0, 4), (4, 12), (60, 64), (13, 30)):
         assert np.array_equal(read_frames(track, start, stop), whole[start:stop])
@@ -87,21 +90,41 @@ def test_a_file_cut_short_is_rejected_with_its_reason(tmp_path: Path) -> None:
 def test_words_follow_the_clock_and_strays_are_counted(tmp_path: Path) -> None:
     make_clip(tmp_path / "a.mp4")
     make_clip(tmp_path / "b.mp4")
-    words = [{"word": "red?", "start_ms": 1000, "end_ms": 1300}, {"word": "late", "start_ms": 90000, "end_ms": 90100}]
+    words = [{"word": "red?", "start_ms": 1000.4, "end_ms": 1300}, {"word": "late", "start_ms": 90000, "end_ms": 90100}]
     (tmp_path / "a.words.json").write_text(json.dumps({"words": words}))
     (tmp_path / "b.words.json").write_text("[]")
     rows = [
         {"participant": "a", "uri": "a.mp4", "words_uri": "a.words.json", "start_offset_ms": 500},
         {"participant": "b", "uri": "b.mp4", "words_uri": "b.words.json", "start_offset_ms": 700},
     ]
-    result, data = ingest_rows(tmp_path, rows)
-    kept = json.loads((data / "tracks/s/a.words.json").read_text())["words"]
-    assert kept == [{"word": "red?", "start_ms": 800, "end_ms": 1100}]
+    result, _ = ingest_rows(tmp_path, rows)
+    ids = {"session_id": "s", "participant": "a"}
+    words = [{**ids, "index": 0, "word": "red?", "start_ms": 800, "end_ms": 1100}]
+    assert result.tables["sidecar_words"] == words
+    assert [track["words_sha256"] for track in result.tables["tracks"]] == [hash_of(words), None]
     assert [(key, reason) for key, reason, _ in result.rejections] == [
         ("s/a", "word_outside_track"),
         ("s/b", "bad_words"),
     ]
     assert "late" not in str(result.rejections)
+
+
+UNUSABLE_WORDS = (
+    "{", "[]", '{"words": 3}', '{"text": []}', '{"words": ["plain"]}', '{"words": [{"word": "untimed"}]}',
+    '{"words": [{"word": "nan", "start_ms": NaN, "end_ms": 10}]}',
+    '{"words": [{"word": "endless", "start_ms": 10, "end_ms": 1e30}]}',
+    '{"words": [{"word": "half a letter \\ud800", "start_ms": 10, "end_ms": 20}]}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("content", UNUSABLE_WORDS)
+def test_an_unreadable_word_file_is_one_rejection(tmp_path: Path, content: str) -> None:
+    write_wav(tmp_path / "a.wav", np.zeros(RATE_HZ, np.float32), RATE_HZ)
+    (tmp_path / "a.words.json").write_text(content)
+    result, _ = ingest_rows(tmp_path, [{"participant": "a", "uri": "a.wav", "words_uri": "a.words.json"}])
+    assert [(key, reason) for key, reason, _ in result.rejections] == [("s/a", "bad_words")]
+    assert result.tables["sidecar_words"] == [] and result.tables["tracks"][0]["words_sha256"] is None
+    assert not any(word in str(result.rejections) for word in ("plain", "untimed", "endless", "letter"))
 
 
 def test_rttm_gates_a_mix_and_marks_its_overlaps(tmp_path: Path) -> None:
@@ -152,12 +175,12 @@ def test_channels_and_crops_pick_their_participant(tmp_path: Path) -> None:
         {"participant": "b", "uri": "split.mp4", "crop": (64, 0, 64, 96), "channel": 1},
     ]
     _, data = ingest_rows(tmp_path, rows)
-    assert read_frames(data / "tracks/s/a.mp4").mean() < 20 and read_frames(data / "tracks/s/b.mp4").mean() > 235
+    assert read_frames(data / "tracks/04/s.a.mp4").mean() < 20 and read_frames(data / "tracks/04/s.b.mp4").mean() > 235
     assert (
-        np.abs(read_wav(data / "tracks/s/a.wav")[0]).max()
+        np.abs(read_wav(data / "tracks/04/s.a.wav")[0]).max()
         < 0.01
         < 0.4
-        < np.abs(read_wav(data / "tracks/s/b.wav")[0]).max()
+        < np.abs(read_wav(data / "tracks/04/s.b.wav")[0]).max()
     )
 
 
@@ -183,7 +206,7 @@ def test_a_strange_name_is_only_a_name(tmp_path: Path, name: str) -> None:
     make_clip(tmp_path / "plain.mp4", seconds=1)
     (tmp_path / "plain.mp4").rename(tmp_path / name)
     result, data = ingest_rows(tmp_path, [{"participant": "a", "uri": name}])
-    assert result.rejections == [] and len(read_frames(data / "tracks/s/a.mp4")) == 24
+    assert result.rejections == [] and len(read_frames(data / "tracks/04/s.a.mp4")) == 24
 
 
 @pytest.mark.parametrize("kind", ["ffconcat version 1.0\nfile plain.mp4\n", "hls", "v=0\no=- 0 0 IN IP4 127.0.0.1\n"])
@@ -216,6 +239,26 @@ def test_the_stage_counts_everything(tmp_path: Path, monkeypatch: pytest.MonkeyP
     counts = ingest.run(data, params, RunParams(workers=2))
     assert counts["done"] == 2
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items()), "a finished session was done again"
+
+
+def test_a_file_that_vanishes_during_the_run_is_a_rejection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_in_process(monkeypatch)
+    for session in ("gone", "same"):
+        write_wav(tmp_path / f"{session}.wav", np.ones(RATE_HZ, np.float32), RATE_HZ)
+    (tmp_path / "manifest.csv").write_text("session_id,uri\ngone,gone.wav\nsame,same.wav\n")
+    planned = SourceHashes.of
+
+    def then_remove(self: SourceHashes, *which: Any) -> Any:
+        hashes = planned(self, *which)
+        (tmp_path / "gone.wav").unlink(missing_ok=True)
+        return hashes
+
+    monkeypatch.setattr(SourceHashes, "of", then_remove)
+    params = IngestParams(source=str(tmp_path / "manifest.csv"))
+    for _ in range(2):
+        counts = ingest.run(tmp_path / "data", params, RunParams(workers=1))
+        assert (counts["done"], counts["rejected"]) == (1, {"missing_file": 1})
+        assert [row["key"] for row in read_rows(tmp_path / "data", "rejections/ingest")] == ["gone"]
 
 
 def test_sessions_turned_away_before_any_work_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,9 +39,9 @@ def record(path: Path, events_s: Sequence[float], *options: object, seconds: flo
 def ingested(folder: Path, name: str, **row: Any) -> tuple[list[int], list[int], dict[str, Any]]:
     """When frames turn white and chirps begin, in samples of the track, and the track's row."""
     result, data = ingest_rows(folder, [{"participant": "a", "uri": name, **row}])
-    light = read_frames(data / "tracks/s/a.mp4").mean(axis=(1, 2, 3)) > 128
+    light = read_frames(data / "tracks/04/s.a.mp4").mean(axis=(1, 2, 3)) > 128
     flashes = np.flatnonzero(light & ~np.append(False, light[:-1])) * (RATE_HZ // 25)
-    audio, _ = read_wav(data / "tracks/s/a.wav")
+    audio, _ = read_wav(data / "tracks/04/s.a.wav")
     likeness = np.abs(np.correlate(audio, chirp(RATE_HZ), "valid"))
     chirps: list[int] = []
     while likeness.max() > 0.3 * 0.5 * (chirp(RATE_HZ) ** 2).sum():
@@ -137,7 +137,7 @@ def test_files_named_alike_are_joined_each_by_itself(tmp_path: Path) -> None:
     result, data = ingest_rows(tmp_path, rows)
     assert [row["clock_joins"] for row in result.tables["tracks"]] == [1, 1]
     for participant, at in (("a", 0.4), ("b", 1.2)):
-        light = read_frames(data / f"tracks/s/{participant}.mp4").mean(axis=(1, 2, 3)) > 128
+        light = read_frames(data / f"tracks/04/s.{participant}.mp4").mean(axis=(1, 2, 3)) > 128
         assert np.abs(np.flatnonzero(light)[[0, -1]] * FRAME_S - [at, at + 2]).max() <= 2 * FRAME_S
 
 

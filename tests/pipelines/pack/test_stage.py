@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,7 +67,8 @@ def test_both_views_of_a_dyad_hold_the_units_of_their_window(tmp_path, in_proces
     packed = samples(tmp_path / "data")
     starts = ["000000", "000004", "000008", "000010"]
     assert sorted(packed) == [f"s0-{agent}-{start}" for agent in "ab" for start in starts]
-    assert counts["rows"] == {"windows": 8} and counts["keys"] == counts["done"] == 1
+    masks = {row["reason"] for row in read_rows(tmp_path / "data", "masks")}
+    assert counts["rows"] == {"windows": 8, "masks": 2 * len(masks)} and counts["keys"] == counts["done"] == 1
     audio = {who: latent(place, 18, AUDIO_SHAPE) for place, who in enumerate("ab")}
     video = {who: latent(place, 18, VIDEO_SHAPE) for place, who in enumerate("ab")}
     for window_id, sample in packed.items():
@@ -140,7 +140,7 @@ def test_long_words_overflow_into_the_next_units_and_the_sessions_end_is_counted
 
 
 def read_rows_rejections(data: Path) -> list[dict]:
-    return pq.read_table(data / "tables/rejections/pack.parquet").to_pylist()
+    return read_rows(data, "rejections/pack")
 
 
 def test_no_transcript_is_missing_not_blank(tmp_path, in_process):
@@ -210,7 +210,7 @@ def spec_of(people: dict[str, Person], num_units: int) -> dict:
             who: {
                 "bleed_db": person.bleed_db,
                 "mixed": [{"start_ms": start, "end_ms": end} for start, end in person.mixed],
-                "words_path": "words.json",
+                "words_sha256": "w" * 64,
                 "attributed": person.attributed,
             }
             for who, person in people.items()
@@ -278,8 +278,8 @@ def test_every_session_reappears_as_windows_or_as_a_rejection(tmp_path, in_proce
         "three": "not_a_dyad",
     }
     assert counts["keys"] == 5 and counts["done"] == 1 and sum(counts["rejected"].values()) == 4
-    shards = read_manifest(tmp_path / "data/windows").shards
-    assert [shard["path"] for shard in shards] == ["good.tar"]
+    assert {row["session_id"] for row in open_windows(tmp_path / "data/windows", "train").rows} == {"good"}
+    assert {shard["split"] for shard in read_manifest(tmp_path / "data/windows").shards} == {"train"}
 
 
 def test_pairs_of_a_meeting_get_windows_while_nobody_else_speaks(tmp_path, in_process):
@@ -382,7 +382,7 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path, monkeypatch, ray_o
         file_hashes(tmp_path / name / folder) for folder in ("windows", "tables", "models") for name in ("one", "two")
     ]
     assert outputs[0] == outputs[1] and outputs[2] == outputs[3] and outputs[4] == outputs[5]
-    assert len(outputs[0]) == 6
+    assert len(outputs[0]) == 4  # shard, index, runs, manifest
 
 
 def test_a_new_session_with_a_frozen_tokenizer_is_the_only_one_packed(tmp_path, in_process):
@@ -393,18 +393,24 @@ def test_a_new_session_with_a_frozen_tokenizer_is_the_only_one_packed(tmp_path, 
     sessions = {f"s{i}": ("train", 16, talkers()) for i in range(3)}
     write_corpus(tmp_path / "data", sessions)
     pack_all(tmp_path / "data", params)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "data/windows").glob("s*.tar")}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "data/windows").rglob("0000-*")}
+    assert len(before) == 2  # one shard and its index
     # s3 sorts last, so that the addresses in the latents of the others stay.
     write_corpus(tmp_path / "data", {**sessions, "s3": ("train", 16, talkers())})
     counts = pack_all(tmp_path / "data", params)
     assert counts["done"] == 4
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert [shard["path"] for shard in read_manifest(tmp_path / "data/windows").shards] == [
-        "s0.tar",
-        "s1.tar",
-        "s2.tar",
-        "s3.tar",
-    ]
+    assert sessions_by_shard(tmp_path / "data") == [{"s0", "s1", "s2"}, {"s3"}]
+
+
+def sessions_by_shard(data: Path, split: str = "train") -> list[set[str]]:
+    """The sessions of each shard, sorted by them."""
+    shards: dict[str, set[str]] = {}
+    for row in read_rows(data, "windows"):
+        if row["split"] == split:
+            shards.setdefault(row["shard"], set()).add(row["session_id"])
+    assert sorted(shards) == [f"windows/{shard['path']}" for shard in read_manifest(data / "windows").shards]
+    return sorted(shards.values(), key=min)
 
 
 def test_a_language_models_tokenizer_is_shifted_past_our_ids(tmp_path, in_process):
@@ -449,5 +455,5 @@ def test_manifest_says_what_the_shards_hold(tmp_path, in_process):
     for shard in manifest["shards"]:
         content = (folder / shard["path"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == shard["sha256"] and len(content) == shard["num_bytes"]
-    assert [shard["num_windows"] for shard in manifest["shards"]] == [6, 2]
+    assert {shard["split"]: shard["num_windows"] for shard in manifest["shards"]} == {"train": 6, "test": 2}
     assert manifest["hours"] == {"test": round(2 * 8 * 0.16 / 3600, 4), "train": round(6 * 8 * 0.16 / 3600, 4)}

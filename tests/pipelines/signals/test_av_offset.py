@@ -26,7 +26,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[np.ndarray, np
         home.mkdir(parents=True)
         path.rename(home / path.name)
         _, data = ingest_rows(home, [{"participant": "a", "uri": path.name}])
-        found.append((luma(data / "tracks/s/a.mp4"), read_wav(data / "tracks/s/a.wav")[0]))
+        found.append((luma(data / "tracks/04/s.a.mp4"), read_wav(data / "tracks/04/s.a.wav")[0]))
     return found
 
 
@@ -57,8 +57,8 @@ def test_the_sound_of_a_stranger_is_not_believed(faces: list[tuple[np.ndarray, n
 def test_flashes_and_beeps_give_theirs(tmp_path: Path, shift_ms: int) -> None:
     make_clip(tmp_path / "a.mov", seconds=6)
     _, data = ingest_rows(tmp_path, [{"participant": "a", "uri": "a.mov"}])
-    sound, _ = read_wav(data / "tracks/s/a.wav")
-    found = av_offset(luma(data / "tracks/s/a.mp4"), 25, np.roll(sound, -shift_ms * RATE_HZ // 1000), RATE_HZ)
+    sound, _ = read_wav(data / "tracks/04/s.a.wav")
+    found = av_offset(luma(data / "tracks/04/s.a.mp4"), 25, np.roll(sound, -shift_ms * RATE_HZ // 1000), RATE_HZ)
     assert found is not None and abs(found[0] - shift_ms) <= 40 and found[1] > CONFIDENT
 
 

@@ -21,6 +21,7 @@ from pipelines.engine.tables import read_rows
 from pipelines.vae import children, stage
 from pipelines.vae.stage import VaeParams, VaeTrainingParams
 from pipelines.vae.task import VaeTask, record_path
+from tests.helpers.paths import track_path
 from tests.helpers.small_tracks import HEIGHT, WIDTH, write_tracks
 from wanstreamer import vae
 from wanstreamer.errors import InputError
@@ -122,7 +123,7 @@ def test_stage_gives_equal_bytes_for_one_and_two_workers_and_does_not_train_twic
 
     capsys.readouterr()
     times = (other / "timings" / "vae.json").read_text()
-    assert set(json.loads(times)) == {"audio", "video", "wall_s", "workers"} and times.count("train_s") == 2
+    assert set(json.loads(times)) == {"audio", "video", "cpu_s", "wall_s", "workers"} and times.count("train_s") == 2
     with childless():
         assert stage.run(other, TINY, RunParams(workers=2)) == metrics
     assert (other / "timings" / "vae.json").read_text() == times
@@ -165,7 +166,7 @@ def test_finished_weights_are_copied_and_measured_once(
     measure = stage.run_children
     monkeypatch.setattr(stage, "run_children", lambda *args, **how: measured.append(1) or measure(*args, **how))
     assert stage.run(data, given, RunParams(workers=2)) == metrics and not measured
-    (data / "tracks" / "far" / "b.wav").write_bytes(b"RIFF")
+    (data / track_path("far", "b", "wav")).write_bytes(b"RIFF")
     for times in (1, 2):  # a track that cannot be read is tried again
         assert sum(stage.run(data, given, RunParams(workers=2))["rejected"].values()) == 1 and len(measured) == times
     with pytest.raises(InputError, match=r"vae\.weights: .*no such file"):
@@ -190,7 +191,7 @@ def test_finished_weights_need_no_train_split(corpus: Path, tmp_path: Path) -> N
 def test_audio_alone_and_damaged_tracks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "data"
     write_tracks(data, {"one": ("train", "a", 12), "two": ("train", "a", 8)})
-    (data / "tracks" / "two" / "b.wav").write_bytes(b"RIFF")
+    (data / track_path("two", "b", "wav")).write_bytes(b"RIFF")
     metrics = stage.run(data, TINY, RunParams(workers=2))
     assert "no video in the train split" in capsys.readouterr().err
     assert list(weights(data)) == ["audio.safetensors"]

@@ -37,7 +37,7 @@ def test_peers_give_the_same_windows_as_the_same_tensors(windows: Windows, tmp_p
     peer = PEERS[name]
     if not peer.installed:
         pytest.skip(f"{name} is not installed")
-    ours = load_batch(windows, range(len(windows.rows)))
+    ours = load_batch(windows, range(len(windows)))
     wanted = {name: getattr(ours, f"{name}_B{dimensions}") for name, (_, dimensions) in FIELDS.items()}
     peer.convert(windows, tmp_path / "converted")
     found: list[float] = []

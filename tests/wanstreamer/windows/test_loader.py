@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.counts import examples
-from tests.helpers.packed_windows import pack_windows
+from tests.helpers.packed_windows import pack_windows, shard_of
 from wanstreamer.errors import InputError
+from wanstreamer.windows.index import index_path
 from wanstreamer.windows.loader import (
     FIELDS,
     Batch,
@@ -30,6 +32,7 @@ from wanstreamer.windows.loader import (
     open_windows,
     stream_indices,
 )  # fmt: skip
+from wanstreamer.windows.order import ShardOrder
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,56 @@ def assert_holds(batch: Batch, windows: Windows, indices: Sequence[int]) -> None
     for name, (_, dimensions) in FIELDS.items():
         values = getattr(batch, f"{name}_B{dimensions}").numpy()
         np.testing.assert_array_equal(values, np.stack([sample[name] for sample in samples]))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_before_a_damaged_window_come_first(packed, tmp_path, workers):
+    """The places of windows are looked up ahead of time: an index that is damaged must not end the stream early."""
+    shutil.copytree(packed, tmp_path / "windows")
+    shard = shard_of(tmp_path / "windows", "s1")
+    (tmp_path / "windows" / index_path(str(shard))).write_bytes(b"x")
+    windows = open_windows(tmp_path / "windows", "train")
+    seed = next(seed for seed in range(1000) if max(stream_indices(14, seed, 0, 4)) < 8)  # first 4 windows of s0
+    order = stream_indices(14, seed, 0, 14)
+    before = next(place for place, index in enumerate(order) if index >= 8)
+    stream = iter(Loader(windows, batch_size=1, seed=seed, workers=workers))
+    for index in order[:before]:
+        assert_holds(next(stream), windows, [index])
+    with pytest.raises(InputError, match="damaged"):
+        next(stream)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "index"])
+def test_damaged_windows_are_masked_and_counted_when_asked(packed, tmp_path, damage, workers):
+    shutil.copytree(packed, tmp_path / "windows")
+    shard = shard_of(tmp_path / "windows", "s1")
+    content = bytearray(shard.read_bytes())
+    if damage == "index":
+        (tmp_path / "windows" / index_path(str(shard))).unlink()
+    elif damage == "gone":
+        shard.unlink()
+    else:
+        content[-3000] ^= 1  # in the last window
+        shard.write_bytes(content if damage == "flip" else content[:-3000])
+    lost = {13} if damage in ("flip", "cut") else {*range(8, 14)}
+    whole, windows = open_windows(packed, "train"), open_windows(tmp_path / "windows", "train")
+    loader = Loader(windows, batch_size=4, seed=3, workers=workers, skip_damaged=True)
+    stream = iter(loader)
+    counted = 0
+    for step, batch in enumerate(islice(stream, 7)):
+        indices = stream_indices(14, 3, 4 * step, 4 * step + 4)
+        kept = [place for place, index in enumerate(indices) if index not in lost]
+        assert_holds(batch.take(kept), whole, [indices[place] for place in kept])
+        masked = batch.take([place for place in range(4) if place not in kept])
+        for name, (_, dimensions) in FIELDS.items():
+            nothing = 1 if name.endswith("_text") else -1 if name == "labels" else 0
+            assert (getattr(masked, f"{name}_B{dimensions}") == nothing).all()
+        assert all(name.startswith("s1-") for name in masked.window_id)
+        counted += len(masked.window_id)
+        assert loader.damaged == ({str(shard.relative_to(tmp_path / "windows")): counted} if counted else {})
+    stream.close()
+    assert counted == 2 * len(lost)
 
 
 @given(st.integers(1, 40), st.integers(0, 3), st.data())
@@ -101,24 +154,30 @@ def run(windows: Windows, state: dict | None, steps: int, *, num_ranks: int, **s
     return [batch for step in zip(*by_rank, strict=True) for batch in step], states[0]
 
 
-def test_a_run_stopped_anywhere_goes_on_with_the_uninterrupted_order(windows):
+@pytest.mark.parametrize("shuffle", [{}, {"shuffle": "shards", "buffer_shards": 1}], ids=["exact", "shards"])
+def test_a_run_stopped_anywhere_goes_on_with_the_uninterrupted_order(windows, shuffle):
     """50 stops, each resumed by other ranks, batch size and workers; values are compared, not names alone."""
     draw = random.Random(0)
     stops = set()
+    uninterrupted = stream_indices(14, 7, 0, 300)
+    if shuffle:
+        uninterrupted = ShardOrder(windows.rows.segments(), 7, buffer_shards=1).take(0, 300)
     for number in range(50):
         _, state = run(
-            windows, None, draw.randrange(1, 9), num_ranks=draw.randint(1, 3), batch_size=draw.randint(1, 5), prefetch=0
-        )
+            windows, None, draw.randrange(1, 9), num_ranks=draw.randint(1, 3), batch_size=draw.randint(1, 5),
+            prefetch=0, **shuffle,
+        )  # fmt: skip
         stop, workers, batch_size = state["position"], (0, 0, 1, 0, 2)[number % 5], draw.randint(1, 5)
         stops.add(stop)
         num_ranks = 1 + number % 2 if workers else draw.randint(1, 3)
         resumed, state = run(
-            windows, state, 6, num_ranks=num_ranks, batch_size=batch_size, workers=workers, prefetch=draw.randint(0, 2)
-        )
+            windows, state, 6, num_ranks=num_ranks, batch_size=batch_size, workers=workers,
+            prefetch=draw.randint(0, 2), **shuffle,
+        )  # fmt: skip
         assert state["position"] == stop + 6 * num_ranks * batch_size
         for place, batch in enumerate(resumed):
             start = stop + place * batch_size
-            assert_holds(batch, windows, stream_indices(14, 7, start, start + batch_size))
+            assert_holds(batch, windows, uninterrupted[start : start + batch_size])
     assert len(stops) > 20 and {stop % 14 for stop in stops} > set(range(7))
 
 
@@ -138,17 +197,33 @@ def test_a_state_of_another_stream_is_refused(windows, packed):
     for other, seed, message in (
         (windows, 1, "seed is 1, but the state to resume from was made with 0"),
         (open_windows(packed, "test"), 0, "split is 'test'"),
-        (replace(windows, rows=windows.rows[1:]), 0, "num_windows is 13"),
-        (replace(windows, manifest=replace(windows.manifest, index_sha256="0")), 0, "index_sha256 is '0'"),
+        (windows.take(range(1, 14)), 0, "num_windows is 13"),
+        (
+            replace(windows, manifest=replace(windows.manifest, content_sha256={"train": "0"})),
+            0,
+            "content_sha256 is '0'",
+        ),
     ):
         with pytest.raises(InputError, match=message):
             Loader(other, batch_size=2, seed=seed).load_state_dict(state)
+    for shuffle in ({"shuffle": "shards"}, {"shuffle": "shards", "buffer_shards": 2}):
+        loader = Loader(windows, batch_size=2, seed=0, **shuffle)
+        with pytest.raises(InputError, match="None|'exact'"):
+            loader.load_state_dict(state)
+        loader.load_state_dict(loader.state_dict())
+        with pytest.raises(InputError, match="buffer_shards is 3, but"):
+            Loader(windows, batch_size=2, seed=0, shuffle="shards", buffer_shards=3).load_state_dict(
+                loader.state_dict()
+            )
+    old = {"index_sha256": "0" * 64, "split": "train", "num_windows": 14, "seed": 0, "position": 4}
+    with pytest.raises(InputError, match="made with None; resume with the same windows, seed and shuffle"):
+        Loader(windows, batch_size=2, seed=0).load_state_dict(old)
 
 
 @given(st.integers(1, 14), st.integers(1, 5), st.integers(1, 5))
 @examples(30)
 def test_one_pass_over_ranks_meets_every_window_once(windows, num_windows, batch_size, num_ranks):
-    some = replace(windows, rows=windows.rows[:num_windows])
+    some = windows.take(slice(num_windows))
     by_rank = [list(batches_once(some, batch_size, rank=rank, num_ranks=num_ranks)) for rank in range(num_ranks)]
     steps = list(zip(*by_rank, strict=True))  # as many batches on every rank
     assert [key for step in steps for batch in step for key in batch.window_id] == [
@@ -222,6 +297,13 @@ def test_a_batch_larger_than_the_split_goes_on_with_the_next_epochs(windows, wor
     stream.close()
     assert_holds(batch, windows, stream_indices(14, 3, 0, 35))
     assert {batch.window_id.count(row["window_id"]) for row in windows.rows} == {2, 3}
+
+
+def test_a_shuffle_that_cannot_be_is_refused(windows):
+    with pytest.raises(InputError, match="shuffle 'none': expected exact or shards"):
+        Loader(windows, batch_size=1, seed=0, shuffle="none")
+    with pytest.raises(InputError, match="buffer_shards 0: expected 1 or more shards"):
+        Loader(windows, batch_size=1, seed=0, shuffle="shards", buffer_shards=0)
 
 
 def test_ranks_outside_their_number_are_refused(windows):

@@ -1,29 +1,27 @@
 """shards: samples as they were packed, from anywhere, and nothing damaged or foreign gets through."""
 
-import dataclasses
 import io
 import json
+import os
+import random
 import shutil
 import tarfile
-import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import fsspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines.engine.files import file_sha256
 from pipelines.pack.stage import sample_bytes
 from schemas import windows as schema
-from tests.helpers.packed_windows import pack_windows
+from tests.helpers.packed_windows import Sample, change_manifest, pack_windows, rewrite, shard_of
 from tests.helpers.s3_server import s3_server
 from wanstreamer.errors import InputError
 from wanstreamer.windows import shards
+from wanstreamer.windows.index import Windows, index_path
 from wanstreamer.windows.loader import (
     FIELDS,
     LABELS,
@@ -33,7 +31,6 @@ from wanstreamer.windows.loader import (
     open_windows,
     read_manifest,
 )
-from wanstreamer.windows.manifest import Windows
 from wanstreamer.windows.shards import ShardReader
 
 
@@ -50,9 +47,9 @@ def copied(packed, tmp_path) -> Path:
 
 def read_all(windows: Windows) -> dict[str, dict[str, np.ndarray]]:
     """window_id -> field -> array, all read at once."""
-    with ShardReader(windows) as reader:
-        records = np.empty(len(windows.rows), reader.record_dtype)
-        reader.read(range(len(windows.rows)), records)
+    with ShardReader(windows.manifest) as reader:
+        records = np.empty(len(windows), reader.record_dtype)
+        assert reader.read(windows.rows.places(range(len(windows))), records) == []
     return {row["window_id"]: {name: records[name][place] for name in FIELDS} for place, row in enumerate(windows.rows)}
 
 
@@ -96,47 +93,31 @@ def test_samples_are_what_a_tar_and_npy_reader_finds(packed, monkeypatch):
 
 def replace_member(folder: Path, content: bytes) -> None:
     """Put `content` into the first member of the first train sample and make the index believe it."""
-    rows = pq.read_table(folder / "index.parquet").to_pylist()
-    row = min((row for row in rows if row["split"] == "train"), key=lambda row: row["window_id"])
-    path = folder / row["shard"]
-    shard = bytearray(path.read_bytes())
-    with tarfile.open(path) as tar:
-        member = next(iter(tar))
-    size = member.size
-    start = row["offset"] + member.offset_data - member.offset
-    shard[start : start + size] = content.ljust(size, b" ")[:size]
-    path.write_bytes(bytes(shard))
-    sample = shard[row["offset"] : row["offset"] + row["num_bytes"]]
-    rewrite_index(folder, [entry if entry is not row else row | {"crc32": zlib.crc32(sample)} for entry in rows])
+    first = open_windows(folder, "train").rows[0]["window_id"]
 
+    def change(sample: Sample) -> Sample:
+        if sample.row["window_id"] != first:
+            return sample
+        with tarfile.open(fileobj=io.BytesIO(sample.content)) as tar:
+            member = next(iter(tar))
+        changed = bytearray(sample.content)
+        changed[member.offset_data : member.offset_data + member.size] = content.ljust(member.size, b" ")[: member.size]
+        return sample._replace(content=bytes(changed))
 
-def rewrite_index(folder: Path, rows: list[dict]) -> None:
-    table = pq.read_table(folder / "index.parquet")
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "index.parquet")
-    change_manifest(folder, index_sha256=file_sha256(folder / "index.parquet"))
-
-
-def change_manifest(folder: Path, **changes: object) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | changes))
+    rewrite(folder, change)
 
 
 def repack(folder: Path, write, rename=str) -> None:
     """Write all samples again with `write(key, sample)`, under other keys."""
-    rows = pq.read_table(folder / "index.parquet").to_pylist()
-    samples = {
+    arrays = {
         key: sample for split in ("train", "test") for key, sample in by_tarfile(open_windows(folder, split)).items()
     }
-    shards = {row["shard"]: b"" for row in rows}
-    for row in rows:
-        sample = samples[row["window_id"]]
-        row["window_id"] = rename(row["window_id"])
-        content = write(row["window_id"], sample)
-        row |= {"offset": len(shards[row["shard"]]), "num_bytes": len(content), "crc32": zlib.crc32(content)}
-        shards[row["shard"]] += content
-    for name, content in shards.items():
-        (folder / name).write_bytes(content + bytes(1024))
-    rewrite_index(folder, rows)
+
+    def change(sample: Sample) -> Sample:
+        key = sample.row["window_id"]
+        return Sample(sample.row | {"window_id": rename(key)}, write(rename(key), arrays[key]))
+
+    rewrite(folder, change)
 
 
 def in_reverse(key: str, sample: dict[str, np.ndarray]) -> bytes:
@@ -183,7 +164,7 @@ def test_pickled_arrays_are_refused(copied):
     content = io.BytesIO()
     np.save(content, np.array([Bomb()], dtype=object), allow_pickle=True)
     replace_member(copied, content.getvalue())
-    with pytest.raises(InputError, match=r"s0\.tar: sample s0-a-000000: not readable"):
+    with pytest.raises(InputError, match=r"\.tar: sample s0-a-000000: not readable"):
         load_sample(open_windows(copied, "train"), 0)
     assert not (copied / "exploded").exists()
 
@@ -203,23 +184,85 @@ def test_wrong_shape_in_a_sample_is_named(copied):
         ("flip", r"damaged \(checksum differs\); delete the shard and run the pack stage again"),
         ("cut", r"damaged \(900 of \d+ bytes are left\); delete the shard and run the pack stage again"),
         ("gone", r"cannot be read \(No such file or directory\); run the pack stage again"),
+        ("another's", r"damaged \(checksum differs\); delete the shard and run the pack stage again"),
     ],
 )
 def test_damaged_shards_name_shard_and_sample(copied, damage, message, workers):
-    path = copied / "s0.tar"
+    path, other = shard_of(copied, "s0"), shard_of(copied, "s1")
+    damage_file(path, damage, other)
+    windows = open_windows(copied, "train")
+    with pytest.raises(InputError, match=rf"{path.name}: sample s0-a-000000: {message}$"):
+        load_sample(windows, 0)
+    windows = windows.take([0])
+    with pytest.raises(InputError, match=rf"{path.name}: sample s0-a-000000: {message}$") as caught:
+        next(iter(Loader(windows, batch_size=1, seed=0, workers=workers)))
+    assert "\n" not in str(caught.value)
+
+
+def damage_file(path: Path, damage: str, other: Path) -> None:
     content = bytearray(path.read_bytes())
     content[1000] ^= 1
     if damage == "gone":
         path.unlink()
+    elif damage == "another's":
+        shutil.copy(other, path)
     else:
         path.write_bytes(content if damage == "flip" else content[:900])
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "another's"])
+def test_damaged_indexes_are_named_when_they_are_first_used(copied, damage):
+    path = copied / index_path(str(shard_of(copied, "s0")))
+    other = copied / index_path(str(shard_of(copied, "s1")))
     windows = open_windows(copied, "train")
-    with pytest.raises(InputError, match=rf"s0\.tar: sample s0-a-000000: {message}$"):
-        load_sample(windows, 0)
-    windows = dataclasses.replace(windows, rows=windows.rows[:1])
-    with pytest.raises(InputError, match=rf"s0\.tar: sample s0-a-000000: {message}$") as caught:
-        next(iter(Loader(windows, batch_size=1, seed=0, workers=workers)))
-    assert "\n" not in str(caught.value)
+    damage_file(path, damage, other)
+    why = "No such file or directory" if damage == "gone" else "not the index that the manifest names"
+    message = rf"{path.name}: damaged \({why}\); delete it and train/\S+\.tar, and run the pack stage again$"
+    for use in (
+        lambda: windows.rows[0],
+        lambda: load_sample(windows, 0),
+        lambda: next(iter(Loader(windows, batch_size=14, seed=0))),
+        lambda: next(iter(Loader(windows, batch_size=14, seed=0, workers=1))),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            use()
+        assert "\n" not in str(caught.value)
+    assert windows.rows[13]["session_id"] == "s1" and len(windows) == 14  # the other shard is as before
+
+
+def test_an_index_cut_after_it_was_checked_is_found(copied, monkeypatch):
+    monkeypatch.setattr("wanstreamer.windows.index.MAX_HELD_BYTES", 0)
+    windows = open_windows(copied, "train")
+    load_sample(windows, 0)
+    path = copied / index_path(str(shard_of(copied, "s0")))
+    os.truncate(path, 700)
+    with pytest.raises(InputError, match=r"damaged \(it ends too early\)"):
+        windows.rows.places(range(8))
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "another's"])
+def test_damaged_runs_are_named_when_the_windows_are_opened(copied, damage):
+    damage_file(copied / "runs.arrow", damage, copied / "manifest.json")
+    message = r"runs\.arrow: cannot be read \(FileNotFoundError\); run the pack stage again$"
+    if damage != "gone":
+        message = r"runs\.arrow: not the runs that the manifest names; packing was interrupted, or the file is damaged"
+    with pytest.raises(InputError, match=message):
+        open_windows(copied, "train")
+
+
+def test_any_changed_digit_of_the_manifest_is_found(copied):
+    path = copied / "manifest.json"
+    content = path.read_bytes()
+    draw = random.Random(0)
+    places = [place for place, byte in enumerate(content) if chr(byte) in "0123456789abcdef"]
+    for place in draw.sample(places, 40):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(InputError, match=r"manifest\.json: (damaged|not a window manifest|window format)"):
+            read_manifest(copied)
+    path.write_bytes(content)
+    read_manifest(copied)
 
 
 @pytest.fixture
@@ -242,13 +285,23 @@ def test_stores_are_read_by_byte_range(packed, in_memory, monkeypatch):
 def test_what_fails_in_a_store_is_one_line(in_memory):
     windows = open_windows(in_memory, "train")
     files = fsspec.filesystem("memory")
-    content = files.cat("/lab/windows/s0.tar")
-    files.pipe("/lab/windows/s0.tar", content[:1000])
-    with pytest.raises(InputError, match=r"memory://lab/windows/s0.tar: sample s0-a-000000: damaged \(1000 of"):
+    shard, other = windows.rows[0]["shard"], windows.rows[13]["shard"]
+    content = files.cat(f"/lab/windows/{shard}")
+    files.pipe(f"/lab/windows/{shard}", content[:1000])
+    with pytest.raises(InputError, match=rf"memory://lab/windows/{shard}: sample s0-a-000000: damaged \(1000 of"):
         load_sample(windows, 0)
-    files.rm("/lab/windows/s0.tar")
-    with pytest.raises(InputError, match=r"memory://lab/windows/s0.tar: sample s0-a-000000: no such file"):
+    files.rm(f"/lab/windows/{shard}")
+    with pytest.raises(InputError, match=rf"memory://lab/windows/{shard}: sample s0-a-000000: no such file"):
         load_sample(windows, 0)
+    windows = open_windows(in_memory, "train")
+    files.pipe(f"/lab/windows/{index_path(shard)}", b"x")
+    files.rm(f"/lab/windows/{index_path(other)}")
+    with pytest.raises(InputError, match=rf"memory://lab/windows/{index_path(shard)}: damaged \(not the index"):
+        load_sample(windows, 0)
+    with pytest.raises(
+        InputError, match=rf"memory://lab/windows/{index_path(other)}: damaged \(No such file or directory\)"
+    ):
+        load_sample(windows, 13)
     with pytest.raises(InputError, match=r"memory://lab/manifest.json: no window manifest"):
         open_windows("memory://lab", "train")
     with pytest.raises(InputError, match=r"nothing://x: cannot be read \(ValueError"):
@@ -266,17 +319,28 @@ def test_workers_read_from_a_bucket(packed):
             assert fetched.window_id == local.window_id and fetched.user_audio_BKNC.equal(local.user_audio_BKNC)
         stream.close()
         wanted.close()
-        files.rm("lab/windows/s1.tar")
-        with pytest.raises(InputError, match=r"^s3://lab/windows/s1.tar: sample s1-a-000000: no such file"):
-            load_sample(windows, next(i for i, row in enumerate(windows.rows) if row["shard"] == "s1.tar"))
+        shard = windows.rows[8]["shard"]
+        files.pipe(f"lab/windows/{shard}", files.cat(f"lab/windows/{shard}")[:1000])
+        places = windows.rows.of_session("s1")
+        for place, left in ((places[0], 1000), (places[1], 0)):
+            name = windows.rows[place]["window_id"]
+            with pytest.raises(InputError, match=rf"^s3://lab/windows/{shard}: sample {name}: damaged \({left} of"):
+                load_sample(windows, place)
+        files.rm(f"lab/windows/{shard}")
+        with pytest.raises(InputError, match=rf"^s3://lab/windows/{shard}: sample s1-a-000000: no such file"):
+            load_sample(windows, places[0])
 
 
 def test_other_formats_and_fields_are_refused_by_name(copied):
     fields = json.loads((copied / "manifest.json").read_text())["fields"]
     wrong = {**fields, "agent_audio": {"dtype": "float32", "shape": [8, 4, 3]}}
     for changes, message in (
-        ({"format_version": 2}, "manifest.json: window format 2, expected 1"),
-        ({"fields": {**fields, "gaze": fields["labels"]}}, "fields differ from format 1 in: gaze"),
+        (
+            {"format_version": 1},
+            "manifest.json: window format 1, expected 2; python -m tools.upgrade upgrades the data folder$",
+        ),
+        ({"format_version": 3}, "manifest.json: window format 3, expected 2"),
+        ({"fields": {**fields, "gaze": fields["labels"]}}, "fields differ from format 2 in: gaze"),
         ({"fields": wrong}, r"field agent_audio is float32 \[8, 4, 3\], expected float16"),
         ({"shards": None}, "manifest.json: incomplete"),
     ):
@@ -298,12 +362,12 @@ def test_missing_and_unfinished_folders_say_what_to_do(copied, tmp_path):
             read_manifest(tmp_path / wrong)
     with pytest.raises(InputError, match="no windows of split 'valid' .splits found: test, train."):
         open_windows(copied, "valid")
-    with (copied / "index.parquet").open("ab") as file:
+    with (copied / "runs.arrow").open("ab") as file:
         file.write(b"x")
     with pytest.raises(InputError, match="packing was interrupted"):
         open_windows(copied, "train")
-    (copied / "index.parquet").unlink()
-    with pytest.raises(InputError, match="index.parquet: cannot be read"):
+    (copied / "runs.arrow").unlink()
+    with pytest.raises(InputError, match="runs.arrow: cannot be read"):
         open_windows(copied, "train")
     (copied / "manifest.json").write_text("{")
     with pytest.raises(InputError, match="manifest.json: not a window manifest"):

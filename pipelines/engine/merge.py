@@ -1,0 +1,470 @@
+"""Parts of a bucket + the bucket as it is -> the bucket as it will be: tables, shards, state, in one commit.
+
+One worker merges a bucket. Rows are streamed in the order of the keys, so memory does not depend on the size of the
+bucket. Keys whose parts are new replace their rows; all other rows are copied. The segments of new keys go into new
+shards. A shard that has a segment of a key that changed or left is given up: its other segments move too.
+"""
+
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.engine import parts as part_files
+from pipelines.engine.buckets import bucket_name
+from pipelines.engine.commit import JOURNAL, commit
+from pipelines.engine.files import file_sha256, hash_of_bytes, replace_file
+from pipelines.engine.parts import Part, read_part, read_part_rows, segment_path
+from pipelines.engine.shards import DamagedSegment, Place, Source, seal
+from pipelines.engine.state import (
+    BucketState,
+    Extent,
+    KeyState,
+    content_sum,
+    damage_note,
+    key_note,
+    read_state,
+    state_file,
+    write_state,
+)
+from pipelines.engine.tables import ROWS_PER_GROUP, bucket_file, to_table
+from schemas import TABLES
+
+Index = Callable[[Path, pa.Table], str]  # a new shard and its rows -> a file beside it; returns its sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """What one bucket shall have; sent to the worker that merges it."""
+
+    data: Path
+    stage: str
+    bucket: int
+    tables: tuple[str, ...]
+    keys: tuple[str, ...]  # all keys of the bucket, sorted
+    parts: frozenset[str] = frozenset()  # keys whose part is taken
+    settled: Mapping[str, KeyState] = field(default_factory=dict)  # keys that need no part: rejected before any work
+    given_up: frozenset[str] = frozenset()  # shards from which all segments move
+    inputs: str = ""
+    index: Index | None = None
+
+
+def merge_bucket(task: Merge) -> list[str]:
+    """Merge a bucket. Returns the keys that are undone, because their present data turned out to be damaged."""
+    data, stage, bucket = task.data, task.stage, task.bucket
+    home = data / "parts" / stage
+    old = salvaged(data, stage, bucket, task.tables)
+    new_parts = {key: part for key in sorted(task.parts) if (part := read_part(part_files.part_path(home, key)))}
+    undone = {key for key in task.parts if key not in new_parts}
+    while True:
+        try:
+            return _merge(task, old, new_parts, undone)
+        except DamagedSegment as error:
+            key = error.args[0][0]
+        except _DamagedPart as error:
+            key = error.args[0]
+        undone.add(key)
+        new_parts.pop(key, None)
+
+
+class _DamagedPart(Exception):
+    pass
+
+
+def _merge(task: Merge, old: BucketState, new_parts: Mapping[str, Part], undone: set[str]) -> list[str]:
+    data, stage, bucket = task.data, task.stage, task.bucket
+    home = data / "parts" / stage
+    stay = {
+        key: old.keys[key]
+        for key in task.keys
+        if key in old.keys and key not in new_parts and key not in task.settled and key not in undone
+    }
+    gone = {extent.shard for key, state in old.keys.items() if key not in stay for extent in state.segments}
+    given_up = (gone | set(task.given_up)) & set(old.shards)
+    sources, moves = [], {}
+    for key in task.keys:
+        if key in new_parts:
+            sources += list(_new_segments(home, key, new_parts[key]))
+        elif key in stay and any(extent.shard in given_up for extent in stay[key].segments):
+            moves[key] = stay[key].segments
+            sources += merged_segments(data, stay[key])
+    places, new_shards = seal(data, bucket, sources)
+    states: dict[str, KeyState] = {}
+    for key in task.keys:
+        if key in task.settled:
+            states[key] = task.settled[key]
+        elif key not in new_parts and not (key in stay and stay[key].fingerprint):
+            states[key] = _undone(key, old.keys.get(key))
+        elif key in new_parts:
+            states[key] = _state_of(new_parts[key], places)
+        elif key in moves:
+            moved = [_moved(extent, places[key, number]) for number, extent in enumerate(moves[key])]
+            states[key] = replace(stay[key], segments=moved)
+        else:
+            states[key] = stay[key]
+    used = {extent.shard for state in states.values() for extent in state.segments}
+    shards = {name: entry for name, entry in {**old.shards, **new_shards}.items() if name in used}
+    renames: dict[Path, Path] = {}
+    tables: dict[str, dict[str, Any]] = {}
+    indexed: dict[str, list[pa.Table]] = {name: [] for name in new_shards}
+    for table in task.tables:
+        final = bucket_file(data, table, bucket)
+        temporary = _temporary(final)
+        rows = _rows(task, table, old, states, new_parts, moves, places)
+        num_rows = write_pieces(
+            temporary, table, _noted(rows, indexed) if "shard" in TABLES[table].schema.names else rows
+        )
+        renames[temporary] = final
+        tables[table] = {
+            "sha256": file_sha256(temporary),
+            "num_bytes": temporary.stat().st_size,
+            "num_rows": num_rows,
+            "content": content_sum(
+                (key, state.tables[table][1]) for key, state in states.items() if table in state.tables
+            ),
+        }
+    for name, pieces in indexed.items():
+        if task.index is not None and pieces:
+            shards[name] = {**shards[name], "index_sha256": task.index(data / name, pa.concat_tables(pieces))}
+    final = bucket_file(data, f"rejections/{stage}", bucket)
+    rejections, rejected = rejection_rows(stage, states.values())
+    write_plain(_temporary(final), rejections)
+    renames[_temporary(final)] = final
+    tables["rejections"] = entry_of(_temporary(final), rejections)
+    all_done = all(state.fingerprint for state in states.values())
+    state = BucketState(
+        keys=states,
+        inputs=task.inputs if all_done else "",
+        tables=tables,
+        shards=shards,
+        canonical=used <= set(new_shards) or (old.canonical and not sources and not gone),
+        counts={
+            "keys": len(states),
+            "done": sum(bool(state.tables) for state in states.values()),
+            "rejected": rejected,
+            "files": sum(len(state.files) for state in states.values()),
+        },
+    )
+    final = state_file(data, stage, bucket)
+    write_state(_temporary(final), state)
+    renames[_temporary(final)] = final
+    commit(data, final.with_name(f"{JOURNAL}{bucket_name(bucket)}.json"), renames, _leftovers(task, old, states))
+    return sorted(key for key, state in states.items() if not state.fingerprint)
+
+
+def _leftovers(task: Merge, old: BucketState, states: Mapping[str, KeyState]) -> list[Path]:
+    """Files that are of no use any more: merged parts, and files of keys that left or have other files now."""
+    home = task.data / "parts" / task.stage
+    removes = [path for key in task.parts for path in (part_files.part_path(home, key),)]
+    removes += [path for key in task.parts for path in _segments(home, key)]
+    for key, state in old.keys.items():
+        files = states[key].files if key in states else {}
+        if key not in states or states[key].fingerprint:
+            removes += [task.data / name for name in state.files if name not in files]
+    removes.append(damage_note(task.data, task.stage, task.bucket))
+    removes += [key_note(task.data, task.stage, key) for key in task.parts]
+    return removes
+
+
+def _segments(home: Path, key: str) -> Iterator[Path]:
+    number = 0
+    while (path := segment_path(home, key, number)).exists():
+        yield path
+        number += 1
+
+
+def _temporary(final: Path) -> Path:
+    return final.with_name(f".{final.name}.tmp")
+
+
+def _new_segments(home: Path, key: str, part: Part) -> Iterator[Source]:
+    for number, segment in enumerate(part.segments):
+        yield Source(
+            name=(key, number), folder=segment["folder"], path=segment_path(home, key, number), offset=0,
+            num_bytes=segment["num_bytes"], sha256=segment["sha256"], num_rows=segment["num_rows"],
+        )  # fmt: skip
+
+
+def merged_segments(data: Path, state: KeyState) -> list[Source]:
+    """The segments of a key in its shards."""
+    return [
+        Source(
+            name=(state.key, number), folder=str(Path(extent.shard).parent), path=data / extent.shard,
+            offset=extent.offset, num_bytes=extent.num_bytes, sha256=extent.sha256, num_rows=extent.num_rows,
+        )
+        for number, extent in enumerate(state.segments)
+    ]  # fmt: skip
+
+
+def _state_of(part: Part, places: Mapping[tuple[str, int], Place]) -> KeyState:
+    extents = []
+    for number, segment in enumerate(part.segments):
+        place = places[part.key, number]
+        extents.append(
+            Extent(
+                shard=place.shard, offset=place.offset, num_bytes=segment["num_bytes"], sha256=segment["sha256"],
+                first_row=place.first_row, num_rows=segment["num_rows"],
+            )
+        )  # fmt: skip
+    return KeyState(
+        key=part.key, fingerprint=part.fingerprint, tables=part.tables, files=part.files, segments=extents,
+        rejections=part.rejections,
+    )  # fmt: skip
+
+
+def _undone(key: str, state: KeyState | None) -> KeyState:
+    """A key that the next run must do again. Its files are listed still, so that they are removed if it leaves."""
+    rejections = [each for each in state.rejections if each[1] == "damaged_file"] if state else []
+    return KeyState(
+        key=key, fingerprint="", files=state.files if state else {},
+        rejections=rejections or [(key, "damaged_file", "", 1)],
+    )  # fmt: skip
+
+
+def _moved(extent: Extent, place: Place) -> Extent:
+    return replace(extent, shard=place.shard, offset=place.offset, first_row=place.first_row)
+
+
+def _rows(
+    task: Merge,
+    table: str,
+    old: BucketState,
+    states: Mapping[str, KeyState],
+    new_parts: Mapping[str, Part],
+    moves: Mapping[str, Sequence[Extent]],
+    places: Mapping[tuple[str, int], Place],
+) -> Iterator[pa.Table]:
+    """The rows of a table in the order of their keys, in pieces."""
+    home = task.data / "parts" / task.stage
+    sealed = "shard" in TABLES[table].schema.names
+    fresh = [key for key in task.keys if key in new_parts and table in new_parts[key].tables]
+    keep = {key for key, state in states.items() if key in old.keys and key not in new_parts and state.fingerprint}
+    place = 0
+
+    def part_rows(key: str) -> pa.Table:
+        try:
+            rows = read_part_rows(part_files.part_path(home, key), table)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, pa.ArrowException) as error:
+            raise _DamagedPart(key) from error
+        if not sealed:
+            return rows
+        found = {str(number): places[key, number] for number in range(len(new_parts[key].segments))}
+        return relocated(rows, table, {name: (where.shard, where.offset) for name, where in found.items()})
+
+    old_file = bucket_file(task.data, table, task.bucket)
+    for rows in groups(old_file) if keep else ():
+        for key, start, stop in sessions_in(rows):
+            while place < len(fresh) and fresh[place] < key:
+                yield part_rows(fresh[place])
+                place += 1
+            if key not in keep:
+                continue
+            own = rows.slice(start, stop - start)
+            if sealed and key in moves:
+                shifts = {
+                    extent.shard: (places[key, number].shard, places[key, number].offset - extent.offset)
+                    for number, extent in enumerate(moves[key])
+                }
+                own = relocated(own, table, shifts)
+            yield own
+    for key in fresh[place:]:
+        yield part_rows(key)
+
+
+def relocated(rows: pa.Table, table: str, places: Mapping[str, tuple[str, int]]) -> pa.Table:
+    """Rows with other shards: present value of `shard` -> the new one, and what is added to the offsets."""
+    now = rows["shard"].to_pylist()
+    shards = [places[name][0] for name in now]
+    shift = pa.array([places[name][1] for name in now], pa.int64())
+    for name in TABLES[table].offsets:
+        column = rows.schema.get_field_index(name)
+        rows = rows.set_column(column, rows.schema.field(column), pc.add(rows[name], shift))
+    column = rows.schema.get_field_index("shard")
+    return rows.set_column(column, rows.schema.field(column), pa.array(shards, pa.string()))
+
+
+def groups(path: Path) -> Iterator[pa.Table]:
+    if path.is_file():
+        with pq.ParquetFile(path) as file:
+            for number in range(file.num_row_groups):
+                yield file.read_row_group(number)
+
+
+def sessions_in(rows: pa.Table) -> Iterator[tuple[str, int, int]]:
+    """(session, first row, last row + 1) of sorted rows."""
+    if not rows.num_rows:
+        return
+    runs = pc.run_end_encode(rows["session_id"].combine_chunks())
+    start = 0
+    for session, stop in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        yield session, start, stop
+        start = stop
+
+
+def _noted(rows: Iterable[pa.Table], indexed: Mapping[str, list[pa.Table]]) -> Iterator[pa.Table]:
+    """The same pieces; those in new shards are also collected by shard."""
+    for piece in rows:
+        for shard in dict.fromkeys(piece["shard"].unique().to_pylist()):
+            if shard in indexed:
+                indexed[shard].append(piece.filter(pc.equal(piece["shard"], shard)))
+        yield piece
+
+
+def write_pieces(path: Path, table: str, rows: Iterable[pa.Table]) -> int:
+    """Write pieces as a Parquet file with row groups of fixed size; returns the number of rows."""
+    schema = TABLES[table].schema
+    path.parent.mkdir(parents=True, exist_ok=True)
+    waiting: list[pa.Table] = []
+    num_waiting = num_rows = 0
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for piece in rows:
+            waiting.append(piece.cast(schema) if piece.schema != schema else piece)
+            num_waiting += piece.num_rows
+            while num_waiting >= ROWS_PER_GROUP:
+                together = pa.concat_tables(waiting)
+                writer.write_table(together.slice(0, ROWS_PER_GROUP).combine_chunks(), ROWS_PER_GROUP)
+                waiting = [together.slice(ROWS_PER_GROUP)]
+                num_waiting -= ROWS_PER_GROUP
+                num_rows += ROWS_PER_GROUP
+        if num_waiting:
+            writer.write_table(pa.concat_tables(waiting).combine_chunks(), ROWS_PER_GROUP)
+    return num_rows + num_waiting
+
+
+def write_plain(path: Path, content: pa.Table) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(content, path, row_group_size=ROWS_PER_GROUP, compression="zstd")
+
+
+def entry_of(path: Path, content: pa.Table) -> dict[str, Any]:
+    """What the state notes about a small table file."""
+    rows = content.to_pylist()
+    return {
+        "sha256": file_sha256(path),
+        "num_bytes": path.stat().st_size,
+        "num_rows": len(rows),
+        "content": content_sum(("", repr(sorted(row.items()))) for row in rows),
+    }
+
+
+def rejection_rows(
+    stage: str, states: Iterable[KeyState], more: Iterable[tuple[str, str, str, int]] = ()
+) -> tuple[pa.Table, dict[str, int]]:
+    """The rows of `rejections`, sorted, and how often each reason occurred."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for key, reason, detail, count in (*(each for state in states for each in state.rejections), *more):
+        counts[key, reason, detail] += count
+    rows = [
+        {"stage": stage, "key": key, "reason": reason, "detail": detail, "count": counts[key, reason, detail]}
+        for key, reason, detail in sorted(counts)
+    ]
+    reasons: Counter[str] = Counter()
+    for (_, reason, _), count in counts.items():
+        reasons[reason] += count
+    return to_table("rejections", rows), dict(sorted(reasons.items()))
+
+
+def write_rejections(data: Path, stage: str, rejections: Iterable[tuple[str, str, str]]) -> dict[str, int]:
+    """The rejections of a stage that has no buckets; returns how often each reason occurred."""
+    rows, rejected = rejection_rows(stage, [], part_files.counted(rejections))
+    final = bucket_file(data, f"rejections/{stage}", 0)
+    write_plain(_temporary(final), rows)
+    replace_file(_temporary(final), final)
+    return rejected
+
+
+def rewrite_table(
+    data: Path, stage: str, bucket: int, table: str, content: pa.Table, rejections: Sequence[tuple[str, str, str, int]]
+) -> None:
+    """Give a small table of a merged bucket other values, and add to its rejections; nothing is written if all is as
+    it was. The next merge of the bucket begins with the values in the parts."""
+    state = read_state(data, stage, bucket)
+    renames: dict[Path, Path] = {}
+    tables = dict(state.tables)
+    all_rejections, rejected = rejection_rows(stage, state.keys.values(), rejections)
+    for name, final, rows in (
+        (table, bucket_file(data, table, bucket), content),
+        ("rejections", bucket_file(data, f"rejections/{stage}", bucket), all_rejections),
+    ):
+        temporary = _temporary(final)
+        write_plain(temporary, rows)
+        entry = entry_of(temporary, rows)
+        if final.is_file() and entry == tables[name]:
+            temporary.unlink()
+            continue
+        tables[name] = entry
+        renames[temporary] = final
+    if renames:
+        final = state_file(data, stage, bucket)
+        write_state(_temporary(final), replace(state, tables=tables, counts={**state.counts, "rejected": rejected}))
+        renames[_temporary(final)] = final
+        commit(data, final.with_name(f"{JOURNAL}{bucket_name(bucket)}.json"), renames, [])
+
+
+def salvaged(data: Path, stage: str, bucket: int, tables: Sequence[str]) -> BucketState:
+    """The state of a bucket, after a look at its table files: keys whose rows are damaged are undone."""
+    state = read_state(data, stage, bucket)
+    for table in tables:
+        recorded = state.tables.get(table)
+        path = bucket_file(data, table, bucket)
+        if recorded is None or (path.is_file() and file_sha256(path) == recorded["sha256"]):
+            continue
+        intact = _intact_keys(path, table, state)
+        lost = {key for key, own in state.keys.items() if table in own.tables and key not in intact}
+        keys = {key: replace(own, fingerprint="") if key in lost else own for key, own in state.keys.items()}
+        state = replace(state, keys=keys, inputs="")
+    return state
+
+
+def _intact_keys(path: Path, table: str, state: BucketState) -> set[str]:
+    """Keys whose rows in a damaged file are those that were written."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowException):
+        return set()
+    with file:
+        for number in range(file.num_row_groups):
+            try:
+                group = file.read_row_group(number).to_pylist()
+                for row in group:
+                    rows.setdefault(row["session_id"], []).append(row)
+            except (OSError, ValueError, KeyError, pa.ArrowException):
+                continue
+    return {
+        key
+        for key, own in rows.items()
+        if key in state.keys and _content(table, own, state.keys[key]) == state.keys[key].tables.get(table)
+    }
+
+
+def _content(table: str, rows: list[dict[str, Any]], state: KeyState) -> tuple[int, str] | None:
+    """Number of rows and hash of rows as they were in their part; None if they cannot have been."""
+    try:
+        arrow = rows_as_in_part(table, rows, state)
+    except (ValueError, KeyError, pa.ArrowException):
+        return None
+    return len(rows), hash_of_bytes(arrow)
+
+
+def rows_as_in_part(table: str, rows: list[dict[str, Any]], state: KeyState) -> bytes:
+    """Rows of a key, read from a bucket, in the form of a part: with segments by number and offsets within them, and
+    without what the stage decided later."""
+    again = []
+    judged = dict(TABLES[table].judged)
+    segments = {extent.shard: (number, extent) for number, extent in enumerate(state.segments)}
+    for row in rows:
+        own = {name: value for name, value in row.items() if name != "schema_version"} | judged
+        if "shard" in own:
+            number, extent = segments[own["shard"]]
+            for name in TABLES[table].offsets:
+                own[name] = None if own[name] is None else own[name] - extent.offset
+            own["shard"] = str(number)
+        again.append(own)
+    return part_files.arrow_bytes(to_table(table, again))
