@@ -249,7 +249,7 @@ class _Run:
         }  # fmt: skip
         if num_pending:
             spent["driver_cpu_s"] = time.process_time() - driver_cpu_s
-            figures |= {name: round(value, 2) for name, value in spent.items()}
+            figures |= {name: round(value, 3) for name, value in spent.items()}
             figures["keys_per_s"] = steady_rate(ends_s)
         write_timings(self.data, self.stage, figures, worked=bool(num_pending))
         if self.undone:
