@@ -21,6 +21,7 @@ from pipelines.pack.stage import PackParams
 from pipelines.train import duplex
 from pipelines.train import stage as training
 from pipelines.train.params import DuplexParams
+from tests.helpers.packed_windows import Sample, lay_out, rewrite
 from tests.helpers.paths import ROOT
 from tests.helpers.qwen_folders import save_qwen3
 from tests.helpers.small_corpus import Person, keep_in_process, write_corpus
@@ -94,6 +95,39 @@ def test_a_killed_stage_ends_with_the_bytes_of_an_unbroken_one(folder: Path, mon
     assert seen == [6, 7]
     assert weights(folder) == whole and (folder.parent / "plots/duplex.csv").read_bytes() == curves
     assert [path.name for path in (folder / "models/duplex").iterdir()] == ["model.safetensors"]
+
+
+def test_a_killed_stage_goes_on_in_other_shards_but_not_with_other_windows(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = {"a": Person(words=[("red", 330, 470)], speech_units={2}), "b": Person()}
+    sessions = {"s0": ("train", 20, people), "s1": ("train", 15, people), "s2": ("valid", 15, people)}
+    write_corpus(folder, sessions)
+    pack.run(folder, PackParams(window_units=8, stride_units=4), RunParams(workers=1))
+    duplex.run(folder, TINY, RunParams(workers=1))
+    whole = weights(folder)
+
+    def kill_and_go_on(between: Callable[[], object]) -> list[int]:
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "show_progress", progress_that_kills_at(5))
+            with pytest.raises(KilledError):
+                duplex.run(folder, TINY, RunParams(workers=1))
+        between()
+        seen: list[int] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "show_progress", progress_that_counts(seen))
+            duplex.run(folder, TINY, RunParams(workers=1))
+        return seen
+
+    windows = folder / "windows"
+    assert kill_and_go_on(lambda: lay_out(windows, [["s1", "s0"], ["s2"]])) == [6, 7] and weights(folder) == whole
+    assert kill_and_go_on(lambda: lay_out(windows, [["s0"], ["s2"], ["s1"]])) == [6, 7] and weights(folder) == whole
+
+    def other(sample: Sample) -> Sample:
+        changed = sample.content[:700] + bytes([sample.content[700] ^ 1]) + sample.content[701:]
+        return sample._replace(content=changed) if sample.row["window_id"] == "s2-a-000000" else sample
+
+    assert kill_and_go_on(lambda: rewrite(windows, other)) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_a_batch_larger_than_the_split_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
