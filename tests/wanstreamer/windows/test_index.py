@@ -185,12 +185,12 @@ def in_memory(packed: Path) -> Iterator[str]:
 
 
 def test_indexes_of_a_store_are_fetched_once_and_when_needed(packed, in_memory, monkeypatch):
-    fetched: list[str] = []
+    fetched: list[list[str]] = []  # the paths of every request
     files = fsspec.filesystem("memory")
     cat = files.cat
 
     def counted(paths, **options):
-        fetched.extend(paths)
+        fetched.append(paths)
         return cat(paths, **options)
 
     monkeypatch.setattr(files, "cat", counted)
@@ -199,7 +199,9 @@ def test_indexes_of_a_store_are_fetched_once_and_when_needed(packed, in_memory, 
     for _ in range(2):
         assert windows.rows.places([0, 3]) == local.rows.places([0, 3])
         assert windows.rows[1] == local.rows[1]
-    assert len(fetched) == 1
+    assert [len(paths) for paths in fetched] == [1]
     assert windows.rows.places(range(14)) == local.rows.places(range(14))
     assert list(windows.rows) == list(local.rows)
-    assert len(fetched) == 2
+    assert [len(paths) for paths in fetched] == [1, 1]
+    open_windows(in_memory, "train").rows.places(range(14))
+    assert [len(paths) for paths in fetched] == [1, 1, 2]  # at once
