@@ -318,9 +318,9 @@ class _Index:
     def _descriptor(self, shard: int) -> int:
         descriptor = self._files.pop(shard, None)
         if descriptor is None:
-            descriptor = os.open(self._path_on_disk(shard), os.O_RDONLY)
             if len(self._files) == MAX_OPEN_INDEXES:
                 os.close(self._files.popitem(last=False)[1])
+            descriptor = os.open(self._path_on_disk(shard), os.O_RDONLY)
         self._files[shard] = descriptor
         return descriptor
 

@@ -158,7 +158,7 @@ def test_few_indexes_are_open_and_none_when_the_windows_are_gone(packed, tmp_pat
             row["window_id"] for row in windows.rows
         ]
         assert len(open_indexes()) == 3
-    stream = iter(Loader(windows, batch_size=4, seed=0))
+    stream = iter(Loader(windows, batch_size=4, seed=0, prefetch=0))  # no thread, which would open others meanwhile
     next(stream)
     assert len(open_indexes()) == 3
     stream.close()
