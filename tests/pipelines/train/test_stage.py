@@ -104,6 +104,7 @@ def test_a_killed_stage_goes_on_in_other_shards_but_not_with_other_windows(
     sessions = {"s0": ("train", 20, people), "s1": ("train", 15, people), "s2": ("valid", 15, people)}
     write_corpus(folder, sessions)
     pack.run(folder, PackParams(window_units=8, stride_units=4), RunParams(workers=1))
+    windows = lay_out(folder / "windows", [["s0", "s1"], ["s2"]])
     duplex.run(folder, TINY, RunParams(workers=1))
     whole = weights(folder)
 
@@ -119,7 +120,6 @@ def test_a_killed_stage_goes_on_in_other_shards_but_not_with_other_windows(
             duplex.run(folder, TINY, RunParams(workers=1))
         return seen
 
-    windows = folder / "windows"
     assert kill_and_go_on(lambda: lay_out(windows, [["s1", "s0"], ["s2"]])) == [6, 7] and weights(folder) == whole
     assert kill_and_go_on(lambda: lay_out(windows, [["s0"], ["s2"], ["s1"]])) == [6, 7] and weights(folder) == whole
 
