@@ -17,8 +17,8 @@ from pipelines.engine.monitor import CHILDREN, STUCK, WORKER
 from pipelines.engine.schedule import Schedule, Task
 
 HEARD = {
-    CHILDREN: "the processes it had started were ended, and it is tried again",
-    WORKER: "its worker was ended, and it is tried again",
+    CHILDREN: "the processes it has started are ended, and it is tried again",
+    WORKER: "its worker is ended, and it is tried again",
     STUCK: "its worker waits for a file system that does not answer, and cannot be ended",
 }
 FIRST_LINE_S = 10  # for a caller to send its first line

@@ -106,12 +106,14 @@ def _read(path: str) -> str:
 class Linux:
     """Processes as /proc shows them."""
 
-    def __init__(self, worker: int) -> None:
-        self.worker = worker
-        names = {thread: _read(f"/proc/{worker}/task/{thread}/comm") for thread in self._threads(worker)}
-        own = names.get(str(worker), "")
-        # Ray's threads are always busy, and have names. Threads that Python starts have the name of the main thread.
-        self.noise = {name for name in names.values() if name != own and not name.startswith(("ray::", "python"))}
+    def __init__(self, worker: int, noise: Collection[str]) -> None:
+        """`noise`: threads of the worker that are none of its work's."""
+        self.worker, self.noise = worker, set(noise)
+        own = _read(f"/proc/{worker}/task/{worker}/comm")
+        names = {_read(f"/proc/{worker}/task/{thread}/comm") for thread in noise}
+        # Threads that Python starts have the name of the thread that started them. Others of the same library as one
+        # that is noise have its name, and are noise.
+        self.noise_names = {name for name in names if name != own and not name.startswith(("ray::", "python"))}
 
     def _threads(self, process: int) -> list[str]:
         with suppress(OSError):
@@ -136,9 +138,11 @@ class Linux:
             (thread, self._cpu(home), _read(f"{home}/io"))
             for process in sorted(processes)
             for thread in self._threads(process)
-            if (home := f"/proc/{process}/task/{thread}")
-            and (process != self.worker or _read(f"{home}/comm") not in self.noise)
+            if (home := f"/proc/{process}/task/{thread}") and not (process == self.worker and self._is_noise(thread))
         ]
+
+    def _is_noise(self, thread: str) -> bool:
+        return thread in self.noise or _read(f"/proc/{self.worker}/task/{thread}/comm") in self.noise_names
 
     def _cpu(self, home: str) -> str:
         """CPU time of a thread: in ns, or in ticks where the kernel does not count ns."""
@@ -155,7 +159,7 @@ class Elsewhere:
     """Processes as psutil shows them, where there is no /proc. It cannot leave out the threads of Ray, so that a
     worker of Ray counts as stalled only when it is stopped."""
 
-    def __init__(self, worker: int) -> None:
+    def __init__(self, worker: int, noise: Collection[str] = ()) -> None:
         import psutil
 
         self.psutil, self.worker = psutil, worker
@@ -185,7 +189,7 @@ def kill(processes: Collection[int]) -> None:
             os.kill(process, signal.SIGKILL)
 
 
-def report(report_to: str, key: str, what: str) -> None:
+def report(report_to: str, key: str, what: str, again_s: Iterable[float] = ()) -> None:
     """Send the driver a line; `report_to` is HOST PORT TOKEN. A driver that is gone, or out of reach, gets none."""
     if not report_to:
         return
@@ -194,7 +198,7 @@ def report(report_to: str, key: str, what: str) -> None:
 
     host, port, token = report_to.split()
     line = json.dumps({"token": token, "key": key, "ended": what}) + "\n"
-    for wait_s in (0, 2, 10):
+    for wait_s in (0, *again_s):
         time.sleep(wait_s)
         with suppress(OSError), socket.create_connection((host, int(port)), timeout=5) as connection:
             connection.sendall(line.encode())
@@ -260,19 +264,19 @@ class Monitor:
             for _ in range(int(GRACE_S / 0.25)):
                 if self.gone(0.25) or before != (self.board.turn, self.processes.activity({self.worker})):
                     return CHILDREN
+        report(self.report_to, key, WORKER)  # before, because Ray kills this process with the worker
         kill(everyone - {self.worker})
         kill({self.worker})
         if self.gone(DYING_S):
-            report(self.report_to, key, WORKER)
             return WORKER
-        report(self.report_to, key, STUCK)
+        report(self.report_to, key, STUCK, again_s=(2, 10))
         return STUCK
 
 
 def main() -> None:
     worker, board, stall_s, report_to = int(sys.argv[1]), Board(int(sys.argv[2])), float(sys.argv[3]), sys.argv[4]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the worker finishes its key
-    processes = Linux(worker) if sys.platform == "linux" else Elsewhere(worker)
+    processes = (Linux if sys.platform == "linux" else Elsewhere)(worker, sys.argv[5:])
     Monitor(worker, board, stall_s, report_to, processes).run()
 
 

@@ -245,7 +245,7 @@ class _Run:
         if self.store is not None:
             mirror(self.store, self.data, self.stage, self.tables)
         figures: dict[str, object] = {
-            "wall_s": round(time.monotonic() - began_s, 1), "workers": self.how.num_workers
+            "wall_s": round(time.monotonic() - began_s, 3), "workers": self.how.num_workers
         }  # fmt: skip
         if num_pending:
             spent["driver_cpu_s"] = time.process_time() - driver_cpu_s

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from pipelines.engine import monitor
@@ -52,7 +52,7 @@ class _Watched:
             process = subprocess.Popen(
                 [
                     sys.executable, *options, str(Path(monitor.__file__)),
-                    str(os.getpid()), str(file), str(watch.stall_s), watch.report_to,
+                    str(os.getpid()), str(file), str(watch.stall_s), watch.report_to, *_threads_before_work(),
                 ],
                 stdin=subprocess.PIPE, pass_fds=[file],
             )  # fmt: skip
@@ -86,6 +86,14 @@ def _shared_memory() -> Iterator[int]:
             disk.write(bytes(Board.SIZE))
             disk.flush()
             yield disk.fileno()
+
+
+@cache
+def _threads_before_work() -> tuple[str, ...]:
+    """Threads of this process besides the one that works: in a worker of Ray they are never idle for long."""
+    if sys.platform != "linux":
+        return ()
+    return tuple({path.name for path in Path("/proc/self/task").iterdir()} - {str(threading.get_native_id())})
 
 
 @lru_cache(maxsize=1)

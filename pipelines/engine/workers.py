@@ -124,6 +124,7 @@ def _map_ray(
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         context.execution_no_progress_timeout_s = -1  # a row may take an hour
+        context.memory_usage_poll_interval_s = None  # its thread in the worker would look like progress
         context.target_max_block_size = 1  # byte: each task and each chunk of outcomes is sent on its own, at once
         context._max_num_blocks_in_streaming_gen_buffer = MOST_BLOCKS
 

@@ -67,6 +67,10 @@ class Doer:
         if self.tries(key) <= times:
             os.kill(os.getpid(), signal.SIGSTOP)
 
+    def hang(self, key: str, times: int = 1) -> None:
+        if self.tries(key) <= times:
+            time.sleep(300)
+
     def stop_child(self, key: str, times: int = 1) -> Row:
         """As a stage does it: a child that fails makes the key fail, unless it was the watchdog that killed it."""
         child = subprocess.Popen(["sleep", "0.2"])

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from pipelines.engine.merge import write_rejections
-from pipelines.engine.tables import read_rows, to_table, write_table
+from pipelines.engine.tables import bucket_file, read_rows, to_table, write_rows, write_table
 from schemas import TABLES
 from tests.helpers.blank_rows import blank_row
 from tests.helpers.paths import ROOT
@@ -137,7 +137,7 @@ def test_a_moved_folder_and_a_new_table_are_noticed(data: Path, tmp_path: Path) 
 def bucket(data: Path, table: str, number: int, *session_ids: str) -> None:
     """A file of a table's folder, with a row per session."""
     rows = [blank_row(table, session_id=session_id) for session_id in session_ids]
-    write_table(data, table, to_table(table, rows), f"tables/{table}/b={number:04d}.parquet")
+    write_rows(bucket_file(data, table, number), to_table(table, rows))
 
 
 def test_a_table_is_a_folder_of_files_and_its_views_need_no_change_when_it_grows(tmp_path: Path) -> None:
@@ -156,13 +156,18 @@ def test_a_table_is_a_folder_of_files_and_its_views_need_no_change_when_it_grows
 def test_rejections_of_all_stages_are_one_view(tmp_path: Path) -> None:
     for number, stage in enumerate(("ingest", "ingest", "annotate")):
         rows = [{"stage": stage, "key": f"s{number}", "reason": "unreadable", "detail": "", "count": 1}]
-        path = f"tables/rejections/{stage}/b={number:04d}.parquet"
-        write_table(tmp_path, "rejections", to_table("rejections", rows), path)
+        write_rows(bucket_file(tmp_path, f"rejections/{stage}", number), to_table("rejections", rows))
     assert query.query(tmp_path, "SELECT stage, times FROM rejections_by_reason ORDER BY ALL")[1] == [
         ("annotate", 1), ("ingest", 2)
     ]  # fmt: skip
-    write_rejections(tmp_path, "encode", [("s9", "unreadable", "")])  # a file, as in version 0.1
+    write_rejections(tmp_path, "encode", [("s9", "unreadable", "")])
     assert query.query(tmp_path, "SELECT count(*) FROM rejections")[1] == [(4,)]
+
+
+def test_a_folder_of_an_older_version_is_refused_with_the_name_of_the_tool(tmp_path: Path) -> None:
+    write_rows(tmp_path / "tables" / "turns.parquet", to_table("turns", []))
+    with pytest.raises(InputError, match="run python -m tools.upgrade"):
+        query.query(tmp_path, "FROM turns")
 
 
 @pytest.mark.parametrize(

@@ -22,22 +22,18 @@ VIEWS = Path(__file__).resolve().parents[2] / "schemas" / "views"
 DATABASE = "wanstreamer.duckdb"
 
 
-def view_sources(data: Path) -> dict[str, list[str]]:
-    """Table name -> the patterns of the Parquet files that its view reads. Tables without files are left out.
+def view_sources(data: Path) -> dict[str, str]:
+    """Table name -> the pattern of the Parquet files that its view reads. Tables without files are left out.
 
-    A table is a folder of files. In a data folder of an older version it is one file, and so are the rejections of a
-    stage.
+    Raises InputError if the data folder was made by an older version: then a table is one file.
     """
     home = data.resolve() / "tables"
-    sources = {}
-    for name in TABLES:
-        if name == "rejections":
-            patterns = [p for p in ("rejections/*/*.parquet", "rejections/*.parquet") if any(home.glob(p))]
-        else:
-            patterns = [p for p in (f"{name}/*.parquet", f"{name}.parquet") if any(home.glob(p))][:1]
-        if patterns:
-            sources[name] = [f"{_literal(str(home))}/{pattern}" for pattern in patterns]
-    return sources
+    if old := next((path for name in TABLES if (path := home / f"{name}.parquet").is_file()), None):
+        raise InputError(f"{old}: made by an older version; run python -m tools.upgrade --data {data}")
+    patterns = {name: f"{name}/*/*.parquet" if name == "rejections" else f"{name}/*.parquet" for name in TABLES}
+    return {
+        name: f"{_literal(str(home))}/{pattern}" for name, pattern in patterns.items() if next(home.glob(pattern), None)
+    }
 
 
 def _literal(path: str) -> str:
@@ -48,10 +44,9 @@ def _literal(path: str) -> str:
 def view_statements(data: Path) -> dict[str, str]:
     """View name -> its SELECT, for every view whose tables exist."""
     statements = {}
-    for name, patterns in view_sources(data).items():
+    for name, pattern in view_sources(data).items():
         # No column comes from a path: `b=0000.parquet`, or a folder of the user such as `run=3`.
-        files = ", ".join(map(_quoted, patterns))
-        statements[name] = f"SELECT * FROM read_parquet([{files}], hive_partitioning = false)"
+        statements[name] = f"SELECT * FROM read_parquet({_quoted(pattern)}, hive_partitioning = false)"
     for path in sorted(VIEWS.glob("*.sql")):
         if tables_of(path) <= set(statements):
             statements[path.stem] = path.read_text(encoding="utf-8").strip()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.engine import ray as engine_ray
 from pipelines.engine.ray import ONE_THREAD, SHARED, ray_session, shared_ray, spread, time_limit
 from tests.helpers.ctrl_c import hear_ctrl_c
 from tests.helpers.paths import ROOT
@@ -17,6 +18,7 @@ from wanstreamer.errors import InputError
 
 ASK = """
 import json, os, sys
+from pipelines.engine import ray as engine_ray
 from pipelines.engine.ray import ONE_THREAD, ray_session
 with ray_session(5) as size:
     import ray
@@ -58,6 +60,8 @@ def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "init", busy)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)  # other tests use the Ray of this process
+    monkeypatch.setattr(engine_ray, "START_AGAIN_S", (0.01, 0.02))
     with (
         pytest.raises(InputError, match="Ray did not start: The current node .* run the same command again"),
         ray_session(1),

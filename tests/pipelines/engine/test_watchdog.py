@@ -187,7 +187,7 @@ def test_both_ways_to_look_at_processes_see_the_same(kind: type) -> None:
     code = "import subprocess, sys; subprocess.run(['sleep', '60'])"
     with subprocess.Popen([sys.executable, "-c", code]) as process:
         try:
-            looks = kind(process.pid)
+            looks = kind(process.pid, [])
             while not (children := looks.descendants()):
                 time.sleep(0.05)
             assert {psutil.Process(child).name() for child in children} <= {"sleep", Path(sys.executable).name}

@@ -98,18 +98,20 @@ def test_what_fails_in_the_feed_ends_the_run(ray: bool) -> None:
         list(map_rows(fails, Doer(), workers=2, ray=ray, watch=WATCH))
 
 
-def test_stopped_processes_cost_a_try(ray: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """SIGSTOP: to a child of a worker, which works again in the same worker, and to a worker, which is replaced."""
-    rows = [*rows_of(4), row("child", "stop_child"), row("worker", "stop"), *(row(f"m{n}") for n in range(4))]
+def test_processes_without_progress_cost_a_try(ray: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stopped child of a worker, whose key works again in the same worker; a stopped worker, and one that hangs."""
+    rows = [*rows_of(9), row("child", "stop_child"), row("worker", "stop"), row("hangs", "hang")]
+    rows += [row(f"m{number}") for number in range(4)]
     began_s = time.monotonic()
     outcomes = mapped(rows, Doer(tmp_path), ray=ray)
     assert keys(outcomes) == keys(rows)
     assert {outcome["error"] for outcome in outcomes} == {""}
-    assert Doer(tmp_path).tries("child") == 2 and Doer(tmp_path).tries("worker") == 2
+    assert [Doer(tmp_path).tries(key) for key in ("child", "worker", "hangs")] == [2, 2, 2]
     assert time.monotonic() - began_s < 60
     printed = capsys.readouterr().err
-    assert "child: made no progress; the processes it had started were ended, and it is tried again\n" in printed
-    assert "worker: made no progress; its worker was ended, and it is tried again\n" in printed
+    assert "child: made no progress; the processes it has started are ended, and it is tried again\n" in printed
+    for key in ("worker", "hangs"):
+        assert f"{key}: made no progress; its worker is ended, and it is tried again\n" in printed
 
 
 def test_the_caller_may_stop_early(ray: bool) -> None:

@@ -1,6 +1,6 @@
 """What holds of the turn rules for any intervals and words."""
 
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.counts import examples
@@ -94,12 +94,25 @@ def test_renaming_the_participants_renames_the_result(conversation: tuple[dict, 
     }
 
 
+def without_ties(speech: dict, words: dict) -> tuple[dict, dict]:
+    """No two spans share an edge: ties among three have no order of their own. Spans that would are left out."""
+    taken: set[int] = set()
+    kept: dict[str, list[Span]] = {p: [] for p in speech}
+    for p, own in speech.items():
+        for span in own:
+            if taken.isdisjoint(span):
+                kept[p].append(span)
+                taken.update(span)
+    return kept, {
+        p: own and [w for w in own if any(s.start_ms <= w.start_ms and w.end_ms <= s.end_ms for s in kept[p])]
+        for p, own in words.items()
+    }
+
+
 @examples(100)
 @given(conversations(("a", "b", "c")), st.permutations(["a", "b", "c"]))
 def test_renaming_three_participants_renames_the_result(conversation: tuple[dict, dict], order: list[str]) -> None:
-    speech, words = conversation
-    edges = [ms for own in speech.values() for s in own for ms in s]
-    assume(len(set(edges)) == len(edges))  # ties among three have no order of their own
+    speech, words = without_ties(*conversation)
     names = dict(zip(("a", "b", "c"), order, strict=True))
     back = {new: old for old, new in names.items()}
     annotation = annotate_session(speech, words, PARAMS)
