@@ -5,6 +5,8 @@ Buckets are ranges of the hash: with twice as many buckets, each one is split in
 """
 
 import hashlib
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 SESSIONS_PER_BUCKET = 2048  # one worker writes the tables of a bucket in seconds, and 100,000 hours are 512 buckets
 HASH_DIGITS = 8
@@ -33,6 +35,20 @@ def buckets_for(num_sessions: int) -> int:
     while num_sessions > num_buckets * SESSIONS_PER_BUCKET:
         num_buckets *= 2
     return num_buckets
+
+
+def by_bucket(session_ids: Iterable[str]) -> Callable[[int, int], list[str]]:
+    """A function (bucket, num_buckets) -> its sessions, in their order. Each session is hashed once per num_buckets."""
+    session_ids = list(session_ids)
+
+    @lru_cache(maxsize=1)
+    def grouped(num_buckets: int) -> list[list[str]]:
+        groups: list[list[str]] = [[] for _ in range(num_buckets)]
+        for session_id in session_ids:
+            groups[bucket_of(session_id, num_buckets)].append(session_id)
+        return groups
+
+    return lambda bucket, num_buckets: grouped(num_buckets)[bucket]
 
 
 def bucket_name(bucket: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.engine.buckets import bucket_of, buckets_for
+from pipelines.engine.buckets import bucket_of, buckets_for, by_bucket
 from pipelines.engine.files import file_sha256, hash_of
 from pipelines.engine.jobs import Job
 from pipelines.engine.merge import salvaged
@@ -40,15 +40,18 @@ class Plan:
 
 def plan_of(jobs: Sequence[Job]) -> Plan:
     """A plan for jobs that are known already."""
-    num_buckets = buckets_for(len(jobs))
+    by_key = {job.key: job for job in jobs}
+    if len(by_key) != len(jobs):
+        raise ValueError("two jobs have the same key")
+    keys = by_bucket(by_key)
 
     def own(bucket: int, num_buckets: int) -> list[Job]:
-        return [job for job in jobs if bucket_of(job.key, num_buckets) == bucket]
+        return [by_key[key] for key in keys(bucket, num_buckets)]
 
     def inputs(bucket: int, num_buckets: int) -> str:
         return hash_of([[job.key, job.spec, job.inputs, job.rejected] for job in own(bucket, num_buckets)])
 
-    return Plan(num_buckets=num_buckets, jobs=own, inputs=inputs)
+    return Plan(num_buckets=buckets_for(len(jobs)), jobs=own, inputs=inputs)
 
 
 def plan_by_tables(data: Path, jobs: Callable[[int, int], Iterable[Job]], tables: Sequence[str], token: object) -> Plan:

@@ -207,7 +207,7 @@ class _Run:
                 if not plan.pending:
                     merge(self._merge(plan))
             if num_pending:
-                worker = _Worker(
+                worker = KeyWorker(
                     data=self.data, stage=self.stage, work=work, setup=setup, tables=self.tables, how=self.how,
                     store=self.store, run_id=f"{os.getpid()}-{time.time_ns()}",
                 )  # fmt: skip
@@ -404,7 +404,7 @@ def _ignore_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-class _Worker:
+class KeyWorker:
     """Runs in the worker processes: gets one job, writes its part, returns a short outcome."""
 
     def __init__(

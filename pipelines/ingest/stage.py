@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipelines.engine.buckets import bucket_of, buckets_for
+from pipelines.engine.buckets import buckets_for, by_bucket
 from pipelines.engine.command import stage_main
 from pipelines.engine.files import hash_of, write_json_atomic
 from pipelines.engine.forgotten import forgotten, speaker_hash
@@ -102,8 +102,7 @@ def _plan(data: Path, root: Path, sessions: Mapping[str, Sequence[SourceRow]], p
     gone = forgotten(data)
     hashes = SourceHashes(data / "parts" / "ingest-hashes", root)
 
-    def own(bucket: int, num_buckets: int) -> list[str]:
-        return [key for key in sessions if bucket_of(key, num_buckets) == bucket]
+    own = by_bucket(sessions)
 
     def inputs(bucket: int, num_buckets: int) -> str:
         keys = own(bucket, num_buckets)

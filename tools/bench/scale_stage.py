@@ -1,0 +1,61 @@
+"""A stage's driver on a made-up corpus, in a process of its own: `python -m tools.bench.scale_stage STAGE HOME`.
+
+Prints what the driver and the processes that merge took, as JSON. The stage is the real one; only its worker is
+`TemplateWorker`.
+"""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+from pipelines.engine import merge, run, shards
+from pipelines.engine.jobs import RunParams
+from pipelines.engine.merge import Merge
+from tools.bench.scale_corpus import RUNS, SHARD_VARIABLE, STAGES, TemplateWorker, params_of, shard_bytes
+
+
+def merge_measured(task: Merge) -> list[str]:
+    """Merge a bucket into shards of the scaled size, and note the peak memory of this process."""
+    shards.SHARD_BYTES = int(os.environ[SHARD_VARIABLE])
+    undone = merge.merge_bucket(task)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    note = task.data.parent / "peaks" / f"{os.getpid()}.json"
+    note.write_text(json.dumps({"gb": usage.ru_maxrss / 2**20, "cpu_s": usage.ru_utime + usage.ru_stime}))
+    return undone
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.scale_stage", description=__doc__)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("home", type=Path, help="folder with sources/, templates/ and data/")
+    parser.add_argument("--workers", type=int, default=2)
+    args = parser.parse_args()
+    home: Path = args.home.resolve()
+    peaks = home / "peaks"
+    peaks.mkdir(exist_ok=True)
+    for path in peaks.iterdir():
+        path.unlink()
+    run.KeyWorker = TemplateWorker  # type: ignore[misc]
+    run.merge_bucket = merge_measured
+    scaled = args.stage in ("encode", "pack")
+    os.environ[SHARD_VARIABLE] = str(shard_bytes(home, args.stage) if scaled else shards.SHARD_BYTES)
+    began_s, before_s = time.perf_counter(), time.process_time()
+    params = params_of(args.stage, home / "sources" / "manifest.parquet")
+    RUNS[args.stage](home / "data", params, RunParams(workers=args.workers))
+    merges = [json.loads(path.read_text()) for path in peaks.iterdir() if path.stem != str(os.getpid())]
+    figures = {
+        "wall_s": round(time.perf_counter() - began_s, 2),
+        "driver_cpu_s": round(time.process_time() - before_s, 2),
+        "driver_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
+        "merge_gb": round(max((each["gb"] for each in merges), default=0.0), 3),
+        "merge_cpu_s": round(sum(each["cpu_s"] for each in merges), 2),
+    }
+    json.dump(figures, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
