@@ -1,6 +1,7 @@
 """Shared by all tests: one torch thread, so that timings and bytes do not depend on the machine's load."""
 
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -77,6 +78,19 @@ def ray_once() -> Iterator[None]:
         for name, value in variables.items():
             patch.setenv(name, value)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _shared_ray_stays() -> Iterator[None]:
+    """The test that stops the Ray of `ray_once` fails, instead of all that come after it."""
+    before = _has_ray()
+    yield
+    assert _has_ray() or not before, "this test has stopped the Ray that it shares with other tests"
+
+
+def _has_ray() -> bool:
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
 @pytest.fixture(scope="session")

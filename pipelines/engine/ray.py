@@ -95,7 +95,7 @@ def _connect(ray: Any, address: str) -> None:
                 ray.init(address=address, **QUIET, **options)
         except Exception as error:
             ray.shutdown()
-            raise late if error is late else InputError(_refusal(address, error, printed())) from error
+            raise InputError(_refusal(address, error, printed())) from error
 
 
 def _refusal(address: str, error: Exception, printed: str) -> str:
@@ -110,6 +110,8 @@ def _refusal(address: str, error: Exception, printed: str) -> str:
     if len(versions) == 4:
         theirs, ours = (f"Ray {ray} with Python {python}" for ray, python in (versions[:2], versions[2:]))
         return f"{NAMES} {address}: the cluster runs {theirs}, and this is {ours}; expected the same on all machines"
+    if isinstance(error, InputError):
+        return str(error)
     return f"{NAMES} {address}: the cluster refuses this program: {_first_line(error)}"
 
 

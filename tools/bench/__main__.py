@@ -1,18 +1,20 @@
-"""Measure this machine: `python -m tools.bench ingest | annotate | vae | encode | pack | load | train | stream |
-duplicates | scale`."""
+"""Measure this machine.
+
+`python -m tools.bench ingest | annotate | vae | encode | pack | load | train | stream | duplicates | scale | workers`
+"""
 
 import argparse
 import json
 import sys
 
 from pipelines.engine.errors import exit_on_input_error
-from tools.bench import annotate, duplicates, encode, ingest, load, pack, scale, stream, train, vae
+from tools.bench import annotate, duplicates, encode, ingest, load, pack, scale, stream, train, vae, workers
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (ingest, annotate, vae, encode, pack, load, train, stream, duplicates, scale):
+    for module in (ingest, annotate, vae, encode, pack, load, train, stream, duplicates, scale, workers):
         module.add(commands)
     for command in dict.fromkeys(commands.choices.values()):  # an alias is the same parser
         command.add_argument("--json", action="store_true", help="print the figures as JSON")
