@@ -69,6 +69,7 @@ def run(data: Path, params: AnnotateParams, how: RunParams) -> dict[str, Any]:
         tables=TABLES,
         how=how,
         uses_gpu=params.speech == "pyannote" or params.words == "whisperx",
+        reads=("tracks", "sidecar_words"),
         setup={"params": params},
     )  # fmt: skip
     labels: Counter[str] = Counter()

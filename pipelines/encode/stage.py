@@ -72,6 +72,7 @@ def run(data: Path, params: EncodeParams, how: RunParams) -> dict[str, Any]:
         tables=(LATENTS,),
         how=how,
         uses_gpu=True,
+        reads=("tracks",),
         setup={
             "paths": {kind: str(path) for kind, path in vae_paths.items()},
             "weights_hashes": weights_hashes,

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -119,6 +120,19 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
+_STAYS: ContextVar[bool] = ContextVar("stays", default=False)
+
+
+@contextmanager
+def staying_here() -> Iterator[None]:
+    """What the block spreads runs on this machine: the calls read and write files that no other machine has."""
+    token = _STAYS.set(True)
+    try:
+        yield
+    finally:
+        _STAYS.reset(token)
+
+
 def spread(calls: Sequence[Callable[[], Returned]]) -> list[Returned]:
     """Run the calls and return their results in order. Inside a Ray worker, idle workers run them in parallel.
 
@@ -133,7 +147,14 @@ def spread(calls: Sequence[Callable[[], Returned]]) -> list[Returned]:
     if ray is None or not ray.is_initialized():
         return [call() for call in calls]
     once = ray.remote(num_cpus=1)(_call)
-    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    resources = ray.cluster_resources()
+    if _STAYS.get():
+        here = ray.get_runtime_context().get_node_id()
+        once = once.options(
+            scheduling_strategy=ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, False)
+        )
+        resources = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == here)
+    cores = max(1, int(resources.get("CPU", 1)))
     left_s = signal.getitimer(signal.ITIMER_REAL)[0]  # rest of the key's time limit
     until = time.time() + left_s + GRACE_S if left_s else None
     returned: dict[int, Returned] = {}

@@ -6,7 +6,6 @@ fingerprint of code, params and input content is unchanged is not done again. Wi
 has is copied from there instead of being made, and a part that is made or removed here is made or removed there too.
 """
 
-import errno
 import json
 import os
 import shutil
@@ -17,37 +16,32 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from pipelines.engine.arrivals import Arrivals
+from pipelines.engine.away import forget_attempts, keys_with_attempts, put_inputs, token_path
 from pipelines.engine.buckets import bucket_of
 from pipelines.engine.code import PACKAGES
 from pipelines.engine.commit import finish_commits
-from pipelines.engine.jobs import Damaged, Job, Rejected, Result, RunParams
+from pipelines.engine.jobs import Job, RunParams
 from pipelines.engine.lock import folder_lock
 from pipelines.engine.merge import Index, Merge, merge_bucket
 from pipelines.engine.parts import (
-    NOTE,
     fingerprint_of,
-    finish_part,
-    is_whole,
     noted_files,
-    part_path,
-    read_part,
     recipe_of,
     remove_part,
     scratch_home,
-    write_part,
 )
 from pipelines.engine.plan import BucketPlan, Leftovers, Plan, Sizes, leftovers, plan_bucket, plan_of
 from pipelines.engine.progress import progress
 from pipelines.engine.rebucket import rebucket
 from pipelines.engine.shards import remove_shards
-from pipelines.engine.spent import cpu_s, start_meter
 from pipelines.engine.state import (
     key_note,
+    keys_of,
     note_inputs,
     num_state_buckets,
     read_about,
@@ -57,28 +51,19 @@ from pipelines.engine.state import (
 )
 from pipelines.engine.store import (
     Copies,
-    Copy,
     Store,
-    digits_of,
-    drop_others,
     mirror,
     open_store,
-    put_local,
     stored_parts,
-    take_part,
 )
-from pipelines.engine.store_sync import Stored, by_bucket, sync_bucket
+from pipelines.engine.store_sync import by_bucket, sync_bucket
 from pipelines.engine.timings import steady_rate, write_timings
-from pipelines.engine.watchdog import Watch, time_limit
+from pipelines.engine.watchdog import Watch
+from pipelines.engine.worker import KeyWorker, Work
 from pipelines.engine.workers import map_rows
-from schemas import Table
+from schemas import TABLES, Table
 from wanstreamer.errors import InputError
 
-Work = Callable[[Job, Path, Path], Result]
-
-TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNRESET})
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-RETRY_AFTER_S = (0.5, 2.0)  # waits after transient errors, such as those of a network mount
 MERGE_PROCESSES = 4  # at most; each needs a core and some 100 MB
 
 
@@ -95,6 +80,7 @@ def run_keys(
     setup: Mapping[str, Any] | None = None,
     spreads: bool = False,
     uses_gpu: bool = False,
+    reads: Sequence[str] = (),
     index: Index | None = None,
     before: Callable[[], object] | None = None,
     finish: Callable[[], None] | None = None,
@@ -113,6 +99,8 @@ def run_keys(
             change there, except in comments, redoes the work.
         spreads: The work distributes a long key over idle workers (`spread`); its class is then built for every key.
         uses_gpu: The workers share the machine's GPUs evenly, if it has any; each worker sees one.
+        reads: Tables of earlier stages whose rows of its session the work reads, or whose files it opens: the job names
+            the files. A worker that has not the data folder gets these from the store.
         index: Is called for each new shard, to write a file beside it.
         before: Is called before the first change, if there is any.
         finish: A last step over all buckets, before the stage counts as done; it must be cheap if nothing has changed.
@@ -133,6 +121,7 @@ def run_keys(
             plan=jobs if isinstance(jobs, Plan) else plan_of(list(jobs)),
             recipe=recipe_of(stage, params, tables, (_module_of(work),) if code is None else code),
             tables=tuple(table.name for table in tables),
+            reads=tuple(reads),
             how=how,
             index=index,
         )
@@ -158,6 +147,7 @@ class _Run:
     plan: Plan
     recipe: str
     tables: tuple[str, ...]
+    reads: tuple[str, ...]
     how: RunParams
     index: Index | None
     num_buckets: int = 1
@@ -207,36 +197,40 @@ class _Run:
                 if not plan.pending:
                     merge(self._merge(plan))
             if num_pending:
-                worker = KeyWorker(
-                    data=self.data, stage=self.stage, work=work, setup=setup, tables=self.tables, how=self.how,
-                    store=self.store, run_id=f"{os.getpid()}-{time.time_ns()}",
-                )  # fmt: skip
-                outcomes = map_rows(
-                    partial(_pending_rows, self.plan, self.recipe, self.num_buckets, self._pending(), self.stored),
-                    worker,
-                    workers=self.how.num_workers,
-                    builds=isinstance(work, type) and not spreads,
-                    uses_gpu=uses_gpu,
-                    ray=None if self.how.ray else False,
-                    watch=Watch(stall_s=self.how.stall_s),
-                )
-                with progress(num_pending, self.stage) as advance:
-                    for outcome in outcomes:
-                        if "stalled" in outcome:
-                            worker.give_up(outcome["key"])
-                        elif outcome["error"]:
-                            raise InputError(outcome["error"])
-                        else:
+
+                def finish_key(key: str) -> None:
+                    bucket = bucket_of(key, self.num_buckets)
+                    waiting[bucket] -= 1
+                    if not waiting[bucket]:
+                        merge(self._merge(self.plans[bucket]))
+
+                with (
+                    progress(num_pending, self.stage) as advance,
+                    self._workers(work, setup) as worker,
+                    Arrivals(worker) as arrivals,
+                ):
+                    for outcome in map_rows(
+                        self._pending_rows,
+                        worker,
+                        workers=self.how.num_workers,
+                        builds=isinstance(work, type) and not spreads,
+                        uses_gpu=uses_gpu,
+                        ray=None if self.how.ray else False,
+                        watch=Watch(stall_s=self.how.stall_s),
+                    ):
+                        if "stalled" not in outcome:
+                            if outcome["error"]:
+                                raise InputError(outcome["error"])
                             ends_s.append(time.monotonic() - began_s)
                             before_s = ends_s[-1] - float(outcome["wall_s"])
                             spent["start_s"] = min(before_s, spent["start_s"]) if spent["keys"] else before_s
                             spent["cpu_s"] += float(outcome["cpu_s"])
                             spent["keys"] += 1
                         advance()
-                        bucket = bucket_of(outcome["key"], self.num_buckets)
-                        waiting[bucket] -= 1
-                        if not waiting[bucket]:
-                            merge(self._merge(self.plans[bucket]))
+                        for key in arrivals.add(outcome):
+                            finish_key(key)
+                    for key in arrivals.rest():
+                        finish_key(key)
             self.undone = merge.undone()
         self._remove_unused_shards()
         if finish is not None:
@@ -324,14 +318,56 @@ class _Run:
 
     def _clear_temporary_files(self) -> None:
         """Files that a killed run was writing."""
+        for token in self.home.glob(token_path(self.data, self.stage, "*").name):
+            token.unlink()
         folders = [self.data / "state" / self.stage]
         folders += [self.data / "tables" / table for table in (*self.tables, f"rejections/{self.stage}")]
         for folder in folders:
             for path in folder.glob(".*.tmp"):
                 path.unlink()
 
-    def _pending(self) -> list[tuple[int, frozenset[str]]]:
-        return [(bucket, plan.pending) for bucket, plan in sorted(self.plans.items()) if plan.pending]
+    @contextmanager
+    def _workers(self, work: Any, setup: dict[str, Any]) -> Iterator[KeyWorker]:
+        """What does the rows, in this process and others; for its time, there is a token in the data folder."""
+        run_id = f"{os.getpid()}-{time.time_ns()}"
+        inputs: dict[str, str] = {}
+        if self.store is not None:
+            inputs = put_inputs(self.store, self.data, self.stage, setup)
+            for key in keys_with_attempts(self.store, self.stage):  # of runs that were stopped
+                forget_attempts(self.store, self.stage, key)
+        token = token_path(self.data, self.stage, run_id)
+        token.touch()
+        try:
+            yield KeyWorker(
+                data=self.data, stage=self.stage, work=work, setup=setup, tables=self.tables, reads=self.reads,
+                how=self.how, store=self.store, inputs=inputs, run_id=run_id,
+            )  # fmt: skip
+        finally:
+            token.unlink(missing_ok=True)
+
+    def _pending_rows(self) -> Iterator[dict[str, str]]:
+        """The arguments of the workers, one row per job; planned bucket by bucket, when they are asked for."""
+        stages = {TABLES[table].stage for table in self.reads} if self.store is not None else set()
+        for bucket, plan in sorted(self.plans.items()):
+            if not plan.pending:
+                continue
+            known = {stage: keys_of(self.data, stage, bucket, self.num_buckets) for stage in stages}
+            for job in sorted(self.plan.jobs(bucket, self.num_buckets), key=lambda job: job.key):
+                if job.key not in plan.pending:
+                    continue
+                copies = {digits: list(copy) for digits, copy in self.stored.get(job.key, {}).items()}
+                states = {stage: keys.get(job.key) for stage, keys in known.items()}
+                needs = {
+                    stage: state.fingerprint if state is not None and state.is_worked else ""
+                    for stage, state in states.items()
+                }
+                yield {
+                    "key": job.key,
+                    "job": json.dumps(asdict(job)),
+                    "fingerprint": fingerprint_of(self.recipe, job),
+                    "stored": json.dumps(copies),
+                    "needs": json.dumps(needs),
+                }
 
     def _merge(self, plan: BucketPlan) -> Merge:
         return Merge(
@@ -355,22 +391,6 @@ class _Run:
         folders = {str(Path(name).parent) for name in used | set(self.given_up)}
         for folder in sorted(folders):
             remove_shards(self.data, folder, used)
-
-
-def _pending_rows(
-    plan: Plan, recipe: str, num_buckets: int, pending: Sequence[tuple[int, frozenset[str]]], stored: Stored
-) -> Iterator[dict[str, str]]:
-    """The arguments of the workers, one row per job; planned bucket by bucket, when they are asked for."""
-    for bucket, keys in pending:
-        for job in sorted(plan.jobs(bucket, num_buckets), key=lambda job: job.key):
-            if job.key in keys:
-                copies = {digits: list(copy) for digits, copy in stored.get(job.key, {}).items()}
-                yield {
-                    "key": job.key,
-                    "job": json.dumps(asdict(job)),
-                    "fingerprint": fingerprint_of(recipe, job),
-                    "stored": json.dumps(copies),
-                }
 
 
 class _Merger:
@@ -402,161 +422,3 @@ def _merging(num_buckets: int, workers: int) -> Iterator[_Merger]:
 def _ignore_ctrl_c() -> None:
     """In a child: only the process that started it stops at Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-class KeyWorker:
-    """Runs in the worker processes: gets one job, writes its part, returns a short outcome."""
-
-    def __init__(
-        self,
-        *,
-        data: Path,
-        stage: str,
-        work: Any,
-        setup: dict[str, Any],
-        tables: tuple[str, ...],
-        how: RunParams,
-        store: Store | None,
-        run_id: str,
-    ) -> None:
-        self.data, self.stage, self.work, self.setup = data, stage, work, setup
-        self.home = data / "parts" / stage
-        self.tables, self.how, self.store, self.run_id = tables, how, store, run_id
-        self.cwd = Path.cwd()  # relative paths in `setup` are relative to it, also on another machine
-        self.built: Work | None = None
-        self.build_cpu_s = 0.0  # part of a worker's start
-
-    def __call__(self, row: dict[str, str]) -> dict[str, str]:
-        """Do the work of a row; returns the key, the message of a user's mistake, and what it took."""
-        began_s, before_s, built_s = time.monotonic(), cpu_s(), self.build_cpu_s
-        meter = start_meter()
-        error = self._do_row(row)
-        own_s = cpu_s() - before_s - (self.build_cpu_s - built_s)
-        return {
-            "key": row["key"],
-            "error": error,
-            "cpu_s": f"{own_s + meter.elsewhere_s:.3f}",
-            "wall_s": f"{time.monotonic() - began_s:.3f}",
-        }
-
-    def _do_row(self, row: dict[str, str]) -> str:
-        loaded = json.loads(row["job"])
-        job = Job(**loaded | {"inputs": tuple(loaded["inputs"])})
-        part = read_part(part_path(self.home, job.key))
-        if part is not None and part.fingerprint == row["fingerprint"] and is_whole(self.data, self.home, part):
-            self._put(job.key, row)
-            return ""  # done by a machine that was lost before it reported it
-        os.chdir(self.cwd)
-        attempts, scratch = self._begin(scratch_home(self.home, job.key))
-        try:
-            self._do(job, scratch, attempts, row)
-        except InputError as error:
-            self._end(scratch)
-            return str(error)
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            self._end(scratch)
-            return f"{self.data}: no space left; free some space and run the same command again"
-        return ""
-
-    def give_up(self, key: str) -> None:
-        """Leave a key undone whose worker cannot be ended, for example because the source hangs."""
-        _, scratch = self._begin(scratch_home(self.home, key))
-        result = Result(rejections=[(key, "stalled", "nothing advanced, and its process cannot be ended")])
-        write_part(self.data, self.home, scratch, key, result, "", self.tables)
-
-    def _do(self, job: Job, scratch: Path, attempts: int, row: Mapping[str, str]) -> None:
-        fingerprint = row["fingerprint"]
-        if self.store is not None and self._take(job.key, scratch, row):
-            return
-        try:
-            result = self._result(job, scratch, attempts)
-        except Damaged as damaged:
-            summary_file(self.data, damaged.stage).unlink(missing_ok=True)
-            note = key_note(self.data, damaged.stage, job.key)
-            note.parent.mkdir(parents=True, exist_ok=True)
-            note.touch()
-            fingerprint = ""  # never current: the next run does it again
-            result = Result(rejections=[(job.key, damaged.reason, damaged.detail)])
-        write_part(self.data, self.home, scratch, job.key, result, fingerprint, self.tables)
-        if fingerprint:
-            self._put(job.key, row)
-
-    def _take(self, key: str, scratch: Path, row: Mapping[str, str]) -> bool:
-        """Copy the part of the key from the store, if it has it."""
-        assert self.store is not None
-        fingerprint, copies = row["fingerprint"], _copies(row)
-        copy = copies.get(digits_of(fingerprint))
-        if copy is None or not copy.whole:
-            return False
-        taken = take_part(self.store, self.stage, key, fingerprint, scratch / "store")
-        if taken is None:
-            return False
-        finish_part(self.data, self.home, scratch, *taken)
-        drop_others(self.store, self.stage, key, fingerprint, copies)
-        return True
-
-    def _put(self, key: str, row: Mapping[str, str]) -> None:
-        """Copy the finished part of the key to the store, if there is one."""
-        if self.store is not None:
-            put_local(self.store, self.data, self.stage, key, _copies(row))
-
-    def _begin(self, home: Path) -> tuple[int, Path]:
-        """How many times this run has started the key (workers may have died on it), and an empty scratch folder.
-
-        The folder is new each time: a worker on a machine that Ray has lost may still write into the old one.
-        """
-        note = home / NOTE
-        try:
-            before = json.loads(note.read_text())
-        except (FileNotFoundError, ValueError):
-            before = {}
-        attempts = before.get("attempts", 0) + 1 if before.get("run") == self.run_id else 1
-        scratch = home / f"{attempts}-{os.getpid()}-{time.time_ns()}"
-        (scratch / "made").mkdir(parents=True)
-        # No fsync: after a loss of power no other run reads the attempts, and files are noted again before they move.
-        temporary = note.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({**before, "run": self.run_id, "attempts": attempts}))
-        temporary.replace(note)
-        return attempts, scratch
-
-    def _end(self, scratch: Path) -> None:
-        """Remove the scratch files of a key that is not done; what says that its files were replaced stays."""
-        shutil.rmtree(scratch, ignore_errors=True)
-        if not noted_files(scratch.parent):
-            shutil.rmtree(scratch.parent, ignore_errors=True)
-
-    def _result(self, job: Job, scratch: Path, attempts: int) -> Result:
-        """The result of the key. After a transient error of the file system the work is tried again, twice."""
-        if attempts > self.how.max_attempts:
-            return Result(rejections=[(job.key, "worker_died", f"{attempts - 1} attempts")])
-        if job.rejected is not None:  # its source has changed since the run was planned
-            return Result(rejections=[(job.key, *job.rejected)])
-        late = Rejected("timed_out", f"more than {self.how.key_timeout_s:g} s (run.key_timeout_s)")
-        for wait_s in (*RETRY_AFTER_S, None):
-            try:
-                if self.built is None:
-                    before_s = cpu_s()
-                    self.built = self.work(**self.setup) if isinstance(self.work, type) else self.work
-                    self.build_cpu_s += cpu_s() - before_s
-                with time_limit(self.how.key_timeout_s, late):
-                    return self.built(job, self.data, scratch / "made")
-            except Damaged:
-                raise
-            except Rejected as rejected:
-                return Result(rejections=[(job.key, rejected.reason, rejected.detail)])
-            except OSError as error:
-                if error.errno not in TRANSIENT:
-                    raise
-                if wait_s is None:
-                    detail = f"{error.strerror}, {len(RETRY_AFTER_S) + 1} attempts"
-                    return Result(rejections=[(job.key, "input_output_error", detail)])
-                time.sleep(wait_s)
-                shutil.rmtree(scratch / "made")
-                (scratch / "made").mkdir()
-        raise AssertionError("unreachable")
-
-
-def _copies(row: Mapping[str, str]) -> dict[str, Copy]:
-    return {digits: Copy(*copy) for digits, copy in json.loads(row["stored"]).items()}

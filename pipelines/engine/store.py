@@ -3,6 +3,7 @@
     parts/<stage>/<key>/<16 digits of the fingerprint>/part.zip     a part, as the worker left it (parts.py)
     parts/<stage>/<key>/<16 digits of the fingerprint>/0.segment    its samples
     parts/<stage>/<key>/<16 digits of the fingerprint>/files/...    its other files, by their names in the data folder
+    inputs/..., attempts/...                                        for workers without the data folder (away.py)
     tables/..., state/...                                           those of the data folder, after the last run
 
 `part.zip` is written last and removed first: if it exists, all of the part exists. Other work on the key has another
@@ -14,7 +15,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -154,8 +155,17 @@ def put_local(store: Store, data: Path, stage: str, key: str, copies: Copies) ->
         put_part(store, stage, part, part_path(home, key), {name: data / name for name in part.files}, segments, copies)
 
 
-def take_part(store: Store, stage: str, key: str, fingerprint: str, folder: Path) -> Taken | None:
-    """Copy a part into a local folder and check it; None if anything about it is not as it was written."""
+def has_part(store: Store, stage: str, key: str, fingerprint: str) -> bool:
+    return has_object(store, f"parts/{stage}/{key}/{digits_of(fingerprint)}/{PART}")
+
+
+def take_part(
+    store: Store, stage: str, key: str, fingerprint: str, folder: Path, *, only: Container[str] | None = None
+) -> Taken | None:
+    """Copy a part into a local folder and check it; None if anything about it is not as it was written.
+
+    `only`: the files to copy, besides rows and segments; None: all.
+    """
     remote, root = _files(store)
     home = f"{root}/parts/{stage}/{key}/{digits_of(fingerprint)}"
     with reachable(store.uri):
@@ -173,7 +183,7 @@ def take_part(store: Store, stage: str, key: str, fingerprint: str, folder: Path
         for segment, about in zip(segments, part.segments, strict=True):
             if not _fetch(remote, f"{home}/{segment.name}", segment, about["num_bytes"], about["sha256"]):
                 return None
-        files = {name: folder / "files" / name for name in part.files}
+        files = {name: folder / "files" / name for name in part.files if only is None or name in only}
         for name, path in files.items():
             if not _fetch(remote, f"{home}/files/{name}", path, *part.files[name]):
                 return None
@@ -184,6 +194,7 @@ def drop_part(store: Store, stage: str, key: str) -> int:
     """Remove all copies of a part; returns how many objects."""
     files, root = _files(store)
     with reachable(store.uri):
+        _remove_copy(store, files, f"{root}/attempts/{stage}/{key}")
         return _remove_copy(store, files, f"{root}/parts/{stage}/{key}")
 
 
@@ -327,6 +338,48 @@ def cut_tables(store: Store, sessions: set[str], cut: Callable[[Path], int], fol
                     files.put_file(str(local), address)
                 removed += count
     return removed
+
+
+def has_object(store: Store, name: str) -> bool:
+    files, root = _files(store)
+    with reachable(store.uri):
+        return bool(files.exists(f"{root}/{name}"))
+
+
+def list_objects(store: Store, folder: str) -> set[str]:
+    """Names of all objects below a folder of the store."""
+    files, root = _files(store)
+    with reachable(store.uri):
+        return {address[len(root) + 1 :] for address in files.find(f"{root}/{folder}")}
+
+
+def put_object(store: Store, name: str, content: bytes | Path) -> None:
+    files, root = _files(store)
+    with reachable(store.uri):
+        if isinstance(content, Path):
+            files.put_file(str(content), f"{root}/{name}")
+        else:
+            files.pipe_file(f"{root}/{name}", content)
+
+
+def fetch_object(store: Store, name: str, path: Path, sha256: str) -> bool:
+    """Copy an object to a local file; false if it is not there, or has other content."""
+    files, root = _files(store)
+    with reachable(store.uri):
+        return _fetch(files, f"{root}/{name}", path) and file_sha256(path) == sha256
+
+
+def remove_objects(store: Store, names: Iterable[str]) -> int:
+    files, root = _files(store)
+    with reachable(store.uri):
+        return _remove(files, [f"{root}/{name}" for name in names])
+
+
+def remove_below(store: Store, folder: str) -> None:
+    """Remove a folder of the store with all that is in it."""
+    files, root = _files(store)
+    with reachable(store.uri):
+        _remove_copy(store, files, f"{root}/{folder}")
 
 
 def in_parallel(store: Store, call: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:

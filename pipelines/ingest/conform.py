@@ -6,6 +6,7 @@ of the tracks.
 """
 
 import hashlib
+import socket
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -61,6 +62,11 @@ class Conform:
         if reach:
             use_settings(reach)
         self.source = folder_at(root)
+        if not is_remote_uri(self.source) and not self.source.is_dir():
+            raise InputError(
+                f"{root}: the worker on {socket.gethostname()} does not have this folder; expected ingest.source on a "
+                "file system that all machines share, or in a bucket (s3://bucket/recordings)"
+            )
         self.root = self.source  # folder with the files of the current session
         self.width, self.height, self.rate_hz, self.qp = width, height, rate_hz, qp
 

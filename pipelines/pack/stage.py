@@ -87,6 +87,7 @@ def run(data: Path, params: PackParams, how: RunParams) -> dict[str, Any]:
         tables=(WINDOWS, MASKS),
         how=how,
         setup={"params": params, "tokenizer": str(data / TOKENIZER_PATH)},
+        reads=("words", "units", "latents"),
         index=write_shard_index,
         before=lambda: manifest.unlink(missing_ok=True),
         finish=write_manifest,

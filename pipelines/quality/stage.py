@@ -53,7 +53,7 @@ def run(data: Path, params: QualityParams, how: RunParams) -> dict[str, Any]:
 
     counts = run_keys(
         data, "quality", plan_by_tables(data, jobs, ("tracks",), None), track_facts.measure_session, params=None,
-        tables=(QUALITY, HASHES), how=how, finish=partial(judge_all, data, params, how.num_workers),
+        tables=(QUALITY, HASHES), how=how, reads=("tracks",), finish=partial(judge_all, data, params, how.num_workers),
     )  # fmt: skip
     columns = ("snr_db", "loudness_lufs", "face_share", "av_offset_ms", "usable")
     rows = pa.concat_tables(

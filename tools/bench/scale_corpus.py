@@ -26,9 +26,9 @@ from pipelines.engine.buckets import session_hash, track_folder
 from pipelines.engine.files import hash_of_bytes
 from pipelines.engine.jobs import Job, RunParams
 from pipelines.engine.parts import Part, arrow_bytes, finish_part, scratch_home
-from pipelines.engine.run import KeyWorker
 from pipelines.engine.shards import SHARD_BYTES
 from pipelines.engine.tables import read_rows, session_table
+from pipelines.engine.worker import KeyWorker
 from pipelines.formats.npy_tar import member_bytes, npy_head
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.params import IngestParams
@@ -181,7 +181,7 @@ class Templates:
 class TemplateWorker(KeyWorker):
     """Writes the rows of a template as a part, with its tracks and segments."""
 
-    def _do_row(self, row: dict[str, str]) -> str:
+    def _do_row(self, row: dict[str, str]) -> None:
         engine_files.sync_file = engine_files.sync_folder = lambda path: None  # in this process
         loaded = json.loads(row["job"])
         job = Job(**loaded | {"inputs": tuple(loaded["inputs"])})
@@ -220,7 +220,6 @@ class TemplateWorker(KeyWorker):
             rejections=[],
         )  # fmt: skip
         finish_part(self.data, self.home, scratch, part, content, files, paths)
-        return ""
 
 
 @cache
