@@ -5,7 +5,8 @@ It gets what the session needs from the store: the files of earlier stages that 
 and the files that the stage's `setup` names, such as weights. Its part goes into the store, and the driver takes it
 from there before the bucket is merged. What else a worker leaves in the data folder, it reports to the driver.
 
-    inputs/<stage>/<16 digits of the sha256>/<name>     in the store: a file below the data folder that `setup` names
+    inputs/<stage>/<16 digits of the sha256>/<name>     in the store: a file below the data folder that `setup` names,
+                                                        as long as the stage runs
     attempts/<stage>/<key>/<run>/<number>               that a worker of the run has begun the key; gone when it is done
 """
 

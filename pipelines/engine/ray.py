@@ -207,9 +207,12 @@ def _check_address(address: str) -> None:
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
+    answers, asks_for_token = True, False
     try:
         with socket.create_connection((host, int(port)), timeout=REACH_S) as connection:
-            answers = os.environ.get("RAY_USE_TLS") == "1" or _speaks_http2(connection)
+            if os.environ.get("RAY_USE_TLS") != "1":
+                answers = _speaks_http2(connection)
+                asks_for_token = answers and _asks_for_token(connection)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{NAMES} {address}: no Ray answers there; expected HOST:PORT as printed by `ray start --head`; leave it "
@@ -220,11 +223,13 @@ def _check_address(address: str) -> None:
             f"{NAMES} {address}: what listens there is not Ray; expected HOST:PORT as printed by `ray start --head`, "
             "6379 by default"
         )
+    if asks_for_token:
+        _use_token()
 
 
 def _speaks_http2(connection: socket.socket) -> bool:
     """Whether the other side answers as RFC 9113 (3.4) wants: the head of Ray is a gRPC server."""
-    settings = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # an empty frame of settings
+    settings = _frame(4, 0, b"", stream=0)  # empty
     connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
     frame = b""
     with suppress(OSError):
@@ -233,11 +238,41 @@ def _speaks_http2(connection: socket.socket) -> bool:
     return len(frame) == len(settings) and frame[3] == settings[3]
 
 
+def _asks_for_token(connection: socket.socket) -> bool:
+    """Whether the head refuses a call without a token. Ray itself would try again for half a minute."""
+    name = b"/ray.rpc.NodeInfoGcsService/GetClusterId"
+    fields = [
+        (b"\x04", name),
+        (b"\x01", b"ray"),
+        (b"\x0f\x10", b"application/grpc"),
+        (b"\x00\x02te", b"trailers"),
+    ]
+    headers = b"\x83\x86" + b"".join(field + bytes([len(value)]) + value for field, value in fields)  # RFC 7541 (6.2.2)
+    ends_headers, ends_stream = 4, 1
+    answer = b""
+    with suppress(OSError):
+        connection.sendall(_frame(1, ends_headers, headers) + _frame(0, ends_stream, bytes(5)))  # an empty message
+        while b"grpc-status" not in answer and b"InvalidAuthToken" not in answer and (more := connection.recv(4096)):
+            answer += more
+    return b"InvalidAuthToken" in answer
+
+
+def _frame(kind: int, flags: int, payload: bytes, stream: int = 1) -> bytes:
+    """A frame of HTTP/2, RFC 9113 (4.1)."""
+    return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
+
+
 def _use_token() -> None:
-    """A cluster may ask for the token that `ray` has made on this machine, and other clusters ignore it."""
+    """From now on, present the token that `ray` has made on this machine, if there is one.
+
+    Only to a cluster that asks for it: processes that use a token refuse those that do not.
+    """
     token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
-    if "RAY_ADDRESS" in os.environ and ("RAY_AUTH_TOKEN" in os.environ or token.is_file()):
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if "RAY_AUTH_MODE" not in os.environ and ("RAY_AUTH_TOKEN" in os.environ or token.is_file()):
+        from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+
+        with _stderr_caught():
+            maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def _import_ray():  # type: ignore[no-untyped-def]  # a module
@@ -247,7 +282,6 @@ def _import_ray():  # type: ignore[no-untyped-def]  # a module
         "RAY_BACKEND_LOG_LEVEL", "fatal"
     )  # log level of Ray itself; exceptions of our workers are shown anyway
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    _use_token()
     import ray
     import ray.data
 

@@ -54,6 +54,7 @@ from pipelines.engine.store import (
     Store,
     mirror,
     open_store,
+    remove_below,
     stored_parts,
 )
 from pipelines.engine.store_sync import by_bucket, sync_bucket
@@ -344,6 +345,9 @@ class _Run:
             )  # fmt: skip
         finally:
             token.unlink(missing_ok=True)
+            if inputs:
+                assert self.store is not None
+                remove_below(self.store, f"inputs/{self.stage}")
 
     def _pending_rows(self) -> Iterator[dict[str, str]]:
         """The arguments of the workers, one row per job; planned bucket by bucket, when they are asked for."""

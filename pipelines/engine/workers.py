@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -34,6 +34,7 @@ HANDFUL = 8  # rows, for which plain processes are faster than a start of Ray
 MOST_STARTS = 3  # of a process that ends before it can take a row
 LOOK_S = 1.0  # between two looks at a process that reports nothing
 TASKS_PER_WORKER = 2  # with Ray: one is worked on, and one waits, so that a worker gets its next one at once
+MOST_LOST = 100  # workers one after the other, each lost while it starts: its machine is gone, or Ray gave it up
 MOST_BLOCKS = 32  # that a task of Ray may be ahead of the driver
 
 
@@ -58,7 +59,8 @@ def map_rows(
         workers: How many processes. A cluster that has fewer cores grows, if it can.
         builds: The worker holds what takes long to load: there is one for each process, and it gets many rows.
         spreads: The worker calls `spread` and gives up its core meanwhile; there is one for each task.
-        uses_gpu: The workers share the GPUs evenly, if there are any; each sees one.
+        uses_gpu: The workers share the GPUs evenly, if there are any; each sees one. On a cluster, only nodes with GPUs
+            work then. Needs `builds`.
         ray: With Ray, or with plain processes; None: plain processes if the rows are a handful, and no Ray runs that
             RAY_ADDRESS names, and there are no idle cores for a worker that spreads.
         watch: When a row has stalled.
@@ -126,11 +128,19 @@ def _map_ray(
         context.execution_no_progress_timeout_s = -1  # a row may take an hour
         context.memory_usage_poll_interval_s = None  # its thread in the worker would look like progress
         context.target_max_block_size = 1  # byte: each task and each chunk of outcomes is sent on its own, at once
+        context.max_consecutive_actor_init_deaths = MOST_LOST
         context._max_num_blocks_in_streaming_gen_buffer = MOST_BLOCKS
 
         def most_stuck() -> int:
             return min(size, max(1, int(ray.cluster_resources().get("CPU", 1))))
 
+        num_gpus = 0.0
+        if uses_gpu:
+            size, num_gpus = gpu_workers(gpu_nodes(size), size)
+        # Without limits, Ray Data asks an autoscaler for one more node of every kind, also for GPUs that no one uses.
+        context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
+            cpu=size, gpu=math.ceil(size * num_gpus)
+        )
         desk = Desk(schedule, most_tasks=TASKS_PER_WORKER * size, most_stuck=most_stuck)
         with opened(desk, ray.util.get_node_ip_address()) as address:
             tasks = ray.data.read_datasource(_source(address), override_num_blocks=1, num_cpus=0)
@@ -138,7 +148,6 @@ def _map_ray(
             if builds:
                 mapper: Any = _Mapper  # a class; the type stubs of flat_map expect a function
                 pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
-                num_gpus = gpu_share(ray.cluster_resources().get("GPU", 0), size) if uses_gpu else 0
                 mapped = tasks.flat_map(
                     mapper, fn_constructor_args=(worker, watch), compute=pool, num_cpus=1, num_gpus=num_gpus
                 )
@@ -186,16 +195,46 @@ def _read(address: str) -> Iterator[pa.Table]:
         yield pa.table({"task": [json.dumps(task)]})
 
 
-def gpu_share(num_gpus: float, workers: int) -> float:
-    """The share of a GPU for each worker, rounded to ten-thousandths as Ray counts them.
+def gpu_nodes(workers: int) -> list[tuple[int, int]]:
+    """(cores, GPUs) of the cluster's nodes with GPUs: of those that run, and of those that an autoscaler may start."""
+    import ray
+    from ray._private.state import state
 
-    >>> gpu_share(1, 16), gpu_share(8, 2), gpu_share(2, 3), gpu_share(0, 2)
-    (0.0625, 1, 0.5, 0)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    config = state.get_cluster_config()
+    for group in config.node_group_configs if config else ():
+        resources = dict(group.resources)
+        running = sum(
+            all(node.get(name) == resources[name] for name in ("CPU", "GPU") if name in resources) for node in nodes
+        )
+        most = workers if group.max_count < 0 else min(group.max_count, workers)
+        nodes += [resources] * max(0, most - running)
+    return [size for size in map(_size, nodes) if size[1]]
+
+
+def _size(node: Mapping[str, float]) -> tuple[int, int]:
+    """Cores and GPUs."""
+    return int(node.get("CPU", 0)), int(node.get("GPU", 0))
+
+
+def gpu_workers(nodes: Sequence[tuple[int, int]], workers: int) -> tuple[int, float]:
+    """How many of the workers use the GPUs, and the share of a GPU for each: the same number of workers for every GPU.
+
+    `nodes`: cores and GPUs of each node that has GPUs. A worker needs a core of the node too. Without such nodes, all
+    workers work without a GPU. Ray counts shares in ten-thousandths.
+
+    >>> gpu_workers([(16, 1)], 16), gpu_workers([(16, 8)], 2), gpu_workers([(8, 2)], 3), gpu_workers([], 4)
+    ((16, 0.0625), (2, 1.0), (3, 0.5), (4, 0.0))
+    >>> gpu_workers([(16, 8), (4, 1)], 180)  # of a cluster with 160 other cores
+    (18, 0.5)
     """
-    if num_gpus >= workers or num_gpus < 1:
-        return min(1, int(num_gpus))
-    workers_each = math.ceil(workers / int(num_gpus))
-    return math.floor(10_000 / workers_each) / 10_000
+    nodes = [(cores, gpus) for cores, gpus in nodes if cores]
+    if not nodes:
+        return workers, 0.0
+    cores_each = min(math.ceil(cores / gpus) for cores, gpus in nodes)
+    for_each_gpu = min(cores_each, math.ceil(workers / sum(gpus for _, gpus in nodes)))
+    size = min(workers, sum(min(cores, gpus * for_each_gpu) for cores, gpus in nodes))
+    return size, math.floor(10_000 / for_each_gpu) / 10_000
 
 
 def _map_processes(schedule: Schedule, worker: Worker, workers: int, *, uses_gpu: bool, watch: Watch) -> Iterator[Row]:

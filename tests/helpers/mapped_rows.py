@@ -95,3 +95,14 @@ class Doer:
     def see_gpu(self, key: str) -> Row:
         time.sleep(0.5)
         return {"gpu": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+
+    def see_node(self, key: str) -> Row:
+        import ray
+
+        time.sleep(0.5)
+        here = ray.get_runtime_context().get_node_id()
+        (node,) = (node for node in ray.nodes() if node["NodeID"] == here)
+        return {
+            "gpus": str(int(node["Resources"].get("GPU", 0))),
+            "gpu": ",".join(map(str, ray.get_runtime_context().get_accelerator_ids()["GPU"])),
+        }

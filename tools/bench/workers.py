@@ -179,6 +179,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                         seed=number, delay_s=args.delay_ms / 1000 if nodes else 0.0,
                     )
                 )  # fmt: skip
+                console.print(rounds[-1], highlight=False)
             results[name].append(over_rounds(rounds))
     return results
 

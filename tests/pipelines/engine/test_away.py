@@ -76,7 +76,7 @@ def test_rows_files_samples_and_weights_come_from_the_store(
     assert made(tmp_path / "data") == shared(tmp_path, bad=bad)
     assert tries(marks) == dict.fromkeys(VERSIONS, 1)
     assert not list(temporary.iterdir()) and not list((tmp_path / "data").rglob(".token-*"))
-    assert not objects(s3, "away/attempts") and len(objects(s3, "away/inputs")) == 1
+    assert not objects(s3, "away/attempts") and not objects(s3, "away/inputs")
     # Another run of the same work, by a machine that lost its data folder, takes all of it from the store.
     shutil.rmtree(tmp_path / "data")
     needy_jobs.run(tmp_path / "data", marks, VERSIONS, bad=bad, store="s3://lab/away")

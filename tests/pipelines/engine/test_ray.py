@@ -169,15 +169,17 @@ import ray
 from pipelines.engine import ray as engine_ray
 from pipelines.engine.errors import exit_on_input_error
 ray.__version__ = sys.argv[1] or ray.__version__
-engine_ray.CONNECT_S = 5
+engine_ray.CONNECT_S = int(sys.argv[2])
 with exit_on_input_error(), engine_ray.ray_session(1):
     pass
 """
 
 
-def connect(address: str, version: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
+def connect(
+    address: str, version: str = "", limit_s: int = 60, **environment: str
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-c", CONNECT, version], cwd=ROOT, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", CONNECT, version, str(limit_s)], cwd=ROOT, capture_output=True, text=True, check=False,
         env=os.environ | {"RAY_ADDRESS": address} | environment,
     )  # fmt: skip
 
@@ -197,7 +199,7 @@ def test_a_port_of_ray_that_is_not_the_heads_is_one_line(ray_once: None) -> None
     import ray
 
     (node,) = ray.nodes()
-    done = connect(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}")
+    done = connect(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}", limit_s=5)
     assert done.returncode == 2
     assert re.fullmatch(r"error: --ray-address .*: no answer for 5 s: what listens there is no head.*\n", done.stderr)
 
@@ -207,8 +209,11 @@ def test_a_cluster_that_asks_for_a_token_is_one_line(ray_once: None) -> None:
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef0123456789abcdef"}
     with environment(token), ray_nodes([1]) as address:
         right = connect(address)
-        wrong = connect(address, RAY_AUTH_TOKEN="f" * 32)
-    assert right.returncode == 0, right.stderr
+        wrong = connect(address, limit_s=15, RAY_AUTH_TOKEN="f" * 32)
+        del os.environ["RAY_AUTH_MODE"]
+        unasked = connect(address)  # the cluster's answer tells that it wants the token
+        os.environ |= token
+    assert right.returncode == unasked.returncode == 0, right.stderr + unasked.stderr
     assert wrong.returncode == 2 and wrong.stderr.startswith("error: --ray-address")
     assert "the cluster asks for its token; set RAY_AUTH_MODE=token" in wrong.stderr and wrong.stderr.count("\n") == 1
 

@@ -1,5 +1,8 @@
 """Rows over worker processes, plain ones and Ray's: all come back, once, whatever happens to the workers."""
 
+import json
+import os
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -10,11 +13,14 @@ import psutil
 import pytest
 
 from pipelines.engine import workers as engine_workers
+from pipelines.engine.ray import environment
 from pipelines.engine.schedule import Row
 from pipelines.engine.watchdog import Watch
-from pipelines.engine.workers import gpu_share, map_rows
+from pipelines.engine.workers import gpu_workers, map_rows
 from tests.helpers.dead_mount import dead_mount
 from tests.helpers.mapped_rows import Doer, Feed, row
+from tests.helpers.paths import ROOT
+from tools.bench.local_cluster import ray_nodes
 from wanstreamer.errors import InputError
 
 WATCH = Watch(stall_s=2.0)
@@ -204,8 +210,49 @@ def test_processes_that_cannot_start_end_the_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_gpus", "workers", "share"), [(0, 4, 0), (1, 1, 1), (1, 16, 0.0625), (1, 3, 0.3333), (2, 3, 0.5), (8, 2, 1)]
+    ("nodes", "workers", "size", "share"),
+    [
+        ([], 4, 4, 0.0),
+        ([(1, 1)], 1, 1, 1.0),
+        ([(16, 1)], 16, 16, 0.0625),
+        ([(3, 1)], 3, 3, 0.3333),
+        ([(3, 2)], 3, 3, 0.5),
+        ([(16, 8)], 2, 2, 1.0),
+        ([(8, 1), (8, 1)], 100, 16, 0.125),  # other cores of the cluster have no GPU
+        ([(4, 4), (96, 8)], 100, 12, 1.0),  # no node may get more workers than cores, nor one GPU more than another
+        ([(0, 4), (2, 1)], 5, 2, 0.5),
+    ],
 )
-def test_workers_share_the_gpus_evenly_and_all_fit(num_gpus: int, workers: int, share: float) -> None:
-    assert gpu_share(num_gpus, workers) == share
-    assert num_gpus == 0 or num_gpus * int(1 / share) >= workers
+def test_workers_share_the_gpus_evenly_and_all_fit(
+    nodes: list[tuple[int, int]], workers: int, size: int, share: float
+) -> None:
+    assert gpu_workers(nodes, workers) == (size, share)
+    each = round(1 / share) if share else 0
+    assert not nodes or sum(min(cores, gpus * each) for cores, gpus in nodes) >= size
+
+
+ON_NODES = """
+import json
+from pipelines.engine.watchdog import Watch
+from pipelines.engine.workers import map_rows
+from tests.helpers.mapped_rows import Doer, Feed, row
+rows = [row(f"k{number}", "see_node") for number in range(24)]
+for uses_gpu in (True, False):
+    how = {"workers": 3, "ray": True, "watch": Watch(), "builds": True, "uses_gpu": uses_gpu}
+    outcomes = list(map_rows(Feed(rows), Doer(), **how))
+    print(json.dumps([[outcome[name] for name in ("gpus", "gpu", "process")] for outcome in outcomes]))
+"""
+
+
+@pytest.mark.slow
+def test_gpu_work_is_on_gpu_nodes_and_other_work_everywhere() -> None:
+    with environment({"RAY_AUTH_MODE": "disabled"}), ray_nodes([1, 2], ["--num-gpus=0"], ["--num-gpus=1"]) as address:
+        variables = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+        variables |= {"RAY_ADDRESS": address, "RAY_AUTH_TOKEN": "0" * 32}  # a token that this cluster does not ask for
+        done = subprocess.run(
+            [sys.executable, "-c", ON_NODES], cwd=ROOT, env=variables, text=True, stdout=subprocess.PIPE, check=True
+        )
+    gpu, other = (json.loads(line) for line in done.stdout.splitlines()[-2:])
+    assert {(gpus, seen) for gpus, seen, _ in gpu} == {("1", "0")}
+    assert len({process for _, _, process in gpu}) == 2  # its two cores share the GPU
+    assert len({process for _, _, process in other}) == 3 and {gpus for gpus, _, _ in other} == {"0", "1"}
