@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from pipelines.engine.away import (
     AwayFolder,
     check_store,
@@ -261,6 +263,7 @@ class KeyWorker:
             try:
                 if self.built is None:
                     before_s = cpu_s()
+                    pa.array([0])  # if pandas is installed, pyarrow imports it now: two seconds of a worker's start
                     self.built = self._build()
                     self.build_cpu_s += cpu_s() - before_s
                 with time_limit(self.how.key_timeout_s, late):

@@ -78,11 +78,7 @@ class Conform:
             check_crops(self.root, rows)
         recorded = [self._look(row, scratch) for row in rows]
         sounds = [self._decode(row, recording, scratch) for row, recording in zip(rows, recorded, strict=True)]
-        origin_ms = max(row.start_offset_ms for row in rows)
-        num_units = whole_units_in_ms(self._end_ms(rows, recorded, sounds) - origin_ms)
-        if num_units < 1:
-            raise Rejected("too_short", "its streams have less than one unit of 160 ms in common")
-
+        origin_ms, num_units = units_in_common(rows, self._lengths_ms(rows, recorded, sounds))
         result = Result(tables={"tracks": [], "sidecar_words": []})
         tracks_audio = self._conform_audio(rows, sounds, origin_ms, num_units)
         own = [row.audio_kind == "own" for row in rows]
@@ -121,10 +117,7 @@ class Conform:
         sound_probe = picture_probe
         if row.audio_uri:
             sound_probe = probe(self.root / row.audio_uri, language=row.language, audio_stream=row.audio_stream)
-        if not picture_probe.has_video and not sound_probe.has_audio:
-            raise Rejected("no_streams", f"{row.participant}: no video and no audio")
-        if sound_probe.has_audio and row.channel is not None and row.channel >= sound_probe.channels:
-            raise Rejected("no_such_channel", f"{row.participant}: channel {row.channel} of {sound_probe.channels}")
+        check_streams(row, has_video=picture_probe.has_video, channels=sound_probe.channels)
         picture = timeline(picture_probe.source, scratch) if picture_probe.has_video else None
         sound = (
             timeline(sound_probe.source, scratch)
@@ -144,11 +137,11 @@ class Conform:
         end_ms = recording.picture.video_end_ms if recording.picture else None
         return decode_audio(recording.sound.source, self.rate_hz, row.channel, scratch, end_ms=end_ms)
 
-    def _end_ms(
+    def _lengths_ms(
         self, rows: Sequence[SourceRow], recorded: Sequence["_Recorded"], sounds: Sequence[np.ndarray | None]
-    ) -> int:
-        """When the first stream of the session ends, on the session's clock."""
-        ends = []
+    ) -> list[int]:
+        """How long each row is recorded, from the start of its file to the end of its first stream."""
+        shortest = []
         for row, recording, audio in zip(rows, recorded, sounds, strict=True):
             lengths = []
             if recording.picture:
@@ -162,8 +155,8 @@ class Conform:
                     )
             if min(lengths) < recording.claimed_ms - TRUNCATED_MS:
                 raise Rejected("truncated", f"{row.participant}: {min(lengths)} of {recording.claimed_ms} ms")
-            ends.append(row.start_offset_ms + min(lengths))
-        return min(ends)
+            shortest.append(min(lengths))
+        return shortest
 
     def _conform_audio(
         self, rows: Sequence[SourceRow], sounds: Sequence[np.ndarray | None], origin_ms: int, num_units: int
@@ -325,6 +318,27 @@ class Conform:
         words = [{**ids, "index": index, **word} for index, word in enumerate(inside)]
         result.tables["sidecar_words"] += words
         return words
+
+
+def check_streams(row: SourceRow, *, has_video: bool, channels: int) -> None:
+    """Raises Rejected for a row without any stream, or without its channel. `channels`: of its audio; 0 without."""
+    if not has_video and not channels:
+        raise Rejected("no_streams", f"{row.participant}: no video and no audio")
+    if channels and row.channel is not None and row.channel >= channels:
+        raise Rejected("no_such_channel", f"{row.participant}: channel {row.channel} of {channels}")
+
+
+def units_in_common(rows: Sequence[SourceRow], lengths_ms: Sequence[int]) -> tuple[int, int]:
+    """When the tracks of a session begin, on the session's clock, and their length in units.
+
+    `lengths_ms`: of each row, from the start of its file. Raises Rejected `too_short`.
+    """
+    origin_ms = max(row.start_offset_ms for row in rows)
+    end_ms = min(row.start_offset_ms + length_ms for row, length_ms in zip(rows, lengths_ms, strict=True))
+    num_units = whole_units_in_ms(end_ms - origin_ms)
+    if num_units < 1:
+        raise Rejected("too_short", "its streams have less than one unit of 160 ms in common")
+    return origin_ms, num_units
 
 
 def _tuples(record: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ the tracks of each session.
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,15 @@ def session_split(rows: Sequence[SourceRow], params: IngestParams) -> str:
         where = " and ".join(sorted(splits))
         raise Rejected("split_straddles", f"its people are in {where}; see ingest.split_salt and the fractions")
     return splits.pop()
+
+
+def check_people(rows: Sequence[SourceRow], gone: Container[str]) -> None:
+    """Raises Rejected if someone asked to be forgotten (`gone`: hashes of such people) or did not agree to training."""
+    for row in rows:
+        if row.speaker_id and speaker_hash(row.speaker_id) in gone:
+            raise Rejected("forgotten", f"{row.participant} asked to be forgotten")
+        if row.consent is not None and "train" not in row.consent:
+            raise Rejected("no_consent", f"{row.participant} did not agree to training")
 
 
 def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
@@ -131,11 +140,7 @@ def _job(
     params: IngestParams,
 ) -> Job:
     split = session_split(session, params)
-    for row in session:
-        if row.speaker_id and speaker_hash(row.speaker_id) in gone:
-            raise Rejected("forgotten", f"{row.participant} asked to be forgotten")
-        if row.consent is not None and "train" not in row.consent:
-            raise Rejected("no_consent", f"{row.participant} did not agree to training")
+    check_people(session, gone)
     inputs = []
     for name in files_of(session):
         content = known[name]

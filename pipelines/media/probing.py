@@ -9,8 +9,10 @@ first flagged as default, or else the first.
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO, Any
 
 import av
 import numpy as np
@@ -22,6 +24,7 @@ from wanstreamer.clock import Span
 
 # Formats of files that name other files or addresses. No recording has one, and opening it could read foreign files.
 PLAYLISTS = frozenset({"hls", "concat", "dash", "sdp", "rtsp", "imf", "webm_dash_manifest", "vapoursynth", "image2"})
+GUESSED_BYTES = 4_000_000  # read from a file whose header states no length, to guess the length from the bit rate
 SEEKS_EXACTLY = frozenset({"mov", "matroska"})  # formats with an index of keyframes
 HELD_MS = 500  # a longer time without a new frame is a hold; 500 ms is slower than any camera
 BACK_S = 0.1  # timestamps that jump back by more have started again; interleaving and B-frames cause less
@@ -52,6 +55,27 @@ class Probe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Header:
+    """What the header of a source file states; nothing is decoded. Times are 0 for a stream that is not there."""
+
+    video_ms: int
+    audio_ms: int
+    num_bytes: int
+    video_bytes: int  # of the video stream; of the whole file where the header states no bit rate; 0 without video
+    guessed: bool  # the lengths are not stated; they are guessed from the size of the file
+    video_codec: str  # ffmpeg's name; "h264-baseline" for what decodes faster than the rest of H.264; empty: no video
+    width: int  # pixels as encoded; 0 without video
+    height: int
+    frames_per_s: float
+    channels: int  # of the chosen audio stream; 0 without audio
+
+    @property
+    def length_ms(self) -> int:
+        """Until the first of the chosen streams ends."""
+        return min((length for length in (self.video_ms, self.audio_ms) if length), default=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Timeline:
     """How the clock of a source runs; 0 is the start of the file. Times are in ms; spans are sorted and disjoint."""
 
@@ -65,9 +89,9 @@ class Timeline:
     joins: int  # how often timestamps started again; each part is put after the one before
 
 
-def _open(path: Path) -> "av.container.InputContainer":
-    """Open a source so that no other file and no network can be reached."""
-    container = av.open(address(path), options={"protocol_whitelist": "file"})
+def _open(path: Path, content: "IO[bytes] | None" = None) -> "av.container.InputContainer":
+    """Open a source so that no other file and no network can be reached. `content`: of a file in an object store."""
+    container = av.open(content or address(path), "r", options={"protocol_whitelist": "file"})
     if PLAYLISTS & set(container.format.name.split(",")):
         container.close()
         raise Rejected(
@@ -121,6 +145,69 @@ def probe(
             )
     except (av.error.FFmpegError, ValueError) as error:
         raise Rejected("unreadable", f"{path.name}: {type(error).__name__}, {path.stat().st_size} bytes") from error
+
+
+def read_header(
+    path: Path, *, language: str | None = None, video_stream: int | None = None, audio_stream: int | None = None
+) -> Header:
+    """Read the header of a file, also of one in an object store. Choices and exceptions are those of `probe`."""
+    remote = not isinstance(path, type(Path()))
+    if not remote:
+        check_file(path)
+    elif not path.is_file():
+        raise Rejected("missing_file", str(path))
+    num_bytes = path.stat().st_size
+    try:
+        with path.open("rb") if remote else nullcontext() as content, _open(path, content) as container:
+            video = _chosen(container.streams.video, "video_stream", video_stream, None)
+            audio = _chosen(container.streams.audio, "audio_stream", audio_stream, language)
+            chosen = [stream for stream in (video, audio) if stream is not None]
+            whole_ms = 1000 * (container.duration or 0) / av.time_base
+            lengths_ms = {
+                stream.index: float(1000 * stream.duration * stream.time_base)
+                if stream.duration and stream.time_base
+                else whole_ms
+                for stream in chosen
+            }
+            guessed = not all(lengths_ms.values())
+            if guessed:
+                lengths_ms = dict.fromkeys(lengths_ms, _guess_ms(container, chosen, num_bytes))
+            return Header(
+                video_ms=round(lengths_ms[video.index]) if video is not None else 0,
+                audio_ms=round(lengths_ms[audio.index]) if audio is not None else 0,
+                num_bytes=num_bytes,
+                video_bytes=_video_bytes(video, lengths_ms[video.index], num_bytes) if video is not None else 0,
+                guessed=guessed,
+                video_codec=_codec_of(video) if video is not None else "",
+                width=video.codec_context.width if video is not None else 0,
+                height=video.codec_context.height if video is not None else 0,
+                frames_per_s=float(video.average_rate or video.guessed_rate or 0) if video is not None else 0.0,
+                channels=audio.codec_context.channels if audio is not None else 0,
+            )
+    except (av.error.FFmpegError, ValueError) as error:
+        raise Rejected("unreadable", f"{path.name}: {type(error).__name__}, {num_bytes} bytes") from error
+
+
+def _video_bytes(video: Any, length_ms: float, num_bytes: int) -> int:
+    """Bytes of a video stream."""
+    return min(num_bytes, round(video.bit_rate * length_ms / 8000)) if video.bit_rate else num_bytes
+
+
+def _codec_of(video: Any) -> str:
+    name: str = video.codec_context.name
+    return "h264-baseline" if name == "h264" and "Baseline" in (video.codec_context.profile or "") else name
+
+
+def _guess_ms(container: "av.container.InputContainer", streams: Sequence[Any], num_bytes: int) -> float:
+    """The length that a file of this size has if all of it has the bit rate of its beginning."""
+    read, times_ms = 0, [0.0]
+    for packet in container.demux(streams) if streams else ():
+        read += packet.size
+        if packet.pts is not None and packet.time_base:
+            times_ms.append(1000 * float(packet.pts * packet.time_base))
+        if read > GUESSED_BYTES:
+            return max(times_ms) * num_bytes / read
+    return max(times_ms)
 
 
 def _chosen(streams, column: str, wanted: int | None, language: str | None):  # type: ignore[no-untyped-def]  # of PyAV

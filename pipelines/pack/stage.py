@@ -247,7 +247,7 @@ class PackSession:
             "words": _by_participant(session_rows(data, "words", job.key), WordRow._fields),
             "units": _by_participant(session_rows(data, "units", job.key), UnitRow._fields),
         }
-        _reject_unusable(spec, params)
+        reject_unusable(spec, params)
         rows: list[dict[str, Any]] = []
         masks: list[dict[str, Any]] = []
         rejections = []
@@ -363,7 +363,7 @@ def _mask_rows(key: str, spec: Mapping[str, Any], agent: str, user: str, params:
     ]
 
 
-def _reject_unusable(spec: Mapping[str, Any], params: PackParams) -> None:
+def reject_unusable(spec: Mapping[str, Any], params: PackParams) -> None:
     """Raise Rejected for a session that cannot give any window."""
     tracks, latents, num_units = spec["tracks"], spec["latents"], spec["num_units"]
     if not role_pairs(spec):

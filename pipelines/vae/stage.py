@@ -121,7 +121,7 @@ def _count_tracks(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 def _plan(data: Path, params: VaeParams, kind: str, rows: Sequence[Mapping[str, Any]]) -> VaeTask | None:
     """What to do for one VAE; None if the train split has no such medium."""
     having = [dict(row) for row in rows if row[f"{kind}_path"] is not None and row["num_units"] > 0]
-    train = _within([row for row in having if row["split"] == "train"], params.max_train_minutes)
+    train = within_minutes([row for row in having if row["split"] == "train"], params.max_train_minutes)
     if not (having if params.weights else train):
         return None
     others = [row | {"units": row["num_units"]} for row in having if row["split"] != "train"]
@@ -202,7 +202,7 @@ def _check_fit(weights: Path, kind: str, wanted: AudioVAEConfig | VideoVAEConfig
     return config
 
 
-def _within(rows: list[dict[str, Any]], max_minutes: int) -> list[dict[str, Any]]:
+def within_minutes(rows: list[dict[str, Any]], max_minutes: int) -> list[dict[str, Any]]:
     """Tracks, and how many units to read of each, at most `max_minutes` in all: pieces get shorter, then fewer."""
     limit = max(64, max_minutes * 60_000 // 160)
     share = max(64, limit // max(1, len(rows)))

@@ -1,6 +1,7 @@
 """Measure this machine.
 
-`python -m tools.bench ingest | annotate | vae | encode | pack | load | train | stream | duplicates | scale | workers`
+`python -m tools.bench ingest | annotate | vae | encode | pack | load | train | stream | duplicates | scale | workers |
+cost`. `python -m tools.bench recordings` makes test recordings, and measures nothing.
 """
 
 import argparse
@@ -8,13 +9,28 @@ import json
 import sys
 
 from pipelines.engine.errors import exit_on_input_error
-from tools.bench import annotate, duplicates, encode, ingest, load, pack, scale, stream, train, vae, workers
+from tools.bench import (
+    annotate,
+    cost,
+    duplicates,
+    encode,
+    ingest,
+    load,
+    pack,
+    recordings,
+    scale,
+    stream,
+    train,
+    vae,
+    workers,
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (ingest, annotate, vae, encode, pack, load, train, stream, duplicates, scale, workers):
+    modules = (ingest, annotate, vae, encode, pack, load, train, stream, duplicates, scale, workers, cost, recordings)
+    for module in modules:
         module.add(commands)
     for command in dict.fromkeys(commands.choices.values()):  # an alias is the same parser
         command.add_argument("--json", action="store_true", help="print the figures as JSON")

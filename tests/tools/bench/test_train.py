@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.helpers.duplex_fixtures import CONFIG, random_model
+from tools import flops
 from tools.bench import train
 from wanstreamer.errors import InputError
 from wanstreamer.model.duplex import Noisy
@@ -41,17 +42,17 @@ def test_training_beside_what_the_machine_could_do(
 
 def test_operations_are_those_that_torch_counts_on_the_visible_pairs() -> None:
     units = 5
-    batch = train.random_batch(CONFIG, 1, units)
+    batch = flops.random_batch(CONFIG, 1, units)
     noisy = Noisy(batch.agent_audio_BKNC, batch.agent_video_BKCHW, torch.ones(1, units))
     with FlopCounterMode(display=False) as counter:
         random_model()(batch, noisy)
-    counted = counter.get_flop_counts()["Global"]
-    linear = sum(flops for operation, flops in counted.items() if "attention" not in str(operation))
+    by_kind = counter.get_flop_counts()["Global"]
+    linear = sum(count for operation, count in by_kind.items() if "attention" not in str(operation))
     clean, copies = clean_tokens(CONFIG.layout, units), noisy_tokens(CONFIG.layout, units)
     pairs = int(visible(clean, clean, 0).sum() + visible(copies, join(clean, copies), 0).sum())
     attention = 4 * CONFIG.num_layers * CONFIG.num_heads * CONFIG.head_dim * pairs
-    assert train.step_flops(CONFIG, 3, units) == 3 * 3 * (linear + attention)
-    assert train.visible_pairs(copies, join(clean, copies), 0) < len(copies.unit_N) * (len(clean.unit_N) + 10)
+    assert flops.step_flops(CONFIG, 3, units) == 3 * 3 * (linear + attention)
+    assert flops.visible_pairs(copies, join(clean, copies), 0) < len(copies.unit_N) * (len(clean.unit_N) + 10)
 
 
 def test_a_card_has_the_peak_of_its_name() -> None:
