@@ -39,6 +39,7 @@ ENCODERS = {
     "av1": "libsvtav1", "mpeg4": "mpeg4",
 }  # fmt: skip
 CODEC_S = 4
+ROUNDS = 2  # the best counts: other work on the machine only ever adds to CPU time
 NOISE_S = 0.25  # CPU time of a stage that cannot be told from noise
 
 
@@ -157,7 +158,7 @@ def _measure(setting: Setting) -> Iterator[dict[str, Any]]:
     for stage in setting.stages:
         if stage == "encode":
             write_vaes(setting, amounts)
-        cost = run_stage(setting, stage)
+        cost = min((_run_again(setting, stage) for _ in range(ROUNDS)), key=lambda cost: cost["cpu_s"])
         disk = disk_of(setting.data, stage)
         yield {
             "setting": setting.name, "stage": stage, "sessions": setting.recordings.sessions,
@@ -208,10 +209,16 @@ def measure_starts(setting: Setting, measured: Sequence[Mapping[str, Any]]) -> d
 
 def _start(setting: Setting, stage: str, measured: Sequence[Mapping[str, Any]]) -> Start:
     """`setting`: with more sessions than plain processes do without being told to."""
-    shutil.rmtree(setting.data / "state" / stage)
-    (setting.data / "state" / f"{stage}.json").unlink()
     rows = [row for row in measured if row["stage"] == stage]
-    return Start(ray_s=_besides_s(run_stage(setting, stage, ray=True)), plain_s=min(map(_besides_s, rows)))
+    with_ray_s = min(_besides_s(_run_again(setting, stage, ray=True)) for _ in range(ROUNDS))
+    return Start(ray_s=with_ray_s, plain_s=min(map(_besides_s, rows)))
+
+
+def _run_again(setting: Setting, stage: str, *, ray: bool = False) -> dict[str, float]:
+    """Run a stage as if it had not run before."""
+    shutil.rmtree(setting.data / "state" / stage, ignore_errors=True)
+    (setting.data / "state" / f"{stage}.json").unlink(missing_ok=True)
+    return run_stage(setting, stage, ray=ray)
 
 
 def _besides_s(cost: Mapping[str, float]) -> float:

@@ -37,7 +37,7 @@ def total(parts: "list[Amounts]") -> Amounts:
 # session of a worker takes longer, as it imports packages. With Ray it does not: a worker of Ray has imported them.
 FACTORS: dict[str, tuple[str, ...]] = {
     "ingest": ("workers", "sessions", "tracks", "source_mpx", "video_mb", "track_mpx", "audio_s"),
-    "quality": ("workers", "tracks", "audio_s", "video_s", "track_mpx"),
+    "quality": ("workers", "audio_tracks", "video_tracks", "audio_s", "video_s", "track_mpx"),
     "annotate": ("workers", "sessions", "spoken_s"),
     "encode": ("workers", "sessions", "audio_s", "video_s", "track_mpx"),
     "pack": ("workers", "sessions", "windows", "window_mb"),

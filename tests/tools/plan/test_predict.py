@@ -24,7 +24,7 @@ ONE = 1.0  # second per session: the only slope of SLOPES that is not zero
 def flat_slopes() -> Slopes:
     """A session takes ONE CPU second in every stage, and a start two seconds."""
     cpu = {stage: dict.fromkeys(names, 0.0) for stage, names in FACTORS.items()}
-    cpu["quality"] |= {"tracks": ONE / 4}
+    cpu["quality"] |= {"audio_tracks": ONE / 2}
     for stage in ("ingest", "annotate", "encode", "pack"):
         cpu[stage] |= {"sessions": ONE}
     tables = {stage: dict.fromkeys(BULK_FACTORS, 0.0) for stage in FACTORS}
