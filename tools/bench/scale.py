@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,25 +98,22 @@ def count_files(data: Path) -> dict[str, int]:
     }
 
 
-def at_far_hours(points: Sequence[Mapping[str, Any]], value: Callable[[Mapping[str, Any]], float]) -> float:
+def at_far_hours(hours: Sequence[float], values: Sequence[float]) -> float:
     """What a line through the points says for 100,000 hours; at least the largest of them."""
-    hours, values = [point["hours"] for point in points], [value(point) for point in points]
     slope, start = np.polyfit(hours, values, 1)
     return round(max(*values, float(start + slope * FAR_HOURS)), 2)
 
 
-def summary(points: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The extrapolation, stage by stage: the peaks are those of the largest process."""
-    far: dict[str, float] = {}
-    for kind in ("driver_gb", "merge_gb", "driver_cpu_s"):
-        of_stages = {
-            stage: at_far_hours(points, lambda point, stage=stage, kind=kind: point["stages"][stage][kind])
-            for stage in STAGES
-        }
-        far[f"{kind}_by_stage"] = of_stages  # type: ignore[assignment]
-        far[kind] = max(of_stages.values()) if kind.endswith("gb") else round(sum(of_stages.values()), 1)
+def extrapolated(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The figures at 100,000 hours, stage by stage; a peak is that of the largest process."""
+    hours = [point["hours"] for point in points]
+    far: dict[str, Any] = {}
+    for name in ("driver_gb", "merge_gb", "driver_cpu_s"):
+        by_stage = {stage: at_far_hours(hours, [point["stages"][stage][name] for point in points]) for stage in STAGES}
+        far[f"{name}_by_stage"] = by_stage
+        far[name] = max(by_stage.values()) if name.endswith("gb") else round(sum(by_stage.values()), 1)
     for name in ("loader_gb", "loader_open_s", "rerun_s", "add_one_s"):
-        far[name] = at_far_hours(points, lambda point, name=name: point[name])
+        far[name] = at_far_hours(hours, [point[name] for point in points])
     return far
 
 
@@ -147,7 +144,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     results: dict[str, Any] = {"workers": args.workers, "points": points}
     results |= {f"at_{round(point['hours'])}h": headline(point) for point in points}
     if len(points) > 1:
-        results[f"extrapolated_to_{FAR_HOURS}h"] = summary(points)
+        results[f"extrapolated_to_{FAR_HOURS}h"] = extrapolated(points)
     return results
 
 

@@ -195,8 +195,8 @@ class TemplateWorker(KeyWorker):
         if "hashes" in tables:
             tables["hashes"] = _with_hashes(tables["hashes"], job.key)
         if "latents" in tables:
-            tables["latents"], content = _with_latents(tables["latents"])
-            segments.append(("latents", content))
+            tables["latents"], written = _with_latents(tables["latents"])
+            segments.append(("latents", written))
         if "windows" in tables:
             written = job.key.encode() * tables["windows"].num_rows
             segments.append((f"windows/{job.spec['split']}", written[: tables["windows"].num_rows]))
