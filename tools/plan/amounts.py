@@ -43,7 +43,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "pack": ("workers", "sessions", "windows", "window_mb"),
 }
 # Of the size of a stage's tables, and of the work of its driver. `one`: of its start.
-BULK_FACTORS = ("one", "sessions", "track_s")
+BULK_FACTORS = ("one", "sessions", "audio_s", "video_s")
 
 
 def all_factors(amounts: Amounts, *, width: int, height: int, window_bytes: float) -> dict[str, float]:
@@ -51,7 +51,6 @@ def all_factors(amounts: Amounts, *, width: int, height: int, window_bytes: floa
     return asdict(amounts) | {
         "one": 1.0,
         "tracks": amounts.audio_tracks + amounts.video_tracks,
-        "track_s": amounts.audio_s + amounts.video_s,
         "track_mpx": track_mpx(amounts.video_s, width, height),
         "window_mb": amounts.windows * window_bytes / 1e6,
     }

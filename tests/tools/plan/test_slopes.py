@@ -63,7 +63,7 @@ def test_a_file_without_slopes_is_one_line(tmp_path: Path) -> None:
 
 def test_a_missing_slope_is_named_and_not_taken_for_zero(tmp_path: Path) -> None:
     path = tmp_path / "slopes.json"
-    for kind, stage, factor in (("cpu_s", "ingest", "source_mpx"), ("tables_mb", "annotate", "track_s")):
+    for kind, stage, factor in (("cpu_s", "ingest", "source_mpx"), ("tables_mb", "annotate", "audio_s")):
         content = slopes_json(read_slopes(None))
         del content[kind][stage][factor]
         path.write_text(json.dumps(content))
