@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-SESSIONS_PER_BUCKET = 2048  # one worker writes the tables of a bucket in seconds, and 100,000 hours are 512 buckets
+SESSIONS_PER_BUCKET = 512  # an added session rewrites the tables of a bucket in seconds; 100,000 hours are 2,048 files
 HASH_DIGITS = 8
 
 
@@ -28,8 +28,8 @@ def bucket_of(session_id: str, num_buckets: int) -> int:
 def buckets_for(num_sessions: int) -> int:
     """The number of buckets for a corpus: a power of two, so that a bucket has at most about SESSIONS_PER_BUCKET.
 
-    >>> [buckets_for(sessions) for sessions in (0, 40, 2048, 2049, 60_000)]
-    [1, 1, 1, 2, 32]
+    >>> [buckets_for(sessions) for sessions in (0, 40, 512, 513, 60_000)]
+    [1, 1, 1, 2, 128]
     """
     num_buckets = 1
     while num_sessions > num_buckets * SESSIONS_PER_BUCKET:

@@ -19,10 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.engine.code import code_hash
 from pipelines.engine.command import stage_main
-from pipelines.engine.files import file_sha256, hash_of, write_bytes_atomic
+from pipelines.engine.files import file_sha256, hash_of, write_bytes_atomic, write_json_atomic
 from pipelines.engine.jobs import Job, Rejected, Result, Segment
-from pipelines.engine.plan import plan_by_tables
+from pipelines.engine.plan import plan_by_tables, table_version
 from pipelines.engine.run import RunParams, run_keys
 from pipelines.engine.shards import SHARD_BYTES
 from pipelines.engine.state import num_state_buckets, read_state
@@ -159,22 +160,41 @@ def _latent_shape(data: Path, kind: str) -> list[int]:
 
 
 def _make_tokenizer(data: Path, params: PackParams) -> TextTokenizer:
-    """Fit or copy to `models/tokenizer.json`: only train tracks of people who did not refuse training are read."""
-    final = data / TOKENIZER_PATH
+    """Fit or copy to `models/tokenizer.json`: only train tracks of people who did not refuse training are read.
+
+    It is not fitted again while the tables that its words came from are the same.
+    """
+    final, note = data / TOKENIZER_PATH, data / "state" / "pack" / "tokenizer.json"
     if params.tokenizer:
         tokenizer = load_tokenizer(Path(params.tokenizer)).tokenizer
     else:
-        tokenizer = fit_tokenizer(_fitting_words(data), params.vocab_size)
+        known = json.loads(note.read_text()) if note.is_file() else {}
+        if final.is_file() and known == {**known, **_fitted_on(data, params, known.get("buckets", 0), final)}:
+            return load_tokenizer(final)
+        words, buckets = _fitting_words(data)
+        tokenizer = fit_tokenizer(words, params.vocab_size)
     content = tokenizer.to_str(pretty=True).encode()
     if not final.is_file() or final.read_bytes() != content:
         write_bytes_atomic(final, content)
+    if params.tokenizer:
+        note.unlink(missing_ok=True)
+    else:
+        write_json_atomic(note, {"buckets": buckets, **_fitted_on(data, params, buckets, final)})
     return load_tokenizer(final)
 
 
-def _fitting_words(data: Path) -> list[str]:
-    """Words of train tracks: all, or of the first sessions in the order of their buckets until there are enough."""
-    words: list[str] = []
+def _fitted_on(data: Path, params: PackParams, buckets: int, tokenizer: Path) -> dict[str, str]:
+    """Hashes of what a tokenizer was fitted on, the words of the first so many buckets, and of the tokenizer."""
     num_buckets = len(table_files(data, "sessions"))
+    tables = [table_version(data, table, b, num_buckets) for b in range(buckets) for table in ("tracks", "words")]
+    made_by = [params.vocab_size, num_buckets, FITTING_WORDS, code_hash("pipelines.formats.tokenizer")]
+    return {"fitted_on": hash_of([made_by, tables]), "tokenizer_sha256": file_sha256(tokenizer)}
+
+
+def _fitting_words(data: Path) -> tuple[list[str], int]:
+    """Words of train tracks, and the number of buckets they are from: all, or the first ones until there are enough."""
+    words: list[str] = []
+    num_buckets = buckets = len(table_files(data, "sessions"))
     for bucket in range(num_buckets):
         tracks = bucket_table(data, "tracks", bucket, num_buckets).to_pylist()
         usable = {_who(row) for row in tracks if row["split"] == "train" and _may_train(row)}
@@ -182,8 +202,9 @@ def _fitting_words(data: Path) -> list[str]:
         columns = (rows[name].to_pylist() for name in ("session_id", "participant", "word"))
         words += [word for session, who, word in zip(*columns, strict=True) if (session, who) in usable]
         if len(words) >= FITTING_WORDS:
+            buckets = bucket + 1
             break
-    return words[:FITTING_WORDS]
+    return words[:FITTING_WORDS], buckets
 
 
 def _who(row: Mapping[str, Any]) -> tuple[str, str]:

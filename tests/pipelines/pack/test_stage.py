@@ -369,6 +369,32 @@ def test_tokenizer_reads_words_of_train_tracks_only(tmp_path, in_process):
     assert len(load_tokenizer(tmp_path / "seen/models/tokenizer.json").encode_word("zanzibar")) == 1
 
 
+def test_a_tokenizer_is_fitted_again_only_if_its_words_or_it_changed(tmp_path, in_process, monkeypatch):
+    fitted = []
+
+    def fit(words, vocab_size):
+        fitted.append(sorted(set(words)))
+        return fit_tokenizer(words, vocab_size)
+
+    monkeypatch.setattr(pack, "fit_tokenizer", fit)
+    data, path = tmp_path / "data", tmp_path / "data/models/tokenizer.json"
+    sessions = {"s0": ("train", 16, talkers())}
+    write_corpus(data, sessions)
+    pack_all(data)
+    whole = path.read_bytes()
+    pack_all(data)
+    assert len(fitted) == 1
+    path.write_bytes(whole[:-2])
+    pack_all(data)
+    assert len(fitted) == 2 and path.read_bytes() == whole
+    pack_all(data, PackParams(window_units=8, stride_units=8, vocab_size=400))
+    assert len(fitted) == 3
+    people = {"a": Person(words=[("zanzibar", 200, 300)]), "b": Person()}
+    write_corpus(data, {**sessions, "s3": ("train", 16, people)})
+    pack_all(data)
+    assert len(fitted) == 4 and "zanzibar" in fitted[-1] and "zanzibar" not in fitted[0]
+
+
 @pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path, monkeypatch, ray_once):
     """Invariant 2. One is this process."""
