@@ -54,7 +54,10 @@ class Run(NamedTuple):
 
 
 class SessionDigest(NamedTuple):
-    """SHA-256 of the bytes of a session's windows, one after the other in their order."""
+    """SHA-256 of a session's windows, one after the other in their order.
+
+    Of a session that is larger than a shard, and so has several segments: of the list of their hashes.
+    """
 
     split: str
     session_id: str

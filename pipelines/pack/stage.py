@@ -321,7 +321,8 @@ def write_folder(data: Path, about: Mapping[str, Any]) -> None:
         for key, own in state.keys.items():
             if own.segments:
                 split = own.segments[0].shard.split("/")[1]
-                content = hash_of([extent.sha256 for extent in own.segments])
+                hashes = [extent.sha256 for extent in own.segments]
+                content = hashes[0] if len(hashes) == 1 else hash_of(hashes)
                 sessions.append(SessionDigest(split=split, session_id=key, sha256=content))
     if not shards:
         return
