@@ -13,7 +13,7 @@ that part counts for drift only.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from pipelines.behaviour.play import Played, play
 from pipelines.behaviour.players import History, Player, Replay, UserUnit
 from pipelines.behaviour.timing import Conversation, Observed, observe
 from pipelines.conversation.stimuli import Stimulus
+from pipelines.engine.inputs import require_media
 from pipelines.engine.tables import TableRow, read_rows
 from pipelines.formats.latents import latents_at
 from pipelines.media.tracks import read_wav
@@ -198,7 +199,7 @@ def read_recording(
                 "expected fewer"
             )
         length = view.num_units * model_agent.num_samples
-        samples, _ = read_wav(data / tracks[view.session_id, view.user]["audio_path"])
+        samples = _sound(data, tracks[view.session_id, view.user])
         parts["samples"].append(np.resize(samples[:length], num_units * model_agent.num_samples))
         for role, who in (("user", view.user), ("agent", view.agent)):
             row = latents[view.session_id, who]
@@ -221,6 +222,11 @@ def read_recording(
         agent=latents_of("agent"),
         text_BKS=np.stack(parts["text"]),
     )
+
+
+def _sound(data: Path, track: Mapping[str, Any]) -> NDArray[np.float32]:
+    require_media(data, track, "audio")
+    return read_wav(data / track["audio_path"])[0]
 
 
 def strangers(views: Sequence[View]) -> list[int]:
@@ -262,7 +268,7 @@ def turn_bank(data: Path, rate_hz: int, limit: int) -> list[NDArray[np.float32]]
     bank = []
     for index in np.unique(np.linspace(0, len(turns) - 1, limit).astype(int)):
         turn = turns[index]
-        samples, _ = read_wav(data / tracks[turn["session_id"], turn["participant"]]["audio_path"])
+        samples = _sound(data, tracks[turn["session_id"], turn["participant"]])
         start, stop = max(0, turn["start_ms"] - TURN_EDGE_MS), turn["end_ms"] + TURN_EDGE_MS
         bank.append(samples[start * rate_hz // 1000 : stop * rate_hz // 1000])
     return bank

@@ -41,6 +41,7 @@ from pipelines.behaviour.recorded import (
 )
 from pipelines.behaviour.simulated import Partner, run_simulated
 from pipelines.behaviour.timing import Observed
+from pipelines.engine.inputs import require_media
 from pipelines.engine.progress import progress
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows
@@ -272,6 +273,7 @@ def film(data: Path, path: Path, recording: Recording, model_agent: Agent, playe
     )
     num_frames = min(view.num_units, recording.num_units) * FRAMES_PER_UNIT
     history_frames = recording.text_BKS.shape[1] * FRAMES_PER_UNIT
+    require_media(data, track, "video")
     user_frames = read_frames(data / track["video_path"], 0, num_frames)
     agent_frames = played.frames_BTHWC[place, :num_frames]
     middle = [

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from pipelines.engine.files import file_sha256
 from pipelines.engine.jobs import Damaged
+from pipelines.engine.state import note_damage
+from wanstreamer.errors import InputError
 
 
 def check_files(data: Path, stage: str, files: Mapping[str, str]) -> None:
@@ -16,6 +18,23 @@ def check_files(data: Path, stage: str, files: Mapping[str, str]) -> None:
             raise Damaged(stage, f"{name}: no such file") from error
         if actual != expected:
             raise Damaged(stage, f"{name}: its checksum differs")
+
+
+def require_media(data: Path, track: Mapping[str, str | None], *kinds: str) -> None:
+    """For stages that do not work session by session: check the media of these kinds (audio, video) of a track.
+
+    Raises InputError if a file is not what ingest wrote; ingest then knows that the session is undone.
+    """
+    wanted = {
+        path: sha256 for kind in kinds for path, sha256 in media_of(track).items() if path == track[f"{kind}_path"]
+    }
+    try:
+        check_files(data, "ingest", wanted)
+    except Damaged as damaged:
+        note_damage(data, damaged.stage, str(track["session_id"]))
+        raise InputError(
+            f"{damaged.detail}; run ingest again, it repairs this (make repro, or python -m pipelines.ingest)"
+        ) from damaged
 
 
 def media_of(track: Mapping[str, str | None]) -> dict[str, str]:

@@ -97,6 +97,14 @@ def key_note(data: Path, stage: str, key: str) -> Path:
     return data / "parts" / stage / f"{key}.damaged"
 
 
+def note_damage(data: Path, stage: str, key: str) -> None:
+    """What this stage made from the key is damaged: from now on, DVC and the stage know that it must be made again."""
+    summary_file(data, stage).unlink(missing_ok=True)
+    note = key_note(data, stage, key)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.touch()
+
+
 def num_state_buckets(data: Path, stage: str) -> int:
     """0 if the stage has no state yet. A missing file counts: its bucket is there, and all of its keys are undone."""
     folders = (data / "state" / stage, data / "tables" / "rejections" / stage)

@@ -35,7 +35,7 @@ from pipelines.engine.parts import (
 )
 from pipelines.engine.ray import staying_here
 from pipelines.engine.spent import cpu_s, start_meter
-from pipelines.engine.state import key_note, summary_file
+from pipelines.engine.state import note_damage
 from pipelines.engine.store import Copy, Store, digits_of, drop_others, drop_part, has_part, put_local, take_part
 from pipelines.engine.watchdog import time_limit
 from wanstreamer.errors import InputError
@@ -194,10 +194,7 @@ class KeyWorker:
 
     def write_damaged(self, key: str, scratch: Path, damaged: Damaged) -> None:
         """Leave the key undone here, and in the stage whose output is damaged."""
-        summary_file(self.data, damaged.stage).unlink(missing_ok=True)
-        note = key_note(self.data, damaged.stage, key)
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.touch()
+        note_damage(self.data, damaged.stage, key)
         result = Result(rejections=[(key, damaged.reason, damaged.detail)])
         never_current = ""  # the next run does it again
         write_part(self.data, self.home, scratch, key, result, never_current, self.tables)

@@ -17,6 +17,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from pipelines.engine.inputs import require_media
 from pipelines.engine.tables import read_rows
 from pipelines.evaluate.params import EvaluateParams
 from pipelines.formats.tokenizer import load_tokenizer
@@ -87,6 +88,7 @@ def choose_session(
 
 
 def read_clip(data: Path, track: Mapping[str, Any], num_units: int, unit_samples: int) -> Clip:
+    require_media(data, track, "audio", "video")
     samples, _ = read_wav(data / track["audio_path"])
     frames = read_frames(data / track["video_path"], 0, num_units * FRAMES_PER_UNIT)
     return Clip(frames=frames, samples=samples[: num_units * unit_samples])

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from pipelines.engine.command import stage_main
 from pipelines.engine.files import file_sha256, write_bytes_atomic
+from pipelines.engine.inputs import require_media
 from pipelines.engine.progress import progress
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows
@@ -162,7 +163,10 @@ def tally_windows(
     tally: Tally = defaultdict(list)
     silences: list[BatchSilences] = []
     silence_NC = silence_latent(audio_vae) if audio_vae else torch.zeros(1)
-    video_paths = {(row["session_id"], row["participant"]): row["video_path"] for row in read_rows(data, "tracks")}
+    tracks = {(row["session_id"], row["participant"]): row for row in read_rows(data, "tracks")}
+    if video_vae:
+        for who in sorted({(row["session_id"], row["agent"]) for row in windows.rows.select("session_id", "agent")}):
+            require_media(data, tracks[who], "video")
     people = list(windows.rows.select("session_id", "agent_speaker_id", "user_speaker_id"))
     partners = other_users(people, params.other_users)
     starts = range(0, len(windows), params.batch_size)
@@ -178,7 +182,7 @@ def tally_windows(
                 ]
             wordless = {who: [without_text(copy, "agent") for copy in copies] for who, copies in batches.items()}
             rows = list(windows.rows.take(indices).select("session_id", "agent", "start_unit"))
-            paths = [video_paths[row["session_id"], row["agent"]] for row in rows]
+            paths = [tracks[row["session_id"], row["agent"]]["video_path"] for row in rows]
             still_BKCHW = still_latents(data, paths, [row["start_unit"] for row in rows], video_vae, batch)
             _tally_latents(tally, model, wordless | {WITH_WORDS: [batch]}, silence_NC, still_BKCHW, params, number)
             chances = _tally_text(tally, model, batches, unigram, params)

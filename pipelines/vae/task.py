@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.engine.inputs import require_media
 from pipelines.engine.jobs import Rejected
 from pipelines.media.tracks import read_frames, read_wav
 from wanstreamer.clock import FRAMES_PER_UNIT, samples_per_unit
@@ -56,7 +57,11 @@ def read_tracks(task: VaeTask, rows: Sequence[dict[str, Any]], rejections: list[
 
 
 def read_track(data: Path, row: Mapping[str, Any], kind: str, units: int) -> Tensor:
-    """The first `units` of a track: float32 samples (T,) or uint8 frames (T, H, W, 3). Raises Rejected."""
+    """The first `units` of a track: float32 samples (T,) or uint8 frames (T, H, W, 3). Raises Rejected.
+
+    Raises InputError if its file is not what ingest wrote.
+    """
+    require_media(data, row, kind)
     path = data / row[f"{kind}_path"]
     if kind == "audio":
         media, rate_hz = read_wav(path)

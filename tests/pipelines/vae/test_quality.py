@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.engine.files import file_sha256
 from pipelines.engine.tables import read_rows
 from pipelines.media.tracks import read_frames, write_wav
 from pipelines.vae import reports
@@ -111,7 +112,8 @@ def test_the_sheet_shows_quiet_and_loud_moments(tmp_path: Path) -> None:
     for second in (1, 4, 8, 11):
         samples[second * 16000 : second * 16000 + 3200] = 0
     write_wav(tmp_path / "a.wav", samples, 16000)
-    row = person("p", ["show"], audio_path="a.wav", rate_hz=16000)
+    media = {"audio_path": "a.wav", "audio_sha256": file_sha256(tmp_path / "a.wav"), "video_path": None}
+    row = person("p", ["show"], session_id="s", rate_hz=16000, video_sha256=None, **media)
     moments = reports._moments(tmp_path, row, 300)
     assert [caption for caption, _ in moments] == ["quiet"] * 4 + ["loud"] * 4
     assert [frame // 25 for _, frame in moments] == [1, 4, 8, 11, 2, 5, 7, 10]

@@ -22,7 +22,7 @@ from pipelines.vae import children, stage
 from pipelines.vae.stage import VaeParams, VaeTrainingParams
 from pipelines.vae.task import VaeTask, record_path
 from tests.helpers.paths import track_path
-from tests.helpers.small_tracks import HEIGHT, WIDTH, write_tracks
+from tests.helpers.small_tracks import HEIGHT, WIDTH, hash_again, write_tracks
 from wanstreamer import vae
 from wanstreamer.errors import InputError
 
@@ -53,6 +53,8 @@ def childless() -> Iterator[None]:
             sent = Sent()
             children._child(sent, task)  # type: ignore[arg-type]
             what, outcomes[task.kind] = sent[-1]
+            if what == "input":
+                raise InputError(str(outcomes[task.kind]))
             assert what == "done", sent[-1]
         return outcomes
 
@@ -167,6 +169,10 @@ def test_finished_weights_are_copied_and_measured_once(
     monkeypatch.setattr(stage, "run_children", lambda *args, **how: measured.append(1) or measure(*args, **how))
     assert stage.run(data, given, RunParams(workers=2)) == metrics and not measured
     (data / track_path("far", "b", "wav")).write_bytes(b"RIFF")
+    with pytest.raises(InputError, match=r"far\.b\.wav: its checksum differs; run ingest again"):
+        stage.run(data, given, RunParams(workers=2))
+    measured.clear()
+    hash_again(data)
     for times in (1, 2):  # a track that cannot be read is tried again
         assert sum(stage.run(data, given, RunParams(workers=2))["rejected"].values()) == 1 and len(measured) == times
     with pytest.raises(InputError, match=r"vae\.weights: .*no such file"):
@@ -192,6 +198,7 @@ def test_audio_alone_and_damaged_tracks(tmp_path: Path, capsys: pytest.CaptureFi
     data = tmp_path / "data"
     write_tracks(data, {"one": ("train", "a", 12), "two": ("train", "a", 8)})
     (data / track_path("two", "b", "wav")).write_bytes(b"RIFF")
+    hash_again(data)
     metrics = stage.run(data, TINY, RunParams(workers=2))
     assert "no video in the train split" in capsys.readouterr().err
     assert list(weights(data)) == ["audio.safetensors"]
