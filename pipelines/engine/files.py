@@ -37,6 +37,12 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
     replace_file(temporary, path)
 
 
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed processes were writing when they called `write_bytes_atomic` for this file."""
+    for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+        temporary.unlink()
+
+
 def write_json_atomic(path: Path, content: Any) -> None:
     """Keys are sorted, so that equal content gives equal bytes."""
     write_bytes_atomic(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())

@@ -25,6 +25,7 @@ from pipelines.engine.away import forget_attempts, keys_with_attempts, put_input
 from pipelines.engine.buckets import bucket_of
 from pipelines.engine.code import PACKAGES
 from pipelines.engine.commit import finish_commits
+from pipelines.engine.files import remove_unfinished
 from pipelines.engine.jobs import Job, RunParams
 from pipelines.engine.lock import folder_lock
 from pipelines.engine.merge import Index, Merge, merge_bucket
@@ -58,7 +59,7 @@ from pipelines.engine.store import (
     stored_parts,
 )
 from pipelines.engine.store_sync import by_bucket, sync_bucket
-from pipelines.engine.timings import steady_rate, write_timings
+from pipelines.engine.timings import steady_rate, timings_file, write_timings
 from pipelines.engine.watchdog import Watch
 from pipelines.engine.worker import KeyWorker, Work
 from pipelines.engine.workers import map_rows
@@ -326,6 +327,8 @@ class _Run:
         for folder in folders:
             for path in folder.glob(".*.tmp"):
                 path.unlink()
+        remove_unfinished(summary_file(self.data, self.stage))
+        remove_unfinished(timings_file(self.data, self.stage))
 
     @contextmanager
     def _workers(self, work: Any, setup: dict[str, Any]) -> Iterator[KeyWorker]:

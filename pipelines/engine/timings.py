@@ -7,9 +7,13 @@ from pathlib import Path
 from pipelines.engine.files import write_json_atomic
 
 
+def timings_file(data: Path, stage: str) -> Path:
+    return data / "timings" / f"{stage}.json"
+
+
 def write_timings(data: Path, stage: str, figures: Mapping[str, object], *, worked: bool = True) -> None:
     """Add figures of this run. If it had nothing to do (`worked` is false), figures of earlier runs have priority."""
-    path = data / "timings" / f"{stage}.json"
+    path = timings_file(data, stage)
     known = json.loads(path.read_text()) if path.is_file() else {}
     write_json_atomic(path, {**known, **figures} if worked else {**figures, **known})
 

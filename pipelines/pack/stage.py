@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from pipelines.engine.code import code_hash
 from pipelines.engine.command import stage_main
-from pipelines.engine.files import file_sha256, hash_of, write_bytes_atomic, write_json_atomic
+from pipelines.engine.files import file_sha256, hash_of, remove_unfinished, write_bytes_atomic, write_json_atomic
 from pipelines.engine.jobs import Job, Rejected, Result, Segment
 from pipelines.engine.plan import plan_by_tables, table_version
 from pipelines.engine.run import RunParams, run_keys
@@ -75,6 +75,7 @@ def run(data: Path, params: PackParams, how: RunParams) -> dict[str, Any]:
         return _jobs(data, bucket, num_buckets, shapes, tokenizer_sha256)
 
     def write_manifest() -> None:
+        remove_unfinished(manifest)
         if not manifest.is_file():
             about = about_windows(params, shapes, vae_hashes, tokenizer.vocab_size, tokenizer_sha256)
             write_folder(data, about)
@@ -165,6 +166,7 @@ def _make_tokenizer(data: Path, params: PackParams) -> TextTokenizer:
     It is not fitted again while the tables that its words came from are the same.
     """
     final, note = data / TOKENIZER_PATH, data / "state" / "pack" / "tokenizer.json"
+    remove_unfinished(final)
     if params.tokenizer:
         tokenizer = load_tokenizer(Path(params.tokenizer)).tokenizer
     else:

@@ -72,7 +72,7 @@ def predicted_files(stage: str, amounts: Amounts, num_splits: int, bulk_bytes: f
     bulk = {
         "ingest": amounts.audio_tracks + amounts.video_tracks + num_buckets + 1,  # hashes of sources, and their place
         "encode": shards,
-        "pack": 2 * (shards + (num_splits - 1) * num_buckets) + 3,  # with indices; two lists, and the tokenizer
+        "pack": 2 * (shards + (num_splits - 1) * num_buckets) + 4,  # with indices; two lists, the tokenizer, its note
         "vae": len([kind for kind in (amounts.audio_tracks, amounts.video_tracks) if kind]),
         "duplex": 1,
     }.get(stage, 0)

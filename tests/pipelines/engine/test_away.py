@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from tests.helpers.clips import make_clip
 from tests.helpers.counted_jobs import contents
 from tests.helpers.needy_jobs import tries
 from tests.helpers.other_machine import have_other_machines
+from tests.helpers.paths import ROOT
 from tests.helpers.s3_server import s3_server
 from tests.helpers.small_corpus import keep_in_process
 from tests.helpers.small_vaes import small_vae
@@ -96,10 +99,19 @@ def test_a_worker_that_is_killed_costs_a_try(tmp_path: Path, temporary: Path, mo
     assert (rejection["key"], rejection["detail"]) == ("s4", "3 attempts")
     assert made(tmp_path / "data") == made(tmp_path / "alone")
     assert not [path for path in (tmp_path / "store/attempts").rglob("*") if path.is_file()]
-    left = list(temporary.iterdir())
-    assert left  # of the killed ones
+    left = list(temporary.iterdir())  # of killed workers, after which no other began
     AwayFolder()  # of a later worker of that machine
     assert not any(path.exists() for path in left)
+
+
+def test_what_a_killed_worker_leaves_is_removed_by_a_later_one(temporary: Path) -> None:
+    code = "import os; from pipelines.engine.away import AwayFolder; folder = AwayFolder(); os._exit(9)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    (left,) = temporary.iterdir()
+    mine = AwayFolder()
+    assert not left.exists()
+    AwayFolder()
+    assert mine.home.is_dir()
 
 
 def test_damage_in_the_store_is_found_and_heals(

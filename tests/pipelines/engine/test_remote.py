@@ -118,7 +118,7 @@ def test_a_store_that_stutters_is_asked_again(tmp_path: Path, s3: Any, monkeypat
         return get(*args)
 
     monkeypatch.setattr(files, "get_file", slow)
-    monkeypatch.setattr("pipelines.engine.run.RETRY_AFTER_S", (0.0, 0.0))
+    monkeypatch.setattr("pipelines.engine.worker.RETRY_AFTER_S", (0.0, 0.0))
     assert ingest.run(tmp_path / "data", IngestParams(source="s3://lab/slow"), RunParams(workers=1))["done"] == 1
     assert len(asked) == 3
 

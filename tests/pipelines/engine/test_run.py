@@ -15,7 +15,6 @@ from pipelines.engine.retry import retry_rejected
 from pipelines.engine.run import RunParams, run_keys
 from pipelines.engine.state import read_state
 from pipelines.engine.tables import read_rows
-from pipelines.engine.workers import gpu_share
 from schemas.annotate import SPEECH
 from tests.helpers.counted_jobs import FIGURES, Settings, Speaker, calls, contents, jobs_of, run, speak
 from tests.helpers.small_corpus import keep_in_process
@@ -227,11 +226,3 @@ def test_a_run_without_work_leaves_the_times_of_the_one_that_worked(tmp_path: Pa
     again = times("s1", "s2")
     assert again["wall_s"] < 60 and again["read_s"] == 5
     assert again["keys"] == 1 and 0 < again["cpu_s"] < 10 and 0 < again["start_s"] < again["wall_s"]
-
-
-@pytest.mark.parametrize(
-    ("num_gpus", "workers", "share"), [(0, 4, 0), (1, 1, 1), (1, 16, 0.0625), (1, 3, 0.3333), (2, 3, 0.5), (8, 2, 1)]
-)
-def test_workers_share_the_gpus_evenly_and_all_fit(num_gpus: int, workers: int, share: float) -> None:
-    assert gpu_share(num_gpus, workers) == share
-    assert num_gpus == 0 or num_gpus * int(1 / share) >= workers

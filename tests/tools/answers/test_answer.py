@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.engine.tables import to_table, write_table
+from tests.helpers.ctrl_c import hear_ctrl_c
 from tests.helpers.paths import ROOT
 from tools import query
 from tools.answers.answer import Answer
@@ -98,7 +99,7 @@ def test_rows_come_at_once_and_a_reader_that_stops_ends_the_query(start: Start, 
 @pytest.mark.parametrize("to_file", [False, True])
 def test_ctrl_c_ends_it_at_once(start: Start, tmp_path: Path, sql: str, to_file: bool) -> None:
     form = ["--parquet", str(tmp_path / "answer.parquet")] if to_file else ["--csv"]
-    process = start(sql, *form, stdout=subprocess.PIPE)
+    process = start(sql, *form, stdout=subprocess.PIPE, preexec_fn=hear_ctrl_c)
     assert process.stdout is not None and process.stderr is not None
     if to_file:
         while not list(tmp_path.iterdir()):
