@@ -150,14 +150,3 @@ def handed_bytes(pipeline: Pipeline) -> int | None:
     """Bytes that a unit's hand-over moves between two processes."""
     link = pipeline.link
     return link.ring.slice_bytes + link.ring.latent_bytes if isinstance(link, PerformerProcess) else None
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    """Set torch's number of threads in this process while the block runs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

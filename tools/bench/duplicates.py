@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import multiprocessing
 import os
-import resource
 import tempfile
 import time
 from collections import defaultdict
@@ -30,6 +29,7 @@ from rich.table import Table
 from pipelines.engine.tables import ROWS_PER_GROUP, to_table
 from pipelines.quality.duplicates import find_duplicates
 from pipelines.quality.hashes import MAX_HASHES
+from tools.bench.resources import peak_gb
 
 COPY_EVERY = 50  # sessions
 SHARED = 0.5  # share of a copy's hashes that its original has too
@@ -117,16 +117,7 @@ class Usage(NamedTuple):
 
 
 def _task(function: Callable[[Any], Any], argument: Any) -> Usage:
-    return Usage(function(argument), os.getpid(), time.process_time(), _peak_gb())
-
-
-def _peak_gb() -> float:
-    """Peak memory of this process. Elsewhere than on Linux, with that of the process that started it."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 2**20  # kB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
+    return Usage(function(argument), os.getpid(), time.process_time(), peak_gb())
 
 
 def search(folder: Path, tracks: int, workers: int) -> dict[str, float]:
@@ -149,7 +140,7 @@ def search(folder: Path, tracks: int, workers: int) -> dict[str, float]:
         "tracks": tracks,
         "wall_s": round(wall_s, 1),
         "cpu_s": round(time.process_time() + sum(worker.cpu_s for worker in usage.values()), 1),
-        "driver_gb": round(_peak_gb(), 2),
+        "driver_gb": round(peak_gb(), 2),
         "worker_gb": round(max(worker.peak_gb for worker in usage.values()), 2),
         "planted": len(expected),
         "found": sum(found.get(copy) == original for copy, original in expected.items()),

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tools.bench.conversation import Conversation, Setting, handed_bytes, opened, prepare, threads
+from tools.bench.conversation import Conversation, Setting, handed_bytes, opened, prepare
 from tools.bench.overlap import Media, StallWatch, Timed, not_timed, play, shares
+from tools.bench.resources import threads
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
 from wanstreamer.streaming.agent import PARTS, Agent, AgentConfig

@@ -24,14 +24,13 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -40,6 +39,7 @@ from pipelines.engine.tables import check_data_folder, to_table
 from pipelines.pack.index import Run, SessionDigest, ShardLine, shard_runs, write_manifest, write_shard_index
 from pipelines.pack.stage import PackParams, sample_bytes
 from tools.bench.loaders import PEERS, Arrays
+from tools.bench.resources import threads
 from wanstreamer.errors import InputError
 from wanstreamer.windows.loader import FIELDS, LABELS, Batch, Loader, Windows, open_windows
 
@@ -210,17 +210,6 @@ def _has(package: str) -> bool:
     return True
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One torch thread: several wait for each other when workers use the cores, and this slows the peers most."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def add(commands: Any) -> None:
     command = commands.add_parser("load", help="our loader compared with other loaders", description=__doc__)
     command.add_argument("--data", type=Path, help="folder with windows (default: windows of random latents)")
@@ -248,7 +237,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if len(windows) < fewest:
             raise InputError(f"bench load: {len(windows)} windows; expected {fewest} or more at this batch size")
         # The peers print to stdout, where `--json` goes, and warn of missing optional packages.
-        with redirect_stdout(sys.stderr), warnings.catch_warnings(), one_thread():
+        with redirect_stdout(sys.stderr), warnings.catch_warnings(), threads(1):
             warnings.simplefilter("ignore")
             return compare(
                 windows, scratch, batch_size=args.batch_size, workers=args.workers, rounds=args.rounds,

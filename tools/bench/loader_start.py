@@ -5,11 +5,12 @@ torch and the loader would be counted.
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from tools.bench.resources import peak_gb
 
 LOOK_UPS = 4_000  # batches
 BATCH_SIZE = 16
@@ -30,7 +31,7 @@ def measure_loader(folder: Path) -> dict[str, float]:
 def _measure(folder: str) -> dict[str, float]:
     import torch  # noqa: F401
 
-    before_gb = _peak_gb()
+    before_gb = peak_gb()
     began_s = time.perf_counter()
     from wanstreamer.windows.loader import open_windows
     from wanstreamer.windows.order import ExactOrder
@@ -38,7 +39,7 @@ def _measure(folder: str) -> dict[str, float]:
     imported_s = time.perf_counter()
     windows = open_windows(folder, "train")
     opened_s = time.perf_counter()
-    opened_gb = _peak_gb()
+    opened_gb = peak_gb()
     order = ExactOrder(len(windows), 0)
     order.take(0, BATCH_SIZE)
     ordered_s = time.perf_counter()
@@ -51,7 +52,7 @@ def _measure(folder: str) -> dict[str, float]:
     return {
         "windows": len(windows),
         "shards": len(windows.manifest.shards),
-        "loader_gb": round(_peak_gb() - before_gb, 4),
+        "loader_gb": round(peak_gb() - before_gb, 4),
         "opened_gb": round(opened_gb - before_gb, 4),
         "import_s": round(imported_s - began_s, 3),
         "loader_open_s": round(opened_s - imported_s, 3),
@@ -59,11 +60,6 @@ def _measure(folder: str) -> dict[str, float]:
         "first_look_up_cpu_us": round(1e6 * (cpu_s[1] - cpu_s[0]) / (BATCH_SIZE * LOOK_UPS), 1),
         "look_up_cpu_us": round(1e6 * (cpu_s[2] - cpu_s[1]) / (BATCH_SIZE * LOOK_UPS), 1),
     }
-
-
-def _peak_gb() -> float:
-    unit_bytes = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 1e9
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Prints what the driver and the processes that merge took, as JSON. The stage is 
 import argparse
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from pipelines.engine import merge, run, shards
 from pipelines.engine.jobs import RunParams
 from pipelines.engine.merge import Merge
+from tools.bench.resources import peak_gb
 from tools.bench.scale_corpus import RUNS, SHARD_VARIABLE, STAGES, TemplateWorker, params_of, shard_bytes
 
 
@@ -22,9 +22,8 @@ def merge_measured(task: Merge) -> list[str]:
     """Merge a bucket into shards of the scaled size, and note the peak memory of this process."""
     shards.SHARD_BYTES = int(os.environ[SHARD_VARIABLE])
     undone = merge.merge_bucket(task)
-    usage = resource.getrusage(resource.RUSAGE_SELF)
     note = task.data.parent / "peaks" / f"{os.getpid()}.json"
-    note.write_text(json.dumps({"gb": usage.ru_maxrss / 2**20, "cpu_s": usage.ru_utime + usage.ru_stime}))
+    note.write_text(json.dumps({"gb": peak_gb(), "cpu_s": time.process_time()}))
     return undone
 
 
@@ -50,7 +49,7 @@ def main() -> None:
     figures = {
         "wall_s": round(time.perf_counter() - began_s, 2),
         "driver_cpu_s": round(time.process_time() - before_s, 2),
-        "driver_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
+        "driver_gb": round(peak_gb(), 3),
         "merge_gb": round(max((each["gb"] for each in merges), default=0.0), 3),
         "merge_cpu_s": round(sum(each["cpu_s"] for each in merges), 2),
     }

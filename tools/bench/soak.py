@@ -9,8 +9,9 @@ import psutil
 from rich.console import Console
 
 from pipelines.engine.progress import progress
-from tools.bench.conversation import Setting, opened, prepare, threads
+from tools.bench.conversation import Setting, opened, prepare
 from tools.bench.overlap import StallWatch, not_timed, play
+from tools.bench.resources import threads
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
 from wanstreamer.streaming.agent import AgentConfig

@@ -23,6 +23,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from tools.bench.resources import threads
 from tools.flops import random_batch, step_flops
 from wanstreamer.errors import InputError
 from wanstreamer.model.attention import Attention
@@ -165,12 +166,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     if args.peak_tflops is not None and args.peak_tflops <= 0:
         raise InputError(f"--peak-tflops {args.peak_tflops}: expected more than 0")
-    before = torch.get_num_threads()
-    torch.set_num_threads(args.threads)
-    try:
+    with threads(args.threads):
         return measure(
             args.scale, batch_size=args.batch_size, micro_batch=args.micro_batch, num_units=args.units,
             rounds=args.rounds, steps=args.steps, peak_tflops=args.peak_tflops,
         )  # fmt: skip
-    finally:
-        torch.set_num_threads(before)

@@ -2,8 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from pipelines.engine.tables import read_rows
 from pipelines.media.tracks import read_frames
 from pipelines.train.params import DuplexParams
 from pipelines.vae.params import VaeParams
+from tools.bench.resources import threads
 from tools.bench.stage_costs import LARGE, RATES_HZ, SMALL, Setting, run_stage
 from tools.plan.amounts import track_mpx
 from tools.plan.slopes import fit
@@ -65,7 +65,7 @@ def _training_s(
             else VideoVAE(VideoVAEConfig(width=width, height=height))
         )
         config = VaeTrainConfig(steps=count, batch=batch, clip_units=clip_units)
-        with tempfile.TemporaryDirectory() as folder, one_thread():
+        with tempfile.TemporaryDirectory() as folder, threads(1):
             before_s = cpu_s()
             train_vae(model, [track], [], config, state_path=Path(folder) / "state.safetensors", fingerprint="")
             taken_s.append(cpu_s() - before_s)
@@ -113,14 +113,3 @@ def duplex_slopes(setting: Setting) -> dict[str, float]:
     flops_per_s = duplex_flops(params, config, manifest.window_units) / (taken_s[1] - taken_s[0])
     of_steps_s = DUPLEX_STEPS[0] * (taken_s[1] - taken_s[0]) / (DUPLEX_STEPS[1] - DUPLEX_STEPS[0])
     return {"flops_per_s": flops_per_s, "const_s": max(0.0, taken_s[0] - of_steps_s)}
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """As the stages train."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -29,6 +29,7 @@ from torch.nn import functional
 from pipelines.engine.jobs import Rejected
 from pipelines.media.tracks import read_frames, read_wav
 from pipelines.signals.speech_models import import_torchaudio
+from tools.bench.resources import threads
 from tools.bench.stream import named_folder
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, samples_per_unit
 from wanstreamer.errors import InputError
@@ -221,9 +222,5 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.seconds < 1 or args.rounds < 1:
         raise InputError(f"--seconds {args.seconds} --rounds {args.rounds}: expected 1 or more of each")
     data = named_folder(args.data)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with threads(1):
         return compare(data, seconds=args.seconds, rounds=args.rounds)
-    finally:
-        torch.set_num_threads(before)
