@@ -7,7 +7,7 @@ from pipelines.engine.buckets import buckets_for
 from pipelines.engine.commit import finish_commits
 from pipelines.engine.merge import Index, Merge, merge_bucket
 from pipelines.engine.rebucket import rebucket
-from pipelines.engine.shards import remove_shards
+from pipelines.engine.shards import remove_unused_shards
 from pipelines.engine.state import num_state_buckets, read_about, read_state
 
 
@@ -32,10 +32,10 @@ def compact(
     if num_state_buckets(data, stage) not in (0, num_buckets):
         rebucket(data, stage, tables, num_buckets)
     undone: list[str] = []
-    folders: set[str] = set()
+    former: set[str] = set()
     for bucket in range(num_state_buckets(data, stage)):
         about = read_about(data, stage, bucket)
-        folders |= {str(Path(name).parent) for name in about.shards}
+        former |= set(about.shards)
         if not about.canonical:
             keys = tuple(sorted(read_state(data, stage, bucket).keys))
             undone += merge_bucket(
@@ -45,9 +45,5 @@ def compact(
                 )
             )  # fmt: skip
         advance()
-    used: set[str] = set()
-    for bucket in range(num_state_buckets(data, stage)):
-        used |= set(read_about(data, stage, bucket).shards)
-    for folder in sorted(folders):
-        remove_shards(data, folder, used)
+    remove_unused_shards(data, stage, former)
     return undone

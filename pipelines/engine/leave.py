@@ -9,7 +9,7 @@ from pipelines.engine.buckets import bucket_of
 from pipelines.engine.commit import finish_commits
 from pipelines.engine.merge import Index, Merge, merge_bucket
 from pipelines.engine.parts import noted_files, part_path, read_part, remove_part, scratch_home
-from pipelines.engine.shards import remove_shards
+from pipelines.engine.shards import remove_unused_shards
 from pipelines.engine.state import key_note, num_state_buckets, read_about, read_state, sum_up, summary_file
 from schemas import TABLES_OF
 
@@ -68,9 +68,7 @@ def remove_keys(
         left.rows += sum(
             before[bucket].tables[name]["num_rows"] - after.tables[name]["num_rows"] for name in state.tables
         )
-    used = {name for bucket in range(num_buckets) for name in read_about(data, stage, bucket).shards}
-    for folder in sorted({str(Path(name).parent) for name in used | given_up}):
-        remove_shards(data, folder, used)
+    remove_unused_shards(data, stage, given_up)
     if judge is not None:
         judge()
     sum_up(data, stage, TABLES_OF[stage], whole=whole)

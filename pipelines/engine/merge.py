@@ -110,58 +110,77 @@ def _merge(task: Merge, old: BucketState, new_parts: Mapping[str, Part], undone:
             states[key] = stay[key]
     used = {extent.shard for state in states.values() for extent in state.segments}
     shards = {name: entry for name, entry in {**old.shards, **new_shards}.items() if name in used}
-    renames: dict[Path, Path] = {}
-    tables: dict[str, dict[str, Any]] = {}
+    new = NewBucket(data, stage, bucket, states)
     indexed: dict[str, list[pa.Table]] = {name: [] for name in new_shards}
     for table in task.tables:
-        final = bucket_file(data, table, bucket)
-        temporary = _temporary(final)
         rows = _rows(task, table, old, states, new_parts, moves, places)
-        num_rows = write_pieces(
-            temporary, table, _noted(rows, indexed) if "shard" in TABLES[table].schema.names else rows
-        )
-        renames[temporary] = final
-        tables[table] = {
+        new.add_table(table, _noted(rows, indexed) if "shard" in TABLES[table].schema.names else rows)
+    for name, pieces in indexed.items():
+        if task.index is not None and pieces:
+            shards[name] = {**shards[name], "index_sha256": task.index(data / name, pa.concat_tables(pieces))}
+    all_done = all(state.fingerprint for state in states.values())
+    new.finish(
+        inputs=task.inputs if all_done else "",
+        shards=shards,
+        canonical=used <= set(new_shards) or (old.canonical and not sources and not gone),
+    )
+    journal = state_file(data, stage, bucket).with_name(f"{JOURNAL}{bucket_name(bucket)}.json")
+    commit(data, journal, new.renames, _leftovers(task, old, states))
+    return sorted(key for key, state in states.items() if not state.fingerprint)
+
+
+class NewBucket:
+    """Writes the tables and the state of a bucket under temporary names; `renames` are for one commit."""
+
+    def __init__(self, data: Path, stage: str, bucket: int, states: Mapping[str, KeyState]) -> None:
+        self.data, self.stage, self.bucket, self.states = data, stage, bucket, states
+        self.renames: dict[Path, Path] = {}
+        self.tables: dict[str, dict[str, Any]] = {}
+
+    def add_table(self, table: str, rows: Iterable[pa.Table]) -> None:
+        """Write a table; `rows` are in the order of their keys."""
+        temporary = self._temporary(bucket_file(self.data, table, self.bucket))
+        num_rows = write_pieces(temporary, table, rows)
+        self.tables[table] = {
             "sha256": file_sha256(temporary),
             "num_bytes": temporary.stat().st_size,
             "num_rows": num_rows,
             "content": content_sum(
-                (key, state.tables[table][1]) for key, state in states.items() if table in state.tables
+                (key, state.tables[table][1]) for key, state in self.states.items() if table in state.tables
             ),
         }
-    for name, pieces in indexed.items():
-        if task.index is not None and pieces:
-            shards[name] = {**shards[name], "index_sha256": task.index(data / name, pa.concat_tables(pieces))}
-    final = bucket_file(data, f"rejections/{stage}", bucket)
-    rejections, rejected = rejection_rows(stage, states.values())
-    write_plain(_temporary(final), rejections)
-    renames[_temporary(final)] = final
-    tables["rejections"] = entry_of(_temporary(final), rejections)
-    all_done = all(state.fingerprint for state in states.values())
-    state = BucketState(
-        keys=states,
-        inputs=task.inputs if all_done else "",
-        tables=tables,
-        shards=shards,
-        canonical=used <= set(new_shards) or (old.canonical and not sources and not gone),
-        counts={
-            "keys": len(states),
-            "done": sum(bool(state.tables) for state in states.values()),
-            "rejected": rejected,
-            "files": sum(len(state.files) for state in states.values()),
-        },
-    )
-    final = state_file(data, stage, bucket)
-    write_state(_temporary(final), state)
-    renames[_temporary(final)] = final
-    commit(data, final.with_name(f"{JOURNAL}{bucket_name(bucket)}.json"), renames, _leftovers(task, old, states))
-    return sorted(key for key, state in states.items() if not state.fingerprint)
+
+    def finish(self, *, inputs: str, shards: Mapping[str, Mapping[str, Any]], canonical: bool) -> None:
+        """Write the rejections and, last, the state."""
+        rejections, rejected = rejection_rows(self.stage, self.states.values())
+        temporary = self._temporary(bucket_file(self.data, f"rejections/{self.stage}", self.bucket))
+        write_plain(temporary, rejections)
+        self.tables["rejections"] = entry_of(temporary, rejections)
+        state = BucketState(
+            keys=self.states,
+            inputs=inputs,
+            tables=self.tables,
+            shards=shards,
+            canonical=canonical,
+            counts={
+                "keys": len(self.states),
+                "done": sum(bool(state.tables) for state in self.states.values()),
+                "rejected": rejected,
+                "files": sum(len(state.files) for state in self.states.values()),
+            },
+        )
+        write_state(self._temporary(state_file(self.data, self.stage, self.bucket)), state)
+
+    def _temporary(self, final: Path) -> Path:
+        temporary = _temporary(final)
+        self.renames[temporary] = final
+        return temporary
 
 
 def _leftovers(task: Merge, old: BucketState, states: Mapping[str, KeyState]) -> list[Path]:
     """Files that are of no use any more: merged parts, and files of keys that left or have other files now."""
     home = task.data / "parts" / task.stage
-    removes = [path for key in task.parts for path in (part_files.part_path(home, key),)]
+    removes = [part_files.part_path(home, key) for key in task.parts]
     removes += [path for key in task.parts for path in _segments(home, key)]
     for key, state in old.keys.items():
         files = states[key].files if key in states else {}

@@ -8,9 +8,10 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from pipelines.engine.buckets import bucket_of, buckets_for, by_bucket
+from pipelines.engine.buckets import buckets_for, by_bucket
 from pipelines.engine.files import file_sha256, hash_of
 from pipelines.engine.jobs import Job
 from pipelines.engine.merge import salvaged
@@ -95,9 +96,14 @@ class Leftovers:
     scratch: frozenset[str]
     damaged: frozenset[str]
 
-    @property
+    @cached_property
     def keys(self) -> frozenset[str]:
         return self.parts | self.scratch | self.damaged
+
+    @cached_property
+    def in_bucket(self) -> Callable[[int, int], list[str]]:
+        """(bucket, num_buckets) -> the keys in it."""
+        return by_bucket(self.keys)
 
 
 def leftovers(home: Path) -> Leftovers:
@@ -145,7 +151,7 @@ def plan_bucket(
     about = read_about(data, stage, bucket)
     inputs = hash_of([recipe, plan.inputs(bucket, num_buckets)])
     intact = _is_intact(data, stage, bucket, about, (*tables, f"rejections/{stage}"))
-    touched = any(bucket_of(key, num_buckets) == bucket for key in left.keys)
+    touched = bool(left.in_bucket(bucket, num_buckets))
     if about.inputs == inputs and intact and not touched and not _lost_files(data, stage, bucket, about, sizes):
         return BucketPlan(bucket=bucket, inputs=inputs, known=True)
     state = read_state(data, stage, bucket) if intact else salvaged(data, stage, bucket, tables)

@@ -22,7 +22,7 @@ from typing import Any
 
 from pipelines.engine.arrivals import Arrivals
 from pipelines.engine.away import forget_attempts, keys_with_attempts, put_inputs, token_path
-from pipelines.engine.buckets import bucket_of
+from pipelines.engine.buckets import bucket_of, by_bucket
 from pipelines.engine.code import PACKAGES
 from pipelines.engine.commit import finish_commits
 from pipelines.engine.files import remove_unfinished
@@ -39,7 +39,7 @@ from pipelines.engine.parts import (
 from pipelines.engine.plan import BucketPlan, Leftovers, Plan, Sizes, leftovers, plan_bucket, plan_of
 from pipelines.engine.progress import progress
 from pipelines.engine.rebucket import rebucket
-from pipelines.engine.shards import remove_shards
+from pipelines.engine.shards import remove_unused_shards
 from pipelines.engine.state import (
     key_note,
     keys_of,
@@ -58,7 +58,7 @@ from pipelines.engine.store import (
     remove_below,
     stored_parts,
 )
-from pipelines.engine.store_sync import by_bucket, sync_bucket
+from pipelines.engine.store_sync import sync_bucket
 from pipelines.engine.timings import steady_rate, timings_file, write_timings
 from pipelines.engine.watchdog import Watch
 from pipelines.engine.worker import KeyWorker, Work
@@ -234,7 +234,7 @@ class _Run:
                     for key in arrivals.rest():
                         finish_key(key)
             self.undone = merge.undone()
-        self._remove_unused_shards()
+        remove_unused_shards(self.data, self.stage, self.given_up)
         if finish is not None:
             finish()
         counts = sum_up(self.data, self.stage, self.tables, whole=not self.undone)
@@ -257,7 +257,7 @@ class _Run:
         return counts
 
     def _plan(self) -> None:
-        """Plan all buckets, and clear away what earlier runs left and nobody will use."""
+        """Plan all buckets, and clear away what earlier runs left and no run will use."""
         self.plans = {}
         left, sizes = leftovers(self.home), Sizes(self.data)
         self._clear_temporary_files()
@@ -298,10 +298,10 @@ class _Run:
         assert self.store is not None
         stored = stored_parts(self.store, self.stage)
         again = False
-        grouped = by_bucket(stored, self.num_buckets)
+        keys = by_bucket(stored)
         for bucket in range(self.num_buckets):
             plan = self.plans.get(bucket)
-            own = grouped.get(bucket, {})
+            own = {key: stored[key] for key in keys(bucket, self.num_buckets)}
             again |= sync_bucket(self.store, self.data, self.stage, self.tables, bucket, plan, own)
         self.stored = stored
         return again
@@ -313,8 +313,9 @@ class _Run:
             key_note(self.data, self.stage, key).unlink(missing_ok=True)
             scratch = scratch_home(self.home, key)
             if scratch.is_dir():
-                for name in noted_files(scratch):
-                    if key not in read_state(self.data, self.stage, bucket_of(key, self.num_buckets)).keys:
+                files = noted_files(scratch)
+                if files and key not in read_state(self.data, self.stage, bucket_of(key, self.num_buckets)).keys:
+                    for name in files:
                         (self.data / name).unlink(missing_ok=True)
                 shutil.rmtree(scratch)
 
@@ -389,15 +390,6 @@ class _Run:
             inputs=plan.inputs,
             index=self.index,
         )
-
-    def _remove_unused_shards(self) -> None:
-        used: set[str] = set()
-        folders: set[str] = set()
-        for bucket in range(self.num_buckets):
-            used |= set(read_about(self.data, self.stage, bucket).shards)
-        folders = {str(Path(name).parent) for name in used | set(self.given_up)}
-        for folder in sorted(folders):
-            remove_shards(self.data, folder, used)
 
 
 class _Merger:

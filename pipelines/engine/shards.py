@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.engine.files import replace_file
+from pipelines.engine.state import num_state_buckets, read_about
 
 SHARD_BYTES = 512 << 20  # one more segment would make a shard larger than this: it goes into the next one
 END_OF_ARCHIVE = bytes(1024)
@@ -89,18 +90,9 @@ class _Shard:
         self.hash = hashlib.sha256()
 
     def add(self, source: Source) -> None:
-        own = hashlib.sha256()
-        try:
-            for block in blocks(source.path, source.offset, source.num_bytes):
-                own.update(block)
-                self.hash.update(block)
-                self.file.write(block)
-        except OSError as error:
-            if error.errno is not None and not isinstance(error, FileNotFoundError):
-                raise
-            raise DamagedSegment(source.name) from error
-        if own.hexdigest() != source.sha256:
-            raise DamagedSegment(source.name)
+        for block in _checked(source):
+            self.hash.update(block)
+            self.file.write(block)
         self.placed[source.name] = (self.num_bytes, self.num_rows)
         self.num_bytes += source.num_bytes
         self.num_rows += source.num_rows
@@ -133,14 +125,14 @@ def blocks(path: Path, offset: int, num_bytes: int) -> Iterator[bytes]:
             yield block
 
 
-def write_segment(path: Path, source: Source) -> None:
-    """Copy a segment out of a shard. Raises DamagedSegment, also if the shard is gone."""
+def _checked(source: Source) -> Iterator[bytes]:
+    """The bytes of a segment, block by block. Raises DamagedSegment, at the latest after the last one, if they are not
+    those that were written, or its file is gone."""
     own = hashlib.sha256()
     try:
-        with path.open("wb") as file:
-            for block in blocks(source.path, source.offset, source.num_bytes):
-                own.update(block)
-                file.write(block)
+        for block in blocks(source.path, source.offset, source.num_bytes):
+            own.update(block)
+            yield block
     except OSError as error:
         if error.errno is not None and not isinstance(error, FileNotFoundError):
             raise
@@ -149,10 +141,21 @@ def write_segment(path: Path, source: Source) -> None:
         raise DamagedSegment(source.name)
 
 
-def remove_shards(data: Path, folder: str, used: Iterable[str]) -> None:
-    """Remove shards that no bucket names, with the indexes beside them."""
+def write_segment(path: Path, source: Source) -> None:
+    """Copy a segment out of a shard. Raises DamagedSegment, also if the shard is gone."""
+    with path.open("wb") as file:
+        for block in _checked(source):
+            file.write(block)
+
+
+def remove_unused_shards(data: Path, stage: str, former: Iterable[str] = ()) -> None:
+    """Remove the shards that no bucket of the stage names, with the indexes beside them.
+
+    `former`: shards that it had before; their folders are looked at, even if no shard is left there.
+    """
+    used = {name for bucket in range(num_state_buckets(data, stage)) for name in read_about(data, stage, bucket).shards}
     stems = {Path(name).stem for name in used}
-    home = data / folder
-    for path in sorted(home.iterdir()) if home.is_dir() else ():
-        if path.suffix in (".tar", ".arrow") and path.stem not in stems:
-            path.unlink()
+    for folder in sorted({(data / name).parent for name in used | set(former)}):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.suffix in (".tar", ".arrow") and path.stem not in stems:
+                path.unlink()

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipelines.engine.buckets import bucket_of
 from pipelines.engine.files import file_sha256, hash_of_bytes
 from pipelines.engine.merge import groups, merged_segments, rows_as_in_part, sessions_in
 from pipelines.engine.parts import Part, part_path, read_part, scratch_home, write_zip
@@ -172,10 +171,3 @@ def part_again(
     )  # fmt: skip
     write_zip(scratch / "part.zip", part, content)
     return part, scratch / "part.zip", segments
-
-
-def by_bucket(stored: Stored, num_buckets: int) -> dict[int, dict[str, Copies]]:
-    grouped: dict[int, dict[str, Copies]] = {}
-    for key, copies in stored.items():
-        grouped.setdefault(bucket_of(key, num_buckets), {})[key] = copies
-    return grouped

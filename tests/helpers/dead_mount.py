@@ -1,4 +1,4 @@
-"""A file system that has died: a file can be opened there, and whoever reads it cannot even be killed.
+"""A file system that has died: a file can be opened there, and a process that reads it cannot even be killed.
 
 A FUSE server of our own that answers everything but reads. A process that waits for an answer to a request that the
 server has taken is in uninterruptible sleep, as on a hung NFS mount, until the mount is gone.

@@ -40,7 +40,7 @@ ENCODERS = {
 }  # fmt: skip
 CODEC_S = 4
 ROUNDS = 2  # the best counts: other work on the machine only ever adds to CPU time
-NOISE_S = 0.25  # CPU time of a stage that cannot be told from noise
+NOISE_S = 0.25  # CPU time of a stage that is no more than noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +208,7 @@ def measure_starts(setting: Setting, measured: Sequence[Mapping[str, Any]]) -> d
 
 
 def _start(setting: Setting, stage: str, measured: Sequence[Mapping[str, Any]]) -> Start:
-    """`setting`: with more sessions than plain processes do without being told to."""
+    """`setting`: with more sessions than plain processes take by default."""
     rows = [row for row in measured if row["stage"] == stage]
     with_ray_s = min(_besides_s(_run_again(setting, stage, ray=True)) for _ in range(ROUNDS))
     return Start(ray_s=with_ray_s, plain_s=min(map(_besides_s, rows)))

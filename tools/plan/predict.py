@@ -54,7 +54,7 @@ class Prices:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of one stage. None: it cannot be told; `why` says why."""
+    """Of one stage. None: unknown; `why` says why."""
 
     sessions: float
     hours: float  # of conversation

@@ -1,4 +1,4 @@
-"""Media that are not what ingest wrote are refused, and ingest is told which session must be made again."""
+"""Media that are not what ingest wrote are refused, and a note for ingest names the session that must be made again."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""One run at a time per data folder, whoever starts it and however it ends."""
+"""One run at a time per data folder, however it is started and however it ends."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def holder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     process.wait()
 
 
-def test_the_second_run_is_told_who_holds_the_folder(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:
+def test_the_second_run_names_who_holds_the_folder(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:
     with pytest.raises(InputError) as refused, folder_lock(tmp_path):
         pass
     message = str(refused.value)

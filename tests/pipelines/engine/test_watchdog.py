@@ -177,8 +177,8 @@ def test_the_driver_hears_what_was_ended(begin) -> None:
         worker = begin("time.sleep(60)", report_to=f"127.0.0.1 {server.getsockname()[1]} secret")
         caller = server.accept()[0]
         with caller:
-            told = json.loads(caller.makefile().readline())
-        assert told == {"token": "secret", "key": "s1", "ended": "worker"}
+            received = json.loads(caller.makefile().readline())
+        assert received == {"token": "secret", "key": "s1", "ended": "worker"}
         assert worker.wait(timeout=10) == -signal.SIGKILL
 
 
