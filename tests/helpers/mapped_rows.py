@@ -59,6 +59,10 @@ class Doer:
     def sleep(self, key: str, seconds: float) -> None:
         time.sleep(seconds)
 
+    def meet(self, key: str, other: str) -> None:
+        while not self.tries(other):
+            time.sleep(0.01)
+
     def die(self, key: str, times: int) -> None:
         if self.tries(key) <= times:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -3,7 +3,8 @@
 import queue
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -16,6 +17,8 @@ from pipelines.engine.files import replace_file
 from wanstreamer.errors import InputError
 
 BATCH_ROWS = 8192
+GROUP_ROWS = 15 * BATCH_ROWS  # of a row group: DuckDB's own number
+GROUP_BYTES = 1 << 26
 
 Item = TypeVar("Item")
 
@@ -47,7 +50,7 @@ class Answer:
         limited = self.relation if num_rows is None else self.relation.limit(num_rows)
         return Answer(connection=self.connection, relation=limited)
 
-    def batches(self, *expressions: str) -> Iterator[pa.RecordBatch]:
+    def batches(self, *expressions: str) -> Generator[pa.RecordBatch, None, None]:
         """One column per SQL expression, at most BATCH_ROWS rows at a time. Close it, if you stop before the end.
 
         Raises duckdb.Error.
@@ -72,15 +75,58 @@ class Answer:
         return int(computed(self.connection, self.relation.aggregate("count(*)").fetchall)[0][0])
 
     def write_parquet(self, path: Path) -> int:
-        """Write the file completely or not at all; returns the number of rows. Raises duckdb.Error or InputError."""
+        """Write the file completely or not at all; returns the number of rows.
+
+        Arrow writes it: a statement of DuckDB 2.0 that writes a Parquet file hangs at times when it is interrupted.
+
+        Raises duckdb.Error, or InputError, also for a column of a type that Arrow cannot write.
+        """
         if path.is_dir() or not path.parent.is_dir():
             raise InputError(f"--parquet {path}: expected a file in a folder that exists")
+        columns = self.columns()
+        with self.relation.limit(0).arrow() as none:
+            schema = pa.schema(
+                [field.with_name(column.key) for field, column in zip(none.schema, columns, strict=True)]
+            )
+        for field, column in zip(schema, columns, strict=True):
+            if not is_writable(field):
+                raise InputError(
+                    f"--parquet {path}: {column.name}: {column.kind} has no place in a Parquet file; "
+                    f"cast it: {quoted(column.name)}::VARCHAR"
+                )
+        num_rows = 0
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             finished = Path(folder) / path.name
-            computed(self.connection, lambda: self.relation.write_parquet(str(finished), compression="zstd"))
-            num_rows = int(pq.read_metadata(finished).num_rows)
+            with (
+                closing(self.batches(*(column.sql for column in columns))) as batches,
+                pq.ParquetWriter(finished, schema, compression="zstd") as writer,
+            ):
+                for group in row_groups(batches):
+                    writer.write_table(group.rename_columns(schema.names))
+                    num_rows += group.num_rows
             replace_file(finished, path)
         return num_rows
+
+
+def is_writable(field: pa.Field) -> bool:
+    """Whether Arrow can write the column to a Parquet file."""
+    try:
+        pq.write_table(pa.schema([field]).empty_table(), pa.BufferOutputStream())
+    except pa.ArrowNotImplementedError:
+        return False
+    return True
+
+
+def row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The batches, as many together as make a row group of a usual size."""
+    group: list[pa.RecordBatch] = []
+    for batch in batches:
+        group.append(batch)
+        if sum(batch.num_rows for batch in group) >= GROUP_ROWS or sum(batch.nbytes for batch in group) >= GROUP_BYTES:
+            yield pa.Table.from_batches(group)
+            group = []
+    if group:
+        yield pa.Table.from_batches(group)
 
 
 def quoted(name: str) -> str:
@@ -94,7 +140,9 @@ def computed(connection: duckdb.DuckDBPyConnection, compute: Callable[[], Item])
     return result
 
 
-def interruptible(connection: duckdb.DuckDBPyConnection, produce: Callable[[], Iterable[Item]]) -> Iterator[Item]:
+def interruptible(
+    connection: duckdb.DuckDBPyConnection, produce: Callable[[], Iterable[Item]]
+) -> Generator[Item, None, None]:
     """The items of `produce`, which runs in a thread: a thread that waits for DuckDB does not see Ctrl-C.
 
     If the caller stops before the end, the query is cancelled.

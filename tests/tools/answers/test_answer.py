@@ -138,7 +138,7 @@ def test_a_query_that_was_left_does_not_end_the_next_one() -> None:
         answer = Answer(connection=connection, relation=connection.sql(ENDLESS))
         batches = answer.batches("n")
         assert next(batches).num_rows
-        batches.close()  # type: ignore[attr-defined]
+        batches.close()
         assert answer.first(70_000).count() == 70_000
 
 
@@ -157,6 +157,12 @@ def test_parquet_has_the_types_of_the_answer_and_is_whole_or_absent(data: Path, 
     with pytest.raises(InputError, match="Could not convert"):
         query.write_parquet(data, "SELECT ('x' || range)::INT FROM range(9)", path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    assert query.write_parquet(data, "SELECT 1 AS a, 2 AS a FROM units", path) == 0
+    assert pq.read_schema(path).names == ["a", "a_1"]
+    with pytest.raises(
+        InputError, match=r'wait: INTERVAL\[\] has no place in a Parquet file; cast it: "wait"::VARCHAR$'
+    ):
+        query.write_parquet(data, "SELECT 1 AS n, [INTERVAL 1 DAY] AS wait", path)
     for wrong in (tmp_path, tmp_path / "nowhere" / "a.parquet"):
         with pytest.raises(InputError, match=f"^--parquet {wrong}: expected a file in a folder that exists"):
             query.write_parquet(data, "SELECT 1", wrong)
