@@ -15,13 +15,14 @@ from typing import Any, TypeVar
 
 from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.files import write_json_atomic
-from pipelines.engine.jobs import RunParams
+from pipelines.engine.jobs import PartlyDone, RunParams
 from pipelines.engine.lock import folder_lock
 from pipelines.engine.param_help import help_text
 from pipelines.engine.params import add_params_options, build_params, read_sections
 from pipelines.engine.retry import retry_rejected
 from pipelines.engine.store import open_store
 from pipelines.engine.tables import read_rows
+from schemas import TABLES_OF
 from wanstreamer.errors import InputError
 
 Params = TypeVar("Params")
@@ -54,6 +55,11 @@ def stage_main(
     add_params_options(parser)
     parser.add_argument("--workers", type=int, help="worker processes (default: run.workers, else one per core)")
     parser.add_argument(
+        "--buckets",
+        metavar="FIRST-LAST",
+        help="work on these buckets only, beside drivers that have other ones; at the end, run once without it",
+    )
+    parser.add_argument(
         "--retry-rejected",
         metavar="REASON",
         help="try the keys again that were rejected for this reason; `all`: for any reason",
@@ -73,6 +79,15 @@ def stage_main(
             if args.workers < 1:
                 raise InputError(f"--workers {args.workers}: expected 1 or more")
             how = replace(how, workers=args.workers)
+        if args.buckets is not None:
+            if section not in TABLES_OF:
+                raise InputError(f"--buckets: {section} does not work session by session")
+            if args.retry_rejected:
+                raise InputError("--buckets: expected without --retry-rejected, which looks at all buckets")
+            try:
+                how = replace(how, buckets=args.buckets)
+            except ValueError as error:
+                raise InputError(f"--{error}") from error
         # Before the stage reads its input: the store may list people who asked to be forgotten.
         store = open_store(how.store, args.data) if how.store else None
         if args.retry_rejected:
@@ -82,8 +97,13 @@ def stage_main(
         began_s = time.monotonic()
         try:
             first = os.environ.get("RANK", "0") == "0"  # the other ranks of a training work for the first one
-            with folder_lock(args.data) if first and args.data.is_dir() else nullcontext():
+            lock = folder_lock(args.data, buckets=how.bucket_range)
+            with lock if first and args.data.is_dir() else nullcontext():
                 metrics = run(args.data, params, how)
+        except PartlyDone as done:
+            wall_s = round(time.monotonic() - began_s, 1)
+            print(f"{section}: {_summary(done.counts)} in {wall_s:.1f} s; {done.hint}")
+            return
         except KeyboardInterrupt:
             print(
                 f"{section}: stopped; finished sessions are kept, and the same command continues from there",

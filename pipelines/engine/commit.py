@@ -5,7 +5,7 @@ disk, the change is decided, and every later run carries it out if this one cann
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from pipelines.engine.files import sync_file, sync_folder, write_json_atomic
@@ -25,10 +25,11 @@ def commit(data: Path, journal: Path, renames: Mapping[Path, Path], removes: Ite
     _apply(data, journal)
 
 
-def finish_commits(data: Path, folder: Path) -> None:
-    """Carry out the changes that a killed run had decided."""
+def finish_commits(data: Path, folder: Path, is_own: Callable[[Path], bool] = lambda journal: True) -> None:
+    """Carry out the changes that a killed run had decided; only the own ones of a run beside others."""
     for journal in sorted(folder.glob(f"{JOURNAL}*.json")):
-        _apply(data, journal)
+        if is_own(journal):
+            _apply(data, journal)
 
 
 def _apply(data: Path, journal: Path) -> None:

@@ -41,7 +41,7 @@ def compact(
             undone += merge_bucket(
                 Merge(
                     data=data, stage=stage, bucket=bucket, tables=tuple(tables), keys=keys,
-                    given_up=frozenset(about.shards), inputs=about.inputs, index=index,
+                    given_up=frozenset(about.shards), inputs=about.inputs, index=index, num_buckets=num_buckets,
                 )
             )  # fmt: skip
         advance()

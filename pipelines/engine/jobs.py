@@ -1,6 +1,7 @@
 """What a stage and the engine exchange: how to run, a job, its result, or the reason why it has none."""
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,15 @@ class Damaged(Rejected):
     def __init__(self, stage: str, detail: str) -> None:
         super().__init__("damaged_file", detail)
         self.stage = stage
+
+
+class PartlyDone(Exception):
+    """A driver has done its buckets; the last step of the stage is left to a run over all buckets."""
+
+    def __init__(self, counts: dict[str, Any], hint: str) -> None:
+        super().__init__(hint)
+        self.counts = counts
+        self.hint = hint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +80,20 @@ class RunParams:
     stall_s: float = from_zero(60.0)
     max_attempts: int = from_one(3)  # a key that kills its worker this many times is rejected as `worker_died`
     store: str = ""  # s3://bucket/prefix or a folder: finished parts are copied to it, and from it; empty: none
+    buckets: str = ""  # 0-63: only these buckets, beside other drivers that have other ones; empty: all
 
     def __post_init__(self) -> None:
         check_bounds(self)
+        if self.buckets and (not re.fullmatch(r"\d+-\d+", self.buckets) or not self.bucket_range):
+            raise ValueError(f"buckets: {self.buckets!r}, expected the first and the last one, for example 0-63")
+
+    @property
+    def bucket_range(self) -> range | None:
+        """The buckets of this driver; None: all."""
+        if not self.buckets:
+            return None
+        first, last = map(int, self.buckets.split("-"))
+        return range(first, last + 1)
 
     @property
     def num_workers(self) -> int:

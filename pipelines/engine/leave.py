@@ -60,7 +60,7 @@ def remove_keys(
         state = states.get(bucket) or read_state(data, stage, bucket)
         merge = Merge(
             data=data, stage=stage, bucket=bucket, tables=TABLES_OF[stage],
-            keys=tuple(sorted(set(state.keys) - set(keys))), given_up=given_up, index=index,
+            keys=tuple(sorted(set(state.keys) - set(keys))), given_up=given_up, index=index, num_buckets=num_buckets,
         )  # fmt: skip
         whole &= not merge_bucket(merge)
         left.files += sum(len(own.files) for key, own in state.keys.items() if key in keys)

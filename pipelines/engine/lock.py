@@ -1,5 +1,8 @@
 """One run at a time per data folder: `<data>/.lock` names who holds it.
 
+Runs with different ranges of buckets share a folder: each holds the folder together with the others, and its own
+buckets alone.
+
 The operating system holds the lock and releases it when the process ends, however it ends. Where the file system has no
 locks, the note itself is the lock: its holder renews it every few seconds, and a note that has grown old is taken over.
 """
@@ -20,18 +23,28 @@ from typing import Any
 from wanstreamer.errors import InputError
 
 NAME = ".lock"
+BUCKETS = ".lock-buckets"  # a byte per bucket, locked by who works on it
 RENEW_S = 10.0
 DEAD_AFTER_S = 60.0  # without a renewal, where the file system has no locks
 
+_shared: dict[Path, int] = {}  # folders that this process shares with other runs -> open file
+
 
 @contextmanager
-def folder_lock(data: Path, name: str = NAME) -> Iterator[None]:
-    """Hold the data folder. A second call in this process, within the first, does nothing.
+def folder_lock(data: Path, name: str = NAME, buckets: range | None = None) -> Iterator[None]:
+    """Hold the data folder, or some of its buckets. A second call in this process, within the first, does nothing.
 
     Raises InputError that names the holder if another process holds it.
     """
     data.mkdir(parents=True, exist_ok=True)
-    path = data / name
+    path = data.resolve() / name
+    if path in _shared:
+        yield
+        return
+    if buckets is not None:
+        with _buckets_lock(path, buckets):
+            yield
+        return
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         taken = _take(file, path)
@@ -47,6 +60,50 @@ def folder_lock(data: Path, name: str = NAME) -> Iterator[None]:
             os.ftruncate(file, 0)
     finally:
         os.close(file)
+
+
+@contextmanager
+def _buckets_lock(path: Path, buckets: range) -> Iterator[None]:
+    file, of_buckets = (os.open(each, os.O_RDWR | os.O_CREAT, 0o644) for each in (path, path.with_name(BUCKETS)))
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _in_use(path) from error
+        fcntl.lockf(of_buckets, fcntl.LOCK_EX | fcntl.LOCK_NB, len(buckets), buckets.start)
+        _write(file, {**_own(), "buckets": f"{buckets.start}-{buckets.stop - 1}"})
+        _shared[path] = file
+        yield
+    except (BlockingIOError, PermissionError) as error:  # of lockf
+        raise InputError(
+            f"{path.parent}: another run has some of the buckets {buckets.start} to {buckets.stop - 1}; "
+            "wait for its end, or take others"
+        ) from error
+    finally:
+        if _shared.pop(path, None) and _read(path).get("pid") == os.getpid():
+            os.ftruncate(file, 0)
+        os.close(of_buckets)
+        os.close(file)
+
+
+@contextmanager
+def alone(data: Path, name: str = NAME) -> Iterator[None]:
+    """For a run that holds some buckets: hold the whole folder for a while.
+
+    Raises InputError if another run works on other buckets.
+    """
+    path = data.resolve() / name
+    if path not in _shared:
+        yield
+        return
+    try:
+        fcntl.flock(_shared[path], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise _in_use(path) from error
+    try:
+        yield
+    finally:
+        fcntl.flock(_shared[path], fcntl.LOCK_SH)
 
 
 def _take(file: int, path: Path) -> str:
@@ -65,9 +122,16 @@ def _take(file: int, path: Path) -> str:
             return "noted"
     if (holder.get("host"), holder.get("pid")) == (socket.gethostname(), os.getpid()):
         return "held"
-    raise InputError(
-        f"{path.parent}: in use by {holder.get('command', 'another run')} (host {holder.get('host', 'unknown')}, "
-        f"process {holder.get('pid', 'unknown')}, since {holder.get('since', 'unknown')}); wait for its end, or stop it"
+    raise _in_use(path)
+
+
+def _in_use(path: Path) -> InputError:
+    holder = _read(path)
+    buckets = f"buckets {holder['buckets']}, " if "buckets" in holder else ""
+    return InputError(
+        f"{path.parent}: in use by {holder.get('command', 'another run')} ({buckets}"
+        f"host {holder.get('host', 'unknown')}, process {holder.get('pid', 'unknown')}, "
+        f"since {holder.get('since', 'unknown')}); wait for its end, or stop it"
     )
 
 

@@ -53,6 +53,7 @@ class Merge:
     given_up: frozenset[str] = frozenset()  # shards from which all segments move
     inputs: str = ""
     index: Index | None = None
+    num_buckets: int  # of the stage
 
 
 def merge_bucket(task: Merge) -> list[str]:
@@ -110,7 +111,7 @@ def _merge(task: Merge, old: BucketState, new_parts: Mapping[str, Part], undone:
             states[key] = stay[key]
     used = {extent.shard for state in states.values() for extent in state.segments}
     shards = {name: entry for name, entry in {**old.shards, **new_shards}.items() if name in used}
-    new = NewBucket(data, stage, bucket, states)
+    new = NewBucket(data, stage, bucket, task.num_buckets, states)
     indexed: dict[str, list[pa.Table]] = {name: [] for name in new_shards}
     for table in task.tables:
         rows = _rows(task, table, old, states, new_parts, moves, places)
@@ -132,8 +133,9 @@ def _merge(task: Merge, old: BucketState, new_parts: Mapping[str, Part], undone:
 class NewBucket:
     """Writes the tables and the state of a bucket under temporary names; `renames` are for one commit."""
 
-    def __init__(self, data: Path, stage: str, bucket: int, states: Mapping[str, KeyState]) -> None:
-        self.data, self.stage, self.bucket, self.states = data, stage, bucket, states
+    def __init__(self, data: Path, stage: str, bucket: int, num_buckets: int, states: Mapping[str, KeyState]) -> None:
+        self.data, self.stage, self.bucket, self.num_buckets = data, stage, bucket, num_buckets
+        self.states = states
         self.renames: dict[Path, Path] = {}
         self.tables: dict[str, dict[str, Any]] = {}
 
@@ -168,6 +170,7 @@ class NewBucket:
                 "rejected": rejected,
                 "files": sum(len(state.files) for state in self.states.values()),
             },
+            num_buckets=self.num_buckets,
         )
         write_state(self._temporary(state_file(self.data, self.stage, self.bucket)), state)
 

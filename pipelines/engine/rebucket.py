@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipelines.engine.buckets import bucket_name, bucket_of, overlapping
+from pipelines.engine.buckets import bucket_of, overlapping
 from pipelines.engine.commit import JOURNAL, commit
 from pipelines.engine.merge import NewBucket, groups, salvaged, sessions_in
 from pipelines.engine.state import num_state_buckets, state_file
 from pipelines.engine.tables import bucket_file
+
+ALL = f"{JOURNAL}all.json"
 
 
 def rebucket(data: Path, stage: str, tables: Sequence[str], num_buckets: int) -> None:
@@ -27,7 +29,7 @@ def rebucket(data: Path, stage: str, tables: Sequence[str], num_buckets: int) ->
             if bucket_of(key, num_buckets) == bucket
         }
         alive = {key for key, state in keys.items() if state.fingerprint}
-        new = NewBucket(data, stage, bucket, keys)
+        new = NewBucket(data, stage, bucket, num_buckets, keys)
         for table in tables:
             new.add_table(table, _sessions([bucket_file(data, table, source) for source in sources], alive))
         used = {extent.shard for state in keys.values() for extent in state.segments}
@@ -46,7 +48,12 @@ def rebucket(data: Path, stage: str, tables: Sequence[str], num_buckets: int) ->
             *(bucket_file(data, table, bucket) for table in (*tables, f"rejections/{stage}")),
         )
     ]
-    commit(data, state_file(data, stage, 0).with_name(f"{JOURNAL}{bucket_name(0)}-all.json"), renames, removes)
+    commit(data, state_file(data, stage, 0).with_name(ALL), renames, removes)
+
+
+def has_rebucketing(folder: Path) -> bool:
+    """Whether a killed run has left half of the buckets in the new form."""
+    return (folder / ALL).exists()
 
 
 def _sessions(paths: Sequence[Path], keys: set[str]) -> Iterator[pa.Table]:

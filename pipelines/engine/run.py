@@ -16,18 +16,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from pipelines.engine.arrivals import Arrivals
 from pipelines.engine.away import forget_attempts, keys_with_attempts, put_inputs, token_path
-from pipelines.engine.buckets import bucket_of, by_bucket
+from pipelines.engine.buckets import bucket_name, bucket_of, by_bucket
 from pipelines.engine.code import PACKAGES
-from pipelines.engine.commit import finish_commits
+from pipelines.engine.commit import JOURNAL, finish_commits
 from pipelines.engine.files import remove_unfinished
-from pipelines.engine.jobs import Job, RunParams
-from pipelines.engine.lock import folder_lock
+from pipelines.engine.jobs import Job, PartlyDone, RunParams
+from pipelines.engine.lock import alone, folder_lock
 from pipelines.engine.merge import Index, Merge, merge_bucket
 from pipelines.engine.parts import (
     fingerprint_of,
@@ -38,9 +39,10 @@ from pipelines.engine.parts import (
 )
 from pipelines.engine.plan import BucketPlan, Leftovers, Plan, Sizes, leftovers, plan_bucket, plan_of
 from pipelines.engine.progress import progress
-from pipelines.engine.rebucket import rebucket
+from pipelines.engine.rebucket import has_rebucketing, rebucket
 from pipelines.engine.shards import remove_unused_shards
 from pipelines.engine.state import (
+    counts_of,
     key_note,
     keys_of,
     note_inputs,
@@ -113,10 +115,11 @@ def run_keys(
     Raises:
         InputError: A worker met a user's mistake (for example missing weights), another run holds the folder, or some
             keys are undone because the data they need is damaged.
+        PartlyDone: Instead of a return, if `how.buckets` names some buckets and they are done. `finish` was not called.
     """
     began_s = time.monotonic()
     data = data.resolve()
-    with folder_lock(data):
+    with folder_lock(data, buckets=how.bucket_range):
         run = _Run(
             data=data,
             stage=stage,
@@ -176,11 +179,7 @@ class _Run:
     ) -> dict[str, Any]:
         driver_cpu_s = time.process_time()
         self.home.mkdir(parents=True, exist_ok=True)
-        finish_commits(self.data, self.data / "state" / self.stage)
-        present = num_state_buckets(self.data, self.stage)
-        self.num_buckets = max(present, self.plan.num_buckets)
-        if 0 < present < self.num_buckets:
-            rebucket(self.data, self.stage, self.tables, self.num_buckets)
+        self._prepare()
         self._plan()
         if self.how.store:
             self.store = open_store(self.how.store, self.data)
@@ -234,12 +233,21 @@ class _Run:
                     for key in arrivals.rest():
                         finish_key(key)
             self.undone = merge.undone()
-        remove_unused_shards(self.data, self.stage, self.given_up)
+        remove_unused_shards(self.data, self.stage, self.given_up, self.how.bucket_range)
+        if self.how.buckets:
+            if self.undone:
+                raise self._undone_error()
+            raise PartlyDone(
+                counts_of(self.data, self.stage, self.tables, self.own)[0],
+                f"buckets {self.how.buckets} of {self.num_buckets} are done; when the others are, run the stage once "
+                "without --buckets",
+            )
         if finish is not None:
             finish()
         counts = sum_up(self.data, self.stage, self.tables, whole=not self.undone)
         if self.store is not None:
             mirror(self.store, self.data, self.stage, self.tables)
+            remove_below(self.store, f"inputs/{self.stage}")
         figures: dict[str, object] = {
             "wall_s": round(time.monotonic() - began_s, 3), "workers": self.how.num_workers
         }  # fmt: skip
@@ -249,15 +257,50 @@ class _Run:
             figures["keys_per_s"] = steady_rate(ends_s)
         write_timings(self.data, self.stage, figures, worked=bool(num_pending))
         if self.undone:
-            raise InputError(
-                f"{self.stage}: {len(self.undone)} sessions are undone, for example {self.undone[0]}: files they need "
-                "are damaged, or their work stalled (rejections with reason damaged_file or stalled); run the stages "
-                "again from ingest, they repair this (make repro, or dvc repro)"
-            )
+            raise self._undone_error()
         return counts
 
+    def _undone_error(self) -> InputError:
+        return InputError(
+            f"{self.stage}: {len(self.undone)} sessions are undone, for example {self.undone[0]}: files they need "
+            "are damaged, or their work stalled (rejections with reason damaged_file or stalled); run the stages "
+            "again from ingest, they repair this (make repro, or dvc repro)"
+        )
+
+    @property
+    def own(self) -> range:
+        """The buckets of this driver."""
+        return self.how.bucket_range or range(self.num_buckets)
+
+    def _is_own(self, path: Path) -> bool:
+        """Whether a file belongs to a bucket of this driver, and not to one beside it."""
+        return not self.how.buckets or path.name in self._own_names
+
+    @cached_property
+    def _own_names(self) -> set[str]:
+        """Of journals and temporary files."""
+        names = [bucket_name(bucket) for bucket in self.own]
+        return {f"{JOURNAL}{name}.json" for name in names} | {f".{name}.parquet.tmp" for name in names}
+
+    def _prepare(self) -> None:
+        """Carry out what a killed run had decided, and set the number of buckets."""
+        folder = self.data / "state" / self.stage
+        finish_commits(self.data, folder, self._is_own)
+        if has_rebucketing(folder):
+            with alone(self.data):
+                finish_commits(self.data, folder)
+        present = num_state_buckets(self.data, self.stage)
+        self.num_buckets = max(present, self.plan.num_buckets)
+        if self.own.stop > self.num_buckets:
+            raise InputError(
+                f"--buckets {self.how.buckets}: {self.stage} has buckets 0 to {self.num_buckets - 1} for this corpus"
+            )
+        if 0 < present < self.num_buckets:
+            with alone(self.data):
+                rebucket(self.data, self.stage, self.tables, self.num_buckets)
+
     def _plan(self) -> None:
-        """Plan all buckets, and clear away what earlier runs left and no run will use."""
+        """Plan the own buckets, and clear away what earlier runs left and no run will use."""
         self.plans = {}
         left, sizes = leftovers(self.home), Sizes(self.data)
         self._clear_temporary_files()
@@ -265,7 +308,7 @@ class _Run:
         given_up: set[str] = set()
         unchanged = []
         wanted: set[str] = set()
-        for bucket in range(self.num_buckets):
+        for bucket in self.own:
             plan = plan_bucket(
                 self.data, self.stage, self.plan, self.recipe, bucket, self.num_buckets, left, sizes, self.tables
             )
@@ -289,9 +332,20 @@ class _Run:
                 note_inputs(self.data, self.stage, bucket, plan.inputs)
                 self.plans.pop(bucket, None)
         self.given_up = frozenset(given_up)
+        self._check_given_up()
         self._clear(left, wanted)
         if num_pending < num_keys:
             print(f"{self.stage}: {num_keys - num_pending} of {num_keys} keys are up to date", file=sys.stderr)
+
+    def _check_given_up(self) -> None:
+        """Raises InputError if a bucket of another driver has samples in a shard that this one gives up."""
+        others = sorted(set(range(self.num_buckets)) - set(self.own)) if self.given_up else []
+        for bucket in others:
+            if self.given_up & set(read_about(self.data, self.stage, bucket).shards):
+                raise InputError(
+                    f"--buckets {self.how.buckets}: sessions have changed that share a shard with bucket {bucket}, "
+                    f"which is not one of these; first run python -m tools.compact --data {self.data}"
+                )
 
     def _sync(self) -> bool:
         """Bring the store up to date with what is done here; whether the plan must be made again."""
@@ -299,7 +353,7 @@ class _Run:
         stored = stored_parts(self.store, self.stage)
         again = False
         keys = by_bucket(stored)
-        for bucket in range(self.num_buckets):
+        for bucket in self.own:
             plan = self.plans.get(bucket)
             own = {key: stored[key] for key in keys(bucket, self.num_buckets)}
             again |= sync_bucket(self.store, self.data, self.stage, self.tables, bucket, plan, own)
@@ -309,6 +363,8 @@ class _Run:
     def _clear(self, left: Leftovers, wanted: set[str]) -> None:
         """Remove the parts and scratch folders of keys that have left, or that are not done again."""
         for key in left.keys - wanted:
+            if bucket_of(key, self.num_buckets) not in self.own:
+                continue
             remove_part(self.home, key)
             key_note(self.data, self.stage, key).unlink(missing_ok=True)
             scratch = scratch_home(self.home, key)
@@ -321,13 +377,16 @@ class _Run:
 
     def _clear_temporary_files(self) -> None:
         """Files that a killed run was writing."""
-        for token in self.home.glob(token_path(self.data, self.stage, "*").name):
-            token.unlink()
         folders = [self.data / "state" / self.stage]
         folders += [self.data / "tables" / table for table in (*self.tables, f"rejections/{self.stage}")]
         for folder in folders:
             for path in folder.glob(".*.tmp"):
-                path.unlink()
+                if self._is_own(path):
+                    path.unlink()
+        if self.how.buckets:
+            return
+        for token in self.home.glob(token_path(self.data, self.stage, "*").name):
+            token.unlink()
         remove_unfinished(summary_file(self.data, self.stage))
         remove_unfinished(timings_file(self.data, self.stage))
 
@@ -339,7 +398,8 @@ class _Run:
         if self.store is not None:
             inputs = put_inputs(self.store, self.data, self.stage, setup)
             for key in keys_with_attempts(self.store, self.stage):  # of runs that were stopped
-                forget_attempts(self.store, self.stage, key)
+                if bucket_of(key, self.num_buckets) in self.own:
+                    forget_attempts(self.store, self.stage, key)
         token = token_path(self.data, self.stage, run_id)
         token.touch()
         try:
@@ -349,8 +409,7 @@ class _Run:
             )  # fmt: skip
         finally:
             token.unlink(missing_ok=True)
-            if inputs:
-                assert self.store is not None
+            if self.store is not None and not self.how.buckets:
                 remove_below(self.store, f"inputs/{self.stage}")
 
     def _pending_rows(self) -> Iterator[dict[str, str]]:
@@ -389,6 +448,7 @@ class _Run:
             given_up=self.given_up,
             inputs=plan.inputs,
             index=self.index,
+            num_buckets=self.num_buckets,
         )
 
 

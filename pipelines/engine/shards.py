@@ -148,14 +148,17 @@ def write_segment(path: Path, source: Source) -> None:
             file.write(block)
 
 
-def remove_unused_shards(data: Path, stage: str, former: Iterable[str] = ()) -> None:
+def remove_unused_shards(data: Path, stage: str, former: Iterable[str] = (), buckets: range | None = None) -> None:
     """Remove the shards that no bucket of the stage names, with the indexes beside them.
 
-    `former`: shards that it had before; their folders are looked at, even if no shard is left there.
+    `former`: shards that it had before; their folders are looked at, even if no shard is left there. `buckets`: only
+    shards that these have made; other runs may be about to name theirs.
     """
     used = {name for bucket in range(num_state_buckets(data, stage)) for name in read_about(data, stage, bucket).shards}
     stems = {Path(name).stem for name in used}
     for folder in sorted({(data / name).parent for name in used | set(former)}):
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if path.suffix in (".tar", ".arrow") and path.stem not in stems:
+            if path.suffix not in (".tar", ".arrow") or path.stem in stems:
+                continue
+            if buckets is None or int(path.stem.partition("-")[0]) in buckets:
                 path.unlink()

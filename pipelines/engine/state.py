@@ -67,6 +67,7 @@ class BucketState:
     shards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # path -> sha256, num_bytes, ...
     canonical: bool = True  # whether the shards are those of a run from scratch
     counts: Mapping[str, Any] = field(default_factory=dict)  # keys, done, rejected by reason
+    num_buckets: int = 0  # of the stage, when this was written
 
 
 def content_sum(contents: Iterable[tuple[str, str]]) -> str:
@@ -108,10 +109,17 @@ def note_damage(data: Path, stage: str, key: str) -> None:
 def num_state_buckets(data: Path, stage: str) -> int:
     """0 if the stage has no state yet. A missing file counts: its bucket is there, and all of its keys are undone."""
     folders = (data / "state" / stage, data / "tables" / "rejections" / stage)
-    files = [path.stem for folder in folders for path in folder.glob("b=*.parquet")]
-    if not files or not folders[0].is_dir():
+    buckets = sorted({int(path.stem[2:]) for folder in folders for path in folder.glob("b=*.parquet")})
+    if not buckets or not folders[0].is_dir():
         return 0
-    return 1 << max(int(name[2:]) for name in files).bit_length()
+    at_least = 1 << buckets[-1].bit_length()
+    for bucket in buckets:  # drivers may have done some of the buckets only, but each file knows the number
+        num_buckets = read_about(data, stage, bucket).num_buckets
+        if num_buckets > at_least:
+            num_buckets = read_state(data, stage, bucket).num_buckets  # its checksum is right, too
+        if num_buckets:
+            return max(at_least, num_buckets)
+    return at_least
 
 
 def write_state(path: Path, state: BucketState) -> None:
@@ -123,6 +131,7 @@ def write_state(path: Path, state: BucketState) -> None:
         "shards": {name: dict(entry) for name, entry in state.shards.items()},
         "canonical": state.canonical,
         "counts": dict(state.counts),
+        "num_buckets": state.num_buckets,
     }
     schema = STATE.with_metadata(
         {
@@ -199,7 +208,22 @@ def keys_of(data: Path, stage: str, bucket: int, num_buckets: int) -> dict[str, 
 
 def sum_up(data: Path, stage: str, tables: Sequence[str], *, whole: bool) -> dict[str, Any]:
     """The counts over all buckets. If the stage is `whole`, all of its keys are done, and its summary is written."""
-    about = [read_about(data, stage, bucket) for bucket in range(num_state_buckets(data, stage))]
+    counts, about = counts_of(data, stage, tables, range(num_state_buckets(data, stage)))
+    if whole:
+        content = {
+            table: add_sums(state.tables[table]["content"] for state in about) for table in (*tables, "rejections")
+        }
+        write_json_atomic(summary_file(data, stage), {"format": STATE_FORMAT, **counts, "content": content})
+    else:
+        summary_file(data, stage).unlink(missing_ok=True)
+    return counts
+
+
+def counts_of(
+    data: Path, stage: str, tables: Sequence[str], buckets: Iterable[int]
+) -> tuple[dict[str, Any], list[BucketState]]:
+    """The counts over those of the buckets that are there, and these without their keys."""
+    about = [state for bucket in buckets if (state := read_about(data, stage, bucket)).counts]
     rejected: dict[str, int] = {}
     for state in about:
         for reason, count in state.counts["rejected"].items():
@@ -210,12 +234,7 @@ def sum_up(data: Path, stage: str, tables: Sequence[str], *, whole: bool) -> dic
         "rejected": dict(sorted(rejected.items())),
         "rows": {table: sum(state.tables[table]["num_rows"] for state in about) for table in tables},
     }
-    content = {table: add_sums(state.tables[table]["content"] for state in about) for table in (*tables, "rejections")}
-    if whole:
-        write_json_atomic(summary_file(data, stage), {"format": STATE_FORMAT, **counts, "content": content})
-    else:
-        summary_file(data, stage).unlink(missing_ok=True)
-    return counts
+    return counts, about
 
 
 def inputs_of(data: Path, stage: str, tables: Iterable[str], bucket: int, num_buckets: int) -> str:

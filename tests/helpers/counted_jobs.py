@@ -70,7 +70,7 @@ def contents(data: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(data)): path.read_bytes()
         for path in sorted(data.rglob("*"))
-        if path.is_file() and not {"marks", "timings"} & set(path.parts) and path.name != ".lock"
+        if path.is_file() and not {"marks", "timings"} & set(path.parts) and not path.name.startswith(".lock")
     }
 
 

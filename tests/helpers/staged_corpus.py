@@ -6,6 +6,7 @@ a rerun does.
 
 import tempfile
 import zlib
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from pipelines.engine.files import file_sha256
-from pipelines.engine.jobs import Job, Result, RunParams, Segment
+from pipelines.engine.jobs import Job, PartlyDone, Result, RunParams, Segment
 from pipelines.engine.run import run_keys
 from pipelines.engine.tables import read_rows, rows_by_session
 from pipelines.formats.npy_tar import npy_tar
@@ -33,10 +34,12 @@ HASHES = 64  # per track
 Corpus = dict[str, tuple[str, int, dict[str, Person]]]
 
 
-def stage_corpus(data: Path, corpus: Corpus, *, same: tuple[str, ...] = (), store: str = "") -> None:
+def stage_corpus(
+    data: Path, corpus: Corpus, *, same: tuple[str, ...] = (), store: str = "", ranges: tuple[str, ...] = ()
+) -> None:
     """Run all stages over a corpus (as in `write_corpus`). Participant `a` of the sessions in `same` is one recording
-    that was given several times."""
-    how = RunParams(workers=1, store=store)
+    that was given several times. Each stage runs first for each of `ranges` of buckets, then for all."""
+    hows = [RunParams(workers=1, store=store, buckets=own) for own in (*ranges, "")]
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         keep_in_process(patch)
         raw = Path(name)
@@ -51,14 +54,18 @@ def stage_corpus(data: Path, corpus: Corpus, *, same: tuple[str, ...] = (), stor
                 Job(key=key, spec={"rows": {table: own.get(key, []) for table, own in rows.items()}, "stage": stage})
                 for key in sorted(corpus)
             ]
-            run_keys(
-                data, stage, jobs, _give, params=None, how=how, code=(),
-                tables=tuple(TABLES[table] for table in TABLES_OF[stage]),
-                finish=partial(judge_all, data, QualityParams(), 1) if stage == "quality" else None,
-            )  # fmt: skip
+            for how in hows:
+                with suppress(PartlyDone):
+                    run_keys(
+                        data, stage, jobs, _give, params=None, how=how, code=(),
+                        tables=tuple(TABLES[table] for table in TABLES_OF[stage]),
+                        finish=partial(judge_all, data, QualityParams(), 1) if stage == "quality" else None,
+                    )  # fmt: skip
         tokenizer = data.parent / "tokenizer.json"  # its path is a parameter
         tokenizer.write_text(fit_tokenizer(["red", "blue"], 300).to_str())
-        pack.run(data, PackParams(window_units=4, stride_units=4, tokenizer=str(tokenizer)), how)
+        for how in hows:
+            with suppress(PartlyDone):
+                pack.run(data, PackParams(window_units=4, stride_units=4, tokenizer=str(tokenizer)), how)
 
 
 def _latents(key: str, who: str, num_units: int) -> tuple[np.ndarray, np.ndarray]:

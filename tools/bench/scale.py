@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tools.bench.loader_start import measure_loader
-from tools.bench.scale_corpus import SESSION_HOURS, STAGES, write_sources, write_templates
+from tools.bench.scale_corpus import SESSION_HOURS, STAGES, write_sources
+from tools.bench.scale_templates import write_templates
 from wanstreamer.errors import InputError
 
 FAR_HOURS = 100_000

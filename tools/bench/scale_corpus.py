@@ -1,13 +1,11 @@
 """A corpus of any size for `tools.bench scale`: placeholders for recordings, and what the stages would make of them.
 
-The stages run once, on `TEMPLATES` short sessions of the sample. Their rows, `REPEATS` times one after the other, are
-templates of sessions of ten minutes. `TemplateWorker` takes the place of the engine's worker: it writes the rows of a
-template under the id of its key as a finished part, with tracks and samples of a few bytes, and without fsync. The
-driver, the merges and all files except tracks and samples are those of real work.
+Templates of its sessions lie in a folder (scale_templates.py). `TemplateWorker` takes the place of the engine's worker:
+it writes the rows of a template under the id of its key as a finished part, with tracks and samples of a few bytes, and
+without fsync. The driver, the merges and all files except tracks and samples are those of real work.
 """
 
 import json
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,108 +15,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.annotate import stage as annotate
-from pipelines.annotate.params import AnnotateParams
-from pipelines.encode import stage as encode
-from pipelines.encode.params import EncodeParams
 from pipelines.engine import files as engine_files
 from pipelines.engine.buckets import session_hash, track_folder
 from pipelines.engine.files import hash_of_bytes
-from pipelines.engine.jobs import Job, RunParams
+from pipelines.engine.jobs import Job
 from pipelines.engine.parts import Part, arrow_bytes, finish_part, scratch_home
 from pipelines.engine.shards import SHARD_BYTES
-from pipelines.engine.tables import read_rows, session_table
 from pipelines.engine.worker import KeyWorker
 from pipelines.formats.npy_tar import member_bytes, npy_head
-from pipelines.ingest import stage as ingest
-from pipelines.ingest.params import IngestParams
-from pipelines.pack import stage as pack
-from pipelines.pack.params import PackParams
-from pipelines.quality import stage as quality
-from pipelines.quality.params import QualityParams
-from pipelines.sample import stage as sample
-from pipelines.sample.params import SampleParams
-from pipelines.vae import stage as vae
-from pipelines.vae.params import VaeParams, VaeTrainingParams
-from schemas import TABLES
+from pipelines.quality.hashes import MAX_HASHES
 from tools.bench.synthetic_windows import WINDOW_BYTES
 
 TEMPLATES, TEMPLATE_S, REPEATS = 4, 60, 10
 SESSION_HOURS = TEMPLATE_S * REPEATS / 3600
 STAGES = ("ingest", "quality", "annotate", "encode", "pack")
 HASH_VALUES = 1 << 30
+FRAMES_APART = round(25 * 3600 * SESSION_HOURS / MAX_HASHES)
+VOCAB_SIZE = 300  # of the tokenizer
 SHARD_VARIABLE = "WANSTREAMER_BENCH_SHARD_BYTES"
 
 
-def write_templates(home: Path, workers: int) -> None:
-    """Run the stages on a small sample, and write its repeated rows to `home/templates/<table>/<number>.arrow`."""
-    data, how = home / "sample", RunParams(workers=workers)
-    sample.run(data, SampleParams(sessions=TEMPLATES, seconds=TEMPLATE_S, width=96, height=72), how)
-    ingest.run(data, IngestParams(), how)
-    quality.run(data, QualityParams(), how)
-    annotate.run(data, AnnotateParams(), how)
-    quick = VaeParams(
-        audio=VaeTrainingParams(channels=16, steps=2, batch=1), video=VaeTrainingParams(channels=32, steps=2, batch=1)
-    )
-    vae.run(data, quick, how)
-    encode.run(data, EncodeParams(), how)
-    pack.run(data, PackParams(vocab_size=300), how)
-    _write_rows(home)
-
-
-def _write_rows(home: Path) -> None:
-    data = home / "sample"
-    num_units = {row["session_id"]: row["num_units"] for row in read_rows(data, "sessions")}
-    for table in TABLES.values():
-        if table.stage not in STAGES:
-            continue
-        folder = home / "templates" / table.name
-        folder.mkdir(parents=True)
-        for number, (session, units) in enumerate(sorted(num_units.items())):
-            rows = _as_in_part(repeated(session_table(data, table.name, session), units))
-            rows = rows.replace_schema_metadata({"session": session})
-            with pa.ipc.new_file(folder / f"{number}.arrow", rows.schema) as writer:
-                writer.write_table(rows)
-
-
-def _as_in_part(rows: pa.Table) -> pa.Table:
-    """Rows with the first segment as their shard; windows of a byte each, one after the other."""
-    if "shard" in rows.column_names:
-        rows = _changed(rows, "shard", pa.repeat(pa.scalar("0"), rows.num_rows))
-    if "window_id" in rows.column_names:
-        rows = _changed(rows, "offset", pa.array(range(rows.num_rows)))
-        rows = _changed(rows, "num_bytes", pa.repeat(1, rows.num_rows))
-    return rows
-
-
-def repeated(rows: pa.Table, num_units: int) -> pa.Table:
-    """The rows of a session of so many units, `REPEATS` times one after the other; a row per session or track once."""
-    by_time = next((name for name in ("start_unit", "unit", "start_ms") if name in rows.column_names), None)
-    for name in ("num_units", "duration_ms"):
-        if by_time is None and name in rows.column_names:
-            rows = _changed(rows, name, pc.multiply(rows[name], REPEATS))
-    if by_time is None:
-        return rows
-    step = {"start_ms": num_units * 160, "end_ms": num_units * 160, "start_unit": num_units, "unit": num_units}
-    step["index"] = rows.num_rows
-    pieces = []
-    for number in range(REPEATS):
-        piece = rows
-        for name in step.keys() & set(rows.column_names):
-            shift = pa.scalar(number * step[name], rows.schema.field(name).type)
-            piece = _changed(piece, name, pc.add(rows[name], shift))
-        pieces.append(piece)
-    table = pa.concat_tables(pieces)
-    key = next(each.key for each in TABLES.values() if each.schema.names == table.column_names)
-    table = table.sort_by([(name, "ascending") for name in key])
-    if "window_id" in table.column_names:
-        starts = pc.utf8_lpad(pc.cast(table["start_unit"], pa.string()), 6, "0")
-        views = pc.replace_substring_regex(table["window_id"], "[0-9]+$", "")
-        table = _changed(table, "window_id", pc.binary_join_element_wise(views, starts, ""))
-    return table.combine_chunks()
-
-
-def _changed(rows: pa.Table, name: str, values: Any) -> pa.Table:
+def changed(rows: pa.Table, name: str, values: Any) -> pa.Table:
     place = rows.schema.get_field_index(name)
     field = rows.schema.field(place)
     return rows.set_column(place, field, values.cast(field.type))
@@ -174,7 +91,7 @@ class Templates:
                 values = pc.replace_substring(values, session, key)
             else:
                 continue
-            rows = _changed(rows, name, values)
+            rows = changed(rows, name, values)
         return rows
 
 
@@ -193,7 +110,7 @@ class TemplateWorker(KeyWorker):
         if "tracks" in tables:
             tables["tracks"] = _with_tracks(tables["tracks"], scratch, files)
         if "hashes" in tables:
-            tables["hashes"] = _with_hashes(tables["hashes"], job.key)
+            tables["hashes"] = with_hashes(tables["hashes"], job.key)
         if "latents" in tables:
             tables["latents"], written = _with_latents(tables["latents"])
             segments.append(("latents", written))
@@ -236,18 +153,25 @@ def _with_tracks(rows: pa.Table, scratch: Path, files: dict[str, Path]) -> pa.Ta
                 files[name] = scratch / "made" / Path(name).name
                 files[name].write_text(name)
             hashes.append(None if name is None else hash_of_bytes(name.encode()))
-        rows = _changed(rows, f"{kind}_sha256", pa.array(hashes, pa.string()))
+        rows = changed(rows, f"{kind}_sha256", pa.array(hashes, pa.string()))
     return rows
 
 
-def _with_hashes(rows: pa.Table, key: str) -> pa.Table:
-    """Rows with other hashes for every session: no track is a copy."""
+def with_hashes(rows: pa.Table, key: str) -> pa.Table:
+    """Rows with as many hashes as a session of ten minutes has, others for every session: no track is a copy."""
     rng = np.random.default_rng(int(session_hash(key)[:16], 16))
-    for name in ("sound_hashes", "picture_hashes"):
-        lists = rows[name].combine_chunks()
-        values = rng.integers(0, HASH_VALUES, len(lists.values), dtype=np.uint32)
-        field = rows.schema.field(name)
-        rows = _changed(rows, name, pa.ListArray.from_arrays(lists.offsets, pa.array(values), type=field.type))
+    for stream in ("sound", "picture"):
+        lengths = np.minimum(rows[f"{stream}_hashes"].combine_chunks().value_lengths().to_numpy() * REPEATS, MAX_HASHES)
+        ends = lengths.cumsum()
+        values = {
+            "hashes": rng.integers(0, HASH_VALUES, ends[-1], dtype=np.uint32),
+            "frames": np.concatenate([rng.integers(1, 2 * FRAMES_APART, length).cumsum() for length in lengths]),
+        }
+        for name, numbers in values.items():
+            field = rows.schema.field(f"{stream}_{name}")
+            offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
+            numbers = pa.array(numbers, field.type.value_type)
+            rows = changed(rows, field.name, pa.ListArray.from_arrays(offsets, numbers, type=field.type))
     return rows
 
 
@@ -262,7 +186,7 @@ def _with_latents(rows: pa.Table) -> tuple[pa.Table, bytes]:
             offsets[kind].append(len(content) + len(member) - array_bytes - -array_bytes % 512)
             content += member
     for kind, places in offsets.items():
-        rows = _changed(rows, f"{kind}_offset", pa.array(places, pa.int64()))
+        rows = changed(rows, f"{kind}_offset", pa.array(places, pa.int64()))
     return rows, content
 
 
@@ -273,18 +197,3 @@ def shard_bytes(home: Path, stage: str) -> int:
         units = pc.sum(rows["num_units"]).as_py()
         return SHARD_BYTES * len(_with_latents(rows)[1]) // (2 * units * (4 * 16 + 32 * 3 * 4))
     return SHARD_BYTES // WINDOW_BYTES
-
-
-def params_of(stage: str, manifest: Path) -> Any:
-    return {
-        "ingest": IngestParams(source=str(manifest)),
-        "quality": QualityParams(),
-        "annotate": AnnotateParams(),
-        "encode": EncodeParams(),
-        "pack": PackParams(vocab_size=300),
-    }[stage]
-
-
-RUNS: Mapping[str, Any] = {
-    "ingest": ingest.run, "quality": quality.run, "annotate": annotate.run, "encode": encode.run, "pack": pack.run
-}  # fmt: skip

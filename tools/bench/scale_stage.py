@@ -9,13 +9,15 @@ import json
 import os
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from pipelines.engine import merge, run, shards
 from pipelines.engine.jobs import RunParams
 from pipelines.engine.merge import Merge
 from tools.bench.resources import peak_gb
-from tools.bench.scale_corpus import RUNS, SHARD_VARIABLE, STAGES, TemplateWorker, params_of, shard_bytes
+from tools.bench.scale_corpus import SHARD_VARIABLE, STAGES, VOCAB_SIZE, TemplateWorker, shard_bytes
 
 
 def merge_measured(task: Merge) -> list[str]:
@@ -25,6 +27,16 @@ def merge_measured(task: Merge) -> list[str]:
     note = task.data.parent / "peaks" / f"{os.getpid()}.json"
     note.write_text(json.dumps({"gb": peak_gb(), "cpu_s": time.process_time()}))
     return undone
+
+
+def run_stage(stage: str, home: Path, how: RunParams) -> None:
+    """Only this stage is imported: its start counts."""
+    params: dict[str, dict[str, Any]] = {
+        "ingest": {"source": str(home / "sources" / "manifest.parquet")},
+        "pack": {"vocab_size": VOCAB_SIZE},
+    }
+    params_class = getattr(import_module(f"pipelines.{stage}.params"), f"{stage.title()}Params")
+    import_module(f"pipelines.{stage}.stage").run(home / "data", params_class(**params.get(stage, {})), how)
 
 
 def main() -> None:
@@ -43,8 +55,7 @@ def main() -> None:
     scaled = args.stage in ("encode", "pack")
     os.environ[SHARD_VARIABLE] = str(shard_bytes(home, args.stage) if scaled else shards.SHARD_BYTES)
     began_s, before_s = time.perf_counter(), time.process_time()
-    params = params_of(args.stage, home / "sources" / "manifest.parquet")
-    RUNS[args.stage](home / "data", params, RunParams(workers=args.workers))
+    run_stage(args.stage, home, RunParams(workers=args.workers))
     merges = [json.loads(path.read_text()) for path in peaks.iterdir() if path.stem != str(os.getpid())]
     figures = {
         "wall_s": round(time.perf_counter() - began_s, 2),

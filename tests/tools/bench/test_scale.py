@@ -4,13 +4,13 @@ import argparse
 import json
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from pipelines.engine.tables import check_unique, to_table
 from tests.helpers.blank_rows import blank_row
-from tools.bench import scale, scale_corpus
-from tools.bench.scale_corpus import REPEATS, repeated
+from tools.bench import scale, scale_corpus, scale_templates
+from tools.bench.scale_corpus import REPEATS
+from tools.bench.scale_templates import repeated
 
 
 def test_a_session_is_repeated_in_time_and_its_keys_stay_unique() -> None:
@@ -38,11 +38,14 @@ def test_a_row_per_session_is_not_repeated_but_longer() -> None:
 
 
 def test_no_track_of_the_corpus_is_a_copy_of_another() -> None:
-    lists = {name: [[1, 2, 3], [4]] for name in ("sound_hashes", "picture_hashes")}
-    kind = pa.list_(pa.field("element", pa.uint32(), nullable=False))
-    rows = pa.table({name: pa.array(values, kind) for name, values in lists.items()})
-    first, second = (scale_corpus._with_hashes(rows, key)["sound_hashes"].to_pylist() for key in ("s1", "s2"))
-    assert [len(each) for each in first] == [3, 1] and first != second
+    some = {"sound_hashes": [1, 2, 3], "sound_frames": [1, 2, 3], "picture_hashes": [4], "picture_frames": [9]}
+    rows = to_table("hashes", [{"session_id": "s", "participant": who, **some} for who in "ab"])
+    first, second = (scale_corpus.with_hashes(rows, key).to_pylist() for key in ("s1", "s2"))
+    for row in (*first, *second):
+        assert [len(row[name]) for name in some] == [3 * REPEATS, 3 * REPEATS, REPEATS, REPEATS]
+        assert row["sound_frames"] == sorted(set(row["sound_frames"]))
+    hashes = [value for row in (*first, *second) for name in some if "hashes" in name for value in row[name]]
+    assert len(set(hashes)) == len(hashes)
 
 
 @pytest.mark.parametrize(("values", "far"), [((1.0, 2.0, 3.0), 100.0), ((3.0, 3.0, 3.0), 3.0), ((3.0, 2.0, 1.0), 3.0)])
@@ -54,7 +57,7 @@ def test_the_far_point_is_on_the_line_or_at_the_largest_figure(values: tuple[flo
 def test_every_stage_runs_again_and_with_one_more_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(scale_corpus, "TEMPLATE_S", 15)
+    monkeypatch.setattr(scale_templates, "TEMPLATE_S", 15)
     found = scale.run(argparse.Namespace(hours=[1, 2, 3], workers=2, scratch=tmp_path))
     json.dumps(found)
     for point in found["points"]:
