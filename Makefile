@@ -98,4 +98,4 @@ bench: .venv/.core  ## measure the latency of the streaming agent
 	python -m tools.bench stream
 
 clean:  ## remove all outputs; keeps the environment and the list of forgotten people
-	find data -mindepth 1 -maxdepth 1 ! -name forgotten.json -exec rm -rf {} + 2>/dev/null || true
+	find data -mindepth 1 -maxdepth 1 ! -name "forgotten*.json" -exec rm -rf {} + 2>/dev/null || true

@@ -37,7 +37,7 @@ from pipelines.engine.merge import rewrite_table
 from pipelines.engine.remote import folder_at, is_remote_uri, reachable
 from pipelines.engine.state import num_state_buckets
 from pipelines.engine.store import Store, cut_tables, drop_part, open_store, sessions_of, stages_of, stores_of
-from pipelines.engine.tables import ROWS_PER_GROUP, bucket_file, check_data_folder, read_rows, table_folder, to_table
+from pipelines.engine.tables import ROWS_PER_GROUP, bucket_table, check_data_folder, read_rows, table_folder, to_table
 from pipelines.ingest.source_hashes import drop_hashes
 from pipelines.ingest.source_row import SourceRow
 from pipelines.ingest.sources import PATHS, find_sources, manifests_of
@@ -167,7 +167,7 @@ def _cut_quality(data: Path, report: Report) -> None:
 
     def judge() -> None:
         for bucket, rejections in judged.items():
-            rows = pq.read_table(bucket_file(data, "quality", bucket), partitioning=None).to_pylist()
+            rows = bucket_table(data, "quality", bucket, num_state_buckets(data, "quality")).to_pylist()
             rewrite_table(data, "quality", bucket, "quality", to_table("quality", rows), rejections)
 
     report.files += _remove(data / "state" / "quality" / "duplicates.parquet")  # the next run searches again

@@ -2,7 +2,8 @@
 
 Tables, tracks, shards with their indexes, the manifest of the windows, the state itself and the weights of the VAEs are
 read whole, several at a time. Damage is listed by file, with the sessions it concerns. `--repair` marks these sessions
-as undone and runs the stages again that made them; everything else stays as it is.
+as undone and runs the stages again that made them; everything else stays as it is. `--store` checks the stores of the
+folder, too.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from pipelines.engine.errors import exit_on_input_error
@@ -30,6 +32,8 @@ from pipelines.engine.state import (
     state_file,
     summary_file,
 )
+from pipelines.engine.store import Store, stages_of, store_at, stores_of
+from pipelines.engine.store_check import Stored, fault_of, remove_faulty, stored_objects
 from pipelines.engine.tables import bucket_file, check_data_folder
 from schemas import TABLES_OF
 from wanstreamer.errors import InputError
@@ -48,6 +52,7 @@ class Damage:
     what: str
     bucket: int | None = None  # of a table or state: all of its sessions are looked at
     keys: tuple[str, ...] = ()  # sessions that are undone
+    store: str = ""  # that has the file; empty: the data folder
 
 
 @dataclass(kw_only=True)
@@ -60,21 +65,26 @@ class Verified:
 Check = Callable[[], Damage | None]
 
 
-def verify(data: Path, *, workers: int | None = None) -> Verified:
-    """Check all files; changes nothing. Raises InputError if there is no data folder."""
+def verify(data: Path, *, stores: Sequence[str] = (), workers: int | None = None) -> Verified:
+    """Check all files of a data folder and of stores; changes nothing.
+
+    Raises InputError if there is no data folder, or a store cannot be reached.
+    """
     data = data.resolve()
     check_data_folder(data)
     result = Verified()
-    checks: list[tuple[Path, Check]] = []
+    checks: list[tuple[Path | None, Check]] = []
     for stage in STAGES:
         for bucket in range(num_state_buckets(data, stage)):
             checks += _bucket_checks(data, stage, bucket)
     checks += _weight_checks(data)
     checks += _window_checks(data)
+    for uri in stores:
+        checks += _store_checks(store_at(uri))
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress(len(checks), "verify") as advance:
         for (path, _), damage in zip(checks, pool.map(lambda each: each[1](), checks), strict=True):
             result.files += 1
-            result.num_bytes += path.stat().st_size if path.is_file() else 0
+            result.num_bytes += path.stat().st_size if path is not None and path.is_file() else 0
             if damage is not None:
                 result.damages.append(damage)
             advance()
@@ -182,11 +192,30 @@ def _window_checks(data: Path) -> Iterator[tuple[Path, Check]]:
         yield manifest, check
 
 
+def _store_checks(store: Store) -> Iterator[tuple[None, Check]]:
+    for stage in stages_of(store):
+        for stored in stored_objects(store, stage):
+            yield None, partial(_stored_damage, store, stored)
+
+
+def _stored_damage(store: Store, stored: Stored) -> Damage | None:
+    what = fault_of(store, stored)
+    keys = (stored.key,) if stored.key else ()
+    return Damage(stage=stored.stage, path=stored.name, what=what, keys=keys, store=store.uri) if what else None
+
+
 def mark(data: Path, damages: Sequence[Damage]) -> list[str]:
-    """Mark what is damaged as undone; returns the stages that must run again, in their order."""
+    """Mark what is damaged as undone; returns the stages that must run again, in their order.
+
+    What is damaged in a store is removed from it.
+    """
     stages = set()
     for damage in damages:
         stages.add(damage.stage)
+        if damage.store:
+            stored = Stored(damage.stage, damage.path, damage.keys[0] if damage.keys else "")
+            remove_faulty(store_at(damage.store), [stored])
+            continue
         summary_file(data, damage.stage).unlink(missing_ok=True)
         if damage.bucket is not None:
             damage_note(data, damage.stage, damage.bucket).touch()
@@ -204,9 +233,10 @@ def repair(data: Path, damages: Sequence[Damage], params: Path, overrides: Seque
     """Run the stages again that made what is damaged. Raises InputError if one of them fails."""
     with folder_lock(data):
         stages = mark(data, damages)
+    uris = {damage.store for damage in damages} - {""}
     for stage in stages:
         command = [sys.executable, "-m", f"pipelines.{stage}", "--data", str(data), "--params", str(params)]
-        for override in overrides:
+        for override in (*overrides, *(f"run.store={uri}" for uri in sorted(uris))):
             command += ["--set", override]
         print(f"verify: repairing {stage}", file=sys.stderr)
         if subprocess.run(command, check=False).returncode:
@@ -219,6 +249,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="Check every file of a data folder against the checksum that its writer recorded.",
     )
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
+    parser.add_argument(
+        "--store",
+        nargs="?",
+        const="",
+        metavar="URI",
+        help="check this store, too; without URI, all stores that the data folder has used",
+    )
     parser.add_argument("--repair", action="store_true", help="run the stages again that made what is damaged")
     parser.add_argument(
         "--params", type=Path, default=Path("params.yaml"), help="of these stages (default: params.yaml)"
@@ -226,10 +263,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="of these stages")
     args = parser.parse_args(arguments)
     with exit_on_input_error():
-        result = verify(args.data)
+        stores = [] if args.store is None else [args.store] if args.store else stores_of(args.data)
+        result = verify(args.data, stores=stores)
         for damage in result.damages:
             sessions = f"; sessions: {_some(damage.keys)}" if damage.keys else ""
-            print(f"{args.data / damage.path}: {damage.what} ({damage.stage}{sessions})")
+            print(f"{_address(args.data, damage)}: {damage.what} ({damage.stage}{sessions})")
         print(
             f"{result.files} files, {result.num_bytes / 1e9:.3g} GB: "
             f"{len(result.damages) or 'none'} damaged" + (" or missing" if result.damages else "")
@@ -240,10 +278,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print("repair them with python -m tools.verify --repair", file=sys.stderr)
             sys.exit(1)
         repair(args.data.resolve(), result.damages, args.params, args.set)
-        left = verify(args.data).damages
+        left = verify(args.data, stores=stores).damages
         if left:
-            raise InputError(f"{args.data / left[0].path}: {left[0].what} still; make it again from its sources")
+            raise InputError(f"{_address(args.data, left[0])}: {left[0].what} still; make it again from its sources")
         print("all repaired")
+
+
+def _address(data: Path, damage: Damage) -> str:
+    return f"{damage.store}/{damage.path}" if damage.store else str(data / damage.path)
 
 
 def _some(keys: Sequence[str]) -> str:

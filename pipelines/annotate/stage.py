@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from pipelines.annotate.params import AnnotateParams
 from pipelines.annotate.transcription import load_transcriber, speaks, transcript_hashes
@@ -24,7 +23,7 @@ from pipelines.engine.inputs import check_files
 from pipelines.engine.jobs import Damaged, Job, Rejected, Result
 from pipelines.engine.plan import plan_by_tables
 from pipelines.engine.run import RunParams, run_keys
-from pipelines.engine.tables import TableRow, bucket_table, rows_by_session, session_rows, table_files
+from pipelines.engine.tables import TableRow, bucket_table, bucket_tables, rows_by_session, session_rows
 from pipelines.media.languages import same_language
 from pipelines.media.tracks import read_wav
 from pipelines.signals.speech_models import detector_hashes, load_detector
@@ -73,8 +72,7 @@ def run(data: Path, params: AnnotateParams, how: RunParams) -> dict[str, Any]:
         setup={"params": params},
     )  # fmt: skip
     labels: Counter[str] = Counter()
-    for path in table_files(data, "events"):
-        events = pq.read_table(path, columns=["kind", "label", "outcome"], partitioning=None)
+    for events in bucket_tables(data, "events", ["kind", "label", "outcome"]):
         for row in events.group_by(events.column_names).aggregate([([], "count_all")]).to_pylist():
             labels[".".join(filter(None, (row["kind"], row["label"], row["outcome"])))] += row["count_all"]
     return counts | {"events": dict(sorted(labels.items()))}

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from pipelines.encode.params import EncodeParams
@@ -25,7 +24,7 @@ from pipelines.engine.jobs import Job, Rejected, Result, Segment
 from pipelines.engine.plan import plan_by_tables
 from pipelines.engine.run import RunParams, run_keys
 from pipelines.engine.state import summary_file
-from pipelines.engine.tables import bucket_table, damaged, rows_by_session, table_files
+from pipelines.engine.tables import bucket_table, bucket_tables, damaged, rows_by_session
 from pipelines.formats import npy_tar
 from pipelines.media.tracks import frame_pieces, wav_pieces
 from schemas.latents import LATENTS
@@ -84,17 +83,14 @@ def run(data: Path, params: EncodeParams, how: RunParams) -> dict[str, Any]:
 
 def _has_any(data: Path, column: str) -> bool:
     """Whether any track has a value in this column."""
-    tables = (pq.read_table(path, columns=[column], partitioning=None) for path in table_files(data, "tracks"))
-    return any(table[column].null_count < table.num_rows for table in tables)
+    return any(table[column].null_count < table.num_rows for table in bucket_tables(data, "tracks", [column]))
 
 
 def _spread(data: Path) -> dict[str, list[float]]:
     """Least, median and largest standard deviation of a track's latents, by kind. Far from 1, the VAE does not know
     such recordings."""
     columns = [f"{kind}_std" for kind in KINDS]
-    rows = pa.concat_tables(
-        pq.read_table(path, columns=columns, partitioning=None) for path in table_files(data, "latents")
-    )
+    rows = pa.concat_tables(bucket_tables(data, "latents", columns))
     by_kind = {kind: rows[f"{kind}_std"].drop_null().to_numpy() for kind in KINDS}
     return {
         kind: [round(float(std), 3) for std in (stds.min(), np.median(stds), stds.max())]

@@ -24,7 +24,9 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.engine.files import file_sha256
+from pipelines.engine.forgotten import NAME as FORGOTTEN
 from pipelines.engine.jobs import Damaged, Job
+from pipelines.engine.kept_lists import copies_of
 from pipelines.engine.merge import relocated
 from pipelines.engine.parts import read_arrow
 from pipelines.engine.store import (
@@ -158,7 +160,7 @@ def _remove_abandoned(folder: Path) -> None:
 
 def check_store(store: Store) -> None:
     """Raises InputError if the driver has not written here: a folder of this machine that has the same name."""
-    if not has_object(store, "forgotten.json"):
+    if not any(has_object(store, name) for name in copies_of(FORGOTTEN)):
         raise InputError(
             f"run.store {store.uri}: the worker on {socket.gethostname()} does not find there what this run has put "
             "there; expected a bucket or a folder that all machines share"

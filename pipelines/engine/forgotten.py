@@ -1,10 +1,11 @@
 """People who asked to be forgotten: hashes of their ids in `<data>/forgotten.json`; ingest rejects them."""
 
 import hashlib
-import json
 from pathlib import Path
 
-from pipelines.engine.files import write_json_atomic
+from pipelines.engine.kept_lists import read_list, write_list
+
+NAME, KIND = "forgotten.json", "speakers"
 
 
 def speaker_hash(speaker_id: str) -> str:
@@ -12,8 +13,8 @@ def speaker_hash(speaker_id: str) -> str:
 
 
 def forgotten(data: Path) -> frozenset[str]:
-    path = data / "forgotten.json"
-    return frozenset(json.loads(path.read_text())["speakers"]) if path.is_file() else frozenset()
+    """Hashes of ids. Raises InputError if the list is damaged."""
+    return frozenset(read_list(data / NAME, KIND))
 
 
 def is_forgotten(data: Path, speaker_id: str) -> bool:
@@ -22,4 +23,4 @@ def is_forgotten(data: Path, speaker_id: str) -> bool:
 
 def remember(data: Path, speaker_id: str) -> None:
     """From now on ingest rejects this person."""
-    write_json_atomic(data / "forgotten.json", {"speakers": sorted(forgotten(data) | {speaker_hash(speaker_id)})})
+    write_list(data / NAME, KIND, forgotten(data) | {speaker_hash(speaker_id)})

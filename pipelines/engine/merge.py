@@ -9,6 +9,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from pipelines.engine.state import (
 )
 from pipelines.engine.tables import ROWS_PER_GROUP, bucket_file, to_table
 from schemas import TABLES
+from wanstreamer.errors import InputError
 
 Index = Callable[[Path, pa.Table], str]  # a new shard and its rows -> a file beside it; returns its sha256
 
@@ -143,6 +145,10 @@ class NewBucket:
         """Write a table; `rows` are in the order of their keys."""
         temporary = self._temporary(bucket_file(self.data, table, self.bucket))
         num_rows = write_pieces(temporary, table, rows)
+        whole = [state for state in self.states.values() if state.fingerprint and table in state.tables]
+        expected = sum(state.tables[table][0] for state in whole)
+        if num_rows != expected:
+            raise InputError(f"{self.stage}: {num_rows} of {expected} rows of {table} in bucket {self.bucket}")
         self.tables[table] = {
             "sha256": file_sha256(temporary),
             "num_bytes": temporary.stat().st_size,
@@ -266,7 +272,11 @@ def _rows(
     home = task.data / "parts" / task.stage
     sealed = "shard" in TABLES[table].schema.names
     fresh = [key for key in task.keys if key in new_parts and table in new_parts[key].tables]
-    keep = {key for key, state in states.items() if key in old.keys and key not in new_parts and state.fingerprint}
+    keep = {
+        key
+        for key, state in states.items()
+        if key in old.keys and key not in new_parts and state.fingerprint and state.tables.get(table, (0,))[0]
+    }
     place = 0
 
     def part_rows(key: str) -> pa.Table:
@@ -312,10 +322,24 @@ def relocated(rows: pa.Table, table: str, places: Mapping[str, tuple[str, int]])
 
 
 def groups(path: Path) -> Iterator[pa.Table]:
-    if path.is_file():
-        with pq.ParquetFile(path) as file:
+    """The row groups of a table file that can be read: keys with rows in others are undone (`salvaged`)."""
+    file = _unless_damaged(lambda: pq.ParquetFile(path))
+    if file is not None:
+        with file:
             for number in range(file.num_row_groups):
-                yield file.read_row_group(number)
+                rows = _unless_damaged(partial(file.read_row_group, number))
+                if rows is not None:
+                    yield rows
+
+
+def _unless_damaged(read: Callable[[], Any]) -> Any:
+    """What `read` returns; None if the file is missing, or not readable as Parquet. Raises other faults of a disk."""
+    try:
+        return read()
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError):
+            raise
+        return None
 
 
 def sessions_in(rows: pa.Table) -> Iterator[tuple[str, int, int]]:
@@ -447,18 +471,9 @@ def salvaged(data: Path, stage: str, bucket: int, tables: Sequence[str]) -> Buck
 def _intact_keys(path: Path, table: str, state: BucketState) -> set[str]:
     """Keys whose rows in a damaged file are those that were written."""
     rows: dict[str, list[dict[str, Any]]] = {}
-    try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowException):
-        return set()
-    with file:
-        for number in range(file.num_row_groups):
-            try:
-                group = file.read_row_group(number).to_pylist()
-                for row in group:
-                    rows.setdefault(row["session_id"], []).append(row)
-            except (OSError, ValueError, KeyError, pa.ArrowException):
-                continue
+    for group in groups(path):
+        for row in _unless_damaged(group.to_pylist) or ():
+            rows.setdefault(str(row.get("session_id")), []).append(row)
     return {
         key
         for key, own in rows.items()

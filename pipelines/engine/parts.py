@@ -196,7 +196,7 @@ def read_part(path: Path | BinaryIO) -> Part | None:
         return None
 
 
-def read_content(path: Path, part: Part) -> dict[str, bytes] | None:
+def read_content(path: Path | BinaryIO, part: Part) -> dict[str, bytes] | None:
     """The rows of a part as they were written, by table; None if they are not those that it names."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -165,11 +165,21 @@ def note_inputs(data: Path, stage: str, bucket: int, inputs: str) -> None:
         replace_file(temporary, final)
 
 
+def state_sha256(file: Path | BinaryIO) -> str:
+    """The checksum that a state file has in itself. Raises OSError, ValueError, KeyError or pa.ArrowException."""
+    return str(pq.read_metadata(file).metadata[b"sha256"].decode())
+
+
 def read_state(data: Path, stage: str, bucket: int) -> BucketState:
     """The state of a bucket; empty if there is none, or if it is damaged: then all its keys are undone."""
+    path = state_file(data, stage, bucket)
+    return read_state_of(path, path)
+
+
+def read_state_of(file: Path | BinaryIO, path: Path) -> BucketState:
+    """As `read_state`, for the content of a state file whose place is `path`."""
     try:
-        path = state_file(data, stage, bucket)
-        table = pq.read_table(path, partitioning=None)
+        table = pq.read_table(file, partitioning=None)
         metadata = table.schema.metadata
         about = json.loads(metadata[b"about"])
         rows = table.to_pylist()

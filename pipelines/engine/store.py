@@ -19,6 +19,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -26,11 +27,14 @@ import fsspec
 import pyarrow.parquet as pq
 
 from pipelines.engine.buckets import bucket_of
-from pipelines.engine.files import file_sha256, write_json_atomic
+from pipelines.engine.files import file_sha256, hash_of_blocks
+from pipelines.engine.forgotten import KIND as SPEAKERS
+from pipelines.engine.forgotten import NAME as FORGOTTEN
 from pipelines.engine.forgotten import forgotten
+from pipelines.engine.kept_lists import copies_of, joined, read_list, sealed, write_list
 from pipelines.engine.parts import Part, part_path, read_content, read_part, segment_path
 from pipelines.engine.remote import PARALLEL_REQUESTS, folder_at, is_remote_uri, reachable, settings, use_settings
-from pipelines.engine.state import num_state_buckets, read_about, state_file
+from pipelines.engine.state import num_state_buckets, read_about, state_file, state_sha256
 from pipelines.engine.tables import bucket_file
 from wanstreamer.errors import InputError
 
@@ -38,6 +42,7 @@ STORES_NOTE = "parts/stores.json"  # below the data folder: the stores with copi
 PART = "part.zip"
 MIRROR = ".mirror.json"  # state/<stage>.mirror.json has the hashes of the tables and the state that were copied
 DIGITS = 16  # of a fingerprint, in names
+BLOCK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,30 +80,45 @@ def open_store(uri: str, data: Path) -> Store:
 
     Raises InputError if the store cannot be reached or written, or is inside the data folder.
     """
-    if not is_remote_uri(uri):
-        uri = str(folder_at(uri).resolve())
-        if Path(uri).is_relative_to(data.resolve()):
-            raise InputError(f"run.store {uri}: is inside the data folder {data}; name a folder outside it")
-    store = Store(uri=uri.rstrip("/"), reach=settings())
+    store = store_at(uri)
+    if not is_remote_uri(store.uri) and Path(store.uri).is_relative_to(data.resolve()):
+        raise InputError(f"run.store {store.uri}: is inside the data folder {data}; name a folder outside it")
     files, root = _files(store)
     with reachable(uri):
         try:
-            theirs = set(_read_json(files, f"{root}/forgotten.json").get("speakers", []))
-            together = sorted(theirs | forgotten(data))
-            _put_json(files, f"{root}/forgotten.json", {"speakers": together})
+            theirs = _forgotten_there(files, root, store.uri)
+            together = theirs | forgotten(data)
+            _put_forgotten(files, root, together)
         except FileNotFoundError as error:
             raise InputError(f"{uri}: no such bucket; create it, or correct run.store") from error
     if theirs - forgotten(data):
-        write_json_atomic(data / "forgotten.json", {"speakers": together})
-    if store.uri not in stores_of(data):
-        write_json_atomic(data / STORES_NOTE, {"stores": sorted({*stores_of(data), store.uri})})
+        write_list(data / FORGOTTEN, SPEAKERS, together)
+    write_list(data / STORES_NOTE, "stores", {*stores_of(data), store.uri})
     return store
 
 
+def _put_forgotten(files: Any, root: str, speakers: set[str] | frozenset[str]) -> None:
+    for name in copies_of(FORGOTTEN):
+        files.pipe_file(f"{root}/{name}", sealed(SPEAKERS, speakers))
+
+
+def _forgotten_there(files: Any, root: str, uri: str) -> set[str]:
+    copies = []
+    for name in copies_of(FORGOTTEN):
+        with suppress(FileNotFoundError):
+            copies.append(bytes(files.cat_file(f"{root}/{name}")))
+    return joined(SPEAKERS, copies, f"{uri}/{FORGOTTEN}")
+
+
+def store_at(uri: str) -> Store:
+    """A store, without a look at it."""
+    uri = uri if is_remote_uri(uri) else str(folder_at(uri).resolve())
+    return Store(uri=uri.rstrip("/"), reach=settings())
+
+
 def stores_of(data: Path) -> list[str]:
-    """URIs of the stores with copies of parts of this data folder."""
-    note = data / STORES_NOTE
-    return list(json.loads(note.read_text())["stores"]) if note.is_file() else []
+    """URIs of the stores with copies of parts of this data folder. Raises InputError if the list is damaged."""
+    return sorted(read_list(data / STORES_NOTE, "stores"))
 
 
 def digits_of(fingerprint: str) -> str:
@@ -261,8 +281,8 @@ def mirror(store: Store, data: Path, stage: str, tables: Iterable[str]) -> None:
             name = bucket_file(data, table, bucket).relative_to(data).as_posix()
             wanted[name] = about.tables[table.partition("/")[0]]["sha256"]
         path = state_file(data, stage, bucket)
-        wanted[path.relative_to(data).as_posix()] = pq.read_metadata(path).metadata[b"sha256"].decode()
-    note = f"{root}/state/{stage}{MIRROR}"
+        wanted[path.relative_to(data).as_posix()] = state_sha256(path)
+    note = f"{root}/{mirror_note(stage)}"
     with reachable(store.uri):
         there = _read_json(files, note)
         changed = sorted(name for name, sha256 in wanted.items() if there.get(name) != sha256)
@@ -273,6 +293,11 @@ def mirror(store: Store, data: Path, stage: str, tables: Iterable[str]) -> None:
         in_parallel(store, lambda name: files.put_file(str(data / name), f"{root}/{name}"), changed)
         _remove(files, [f"{root}/{name}" for name in gone])
         _put_json(files, note, wanted)
+
+
+def mirror_note(stage: str) -> str:
+    """The object with the hashes of the copied tables and state."""
+    return f"state/{stage}{MIRROR}"
 
 
 def stages_of(store: Store) -> list[str]:
@@ -367,6 +392,27 @@ def fetch_object(store: Store, name: str, path: Path, sha256: str) -> bool:
     files, root = _files(store)
     with reachable(store.uri):
         return _fetch(files, f"{root}/{name}", path) and file_sha256(path) == sha256
+
+
+def read_object(store: Store, name: str) -> bytes | None:
+    """A small object; None if it is not there."""
+    files, root = _files(store)
+    with reachable(store.uri):
+        try:
+            return bytes(files.cat_file(f"{root}/{name}"))
+        except FileNotFoundError:
+            return None
+
+
+def object_sha256(store: Store, name: str) -> str:
+    """The hash of an object, read block by block; empty if it is not there."""
+    files, root = _files(store)
+    with reachable(store.uri):
+        try:
+            with files.open(f"{root}/{name}") as file:
+                return hash_of_blocks(iter(partial(file.read, BLOCK_BYTES), b""))
+        except FileNotFoundError:
+            return ""
 
 
 def remove_objects(store: Store, names: Iterable[str]) -> int:

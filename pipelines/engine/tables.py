@@ -4,7 +4,7 @@ The engine writes the buckets (merge.py). Reads are checked against the checksum
 damaged file is reported before any of its rows is used.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -142,10 +142,15 @@ def read_rows(data: Path, table: str, filters: Any = None, columns: Sequence[str
 
     Raises InputError if the table is missing or damaged.
     """
-    rows: list[TableRow] = []
+    return [row for rows in bucket_tables(data, table, columns, filters) for row in rows.to_pylist()]
+
+
+def bucket_tables(
+    data: Path, table: str, columns: Sequence[str] | None = None, filters: Any = None
+) -> Iterator[pa.Table]:
+    """The rows of a table, one bucket after the other. Raises InputError if a file is missing or damaged."""
     for path in table_files(data, table):
-        rows += _read(checked(data, table, path), columns, filters).to_pylist()
-    return rows
+        yield _read(checked(data, table, path), columns, filters)
 
 
 def bucket_table(
@@ -211,7 +216,8 @@ def _opened(path: Path, version: tuple[int, int]) -> tuple[pq.ParquetFile, list[
 
 def _read(path: Path, columns: Sequence[str] | None, filters: Any) -> pa.Table:
     try:
-        return pq.read_table(path, columns=columns, filters=filters, partitioning=None)
+        chosen = None if columns is None else list(columns)
+        return pq.read_table(path, columns=chosen, filters=filters, partitioning=None)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: damaged ({type(error).__name__}); run the stage that wrote it again") from error
 

@@ -11,8 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from pipelines.engine.buckets import buckets_for, by_bucket
 from pipelines.engine.command import stage_main
 from pipelines.engine.files import hash_of, write_json_atomic
@@ -21,7 +19,7 @@ from pipelines.engine.jobs import Job, Rejected
 from pipelines.engine.plan import Plan
 from pipelines.engine.remote import folder_at, is_remote_uri, settings
 from pipelines.engine.run import RunParams, run_keys
-from pipelines.engine.tables import read_rows, table_files
+from pipelines.engine.tables import bucket_tables, read_rows
 from pipelines.formats.splits import split_of
 from pipelines.ingest.conform import Conform, check_crops, files_of
 from pipelines.ingest.params import IngestParams
@@ -93,8 +91,8 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
         setup={"root": str(root), "reach": settings() if is_remote_uri(root) else None, **looks},
     )
     splits: Counter[str] = Counter()
-    for path in table_files(data, "sessions"):
-        for split in pq.read_table(path, columns=["split"], partitioning=None)["split"].value_counts().to_pylist():
+    for rows in bucket_tables(data, "sessions", ["split"]):
+        for split in rows["split"].value_counts().to_pylist():
             splits[split["values"]] += split["counts"]
     if not splits:
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts["rejected"].items())

@@ -17,7 +17,6 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipelines.engine.code import code_hash
 from pipelines.engine.command import stage_main
@@ -27,7 +26,7 @@ from pipelines.engine.plan import plan_by_tables, table_version
 from pipelines.engine.run import RunParams, run_keys
 from pipelines.engine.shards import SHARD_BYTES
 from pipelines.engine.state import num_state_buckets, read_state
-from pipelines.engine.tables import bucket_table, row_hashes, rows_by_session, session_rows, table_files
+from pipelines.engine.tables import bucket_table, bucket_tables, row_hashes, rows_by_session, session_rows, table_files
 from pipelines.formats.latents import latents_at
 from pipelines.formats.npy_tar import array_at, member_bytes
 from pipelines.formats.tokenizer import TextTokenizer, fit_tokenizer, load_tokenizer
@@ -121,8 +120,7 @@ def run(data: Path, params: PackParams, how: RunParams) -> dict[str, Any]:
 def _count(data: Path, table: str, group: str, column: str | None) -> dict[str, int]:
     """Value of `group` -> the number of its rows, or the sum of a column over them; bucket by bucket."""
     counts: Counter[str] = Counter()
-    for path in table_files(data, table):
-        rows = pq.read_table(path, columns=[group, column] if column else [group], partitioning=None)
+    for rows in bucket_tables(data, table, [group, column] if column else [group]):
         what: list[Any] = [(column, "sum")] if column else [([], "count_all")]
         summed = rows.group_by(group).aggregate(what)
         for row in summed.to_pylist():
@@ -132,8 +130,7 @@ def _count(data: Path, table: str, group: str, column: str | None) -> dict[str, 
 
 def _one_vae_hash(data: Path, kind: str) -> str | None:
     vae_hashes: set[str] = set()
-    for path in table_files(data, "latents"):
-        rows = pq.read_table(path, columns=[f"{kind}_codec"], partitioning=None)
+    for rows in bucket_tables(data, "latents", [f"{kind}_codec"]):
         vae_hashes |= set(rows[f"{kind}_codec"].unique().to_pylist()) - {None}
     if len(vae_hashes) > 1:
         raise InputError(f"tables/latents: latents of {len(vae_hashes)} {kind} VAEs, expected one; run encode again")
@@ -145,8 +142,7 @@ def _latent_shape(data: Path, kind: str) -> list[int]:
 
     A modality without both gets a size of 1 in each dimension, always masked.
     """
-    for path in table_files(data, "latents"):
-        rows = pq.read_table(path, columns=["shard", f"{kind}_offset"], partitioning=None)
+    for rows in bucket_tables(data, "latents", ["shard", f"{kind}_offset"]):
         for row in rows.filter(pc.is_valid(rows[f"{kind}_offset"])).to_pylist():
             with suppress(OSError, ValueError):  # a damaged shard is found by the session that needs it
                 return list(array_at(data / row["shard"], row[f"{kind}_offset"]).shape[1:])

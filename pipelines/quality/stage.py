@@ -27,7 +27,15 @@ from pipelines.engine.merge import rewrite_table
 from pipelines.engine.plan import plan_by_tables
 from pipelines.engine.run import RunParams, run_keys
 from pipelines.engine.state import add_sums, num_state_buckets, read_about, read_state
-from pipelines.engine.tables import bucket_file, bucket_table, rows_by_session, table_files, to_table, write_rows
+from pipelines.engine.tables import (
+    bucket_table,
+    bucket_tables,
+    checked,
+    rows_by_session,
+    table_files,
+    to_table,
+    write_rows,
+)
 from pipelines.quality import track_facts
 from pipelines.quality.duplicates import find_duplicates
 from pipelines.quality.params import QualityParams
@@ -56,9 +64,7 @@ def run(data: Path, params: QualityParams, how: RunParams) -> dict[str, Any]:
         tables=(QUALITY, HASHES), how=how, reads=("tracks",), finish=partial(judge_all, data, params, how.num_workers),
     )  # fmt: skip
     columns = ("snr_db", "loudness_lufs", "face_share", "av_offset_ms", "usable")
-    rows = pa.concat_tables(
-        pq.read_table(path, columns=list(columns), partitioning=None) for path in table_files(data, "quality")
-    )
+    rows = pa.concat_tables(bucket_tables(data, "quality", columns))
     medians = {}
     for name in columns[:-1]:
         known = rows[name].drop_null().to_numpy()
@@ -72,10 +78,9 @@ def judge_all(data: Path, params: QualityParams, workers: int) -> None:
     It runs on every run, as a new recording may be the original of an old one; what does not change is not written.
     """
     copies = _copies(data, workers) if params.find_duplicates else {}
-    for bucket in range(num_state_buckets(data, "quality")):
-        measured = pq.read_table(bucket_file(data, "quality", bucket), partitioning=None).to_pylist()
+    for bucket, measured in enumerate(bucket_tables(data, "quality")):
         rows, rejections = [], []
-        for row in measured:
+        for row in measured.to_pylist():
             row["duplicate_of"] = copies.get((row["session_id"], row["participant"]))
             broken = judge(row, params)
             row["usable"] = not broken
@@ -96,16 +101,16 @@ def quality_without(data: Path, sessions: set[str]) -> tuple[set[str], dict[int,
     num_buckets = num_state_buckets(data, "quality")
     concerned = {bucket_of(session, num_buckets) for session in sessions} if num_buckets else set()
     changing = set()
-    for bucket in range(num_buckets):
-        names = ["session_id", "participant", "duplicate_of"]
-        for row in pq.read_table(bucket_file(data, "quality", bucket), columns=names, partitioning=None).to_pylist():
+    names = ["session_id", "participant", "duplicate_of"]
+    for bucket, measured in enumerate(bucket_tables(data, "quality", names) if num_buckets else ()):
+        for row in measured.to_pylist():
             original = row["duplicate_of"]
             if original and original.rpartition("/")[0] in sessions and row["session_id"] not in sessions:
                 copies.setdefault(original, []).append((row["session_id"], row["participant"]))
                 changing.add(bucket)
     firsts = {copy: min(group) for group in copies.values() for copy in group}
     for bucket in sorted(changing | concerned):
-        rows = pq.read_table(bucket_file(data, "quality", bucket), partitioning=None).to_pylist()
+        rows = bucket_table(data, "quality", bucket, num_buckets).to_pylist()
         others = _judged(data, bucket, sessions)
         for row in rows:
             first = firsts.get((row["session_id"], row["participant"]))
@@ -127,7 +132,8 @@ def quality_without(data: Path, sessions: set[str]) -> tuple[set[str], dict[int,
 def _judged(data: Path, bucket: int, sessions: set[str]) -> list[tuple[str, str, str, int]]:
     """The rejections that the thresholds made in a bucket, without those of `sessions`."""
     counts: Counter[tuple[str, str, str]] = Counter()
-    for row in pq.read_table(bucket_file(data, "rejections/quality", bucket), partitioning=None).to_pylist():
+    num_buckets = num_state_buckets(data, "quality")
+    for row in bucket_table(data, "rejections/quality", bucket, num_buckets).to_pylist():
         counts[row["key"], row["reason"], row["detail"]] += row["count"]
     for state in read_state(data, "quality", bucket).keys.values():
         for key, reason, detail, count in state.rejections:
@@ -148,6 +154,7 @@ def _copies(data: Path, workers: int) -> dict[tuple[str, str], str]:
     except (OSError, pa.ArrowException):
         known = None
     if known is None or (known.schema.metadata or {}).get(b"searched") != searched.encode():
+        files = [checked(data, "hashes", path) for path in files]
         known = _search(files, data / "parts" / "quality", sum(entry["num_rows"] for entry in about), workers)
         known = known.replace_schema_metadata({"searched": searched})
         write_rows(note, known)

@@ -2,8 +2,9 @@
 
 The corpus is made up (scale_corpus.py): sessions of ten minutes with the rows of real ones, without real media. At each
 of `--hours`, every stage runs from nothing, then with nothing to do, then with one more session, each time in a process
-of its own; then a training's loader opens the windows. 100,000 hours are extrapolated: a line through all points, or
-the largest figure where it falls.
+of its own; then a training's loader opens the windows. At the smallest of `--hours`, a person of the added session is
+forgotten again: the tables and shards must then be those of before. 100,000 hours are extrapolated: a line through all
+points, or the largest figure where it falls.
 """
 
 import argparse
@@ -22,8 +23,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.engine.files import file_sha256
+from pipelines.engine.tables import read_rows
 from tools.bench.loader_start import measure_loader
-from tools.bench.scale_corpus import SESSION_HOURS, STAGES, write_sources
+from tools.bench.scale_corpus import SESSION_HOURS, STAGES, name_of, write_sources
 from tools.bench.scale_templates import write_templates
 from wanstreamer.errors import InputError
 
@@ -31,8 +34,8 @@ FAR_HOURS = 100_000
 HOURS = (1_000, 3_000, 10_000)
 
 
-def measure(home: Path, hours: float, workers: int) -> dict[str, Any]:
-    """One point: all stages from nothing, again, and with one more session."""
+def measure(home: Path, hours: float, workers: int, forgets: bool) -> dict[str, Any]:
+    """One point: all stages from nothing, again, and with one more session; `forgets`: and without it again."""
     sessions = round(hours / SESSION_HOURS)
     data, sources = home / "data", home / "sources"
     for folder in (data, sources):
@@ -44,14 +47,17 @@ def measure(home: Path, hours: float, workers: int) -> dict[str, Any]:
     files = count_files(data)
     loader = measure_loader(data / "windows")
     again = {stage: run_stage(home, stage, workers) for stage in STAGES}
+    before = hashes(data) if forgets else {}
     write_sources(sources, range(sessions, sessions + 1))
     added = {stage: run_stage(home, stage, workers) for stage in STAGES}
+    forgotten = forget_last(home, sessions, before) if forgets else {}
     return {
         "hours": round(sessions * SESSION_HOURS, 1),
         "sessions": sessions,
         "stages": stages,
         "again": again,
         "added": added,
+        **forgotten,
         "loader": loader,
         "files": files,
         "driver_peak_gb": peak(stages, "driver_gb"),
@@ -84,6 +90,40 @@ def run_stage(home: Path, stage: str, workers: int) -> dict[str, float]:
         file=sys.stderr,
     )
     return figures
+
+
+def hashes(data: Path) -> dict[str, str]:
+    """The hashes of all tables and shards."""
+    paths = (path for folder in ("tables", "latents", "windows") for path in (data / folder).rglob("*"))
+    return {str(path.relative_to(data)): file_sha256(path) for path in paths if path.is_file()}
+
+
+def forget_last(home: Path, number: int, before: Mapping[str, str]) -> dict[str, Any]:
+    """Forget a person of the session that was added last. `before`: the hashes of before it was added.
+
+    Raises InputError if the tables and shards are not those of before, once they are compacted.
+    """
+    data = home / "data"
+    speaker = read_rows(data, "tracks", [("session_id", "=", name_of(number))], ["speaker_id"])[0]["speaker_id"]
+    with_them = hashes(data)
+    forget_s = _run("tools.forget", "--speaker", speaker, "--yes", "--data", str(data))
+    without = hashes(data)
+    _run("tools.compact", "--data", str(data))
+    if wrong := sorted(name for name, sha256 in hashes(data).items() if before.get(name) != sha256):
+        raise InputError(
+            f"bench scale: after a person was forgotten, {len(wrong)} files differ, for example {wrong[0]}"
+        )
+    written = sum(with_them.get(name) != sha256 for name, sha256 in without.items())
+    return {"forget_s": forget_s, "forget_files_written": written, "forget_files": len(without)}
+
+
+def _run(module: str, *arguments: str) -> float:
+    """Run a command; returns the seconds that it took."""
+    began_s = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", module, *arguments], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(f"bench scale: {module} has ended with code {done.returncode}: {done.stderr.strip()[-2000:]}")
+    return round(time.perf_counter() - began_s, 1)
 
 
 def peak(stages: Mapping[str, Mapping[str, float]], name: str) -> float:
@@ -138,10 +178,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="bench-scale-", dir=args.scratch) as folder:
         home = Path(folder)
         write_templates(home, args.workers)
-        points = []
+        points: list[dict[str, Any]] = []
         for hours in sorted(args.hours):
             print(f"{hours:g} hours", file=sys.stderr)
-            points.append(measure(home, hours, args.workers))
+            points.append(measure(home, hours, args.workers, forgets=not points))
     results: dict[str, Any] = {"workers": args.workers, "points": points}
     results |= {f"at_{round(point['hours'])}h": headline(point) for point in points}
     if len(points) > 1:
@@ -182,6 +222,11 @@ def show(results: dict[str, Any]) -> None:
             f"hour, {point['files_per_hour_besides_tracks']:.2f} of them no tracks; all stages again "
             f"{point['rerun_s']:.0f} s, with one more session {point['add_one_s']:.0f} s"
         )
+        if "forget_s" in point:
+            print(
+                f"to forget a person takes {point['forget_s']:.0f} s and writes {point['forget_files_written']} of "
+                f"{point['forget_files']} files of tables and shards; compacted, all are as before the person came"
+            )
     if far := results.get(f"extrapolated_to_{FAR_HOURS}h"):
         print(
             f"extrapolated to {FAR_HOURS:,} hours: driver {far['driver_gb']:.1f} GB and {far['driver_cpu_s'] / 60:.0f} "

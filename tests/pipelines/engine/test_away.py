@@ -32,7 +32,7 @@ from wanstreamer import vae
 from wanstreamer.errors import InputError
 
 VERSIONS = {"s1": 1, "s2": 1, "s3": 1, "s4": 1}
-NOTES = ("parts/stores.json", "forgotten.json", "parts/ingest-source.json")
+NOTES = ("parts/stores.json", "parts/stores.copy.json", "parts/ingest-source.json")
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_what_the_store_has_not_is_one_line(
             needy_jobs.run(data, marks, VERSIONS, store="s3://lab/empty")
     store = tmp_path / "store"
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.engine.store._put_json", lambda *_: None)
+        patch.setattr("pipelines.engine.store._put_forgotten", lambda *_: None)
         with pytest.raises(InputError, match="does not find there what this run has put there"):
             needy_jobs.run(data, marks, VERSIONS, first=False, store=str(store))
 

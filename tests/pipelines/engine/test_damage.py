@@ -12,6 +12,7 @@ from pipelines.engine.state import damage_note, num_state_buckets
 from pipelines.engine.tables import read_rows
 from tests.helpers.counted_jobs import contents
 from tests.helpers.counts import count
+from tests.helpers.damage import DAMAGES, flip
 from tests.helpers.sealed_jobs import run
 from tests.helpers.small_corpus import keep_in_process
 from tools.verify import mark, verify
@@ -33,35 +34,6 @@ def whole(tmp_path: Path) -> Path:
     data = tmp_path / "whole"
     run(data, VERSIONS)
     return data
-
-
-def flip(path: Path, chance: random.Random) -> None:
-    content = bytearray(path.read_bytes())
-    start = chance.randrange(len(content))
-    for place in range(start, min(len(content), start + 64)):
-        content[place] ^= 0xFF
-    path.write_bytes(bytes(content))
-
-
-def truncate(path: Path, chance: random.Random) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: chance.randrange(len(content))])
-
-
-def delete(path: Path, chance: random.Random) -> None:
-    path.unlink()
-
-
-def swap(path: Path, chance: random.Random) -> None:
-    """Another file of the same kind takes its place."""
-    others = sorted(other for other in path.parent.iterdir() if other != path and other.suffix == path.suffix)
-    if others:
-        shutil.copyfile(chance.choice(others), path)
-    else:
-        flip(path, chance)
-
-
-DAMAGES = (flip, truncate, delete, swap)
 
 
 def settle(data: Path) -> None:

@@ -13,7 +13,7 @@ from pipelines.media.probing import read_header
 from pipelines.pack.params import PackParams
 from pipelines.signals.speech_models import load_detector
 from pipelines.signals.voice_activity import resample, speech_spans
-from tools.bench import cost, recordings
+from tools.bench import cost, recordings, stage_costs
 from tools.bench.recordings import RATE_HZ, Recordings, make_recordings, make_speech, make_turns, make_words
 from tools.bench.stage_costs import LEAST_S, SMALL, STAGES, settings
 from tools.plan.amounts import FACTORS
@@ -66,7 +66,10 @@ def test_every_factor_of_a_stage_differs_between_the_settings(tmp_path: Path) ->
 
 
 @pytest.mark.long
-def test_slopes_of_little_input_are_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_slopes_of_little_input_are_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stage_costs, "ROUNDS", 1)
     out = tmp_path / "slopes.json"
     args = argparse.Namespace(sizes=["96x64", "128x96"], minutes=0.1, keep=tmp_path / "kept", out=out)
     found = cost.run(args)
