@@ -2,9 +2,10 @@
 
 The corpus is made up (scale_corpus.py): sessions of ten minutes with the rows of real ones, without real media. At each
 of `--hours`, every stage runs from nothing, then with nothing to do, then with one more session, each time in a process
-of its own; then a training's loader opens the windows. At the smallest of `--hours`, a person of the added session is
-forgotten again: the tables and shards must then be those of before. 100,000 hours are extrapolated: a line through all
-points, or the largest figure where it falls.
+of its own; then a training's loader opens the windows. At the smallest of `--hours`, workers write parts, and merges
+read them; a person of the added session is forgotten again, and the tables and shards must then be those of before. At
+the others, drivers and merges do the same without workers and parts (scale_bulk.py). 100,000 hours are extrapolated: a
+line through all points, or the largest figure where it falls.
 """
 
 import argparse
@@ -31,11 +32,13 @@ from tools.bench.scale_templates import write_templates
 from wanstreamer.errors import InputError
 
 FAR_HOURS = 100_000
-HOURS = (1_000, 3_000, 10_000)
+KINDS = (".parquet", ".tar", ".arrow")  # of tables and shards
+HOURS = (1_000, 2_000, 10_000)
 
 
-def measure(home: Path, hours: float, workers: int, forgets: bool) -> dict[str, Any]:
-    """One point: all stages from nothing, again, and with one more session; `forgets`: and without it again."""
+def measure(home: Path, hours: float, workers: int, *, bulk: bool) -> dict[str, Any]:
+    """One point: all stages from nothing, again, and with one more session; without `bulk`, also without it again."""
+    forgets = not bulk
     sessions = round(hours / SESSION_HOURS)
     data, sources = home / "data", home / "sources"
     for folder in (data, sources):
@@ -43,7 +46,7 @@ def measure(home: Path, hours: float, workers: int, forgets: bool) -> dict[str, 
     shutil.copytree(home / "sample" / "models", data / "models")
     (data / "models" / "tokenizer.json").unlink()
     write_sources(sources, range(sessions))
-    stages = {stage: run_stage(home, stage, workers) for stage in STAGES}
+    stages = {stage: run_stage(home, stage, workers, bulk=bulk) for stage in STAGES}
     files = count_files(data)
     loader = measure_loader(data / "windows")
     again = {stage: run_stage(home, stage, workers) for stage in STAGES}
@@ -54,6 +57,7 @@ def measure(home: Path, hours: float, workers: int, forgets: bool) -> dict[str, 
     return {
         "hours": round(sessions * SESSION_HOURS, 1),
         "sessions": sessions,
+        "bulk": bulk,
         "stages": stages,
         "again": again,
         "added": added,
@@ -74,9 +78,10 @@ def measure(home: Path, hours: float, workers: int, forgets: bool) -> dict[str, 
     }
 
 
-def run_stage(home: Path, stage: str, workers: int) -> dict[str, float]:
+def run_stage(home: Path, stage: str, workers: int, *, bulk: bool = False) -> dict[str, float]:
     """The figures of a stage in a process of its own; `process_s` includes its start."""
     command = [sys.executable, "-m", "tools.bench.scale_stage", stage, str(home), "--workers", str(workers)]
+    command += ["--bulk"] if bulk else []
     began_s = time.perf_counter()
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
@@ -95,7 +100,7 @@ def run_stage(home: Path, stage: str, workers: int) -> dict[str, float]:
 def hashes(data: Path) -> dict[str, str]:
     """The hashes of all tables and shards."""
     paths = (path for folder in ("tables", "latents", "windows") for path in (data / folder).rglob("*"))
-    return {str(path.relative_to(data)): file_sha256(path) for path in paths if path.is_file()}
+    return {str(path.relative_to(data)): file_sha256(path) for path in paths if path.suffix in KINDS}
 
 
 def forget_last(home: Path, number: int, before: Mapping[str, str]) -> dict[str, Any]:
@@ -163,7 +168,7 @@ def add(commands: Any) -> None:
         "scale", help="drivers, merges, loader and files of a large corpus", description=__doc__
     )
     command.add_argument(
-        "--hours", type=float, nargs="+", default=list(HOURS), metavar="H", help="default: 1000 3000 10000"
+        "--hours", type=float, nargs="+", default=list(HOURS), metavar="H", help="default: 1000 2000 10000"
     )
     command.add_argument(
         "--workers", type=int, default=2, help="processes that write parts, and that merge (default: 2)"
@@ -181,7 +186,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         points: list[dict[str, Any]] = []
         for hours in sorted(args.hours):
             print(f"{hours:g} hours", file=sys.stderr)
-            points.append(measure(home, hours, args.workers, forgets=not points))
+            points.append(measure(home, hours, args.workers, bulk=bool(points)))
     results: dict[str, Any] = {"workers": args.workers, "points": points}
     results |= {f"at_{round(point['hours'])}h": headline(point) for point in points}
     if len(points) > 1:

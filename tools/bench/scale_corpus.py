@@ -2,13 +2,15 @@
 
 Templates of its sessions lie in a folder (scale_templates.py). `TemplateWorker` takes the place of the engine's worker:
 it writes the rows of a template under the id of its key as a finished part, with tracks and samples of a few bytes, and
-without fsync. The driver, the merges and all files except tracks and samples are those of real work.
+without fsync. Where that takes too long, `tools.bench.scale_bulk` lets merges take the rows from the templates at once.
+The driver, the merges and all files except tracks and samples are those of real work.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -87,12 +89,59 @@ class Templates:
                 values = pa.repeat(pa.scalar(split), rows.num_rows)
             elif name.endswith("_path"):
                 values = pc.replace_substring_regex(values, f"tracks/../{session}", f"tracks/{track_folder(key)}/{key}")
-            elif name.endswith("speaker_id") or name in ("window_id", "audio_member", "video_member"):
+            elif name.endswith("speaker_id"):
+                values = pc.binary_join_element_wise(pa.scalar(key), values, "/")
+            elif name in ("window_id", "audio_member", "video_member"):
                 values = pc.replace_substring(values, session, key)
             else:
                 continue
             rows = changed(rows, name, values)
         return rows
+
+
+class Made(NamedTuple):
+    """What a stage makes from a session."""
+
+    tables: dict[str, pa.Table]
+    files: dict[str, bytes]  # path below the data folder -> content
+    segments: list[tuple[str, bytes]]  # folder, content
+
+
+def make_session(templates: Path, key: str, split: str | None, tables: Sequence[str]) -> Made:
+    """The rows of a template under another id, with tracks and samples of a few bytes."""
+    made = Made({name: _templates(templates).as_session(name, key, split) for name in tables}, {}, [])
+    if "tracks" in made.tables:
+        made.tables["tracks"] = _with_tracks(made.tables["tracks"], made.files)
+    if "hashes" in made.tables:
+        made.tables["hashes"] = with_hashes(made.tables["hashes"], key)
+    if "latents" in made.tables:
+        made.tables["latents"], content = _with_latents(made.tables["latents"])
+        made.segments.append(("latents", content))
+    if "windows" in made.tables:
+        num_windows = made.tables["windows"].num_rows
+        made.segments.append((f"windows/{split}", (key.encode() * num_windows)[:num_windows]))
+    return made
+
+
+def part_of(key: str, fingerprint: str, made: Made, content: Mapping[str, bytes] | None = None) -> Part:
+    """The part of a session. `content`: its rows as `arrow_bytes`; without, their hashes are those of other bytes."""
+    return Part(
+        key=key,
+        fingerprint=fingerprint,
+        tables={
+            name: (rows.num_rows, hash_of_bytes(content[name] if content else f"{key} {name}".encode()))
+            for name, rows in made.tables.items()
+        },
+        files={name: (len(written), hash_of_bytes(written)) for name, written in made.files.items()},
+        segments=[
+            {
+                "folder": folder, "num_bytes": len(written), "sha256": hash_of_bytes(written),
+                "num_rows": made.tables["latents" if folder == "latents" else "windows"].num_rows,
+            }
+            for folder, written in made.segments
+        ],
+        rejections=[],
+    )  # fmt: skip
 
 
 class TemplateWorker(KeyWorker):
@@ -103,40 +152,15 @@ class TemplateWorker(KeyWorker):
         loaded = json.loads(row["job"])
         job = Job(**loaded | {"inputs": tuple(loaded["inputs"])})
         _, scratch = self._begin(scratch_home(self.home, job.key))
-        templates = _templates(self.data.parent / "templates")
-        tables = {name: templates.as_session(name, job.key, job.spec.get("split")) for name in self.tables}
-        files: dict[str, Path] = {}
-        segments: list[tuple[str, bytes]] = []
-        if "tracks" in tables:
-            tables["tracks"] = _with_tracks(tables["tracks"], scratch, files)
-        if "hashes" in tables:
-            tables["hashes"] = with_hashes(tables["hashes"], job.key)
-        if "latents" in tables:
-            tables["latents"], written = _with_latents(tables["latents"])
-            segments.append(("latents", written))
-        if "windows" in tables:
-            written = job.key.encode() * tables["windows"].num_rows
-            segments.append((f"windows/{job.spec['split']}", written[: tables["windows"].num_rows]))
-        content = {name: arrow_bytes(rows) for name, rows in tables.items()}
-        paths = []
-        for number, (_, written) in enumerate(segments):
-            paths.append(scratch / f"{number}.segment")
-            paths[-1].write_bytes(written)
-        part = Part(
-            key=job.key,
-            fingerprint=row["fingerprint"],
-            tables={name: (rows.num_rows, hash_of_bytes(content[name])) for name, rows in tables.items()},
-            files={name: (path.stat().st_size, hash_of_bytes(path.read_bytes())) for name, path in files.items()},
-            segments=[
-                {
-                    "folder": folder, "num_bytes": len(written), "sha256": hash_of_bytes(written),
-                    "num_rows": tables["latents" if folder == "latents" else "windows"].num_rows,
-                }
-                for folder, written in segments
-            ],
-            rejections=[],
-        )  # fmt: skip
-        finish_part(self.data, self.home, scratch, part, content, files, paths)
+        made = make_session(self.data.parent / "templates", job.key, job.spec.get("split"), self.tables)
+        rows = {name: arrow_bytes(table) for name, table in made.tables.items()}
+        files = {name: scratch / "made" / Path(name).name for name in made.files}
+        segments = [scratch / f"{number}.segment" for number in range(len(made.segments))]
+        written = [*made.files.values(), *(content for _, content in made.segments)]
+        for path, each in zip([*files.values(), *segments], written, strict=True):
+            path.write_bytes(each)
+        part = part_of(job.key, row["fingerprint"], made, rows)
+        finish_part(self.data, self.home, scratch, part, rows, files, segments)
 
 
 @cache
@@ -144,14 +168,13 @@ def _templates(home: Path) -> Templates:
     return Templates(home)
 
 
-def _with_tracks(rows: pa.Table, scratch: Path, files: dict[str, Path]) -> pa.Table:
-    """Rows with the hashes of tracks of a few bytes, which are written."""
+def _with_tracks(rows: pa.Table, files: dict[str, bytes]) -> pa.Table:
+    """Rows with the hashes of tracks of a few bytes, which are added to `files`."""
     for kind in ("audio", "video"):
         hashes = []
         for name in rows[f"{kind}_path"].to_pylist():
             if name is not None:
-                files[name] = scratch / "made" / Path(name).name
-                files[name].write_text(name)
+                files[name] = name.encode()
             hashes.append(None if name is None else hash_of_bytes(name.encode()))
         rows = changed(rows, f"{kind}_sha256", pa.array(hashes, pa.string()))
     return rows

@@ -17,13 +17,14 @@ from pipelines.engine import merge, run, shards
 from pipelines.engine.jobs import RunParams
 from pipelines.engine.merge import Merge
 from tools.bench.resources import peak_gb
+from tools.bench.scale_bulk import BulkMerge, merge_bulk, use_bulk
 from tools.bench.scale_corpus import SHARD_VARIABLE, STAGES, VOCAB_SIZE, TemplateWorker, shard_bytes
 
 
 def merge_measured(task: Merge) -> list[str]:
     """Merge a bucket into shards of the scaled size, and note the peak memory of this process."""
     shards.SHARD_BYTES = int(os.environ[SHARD_VARIABLE])
-    undone = merge.merge_bucket(task)
+    undone = merge_bulk(task) if isinstance(task, BulkMerge) and task.fed else merge.merge_bucket(task)
     note = task.data.parent / "peaks" / f"{os.getpid()}.json"
     note.write_text(json.dumps({"gb": peak_gb(), "cpu_s": time.process_time()}))
     return undone
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("home", type=Path, help="folder with sources/, templates/ and data/")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--bulk", action="store_true", help="no worker and no parts (scale_bulk.py)")
     args = parser.parse_args()
     home: Path = args.home.resolve()
     peaks = home / "peaks"
@@ -52,6 +54,8 @@ def main() -> None:
         path.unlink()
     run.KeyWorker = TemplateWorker  # type: ignore[misc]
     run.merge_bucket = merge_measured
+    if args.bulk:
+        use_bulk()
     scaled = args.stage in ("encode", "pack")
     os.environ[SHARD_VARIABLE] = str(shard_bytes(home, args.stage) if scaled else shards.SHARD_BYTES)
     began_s, before_s = time.perf_counter(), time.process_time()
