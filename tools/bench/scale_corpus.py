@@ -213,10 +213,10 @@ def _with_latents(rows: pa.Table) -> tuple[pa.Table, bytes]:
     return rows, content
 
 
-def shard_bytes(home: Path, stage: str) -> int:
+def stage_shard_bytes(home: Path, stage: str) -> int:
     """The size of shards that have as many sessions as shards of 512 MB have with real samples."""
     if stage == "encode":
         rows, _ = Templates(home / "templates").rows("latents", 0)
         units = pc.sum(rows["num_units"]).as_py()
-        return SHARD_BYTES * len(_with_latents(rows)[1]) // (2 * units * (4 * 16 + 32 * 3 * 4))
-    return SHARD_BYTES // WINDOW_BYTES
+        return int(SHARD_BYTES * len(_with_latents(rows)[1]) // (2 * units * (4 * 16 + 32 * 3 * 4)))
+    return SHARD_BYTES // WINDOW_BYTES if stage == "pack" else SHARD_BYTES

@@ -18,7 +18,7 @@ from pipelines.engine.jobs import RunParams
 from pipelines.engine.merge import Merge
 from tools.bench.resources import peak_gb
 from tools.bench.scale_bulk import BulkMerge, merge_bulk, use_bulk
-from tools.bench.scale_corpus import SHARD_VARIABLE, STAGES, VOCAB_SIZE, TemplateWorker, shard_bytes
+from tools.bench.scale_corpus import SHARD_VARIABLE, STAGES, VOCAB_SIZE, TemplateWorker, stage_shard_bytes
 
 
 def merge_measured(task: Merge) -> list[str]:
@@ -56,8 +56,7 @@ def main() -> None:
     run.merge_bucket = merge_measured
     if args.bulk:
         use_bulk()
-    scaled = args.stage in ("encode", "pack")
-    os.environ[SHARD_VARIABLE] = str(shard_bytes(home, args.stage) if scaled else shards.SHARD_BYTES)
+    os.environ[SHARD_VARIABLE] = str(stage_shard_bytes(home, args.stage))
     began_s, before_s = time.perf_counter(), time.process_time()
     run_stage(args.stage, home, RunParams(workers=args.workers))
     merges = [json.loads(path.read_text()) for path in peaks.iterdir() if path.stem != str(os.getpid())]

@@ -65,6 +65,7 @@ def test_every_stage_runs_again_and_with_one_more_session(
         assert point["files"]["tracks"] == 4 * point["sessions"]
         assert point["loader"]["windows"] > 20 * point["sessions"]
         assert 0 < point["driver_peak_gb"] < 3 and 0 < point["loader_gb"] < 1
+    assert found["points"][0]["forget_differs"] == []
     assert 0 < found["points"][0]["forget_files_written"] < found["points"][0]["forget_files"]
     assert {"driver_gb", "merge_gb", "driver_cpu_s", "loader_gb"} <= found["extrapolated_to_100000h"].keys()
     scale.show(found)
