@@ -66,24 +66,34 @@ def folder_lock(data: Path, name: str = NAME, buckets: range | None = None) -> I
 def _buckets_lock(path: Path, buckets: range) -> Iterator[None]:
     file, of_buckets = (os.open(each, os.O_RDWR | os.O_CREAT, 0o644) for each in (path, path.with_name(BUCKETS)))
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise _in_use(path) from error
-        fcntl.lockf(of_buckets, fcntl.LOCK_EX | fcntl.LOCK_NB, len(buckets), buckets.start)
+        _take_buckets(file, of_buckets, path, buckets)
         _write(file, {**_own(), "buckets": f"{buckets.start}-{buckets.stop - 1}"})
         _shared[path] = file
-        yield
-    except (BlockingIOError, PermissionError) as error:  # of lockf
+        try:
+            yield
+        finally:
+            del _shared[path]
+            if _read(path).get("pid") == os.getpid():
+                os.ftruncate(file, 0)
+    finally:
+        os.close(of_buckets)
+        os.close(file)
+
+
+def _take_buckets(file: int, of_buckets: int, path: Path, buckets: range) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise _in_use(path) from error
+    except OSError as error:
+        raise InputError(f"{path.parent}: its file system has no locks, which runs with --buckets need") from error
+    try:
+        fcntl.lockf(of_buckets, fcntl.LOCK_EX | fcntl.LOCK_NB, len(buckets), buckets.start)
+    except OSError as error:
         raise InputError(
             f"{path.parent}: another run has some of the buckets {buckets.start} to {buckets.stop - 1}; "
             "wait for its end, or take others"
         ) from error
-    finally:
-        if _shared.pop(path, None) and _read(path).get("pid") == os.getpid():
-            os.ftruncate(file, 0)
-        os.close(of_buckets)
-        os.close(file)
 
 
 @contextmanager

@@ -131,6 +131,20 @@ def test_runs_share_a_folder_only_with_other_buckets(tmp_path: Path) -> None:
         pass
 
 
+def test_what_fails_within_the_lock_is_not_about_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PermissionError, match="of the work"), folder_lock(tmp_path, buckets=range(4)):
+        raise PermissionError("of the work")
+    with folder_lock(tmp_path):  # it is released
+        pass
+
+    def no_locks(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("pipelines.engine.lock.fcntl.flock", no_locks)
+    with pytest.raises(InputError, match="its file system has no locks"), folder_lock(tmp_path, buckets=range(4)):
+        pass
+
+
 @pytest.mark.usefixtures("beside")
 def test_buckets_are_split_by_a_run_that_is_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tmp_path / "data"
