@@ -5,7 +5,7 @@ take the rows of a session from the templates instead of its part.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +21,7 @@ from pipelines.engine.shards import Source
 from tools.bench.scale_corpus import Made, make_session, part_of
 
 Row = dict[str, str]
+WITH_BYTES = {"tracks", "latents", "windows"}  # tables whose rows come with tracks or samples
 OUTCOME = {"error": "", "away": "", "damaged": "", "cpu_s": "0", "wall_s": "0"}
 
 _fed: dict[str, tuple[str, str]] = {}  # in the driver: key -> fingerprint and split, until it is merged
@@ -78,8 +79,8 @@ def _key_of(path: Path) -> str:
     return path.name.removesuffix(part_files.PART)
 
 
-def _made(task: BulkMerge, key: str, tables: tuple[str, ...]) -> Made:
-    return make_session(task.data.parent / "templates", key, task.fed[key][1], tables)
+def _made(task: BulkMerge, key: str, tables: tuple[str, ...], as_they_are: Container[str] = ()) -> Made:
+    return make_session(task.data.parent / "templates", key, task.fed[key][1], tables, as_they_are)
 
 
 def _parts_of(task: BulkMerge) -> tuple[dict[str, Part], dict[str, list[Source]]]:
@@ -89,7 +90,7 @@ def _parts_of(task: BulkMerge) -> tuple[dict[str, Part], dict[str, list[Source]]
     sources: dict[str, list[Source]] = {}
     with path.open("wb") as file:
         for key in sorted(task.fed):
-            made = _made(task, key, task.tables)
+            made = _made(task, key, task.tables, set(task.tables) - WITH_BYTES)
             parts[key] = part_of(key, task.fed[key][0], made)
             sources[key] = []
             for number, (segment, (_, content)) in enumerate(zip(parts[key].segments, made.segments, strict=True)):

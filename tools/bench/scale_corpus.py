@@ -7,7 +7,7 @@ The driver, the merges and all files except tracks and samples are those of real
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,9 +78,13 @@ class Templates:
             rows = pa.ipc.open_file(file).read_all()
         return rows.replace_schema_metadata(None), rows.schema.metadata[b"session"].decode()
 
+    def of_key(self, table: str, key: str) -> tuple[pa.Table, str]:
+        """The rows of the template of a session, and the id of the template's session."""
+        return self.rows(table, int(session_hash(key)[:8], 16) % TEMPLATES)
+
     def as_session(self, table: str, key: str, split: str | None) -> pa.Table:
         """Rows of the session `key`."""
-        rows, session = self.rows(table, int(session_hash(key)[:8], 16) % TEMPLATES)
+        rows, session = self.of_key(table, key)
         for name in rows.column_names:
             values = rows[name]
             if name == "session_id":
@@ -107,9 +111,19 @@ class Made(NamedTuple):
     segments: list[tuple[str, bytes]]  # folder, content
 
 
-def make_session(templates: Path, key: str, split: str | None, tables: Sequence[str]) -> Made:
-    """The rows of a template under another id, with tracks and samples of a few bytes."""
-    made = Made({name: _templates(templates).as_session(name, key, split) for name in tables}, {}, [])
+def make_session(
+    templates: Path, key: str, split: str | None, tables: Sequence[str], as_they_are: Container[str] = ()
+) -> Made:
+    """The rows of a template under another id, with tracks and samples of a few bytes.
+
+    Tables in `as_they_are` have the rows of the template itself: where only their number counts.
+    """
+    source = _templates(templates)
+    rows = {
+        name: source.of_key(name, key)[0] if name in as_they_are else source.as_session(name, key, split)
+        for name in tables
+    }
+    made = Made(rows, {}, [])
     if "tracks" in made.tables:
         made.tables["tracks"] = _with_tracks(made.tables["tracks"], made.files)
     if "hashes" in made.tables:

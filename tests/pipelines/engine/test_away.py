@@ -169,7 +169,7 @@ def test_paths_below_the_data_folder_are_found_in_nested_values() -> None:
     assert sorted(set(found)) == [Path("/d/data/x"), Path("/d/data/y/z")]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_stages_make_the_same_bytes(
     tmp_path: Path, s3: Any, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -201,7 +201,7 @@ def test_a_worker_that_cannot_be_ended_does_not_hang_the_run(ray: bool, tmp_path
         assert keys(outcomes) == keys(rows)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a file system")
 def test_workers_that_all_cannot_be_ended_end_the_run(ray: bool, tmp_path: Path) -> None:
     with dead_mount(tmp_path) as dead, pytest.raises(InputError, match="workers on these keys wait for a file system"):
@@ -251,7 +251,7 @@ for uses_gpu in (True, False):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_gpu_work_is_on_gpu_nodes_and_other_work_everywhere() -> None:
     with environment({"RAY_AUTH_MODE": "disabled"}), ray_nodes([1, 2], ["--num-gpus=0"], ["--num-gpus=1"]) as address:
         variables = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}

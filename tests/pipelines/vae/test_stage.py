@@ -217,7 +217,7 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
         stage.run(data, TINY, RunParams(workers=1))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_stage_resumes_to_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_tracks(data, SESSIONS)

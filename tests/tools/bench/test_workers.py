@@ -27,7 +27,7 @@ def test_time_asleep_counts_from_the_last_workers_begin_to_the_last_begin() -> N
         workers.share_asleep([[(0.0, 9.0)], [(1.0, 2.0)]], 2, 0.0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("builds", [False, True])
 def test_workers_on_one_machine(builds: bool, capsys: pytest.CaptureFixture[str]) -> None:
     found = figures(builds=builds, rounds=2)
@@ -41,7 +41,7 @@ def test_workers_on_one_machine(builds: bool, capsys: pytest.CaptureFixture[str]
         figures(rounds=0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_workers_on_two_nodes_with_slow_files(capsys: pytest.CaptureFixture[str]) -> None:
     found = figures(nodes=2, only_nodes=True, delay_ms=2.0)
     (row,) = found["nodes"]
