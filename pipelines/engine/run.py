@@ -247,7 +247,8 @@ class _Run:
         counts = sum_up(self.data, self.stage, self.tables, whole=not self.undone)
         if self.store is not None:
             mirror(self.store, self.data, self.stage, self.tables)
-            remove_below(self.store, f"inputs/{self.stage}")
+            if not num_pending:  # otherwise `_workers` has done it
+                remove_below(self.store, f"inputs/{self.stage}")
         figures: dict[str, object] = {
             "wall_s": round(time.monotonic() - began_s, 3), "workers": self.how.num_workers
         }  # fmt: skip
@@ -409,7 +410,7 @@ class _Run:
             )  # fmt: skip
         finally:
             token.unlink(missing_ok=True)
-            if self.store is not None and not self.how.buckets:
+            if self.store is not None and inputs and not self.how.buckets:
                 remove_below(self.store, f"inputs/{self.stage}")
 
     def _pending_rows(self) -> Iterator[dict[str, str]]:

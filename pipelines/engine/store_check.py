@@ -30,14 +30,17 @@ class Stored(NamedTuple):
     stage: str
     name: str  # below the store
     key: str = ""  # of a part
+    sha256: str = ""  # that the note of the stage has for a table or a state
 
 
 def stored_objects(store: Store, stage: str) -> list[Stored]:
     """What can be checked: the parts of a stage, the copies of its tables and its state, and the note of these."""
     homes = sorted({tuple(name.split("/")[2:4]) for name in list_objects(store, f"parts/{stage}")})
     found = [Stored(stage, f"parts/{stage}/{key}/{digits}/{PART}", key) for key, digits in homes]
-    names = sorted({*_noted(store, stage), *list_objects(store, f"state/{stage}")})
-    return found + [Stored(stage, name) for name in names] + ([Stored(stage, mirror_note(stage))] if names else [])
+    noted = _noted(store, stage)
+    names = sorted({*noted, *list_objects(store, f"state/{stage}")})
+    found += [Stored(stage, name, sha256=noted.get(name, "")) for name in names]
+    return found + ([Stored(stage, mirror_note(stage))] if names else [])
 
 
 def fault_of(store: Store, stored: Stored) -> str:
@@ -50,11 +53,10 @@ def fault_of(store: Store, stored: Stored) -> str:
     if stored.name == mirror_note(stored.stage):
         listed = _noted(store, stored.stage)
         return "" if any(name.startswith(f"state/{stored.stage}/") for name in listed) else "is damaged"
-    expected = _noted(store, stored.stage).get(stored.name)
     if stored.name.startswith("state/"):
-        return "" if _is_state(content, stored.name, expected) else "its checksum differs"
+        return "" if _is_state(content, stored) else "its checksum differs"
     found = object_sha256(store, stored.name)
-    return "" if found == expected else "its checksum differs" if found else "is missing"
+    return "" if found == stored.sha256 else "its checksum differs" if found else "is missing"
 
 
 def remove_faulty(store: Store, faulty: Iterable[Stored]) -> None:
@@ -89,10 +91,10 @@ def _fault_of_part(store: Store, stored: Stored, content: bytes) -> str:
     return ""
 
 
-def _is_state(content: bytes, name: str, expected: str | None) -> bool:
+def _is_state(content: bytes, stored: Stored) -> bool:
     try:
-        return state_sha256(io.BytesIO(content)) == expected and bool(
-            read_state_of(io.BytesIO(content), Path(name)).tables
+        return state_sha256(io.BytesIO(content)) == stored.sha256 and bool(
+            read_state_of(io.BytesIO(content), Path(stored.name)).tables
         )
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         return False

@@ -4,16 +4,27 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from pipelines.engine import buckets, shards
 from pipelines.engine.jobs import Job, Rejected, Result, RunParams, Segment
 from pipelines.engine.run import run_keys
 from pipelines.formats.npy_tar import member_bytes
 from schemas.latents import LATENTS
+from tests.helpers.small_corpus import keep_in_process
 
 BLANK: dict[str, Any] = {
     f"{kind}_{name}": None
     for kind in ("audio", "video")
     for name in ("member", "offset", "sha256", "codec", "mean", "std")
 }
+
+
+def make_small(patch: pytest.MonkeyPatch) -> None:
+    """Two sessions a bucket, shards of a few sessions; work and merges run in this process."""
+    keep_in_process(patch)
+    patch.setattr(buckets, "SESSIONS_PER_BUCKET", 2)
+    patch.setattr(shards, "SHARD_BYTES", 6000)
 
 
 def work(job: Job, data: Path, scratch: Path) -> Result:

@@ -120,11 +120,13 @@ def is_writable(field: pa.Field) -> bool:
 def row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     """The batches, as many together as make a row group of a usual size."""
     group: list[pa.RecordBatch] = []
+    num_rows = num_bytes = 0
     for batch in batches:
         group.append(batch)
-        if sum(batch.num_rows for batch in group) >= GROUP_ROWS or sum(batch.nbytes for batch in group) >= GROUP_BYTES:
+        num_rows, num_bytes = num_rows + batch.num_rows, num_bytes + batch.nbytes
+        if num_rows >= GROUP_ROWS or num_bytes >= GROUP_BYTES:
             yield pa.Table.from_batches(group)
-            group = []
+            group, num_rows, num_bytes = [], 0, 0
     if group:
         yield pa.Table.from_batches(group)
 

@@ -126,7 +126,7 @@ def make_session(
     made = Made(rows, {}, [])
     if "tracks" in made.tables:
         made.tables["tracks"] = _with_tracks(made.tables["tracks"], made.files)
-    if "hashes" in made.tables:
+    if "hashes" in made.tables and "hashes" not in as_they_are:
         made.tables["hashes"] = with_hashes(made.tables["hashes"], key)
     if "latents" in made.tables:
         made.tables["latents"], content = _with_latents(made.tables["latents"])

@@ -23,8 +23,7 @@ from pipelines.vae.params import VaeParams
 from tests.helpers.counted_jobs import contents
 from tests.helpers.fault_points import corpus
 from tests.helpers.paths import ROOT
-from tests.helpers.sealed_jobs import run
-from tests.helpers.small_corpus import keep_in_process
+from tests.helpers.sealed_jobs import make_small, run
 from tests.helpers.staged_corpus import stage_corpus
 from tools.verify import verify
 from wanstreamer.errors import InputError
@@ -44,9 +43,7 @@ with folder_lock(Path(sys.argv[1]), buckets=range(4, 8)):
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight buckets; work and merges run in this process."""
-    keep_in_process(monkeypatch)
-    monkeypatch.setattr(buckets, "SESSIONS_PER_BUCKET", 2)
-    monkeypatch.setattr(shards, "SHARD_BYTES", 6000)
+    make_small(monkeypatch)
 
 
 @pytest.fixture

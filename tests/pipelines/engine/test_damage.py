@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine import buckets, shards
 from pipelines.engine.compact import compact
 from pipelines.engine.state import damage_note, num_state_buckets
 from pipelines.engine.tables import read_rows
 from tests.helpers.counted_jobs import contents
 from tests.helpers.counts import count
 from tests.helpers.damage import DAMAGES, flip
-from tests.helpers.sealed_jobs import run
-from tests.helpers.small_corpus import keep_in_process
+from tests.helpers.sealed_jobs import make_small, run
 from tools.verify import mark, verify
 from wanstreamer.errors import InputError
 
@@ -24,9 +22,7 @@ NUM_BUCKETS = 4
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    keep_in_process(monkeypatch)
-    monkeypatch.setattr(buckets, "SESSIONS_PER_BUCKET", 2)
-    monkeypatch.setattr(shards, "SHARD_BYTES", 6000)
+    make_small(monkeypatch)
 
 
 @pytest.fixture

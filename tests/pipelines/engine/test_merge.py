@@ -11,15 +11,13 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from pipelines.engine import buckets, shards
 from pipelines.engine.buckets import bucket_of, buckets_for, overlapping
 from pipelines.engine.compact import compact
 from pipelines.engine.state import num_state_buckets, read_state, summary_file
 from pipelines.engine.tables import read_rows, session_rows, table_files
 from pipelines.formats.npy_tar import array_at
 from tests.helpers.counted_jobs import contents
-from tests.helpers.sealed_jobs import run
-from tests.helpers.small_corpus import keep_in_process
+from tests.helpers.sealed_jobs import make_small, run
 
 KEYS = [f"s{number}" for number in range(8)]
 STEPS = st.lists(st.dictionaries(st.sampled_from(KEYS), st.integers(1, 3), min_size=1), min_size=1, max_size=4)
@@ -29,12 +27,6 @@ STEPS = st.lists(st.dictionaries(st.sampled_from(KEYS), st.integers(1, 3), min_s
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two sessions a bucket, shards of a few sessions; work and merges run in this process."""
     make_small(monkeypatch)
-
-
-def make_small(patch: pytest.MonkeyPatch) -> None:
-    keep_in_process(patch)
-    patch.setattr(buckets, "SESSIONS_PER_BUCKET", 2)
-    patch.setattr(shards, "SHARD_BYTES", 6000)
 
 
 def compacted(data: Path, num_keys: int) -> None:
