@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             run(args)
         except KeyboardInterrupt:
+            _forget_stdout()
             print("query: stopped", file=sys.stderr)
             sys.exit(130)
         except BrokenPipeError:
@@ -142,7 +143,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _forget_stdout() -> None:
     """What cannot be written is dropped. Python would print an error again when it flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError):  # a notebook's stdout is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _note(absent: Sequence[str]) -> str:

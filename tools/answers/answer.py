@@ -1,10 +1,11 @@
 """A DuckDB statement -> its rows, in batches: neither a long query nor a large answer takes memory or blocks Ctrl-C."""
 
 import queue
+import signal
 import tempfile
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -154,30 +155,61 @@ def interruptible(
 
     def work() -> None:
         try:
-            if not stopped.is_set():
-                for item in produce():
-                    items.put(("item", item))
-                    if stopped.is_set():
-                        break
+            for item in produce():
+                items.put(("item", item))
+                if stopped.is_set():
+                    break
             items.put(("end", None))
         except BaseException as error:  # raised again by the caller's thread
             items.put(("error", error))
 
     thread = threading.Thread(target=work, daemon=True)
     try:
-        thread.start()  # Ctrl-C may come in here, too
+        with ctrl_c_at_the_end():
+            thread.start()
         while True:
-            what, item = items.get()
+            with ctrl_c_at_the_end() as pressed:
+                what, item = _next(items, pressed)
             if what == "end":
                 break
             if what == "error":
                 raise item
             yield item
     finally:
-        stopped.set()
-        while thread.is_alive():
-            while not items.empty():  # a full queue would keep the thread from seeing that it must stop
-                items.get_nowait()
-            thread.join(0.01)
-            if thread.is_alive():
-                connection.interrupt()
+        with ctrl_c_at_the_end():
+            stopped.set()
+            while thread.is_alive():
+                while not items.empty():  # a full queue would keep the thread from seeing that it must stop
+                    items.get_nowait()
+                thread.join(0.01)
+                if thread.is_alive():
+                    connection.interrupt()
+
+
+def _next(items: "queue.Queue[tuple[str, Any]]", pressed: Sequence[int]) -> tuple[str, Any]:
+    while not pressed:
+        try:
+            return items.get(timeout=0.1)
+        except queue.Empty:
+            continue
+    return "end", None  # the block of `pressed` raises KeyboardInterrupt now
+
+
+@contextmanager
+def ctrl_c_at_the_end() -> Iterator[Sequence[int]]:
+    """Ctrl-C in the block takes effect at its end; yields a list that is empty until it is pressed.
+
+    Python's threads and queues are written in Python: an exception inside them leaves their locks broken.
+    """
+    pressed: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            before(signal.SIGINT, None)

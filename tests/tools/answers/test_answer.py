@@ -19,7 +19,7 @@ from pipelines.engine.tables import to_table, write_table
 from tests.helpers.ctrl_c import hear_ctrl_c
 from tests.helpers.paths import ROOT
 from tools import query
-from tools.answers.answer import Answer
+from tools.answers.answer import Answer, ctrl_c_at_the_end
 from wanstreamer.errors import InputError
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -166,3 +166,15 @@ def test_parquet_has_the_types_of_the_answer_and_is_whole_or_absent(data: Path, 
     for wrong in (tmp_path, tmp_path / "nowhere" / "a.parquet"):
         with pytest.raises(InputError, match=f"^--parquet {wrong}: expected a file in a folder that exists"):
             query.write_parquet(data, "SELECT 1", wrong)
+
+
+def test_ctrl_c_in_the_block_comes_at_its_end() -> None:
+    """Python's own locks break when it comes inside of them."""
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        with ctrl_c_at_the_end() as pressed:
+            for _ in range(3):
+                signal.raise_signal(signal.SIGINT)
+            seen.append(bool(pressed))
+        seen.append(True)
+    assert seen == [True] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
