@@ -58,18 +58,22 @@ def plan_of(jobs: Sequence[Job]) -> Plan:
 def plan_by_tables(data: Path, jobs: Callable[[int, int], Iterable[Job]], tables: Sequence[str], token: object) -> Plan:
     """A plan whose jobs depend on the rows of `tables` in the same bucket, and on `token`."""
     tables = [table for table in tables if table == "sessions" or any((data / "tables" / table).glob("b=*.parquet"))]
+    own = {stage: num_state_buckets(data, stage) for stage in {TABLES[table].stage for table in tables}}
 
     def inputs(bucket: int, num_buckets: int) -> str:
-        return hash_of([token, [table_version(data, table, bucket, num_buckets) for table in tables]])
+        versions = [table_version(data, table, bucket, num_buckets, own[TABLES[table].stage]) for table in tables]
+        return hash_of([token, versions])
 
     return Plan(num_buckets=len(table_files(data, "sessions")), jobs=jobs, inputs=inputs)
 
 
-def table_version(data: Path, table: str, bucket: int, num_buckets: int) -> str:
-    """Changes when rows of a table in this bucket change. Cheap: their content was hashed when they were written."""
-    stage = TABLES[table].stage
-    if num_state_buckets(data, stage):
-        return inputs_of(data, stage, (table,), bucket, num_buckets)
+def table_version(data: Path, table: str, bucket: int, num_buckets: int, own: int) -> str:
+    """Changes when rows of a table in this bucket change. Cheap: their content was hashed when they were written.
+
+    `own`: the number of buckets of the stage that writes the table; 0 if it has no state.
+    """
+    if own:
+        return inputs_of(data, TABLES[table].stage, own, (table,), bucket, num_buckets)
     return hash_of([file_sha256(path) for path in table_files(data, table)])  # a table that no stage wrote
 
 

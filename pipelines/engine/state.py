@@ -247,9 +247,11 @@ def counts_of(
     return counts, about
 
 
-def inputs_of(data: Path, stage: str, tables: Iterable[str], bucket: int, num_buckets: int) -> str:
-    """A hash that changes when the content of some tables of this stage changes in a bucket; cheap to get."""
-    own = num_state_buckets(data, stage)
+def inputs_of(data: Path, stage: str, own: int, tables: Iterable[str], bucket: int, num_buckets: int) -> str:
+    """A hash that changes when the content of some tables of this stage changes in a bucket; cheap to get.
+
+    `own`: the stage's number of buckets. To find it takes a listing, so one who asks for all buckets finds it once.
+    """
     about = [read_about(data, stage, other) for other in overlapping(bucket, num_buckets, own)] if own else []
     return hash_of([[state.tables.get(name, {}).get("content", "") for name in tables] for state in about])
 

@@ -49,6 +49,7 @@ from pipelines.pack.role_views import (
     role_pairs,
     view_masks,
 )
+from schemas import TABLES
 from schemas.latents import LATENTS
 from schemas.windows import MASKS, WINDOWS
 from wanstreamer.clock import AUDIO_LATENTS_PER_UNIT, UNIT_MS
@@ -184,7 +185,8 @@ def _make_tokenizer(data: Path, params: PackParams) -> TextTokenizer:
 def _fitted_on(data: Path, params: PackParams, buckets: int, tokenizer: Path) -> dict[str, str]:
     """Hashes of what a tokenizer was fitted on, the words of the first so many buckets, and of the tokenizer."""
     num_buckets = len(table_files(data, "sessions"))
-    tables = [table_version(data, table, b, num_buckets) for b in range(buckets) for table in ("tracks", "words")]
+    own = {table: num_state_buckets(data, TABLES[table].stage) for table in ("tracks", "words")}
+    tables = [table_version(data, table, b, num_buckets, own[table]) for b in range(buckets) for table in own]
     made_by = [params.vocab_size, num_buckets, FITTING_WORDS, code_hash("pipelines.formats.tokenizer")]
     return {"fitted_on": hash_of([made_by, tables]), "tokenizer_sha256": file_sha256(tokenizer)}
 
