@@ -26,14 +26,20 @@ QUALITY = Table(
               "is above the gate of -70", unit="LUFS", nullable=True),
         field("silent_share", REAL, "share of 20 ms frames that are digital silence or within 6 dB of the noise "
               "floor", nullable=True),
+        field("zero_share", REAL, "share of 20 ms frames without any signal: digital zero, or a constant",
+              nullable=True),
         field("black_share", REAL, "share of frames in which every pixel is dark", nullable=True),
         field("frozen_share", REAL, "share of frames that equal the frame before", nullable=True),
         field("cuts", pa.int32(), "number of times that the whole picture changes at once", nullable=True),
+        field("cuts_per_min", REAL, "cuts per minute; a shorter track counts as one minute", nullable=True),
         field("face_share", REAL, "of two frames per second, the share in which YuNet finds a face; it misses faces "
               "from the side and narrow faces: under 6 % of the picture's width, at 64 x 48 under 12 %", nullable=True),
         field("av_offset_ms", MS, "delay of the video relative to the audio", unit="ms", nullable=True),
         field("av_confidence", REAL, "correlation at that offset, 0 to 1; unrelated video and audio reach "
               "0.3", nullable=True),
+        field("same_picture_share", REAL, "share of the time with movement in which another track of the session shows "
+              "the same picture, also mirrored or re-encoded; null: no other picture, or nothing moves", nullable=True),
+        field("same_picture_as", TEXT, "the participant of that track; null: the share is 0 or null", nullable=True),
         field("duplicate_of", TEXT, "session/participant of the same recording in an earlier session",
               nullable=True),
         field("usable", pa.bool_(), "true: within all thresholds of the quality stage, and not a duplicate"),

@@ -15,9 +15,14 @@ class QualityParams:
     # Integrated loudness of the whole track, by EBU R128.
     max_loudness_lufs: float = bounded(0.0, at_least=-120, at_most=20)
     max_silent_share: float = share(1.0)  # 1: no limit, because a listener may say nothing
+    # Of 20 ms without any signal. A muted track has 1, and a person who spoke for 3 s of 10 minutes at a gate less.
+    max_zero_share: float = share(0.995)
     max_black_share: float = share(0.5)  # of frames in which every pixel is dark
     max_frozen_share: float = share(0.9)  # above this: a photograph, shown while the camera was off
     min_face_share: float = share(0.1)  # 0: no limit, for people seen from the side or from far away
+    # Changes of shot per minute, over at least a minute; a track should have none. Edited interviews have 6 to 15.
+    max_cuts_per_min: float = from_zero(4.0)
+    max_same_picture_share: float = share(0.5)  # of the time in which another track of the session shows the same
     max_av_offset_ms: int = from_zero(160)  # one unit; smaller offsets are within one unit of the model
     min_av_confidence: float = share(0.4)  # below this the offset is unreliable, and no track is rejected for it
     find_duplicates: bool = True  # reject a recording that a session with an earlier id has too

@@ -175,6 +175,19 @@ def judge(facts: Mapping[str, Any], params: QualityParams) -> dict[str, str]:
         share, most = facts[f"{reason}_share"], getattr(params, f"max_{reason}_share")
         if share is not None and share > most:
             broken[reason] = f"share {share:.3f}, at most {most:g}"
+    if facts["zero_share"] is not None and facts["zero_share"] > params.max_zero_share:
+        broken["digital_silence"] = (
+            f"share {facts['zero_share']:.4f} of digital zero, at most {params.max_zero_share:g}"
+        )
+    if facts["cuts_per_min"] is not None and facts["cuts_per_min"] > params.max_cuts_per_min:
+        broken["cuts"] = (
+            f"{facts['cuts']} changes of shot, {facts['cuts_per_min']:.1f}/min, at most {params.max_cuts_per_min:g}"
+        )
+    if facts["same_picture_share"] is not None and facts["same_picture_share"] > params.max_same_picture_share:
+        broken["same_picture"] = (
+            f"the picture of {facts['same_picture_as']} in a share of {facts['same_picture_share']:.3f}, at most "
+            f"{params.max_same_picture_share:g}; give each row of the manifest its own video or crop"
+        )
     loudness = facts["loudness_lufs"]
     if loudness is not None and loudness < params.min_loudness_lufs:
         broken["too_quiet"] = f"{loudness:.1f} LUFS, at least {params.min_loudness_lufs:g}"

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from pipelines.engine.inputs import check_files, media_of
 from pipelines.engine.jobs import Job, Result
 from pipelines.media.tracks import frame_pieces, loudness_lufs, wav_pieces
 from pipelines.quality import hashes
+from pipelines.quality.same_picture import same_pictures
 from pipelines.signals import av_offset
 from pipelines.signals.faces import shows_face
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
@@ -23,16 +24,22 @@ from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
 FULL_SCALE = 0.999
 FRAME_S = 0.02
 FLOOR_DB = -90.0
+ZERO = 2.5 / 32768  # samples of digital silence differ by at most 2 steps of 16 bits: dither, or a constant
 DARK = 20  # of 255: a frame is black if all of its pixels are darker
 STILL = 0.05  # of 255: mean difference of pixels that an encoder causes between equal frames
 CUT_CORRELATION = 0.3  # correlation of the brightness of two frames at a cut; a turning head has more
+# Two shots of similar pictures correlate up to this. Then the change must be this large (of 255), and this many times
+# the changes around it; a quick gesture in a recording of 5 frames/s reaches 4 times.
+LIKE_CUT_CORRELATION, LIKE_CUT_CHANGE, LIKE_CUT_RATIO = 0.8, 12.0, 5.0
+CUT_AROUND = 12  # frames before and after a change that are compared with it
 FACE_EVERY = 13  # frames: about two checks per second
 PIECE_PIXELS = 1_000_000  # of frames, per piece
 PIECE_S = 40  # of audio, per piece
 
-AUDIO_FACTS = ("level_db", "peak_db", "snr_db", "clipped_share", "silent_share", "loudness_lufs")
-VIDEO_FACTS = ("black_share", "frozen_share", "cuts", "face_share")
+AUDIO_FACTS = ("level_db", "peak_db", "snr_db", "clipped_share", "silent_share", "zero_share", "loudness_lufs")
+VIDEO_FACTS = ("black_share", "frozen_share", "cuts", "cuts_per_min", "face_share")
 BOTH_FACTS = ("av_offset_ms", "av_confidence")
+PAIR_FACTS = ("same_picture_share", "same_picture_as")  # of a track and another of its session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +47,7 @@ class SoundCurves:
     """Curves of a whole audio track."""
 
     power_F: np.ndarray  # mean square of each 20 ms, float32
+    spread_F: np.ndarray  # highest minus lowest sample of each 20 ms, float32
     peak: float
     num_clipped: int
     num_samples: int
@@ -59,22 +67,34 @@ class PictureCurves:
     faces: tuple[bool, ...]  # of every FACE_EVERYth frame
 
 
+class Measured(NamedTuple):
+    """What one track says about itself."""
+
+    facts: dict[str, Any]  # None for a missing stream
+    hashes: dict[str, list[int]]
+    light_TB: np.ndarray | None  # mean brightness of blocks; None without video
+
+
 def measure_session(job: Job, data: Path, scratch: Path) -> Result:
     """Rows of `quality`, before thresholds are applied, and of `hashes`."""
     del scratch
-    for track in job.spec["tracks"]:
+    tracks = job.spec["tracks"]
+    for track in tracks:
         check_files(data, "ingest", media_of(track))
+    measured = [measure(data, track) for track in tracks]
+    same = same_pictures([each.light_TB for each in measured])
     rows, hash_rows = [], []
-    for track in job.spec["tracks"]:
+    for track, (facts, track_hashes, _), pair in zip(tracks, measured, same, strict=True):
         key = {"session_id": job.key, "participant": track["participant"]}
-        facts, track_hashes = measure(data, track)
-        rows.append({**key, **facts, "duplicate_of": None, "usable": True})
+        share, other = pair or (None, None)
+        pair_facts = dict(zip(PAIR_FACTS, (share, None if not share else tracks[other]["participant"]), strict=True))
+        rows.append({**key, **facts, **pair_facts, "duplicate_of": None, "usable": True})
         hash_rows.append({**key, **track_hashes})
     return Result(tables={"quality": rows, "hashes": hash_rows})
 
 
-def measure(data: Path, track: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[int]]]:
-    """All facts of one track (None for a missing stream), and its hashes."""
+def measure(data: Path, track: Mapping[str, Any]) -> Measured:
+    """Measure one track by itself."""
     facts: dict[str, Any] = dict.fromkeys((*AUDIO_FACTS, *VIDEO_FACTS, *BOTH_FACTS))
     track_hashes: dict[str, list[int]] = {
         f"{stream}_{what}": [] for stream in ("sound", "picture") for what in ("hashes", "frames")
@@ -94,7 +114,7 @@ def measure(data: Path, track: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
     if sound is not None and picture is not None:
         offset = av_offset.av_offset(picture.light_TB, FRAME_RATE_HZ, sound.energy_N)
         facts["av_offset_ms"], facts["av_confidence"] = offset or (None, None)
-    return facts, track_hashes
+    return Measured(facts, track_hashes, picture.light_TB if picture is not None else None)
 
 
 def _named(stream: str, stream_hashes: tuple[np.ndarray, np.ndarray]) -> dict[str, list[int]]:
@@ -110,11 +130,13 @@ def _piece_samples(rate_hz: int) -> int:
 def listen(pieces: Iterable[np.ndarray], rate_hz: int) -> SoundCurves:
     """pieces: float32 samples in [-1, 1], `_piece_samples` each, except the last."""
     hop, overlap = round(FRAME_S * rate_hz), (hashes.WINDOW - 1) * (rate_hz // hashes.RATE_HZ)
-    power, energy, bands = [], [], []
+    power, spread, energy, bands = [], [], [], []
     peak, num_clipped, num_samples = 0.0, 0, 0
     before = np.zeros(overlap, np.float32)
     for piece in pieces:
-        power.append((piece[: len(piece) // hop * hop].reshape(-1, hop) ** 2).mean(1))
+        frames = piece[: len(piece) // hop * hop].reshape(-1, hop)
+        power.append((frames**2).mean(1))
+        spread.append(frames.max(1) - frames.min(1))
         energy.append(av_offset.sound_energy(piece, rate_hz))
         bands.append(hashes.sound_bands(np.concatenate([before, piece]), rate_hz))
         before = piece[len(piece) - overlap :]
@@ -122,8 +144,8 @@ def listen(pieces: Iterable[np.ndarray], rate_hz: int) -> SoundCurves:
         num_clipped += int((np.abs(piece) >= FULL_SCALE).sum())
         num_samples += len(piece)
     return SoundCurves(
-        power_F=np.concatenate(power), peak=peak, num_clipped=num_clipped, num_samples=num_samples,
-        energy_N=np.concatenate(energy), bands_NB=np.concatenate(bands),
+        power_F=np.concatenate(power), spread_F=np.concatenate(spread), peak=peak, num_clipped=num_clipped,
+        num_samples=num_samples, energy_N=np.concatenate(energy), bands_NB=np.concatenate(bands),
     )  # fmt: skip
 
 
@@ -139,6 +161,7 @@ def sound_facts(sound: SoundCurves) -> dict[str, float]:
         "snr_db": round(float(loud_db - floor_db), 1),
         "clipped_share": sound.num_clipped / sound.num_samples,
         "silent_share": round(float(1 - sounding.mean()), 4),
+        "zero_share": round(float((sound.spread_F < ZERO).mean()), 4),
     }
 
 
@@ -171,11 +194,25 @@ def look(pieces: Iterable[np.ndarray]) -> PictureCurves:
 
 def picture_facts(picture: PictureCurves) -> dict[str, Any]:
     """`VIDEO_FACTS`."""
+    cuts = int(_cuts(picture).sum())
+    minutes = len(picture.brightest_T) / (60 * FRAME_RATE_HZ)
     return {
         "black_share": round(float((picture.brightest_T < DARK).mean()), 4),
         "frozen_share": round(float((picture.change_P < STILL).mean()), 4) if len(picture.change_P) else 0.0,
-        "cuts": int(
-            (picture.structured_P & (picture.alike_P < CUT_CORRELATION)).sum()
-        ),  # a flat picture correlates with nothing
+        "cuts": cuts,
+        "cuts_per_min": round(cuts / max(1.0, minutes), 2),
         "face_share": round(sum(picture.faces) / len(picture.faces), 4),
     }
+
+
+def _cuts(picture: PictureCurves) -> np.ndarray:
+    """bool (P,): a cut is between the two frames. A flat picture correlates with nothing, and proves none."""
+    if not len(picture.change_P):
+        return np.zeros(0, bool)
+    padded = np.pad(picture.change_P, CUT_AROUND, mode="symmetric")
+    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * CUT_AROUND + 1)
+    # The 3rd highest change of the second around it, itself included: quick cutting may have another cut there.
+    usual_P = np.partition(around, -3, axis=1)[:, -3]
+    sudden_P = (picture.change_P > LIKE_CUT_CHANGE) & (picture.change_P > LIKE_CUT_RATIO * (usual_P + 1))
+    like_P = (picture.alike_P < LIKE_CUT_CORRELATION) & sudden_P
+    return picture.structured_P & ((picture.alike_P < CUT_CORRELATION) | like_P)

@@ -7,13 +7,15 @@ import pytest
 
 from pipelines.engine.params import build_params
 from pipelines.quality.stage import QualityParams, judge
+from schemas import TABLES
 from wanstreamer.errors import InputError
 
 
 def test_thresholds_judge_and_an_unsure_offset_does_not() -> None:
     good: dict[str, Any] = {
         "clipped_share": 0.0, "silent_share": 1.0, "loudness_lufs": -25.0, "black_share": 0.0, "frozen_share": 0.2,
-        "face_share": 0.9, "av_offset_ms": 40, "av_confidence": 0.8, "duplicate_of": None,
+        "face_share": 0.9, "av_offset_ms": 40, "av_confidence": 0.8, "duplicate_of": None, "zero_share": 0.9, "cuts": 2,
+        "cuts_per_min": 2.0, "same_picture_share": 0.1, "same_picture_as": "b",
     }  # fmt: skip
     params = QualityParams()
     assert judge(good, params) == {}
@@ -30,6 +32,27 @@ def test_thresholds_judge_and_an_unsure_offset_does_not() -> None:
     assert judge(dict.fromkeys(good), params) == {}
 
 
+def test_reasons_have_the_figures() -> None:
+    facts = dict.fromkeys((field.name for field in TABLES["quality"].fields), None)
+    params = QualityParams()
+    assert judge({**facts, "zero_share": 1.0}, params) == {
+        "digital_silence": "share 1.0000 of digital zero, at most 0.995"
+    }
+    assert judge({**facts, "zero_share": 0.99}, params) == {}
+    assert judge({**facts, "cuts": 40, "cuts_per_min": 8.0}, params) == {
+        "cuts": "40 changes of shot, 8.0/min, at most 4"
+    }
+    assert judge({**facts, "cuts": 40, "cuts_per_min": 8.0}, replace(params, max_cuts_per_min=10)) == {}
+    same = judge({**facts, "same_picture_share": 0.97, "same_picture_as": "ben"}, params)
+    assert same["same_picture"].startswith("the picture of ben in a share of 0.970, at most 0.5; ")
+    assert (
+        judge(
+            {**facts, "same_picture_share": 0.97, "same_picture_as": "b"}, replace(params, max_same_picture_share=1.0)
+        )
+        == {}
+    )
+
+
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
@@ -37,6 +60,9 @@ def test_thresholds_judge_and_an_unsure_offset_does_not() -> None:
         ({"min_face_share": -0.1}, "min_face_share"),
         ({"min_loudness_lufs": -10, "max_loudness_lufs": -20}, "min_loudness_lufs"),
         ({"max_av_offset_ms": -1}, "max_av_offset_ms"),
+        ({"max_zero_share": 1.1}, "max_zero_share"),
+        ({"max_cuts_per_min": -1}, "max_cuts_per_min"),
+        ({"max_same_picture_share": -0.1}, "max_same_picture_share"),
     ],
 )
 def test_thresholds_that_mean_nothing_are_refused(wrong: dict[str, Any], named: str) -> None:

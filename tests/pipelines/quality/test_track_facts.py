@@ -8,9 +8,9 @@ import pytest
 
 from pipelines.media.tracks import loudness_lufs, write_video, write_wav
 from pipelines.quality import track_facts
-from pipelines.quality.track_facts import listen, look, measure
+from pipelines.quality.track_facts import PAIR_FACTS, listen, look, measure
 from schemas import TABLES
-from tests.helpers.pictures import face, grey, scene
+from tests.helpers.pictures import face, grey, scene, talking_face
 
 RATE_HZ = 16000
 UNITS = 25
@@ -45,18 +45,44 @@ def test_clipping_and_digital_silence_are_found() -> None:
     assert 0.1 < sound_facts(loud, RATE_HZ)["clipped_share"] == pytest.approx((np.abs(loud) >= 1).mean(), abs=1e-3)
     nothing = sound_facts(np.zeros(RATE_HZ, np.float32), RATE_HZ)
     assert nothing["level_db"] == nothing["peak_db"] == track_facts.FLOOR_DB and nothing["silent_share"] == 1
+    assert nothing["zero_share"] == 1 and sound_facts(speech(-20, -60), RATE_HZ)["zero_share"] == 0
+    constant = 0.1 + np.random.default_rng(0).integers(-1, 2, RATE_HZ).astype(np.float32) / 32768
+    assert sound_facts(constant, RATE_HZ)["zero_share"] == 1, "an offset with dither is no signal"
+    muted = np.concatenate([nothing_for(3), speech(-20, -60, seconds=1)])
+    assert sound_facts(muted, RATE_HZ)["zero_share"] == 0.75
+
+
+def nothing_for(seconds: int) -> np.ndarray:
+    return np.zeros(seconds * RATE_HZ, np.float32)
 
 
 def test_black_frozen_and_cut_pictures_are_counted() -> None:
     rng = np.random.default_rng(0)
     moving = np.stack([np.roll(scene(0), shift // 4, axis=1) for shift in range(100)]) + rng.normal(0, 1, (100, 48, 64))
-    assert picture_facts(moving) == {"black_share": 0.0, "frozen_share": 0.0, "cuts": 0, "face_share": 0.0}
+    assert picture_facts(moving) == {
+        "black_share": 0.0, "frozen_share": 0.0, "cuts": 0, "cuts_per_min": 0.0, "face_share": 0.0,
+    }  # fmt: skip
     still = np.repeat(scene(0)[None], 100, axis=0)
     assert picture_facts(still)["frozen_share"] == 1.0
     cut = np.concatenate([moving[:40], scene(5) + rng.normal(0, 1, (30, 48, 64)), moving[70:]])
-    assert picture_facts(cut)["cuts"] == 2
+    assert picture_facts(cut)["cuts"] == picture_facts(cut)["cuts_per_min"] == 2
     dark = np.concatenate([moving[:50], rng.random((50, 48, 64)) * 10])
     assert picture_facts(dark)["black_share"] == 0.5
+
+
+def test_cuts_between_similar_pictures_are_found_and_gestures_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same kind of face in the same place: half of such cuts correlate more than a turning head may."""
+    monkeypatch.setattr(track_facts, "shows_face", lambda frame: True)  # which takes most of the time
+    people = [talking_face(seed, 64, 48, 40) for seed in range(12)]
+    together = np.concatenate(people)
+    curves = look([together])
+    at = np.arange(1, len(people)) * 40 - 1
+    assert (curves.alike_P[at] > track_facts.CUT_CORRELATION).sum() >= 3, "too easy"
+    assert track_facts.picture_facts(curves)["cuts"] == len(people) - 1
+    for seed in range(4):
+        assert track_facts.picture_facts(look([talking_face(seed, 64, 48, 200, every=5)]))["cuts"] == 0
+    switched_on = np.concatenate([people[0] // 2, people[0]])
+    assert track_facts.picture_facts(look([switched_on]))["cuts"] == 0, "a lamp is no cut"
 
 
 def test_the_share_of_faces_does_not_depend_on_the_pieces() -> None:
@@ -90,17 +116,19 @@ def test_a_track_is_measured_whole_and_missing_streams_are_null(tmp_path: Path) 
     write_video(tmp_path / "a.mp4", frames)
     write_wav(tmp_path / "a.wav", speech(-20, -50), RATE_HZ)
     track = {"num_units": UNITS, "rate_hz": RATE_HZ, "width": 64, "height": 48}
-    both, hashes = measure(tmp_path, {**track, "audio_path": "a.wav", "video_path": "a.mp4"})
+    both, hashes, light_TB = measure(tmp_path, {**track, "audio_path": "a.wav", "video_path": "a.mp4"})
+    assert light_TB is not None and len(light_TB) == 4 * UNITS
     assert all(value is not None for value in both.values())
     ids = {"session_id", "participant"}
-    assert {*both, *ids, "duplicate_of", "usable"} == {field.name for field in TABLES["quality"].fields}
+    assert {*both, *ids, *PAIR_FACTS, "duplicate_of", "usable"} == {field.name for field in TABLES["quality"].fields}
     assert {*hashes, *ids} == {field.name for field in TABLES["hashes"].fields}
-    deaf, _ = measure(tmp_path, {**track, "audio_path": None, "video_path": "a.mp4"})
+    deaf, _, _ = measure(tmp_path, {**track, "audio_path": None, "video_path": "a.mp4"})
     assert (
         deaf["level_db"] is None
         and deaf["loudness_lufs"] is None
         and deaf["av_offset_ms"] is None
         and deaf["cuts"] == both["cuts"]
     )
-    blind, _ = measure(tmp_path, {**track, "audio_path": "a.wav", "video_path": None})
+    blind, _, light_TB = measure(tmp_path, {**track, "audio_path": "a.wav", "video_path": None})
     assert blind["black_share"] is None and blind["face_share"] is None and blind["snr_db"] == both["snr_db"]
+    assert light_TB is None
