@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pipelines.engine.ray import spread
 from pipelines.engine.remote import fetch, folder_at, is_remote_uri, use_settings
 from pipelines.formats.rttm import read_rttm
 from pipelines.formats.word_files import BadWords, read_words
+from pipelines.ingest.clocks import FileClock, RowClocks, common_span, stated_clocks
 from pipelines.ingest.source_row import SourceRow
 from pipelines.media.ffmpeg import conform_video, decode_audio, join_videos
 from pipelines.media.probing import Timeline, probe, timeline
@@ -77,18 +79,21 @@ class Conform:
             _fetch(self.source, rows, job.inputs, self.root)
             check_crops(self.root, rows)
         recorded = [self._look(row, scratch) for row in rows]
-        sounds = [self._decode(row, recording, scratch) for row, recording in zip(rows, recorded, strict=True)]
-        origin_ms, num_units = units_in_common(rows, self._lengths_ms(rows, recorded, sounds))
+        clocks = [stated_clocks(row) for row in rows]
+        sounds = [self._decode(*each, scratch) for each in zip(rows, recorded, clocks, strict=True)]
+        streams = [each for row in zip(rows, recorded, clocks, sounds, strict=True) for each in self._lengths_ms(*row)]
+        origin_ms, num_units = units_in_common(streams)
+        clocks = [clock.since(origin_ms) for clock in clocks]
         result = Result(tables={"tracks": [], "sidecar_words": []})
-        tracks_audio = self._conform_audio(rows, sounds, origin_ms, num_units)
+        tracks_audio = self._conform_audio(rows, clocks, sounds, num_units)
         own = [row.audio_kind == "own" for row in rows]
         bleed_db = bleed.loudest_bleed_db(
             [audio if alone else None for audio, alone in zip(tracks_audio, own, strict=True)], self.rate_hz
         )
-        self._conform_videos(rows, recorded, origin_ms, num_units, scratch)
-        for row, recording, audio, level in zip(rows, recorded, tracks_audio, bleed_db, strict=True):
+        self._conform_videos(rows, recorded, clocks, num_units, scratch)
+        for row, recording, clock, audio, level in zip(rows, recorded, clocks, tracks_audio, bleed_db, strict=True):
             result.tables["tracks"].append(
-                self._track(row, recording, audio, level, job, origin_ms, num_units, scratch, result)
+                self._track(row, recording, clock, audio, level, job, num_units, scratch, result)
             )
         first = rows[0]
         session = {
@@ -130,87 +135,96 @@ class Conform:
             sound=sound if sound_probe.has_audio else None,
         )
 
-    def _decode(self, row: SourceRow, recording: "_Recorded", scratch: Path) -> np.ndarray | None:
+    def _decode(self, row: SourceRow, recording: "_Recorded", clocks: RowClocks, scratch: Path) -> np.ndarray | None:
         if recording.sound is None:
             return None
         # The track ends with the video: wrong audio timestamps cannot fill the disk with silence.
-        end_ms = recording.picture.video_end_ms if recording.picture else None
+        end_ms = None
+        if recording.picture:
+            end_ms = ceil(clocks.sound.media_ms(clocks.picture.time_ms(recording.picture.video_end_ms or 0)))
+            if end_ms <= 0:
+                raise Rejected("too_short", f"{row.participant}: its sound begins after the end of its picture")
         return decode_audio(recording.sound.source, self.rate_hz, row.channel, scratch, end_ms=end_ms)
 
     def _lengths_ms(
-        self, rows: Sequence[SourceRow], recorded: Sequence["_Recorded"], sounds: Sequence[np.ndarray | None]
-    ) -> list[int]:
-        """How long each row is recorded, from the start of its file to the end of its first stream."""
-        shortest = []
-        for row, recording, audio in zip(rows, recorded, sounds, strict=True):
-            lengths = []
-            if recording.picture:
-                lengths.append(recording.picture.video_end_ms or 0)
-            if recording.sound and audio is not None:
-                lengths.append(len(audio) * 1000 // self.rate_hz)
-                heard_ms = min(recording.sound.audio_end_ms or 0, *lengths[:-1], lengths[-1])
-                if lengths[-1] > heard_ms + LONGEST_PACKET_MS:
-                    raise Rejected(
-                        "changes_format", f"{row.participant}: sample rate or channels change, or the audio is damaged"
-                    )
-            if min(lengths) < recording.claimed_ms - TRUNCATED_MS:
-                raise Rejected("truncated", f"{row.participant}: {min(lengths)} of {recording.claimed_ms} ms")
-            shortest.append(min(lengths))
-        return shortest
+        self, row: SourceRow, recording: "_Recorded", clocks: RowClocks, audio: np.ndarray | None
+    ) -> list[tuple[FileClock, int]]:
+        """How long each stream of a row is recorded, from the start of its file, with the clock of its file."""
+        lengths = []
+        if recording.picture:
+            lengths.append((clocks.picture, recording.picture.video_end_ms or 0))
+        if recording.sound and audio is not None:
+            heard_ms = len(audio) * 1000 // self.rate_hz
+            if heard_ms > (recording.sound.audio_end_ms or 0) + LONGEST_PACKET_MS:
+                raise Rejected(
+                    "changes_format", f"{row.participant}: sample rate or channels change, or the audio is damaged"
+                )
+            lengths.append((clocks.sound, heard_ms))
+        shortest_ms = min(length_ms for _, length_ms in lengths)
+        if shortest_ms < recording.claimed_ms - TRUNCATED_MS:
+            raise Rejected("truncated", f"{row.participant}: {shortest_ms} of {recording.claimed_ms} ms")
+        return lengths
 
     def _conform_audio(
-        self, rows: Sequence[SourceRow], sounds: Sequence[np.ndarray | None], origin_ms: int, num_units: int
+        self,
+        rows: Sequence[SourceRow],
+        clocks: Sequence[RowClocks],
+        sounds: Sequence[np.ndarray | None],
+        num_units: int,
     ) -> list[np.ndarray | None]:
         num_samples = num_units * samples_per_unit(self.rate_hz)
         tracks: list[np.ndarray | None] = []
-        for row, sound in zip(rows, sounds, strict=True):
+        for row, clock, sound in zip(rows, clocks, sounds, strict=True):
             if sound is None:
                 tracks.append(None)
                 continue
-            skip = (origin_ms - row.start_offset_ms) * self.rate_hz // 1000
+            skip = int(clock.sound.media_ms(0) * self.rate_hz // 1000)
             audio = sound[skip : skip + num_samples]
             if len(audio) < num_samples:  # by less than a millisecond
                 audio = np.pad(audio, (0, num_samples - len(audio)))
             if row.rttm_uri:
                 audio = gate_audio(
-                    audio, self._rttm_spans(row, origin_ms).get(row.rttm_speaker or "", []), self.rate_hz
+                    audio, self._rttm_spans(row, clock.sound).get(row.rttm_speaker or "", []), self.rate_hz
                 )
             tracks.append(audio)
         return tracks
 
-    def _rttm_spans(self, row: SourceRow, origin_ms: int) -> dict[str, list[Span]]:
+    def _rttm_spans(self, row: SourceRow, sound: FileClock) -> dict[str, list[Span]]:
         """Speech of all speakers in the RTTM, on the tracks' clock."""
-        shift = row.start_offset_ms - origin_ms
         try:
             speech = read_rttm(self.root / str(row.rttm_uri))
         except InputError as error:
             raise Rejected("bad_rttm", str(error)) from error
         if row.rttm_speaker not in speech:
             raise Rejected("bad_rttm", f"{row.rttm_uri}: no speaker {row.rttm_speaker}; it has {', '.join(speech)}")
-        return {name: [Span(max(0, s + shift), max(0, e + shift)) for s, e in spans] for name, spans in speech.items()}
+        return {name: sound.spans(spans) for name, spans in speech.items()}
 
-    def _mixed_spans(self, row: SourceRow, origin_ms: int, num_units: int) -> list[Span]:
+    def _mixed_spans(self, row: SourceRow, sound: FileClock, num_units: int) -> list[Span]:
         """When the track's audio contains more than one participant."""
         whole = Span(0, num_units * UNIT_MS)
         if row.audio_kind == "own":
             return []
         if not row.rttm_uri:
             return [whole]
-        spans = self._rttm_spans(row, origin_ms)
+        spans = self._rttm_spans(row, sound)
         own = merge_spans(spans[row.rttm_speaker or ""])
         others = merge_spans(span for name, theirs in spans.items() if name != row.rttm_speaker for span in theirs)
         return intersect_spans([whole], intersect_spans(own, others))
 
     def _conform_videos(
-        self, rows: Sequence[SourceRow], recorded: Sequence["_Recorded"], origin_ms: int, num_units: int, scratch: Path
+        self,
+        rows: Sequence[SourceRow],
+        recorded: Sequence["_Recorded"],
+        clocks: Sequence[RowClocks],
+        num_units: int,
+        scratch: Path,
     ) -> None:
         """Make `PARTICIPANT.mp4` in `scratch` for every row with video; long ones in spans, on idle cores."""
         calls, pieces = [], []
-        for row, recording in zip(rows, recorded, strict=True):
+        for row, recording, clock in zip(rows, recorded, clocks, strict=True):
             if not recording.picture:
                 continue
-            shift_ms = row.start_offset_ms - origin_ms
-            spans = list(video_spans(recording.picture, shift_ms, num_units))
+            spans = list(video_spans(recording.picture, clock.picture.start_ms, num_units, clock.picture.rate))
             names = [scratch / f"{row.participant}.{number}.mp4" for number in range(len(spans))]
             for name, (first_unit, last_unit, seek_ms) in zip(names, spans, strict=True):
                 calls.append(
@@ -218,7 +232,8 @@ class Conform:
                         conform_video,
                         recording.picture.source,
                         name,
-                        lead_ms=shift_ms,
+                        lead_ms=clock.picture.start_ms,
+                        rate=clock.picture.rate,
                         first_frame=first_unit * FRAMES_PER_UNIT,
                         num_frames=(last_unit - first_unit) * FRAMES_PER_UNIT,
                         seek_ms=seek_ms,
@@ -244,23 +259,22 @@ class Conform:
         self,
         row: SourceRow,
         recording: "_Recorded",
+        clocks: RowClocks,
         audio: np.ndarray | None,
         bleed_db: float | None,
         job: Job,
-        origin_ms: int,
         num_units: int,
         scratch: Path,
         result: Result,
     ) -> dict[str, Any]:
         video_path = audio_path = None
-        shift_ms = row.start_offset_ms - origin_ms
         if recording.picture:
             video_path = self._file(job.key, row, "mp4", scratch, result)
         if audio is not None:
             audio_path = self._file(job.key, row, "wav", scratch, result)
             write_wav(result.files[audio_path], audio, self.rate_hz)
-        words = self._words(job.key, row, origin_ms, num_units, result)
-        mixed = self._mixed_spans(row, origin_ms, num_units) if audio is not None else []
+        words = self._words(job.key, row, clocks.picture if audio is None else clocks.sound, num_units, result)
+        mixed = self._mixed_spans(row, clocks.sound, num_units) if audio is not None else []
         return {
             "session_id": job.key,
             "participant": row.participant,
@@ -282,9 +296,11 @@ class Conform:
             "mixed": [span._asdict() for span in mixed],
             "attributed": row.audio_kind == "own" or row.rttm_uri is not None,
             "bleed_db": bleed_db,
-            "audio_filled_ms": _within_ms(recording.sound.audio_gaps, shift_ms, num_units) if recording.sound else None,
+            "audio_filled_ms": _within_ms(recording.sound.audio_gaps, clocks.sound, num_units)
+            if recording.sound
+            else None,
             "audio_cut_ms": recording.sound.audio_cut_ms if recording.sound else None,
-            "video_held_ms": _within_ms(recording.picture.video_holds, shift_ms, num_units)
+            "video_held_ms": _within_ms(recording.picture.video_holds, clocks.picture, num_units)
             if recording.picture
             else None,
             "clock_joins": max(clock.joins for clock in (recording.picture, recording.sound) if clock),
@@ -296,12 +312,12 @@ class Conform:
         return name
 
     def _words(
-        self, session_id: str, row: SourceRow, origin_ms: int, num_units: int, result: Result
+        self, session_id: str, row: SourceRow, clock: FileClock, num_units: int, result: Result
     ) -> list[dict[str, Any]] | None:
         """Add the words on the tracks' clock to the result; words outside the tracks are rejected."""
         if not row.words_uri:
             return None
-        key, shift = f"{session_id}/{row.participant}", row.start_offset_ms - origin_ms
+        key = f"{session_id}/{row.participant}"
         try:
             timed, untimed = read_words(self.root / row.words_uri, row.channel)
         except FileNotFoundError:
@@ -311,7 +327,9 @@ class Conform:
             result.rejections.append((key, "bad_words", f"{row.words_uri}: {error}"))
             return None
         result.rejections += [(key, "word_without_time", "")] * untimed
-        moved = [{**word, "start_ms": word["start_ms"] + shift, "end_ms": word["end_ms"] + shift} for word in timed]
+        moved = [
+            {**word, **{name: round(clock.time_ms(word[name])) for name in ("start_ms", "end_ms")}} for word in timed
+        ]
         inside = [word for word in moved if word["start_ms"] < num_units * UNIT_MS and word["end_ms"] > 0]
         result.rejections += [(key, "word_outside_track", "")] * (len(moved) - len(inside))
         ids = {"session_id": session_id, "participant": row.participant}
@@ -328,17 +346,16 @@ def check_streams(row: SourceRow, *, has_video: bool, channels: int) -> None:
         raise Rejected("no_such_channel", f"{row.participant}: channel {row.channel} of {channels}")
 
 
-def units_in_common(rows: Sequence[SourceRow], lengths_ms: Sequence[int]) -> tuple[int, int]:
+def units_in_common(streams: Sequence[tuple[FileClock, int]]) -> tuple[int, int]:
     """When the tracks of a session begin, on the session's clock, and their length in units.
 
-    `lengths_ms`: of each row, from the start of its file. Raises Rejected `too_short`.
+    `streams`: all of the session, each with the clock of its file and its length in ms. Raises Rejected `too_short`.
     """
-    origin_ms = max(row.start_offset_ms for row in rows)
-    end_ms = min(row.start_offset_ms + length_ms for row, length_ms in zip(rows, lengths_ms, strict=True))
-    num_units = whole_units_in_ms(end_ms - origin_ms)
+    span = common_span(streams)
+    num_units = whole_units_in_ms(span.duration_ms)
     if num_units < 1:
         raise Rejected("too_short", "its streams have less than one unit of 160 ms in common")
-    return origin_ms, num_units
+    return span.start_ms, num_units
 
 
 def _tuples(record: dict[str, Any]) -> dict[str, Any]:
@@ -346,18 +363,21 @@ def _tuples(record: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
 
 
-def video_spans(picture: Timeline, shift_ms: int, num_units: int) -> Iterator[tuple[int, int, int | None]]:
+def video_spans(
+    picture: Timeline, shift_ms: float, num_units: int, rate: float = 1.0
+) -> Iterator[tuple[int, int, int | None]]:
     """Spans in which a track's video is made: first unit, last unit, and the media time to seek to (None: the start).
 
     A span begins where the source has new frames, and is decoded from the last but one keyframe before it. From there
     on, the decoded frames equal those of a decoder that read the whole file.
     """
-    holds = [Span(start + shift_ms, end + shift_ms) for start, end in picture.video_holds]
+    clock = FileClock(start_ms=shift_ms, rate=rate)
+    holds = clock.spans(picture.video_holds)
     keys_ms = sorted(picture.video_keys_ms)
     first, seek_ms = 0, None
     for unit in range(SPAN_UNITS, num_units - SPAN_UNITS // 2, SPAN_UNITS):
         begin_ms = unit * UNIT_MS
-        before = bisect_left(keys_ms, begin_ms - shift_ms - UNIT_MS)
+        before = bisect_left(keys_ms, clock.media_ms(begin_ms) - UNIT_MS)
         if before < 2 or any(start - UNIT_MS <= begin_ms <= end + UNIT_MS for start, end in holds):
             continue
         yield first, unit, seek_ms
@@ -365,10 +385,9 @@ def video_spans(picture: Timeline, shift_ms: int, num_units: int) -> Iterator[tu
     yield first, num_units, seek_ms
 
 
-def _within_ms(spans: Sequence[Span], shift_ms: int, num_units: int) -> int:
+def _within_ms(spans: Sequence[Span], clock: FileClock, num_units: int) -> int:
     """Total time of a file's `spans` within the tracks."""
-    moved = [Span(start + shift_ms, end + shift_ms) for start, end in spans]
-    return sum(end - start for start, end in intersect_spans([Span(0, num_units * UNIT_MS)], moved))
+    return sum(span.duration_ms for span in intersect_spans([Span(0, num_units * UNIT_MS)], clock.spans(spans)))
 
 
 def _layout(rows: Sequence[SourceRow], recorded: Sequence[_Recorded]) -> str:

@@ -25,9 +25,10 @@ class SourceRow:
     channel: int | None = None  # audio channel of this participant, from 0; if not given, all are mixed
     crop: tuple[int, int, int, int] | None = None  # x, y, width, height in displayed pixels
     start_offset_ms: int = 0  # session time at the start of the file
+    audio_offset_ms: int | None = None  # the same for the sound, if it is not that of the picture; may be negative
     audio_kind: str = "own"  # own: this participant only; shared: all participants
-    words_uri: str | None = None  # words with times on the file's clock; for formats see word_files.py
-    rttm_uri: str | None = None  # who speaks when in shared audio, on the file's clock
+    words_uri: str | None = None  # words with times on the clock of the sound's file; for formats see word_files.py
+    rttm_uri: str | None = None  # who speaks when in shared audio, on the clock of its file
     rttm_speaker: str | None = None  # this participant's name in the RTTM
     language: str | None = None  # BCP 47
     licence: str | None = None

@@ -148,6 +148,12 @@ def _row(filled: Mapping[str, Any], where: str) -> SourceRow:
             if not values[key].isdecimal():
                 raise InputError(f"{where}: {key} `{values[key]}`: expected a whole number, 0 or more")
             values[key] = int(values[key])
+    if "audio_offset_ms" in values:
+        if not re.fullmatch(r"-?\d+", values["audio_offset_ms"], re.ASCII):
+            raise InputError(
+                f"{where}: audio_offset_ms `{values['audio_offset_ms']}`: expected a whole number of milliseconds"
+            )
+        values["audio_offset_ms"] = int(values["audio_offset_ms"])
     if values.get("audio_kind", "own") not in ("own", "shared"):
         raise InputError(f"{where}: audio_kind `{values['audio_kind']}`: expected own or shared")
     if "crop" in filled:

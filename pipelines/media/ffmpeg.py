@@ -87,7 +87,8 @@ def conform_video(
     source: Source,
     target: Path,
     *,
-    lead_ms: int,
+    lead_ms: float,
+    rate: float = 1.0,
     first_frame: int = 0,
     num_frames: int,
     seek_ms: int | None = None,
@@ -103,7 +104,8 @@ def conform_video(
     nothing from before a keyframe.
 
     Frame n shows the source frame nearest to track time 40 n ms. In a gap the frame before it stands, until 20 ms
-    before the next one. Media time 0 of the file is at track time `lead_ms` (negative: its beginning is cut). Frames
+    before the next one. Media time 0 of the file is at track time `lead_ms` (negative: its beginning is cut), and 1 ms
+    of the file takes `rate` ms of the track. Frames
     missing at either end of the track repeat their neighbour. The picture is scaled to cover width x height, and its
     centre is cut out. Colours are BT.601, limited range, BT.709 curve and primaries, with the matching tags. There is
     one encoder thread, because x264's output depends on their number.
@@ -114,7 +116,15 @@ def conform_video(
     assert source.picture is not None
     command = (
         _conform(
-            _input(source, seek_ms)[str(source.video)], source, lead_ms, first_frame, num_frames, width, height, crop
+            _input(source, seek_ms)[str(source.video)],
+            source,
+            lead_ms,
+            rate,
+            first_frame,
+            num_frames,
+            width,
+            height,
+            crop,
         )
         .output(
             str(target),
@@ -160,7 +170,7 @@ def join_videos(pieces: Sequence[Path], target: Path) -> None:
                         frame += 1
 
 
-def _conform(stream, source, lead_ms, first_frame, num_frames, width, height, crop):  # type: ignore[no-untyped-def]
+def _conform(stream, source, lead_ms, rate, first_frame, num_frames, width, height, crop):  # type: ignore[no-untyped-def]
     """The filters of `conform_video`."""
     picture = source.picture
     if not picture.is_rgb:  # only frames flagged as interlaced are changed: almost no cost without them
@@ -174,7 +184,9 @@ def _conform(stream, source, lead_ms, first_frame, num_frames, width, height, cr
     # were decoded before it.
     half_us = 500_000 // FRAME_RATE_HZ
     begins = f"PTS-if(isnan(PREV_INPTS),0,clip((PTS-PREV_INPTS)/2,0,{half_us}))"
-    stream = stream.filter("settb", "AVTB").filter("setpts", f"{begins}+{lead_ms * 1000 - round(source.start_s * 1e6)}")
+    lead_us = round(lead_ms * 1000) - round(source.start_s * 1e6)
+    drift = "" if rate == 1 else f"+(PTS-{round(source.start_s * 1e6)})*{rate - 1:.12f}"
+    stream = stream.filter("settb", "AVTB").filter("setpts", f"{begins}{drift}{lead_us:+d}")
     stream = stream.filter("fps", fps=FRAME_RATE_HZ, start_time=first_frame / FRAME_RATE_HZ, round="up")
     stream = stream.filter("setpts", f"PTS-{first_frame}")
     colours = {"in_color_matrix": picture.matrix, "out_color_matrix": "bt601", "out_range": "tv"}

@@ -17,6 +17,7 @@ from pipelines.engine.forgotten import forgotten
 from pipelines.engine.jobs import Rejected
 from pipelines.engine.remote import PARALLEL_REQUESTS, folder_at, is_remote_uri, reachable
 from pipelines.engine.tables import rows_by_session
+from pipelines.ingest.clocks import FileClock, stated_clocks
 from pipelines.ingest.conform import check_streams, files_of, units_in_common
 from pipelines.ingest.params import IngestParams
 from pipelines.ingest.source_row import SourceRow
@@ -156,7 +157,9 @@ def _outlook(
         headers = [_read(root, row) for row in rows]
         for row, (picture, sound) in zip(rows, headers, strict=True):
             check_streams(row, has_video=bool(picture.video_ms), channels=sound.channels)
-        _, num_units = units_in_common(rows, [_length_ms(row, *pair) for row, pair in zip(rows, headers, strict=True)])
+        _, num_units = units_in_common(
+            [each for row, pair in zip(rows, headers, strict=True) for each in _lengths_ms(row, *pair)]
+        )
     except Rejected as rejected:
         late = rejected
     hours = num_units * UNIT_MS / 3_600_000
@@ -205,9 +208,10 @@ def _check_there(path: Path) -> None:
         raise Rejected("missing_file", str(path))
 
 
-def _length_ms(row: SourceRow, picture: Header, sound: Header) -> int:
-    lengths = [picture.video_ms, sound.audio_ms]
-    return min((length for length in lengths if length), default=0)
+def _lengths_ms(row: SourceRow, picture: Header, sound: Header) -> list[tuple[FileClock, int]]:
+    clocks = stated_clocks(row)
+    lengths = ((clocks.picture, picture.video_ms), (clocks.sound, sound.audio_ms))
+    return [(clock, length_ms) for clock, length_ms in lengths if length_ms] or [(clocks.sound, 0)]
 
 
 def _amounts(
