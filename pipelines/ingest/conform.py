@@ -25,7 +25,7 @@ from pipelines.engine.remote import fetch, folder_at, is_remote_uri, use_setting
 from pipelines.formats.rttm import read_rttm
 from pipelines.formats.word_files import BadWords, read_words
 from pipelines.ingest.clocks import FileClock, RowClocks, common_span, stated_clocks
-from pipelines.ingest.source_row import SourceRow
+from pipelines.ingest.source_row import SourceRow, recording_names
 from pipelines.media.ffmpeg import conform_video, decode_audio, join_videos
 from pipelines.media.probing import Timeline, probe, timeline
 from pipelines.media.tracks import gate_audio, write_wav
@@ -192,11 +192,12 @@ class Conform:
     def _rttm_spans(self, row: SourceRow, sound: FileClock) -> dict[str, list[Span]]:
         """Speech of all speakers in the RTTM, on the tracks' clock."""
         try:
-            speech = read_rttm(self.root / str(row.rttm_uri))
+            speech = read_rttm(self.root / str(row.rttm_uri), recording_names(row))
         except InputError as error:
-            raise Rejected("bad_rttm", str(error)) from error
+            raise Rejected("bad_rttm", str(error).replace(f"{self.root}/", "")) from error
         if row.rttm_speaker not in speech:
-            raise Rejected("bad_rttm", f"{row.rttm_uri}: no speaker {row.rttm_speaker}; it has {', '.join(speech)}")
+            names = ", ".join(speech) or "no one"
+            raise Rejected("bad_rttm", f"{row.rttm_uri}: no speaker {row.rttm_speaker}; it has {names}")
         return {name: sound.spans(spans) for name, spans in speech.items()}
 
     def _mixed_spans(self, row: SourceRow, sound: FileClock, num_units: int) -> list[Span]:

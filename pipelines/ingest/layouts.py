@@ -88,7 +88,7 @@ def _mixed_recording(root: Path, path: Path) -> list[SourceRow]:
             "(`python -m tools.diarize` writes one), set ingest.layout=stereo if each channel has one person, put a "
             "file per participant into a folder per session, or list the participants in a manifest.csv"
         )
-    speakers = list(read_rttm(rttm))
+    speakers = list(read_rttm(rttm, (path.name,)))
     if len(speakers) > 26:
         raise InputError(
             f"{rttm}: {len(speakers)} speakers, expected 26 or fewer; list the participants in a manifest.csv"

@@ -42,3 +42,8 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(SourceRow))
 def identifier(name: str) -> str:
     """A name as an id, which may have only letters, digits, _ and -."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", name)
+
+
+def recording_names(row: SourceRow) -> tuple[str, ...]:
+    """How an RTTM may call the recording of a row, the likeliest first."""
+    return (row.audio_uri or row.uri, row.uri, row.session_id)

@@ -14,11 +14,11 @@ from tools.exchange.intervals import (
     not_held,
     on_one_line,
     possible,
-    read_text,
     safe_names,
 )
 from wanstreamer.clock import ms_to_seconds
 from wanstreamer.errors import InputError
+from wanstreamer.text_files import read_text
 
 _TIER = re.compile(r"\[([^\]@]+)@([^\]]*)\] ?(.*)")
 

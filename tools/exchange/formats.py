@@ -24,11 +24,11 @@ from tools.exchange.intervals import (
     Written,
     in_order,
     part_sounds,
-    read_text,
     segments_of,
     speech_of,
 )
 from wanstreamer.errors import InputError
+from wanstreamer.text_files import read_text
 
 SEGMENT_GAP_MS = 200  # words closer than this form one segment, as they form one IPU (wanstreamer.turns)
 

@@ -8,10 +8,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from wanstreamer.clock import Span, intersect_spans, merge_spans, seconds_to_ms
 from wanstreamer.errors import InputError
+from wanstreamer.text_files import number_of, seconds_of
 from wanstreamer.turns.nonspeech import NOISE, SILENCE, described_as, part_words, sound_of
 
 SPEECH = "speech"  # voice activity, no text
@@ -186,11 +186,16 @@ def on_one_line(text: str) -> str:
     )
 
 
+def without_nul(intervals: Sequence[Interval], losses: Losses) -> list[Interval]:
+    """NUL characters as spaces: no text file may have them."""
+    clean = [replace(interval, text=interval.text.replace("\0", " ")) for interval in intervals]
+    losses["NUL characters, written as spaces"] += sum("\0" in interval.text for interval in intervals)
+    return clean
+
+
 def ms_of(seconds: object, losses: Losses) -> int:
-    """Seconds, as a number or text -> ms. Raises ValueError for anything else and for numbers that are not finite."""
-    value = float(str(seconds))
-    if not math.isfinite(value):
-        raise ValueError(f"{seconds!r} is not a time")
+    """Seconds, as a number or text -> ms. Raises ValueError for anything else, and for times no recording has."""
+    value = seconds_of(seconds)
     losses["times finer than a millisecond, rounded"] += abs(value * 1000 - round(value * 1000)) > 1e-3
     return seconds_to_ms(value)
 
@@ -198,10 +203,9 @@ def ms_of(seconds: object, losses: Losses) -> int:
 def number_or_none(value: object) -> float | None:
     """A confidence; None if the value is not a finite number (`<NA>`, `NA`, null, NaN)."""
     try:
-        number = float(str(value))
-    except ValueError:
+        return number_of(value)
+    except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) else None
 
 
 def possible(intervals: Iterable[Interval], losses: Losses) -> list[Interval]:
@@ -213,13 +217,3 @@ def possible(intervals: Iterable[Interval], losses: Losses) -> list[Interval]:
         else:
             losses["intervals before 0 or of negative length, left out"] += 1
     return valid
-
-
-def read_text(path: Path) -> str:
-    """A text file in UTF-8, or in UTF-16 with a byte order mark. Line ends are not changed."""
-    content = path.read_bytes()
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not text in UTF-8; save it as UTF-8") from error

@@ -22,11 +22,11 @@ from tools.exchange.intervals import (
     not_held,
     number_or_none,
     possible,
-    read_text,
     safe_names,
 )
 from wanstreamer.clock import ms_to_seconds
 from wanstreamer.errors import InputError
+from wanstreamer.text_files import read_text
 
 MOSHI_MAIN = "SPEAKER_MAIN"
 UNTIMED = "words without times, left out"

@@ -1,4 +1,4 @@
-"""RTTM, CTM and STM: one line per interval of speech, word or segment, with fields separated by blanks.
+"""RTTM, CTM and STM: one line per interval of speech, word or segment, with fields separated by spaces and tabs.
 
 These formats have no quotes: a blank in a name or word is written as `_`, an unknown participant as `<NA>`. The
 participant is RTTM's speaker, CTM's channel and STM's speaker. All three hold many sessions.
@@ -8,10 +8,11 @@ the speaker open; here it is the participant in whose track the sound is.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from pipelines.formats.rttm import speaker_lines
+from pipelines.formats.rttm import TIMED, rttm_lines
 from tools.exchange.intervals import (
     NON_SPEECH,
     SEGMENTS,
@@ -25,16 +26,21 @@ from tools.exchange.intervals import (
     not_held,
     number_or_none,
     possible,
-    read_text,
     safe_names,
     sound_label,
 )
 from wanstreamer.clock import ms_to_seconds
 from wanstreamer.errors import InputError
+from wanstreamer.text_files import numbered_fields, read_text
 from wanstreamer.turns.ctm import UNKNOWN, ctm_lines
 from wanstreamer.turns.nonspeech import BLEED
 
-STM_LABEL = re.compile(r"<[^<>\s]*,[^<>\s]*>")  # NIST: conditions of a segment, between end time and text
+BLANK = re.compile(
+    "[ \\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ufeff]"
+)  # what some reader takes for the end of a field or line
+STM_LABEL = re.compile("<[^<> ]*,[^<> ]*>|<NA>")  # NIST: conditions of a segment, between end time and text
+STM_GAPS = ("inter_segment_gap", "excluded_region")  # in the place of a speaker: no one's
+STM_IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
 # Name of a sound -> RTTM's type and subtype.
 RTTM_SOUNDS = {
     "laughter": ("NON-LEX", "laugh"),
@@ -73,44 +79,26 @@ def _rttm_sound(interval: Interval, losses: Losses) -> tuple[str, str]:
 
 
 def read_rttm(path: Path, session_id: str) -> Read:
-    text, losses, intervals = read_text(path), Losses(), []
-    for line in speaker_lines(text, path):
-        start_ms = ms_of(line.start_s, losses)
-        intervals.append(
-            Interval(
-                session_id=line.file,
-                participant=_name(line.speaker),
-                kind=SPEECH,
-                start_ms=start_ms,
-                end_ms=start_ms + ms_of(line.duration_s, losses),
-                confidence=number_or_none(line.confidence),
-            )
-        )
+    losses, intervals = Losses(), []
     names = {of: name for name, of in RTTM_SOUNDS.items()}
-    for number, fields in _lines(text):
-        if fields[0] not in ("NON-LEX", "NON-SPEECH"):
-            losses["lines other than SPEAKER, NON-LEX and NON-SPEECH, left out"] += fields[0] != "SPEAKER"
+    for line in rttm_lines(read_text(path), str(path)):
+        if line.type not in TIMED:
+            losses["lines other than SPEAKER, NON-LEX and NON-SPEECH, left out"] += 1
             continue
-        try:
-            line_type, file, _, start, duration, _, subtype, speaker, *rest = fields
-            start_ms = ms_of(start, losses)
-            end_ms = start_ms + ms_of(duration, losses)
-        except ValueError as error:
-            raise InputError(
-                f"{path} line {number}: not RTTM; expected {fields[0]} file 1 start duration <NA> subtype name"
-            ) from error
-        losses["subtypes unknown to RTTM, read as other"] += (line_type, subtype) not in names
-        intervals.append(
-            Interval(
-                session_id=file,
-                participant=_name(speaker),
-                kind=NON_SPEECH,
-                start_ms=start_ms,
-                end_ms=end_ms,
-                text=names.get((line_type, subtype), names[line_type, "other"]),
-                confidence=number_or_none(rest[0]) if rest else None,
-            )
+        start_ms = ms_of(line.start_s, losses)
+        interval = Interval(
+            session_id=line.file,
+            participant=_name(line.speaker),
+            kind=SPEECH,
+            start_ms=start_ms,
+            end_ms=start_ms + ms_of(line.duration_s, losses),
+            confidence=number_or_none(line.confidence),
         )
+        if line.type != "SPEAKER":
+            sound = line.type, line.subtype
+            losses["subtypes unknown to RTTM, read as other"] += sound not in names
+            interval = replace(interval, kind=NON_SPEECH, text=names.get(sound, names[line.type, "other"]))
+        intervals.append(interval)
     return possible(intervals, losses), +losses
 
 
@@ -119,7 +107,7 @@ def write_ctm(intervals: Sequence[Interval]) -> Written:
     names = _field_names(intervals, losses)
     lines: list[str] = []
     for interval in intervals:
-        word = re.sub(r"\s", "_", interval.text)
+        word = BLANK.sub("_", interval.text)
         losses["blanks in words, written as _"] += word != interval.text
         if not word:
             losses["words without text, left out"] += 1
@@ -139,7 +127,7 @@ def read_ctm(path: Path, session_id: str) -> Read:
         intervals.append(
             Interval(
                 session_id=line.file,
-                participant=line.channel,
+                participant=line.participant,
                 kind=WORDS,
                 start_ms=start_ms,
                 end_ms=start_ms + ms_of(line.duration_s, losses),
@@ -155,27 +143,36 @@ def write_stm(intervals: Sequence[Interval]) -> Written:
     names = _field_names(intervals, losses)
     lines: list[str] = []
     for interval in intervals:
-        text = " ".join(interval.text.split())
+        text = re.sub(f"(?:{BLANK.pattern})+", " ", interval.text).strip(" ")
         losses["line breaks and runs of blanks, written as one blank"] += text != interval.text
-        if STM_LABEL.match(text):  # or the first word would be read as a label
+        if STM_LABEL.fullmatch(text.partition(" ")[0]):  # or the first word would be read as a label
             text = f"<o,f0,unk> {text}"
         start, end = _seconds(interval.start_ms), _seconds(interval.end_ms)
         lines.append(
-            f"{names[interval.session_id]} 1 {names[interval.participant]} {start} {end} {text}".rstrip() + "\n"
+            f"{names[interval.session_id]} 1 {names[interval.participant]} {start} {end} {text}".rstrip(" ") + "\n"
         )
     return "".join(lines), +losses
 
 
 def read_stm(path: Path, session_id: str) -> Read:
+    """Regions that no one is scored in are no segments: they are left out and counted."""
     losses, intervals = Losses(), []
-    for number, fields in _lines(read_text(path)):
+    for number, fields in numbered_fields(read_text(path), str(path)):
+        if len(fields) < 5:
+            raise InputError(f"{path} line {number}: not STM; expected file 1 speaker start end text")
+        file, _, speaker, *times = fields[:5]
+        words = fields[5:]
         try:
-            file, _, speaker, start, end, *words = fields
-            start_ms, end_ms = ms_of(start, losses), ms_of(end, losses)
+            start_ms, end_ms = (ms_of(time, losses) for time in times)
         except ValueError as error:
-            raise InputError(f"{path} line {number}: not STM; expected file 1 speaker start end text") from error
+            raise InputError(
+                f"{path} line {number}: not STM: start or end {error}; expected file 1 speaker start end text"
+            ) from error
         if words and STM_LABEL.fullmatch(words[0]):
             losses["labels of conditions, left out"] += words.pop(0) != "<o,f0,unk>"
+        if speaker.lower() in STM_GAPS or [word.upper() for word in words] == [STM_IGNORED]:
+            losses["regions that are not scored, left out"] += 1
+            continue
         intervals.append(
             Interval(
                 session_id=file,
@@ -189,14 +186,6 @@ def read_stm(path: Path, session_id: str) -> Read:
     return possible(intervals, losses), +losses
 
 
-def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    """(number, fields) of all lines that are neither empty nor comments."""
-    for number, line in enumerate(text.splitlines(), start=1):
-        fields = line.split()
-        if fields and not fields[0].startswith(";"):
-            yield number, fields
-
-
 def _field_names(intervals: Sequence[Interval], losses: Losses) -> dict[str, str]:
     names = [name for interval in intervals for name in (interval.session_id, interval.participant) if name]
     safe = safe_names(names, _as_field, losses, "names with blanks or a first `;`, written with _")
@@ -204,8 +193,8 @@ def _field_names(intervals: Sequence[Interval], losses: Losses) -> dict[str, str
 
 
 def _as_field(name: str) -> str:
-    field = re.sub(r"\s|^;", "_", name)
-    return "_NA_" if field == UNKNOWN else field
+    field = re.sub("^;", "_", BLANK.sub("_", name))
+    return f"_{field}_" if field == UNKNOWN or field.lower() in STM_GAPS else field
 
 
 def _name(field: str) -> str:

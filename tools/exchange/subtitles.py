@@ -18,10 +18,11 @@ from tools.exchange.intervals import (
     not_held,
     on_one_line,
     possible,
-    read_text,
     safe_names,
+    without_nul,
 )
 from wanstreamer.errors import InputError
+from wanstreamer.text_files import read_text
 
 _TIMING = re.compile(r"\s*((?:\d+:)?\d+:\d+[.,]\d+)\s*-->\s*((?:\d+:)?\d+:\d+[.,]\d+)(\s.*)?")
 _SPEAKER = re.compile(r"\[([^\]\n]*)\]:[ \n]?(.*)", re.DOTALL)
@@ -32,6 +33,7 @@ BLANKS = "blank lines and blanks around lines"
 
 def write_srt(intervals: Sequence[Interval]) -> Written:
     losses = not_held(intervals, kind=SEGMENTS, confidence=False)
+    intervals = without_nul(intervals, losses)
     names = _names(intervals, lambda name: on_one_line(name).replace("]", ")"), losses)
     cues: list[str] = []
     for i, interval in enumerate(_by_time(intervals), start=1):
@@ -53,6 +55,7 @@ def read_srt(path: Path, session_id: str) -> Read:
 
 def write_vtt(intervals: Sequence[Interval]) -> Written:
     losses = not_held(intervals, kind=SEGMENTS, confidence=False)
+    intervals = without_nul(intervals, losses)
     names = _names(intervals, lambda name: " ".join(on_one_line(name).split()), losses)
     cues = ["WEBVTT\n"]
     for interval in _by_time(intervals):

@@ -18,18 +18,20 @@ from tools.exchange.intervals import (
     not_held,
     on_one_line,
     possible,
-    read_text,
     safe_names,
+    without_nul,
 )
 from tools.exchange.tiers import is_instant, lanes, tier_meaning, tier_name
 from wanstreamer.clock import ms_to_seconds
 from wanstreamer.errors import InputError
+from wanstreamer.text_files import read_text
 
 _TOKEN = re.compile(r'"((?:[^"]|"")*)"|(?<!\S)(-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?!\S)|![^\n]*')
 
 
 def write_textgrid(intervals: Sequence[Interval]) -> Written:
     losses = not_held(intervals, confidence=False)
+    intervals = without_nul(intervals, losses)
     names = safe_names((interval.participant for interval in intervals), on_one_line, losses, "line breaks in names")
     losses["labels that will be read as no label"] = sum(
         interval.text == _unlabelled(interval.kind) for interval in intervals

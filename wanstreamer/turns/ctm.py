@@ -3,11 +3,11 @@
     for session_id, session in read_ctm(Path("calls.ctm")).items():
         annotation = annotate_session(session.speech, session.words, TurnParams(), sounds=session.sounds)
 
-CTM is NIST's format: `file channel start duration word [confidence]`, times in seconds, comments behind `;;`. The file
-names the session, the channel names the participant. A CTM holds no voice activity, so speech is where the words are.
+CTM is NIST's format: `file channel start duration word [confidence [type [speaker]]]`, times in seconds, comments
+behind `;;`. The file names the session. The speaker (RT-09) names the participant, or else the channel. A CTM holds no
+voice activity, so speech is where the words are.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,19 +15,22 @@ from typing import NamedTuple
 
 from wanstreamer.clock import Span, merge_spans, seconds_to_ms
 from wanstreamer.errors import InputError
+from wanstreamer.text_files import number_of, numbered_fields, read_text, seconds_of
 from wanstreamer.turns.lexical import Word
 from wanstreamer.turns.nonspeech import part_words
 from wanstreamer.turns.sounds import Sound
 
 UNKNOWN = "<NA>"  # a channel or confidence that is not known
-RTTM_FIELDS = 9  # at least; a CTM line has six at most
+NO_NUMBER = frozenset({"na", "<na>", "n/a", "nan", "-", "null", "none"})  # a confidence that is not known
+NO_NAME = frozenset({"<na>", "null", "unknown"})  # a speaker that is not known
+RTTM_FIELDS = 9  # at least; a CTM line has eight at most
 
 
 class CtmLine(NamedTuple):
-    """One line as it is written; `channel` is empty where the file writes `<NA>`."""
+    """One line as it is written; `participant` is empty where the file writes `<NA>`."""
 
     file: str
-    channel: str
+    participant: str  # the speaker in field 8, else the channel in field 2
     start_s: float
     duration_s: float
     word: str
@@ -46,26 +49,32 @@ class CtmSession:
 
 def ctm_lines(text: str, path: Path) -> Iterator[CtmLine]:
     """The lines of a CTM file without comments. Raises InputError for a line that is none, naming `path` and line."""
-    for number, line in enumerate(text.splitlines(), start=1):
-        fields = line.split()
-        if not fields or fields[0].startswith(";"):
-            continue
+    for number, fields in numbered_fields(text, str(path)):
         if fields[0] == "SPEAKER" and len(fields) >= RTTM_FIELDS:
             raise InputError(f"{path} line {number}: is RTTM, not CTM; read it as RTTM")
+        if not 5 <= len(fields) <= 8:
+            raise InputError(
+                f"{path} line {number}: not CTM; expected file channel start duration word, and at most confidence, "
+                f"type and speaker; it has {len(fields)} fields"
+            )
+        file, channel, start, duration, word, *rest = fields
+        field = "start"
         try:
-            file, channel, start, duration, word, *rest = fields
-            start_s, duration_s = float(start), float(duration)
-            if not math.isfinite(start_s) or not math.isfinite(duration_s):
-                raise ValueError(f"{start} and {duration} are no times")
-        except ValueError as error:
-            raise InputError(f"{path} line {number}: not CTM; expected file channel start duration word") from error
-        yield CtmLine(file, "" if channel == UNKNOWN else channel, start_s, duration_s, word, _confidence(rest))
+            start_s = seconds_of(start)
+            field = "duration"
+            duration_s = seconds_of(duration)
+            field = "confidence"
+            confidence = None if not rest or rest[0].lower() in NO_NUMBER else number_of(rest[0])
+        except (ValueError, OverflowError) as error:
+            raise InputError(f"{path} line {number}: not CTM: {field} {error}; a word may contain no blank") from error
+        participant = channel if len(rest) < 3 or rest[2].lower() in NO_NAME else rest[2]
+        yield CtmLine(file, "" if participant == UNKNOWN else participant, start_s, duration_s, word, confidence)
 
 
 def read_ctm(path: Path) -> dict[str, CtmSession]:
     """Sessions of a CTM file by name.
 
-    Raises InputError for a file that is not there, not UTF-8, or has a line that is not CTM.
+    Raises InputError for a file that does not exist, is not text, or has a line that is not CTM.
 
     Example:
         >>> import tempfile
@@ -75,21 +84,15 @@ def read_ctm(path: Path) -> dict[str, CtmSession]:
         >>> session.speech
         {'a': [Span(start_ms=0, end_ms=900)], 'b': [Span(start_ms=1100, end_ms=1500)]}
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not text in UTF-8; save it as UTF-8") from error
     sessions: dict[str, CtmSession] = {}
     tokens: dict[tuple[str, str], list[_Token]] = {}
-    for line in ctm_lines(text, path):
+    for line in ctm_lines(read_text(path), path):
         session = sessions.setdefault(line.file, CtmSession())
         start_ms = seconds_to_ms(line.start_s)
         end_ms = start_ms + seconds_to_ms(line.duration_s)
         if 0 <= start_ms < end_ms:
             token = _Token(start_ms=start_ms, end_ms=end_ms, text=line.word, confidence=line.confidence)
-            tokens.setdefault((line.file, line.channel), []).append(token)
+            tokens.setdefault((line.file, line.participant), []).append(token)
         else:
             session.num_skipped += 1
     for (name, participant), own in tokens.items():
@@ -122,12 +125,3 @@ def _add(session: CtmSession, participant: str, tokens: list[_Token]) -> None:
             )
             for tag, label in tags
         ]
-
-
-def _confidence(fields: list[str]) -> float | None:
-    """The sixth field; None where there is none, or no finite number."""
-    try:
-        value = float(fields[0])
-    except (IndexError, ValueError):
-        return None
-    return value if math.isfinite(value) else None

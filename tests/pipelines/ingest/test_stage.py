@@ -292,3 +292,27 @@ def test_a_crop_outside_the_frame_is_said_before_any_work(tmp_path: Path) -> Non
     with pytest.raises(InputError, match=r"crop 100:0:64:96 reaches outside the 128x96 frame"):
         ingest.run(tmp_path / "data", IngestParams(source=str(tmp_path)), RunParams(workers=1))
     assert not (tmp_path / "data" / "tracks").exists() and not (tmp_path / "data" / "tables").exists()
+
+
+@pytest.mark.parametrize("kind", ["with a mark", "of two recordings"])
+def test_only_this_recording_s_lines_open_the_gate(tmp_path: Path, kind: str) -> None:
+    """anna speaks at 1 and 5 s, ben at 3 and 7 s; in the other recording it is the other way round."""
+    write_wav(tmp_path / "call.wav", np.full(8 * RATE_HZ, 0.1, np.float32), RATE_HZ)
+    speech = [("call", "anna", 1), ("call", "ben", 3), ("call", "anna", 5), ("call", "ben", 7)]
+    if kind == "of two recordings":
+        speech += [("other", "anna", 3), ("other", "ben", 1)]
+    lines = "".join(f"SPEAKER {file} 1 {at - 0.1} 0.5 <NA> <NA> {name} <NA> <NA>\n" for file, name, at in speech)
+    (tmp_path / "all.rttm").write_text(lines, encoding="utf-8-sig")
+    rows = [
+        {"participant": who[0], "uri": "call.wav", "audio_kind": "shared", "rttm_uri": "all.rttm", "rttm_speaker": who}
+        for who in ("anna", "ben")
+    ]
+    result, data = ingest_rows(tmp_path, rows)
+    for track, seconds in zip(result.tables["tracks"], ((1, 5), (3, 7)), strict=True):
+        audio = read_wav(data / track["audio_path"])[0]
+        assert [at for at in range(8) if audio[round((at + 0.1) * RATE_HZ)]] == list(seconds)
+        assert track["mixed"] == []
+    (tmp_path / "all.rttm").write_text(lines.replace(" call ", " calls "))
+    with pytest.raises(Rejected, match="all.rttm: no lines of this recording.*call.wav") as rejected:
+        ingest_rows(tmp_path, rows)
+    assert rejected.value.reason == "bad_rttm"

@@ -142,6 +142,22 @@ FOREIGN = {
         [("call", "anna", "segments", 0, 2500, "is it red")],
         {"labels of conditions, left out": 1, "times finer than a millisecond, rounded": 1},
     ),
+    "gaps.stm": (
+        ";; c\ncall 1 inter_segment_gap 0.00 0.50 <o,,unknown>\ncall 1 anna 0.50 1.00 <NA> hello\u00a0!\n"
+        "call 1 excluded_region 1.0 2.0 IGNORE_TIME_SEGMENT_IN_SCORING\n"
+        "call 1 ben 2.0 3.0 <o,,male> ignore_time_segment_in_scoring\n",
+        [("call", "anna", "segments", 500, 1000, "hello\u00a0!")],
+        {"labels of conditions, left out": 3, "regions that are not scored, left out": 3},
+    ),
+    "french.ctm": (
+        "call A 0.10 0.30 pourquoi\u00a0? 0.91\ncall A 0.50 0.30 l\u2019id\u00e9e 0.90\ncall B 1.0 0.2 oui 0.8\n",
+        [
+            ("call", "A", "words", 100, 400, "pourquoi\u00a0?"),
+            ("call", "A", "words", 500, 800, "l\u2019id\u00e9e"),
+            ("call", "B", "words", 1000, 1200, "oui"),
+        ],
+        {},
+    ),
     "x.seglst.json": (
         '[{"session_id": "call", "speaker": "anna", "start_time": "0.5", "end_time": 1, "words": "red"}]',
         [("call", "anna", "segments", 500, 1000, "red")],

@@ -69,12 +69,30 @@ def test_the_rules_find_what_the_command_finds(tmp_path: Path) -> None:
     [
         ("mon a 0.1 red", "line 2: not CTM; expected file channel start duration word"),
         ("mon a 0.1 nan red", "line 2: not CTM"),
+        ("mon a 0.1 nan red", "line 2: not CTM: duration `nan`: expected seconds"),
+        ("mon a 0.1 0.2 good morning 0.9", "line 2: not CTM: confidence `morning`: expected a number"),
+        ("mon a 0.1 0.2 a b c d e", "line 2: not CTM; expected .* it has 9 fields"),
+        ("mon a 0.1 1_0 red", "line 2: not CTM: duration `1_0`"),
         ("SPEAKER mon 1 0.1 0.2 <NA> <NA> a <NA> <NA>", "line 2: is RTTM, not CTM"),
     ],
 )
 def test_a_line_that_is_none_is_named(tmp_path: Path, line: str, said: str) -> None:
     with pytest.raises(InputError, match=f"calls.ctm {said}"):
         read_ctm(write(tmp_path, f"mon a 0.0 0.1 so\n{line}\n"))
+
+
+def test_a_speaker_in_field_8_is_the_participant_and_blanks_in_words_are_none(tmp_path: Path) -> None:
+    lines = (
+        "call 1 0.10 0.30 hello 0.9 lex anna\ncall 1 0.45 0.30 there 0.9 lex anna\ncall 1 0.50 0.20 hi NA lex ben\r\n"
+        "call 1 1.00 0.20 uh 0.9 fp anna\ncall 2 2.0 0.2 l\u2028id\u00e9e 0.9 lex <NA>\n"
+        "call 2 3.0 0.2 pourquoi\u00a0? 0.9\n"
+    )
+    words = read_ctm(write(tmp_path, lines))["call"].words
+    assert {name: [word.text for word in own] for name, own in words.items()} == {
+        "anna": ["hello", "there", "uh"],
+        "ben": ["hi"],
+        "2": ["l\u2028id\u00e9e", "pourquoi\u00a0?"],
+    }
 
 
 def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
