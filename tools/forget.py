@@ -27,13 +27,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.engine.bucket_files import rewrite_table
 from pipelines.engine.buckets import bucket_name, bucket_of
 from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.files import replace_file
 from pipelines.engine.forgotten import is_forgotten, remember
 from pipelines.engine.leave import remove_keys
 from pipelines.engine.lock import folder_lock
-from pipelines.engine.merge import rewrite_table
 from pipelines.engine.remote import folder_at, is_remote_uri, reachable
 from pipelines.engine.state import num_state_buckets
 from pipelines.engine.store import Store, cut_tables, drop_part, open_store, sessions_of, stages_of, stores_of

@@ -6,22 +6,21 @@ shards. A shard that has a segment of a key that changed or left is given up: it
 """
 
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipelines.engine import parts as part_files
+from pipelines.engine.bucket_files import entry_of, rejection_rows, temporary, write_pieces, write_plain
 from pipelines.engine.buckets import bucket_name
 from pipelines.engine.commit import JOURNAL, commit
-from pipelines.engine.files import file_sha256, hash_of_bytes, replace_file
+from pipelines.engine.files import file_sha256
 from pipelines.engine.parts import Part, read_part, read_part_rows, segment_path
+from pipelines.engine.salvage import groups, salvaged
 from pipelines.engine.shards import DamagedSegment, Place, Source, seal
 from pipelines.engine.state import (
     BucketState,
@@ -30,11 +29,10 @@ from pipelines.engine.state import (
     content_sum,
     damage_note,
     key_note,
-    read_state,
     state_file,
     write_state,
 )
-from pipelines.engine.tables import ROWS_PER_GROUP, bucket_file, to_table
+from pipelines.engine.tables import bucket_file
 from schemas import TABLES
 from wanstreamer.errors import InputError
 
@@ -143,15 +141,15 @@ class NewBucket:
 
     def add_table(self, table: str, rows: Iterable[pa.Table]) -> None:
         """Write a table; `rows` are in the order of their keys."""
-        temporary = self._temporary(bucket_file(self.data, table, self.bucket))
-        num_rows = write_pieces(temporary, table, rows)
+        path = self.temporary(bucket_file(self.data, table, self.bucket))
+        num_rows = write_pieces(path, table, rows)
         whole = [state for state in self.states.values() if state.fingerprint and table in state.tables]
         expected = sum(state.tables[table][0] for state in whole)
         if num_rows != expected:
             raise InputError(f"{self.stage}: {num_rows} of {expected} rows of {table} in bucket {self.bucket}")
         self.tables[table] = {
-            "sha256": file_sha256(temporary),
-            "num_bytes": temporary.stat().st_size,
+            "sha256": file_sha256(path),
+            "num_bytes": path.stat().st_size,
             "num_rows": num_rows,
             "content": content_sum(
                 (key, state.tables[table][1]) for key, state in self.states.items() if table in state.tables
@@ -161,9 +159,9 @@ class NewBucket:
     def finish(self, *, inputs: str, shards: Mapping[str, Mapping[str, Any]], canonical: bool) -> None:
         """Write the rejections and, last, the state."""
         rejections, rejected = rejection_rows(self.stage, self.states.values())
-        temporary = self._temporary(bucket_file(self.data, f"rejections/{self.stage}", self.bucket))
-        write_plain(temporary, rejections)
-        self.tables["rejections"] = entry_of(temporary, rejections)
+        path = self.temporary(bucket_file(self.data, f"rejections/{self.stage}", self.bucket))
+        write_plain(path, rejections)
+        self.tables["rejections"] = entry_of(path, rejections)
         state = BucketState(
             keys=self.states,
             inputs=inputs,
@@ -178,12 +176,11 @@ class NewBucket:
             },
             num_buckets=self.num_buckets,
         )
-        write_state(self._temporary(state_file(self.data, self.stage, self.bucket)), state)
+        write_state(self.temporary(state_file(self.data, self.stage, self.bucket)), state)
 
-    def _temporary(self, final: Path) -> Path:
-        temporary = _temporary(final)
-        self.renames[temporary] = final
-        return temporary
+    def temporary(self, final: Path) -> Path:
+        self.renames[temporary(final)] = final
+        return temporary(final)
 
 
 def _leftovers(task: Merge, old: BucketState, states: Mapping[str, KeyState]) -> list[Path]:
@@ -205,10 +202,6 @@ def _segments(home: Path, key: str) -> Iterator[Path]:
     while (path := segment_path(home, key, number)).exists():
         yield path
         number += 1
-
-
-def _temporary(final: Path) -> Path:
-    return final.with_name(f".{final.name}.tmp")
 
 
 def _new_segments(home: Path, key: str, part: Part) -> Iterator[Source]:
@@ -321,27 +314,6 @@ def relocated(rows: pa.Table, table: str, places: Mapping[str, tuple[str, int]])
     return rows.set_column(column, rows.schema.field(column), pa.array(shards, pa.string()))
 
 
-def groups(path: Path) -> Iterator[pa.Table]:
-    """The row groups of a table file that can be read: keys with rows in others are undone (`salvaged`)."""
-    file = _unless_damaged(lambda: pq.ParquetFile(path))
-    if file is not None:
-        with file:
-            for number in range(file.num_row_groups):
-                rows = _unless_damaged(partial(file.read_row_group, number))
-                if rows is not None:
-                    yield rows
-
-
-def _unless_damaged(read: Callable[[], Any]) -> Any:
-    """What `read` returns; None if the file is missing, or not readable as Parquet. Raises other faults of a disk."""
-    try:
-        return read()
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError):
-            raise
-        return None
-
-
 def sessions_in(rows: pa.Table) -> Iterator[tuple[str, int, int]]:
     """(session, first row, last row + 1) of sorted rows."""
     if not rows.num_rows:
@@ -360,148 +332,3 @@ def _noted(rows: Iterable[pa.Table], indexed: Mapping[str, list[pa.Table]]) -> I
             if shard in indexed:
                 indexed[shard].append(piece.filter(pc.equal(piece["shard"], shard)))
         yield piece
-
-
-def write_pieces(path: Path, table: str, rows: Iterable[pa.Table]) -> int:
-    """Write pieces as a Parquet file with row groups of fixed size; returns the number of rows."""
-    schema = TABLES[table].schema
-    path.parent.mkdir(parents=True, exist_ok=True)
-    waiting: list[pa.Table] = []
-    num_waiting = num_rows = 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for piece in rows:
-            waiting.append(piece.cast(schema) if piece.schema != schema else piece)
-            num_waiting += piece.num_rows
-            while num_waiting >= ROWS_PER_GROUP:
-                together = pa.concat_tables(waiting)
-                writer.write_table(together.slice(0, ROWS_PER_GROUP).combine_chunks(), ROWS_PER_GROUP)
-                waiting = [together.slice(ROWS_PER_GROUP)]
-                num_waiting -= ROWS_PER_GROUP
-                num_rows += ROWS_PER_GROUP
-        if num_waiting:
-            writer.write_table(pa.concat_tables(waiting).combine_chunks(), ROWS_PER_GROUP)
-    return num_rows + num_waiting
-
-
-def write_plain(path: Path, content: pa.Table) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(content, path, row_group_size=ROWS_PER_GROUP, compression="zstd")
-
-
-def entry_of(path: Path, content: pa.Table) -> dict[str, Any]:
-    """What the state notes about a small table file."""
-    rows = content.to_pylist()
-    return {
-        "sha256": file_sha256(path),
-        "num_bytes": path.stat().st_size,
-        "num_rows": len(rows),
-        "content": content_sum(("", repr(sorted(row.items()))) for row in rows),
-    }
-
-
-def rejection_rows(
-    stage: str, states: Iterable[KeyState], more: Iterable[tuple[str, str, str, int]] = ()
-) -> tuple[pa.Table, dict[str, int]]:
-    """The rows of `rejections`, sorted, and how often each reason occurred."""
-    counts: Counter[tuple[str, str, str]] = Counter()
-    for key, reason, detail, count in (*(each for state in states for each in state.rejections), *more):
-        counts[key, reason, detail] += count
-    rows = [
-        {"stage": stage, "key": key, "reason": reason, "detail": detail, "count": counts[key, reason, detail]}
-        for key, reason, detail in sorted(counts)
-    ]
-    reasons: Counter[str] = Counter()
-    for (_, reason, _), count in counts.items():
-        reasons[reason] += count
-    return to_table("rejections", rows), dict(sorted(reasons.items()))
-
-
-def write_rejections(data: Path, stage: str, rejections: Iterable[tuple[str, str, str]]) -> dict[str, int]:
-    """The rejections of a stage that has no buckets; returns how often each reason occurred."""
-    rows, rejected = rejection_rows(stage, [], part_files.counted(rejections))
-    final = bucket_file(data, f"rejections/{stage}", 0)
-    write_plain(_temporary(final), rows)
-    replace_file(_temporary(final), final)
-    return rejected
-
-
-def rewrite_table(
-    data: Path, stage: str, bucket: int, table: str, content: pa.Table, rejections: Sequence[tuple[str, str, str, int]]
-) -> None:
-    """Give a small table of a merged bucket other values, and add to its rejections; nothing is written if all is as
-    it was. The next merge of the bucket begins with the values in the parts."""
-    state = read_state(data, stage, bucket)
-    renames: dict[Path, Path] = {}
-    tables = dict(state.tables)
-    all_rejections, rejected = rejection_rows(stage, state.keys.values(), rejections)
-    for name, final, rows in (
-        (table, bucket_file(data, table, bucket), content),
-        ("rejections", bucket_file(data, f"rejections/{stage}", bucket), all_rejections),
-    ):
-        temporary = _temporary(final)
-        write_plain(temporary, rows)
-        entry = entry_of(temporary, rows)
-        if final.is_file() and entry == tables[name]:
-            temporary.unlink()
-            continue
-        tables[name] = entry
-        renames[temporary] = final
-    if renames:
-        final = state_file(data, stage, bucket)
-        write_state(_temporary(final), replace(state, tables=tables, counts={**state.counts, "rejected": rejected}))
-        renames[_temporary(final)] = final
-        commit(data, final.with_name(f"{JOURNAL}{bucket_name(bucket)}.json"), renames, [])
-
-
-def salvaged(data: Path, stage: str, bucket: int, tables: Sequence[str]) -> BucketState:
-    """The state of a bucket, after a look at its table files: keys whose rows are damaged are undone."""
-    state = read_state(data, stage, bucket)
-    for table in tables:
-        recorded = state.tables.get(table)
-        path = bucket_file(data, table, bucket)
-        if recorded is None or (path.is_file() and file_sha256(path) == recorded["sha256"]):
-            continue
-        intact = _intact_keys(path, table, state)
-        lost = {key for key, own in state.keys.items() if table in own.tables and key not in intact}
-        keys = {key: replace(own, fingerprint="") if key in lost else own for key, own in state.keys.items()}
-        state = replace(state, keys=keys, inputs="")
-    return state
-
-
-def _intact_keys(path: Path, table: str, state: BucketState) -> set[str]:
-    """Keys whose rows in a damaged file are those that were written."""
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for group in groups(path):
-        for row in _unless_damaged(group.to_pylist) or ():
-            rows.setdefault(str(row.get("session_id")), []).append(row)
-    return {
-        key
-        for key, own in rows.items()
-        if key in state.keys and _content(table, own, state.keys[key]) == state.keys[key].tables.get(table)
-    }
-
-
-def _content(table: str, rows: list[dict[str, Any]], state: KeyState) -> tuple[int, str] | None:
-    """Number of rows and hash of rows as they were in their part; None if they cannot have been."""
-    try:
-        arrow = rows_as_in_part(table, rows, state)
-    except (ValueError, KeyError, pa.ArrowException):
-        return None
-    return len(rows), hash_of_bytes(arrow)
-
-
-def rows_as_in_part(table: str, rows: list[dict[str, Any]], state: KeyState) -> bytes:
-    """Rows of a key, read from a bucket, in the form of a part: with segments by number and offsets within them, and
-    without what the stage decided later."""
-    again = []
-    judged = dict(TABLES[table].judged)
-    segments = {extent.shard: (number, extent) for number, extent in enumerate(state.segments)}
-    for row in rows:
-        own = {name: value for name, value in row.items() if name != "schema_version"} | judged
-        if "shard" in own:
-            number, extent = segments[own["shard"]]
-            for name in TABLES[table].offsets:
-                own[name] = None if own[name] is None else own[name] - extent.offset
-            own["shard"] = str(number)
-        again.append(own)
-    return part_files.arrow_bytes(to_table(table, again))

@@ -14,8 +14,8 @@ from pathlib import Path
 from pipelines.engine.buckets import buckets_for, by_bucket
 from pipelines.engine.files import file_sha256, hash_of
 from pipelines.engine.jobs import Job
-from pipelines.engine.merge import salvaged
 from pipelines.engine.parts import NOTE, PART, fingerprint_of, is_whole, part_path, read_part
+from pipelines.engine.salvage import salvaged
 from pipelines.engine.state import (
     SETTLED,
     BucketState,

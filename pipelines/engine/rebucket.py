@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from pipelines.engine.buckets import bucket_of, overlapping
 from pipelines.engine.commit import JOURNAL, commit
-from pipelines.engine.merge import NewBucket, groups, salvaged, sessions_in
+from pipelines.engine.merge import NewBucket, sessions_in
+from pipelines.engine.salvage import groups, salvaged
 from pipelines.engine.state import num_state_buckets, state_file
 from pipelines.engine.tables import bucket_file
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipelines.engine.files import file_sha256, hash_of_bytes
-from pipelines.engine.merge import groups, merged_segments, rows_as_in_part, sessions_in
+from pipelines.engine.merge import merged_segments, sessions_in
 from pipelines.engine.parts import Part, part_path, read_part, scratch_home, write_zip
 from pipelines.engine.plan import BucketPlan
 from pipelines.engine.remote import PARALLEL_REQUESTS
+from pipelines.engine.salvage import groups, rows_as_in_part
 from pipelines.engine.shards import DamagedSegment, write_segment
 from pipelines.engine.state import KeyState, damage_note, key_note, read_state
 from pipelines.engine.store import Copies, Store, drop_others, drop_part, in_parallel, is_stored, put_local, put_part

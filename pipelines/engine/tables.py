@@ -1,7 +1,7 @@
 """Rows <-> `tables/<table>/b=0000.parquet`, one file per bucket: declared schema, sorted, unique key.
 
-The engine writes the buckets (merge.py). Reads are checked against the checksums that the writing stage recorded: a
-damaged file is reported before any of its rows is used.
+The engine writes the buckets (merge.py, bucket_files.py). Reads are checked against the checksums that the writing
+stage recorded: a damaged file is reported before any of its rows is used.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.engine.bucket_files import rewrite_table
 from pipelines.engine.buckets import bucket_of
 from pipelines.engine.code import code_hash
 from pipelines.engine.command import stage_main
 from pipelines.engine.files import hash_of
 from pipelines.engine.jobs import Job
-from pipelines.engine.merge import rewrite_table
 from pipelines.engine.plan import plan_by_tables
 from pipelines.engine.run import RunParams, run_keys
 from pipelines.engine.state import add_sums, num_state_buckets, read_about, read_state

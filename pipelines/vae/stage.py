@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
+from pipelines.engine.bucket_files import write_rejections
 from pipelines.engine.code import code_hash
 from pipelines.engine.command import stage_main
 from pipelines.engine.files import file_sha256, hash_of, write_json_atomic
-from pipelines.engine.merge import write_rejections
 from pipelines.engine.run import RunParams
 from pipelines.engine.spent import cpu_s
 from pipelines.engine.state import summary_file

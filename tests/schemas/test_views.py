@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.engine.merge import write_rejections
+from pipelines.engine.bucket_files import write_rejections
 from tests.helpers.annotated_sessions import TALK, write_annotated
 from tools import query
 

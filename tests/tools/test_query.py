@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines.engine.merge import write_rejections
+from pipelines.engine.bucket_files import write_rejections
 from pipelines.engine.tables import bucket_file, read_rows, to_table, write_rows, write_table
 from schemas import TABLES
 from tests.helpers.blank_rows import blank_row

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from pipelines.engine.bucket_files import write_rejections
 from pipelines.engine.files import write_json_atomic
-from pipelines.engine.merge import write_rejections
 from pipelines.engine.tables import to_table, write_table
 from tests.helpers.blank_rows import blank_row
 from tests.helpers.headers import header, write_source
