@@ -279,7 +279,7 @@ class Conform:
         return {
             "session_id": job.key,
             "participant": row.participant,
-            "speaker_id": row.speaker_id or f"{job.key}-{row.participant}",
+            "speaker_id": row.speaker_id or f"{job.key}.{row.participant}",
             "split": job.spec["split"],
             "licence": row.licence,
             "consent": list(row.consent) if row.consent is not None else None,
@@ -400,7 +400,9 @@ def _layout(rows: Sequence[SourceRow], recorded: Sequence[_Recorded]) -> str:
 
 
 def files_of(rows: Sequence[SourceRow]) -> list[str]:
-    named = [name for row in rows for name in (row.uri, row.audio_uri, row.words_uri, row.rttm_uri) if name]
+    """The files that are read; those of a row that cannot be used are not."""
+    usable = [row for row in rows if not row.unusable]
+    named = [name for row in usable for name in (row.uri, row.audio_uri, row.words_uri, row.rttm_uri) if name]
     return sorted(set(named))
 
 
@@ -424,7 +426,7 @@ def check_crops(root: Path, rows: Sequence[SourceRow]) -> None:
     Unreadable files are rejected later, by the worker.
     """
     for row in rows:
-        if row.crop is None:
+        if row.crop is None or row.unusable:
             continue
         try:
             media = probe(root / row.uri, video_stream=row.video_stream)

@@ -1,12 +1,14 @@
 """The input of ingest: one `SourceRow` per participant stream, from any layout or manifest."""
 
 import dataclasses
-import re
+import hashlib
+import unicodedata
 from dataclasses import dataclass
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg")
-AUDIO_SUFFIXES = (".wav", ".flac", ".m4a", ".mp3", ".opus", ".ogg", ".aac")
 CONSENTS = ("train", "share", "show")
+SESSION_BYTES = 128  # of a session_id as UTF-8; a track's file is named SESSION.PARTICIPANT.mp4, in 255 bytes at most
+PARTICIPANT_BYTES = 64  # of a participant
+_HASH_LETTERS = 8  # of the hash that keeps changed names apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +36,42 @@ class SourceRow:
     licence: str | None = None
     consent: tuple[str, ...] | None = None  # of train, share, show
     partners: tuple[str, ...] | None = None  # participants this one talks with, if a session has more than two
+    unusable: tuple[str, str] | None = None  # reason and detail, if the folder does not say how to use these files
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(SourceRow))
-
-
-def identifier(name: str) -> str:
-    """A name as an id, which may have only letters, digits, _ and -."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", name)
+COLUMNS = tuple(field.name for field in dataclasses.fields(SourceRow) if field.name != "unusable")  # of a manifest
 
 
 def recording_names(row: SourceRow) -> tuple[str, ...]:
     """How an RTTM may call the recording of a row, the likeliest first."""
     return (row.audio_uri or row.uri, row.uri, row.session_id)
+
+
+def is_identifier(name: str, most_bytes: int) -> bool:
+    """Whether a name can be an id: letters and digits of any script, _ and -, in at most so many bytes of UTF-8.
+
+    >>> is_identifier("हिन्दी-2", 128), is_identifier("call 1", 128), is_identifier("", 128)
+    (True, False, False)
+    """
+    return 0 < len(name.encode(errors="replace")) <= most_bytes and all(map(_may_be_in_ids, name))
+
+
+def identifier(name: str, most_bytes: int = SESSION_BYTES) -> str:
+    """The name of a file or folder as an id. Two names have the same id only if they look the same (Unicode NFC).
+
+    A name that is no id gets a hash of itself, so that `call 1` and `call_1` stay apart.
+
+    >>> identifier("李雷"), identifier("call_1"), identifier("call 1")
+    ('李雷', 'call_1', 'call_1-21c5c2a6')
+    """
+    text = unicodedata.normalize("NFC", name)
+    if is_identifier(text, most_bytes):
+        return text
+    mark = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:_HASH_LETTERS]
+    plain = "".join(letter if _may_be_in_ids(letter) else "_" for letter in text)
+    start = plain.encode()[: most_bytes - len(mark) - 1].decode(errors="ignore")  # without half a letter at its end
+    return f"{start}-{mark}"
+
+
+def _may_be_in_ids(letter: str) -> bool:
+    return letter in "_-" or unicodedata.category(letter)[0] in "LMN"  # letters, their marks, digits

@@ -15,13 +15,22 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipelines.engine.remote import is_remote_uri, reachable
-from pipelines.ingest.layouts import check_layout, rows_of_folder, unnamed_sidecars
-from pipelines.ingest.source_row import COLUMNS, CONSENTS, SourceRow
+from pipelines.ingest.layouts import PLACES, check_layout, recognise, rows_of_folder
+from pipelines.ingest.source_files import passed_over, unnamed_sidecars
+from pipelines.ingest.source_row import (
+    COLUMNS,
+    CONSENTS,
+    PARTICIPANT_BYTES,
+    SESSION_BYTES,
+    SourceRow,
+    is_identifier,
+)
 from wanstreamer.errors import InputError
 
 MANIFESTS = ("manifest.csv", "manifest.jsonl", "manifest.parquet")
 PATHS = ("uri", "audio_uri", "words_uri", "rttm_uri")
-_ID = re.compile(r"[A-Za-z0-9_-]+")
+IDS = {"session_id": SESSION_BYTES, "participant": PARTICIPANT_BYTES}  # bytes of UTF-8 at most
+NAMED_FILES = 3  # of those that are passed over
 
 
 def find_sources(
@@ -30,7 +39,7 @@ def find_sources(
     """The folder that paths are relative to, and the rows, sorted by session and participant.
 
     `layout` names the layout of a folder without a manifest; if it is empty, the layout is recognised. `warn` prints
-    word and RTTM files without a recording.
+    word and RTTM files without a recording, and media files that are not where the layout has recordings.
 
     Raises InputError for mistakes that only the user can fix: no such path, no recordings in it, a wrong manifest.
     """
@@ -38,8 +47,11 @@ def find_sources(
     with reachable(source):
         root, rows = _read(source, layout, warn)
     if not rows and not may_be_empty:
+        others = passed_over(source, rows) if source.is_dir() else []
+        elsewhere = f"; it has {_some(others)} elsewhere" if others else ""
         raise InputError(
             f"{source}: no recordings found; expected SESSION/PARTICIPANT.mp4, SESSION.wav + .rttm, or manifest.csv"
+            f"{elsewhere}"
         )
     _check_paths(source, rows)
     rows = sorted(rows, key=lambda row: (row.session_id, row.participant))
@@ -62,15 +74,33 @@ def _read(source: Path, layout: str, warn: bool) -> tuple[Path, list[SourceRow]]
         return source.parent, read_manifest(source)
     if manifests := manifests_of(source):
         return source, read_manifest(manifests[0])
+    layout = layout or recognise(source)
     rows = rows_of_folder(source, layout)
-    if warn and (strays := unnamed_sidecars(source, rows)):
+    if warn:
+        _print_unused(source, layout, rows)
+    return source, rows
+
+
+def _print_unused(source: Path, layout: str, rows: Sequence[SourceRow]) -> None:
+    """Name the files that no row uses."""
+    if strays := unnamed_sidecars(source, rows):
         print(
             f"ingest: warning: word or RTTM file without a recording: {strays[0]}"
             + (f" and {len(strays) - 1} more" if strays[1:] else "")
             + "; expected next to the recording, with the same name",
             file=sys.stderr,
         )
-    return source, rows
+    if rows and (others := passed_over(source, rows)):
+        print(
+            f"ingest: warning: media files passed over: {_some(others)}; layout {layout} has recordings at "
+            f"{PLACES[layout]}; move them there, set ingest.source to their folder, or list them in a manifest.csv",
+            file=sys.stderr,
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED_FILES} more" if len(names) > NAMED_FILES else ""
+    return ", ".join(names[:NAMED_FILES]) + more
 
 
 def manifests_of(source: Path) -> list[Path]:
@@ -140,9 +170,11 @@ def _row(filled: Mapping[str, Any], where: str) -> SourceRow:
     values: dict[str, Any] = {
         key: str(value) for key, value in filled.items() if key not in ("crop", "consent", "partners")
     }
-    for key in ("session_id", "participant"):
-        if not _ID.fullmatch(values[key]):
-            raise InputError(f"{where}: {key} `{values[key]}`: expected letters, digits, _ and - only")
+    for key, most_bytes in IDS.items():
+        if not is_identifier(values[key], most_bytes):
+            raise InputError(
+                f"{where}: {key} `{values[key]}`: expected letters, digits, _ and - only, {most_bytes} bytes at most"
+            )
     for key in ("video_stream", "audio_stream", "channel", "start_offset_ms"):
         if key in values:
             if not values[key].isdecimal():

@@ -46,6 +46,13 @@ def session_split(rows: Sequence[SourceRow], params: IngestParams) -> str:
     return splits.pop()
 
 
+def check_usable(rows: Sequence[SourceRow]) -> None:
+    """Raises Rejected for a session with files that its folder does not explain."""
+    for row in rows:
+        if row.unusable:
+            raise Rejected(*row.unusable)
+
+
 def check_people(rows: Sequence[SourceRow], gone: Container[str]) -> None:
     """Raises Rejected if someone asked to be forgotten (`gone`: hashes of such people) or did not agree to training."""
     for row in rows:
@@ -66,10 +73,11 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
     root = root.resolve()
     if not is_remote_uri(root):
         check_crops(root, rows)
-    nameless = sum(row.speaker_id is None for row in rows)
+    usable = [row for row in rows if not row.unusable]
+    nameless = sum(row.speaker_id is None for row in usable)
     if nameless:
         print(
-            f"ingest: warning: {nameless} of {len(rows)} streams have no speaker_id; each counts as a separate "
+            f"ingest: warning: {nameless} of {len(usable)} streams have no speaker_id; each counts as a separate "
             "person, so a person with two recordings may be in two splits",
             file=sys.stderr,
         )
@@ -137,6 +145,7 @@ def _job(
     gone: frozenset[str],
     params: IngestParams,
 ) -> Job:
+    check_usable(session)
     split = session_split(session, params)
     check_people(session, gone)
     inputs = []

@@ -102,7 +102,11 @@ def _open(path: Path, content: "IO[bytes] | None" = None) -> "av.container.Input
 
 def check_file(path: Path) -> None:
     """Raises Rejected `missing_file`, or `not_a_file` for a folder, or a FIFO or device that could block for ever."""
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:  # for example, the name is too long
+        raise Rejected("missing_file", f"{path}: {error.strerror}") from error
+    if not exists:
         raise Rejected("missing_file", str(path))
     if not path.is_file():
         raise Rejected("not_a_file", f"{path}: a folder, FIFO or device; name a recording")

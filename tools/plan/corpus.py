@@ -22,7 +22,7 @@ from pipelines.ingest.conform import check_streams, files_of, units_in_common
 from pipelines.ingest.params import IngestParams
 from pipelines.ingest.source_row import SourceRow
 from pipelines.ingest.sources import find_sources
-from pipelines.ingest.stage import check_people, session_split
+from pipelines.ingest.stage import check_people, check_usable, session_split
 from pipelines.media.probing import Header, check_file, read_header
 from pipelines.pack.params import PackParams
 from pipelines.pack.role_views import role_pairs
@@ -154,6 +154,7 @@ def _outlook(
     late: Rejected | None = None  # found in a header, but the consent of people counts first
     num_units = 0
     try:
+        check_usable(rows)
         headers = [_read(root, row) for row in rows]
         for row, (picture, sound) in zip(rows, headers, strict=True):
             check_streams(row, has_video=bool(picture.video_ms), channels=sound.channels)
@@ -165,6 +166,7 @@ def _outlook(
     hours = num_units * UNIT_MS / 3_600_000
     notes = _notes(headers, codecs)
     try:
+        check_usable(rows)
         split = session_split(rows, ingest)
         check_people(rows, gone)
         for name in files_of(rows):
