@@ -12,7 +12,7 @@ from pipelines.annotate.params import AnnotateParams
 from pipelines.behaviour.params import BehaviourParams
 from pipelines.encode.params import EncodeParams
 from pipelines.engine.errors import exit_on_input_error
-from pipelines.engine.jobs import RunParams
+from pipelines.engine.jobs import RunParams, with_workers
 from pipelines.engine.params import add_params_options, build_params, read_sections
 from pipelines.evaluate.params import EvaluateParams
 from pipelines.ingest.params import IngestParams
@@ -21,7 +21,6 @@ from pipelines.quality.params import QualityParams
 from pipelines.sample.params import SampleParams
 from pipelines.train.params import DuplexParams, PretrainParams
 from pipelines.vae.params import VaeParams
-from wanstreamer.errors import InputError
 
 
 def section_classes() -> dict[str, type]:
@@ -67,8 +66,7 @@ def main() -> None:
         parser.add_argument(name, help=argparse.SUPPRESS)
     args = parser.parse_args()
     with exit_on_input_error():
-        if args.workers is not None and args.workers < 1:
-            raise InputError(f"--workers {args.workers}: expected 1 or more")
+        with_workers(RunParams(), args.workers)
         check_sections(read_sections(args.params, args.set), path=args.params, overrides=args.set)
 
 

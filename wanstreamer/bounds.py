@@ -10,8 +10,8 @@
     PackParams(window_units=1)  # BadValue: window_units: 1; expected 2 or more; the default is 32
 
 `check_bounds` also compares every value with the annotation of its field: true is not an integer, a quoted number is
-text, NaN and infinity are not numbers. Checks that compare several fields come after it in the same `__post_init__`.
-Checks that need the file system are not made here.
+text, NaN and infinity are not numbers. A number without an upper limit of its own is at most MOST. Checks that compare
+several fields come after it in the same `__post_init__`. Checks that need the file system are not made here.
 """
 
 import dataclasses
@@ -24,6 +24,8 @@ from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from wanstreamer.errors import InputError
+
+MOST = 10**9  # a larger number is a typing error: it is 11 days in ms, and more than any size or weight
 
 
 class BadValue(InputError):
@@ -52,6 +54,11 @@ class Bounds:
     one_of: tuple[Any, ...] | None = None
     not_empty: bool = False  # for a tuple
     why: str = ""  # the reason for a limit that is not obvious
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is no upper limit."""
+        return self.one_of is None and self.at_most is None and self.below is None
 
     def hold(self, value: Any) -> bool:
         """Whether a value of the right type is within these limits."""
@@ -141,6 +148,8 @@ def check_bounds(params: Any) -> None:
             expected = _type_words(kind) + (f", {limits}" if limits else "")
         elif value is not None and bounds is not None and not bounds.hold(value):
             expected = bounds.words(_without_none(kind))
+        elif (bounds is None or bounds.is_open) and not _is_moderate(value):
+            expected = ", ".join(filter(None, (bounds.words(_without_none(kind)) if bounds else "", f"at most {MOST}")))
         else:
             continue
         default = "" if field.default is MISSING else f"; the default is {shown(field.default)}"
@@ -192,6 +201,13 @@ def _is_a(kind: Any, value: Any) -> bool:
     if kind is float:
         return isinstance(value, (int, float)) and _is_finite(value)
     return isinstance(value, kind)
+
+
+def _is_moderate(value: Any) -> bool:
+    """Whether no number in it is larger than MOST."""
+    if isinstance(value, tuple):
+        return all(map(_is_moderate, value))
+    return not isinstance(value, (int, float)) or abs(value) <= MOST
 
 
 def _is_finite(value: float) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.files import write_json_atomic
-from pipelines.engine.jobs import PartlyDone, RunParams
+from pipelines.engine.jobs import PartlyDone, RunParams, with_workers
 from pipelines.engine.lock import folder_lock
 from pipelines.engine.param_help import help_text
 from pipelines.engine.params import add_params_options, build_params, read_sections
@@ -75,10 +75,7 @@ def stage_main(
         origin: dict[str, Any] = {"path": args.params, "overrides": args.set}
         params = build_params(cls, sections.get(section, {}), section, **origin)
         how = build_params(RunParams, sections.get("run", {}), "run", **origin)
-        if args.workers is not None:
-            if args.workers < 1:
-                raise InputError(f"--workers {args.workers}: expected 1 or more")
-            how = replace(how, workers=args.workers)
+        how = with_workers(how, args.workers)
         if args.buckets is not None:
             if section not in TABLES_OF:
                 raise InputError(f"--buckets: {section} does not work session by session")
@@ -86,7 +83,7 @@ def stage_main(
                 raise InputError("--buckets: expected without --retry-rejected, which looks at all buckets")
             try:
                 how = replace(how, buckets=args.buckets)
-            except ValueError as error:
+            except InputError as error:
                 raise InputError(f"--{error}") from error
         # Before the stage reads its input: the store may list people who asked to be forgotten.
         store = open_store(how.store, args.data) if how.store else None

@@ -2,11 +2,12 @@
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from wanstreamer.bounds import check_bounds, from_one, from_zero
+from wanstreamer.bounds import BadValue, bounded, check_bounds, from_one, from_zero
+from wanstreamer.errors import InputError
 
 
 class Rejected(Exception):
@@ -73,7 +74,7 @@ class Result:
 class RunParams:
     """How a stage runs. Nothing here may change an output."""
 
-    workers: int = from_zero(0)  # parallel worker processes; 0: one per core
+    workers: int = bounded(0, at_least=0, at_most=10_000)  # parallel worker processes; 0: one per core
     ray: bool = True  # Ray, except for a handful of sessions; false: never, only processes of this machine
     key_timeout_s: float = from_zero(0.0)  # a key that takes longer is rejected as `timed_out`; 0: no limit
     # A key whose processes neither compute nor read nor write for this long is stopped and tried again; 0: never.
@@ -85,7 +86,7 @@ class RunParams:
     def __post_init__(self) -> None:
         check_bounds(self)
         if self.buckets and (not re.fullmatch(r"\d+-\d+", self.buckets) or not self.bucket_range):
-            raise ValueError(f"buckets: {self.buckets!r}, expected the first and the last one, for example 0-63")
+            raise InputError(f"buckets: {self.buckets!r}, expected the first and the last one, for example 0-63")
 
     @property
     def bucket_range(self) -> range | None:
@@ -98,3 +99,15 @@ class RunParams:
     @property
     def num_workers(self) -> int:
         return self.workers or os.cpu_count() or 1
+
+
+def with_workers(how: RunParams, workers: int | None) -> RunParams:
+    """`how` with the value of the option `--workers`, if it was passed. Raises InputError for a value out of bounds."""
+    if workers is None:
+        return how
+    if workers < 1:
+        raise InputError(f"--workers {workers}: expected 1 or more")
+    try:
+        return replace(how, workers=workers)
+    except BadValue as error:
+        raise InputError(f"--workers {workers}: expected {error.expected}") from error

@@ -85,4 +85,4 @@ def _own_comments(source: str) -> dict[str, str]:
 
 
 def _shown(value: object) -> str:
-    return value if isinstance(value, str) and value else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value)

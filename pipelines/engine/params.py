@@ -2,20 +2,21 @@
 
 The allowed values are declared next to each parameter and checked when its dataclass is made (wanstreamer/bounds.py).
 This module converts plain values to their types, and adds the place of a wrong value to the message: the file and key,
-or the override.
+or the override. A text parameter takes its text as it stands: `2024-11-03` is no date, `no` is a language, and the
+value of an override goes to the end of the argument, whatever YAML would make of a `#` or a bracket in it.
 """
 
 import argparse
 import dataclasses
 import difflib
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 
+from pipelines.engine.plain_yaml import read_yaml
 from wanstreamer.bounds import BadValue, field_types, shown
 from wanstreamer.errors import InputError
 
@@ -27,7 +28,15 @@ SECTIONS = (
 
 Params = TypeVar("Params")
 
-_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # YAML 1.1 reads 1e-3 as text, because it has no decimal point
+
+class Section(dict[str, Any]):
+    """The values of a section. `texts`: a key, such as `audio.steps` -> the text of its value, for text parameters."""
+
+    texts: dict[str, str]
+
+    def __init__(self, values: Mapping[str, Any], texts: Mapping[str, str]) -> None:
+        super().__init__(values)
+        self.texts = dict(texts)
 
 
 def add_params_options(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +53,7 @@ def add_params_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_sections(path: Path | None, overrides: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+def read_sections(path: Path | None, overrides: Sequence[str] = ()) -> dict[str, Section]:
     """All sections of a parameter file with the overrides applied; without a file, the overrides alone.
 
     Raises InputError for a missing or unreadable file, an unknown section, or an override that is not
@@ -57,35 +66,44 @@ def read_sections(path: Path | None, overrides: Sequence[str] = ()) -> dict[str,
         if not equals or not dot or not key:
             raise InputError(f"--set {override}: expected section.key=value, for example annotate.ipu_gap_ms=180")
         _known(section, SECTIONS, f"--set {override}", "section")
-        target = sections.setdefault(section, {})
+        whole = sections.setdefault(section, Section({}, {}))
+        target: dict[str, Any] = whole
         *parents, leaf = key.split(".")
         for parent in parents:
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
                 raise InputError(f"--set {override}: `{parent}` is {target!r} and has no keys")
         try:
-            target[leaf] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {override}: the value is not valid YAML; quote it") from error
+            target[leaf], inner = read_yaml(value)
+        except yaml.YAMLError:
+            target[leaf], inner = value, {}  # for all but a text parameter, a value of the wrong type
+        before = {other: text for other, text in whole.texts.items() if not other.startswith(f"{key}.")}
+        whole.texts = before | {f"{key}.{below}": text for below, text in inner.items()} | {key: value}
     return sections
 
 
-def _read_file(path: Path) -> dict[str, dict[str, Any]]:
+def _read_file(path: Path) -> dict[str, Section]:
     if not path.is_file():
         raise InputError(f"{path}: no such parameter file; run in the project root or pass --params FILE")
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        loaded, texts = read_yaml(path.read_bytes())
     except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         where = f" line {place.line + 1}" if place else ""
-        raise InputError(f"{path}{where}: not valid YAML; correct the file") from error
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+        raise InputError(f"{path}{where}: not valid YAML: {problem}; correct the file") from error
+    loaded = {} if loaded is None else loaded
     if not isinstance(loaded, dict):
         raise InputError(f"{path}: expected sections ({', '.join(SECTIONS)}), found {type(loaded).__name__}")
+    sections = {}
     for section, values in loaded.items():
         _known(section, SECTIONS, f"{path}: {section}", "section")
         if values is not None and not isinstance(values, dict):
             raise InputError(f"{path}: {section}: expected `key: value` lines, found {values!r}")
-    return {section: dict(values or {}) for section, values in loaded.items()}
+        within = f"{section}."
+        own = {key.removeprefix(within): text for key, text in texts.items() if key.startswith(within)}
+        sections[section] = Section(values or {}, own)
+    return sections
 
 
 def build_params(
@@ -103,7 +121,7 @@ def build_params(
     place = partial(_place, section, path, overrides)
     check_keys(cls, values, place)
     try:
-        return _build(cls, values)
+        return _build(cls, values, texts=values.texts if isinstance(values, Section) else {})
     except _Refused as refused:
         raise InputError(refused.line(section, place)) from refused.error
 
@@ -130,14 +148,18 @@ class _Refused(Exception):
         return f"{where}: {value}expected {self.error.expected}"
 
 
-def _build(cls: Any, values: Mapping[str, Any], within: str = "", default: Any = None) -> Any:
+def _build(
+    cls: Any, values: Mapping[str, Any], within: str = "", default: Any = None, *, texts: Mapping[str, str]
+) -> Any:
     """The dataclass, or `default` with these values. Unset values of a nested dataclass keep its default."""
     kinds = field_types(cls)
     typed = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(kinds[name]) and isinstance(value, Mapping):
             inner = _default(cls, name) if default is None else getattr(default, name)
-            value = _build(kinds[name], value, f"{within}{name}.", inner)
+            value = _build(kinds[name], value, f"{within}{name}.", inner, texts=texts)
+        elif _is_text(kinds[name]):
+            value = texts.get(f"{within}{name}", value)
         typed[name] = _as_type(kinds[name], value)
     try:
         return cls(**typed) if default is None else dataclasses.replace(default, **typed)
@@ -153,13 +175,15 @@ def _default(cls: Any, name: str) -> Any:
     return None if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
+def _is_text(kind: Any) -> bool:
+    return kind is str or (get_origin(kind) is Literal and all(isinstance(choice, str) for choice in get_args(kind)))
+
+
 def _as_type(kind: Any, value: Any) -> Any:
-    """Converts what YAML cannot express: a list becomes a tuple, 3 may be a float, and `1e-3` is a number, not text."""
+    """Converts what YAML cannot express: a list becomes a tuple, and 3 may be a float."""
     if get_origin(kind) is tuple and isinstance(value, list):
         return tuple(_as_type(get_args(kind)[0], item) for item in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
-        return float(value)
-    if kind is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
         return float(value)
     return value
 

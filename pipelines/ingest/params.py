@@ -18,9 +18,9 @@ class IngestParams(SplitParams):
     source: str = ""  # folder or manifest of recordings; empty: the sample in <data>/sources
     layout: str = bounded("", one_of=("", *LAYOUTS))  # layout of a folder without a manifest; empty: recognised
     # Pixels of the tracks' video; 64 x 48 is for scale tiny, 336 x 192 for the larger scales.
-    width: int = bounded(64, multiple_of=16, at_least=16, why="the video VAE's step")
+    width: int = bounded(64, multiple_of=16, at_least=16, at_most=8192, why="the video VAE's step")
     # Pixels of the tracks' video.
-    height: int = bounded(48, multiple_of=16, at_least=16, why="the video VAE's step")
+    height: int = bounded(48, multiple_of=16, at_least=16, at_most=8192, why="the video VAE's step")
     # Sample rate of the tracks' audio.
     rate_hz: int = bounded(16000, multiple_of=100, at_least=8000, at_most=192_000, why="the audio VAE's step is 10 ms")
     qp: int = bounded(22, at_least=0, at_most=51)  # x264 quantiser of the tracks; at 64 x 48 it loses less than the VAE

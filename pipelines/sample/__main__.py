@@ -4,11 +4,10 @@ How ingest assigns people to splits is read from its section of the parameter fi
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from pipelines.engine.errors import exit_on_input_error
-from pipelines.engine.params import read_sections
+from pipelines.engine.params import Section, read_sections
 from pipelines.sample.stage import main as stage
 
 SHORT = ("sessions", "seed", "seconds")
@@ -31,8 +30,10 @@ def main() -> None:
     else:
         with exit_on_input_error():
             sections = read_sections(known.params, overrides)
-        sample, ingest = sections.get("sample", {}), sections.get("ingest", {})
-        overrides += [f"sample.{k}={json.dumps(ingest[k])}" for k in FROM_INGEST if k in ingest and k not in sample]
+        sample, ingest = (sections.get(name, Section({}, {})) for name in ("sample", "ingest"))
+        overrides += [
+            f"sample.{k}={ingest.texts.get(k, ingest[k])}" for k in FROM_INGEST if k in ingest and k not in sample
+        ]
     overrides += [f"sample.{name}={value}" for name in SHORT if (value := getattr(known, name)) is not None]
     stage(["--params", str(known.params), *rest, *(part for override in overrides for part in ("--set", override))])
 

@@ -11,11 +11,11 @@ class SampleParams(SplitParams):
     """How much is made, and the size of the videos."""
 
     sessions: int = from_one(40)  # complete sessions; with six or more there is another one with a truncated file
-    seconds: int = bounded(45, at_least=8, why="less holds no exchange of turns")
+    seconds: int = bounded(45, at_least=8, at_most=36_000, why="less holds no exchange of turns")
     seed: int = random_seed()
     # Pixels of one participant's video; ingest makes it smaller.
-    width: int = bounded(320, multiple_of=2, at_least=48)
-    height: int = bounded(240, multiple_of=2, at_least=48)
+    width: int = bounded(320, multiple_of=2, at_least=48, at_most=4096)
+    height: int = bounded(240, multiple_of=2, at_least=48, at_most=4096)
     pictures: bool = True  # false: audio only
     # As in ingest, so that the people of a session are in one split; but the sample has people in every split.
     valid_fraction: float = bounded(0.1, above=0, below=1)

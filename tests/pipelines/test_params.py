@@ -103,7 +103,7 @@ def test_the_command_itself(module: str) -> None:
         (["--set", "ingest.width.x=1"], "error: --set ingest.width.x=1: `width` is 64 and has no keys"),
         (
             ["--set", "ingest.width=65"],
-            "error: --set ingest.width=65: expected a multiple of 16, 16 or more (the video VAE's step)",
+            "error: --set ingest.width=65: expected a multiple of 16, 16 to 8192 (the video VAE's step)",
         ),
         (["--set", "ingset.width=32"], "unknown section; did you mean `ingest`"),
         (["--set", "width"], "expected section.key=value"),
@@ -252,9 +252,59 @@ def test_a_section_that_the_file_leaves_out_is_checked_too(tmp_path: Path, comma
     )
 
 
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_number_has_an_upper_and_a_lower_limit(section: str) -> None:
+    for keys, kind, _, _ in fields_of(section):
+        numbers = {int, float} & {kind, *get_args(kind)}
+        if get_origin(kind) is Literal or not numbers:
+            continue
+        for number in (-(10**30), 10**30):
+            values: Any = [number] if get_origin(kind) is tuple else number
+            for key in reversed(keys):
+                values = {key: values}
+            with pytest.raises(InputError, match=rf"^{section}\.{'.'.join(keys)}: .*; expected "):
+                build_params(section_classes()[section], values, section)
+
+
+@pytest.mark.parametrize("name", ["take #1", "2024-11-03", "no", "[pilot]", "a: b", "*x", "1e3", "'q'", " s"])
+def test_a_text_parameter_takes_its_text_as_it_stands(name: str, tmp_path: Path, command: Command) -> None:
+    overrides = ["--set", f"ingest.source={tmp_path / name}", "--set", f"vae.weights={name}"]
+    code, errors = command("pipelines.params", *overrides)
+    assert code == 2 and errors.startswith(f"error: {tmp_path / name}: no such folder or manifest")
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "manifest.csv").write_text("session_id,participant,uri\ns,a,a.wav\n")
+    (tmp_path / name / "a.wav").write_bytes(b"RIFF")
+    code, errors = command("pipelines.params", *overrides)
+    assert code == 2 and errors.startswith(f"error: vae.weights {name}: no such file or folder")
+
+
+def test_text_in_the_file_is_no_date_and_no_answer(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("ingest: {source: 2024-11-03}\nannotate: {language: no}\nvae:\n  weights:\n")
+    sections = read_sections(path)
+    assert build_params(section_classes()["ingest"], sections["ingest"], "ingest").source == "2024-11-03"
+    assert build_params(section_classes()["annotate"], sections["annotate"], "annotate").language == "no"
+    assert build_params(section_classes()["vae"], sections["vae"], "vae").weights == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"vae: {seed: 1}\nvae: {seed: 2}\n", "line 2: not valid YAML: `vae` stands here twice; correct the file"),
+        (b"# \xff\n", ": not valid YAML: invalid start byte; correct the file"),
+    ],
+)
+def test_a_file_that_cannot_be_meant_is_one_line(tmp_path: Path, command: Command, content: bytes, said: str) -> None:
+    (tmp_path / "params.yaml").write_bytes(content)
+    code, errors = command("pipelines.params", "--params", str(tmp_path / "params.yaml"))
+    assert code == 2 and errors.rstrip().endswith(said) and errors.count("\n") == 1
+
+
 def test_the_number_of_workers_on_the_command_line_is_checked_too(command: Command) -> None:
     code, errors = command("pipelines.params", "--workers", "0")
     assert code == 2 and errors == "error: --workers 0: expected 1 or more\n"
+    code, errors = command("pipelines.params", "--workers", "1000000")
+    assert code == 2 and errors == "error: --workers 1000000: expected 0 to 10000; the default is 0\n"
 
 
 def test_the_check_waits_for_no_large_library() -> None:

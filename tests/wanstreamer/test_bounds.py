@@ -70,6 +70,7 @@ def test_each_number_of_a_tuple(taus: list[float]) -> None:
         ("part", 2, "2; expected a share between 0 and 1"),
         ("taus", [0.5], r"\[0.5\]; expected a list, each a finite number"),
         ("logs", ("csv", "xml"), r"\['csv', 'xml'\]; expected some of csv, json; the default is \[\]"),
+        ("history", 10**10, "10000000000; expected 0 or more, at most 1000000000; the default is null"),
         ("lag", 2, "2; expected 0 or 1"),
         ("lag", False, "false; expected an integer"),
         ("words", "wisperx", "'wisperx'; expected one of sidecar, whisperx, none"),

@@ -53,7 +53,7 @@ def make_plan(args: argparse.Namespace) -> dict[str, Any]:
     """What plan.json has."""
     overrides = list(args.set)
     if args.source:
-        overrides.append(f"ingest.source={json.dumps(args.source)}")
+        overrides.append(f"ingest.source={args.source}")
     sections = read_sections(args.params, overrides)
     params: dict[str, Any] = {
         name: build_params(section_classes()[name], sections.get(name, {}), name, path=args.params, overrides=overrides)
