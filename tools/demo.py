@@ -17,7 +17,7 @@ from pathlib import Path
 from pipelines.annotate import stage as annotate
 from pipelines.annotate.params import AnnotateParams
 from pipelines.engine.code import code_hash
-from pipelines.engine.errors import exit_on_input_error
+from pipelines.engine.errors import check_writable, exit_on_input_error
 from pipelines.engine.files import hash_of, write_json_atomic
 from pipelines.engine.jobs import RunParams
 from pipelines.ingest import stage as ingest
@@ -94,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     began_s = time.monotonic()
     with exit_on_input_error():
+        check_writable(args.data)
         try:
             picture = demo(args.data, RunParams(ray=False))
         except KeyboardInterrupt:

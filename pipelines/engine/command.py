@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.engine.errors import exit_on_input_error
+from pipelines.engine.errors import check_writable, exit_on_input_error
 from pipelines.engine.files import write_json_atomic
 from pipelines.engine.jobs import PartlyDone, RunParams, with_workers
 from pipelines.engine.lock import folder_lock
@@ -85,6 +85,9 @@ def stage_main(
                 how = replace(how, buckets=args.buckets)
             except InputError as error:
                 raise InputError(f"--{error}") from error
+        metrics_folder = args.data.resolve().parent / "metrics"
+        for folder in (args.data, metrics_folder):
+            check_writable(folder)
         # Before the stage reads its input: the store may list people who asked to be forgotten.
         store = open_store(how.store, args.data) if how.store else None
         if args.retry_rejected:
@@ -108,7 +111,7 @@ def stage_main(
             )
             sys.exit(130)
         wall_s = round(time.monotonic() - began_s, 1)
-        write_json_atomic(args.data.resolve().parent / "metrics" / f"{section}.json", metrics)
+        write_json_atomic(metrics_folder / f"{section}.json", metrics)
         print(f"{section}: {_summary(metrics)} in {wall_s:.1f} s")
 
 

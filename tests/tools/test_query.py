@@ -153,6 +153,34 @@ def test_a_table_is_a_folder_of_files_and_its_views_need_no_change_when_it_grows
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+NAMES = (
+    "study [pilot]", "a*b", "axb", "a?b", "{a,b}", "a", "[ab]", "[!a]", "**", "a]b", "a[b", "~", "$HOME", "x#y", "%20", "\n"
+)  # fmt: skip
+
+
+def test_the_name_of_a_folder_is_no_pattern(tmp_path: Path) -> None:
+    """All lie side by side: a pattern would find the rows of others."""
+    for name in NAMES:
+        bucket(tmp_path / name, "sessions", 0, f"of {name}")
+    for name in NAMES:
+        assert query.query(tmp_path / name, "SELECT session_id FROM sessions")[1] == [(f"of {name}",)]
+
+
+@pytest.mark.parametrize(("name", "said"), [("a\\b", "rename the folder"), ("a?b", "no database in a folder with `?`")])
+def test_a_folder_that_duckdb_cannot_open_is_one_line(name: str, said: str, tmp_path: Path) -> None:
+    bucket(tmp_path / name, "sessions", 0, "s1")
+    with pytest.raises(InputError, match=said):
+        query.build(tmp_path / name)
+    assert [path.name for path in (tmp_path / name).iterdir()] == ["tables"]
+
+
+def test_a_folder_that_may_only_be_read_is_queried(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.answers.views.os.access", lambda path, mode: False)
+    assert query.query(data, "SELECT count(*) FROM turns")[1] == [(3,)]
+    assert query.query(data, "SELECT turns FROM session_summary")[1] == [(3,)]
+    assert not (data / "wanstreamer.duckdb").exists()
+
+
 def test_rejections_of_all_stages_are_one_view(tmp_path: Path) -> None:
     for number, stage in enumerate(("ingest", "ingest", "annotate")):
         rows = [{"stage": stage, "key": f"s{number}", "reason": "unreadable", "detail": "", "count": 1}]

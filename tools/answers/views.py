@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -64,25 +65,40 @@ def _quoted(text: str) -> str:
 
 
 def build(data: Path) -> Path:
-    """Write the database of views; the old one stays until the new one is complete. Returns its path."""
+    """Write the database of views; the old one stays until the new one is complete. Returns its path.
+
+    Raises InputError if it cannot be written.
+    """
     statements = _checked(data)
     final = data.resolve() / DATABASE
+    if "?" in str(final):
+        raise InputError(f"{final}: DuckDB opens no database in a folder with `?` in its name; queries do without it")
     temporary = final.with_name(f".{DATABASE}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
     try:
+        temporary.unlink(missing_ok=True)
         with duckdb.connect(str(temporary)) as connection:
-            for name, select in statements.items():
-                connection.execute(f"CREATE VIEW {name} AS {select}").fetchall()
+            _create_views(connection, statements)
             fingerprint = _fingerprint(statements)
             connection.execute(f"CREATE VIEW built_from AS SELECT '{fingerprint}' AS fingerprint").fetchall()
         temporary.replace(final)
+    except (duckdb.IOException, OSError) as error:
+        first_line = str(error).partition("\n")[0]
+        raise InputError(f"{final}: cannot be written: {first_line}; check the permissions of {data}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
     return final
+
+
+def _create_views(connection: duckdb.DuckDBPyConnection, statements: dict[str, str]) -> None:
+    for name, select in statements.items():
+        connection.execute(f"CREATE VIEW {name} AS {select}").fetchall()
 
 
 def _checked(data: Path) -> dict[str, str]:
     check_data_folder(data)
+    if "\\" in str(data.resolve()):
+        raise InputError(f"{data.resolve()}: DuckDB takes a backslash for a separator of folders; rename the folder")
     statements = view_statements(data)
     if not statements:
         if near := data_folder_near(data):
@@ -96,9 +112,17 @@ def _fingerprint(statements: dict[str, str]) -> str:
 
 
 def connect(data: Path) -> duckdb.DuckDBPyConnection:
-    """The database of views, read only. If it is missing or out of date, it is made first."""
+    """The database of views, read only. If it is missing or out of date, it is made first.
+
+    In a folder where it cannot be, the views are made in memory instead.
+    """
     final = data.resolve() / DATABASE
-    if not _is_current(final, _fingerprint(_checked(data))):
+    statements = _checked(data)
+    if not _is_current(final, _fingerprint(statements)):
+        if not os.access(final.parent, os.W_OK) or "?" in str(final):
+            connection = duckdb.connect()
+            _create_views(connection, statements)
+            return connection
         build(data)
     try:
         return duckdb.connect(str(final), read_only=True)

@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pipelines.engine.errors import exit_on_input_error
+from pipelines.engine.errors import check_writable, exit_on_input_error
 from pipelines.engine.files import write_json_atomic
 from pipelines.engine.params import build_params, read_sections
 from pipelines.engine.progress import progress
@@ -41,6 +41,7 @@ def main() -> None:
             else:
                 show_comparison(plan, compared)
             return
+        check_writable((args.out or args.data / "plan.json").parent, "--out" if args.out else "--data")
         plan = make_plan(args)
         write_json_atomic(args.out or args.data / "plan.json", plan)
         if args.json:
