@@ -13,7 +13,7 @@ from typing import Any
 
 from pipelines.annotate.stage import AnnotateParams, event_rows
 from pipelines.engine.errors import exit_on_input_error
-from pipelines.engine.params import build_params, read_sections
+from pipelines.engine.params import Section, build_params, read_sections
 from pipelines.engine.tables import in_order, to_table, write_rows
 from pipelines.media.languages import is_language, same_language
 from tools.convert import read_all, report
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not is_language(args.language):
             raise InputError(f"--language {args.language}: no known language tag; expected one such as en, de or pt-BR")
         path = args.params or (DEFAULT_PARAMS if DEFAULT_PARAMS.is_file() else None)
-        values = read_sections(path, args.set).get("annotate", {})
+        values = read_sections(path, args.set).get("annotate", Section({}, {}))
         params = build_params(AnnotateParams, values, "annotate", path=path, overrides=args.set)
         intervals, unread = read_all(args.inputs, args.source)
         if not intervals:

@@ -12,6 +12,7 @@ The order of the windows is (session_id, agent, user, start_unit). It does not d
 import errno
 import hashlib
 import os
+import re
 import struct
 import tempfile
 import threading
@@ -371,7 +372,8 @@ class _Index:
         wanted = [shard for shard in shards if not self._path_on_disk(shard).exists()]
         paths = {shard: (folder / index_path(self.shards[shard][0])).path for shard in wanted}
         with explained(self.folder):
-            contents = folder.fs.cat(list(paths.values()), on_error="return") if paths else {}
+            literal = [re.sub(r"[*?[]", r"[\g<0>]", path) for path in paths.values()]  # `cat` takes paths for patterns
+            contents = folder.fs.cat(literal, on_error="return") if paths else {}
         for shard, path in paths.items():
             content = contents.get(path, FileNotFoundError())
             if isinstance(content, FileNotFoundError):

@@ -282,6 +282,20 @@ def test_stores_are_read_by_byte_range(packed, in_memory, monkeypatch):
     assert fetched.window_id == wanted.window_id and fetched.agent_video_BKCHW.equal(wanted.agent_video_BKCHW)
 
 
+@pytest.mark.parametrize("name", ["study [pilot]", "a*b"])
+def test_the_name_of_a_folder_of_a_store_is_no_pattern(packed, name):
+    files = fsspec.filesystem("memory")
+    files.put(str(packed), f"/{name}/windows", recursive=True)
+    files.put(str(packed), "/axb/windows", recursive=True)
+    for index in files.find("/axb"):
+        files.pipe_file(index, b"")
+    try:
+        windows = open_windows(f"memory://{name}/windows", "train")
+        assert_equal(read_all(windows), read_all(open_windows(packed, "train")))
+    finally:
+        files.store.clear()  # `rm` would take the name for a pattern
+
+
 def test_what_fails_in_a_store_is_one_line(in_memory):
     windows = open_windows(in_memory, "train")
     files = fsspec.filesystem("memory")
