@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+from wanstreamer.turns.clauses import BEFORE_A_SIDE, WH, can_end, inverts, words_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,37 +24,26 @@ class Word:
 
 # NaturalTurn (Cooney & Reece 2025, doi 10.1038/s41598-025-24381-1; first published with CANDOR, doi
 # 10.1126/sciadv.adf3197), plus "ok" and "i see", and other corpora's spellings of "mhm", "uh-huh" and "yes".
-CUES = _words(
+CUES = words_of(
     "a ah alright awesome cool dope e exactly god gotcha huh hmm mhm mm mmm nice oh okay really right sick sucks sure "
     "uh um wow yeah yep yes yup "
     "ok hm mhmm mm-hmm mm-hm mmhm mmhmm uh-huh uhuh uhhuh aha ooh aye yea"
 )
 CUE_PHRASES = (("i", "see"), ("got", "it"), ("mm", "hmm"), ("uh", "huh"))
-NOT_FIRST = _words("and but i i'm i've it it's like so that that's we we're well you you're")
+NOT_FIRST = words_of("and but i i'm i've it it's like so that that's we we're well you you're")
 
-FILLERS = _words("uh um uhm erm er eh ehm em mm")
-# A phrase does not end with these; used only for transcripts without punctuation.
-DANGLING = _words(
-    "a an the and or but so because if of to in on at for from with by as than that which who whose my your his her "
-    "its our their this these is are was were am be been has have had do does did will would can could should may "
-    "might must i we they he she you're i'm it's that's there's we're i've you've very just about into onto like"
-)
-_AUXILIARY = _words(
-    "is are was were am do does did have has had can could will would should shall may might must isn't aren't wasn't "
-    "don't doesn't didn't haven't hasn't can't couldn't won't wouldn't shouldn't"
-)
-_SUBJECT = _words("i you he she it we they there that this these those the your my anyone anything")
-_WH = _words("what what's where where's which who who's whose when why how how's")
+# Of the cues, these only fill time: they answer nothing.
+_HESITATIONS = words_of("uh um uhm erm er eh ehm em")
+FILLERS = words_of("uh um uhm erm er eh ehm em mm")
 # Words that may precede a question without being part of it.
-_LEAD_IN = CUES | FILLERS | _words("and but so now well then no like i mean sorry wait hang on")
-_TAGS = _words("okay ok right yeah alright yes no huh")
-TAG_ALONE = _words("okay ok right alright yeah")  # "... okay?" after the speaker's own pause: a check
+_LEAD_IN = CUES | FILLERS | words_of("and but so now well then no like i mean sorry wait hang on")
+_TAGS = words_of("okay ok right yeah alright yes no huh")
+TAG_ALONE = words_of("okay ok right alright yeah")  # "... okay?" after the speaker's own pause: a check
 # These answer a check, but also say "go on"; "right" and "okay" acknowledge an answer.
-_ASSENT = _words("yes yeah yep yup aye yea mm mhm mm-hm mm-hmm mhmm mmhm mmhmm uh-huh uhuh uhhuh")
-_BEFORE_A_SIDE = _words("the my your our their his her its to on hand far bottom top up")  # "to the right" is not a tag
-_CALLS_ON = _words("see know")  # "see the mill ...", "you know where ...": the speaker wants a confirmation
-_FULL_YES = _words("yes yep yup aye")
-_RECEIPTS = _words("right")
+_ASSENT = words_of("yes yeah yep yup aye yea mm mhm mm-hm mm-hmm mhmm mmhm mmhmm uh-huh uhuh uhhuh")
+_CALLS_ON = words_of("see know")  # "see the mill ...", "you know where ...": the speaker wants a confirmation
+_FULL_YES = words_of("yes yep yup aye")
+_RECEIPTS = words_of("right")
 _OF_LISTENER = frozenset(
     {("you", verb) for verb in ("have", "got", "see", "know", "had", "can", "do")}
     | {(verb, "you") for verb in ("have", "do", "did", "are")}
@@ -66,6 +53,8 @@ LISTENER_WORDS = 14  # a "yes" does not refer to words further back than this
 _CLAUSE_WORDS = 12  # a question longer than this is recognised by its lead-in only
 _TERMINAL = re.compile(r"[.?!。？！]$")
 _CUT_OFF = re.compile(r"(-|–|—|\.\.\.|…)$")
+_GOES_ON = (",", ";", ":")
+_ABBREVIATION = re.compile(r"(\w[._]+)+|(mr|mrs|ms|dr|st|jr|sr|prof|vs)\.", re.IGNORECASE)  # "U.S.", "t._v.", "Dr."
 _QUOTES = "\"'“”’)]}»"
 
 
@@ -76,7 +65,8 @@ def normal_form(text: str) -> str:
 
 def has_punctuation(words: Sequence[Word]) -> bool:
     """Whether a transcript marks the ends of phrases at all."""
-    return any(_TERMINAL.search(word.text.rstrip(_QUOTES)) for word in words)
+    texts = (word.text.rstrip(_QUOTES) for word in words)
+    return any(_TERMINAL.search(text) and not _ABBREVIATION.fullmatch(text) for text in texts)
 
 
 def is_backchannel_wording(words: Sequence[Word], *, max_words: int, min_cue_share: float) -> bool:
@@ -98,14 +88,20 @@ def is_backchannel_wording(words: Sequence[Word], *, max_words: int, min_cue_sha
 
 
 def ends_phrase(words: Sequence[Word], *, punctuated: bool) -> bool:
-    """Whether the last of `words` completes a phrase: no cut-off, no filler, and punctuation if there is any."""
+    """Whether the last of `words` completes a phrase: no cut-off, no filler, and punctuation if there is any.
+
+    Without punctuation the form of the last clause decides (`wanstreamer.turns.clauses`). A response such as "mm" is
+    complete, although "mm" after other words is a filler.
+    """
     last = words[-1].text.rstrip(_QUOTES)
-    token = normal_form(last)
-    if _CUT_OFF.search(last) or (token in FILLERS and not last.endswith(("?", "!"))):
+    tokens = [token for token in (normal_form(word.text) for word in words) if token]
+    if _CUT_OFF.search(last) or not tokens:
         return False
-    if punctuated:
-        return bool(_TERMINAL.search(last))
-    return token not in DANGLING
+    if all(token in CUES for token in tokens) and tokens[-1] not in _HESITATIONS and not last.endswith(_GOES_ON):
+        return can_end(tokens)
+    if tokens[-1] in FILLERS and not last.endswith(("?", "!")):
+        return False
+    return bool(_TERMINAL.search(last)) if punctuated else can_end(tokens)
 
 
 def asks(words: Sequence[Word], *, punctuated: bool) -> bool:
@@ -119,7 +115,7 @@ def asks(words: Sequence[Word], *, punctuated: bool) -> bool:
         tokens.pop()
     if not tokens:
         return False
-    if len(tokens) > 3 and tokens[-1] in _TAGS and not (tokens[-1] == "right" and tokens[-2] in _BEFORE_A_SIDE):
+    if len(tokens) > 3 and tokens[-1] in _TAGS and not (tokens[-1] == "right" and tokens[-2] in BEFORE_A_SIDE):
         return True
     if _ends_in_tag(tokens[-2:]) and len(tokens) > 2:
         return True
@@ -130,7 +126,7 @@ def asks(words: Sequence[Word], *, punctuated: bool) -> bool:
     opening = tokens[start + 1 : start + 2] if tokens[start] == "you" else tokens[start : start + 1]
     if len(tokens) - start > 1 and opening and opening[0] in _CALLS_ON:
         return True
-    if tokens[start] in _WH or _inverts(tokens[start : start + 2]):
+    if tokens[start] in WH or inverts(tokens[start : start + 2]):
         return len(tokens) - start <= 2 * _CLAUSE_WORDS
     return any(
         clause[i] in ("have", "do", "are", "can", "did") and clause[i + 1] == "you" for i in range(len(clause) - 1)
@@ -167,11 +163,6 @@ def speaks_of_listener(words: Sequence[Word]) -> bool:
     return "see" in tokens or any(pair in _OF_LISTENER for pair in pairwise(tokens))
 
 
-def _inverts(pair: Sequence[str]) -> bool:
-    """Auxiliary before subject: "have you", "is it", "do I"."""
-    return len(pair) == 2 and pair[0] in _AUXILIARY and pair[1] in _SUBJECT
-
-
 def _ends_in_tag(pair: Sequence[str]) -> bool:
     """ "isn't it", "don't you", "do you": an auxiliary and a pronoun at the end."""
-    return _inverts(pair) and pair[1] in {"i", "you", "he", "she", "it", "we", "they", "there"}
+    return inverts(pair) and pair[1] in {"i", "you", "he", "she", "it", "we", "they", "there"}

@@ -155,12 +155,13 @@ def make_turns(ipus: Ipus, promoted: frozenset[Ipu], params: TurnParams) -> list
 
 def _turn(group: Sequence[Ipu], punctuated: bool) -> Turn:
     words = group[-1].words
+    said = [word for ipu in group for word in ipu.words or ()]
     return Turn(
         participant=group[0].participant,
         start_ms=group[0].start_ms,
         end_ms=group[-1].end_ms,
         ipus=tuple(group),
-        complete=ends_phrase(words, punctuated=punctuated) if words else None,
+        complete=ends_phrase(said, punctuated=punctuated) if words else None,
         asks=asks(words, punctuated=punctuated) if words else False,
     )
 

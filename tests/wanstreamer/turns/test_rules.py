@@ -265,6 +265,25 @@ def test_an_unfinished_turn_that_fell_silent_is_a_pause_interruption() -> None:
     assert transitions(annotation)[1] == ("b", "pause_interruption", None)
 
 
+@pytest.mark.parametrize("text", ["what are you looking for", "what do you need to do this", "yes i am", "mm"])
+def test_a_finished_clause_that_ends_in_a_function_word_is_no_pause_interruption(text: str) -> None:
+    annotation = talk(a=[(0, 2000, text)], b=[(2600, 4000, "a mill on the left")])
+    assert transitions(annotation)[1] == ("b", "smooth_shift", None)
+
+
+def test_the_clause_may_begin_before_a_pause_of_its_own() -> None:
+    annotation = talk(a=[(0, 1000, "what are you"), (1400, 2000, "looking for")], b=[(2600, 4000, "the old mill")])
+    assert transitions(annotation)[1] == ("b", "smooth_shift", None)
+    annotation = talk(a=[(0, 1000, "go round and"), (1400, 2000, "look for")], b=[(2600, 4000, "the old mill")])
+    assert transitions(annotation)[1] == ("b", "pause_interruption", None)
+
+
+@pytest.mark.parametrize("text", ["in the u.s.", "a t._v. there", "see Dr. Grey"])
+def test_the_dot_of_an_abbreviation_is_no_punctuation(text: str) -> None:
+    annotation = talk(a=[(0, 2000, text), (2300, 3000, "over there")], b=[(3600, 5000, "was it far")])
+    assert transitions(annotation)[1] == ("b", "smooth_shift", None)
+
+
 def test_floor_transfer_offsets_do_not_count_for_young_or_distant_turns() -> None:
     young = talk(a=[(0, 400, "So.")], b=[(150, 3000, "Where did you go that day?")])
     assert all(e.fto_ms is None for e in young.events)
@@ -308,7 +327,9 @@ def test_wording_of_backchannels(text: str, expected: bool) -> None:
 @pytest.mark.parametrize(
     ("text", "punctuated", "expected"),
     [("the island.", True, True), ("the island", True, False), ("the island", False, True), ("to the", False, False),
-     ("the isl-", True, False), ("it was um.", True, False), ('"the island."', True, True), ("well...", True, False)],
+     ("the isl-", True, False), ("it was um.", True, False), ("mhm", True, True), ("mm", False, True),
+     ("Yeah,", True, False), ("it was mm", False, False), ("uh", False, False), ("yeah a", False, False),
+     ('"the island."', True, True), ("well...", True, False)],
 )  # fmt: skip
 def test_end_of_a_phrase(text: str, punctuated: bool, expected: bool) -> None:
     assert ends_phrase(spread(0, 1000, text), punctuated=punctuated) is expected
