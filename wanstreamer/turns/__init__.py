@@ -20,7 +20,7 @@ from wanstreamer.turns.transitions import (
     transition_events,
 )
 
-RULE_VERSION = "turns-3"  # changes whenever equal intervals can give different rows
+RULE_VERSION = "turns-4"  # changes whenever equal intervals can give different rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +63,10 @@ def annotate_session(
     voiced = {who: without_sounds(spans, sounds.get(who, ()), words.get(who), params) for who, spans in speech.items()}
     ipus = mark_candidates(make_ipus(voiced, words, params), params, lexical=lexical)
     turns, floor, backchannels = settle(ipus, params)
+    responses = backchannel_events(backchannels, ipus)
     events = [
-        *backchannel_events(backchannels, ipus),
-        *state_events(ipus, params),
+        *responses,
+        *state_events(ipus, responses, params),
         *transition_events(turns, floor, ipus, params),
         *sound_events(sounds),
     ]

@@ -47,7 +47,9 @@ _REPORTS = words_of("think thought know hope sure believe suppose bet guess reck
 _CONDITIONS = words_of("if unless than as whenever wherever whatever")
 _NEGATIONS = words_of("not never neither nor") | {word for word in AUXILIARY if word.endswith("n't")}
 _WILL = words_of("will that'll it'll this'll")
-_BEFORE_SO = _REPORTS | words_of("do does did be not if or quite even why how is afraid much maybe")  # "I think so", "or so"
+_BEFORE_SO = _REPORTS | words_of(
+    "do does did be not if or quite even why how is afraid much maybe"
+)  # "I think so", "or so"
 _BEFORE_THAT_CLAUSE = words_of("think thought hope so such except now given provided suppose wish and but or")
 _BEFORE_WH_CLAUSE = words_of("know sure tell see say says ask wonder remember matter matters mind with for to of")
 _FILLED_BY = words_of("do did does have to want need see say get")  # "what you do is ...": the clause goes on

@@ -5,8 +5,8 @@ silence or an overlap). Transitions use turns: each onset of a turn gets one lab
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from wanstreamer.clock import Span, merge_spans
 from wanstreamer.turns.rules import (
@@ -67,6 +67,9 @@ class Stretch:
     end_ms: int
     speaking: frozenset[str]
 
+    def without(self, listeners: Collection[str]) -> "Stretch":
+        return replace(self, speaking=self.speaking.difference(listeners))
+
 
 def speaking_stretches(ipus: Ipus) -> list[Stretch]:
     """Cut the time from the first onset to the last end wherever someone begins or stops. Nothing is left out."""
@@ -87,44 +90,84 @@ def speaking_stretches(ipus: Ipus) -> list[Stretch]:
     return stretches
 
 
-def state_events(ipus: Ipus, params: TurnParams) -> list[Event]:
+def state_events(ipus: Ipus, backchannels: Sequence[Event], params: TurnParams) -> list[Event]:
     """Silences and overlaps between the stretches in which one participant speaks alone.
 
     `participant` spoke alone before; `other` speaks alone after, or speaks along. A floor change without any gap is a
     latch of length 0. If two edges fall on the same millisecond, no one speaks before or after, and the state is
     `boundary_ambiguous`: it is attributed to the last one who spoke alone.
+
+    A backchannel leaves the floor where it is, so it is no speech before or after a state: the silences around it are
+    pauses if the same person goes on, and its overlap with that person is `overlap_within`. A state next to a
+    backchannel is only as sure as the backchannel.
     """
     stretches = speaking_stretches(ipus)
+    responses = _responses(stretches, backchannels)
+    turns = [stretch.without(own) for stretch, own in zip(stretches, responses, strict=True)]
+    earlier, later = _last_spoken(turns), _last_spoken(turns[::-1])[::-1]
     events: list[Event] = []
     alone_last: str | None = None
     for i, stretch in enumerate(stretches):
-        before = stretches[i - 1].speaking if i else frozenset()
-        after = stretches[i + 1].speaking if i + 1 < len(stretches) else frozenset()
+        left, right = (turns[j] if 0 <= j < len(turns) else None for j in (i - 1, i + 1))
         if len(stretch.speaking) == 1:
-            (alone,) = stretch.speaking
-            if len(before) == 1:
-                (left,) = before
-                events.append(_state(left, stretch.start_ms, stretch.start_ms, "latch", alone))
-            alone_last = alone
+            for alone in turns[i].speaking:
+                if left is not None and len(stretches[i - 1].speaking) == len(left.speaking) == 1:
+                    events.append(_state(min(left.speaking), stretch.start_ms, stretch.start_ms, "latch", alone))
+                alone_last = alone
             continue
-        if len(before) != 1 or len(after) != 1:
-            owner = alone_last or min(stretch.speaking or after)
-            events.append(_state(owner, stretch.start_ms, stretch.end_ms, "boundary_ambiguous", None))
-            continue
-        (earlier,), (later,) = before, after
-        if earlier == later:
-            along = min(stretch.speaking - before, default=None)
-            label = "overlap_within" if stretch.speaking else "pause"
-            events.append(_state(earlier, stretch.start_ms, stretch.end_ms, label, along))
+        borders: tuple[Stretch | None, Stretch | None] = (left, right)  # of an overlap of turns
+        if len(turns[i].speaking) == 1:  # a turn with a backchannel along with it
+            borders = (turns[i], turns[i])
+        elif not turns[i].speaking:  # if no one goes on after the last backchannel of a session, it follows a gap
+            borders = (earlier[i], later[i] or next(iter(stretches[i + 1 : i + 2]), None))
+        before, after = borders
+        if before and after and len(before.speaking) == len(after.speaking) == 1:
+            (owner,), (goes_on,) = before.speaking, after.speaking
+            label, other = _label(owner, goes_on, stretch, after.start_ms - before.end_ms, params)
         else:
-            label = "overlap_between" if stretch.speaking else "gap"
-            if stretch.end_ms - stretch.start_ms <= params.latch_ms:
-                label = "latch"
-            events.append(_state(earlier, stretch.start_ms, stretch.end_ms, label, later))
+            owner = alone_last or min(stretch.speaking or stretches[i + 1].speaking)
+            label, other = "boundary_ambiguous", None
+        beside = responses[i].values() or [near for own in responses[max(0, i - 1) : i + 2] for near in own.values()]
+        doubt = min(beside, key=lambda response: (response.confidence, response.source), default=None)
+        events.append(_state(owner, stretch.start_ms, stretch.end_ms, label, other, doubt))
     return events
 
 
-def _state(participant: str, start_ms: int, end_ms: int, label: str, other: str | None) -> Event:
+def _label(owner: str, goes_on: str, stretch: Stretch, silent_ms: int, params: TurnParams) -> tuple[str, str | None]:
+    """(label, other) of a silence or overlap between two who speak alone."""
+    if owner == goes_on:
+        along = min(stretch.speaking - {owner}, default=None)
+        return ("overlap_within" if stretch.speaking else "pause"), along
+    if (stretch.end_ms - stretch.start_ms if stretch.speaking else silent_ms) <= params.latch_ms:
+        return "latch", goes_on
+    return ("overlap_between" if stretch.speaking else "gap"), goes_on
+
+
+def _responses(stretches: Sequence[Stretch], backchannels: Sequence[Event]) -> list[dict[str, Event]]:
+    """Per stretch: the backchannels in it, by participant."""
+    begins = {(event.participant, event.start_ms): event for event in backchannels}
+    found: list[dict[str, Event]] = []
+    going_on: dict[str, Event] = {}
+    for stretch in stretches:
+        starting = ((who, begins.get((who, stretch.start_ms))) for who in stretch.speaking)
+        going_on = {who: event for who, event in going_on.items() if who in stretch.speaking}
+        going_on |= {who: event for who, event in starting if event is not None}
+        found.append(going_on)
+    return found
+
+
+def _last_spoken(turns: Sequence[Stretch]) -> list[Stretch | None]:
+    """Per stretch: the nearest one ahead of it in the list in which someone speaks."""
+    nearest: list[Stretch | None] = [None]
+    for turn in turns:
+        nearest.append(turn if turn.speaking else nearest[-1])
+    return nearest[:-1]
+
+
+def _state(
+    participant: str, start_ms: int, end_ms: int, label: str, other: str | None, doubt: Event | None = None
+) -> Event:
+    """`doubt`: a backchannel without which the label would be another."""
     return Event(
         participant=participant,
         start_ms=start_ms,
@@ -132,8 +175,8 @@ def _state(participant: str, start_ms: int, end_ms: int, label: str, other: str 
         kind="state",
         label=label,
         other=other,
-        source="timing",
-        confidence=STATE,
+        source=doubt.source if doubt else "timing",
+        confidence=min(STATE, doubt.confidence) if doubt else STATE,
     )
 
 
@@ -213,7 +256,7 @@ def _simultaneous(
     turn: Turn, group: Sequence[Turn], winner: Turn | None, prior: Turn | None, params: TurnParams
 ) -> Event:
     partners = [member for member in group if member.participant != turn.participant]
-    met = min(partners, key=lambda partner: (abs(partner.start_ms - turn.start_ms), partner.participant))
+    met = min(partners, key=lambda p: (abs(p.start_ms - turn.start_ms), p.start_ms, p.end_ms, p.participant))
     return Event(
         participant=turn.participant,
         start_ms=turn.start_ms,

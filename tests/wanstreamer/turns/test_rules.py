@@ -306,6 +306,47 @@ def test_states_of_the_two_party_signal() -> None:
     ]
 
 
+def test_a_backchannel_inside_a_turn_leaves_pauses_and_no_gap() -> None:
+    a = [(0, 2000, "first we went to the harbour"), (3000, 5000, "and then the rain came")]
+    inside = talk(a=a, b=[(2300, 2700, "yeah")])
+    assert states(inside) == [("a", "pause", 2000, 2300), ("a", "pause", 2700, 3000)]
+    answer = talk(a=a, b=[(2300, 2700, "no")])
+    assert states(answer) == [("a", "gap", 2000, 2300), ("b", "gap", 2700, 3000)]
+
+
+def test_a_state_next_to_a_backchannel_is_only_as_sure_as_the_backchannel() -> None:
+    a, b = [(0, 2000, "x"), (3000, 5000, "x"), (5500, 7000, "x")], [(2300, 2700, "x")]
+    annotation = talk(False, a=a, b=b)
+    doubtful = only(annotation, "acoustic").confidence
+    assert [(e.label, e.confidence) for e in annotation.events if e.kind == "state"][:2] == [("pause", doubtful)] * 2
+    assert [e.confidence > doubtful for e in annotation.events if e.kind == "state"] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("b", "expected"),
+    [
+        ((2000, 2400), [("a", "pause", 2400, 3000)]),  # without a gap after a, and no latch
+        ((2020, 2400), [("a", "pause", 2000, 2020), ("a", "pause", 2400, 3000)]),
+        ((1700, 2300), [("a", "overlap_within", 1700, 2000), ("a", "pause", 2300, 3000)]),  # outlasts a's speech
+        ((1700, 2000), [("a", "overlap_within", 1700, 2000), ("a", "pause", 2000, 3000)]),  # ends with it
+        ((2600, 3000), [("a", "pause", 2000, 2600)]),
+        ((2600, 3200), [("a", "pause", 2000, 2600), ("a", "overlap_within", 3000, 3200)]),
+    ],
+)
+def test_states_around_a_backchannel(b: tuple[int, int], expected: list[tuple[str, str, int, int]]) -> None:
+    a = [(0, 2000, "first we went to the harbour"), (3000, 5000, "and then the rain came")]
+    assert states(talk(a=a, b=[(*b, "mhm")])) == expected
+    assert [label for _, label, *_ in states(talk(a=a, b=[(*b, "no")]))] != [label for _, label, *_ in expected]
+
+
+def test_a_gap_around_a_backchannel_of_a_third_is_between_those_who_take_turns() -> None:
+    turns = {"a": [(0, 2000, "first we went to the harbour.")], "c": [(3000, 5000, "was it far?")]}
+    assert states(talk(**turns, b=[(2300, 2700, "Mhm.")])) == [("a", "gap", 2000, 2300), ("a", "gap", 2700, 3000)]
+    # Together they are no latch, however short each is.
+    close = talk(a=turns["a"], c=[(2500, 5000, "was it far?")], b=[(2030, 2470, "Mhm.")])
+    assert [label for _, label, *_ in states(close)] == ["gap", "gap"]
+
+
 def test_states_that_border_on_a_simultaneous_edge_are_ambiguous() -> None:
     annotation = talk(a=[(0, 1000, "x"), (2000, 3000, "x")], b=[(500, 1000, "x")])
     assert [(label, start) for _, label, start, _ in states(annotation)] == [
