@@ -1,9 +1,11 @@
 """Compares the truth of the sample (`truth/`) with annotate's tables (`tables/`), one to one, per kind and participant.
 
 Both become a list of `Item`; how they were made does not matter here. Silences of the truth are those of the clean
-voices: where no one speaks, it is a pause if the same person goes on, and a gap if another person does.
+voices: where no one speaks, it is a pause if the same person goes on, and a gap if another person does. A backchannel
+takes no turn, so it does not count as speech before or after a silence.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
@@ -63,8 +65,9 @@ def read_items(data: Path) -> tuple[list[Item], list[Item]]:
     items = [_item("turn", row, row["text"]) for row in known["turns"]]
     items += [_item("backchannel", row, row["text"]) for row in known["backchannels"]]
     items += [_item(_kind(row), row, row["outcome"] or "") for row in known["transitions"]]
-    for _, rows in groupby(known["speech"], key=lambda row: row["session_id"]):
-        items += [_item(kind, row) for kind, row in silences(list(rows))]
+    for session_id, rows in groupby(known["speech"], key=lambda row: row["session_id"]):
+        responses = [row for row in known["backchannels"] if row["session_id"] == session_id]
+        items += [_item(kind, row) for kind, row in silences(list(rows), responses)]
     named = {_onset(row) for row in known["transitions"]}
     nameless = [_item("nameless", row) for row in known["turns"] if _onset(row) not in named]
     return sorted(items, key=attrgetter("order")), sorted(_found(data, nameless), key=attrgetter("order"))
@@ -107,12 +110,21 @@ def _kind(row: TableRow) -> str:
     return f"interruption, {row['outcome']}" if row["label"] == "interruption" else str(row["label"])
 
 
-def silences(speech: Sequence[TableRow]) -> Iterator[tuple[str, TableRow]]:
-    """("gap" or "pause", a row with who spoke before it) for every silence of a session between two speakers."""
+def silences(speech: Sequence[TableRow], backchannels: Sequence[TableRow] = ()) -> Iterator[tuple[str, TableRow]]:
+    """("gap" or "pause", a row with who spoke before it) for every silence of a session between two speakers.
+
+    Backchannels are silence to those who take turns, but a silence ends where one begins.
+    """
     spans = merge_spans(Span(row["start_ms"], row["end_ms"]) for row in speech)
+    responses = {name: [row for row in backchannels if row["participant"] == name] for name in _names(speech)}
+    turns = [row for row in speech if not any(_overlap(row, response) for response in responses[row["participant"]])]
+    starts, ends = sorted({row["start_ms"] for row in turns}), sorted({row["end_ms"] for row in turns})
     for earlier, later in pairwise(spans):
-        before = {row["participant"] for row in speech if row["end_ms"] == earlier.end_ms}
-        after = {row["participant"] for row in speech if row["start_ms"] == later.start_ms}
+        last, first = bisect_right(ends, earlier.end_ms) - 1, bisect_left(starts, later.start_ms)
+        if last < 0 or first == len(starts):
+            continue
+        before = {row["participant"] for row in turns if row["end_ms"] == ends[last]}
+        after = {row["participant"] for row in turns if row["start_ms"] == starts[first]}
         if len(before) == len(after) == 1:
             (who,) = before
             row = {
@@ -120,6 +132,14 @@ def silences(speech: Sequence[TableRow]) -> Iterator[tuple[str, TableRow]]:
                 "start_ms": earlier.end_ms, "end_ms": later.start_ms,
             }  # fmt: skip
             yield ("pause" if before == after else "gap"), row
+
+
+def _names(rows: Sequence[TableRow]) -> set[str]:
+    return {row["participant"] for row in rows}
+
+
+def _overlap(row: TableRow, other: TableRow) -> bool:
+    return bool(row["start_ms"] < other["end_ms"] and other["start_ms"] < row["end_ms"])
 
 
 def match(truth: Sequence[Item], annotated: Sequence[Item], *, within_ms: int, ends: bool) -> list[tuple[Item, Item]]:

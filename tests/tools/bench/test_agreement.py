@@ -88,6 +88,13 @@ def test_silences_of_the_truth_are_gaps_or_pauses() -> None:
     assert found == [("pause", "a", 900, 1500), ("gap", "a", 3000, 3400)]
 
 
+def test_a_backchannel_of_the_truth_leaves_pauses_and_no_gap() -> None:
+    places = [("a", 0, 900), ("b", 1200, 1500), ("a", 2000, 3000), ("b", 3400, 4000)]
+    speech = [{"session_id": "s1", "participant": who, "start_ms": start, "end_ms": end} for who, start, end in places]
+    found = [(kind, row["participant"], row["start_ms"], row["end_ms"]) for kind, row in silences(speech, speech[1:2])]
+    assert found == [("pause", "a", 900, 1200), ("pause", "a", 1500, 2000), ("gap", "a", 3000, 3400)]
+
+
 @given(st.lists(st.integers(-2000, 2000), min_size=1), st.lists(st.integers(-2000, 2000), min_size=1))
 def test_distance_of_distributions_is_that_of_scipy(one: list[int], two: list[int]) -> None:
     assert wasserstein_1(one, two) == pytest.approx(wasserstein_distance(one, two))
