@@ -45,6 +45,12 @@ WORDS = Table(
         field("word", TEXT, "as written, with its punctuation"),
         field("source", TEXT, "origin of the words: sidecar or whisperx"),
         CONFIDENCE,
+        field(
+            "over_silence",
+            pa.bool_(),
+            "shares no time with detected speech of the participant; null: that speech is not known",
+            nullable=True,
+        ),
     ),
 )
 

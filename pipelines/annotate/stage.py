@@ -6,12 +6,14 @@ then the labels of every 160 ms unit, shared by trainer and evaluator. Speech in
 participant: such a track gets no speech and nothing to learn from in its units, and the session goes on.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from pipelines.annotate.params import AnnotateParams
 from pipelines.annotate.transcription import load_transcriber, speaks, transcript_hashes
@@ -45,6 +47,7 @@ from wanstreamer.turns import (
     annotate_session,
     nonspeech,
 )
+from wanstreamer.turns.transcript_times import misplaced, over_silence
 
 TABLES = (SPEECH, WORDS, IPUS, TURNS, EVENTS, UNITS)
 
@@ -75,7 +78,19 @@ def run(data: Path, params: AnnotateParams, how: RunParams) -> dict[str, Any]:
     for events in bucket_tables(data, "events", ["kind", "label", "outcome"]):
         for row in events.group_by(events.column_names).aggregate([([], "count_all")]).to_pylist():
             labels[".".join(filter(None, (row["kind"], row["label"], row["outcome"])))] += row["count_all"]
-    return counts | {"events": dict(sorted(labels.items()))}
+    words = silent = 0
+    for table in bucket_tables(data, "words", ["over_silence"]):
+        words += table.num_rows
+        silent += pc.sum(table["over_silence"]).as_py() or 0
+    unreliable = counts["rejected"].get("transcript_times_unreliable", 0)
+    if unreliable:
+        print(
+            f"annotate: warning: the times of {unreliable} transcripts are unreliable, since more than "
+            f"{params.max_words_over_silence:.0%} of their words lie over silence ({silent} of {words} words of all "
+            "transcripts); view transcripts has the figures, table rejections the shift that would help",
+            file=sys.stderr,
+        )
+    return counts | {"words_over_silence": silent, "events": dict(sorted(labels.items()))}
 
 
 def _job(session_id: str, tracks: Sequence[TableRow], weights: tuple[str, ...]) -> Job:
@@ -133,10 +148,17 @@ class Annotator:
             if transcript is not None:
                 words[who], tagged = nonspeech.part_words(transcript)
                 sounds.setdefault(who, []).extend(_tagged_sound(word, label) for word, label in tagged)
+        trusted = dict(words)
+        for who in heard:
+            others = {other: spans for other, spans in heard.items() if other != who}
+            why = misplaced(words[who] or (), heard[who], others, self.params.max_words_over_silence)
+            if why is not None:
+                result.rejections.append((f"{job.key}/{who}", "transcript_times_unreliable", why))
+                trusted[who] = None
         english = all(same_language(track["language"] or self.params.language, "en") for track in tracks)
         annotation = annotate_session(
             {track["participant"]: heard.get(track["participant"], []) for track in tracks},
-            words,
+            trusted,
             self.params,
             sounds=sounds,
             lexical=english,
@@ -144,7 +166,7 @@ class Annotator:
         speech = {who: annotation.speech[who] for who in heard}
         result.tables = {
             "speech": speech_rows(job.key, speech, activity),
-            "words": word_rows(job.key, words),
+            "words": word_rows(job.key, words, heard),
             "ipus": ipu_rows(job.key, annotation, self.params),
             "turns": turn_rows(job.key, annotation),
             "events": event_rows(job.key, annotation),
@@ -240,13 +262,20 @@ def speech_rows(
     ]
 
 
-def word_rows(session_id: str, words: Mapping[str, Sequence[TimedWord] | None]) -> list[TableRow]:
-    return [
-        _interval(session_id, who, Span(word.start_ms, word.end_ms))
-        | {"index": index, "word": word.text, "source": word.source, "confidence": word.confidence}
-        for who, track_words in words.items()
-        for index, word in enumerate(track_words or ())
-    ]
+def word_rows(
+    session_id: str, words: Mapping[str, Sequence[TimedWord] | None], speech: Mapping[str, Sequence[Span]]
+) -> list[TableRow]:
+    """`speech`: of the participants whose speech is known."""
+    rows: list[TableRow] = []
+    for who, track_words in words.items():
+        own = track_words or ()
+        silent = over_silence(own, speech[who]) if who in speech else [None] * len(own)
+        for index, (word, is_over_silence) in enumerate(zip(own, silent, strict=True)):
+            row = {"index": index, "word": word.text, "source": word.source, "confidence": word.confidence}
+            rows.append(
+                _interval(session_id, who, Span(word.start_ms, word.end_ms)) | row | {"over_silence": is_over_silence}
+            )
+    return rows
 
 
 def ipu_rows(session_id: str, annotation: Annotation, params: TurnParams) -> list[TableRow]:

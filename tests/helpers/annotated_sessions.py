@@ -60,7 +60,7 @@ def write_annotated(
             for who, own in speech.items()
             for span in own
         ]
-        rows["words"] += word_rows(key, words)
+        rows["words"] += word_rows(key, words, speech)
         rows["ipus"] += ipu_rows(key, annotation, AnnotateParams())
         rows["turns"] += turn_rows(key, annotation)
         rows["events"] += event_rows(key, annotation)

@@ -1,5 +1,6 @@
 """Tracks to annotations: spoken test sessions with known times, bleed, shared sound, and careless word sidecars."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,43 @@ def test_careless_word_sidecars(annotate: Annotate) -> None:
     assert sorted(reasons) == ["word_malformed"] + ["word_outside_session"] * 2 + ["word_without_duration"] * 2
     assert len(rows) + len(reasons) == len(listed)
     assert not any(entry in str(result.rejections) for entry in ("early", "backwards", "outside,"))
+
+
+def test_a_transcript_whose_words_lie_over_silence_is_named_and_decides_nothing(
+    annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]
+) -> None:
+    audio, placed = spoken
+    words: dict[str, Any] = {who: words_of(placed, who) for who in placed}
+    said = words["a"]
+    words["a"] = [
+        {"word": row["word"], "start_ms": at, "end_ms": at + 10}
+        for row in said
+        for at in range(row["start_ms"], row["end_ms"] - 10, 40)
+    ]
+    kept = annotate(audio, words)
+    assert kept.rejections == [] and len(words["a"]) >= 20
+    silent = [row["over_silence"] for row in kept.tables["words"] if row["participant"] == "a"]
+    assert sum(silent) < 0.05 * len(silent)
+    onset_ms = placed["a"][0][0].start_ms
+    late = [row | {"start_ms": row["start_ms"] - onset_ms, "end_ms": row["end_ms"] - onset_ms} for row in words["a"]]
+    result = annotate(audio, words | {"a": late})
+    ((key, reason, detail),) = result.rejections
+    silent = [row["over_silence"] for row in result.tables["words"] if row["participant"] == "a"]
+    assert (key, reason) == ("s1/a", "transcript_times_unreliable")
+    assert detail.startswith(f"{sum(silent)} of {len(late)} words (") and sum(silent) > len(late) / 10
+    (shift_ms,) = re.findall(r"; (\d+) ms later", detail)
+    assert abs(int(shift_ms) - onset_ms) <= 60 and "island" not in detail
+    assert {row["text"] for row in result.tables["ipus"] if row["participant"] == "a"} == {None}
+    assert None not in {row["text"] for row in result.tables["ipus"] if row["participant"] == "b"}
+
+
+def test_words_are_over_silence_only_where_speech_is_known(
+    annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]
+) -> None:
+    audio, placed = spoken
+    words = {who: words_of(placed, who) for who in placed}
+    mixed = annotate(audio, words, a={"attributed": False}).tables["words"]
+    assert {(row["participant"], row["over_silence"]) for row in mixed} == {("a", None), ("b", False)}
 
 
 def test_what_is_not_as_ingest_wrote_it_is_not_annotated(annotate: Annotate, tmp_path: Path) -> None:
