@@ -38,9 +38,10 @@ from pipelines.engine.remote import folder_at, is_remote_uri, reachable
 from pipelines.engine.state import num_state_buckets
 from pipelines.engine.store import Store, cut_tables, drop_part, open_store, sessions_of, stages_of, stores_of
 from pipelines.engine.tables import ROWS_PER_GROUP, bucket_table, check_data_folder, read_rows, table_folder, to_table
+from pipelines.ingest.manifest import PATHS, is_of
 from pipelines.ingest.source_hashes import drop_hashes
 from pipelines.ingest.source_row import SourceRow
-from pipelines.ingest.sources import PATHS, find_sources, manifests_of
+from pipelines.ingest.sources import find_sources, manifests_of
 from pipelines.ingest.stage import SOURCE_NOTE
 from pipelines.pack.index import write_shard_index
 from pipelines.pack.stage import rewrite_folder
@@ -289,10 +290,7 @@ def _cut_manifests(data: Path, manifests: Sequence[Path], sessions: set[str], sp
     """Remove the sessions' rows from all manifests, also outside the data folder, because a row names the person."""
 
     def goes(row: Mapping[str, Any]) -> bool:
-        session, speaker = row.get("session_id"), row.get("speaker_id")
-        return (session is not None and str(session) in sessions) or (
-            speaker is not None and str(speaker) == speaker_id
-        )
+        return is_of(row, sessions, speaker_id)
 
     for manifest in manifests:
         try:

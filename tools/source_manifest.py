@@ -4,9 +4,7 @@ The remaining rows of CSV and JSON lines do not change in any byte: quotes, line
 keeps its schema.
 """
 
-import csv
-import io
-import json
+import codecs
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,9 +15,12 @@ import pyarrow.parquet as pq
 
 from pipelines.engine.files import replace_file
 from pipelines.engine.remote import is_remote_uri, reachable
+from pipelines.formats.records import record_values, table_lines, text_records
 from wanstreamer.errors import InputError
+from wanstreamer.text_files import decode_text
 
-BOM = b"\xef\xbb\xbf"
+UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+CONTENT = "content"  # in the place of a file's name in messages
 Condition = Callable[[Mapping[str, Any]], bool]
 
 
@@ -35,54 +36,49 @@ def drop_rows(manifest: Path, drops: Condition) -> int:
         if count:
             _write(manifest, rest)
     except (OSError, ValueError, pa.ArrowException) as error:
-        if isinstance(error, InputError):
-            raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        if isinstance(error, InputError) and not isinstance(error.__cause__, UnicodeDecodeError):
+            reason = str(error).removeprefix(CONTENT).lstrip(": ")
+        elif error.__cause__:
+            reason = type(error.__cause__).__name__
         raise InputError(f"{manifest}: could not be rewritten ({reason}); remove the person's rows by hand") from error
     return count
 
 
 def without_rows(content: bytes, suffix: str, drops: Condition) -> tuple[bytes, int]:
-    """The content of a manifest without the dropped rows, and the number of dropped rows."""
-    if suffix == ".csv":
-        return _csv(content, drops)
-    if suffix == ".jsonl":
-        lines = content.splitlines(keepends=True)
-        stay = [line for line in lines if not line.strip() or not drops(json.loads(line))]
-        return b"".join(stay), len(lines) - len(stay)
+    """The content of a manifest without the dropped rows, and the number of dropped rows.
+
+    `drops` gets the values of a row as ingest reads them, None for a missing one.
+    """
+    suffix = suffix.lower()
+    if suffix in (".csv", ".jsonl"):
+        return _text(content, suffix, drops)
     if suffix == ".parquet":
         return _parquet(content, drops)
     raise InputError(f"manifest {suffix}: expected .csv, .jsonl or .parquet")
 
 
-def _csv(content: bytes, drops: Condition) -> tuple[bytes, int]:
-    """A quoted field may contain commas and line ends, so the CSV reader decides at which line each row ends."""
-    mark = BOM if content.startswith(BOM) else b""
-    lines = list(io.StringIO(content.removeprefix(mark).decode(), newline=""))
-    reader = csv.reader(lines)
-    columns = next(reader, [])
-    end = reader.line_num
-    stay, count = lines[:end], 0
-    for fields in reader:
-        start, end = end, reader.line_num
-        if fields and drops(dict(zip(columns, fields, strict=False))):
-            count += 1
-        else:
-            stay += lines[start:end]
-    return mark + "".join(stay).encode(), count
+def _text(content: bytes, suffix: str, drops: Condition) -> tuple[bytes, int]:
+    text = decode_text(content, CONTENT)
+    encoding = UTF_16.get(content[:2], "utf-8")
+    mark = content[: len(content) - len(text.encode(encoding))]
+    dropped = [record for record in text_records(text, suffix, CONTENT) if drops(record.values)]
+    gone = {place for record in dropped for place in record.lines}
+    stay = [line for place, line in enumerate(table_lines(text, suffix)) if place not in gone]
+    return mark + "".join(stay).encode(encoding), len(dropped)
 
 
 def _parquet(content: bytes, drops: Condition) -> tuple[bytes, int]:
     table = pq.read_table(pa.BufferReader(content))
-    stays = [not drops(row) for row in table.to_pylist()]
+    stays = [not drops(record_values(row)) for row in table.to_pylist()]
     rest = table.filter(pa.array(stays, pa.bool_()))
     for place, column in enumerate(table.schema):
         if pa.types.is_dictionary(column.type):  # a dictionary would keep values that no row uses any more
             values = rest.column(place).cast(column.type.value_type).combine_chunks()
             rest = rest.set_column(place, column, values.dictionary_encode().cast(column.type))
-    out = io.BytesIO()
+    out = pa.BufferOutputStream()
     pq.write_table(rest, out, compression="zstd")
-    return out.getvalue(), stays.count(False)
+    return out.getvalue().to_pybytes(), stays.count(False)
 
 
 def _write(manifest: Path, content: bytes) -> None:

@@ -18,7 +18,7 @@ from wanstreamer.errors import InputError
 MARK = "\ufeff"  # a byte order mark, after decoding
 FARTHEST_S = 1e9  # 30 years: no recording has such a time
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_MISSING = frozenset({"", "nan", "NaN", "<NA>", "None", "null", "NaT"})  # what programs write for a missing value
+_MISSING = frozenset({"", "nan", "NaN", "<NA>"})  # what programs write for a missing value
 
 
 def read_text(path: Path) -> str:

@@ -4,32 +4,18 @@ A folder is read by its layout (layouts.py), unless it has a `manifest.csv`, `.j
 start offsets, people and consent need a manifest.
 """
 
-import csv
-import json
-import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
-
-from pipelines.engine.remote import is_remote_uri, reachable
+from pipelines.engine.remote import reachable
 from pipelines.ingest.layouts import PLACES, check_layout, recognise, rows_of_folder
+from pipelines.ingest.manifest import PATHS, read_manifest
 from pipelines.ingest.source_files import passed_over, unnamed_sidecars
-from pipelines.ingest.source_row import (
-    COLUMNS,
-    CONSENTS,
-    PARTICIPANT_BYTES,
-    SESSION_BYTES,
-    SourceRow,
-    is_identifier,
-)
+from pipelines.ingest.source_row import SourceRow
 from wanstreamer.errors import InputError
 
 MANIFESTS = ("manifest.csv", "manifest.jsonl", "manifest.parquet")
-PATHS = ("uri", "audio_uri", "words_uri", "rttm_uri")
-IDS = {"session_id": SESSION_BYTES, "participant": PARTICIPANT_BYTES}  # bytes of UTF-8 at most
 NAMED_FILES = 3  # of those that are passed over
 
 
@@ -62,6 +48,8 @@ def find_sources(
                 "give each row its own participant"
             )
     _check_partners(source, rows)
+    if warn:
+        _print_lookalikes(rows)
     return root, rows
 
 
@@ -122,90 +110,6 @@ def _check_paths(source: Path, rows: Sequence[SourceRow]) -> None:
                 )
 
 
-def read_manifest(path: Path) -> list[SourceRow]:
-    """Rows of a CSV, JSONL or Parquet manifest. Raises InputError with the row and column that is wrong."""
-    records: Iterable[Mapping[str, Any]]
-    try:
-        if path.suffix == ".csv":
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                reader = csv.DictReader(file)
-                records = list(reader)
-                if len(reader.fieldnames or ()) == 1 and (
-                    separator := re.search(r"[;\t|]", (reader.fieldnames or [""])[0])
-                ):
-                    raise InputError(f"{path}: fields are separated by {separator[0]!r}; expected commas")
-        elif path.suffix == ".jsonl":
-            records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        elif path.suffix == ".parquet":
-            with path.open("rb") as file:
-                records = pq.read_table(file).to_pylist()
-        else:
-            raise InputError(f"{path}: expected a manifest that is .csv, .jsonl or .parquet; rename or convert it")
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError) or (isinstance(error, OSError) and is_remote_uri(path)):
-            raise
-        remedy = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "write it again"
-        raise InputError(f"{path}: not a readable {path.suffix[1:]} file ({type(error).__name__}); {remedy}") from error
-    rows: list[SourceRow] = []
-    places: dict[str, int] = {}
-    for number, record in enumerate(records, start=1):
-        where = f"{path} row {number}"
-        if None in record:
-            raise InputError(f"{where}: more fields than the header has columns; quote fields that hold a comma")
-        for column in record:
-            if column not in COLUMNS:
-                raise InputError(f"{where}: unknown column `{column}`; known: {', '.join(COLUMNS)}")
-        filled = {key: value for key, value in record.items() if value not in (None, "")}
-        missing = [column for column in ("session_id", "uri") if column not in filled]
-        if missing:
-            raise InputError(f"{where}: no {missing[0]}; every row must name its session and its media file")
-        session = str(filled["session_id"])
-        places[session] = places.get(session, -1) + 1
-        filled.setdefault("participant", chr(ord("a") + places[session]))
-        rows.append(_row(filled, where))
-    return rows
-
-
-def _row(filled: Mapping[str, Any], where: str) -> SourceRow:
-    values: dict[str, Any] = {
-        key: str(value) for key, value in filled.items() if key not in ("crop", "consent", "partners")
-    }
-    for key, most_bytes in IDS.items():
-        if not is_identifier(values[key], most_bytes):
-            raise InputError(
-                f"{where}: {key} `{values[key]}`: expected letters, digits, _ and - only, {most_bytes} bytes at most"
-            )
-    for key in ("video_stream", "audio_stream", "channel", "start_offset_ms"):
-        if key in values:
-            if not values[key].isdecimal():
-                raise InputError(f"{where}: {key} `{values[key]}`: expected a whole number, 0 or more")
-            values[key] = int(values[key])
-    if "audio_offset_ms" in values:
-        if not re.fullmatch(r"-?\d+", values["audio_offset_ms"], re.ASCII):
-            raise InputError(
-                f"{where}: audio_offset_ms `{values['audio_offset_ms']}`: expected a whole number of milliseconds"
-            )
-        values["audio_offset_ms"] = int(values["audio_offset_ms"])
-    if values.get("audio_kind", "own") not in ("own", "shared"):
-        raise InputError(f"{where}: audio_kind `{values['audio_kind']}`: expected own or shared")
-    if "crop" in filled:
-        crop = filled["crop"]
-        parts = crop.split(":") if isinstance(crop, str) else list(crop)
-        if len(parts) != 4 or not all(str(part).isdecimal() for part in parts):
-            raise InputError(f"{where}: crop `{crop}`: expected x:y:width:height in whole pixels")
-        values["crop"] = tuple(int(part) for part in parts)
-        if min(values["crop"][2:]) < 2:
-            raise InputError(f"{where}: crop `{crop}`: width and height must be at least 2 pixels")
-    for key in ("consent", "partners"):
-        if key in filled:
-            listed = filled[key]
-            values[key] = tuple(part.strip() for part in (listed.split(";") if isinstance(listed, str) else listed))
-    unknown = [part for part in values.get("consent", ()) if part not in CONSENTS]
-    if unknown:
-        raise InputError(f"{where}: consent `{unknown[0]}`: expected some of {', '.join(CONSENTS)}, separated by ;")
-    return SourceRow(**values)
-
-
 def _check_partners(source: Path, rows: Sequence[SourceRow]) -> None:
     present = {(row.session_id, row.participant) for row in rows}
     for row in rows:
@@ -215,3 +119,19 @@ def _check_partners(source: Path, rows: Sequence[SourceRow]) -> None:
                     f"{source}: {row.session_id}/{row.participant}: partners `{partner}`: expected other participants "
                     "of the session, separated by ;"
                 )
+
+
+def _print_lookalikes(rows: Sequence[SourceRow]) -> None:
+    """Name people whose ids differ only in capitals: if they are one person, splits leak."""
+    spellings: dict[str, set[str]] = {}
+    for row in rows:
+        if row.speaker_id:
+            spellings.setdefault(row.speaker_id.casefold(), set()).add(row.speaker_id)
+    alike = [sorted(names) for names in spellings.values() if len(names) > 1]
+    if alike:
+        more = f" (and {len(alike) - 1} more such ids)" if alike[1:] else ""
+        print(
+            f"ingest: warning: speaker_id {' and '.join(alike[0])}{more} differ only in capitals; they count as "
+            "different people; if they are one person, write the id alike",
+            file=sys.stderr,
+        )

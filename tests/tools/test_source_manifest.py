@@ -51,3 +51,16 @@ def test_what_cannot_be_rewritten_is_one_line(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == content
     with pytest.raises(InputError, match="manifest .txt: expected .csv, .jsonl or .parquet"):
         without_rows(b"", ".txt", lambda row: True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_rows_are_found_as_ingest_reads_them(tmp_path: Path, suffix: str, encoding: str) -> None:
+    """With a mark, in UTF-16, with blanks around the values; the other rows stay byte for byte."""
+    lines = ["session_id,speaker_id\r\n", "s, anna \r\n", "t,ben\r\n"]
+    if suffix == ".jsonl":
+        lines = ["", '{"session_id": "s", "speaker_id": " anna "}\r\n', '{"session_id": "t"}\n']
+    path = tmp_path / f"manifest{suffix}"
+    path.write_bytes("".join(lines).encode(encoding))
+    assert drop_rows(path, lambda row: row.get("speaker_id") == "anna") == 1
+    assert path.read_bytes() == (lines[0] + lines[2]).encode(encoding)

@@ -76,7 +76,7 @@ def test_what_is_no_number(value: object) -> None:
 
 def test_numbers_and_missing_values() -> None:
     assert [number_of(value) for value in (3, 0.5, "1200.0", " -2 ", "+1e3", ".5")] == [3, 0.5, 1200, -2, 1000, 0.5]
-    for missing in (None, math.nan, "", "  ", "nan", "NaN", "<NA>", "None"):
+    for missing in (None, math.nan, "", "  ", "nan", "NaN", "<NA>"):
         assert is_missing(missing)
     for value in (0, 0.0, False, [], "Nan", "0"):
         assert not is_missing(value)
