@@ -138,6 +138,14 @@ TRACKS = Table(
             nullable=True,
         ),
         field(
+            "audio_cancel_ms",
+            MS,
+            "time in the track in which the channels of the source cancel each other: it has the louder channel there, "
+            "and the mix of all elsewhere; null: no audio",
+            unit="ms",
+            nullable=True,
+        ),
+        field(
             "video_held_ms",
             MS,
             "time in the track with frames that stand for over 500 ms, as the source has no new ones; null: no video",

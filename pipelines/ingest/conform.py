@@ -27,6 +27,7 @@ from pipelines.formats.word_files import BadWords, read_words
 from pipelines.ingest.clocks import FileClock, RowClocks, common_span, stated_clocks
 from pipelines.ingest.framing import Fitted, fit_picture, fitted_columns
 from pipelines.ingest.source_row import SourceRow, recording_names
+from pipelines.media.cancelling import Mix, without_cancelling
 from pipelines.media.ffmpeg import conform_video, decode_audio, join_videos
 from pipelines.media.framing import Rect
 from pipelines.media.probing import Timeline, probe, timeline
@@ -91,6 +92,8 @@ class Conform:
         recorded = [self._look(row, scratch) for row in rows]
         clocks = [stated_clocks(row) for row in rows]
         sounds = [self._decode(*each, scratch) for each in zip(rows, recorded, clocks, strict=True)]
+        mixes = [self._mix(*each, scratch) for each in zip(rows, recorded, sounds, strict=True)]
+        sounds = [mix.samples_T if mix else None for mix in mixes]
         streams = [each for row in zip(rows, recorded, clocks, sounds, strict=True) for each in self._lengths_ms(*row)]
         origin_ms, num_units = units_in_common(streams)
         clocks = [clock.since(origin_ms) for clock in clocks]
@@ -102,10 +105,11 @@ class Conform:
         )
         fitted = [self._fit(*each, num_units) for each in zip(rows, recorded, clocks, strict=True)]
         self._conform_videos(rows, recorded, clocks, fitted, num_units, scratch)
-        for row, recording, clock, fit, audio, level in zip(
-            rows, recorded, clocks, fitted, tracks_audio, bleed_db, strict=True
+        for row, recording, clock, fit, mix, audio, level in zip(
+            rows, recorded, clocks, fitted, mixes, tracks_audio, bleed_db, strict=True
         ):
             track = self._track(row, recording, clock, audio, level, job, num_units, scratch, result)
+            track["audio_cancel_ms"] = _within_ms(mix.cancelled, clock.sound, num_units) if mix else None
             result.tables["tracks"].append(track | fitted_columns(fit))
         first = rows[0]
         session = {
@@ -158,6 +162,14 @@ class Conform:
             if end_ms <= 0:
                 raise Rejected("too_short", f"{row.participant}: its sound begins after the end of its picture")
         return decode_audio(recording.sound.source, self.rate_hz, row.channel, scratch, end_ms=end_ms)
+
+    def _mix(self, row: SourceRow, recording: "_Recorded", sound: np.ndarray | None, scratch: Path) -> Mix | None:
+        """The sound of a row, repaired where its channels cancel; None without sound."""
+        if recording.sound is None or sound is None:
+            return None
+        if row.channel is not None:
+            return Mix(sound, ())
+        return without_cancelling(recording.sound.source, sound, self.rate_hz, scratch)
 
     def _lengths_ms(
         self, row: SourceRow, recording: "_Recorded", clocks: RowClocks, audio: np.ndarray | None
