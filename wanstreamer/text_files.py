@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from wanstreamer.errors import InputError
 
@@ -155,3 +156,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"an object has the key `{twice}` twice")
     return content
+
+
+def parse_xml(content: bytes, where: str) -> ElementTree.Element:
+    """The root of an XML file, in the encoding that it states. Raises InputError with the line."""
+    try:
+        return ElementTree.fromstring(content)
+    except ElementTree.ParseError as error:
+        raise InputError(f"{where}: not valid XML ({error})") from error
+    except (LookupError, ValueError) as error:
+        raise InputError(f"{where}: XML in an encoding that is not supported ({error}); save it as UTF-8") from error

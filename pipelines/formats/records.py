@@ -76,7 +76,7 @@ def name_text(value: object) -> str:
 
     Raises ValueError also for a text that may stand for a missing value.
     """
-    text = plain_text(value)
+    text = plain_text(value).strip()
     if text.lower() in ("na", "n/a", "#n/a"):
         raise ValueError(f"`{text}`: if it is missing, leave the field empty; if it is a name, use another one")
     return text[:-2] if _WHOLE_AS_FLOAT.fullmatch(text) else text

@@ -16,14 +16,12 @@ The layouts of corpora follow their public documentation; none of them has been 
 of a corpus is present, ingest rejects the sessions without files as `missing_file` and uses the rest.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from string import ascii_lowercase
-from typing import Any
-from xml.etree import ElementTree
 
+from pipelines.formats.records import name_text
 from pipelines.formats.rttm import read_rttm
 from pipelines.ingest.source_files import (
     below,
@@ -40,6 +38,7 @@ from pipelines.ingest.source_files import (
 )
 from pipelines.ingest.source_row import PARTICIPANT_BYTES, SESSION_BYTES, SourceRow, identifier
 from wanstreamer.errors import InputError
+from wanstreamer.text_files import is_missing, parse_json, parse_xml, read_text
 
 SEAMLESS = re.compile(r"V(\w+?)_S(\w+?)_I(\w+?)_P(\w+)")
 
@@ -249,18 +248,24 @@ def candor(folder: Path) -> list[SourceRow]:
 def _candor_conversation(folder: Path, home: Path) -> list[SourceRow]:
     session_id, where = identifier(home.name, SESSION_BYTES), home / "metadata.json"
     try:
+        content = parse_json(read_text(where), str(where))
         speakers = [
-            (str(speaker["user_id"]), {"L": 0, "R": 1}[speaker["channel"]]) for speaker in _json(where)["speakers"]
+            (
+                None if is_missing(speaker["user_id"]) else name_text(speaker["user_id"]),
+                {"L": 0, "R": 1}[speaker["channel"]],
+            )
+            for speaker in content["speakers"]
         ]
     except (KeyError, TypeError, ValueError) as error:
-        detail = f"{where}: {type(error).__name__}; expected speakers with user_id and channel"
+        problem = str(error) if isinstance(error, InputError) else f"{where}: {type(error).__name__}"
+        detail = f"{problem}; expected speakers with user_id and channel"
         return [_unusable(session_id, "bad_metadata", detail, uri=name_in(folder, where))]
     media = [path for name in ("processed", "raw") for path in below(home / name, "*") if path.parent == home / name]
     sound = next((path for path in media if is_audio(path)), None)
     words = home / "transcription" / "transcribe_output.json"
     rows = []
     for participant, (user, channel) in zip("ab", sorted(speakers, key=lambda speaker: speaker[1]), strict=False):
-        pictures = [path for path in media if user in path.stem and is_video(path)]
+        pictures = [path for path in media if user and user in path.stem and is_video(path)]
         chosen = [*pictures[:1], *([sound] if sound else [])] or [home / "processed" / f"{user}.mp4"]
         uri, audio_uri, _ = one_recording(folder, chosen)
         rows.append(
@@ -280,10 +285,7 @@ def ami(folder: Path) -> list[SourceRow]:
         raise InputError(f"{folder}: no meetings.xml in it; add AMI's manual annotations (corpusResources, words)")
     words = {path.name: path for path in below(folder, "*.words.xml")}
     rows = []
-    try:
-        meetings = list(ElementTree.fromstring(index.read_bytes()).iter("meeting"))
-    except ElementTree.ParseError as error:
-        raise InputError(f"{index}: not XML ({error}); download AMI's manual annotations again") from error
+    meetings = parse_xml(index.read_bytes(), f"{index}").iter("meeting")
     for meeting in meetings:
         name = meeting.get("observation", "")
         home = folder / name
@@ -317,8 +319,3 @@ PLACES = {  # of recordings
 LAYOUTS: dict[str, Callable[[Path], list[SourceRow]]] = {
     "plain": plain, "stereo": stereo, "seamless": seamless, "candor": candor, "ami": ami,
 }  # fmt: skip
-
-
-def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content

@@ -113,3 +113,22 @@ def test_other_files_are_not_words(tmp_path: Path, content: str) -> None:
             read_words(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         read_words(tmp_path / "nowhere.json")
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbf", b"{", b"[]", b"null", b"\xff\xfe", b'{"speakers": [null]}'])
+def test_metadata_with_a_mark_is_read_and_damaged_metadata_costs_its_session(tmp_path: Path, content: bytes) -> None:
+    candor(tmp_path)
+    path = tmp_path / "0a1b-conversation/metadata.json"
+    path.write_bytes(content + path.read_bytes() if content == b"\xef\xbb\xbf" else content)
+    if content == b"\xef\xbb\xbf":
+        assert [row.speaker_id for row in rows_of_folder(tmp_path)] == ["user-left", "user-right"]
+        return
+    with pytest.raises(InputError, match="metadata.json: .*expected speakers with user_id and channel"):
+        rows_of_folder(tmp_path)
+
+
+def test_a_person_without_an_id_is_no_person_called_none(tmp_path: Path) -> None:
+    candor(tmp_path)
+    path = tmp_path / "0a1b-conversation/metadata.json"
+    path.write_text('{"speakers": [{"user_id": null, "channel": "L"}, {"user_id": " user-right", "channel": "R"}]}')
+    assert [row.speaker_id for row in rows_of_folder(tmp_path)] == [None, "user-right"]
