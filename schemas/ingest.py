@@ -75,6 +75,14 @@ TRACKS = Table(
         field("width", pa.int32(), "video width", unit="pixels", nullable=True),
         field("height", pa.int32(), "video height", unit="pixels", nullable=True),
         field(
+            "source_width",
+            pa.int32(),
+            "width of the source's picture, or of its crop; null: no video",
+            unit="pixels",
+            nullable=True,
+        ),
+        field("source_height", pa.int32(), "its height", unit="pixels", nullable=True),
+        field(
             "picture",
             RECT,
             "the part of the video that shows the source's picture; the rest is a grey border; null: no video",

@@ -24,6 +24,8 @@ QUALITY = Table(
         field("clipped_share", REAL, "share of samples at full scale", nullable=True),
         field("loudness_lufs", REAL, "integrated loudness by EBU R128 (mono counts as one loudspeaker); null: nothing "
               "is above the gate of -70", unit="LUFS", nullable=True),
+        field("bandwidth_hz", REAL, "highest frequency whose power is within 60 dB of the strongest; null: silence",
+              unit="Hz", nullable=True),
         field("silent_share", REAL, "share of 20 ms frames that are digital silence or within 6 dB of the noise "
               "floor", nullable=True),
         field("zero_share", REAL, "share of 20 ms frames without any signal: digital zero, or a constant",
@@ -32,6 +34,8 @@ QUALITY = Table(
         field("frozen_share", REAL, "share of frames that equal the frame before", nullable=True),
         field("cuts", pa.int32(), "number of times that the whole picture changes at once", nullable=True),
         field("cuts_per_min", REAL, "cuts per minute; a shorter track counts as one minute", nullable=True),
+        field("detail", REAL, "sharpness: mean second difference of neighbouring pixels over their mean difference; a "
+              "blurred or enlarged picture has less; null: all frames are flat", nullable=True),
         field("face_share", REAL, "of two frames per second, the share in which YuNet finds a face; it misses faces "
               "from the side and narrow faces: under 6 % of the picture's width, at 64 x 48 under 12 %", nullable=True),
         field("av_offset_ms", MS, "delay of the video relative to the audio", unit="ms", nullable=True),
@@ -40,7 +44,8 @@ QUALITY = Table(
         field("same_picture_share", REAL, "share of the time with movement in which another track of the session shows "
               "the same picture, also mirrored or re-encoded; null: no other picture, or nothing moves", nullable=True),
         field("same_picture_as", TEXT, "the participant of that track; null: the share is 0 or null", nullable=True),
-        field("duplicate_of", TEXT, "session/participant of the same recording in an earlier session",
+        field("duplicate_of", TEXT, "session/participant of the same recording in another session, which is better, or "
+              "as good and first by its id",
               nullable=True),
         field("usable", pa.bool_(), "true: within all thresholds of the quality stage, and not a duplicate"),
     ),

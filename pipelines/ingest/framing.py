@@ -30,6 +30,7 @@ class Fitted:
     """How one picture is put into its track, and the figures for the table `tracks`."""
 
     framing: Framing
+    shape: tuple[int, int]  # width and height of the source's picture, or of its crop
     picture: Rect  # of the track that shows the picture; the rest is border
     kept_share: float  # of the area of the picture
     faces_kept_share: float | None  # of stills with a face; None: none has one, or they were not looked at
@@ -38,6 +39,8 @@ class Fitted:
 def fitted_columns(fitted: Fitted | None) -> dict[str, Any]:
     """The columns of `tracks` about this; None: no video."""
     return {
+        "source_width": fitted.shape[0] if fitted else None,
+        "source_height": fitted.shape[1] if fitted else None,
         "picture": fitted.picture._asdict() if fitted else None,
         "picture_kept_share": round(fitted.kept_share, 4) if fitted else None,
         "faces_kept_share": fitted.faces_kept_share if fitted else None,
@@ -72,8 +75,8 @@ def fit_picture(
     elif not cut and framing.scaled_size(shape, frame) != frame:
         framing = Framing(zoom=0.0)
     return Fitted(
-        framing=framing, picture=framing.picture_in_frame(shape, frame), kept_share=framing.kept_share(shape, frame),
-        faces_kept_share=faces_kept_share,
+        framing=framing, shape=shape, picture=framing.picture_in_frame(shape, frame),
+        kept_share=framing.kept_share(shape, frame), faces_kept_share=faces_kept_share,
     )  # fmt: skip
 
 

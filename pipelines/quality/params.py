@@ -25,7 +25,7 @@ class QualityParams:
     max_same_picture_share: float = share(0.5)  # of the time in which another track of the session shows the same
     max_av_offset_ms: int = from_zero(160)  # one unit; smaller offsets are within one unit of the model
     min_av_confidence: float = share(0.4)  # below this the offset is unreliable, and no track is rejected for it
-    find_duplicates: bool = True  # reject a recording that a session with an earlier id has too
+    find_duplicates: bool = True  # of sessions with the same recording, keep only the best
 
     def __post_init__(self) -> None:
         check_bounds(self)

@@ -2,11 +2,11 @@
 
 This is a separate pass over the tracks. Thresholds are applied here, to the facts of all tracks at once, and `pack`
 uses the result: a changed threshold repeats no measurement, and redoes neither annotations nor latents. The defaults
-are generous, because a listener may be silent and still.
+are generous, because a listener may be silent and still. Of sessions with the same recording, the best is kept.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -37,6 +37,7 @@ from pipelines.engine.tables import (
     write_rows,
 )
 from pipelines.quality import track_facts
+from pipelines.quality.better import Choice, best_of
 from pipelines.quality.duplicates import find_duplicates
 from pipelines.quality.params import QualityParams
 from schemas.quality import HASHES, QUALITY
@@ -78,17 +79,65 @@ def judge_all(data: Path, params: QualityParams, workers: int) -> None:
 
     It runs on every run, as a new recording may be the original of an old one; what does not change is not written.
     """
-    copies = _copies(data, workers) if params.find_duplicates else {}
+    copies = _worse_copies(data, params, _copies(data, workers)) if params.find_duplicates else {}
     for bucket, measured in enumerate(bucket_tables(data, "quality")):
         rows, rejections = [], []
         for row in measured.to_pylist():
-            row["duplicate_of"] = copies.get((row["session_id"], row["participant"]))
+            row["duplicate_of"], why = copies.get((row["session_id"], row["participant"]), (None, ""))
             broken = judge(row, params)
+            if why:
+                broken["duplicate"] += f", which {why}"
             row["usable"] = not broken
             key = f"{row['session_id']}/{row['participant']}"
             rejections += [(key, reason, detail, 1) for reason, detail in broken.items()]
             rows.append(row)
         rewrite_table(data, "quality", bucket, "quality", to_table("quality", rows), rejections)
+
+
+def _worse_copies(
+    data: Path, params: QualityParams, copies: Mapping[tuple[str, str], str]
+) -> dict[tuple[str, str], tuple[str, str]]:
+    """(session, participant) of each copy that is not kept -> session/participant of the kept one, and why it is that.
+
+    `copies`: each copy -> the first by its id. All tracks of a session are compared at once, so that a conversation
+    is kept whole.
+    """
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for copy, first in sorted(copies.items()):
+        groups.setdefault(first, [_split(first)]).append(copy)
+    facts = _facts(data, params, {track for group in groups.values() for track in group})
+    chosen: dict[frozenset[str], Choice] = {}
+    worse: dict[tuple[str, str], tuple[str, str]] = {}
+    for group in groups.values():
+        sessions = frozenset(session for session, _ in group)
+        if sessions not in chosen:
+            chosen[sessions] = best_of({session: facts[session] for session in sessions})
+        kept, why = chosen[sessions]
+        best = next(track for track in group if track[0] == kept)
+        worse |= {track: ("/".join(best), why[track[0]]) for track in group if track[0] != kept}
+    return worse
+
+
+def _split(key: str) -> tuple[str, str]:
+    session, _, participant = key.rpartition("/")
+    return session, participant
+
+
+def _facts(data: Path, params: QualityParams, tracks: Set[tuple[str, str]]) -> dict[str, list[dict[str, Any]]]:
+    """The facts about these tracks by session, for `best_of`."""
+    facts: dict[str, list[dict[str, Any]]] = {}
+    num_buckets = num_state_buckets(data, "quality")
+    for bucket in sorted({bucket_of(session, num_buckets) for session, _ in tracks}):
+        made = {
+            (row["session_id"], row["participant"]): row
+            for row in bucket_table(data, "tracks", bucket, num_buckets).to_pylist()
+        }
+        for row in bucket_table(data, "quality", bucket, num_buckets).to_pylist():
+            key = row["session_id"], row["participant"]
+            if key in tracks:
+                broken = len(judge(row | {"duplicate_of": None}, params))
+                facts.setdefault(key[0], []).append(made[key] | row | {"broken": broken})
+    return facts
 
 
 def quality_without(data: Path, sessions: set[str]) -> tuple[set[str], dict[int, list[tuple[str, str, str, int]]]]:

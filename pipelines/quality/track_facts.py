@@ -32,13 +32,25 @@ CUT_CORRELATION = 0.3  # correlation of the brightness of two frames at a cut; a
 # the changes around it; a quick gesture in a recording of 5 frames/s reaches 4 times.
 LIKE_CUT_CORRELATION, LIKE_CUT_CHANGE, LIKE_CUT_RATIO = 0.8, 12.0, 5.0
 CUT_AROUND = 12  # frames before and after a change that are compared with it
-PICTURE_CURVES = ("brightest", "change", "repeat", "alike", "structured", "light")
+PICTURE_CURVES = ("brightest", "change", "repeat", "alike", "structured", "light", "detail")
 FACE_EVERY = 13  # frames: about two checks per second
 PIECE_PIXELS = 1_000_000  # of frames, per piece
 PIECE_S = 40  # of audio, per piece
 
-AUDIO_FACTS = ("level_db", "peak_db", "snr_db", "clipped_share", "silent_share", "zero_share", "loudness_lufs")
-VIDEO_FACTS = ("black_share", "frozen_share", "cuts", "cuts_per_min", "face_share")
+FLAT = 0.1  # of 255: mean difference of neighbouring pixels, in a picture without contents
+BAND_DB = 60  # a frequency belongs to the band if its power is within this of the strongest one
+
+AUDIO_FACTS = (
+    "level_db",
+    "peak_db",
+    "snr_db",
+    "clipped_share",
+    "silent_share",
+    "zero_share",
+    "bandwidth_hz",
+    "loudness_lufs",
+)
+VIDEO_FACTS = ("black_share", "frozen_share", "cuts", "cuts_per_min", "detail", "face_share")
 BOTH_FACTS = ("av_offset_ms", "av_confidence")
 PAIR_FACTS = ("same_picture_share", "same_picture_as")  # of a track and another of its session
 
@@ -52,6 +64,7 @@ class SoundCurves:
     peak: float
     num_clipped: int
     num_samples: int
+    spectrum: np.ndarray  # sum of the squared spectra of all 20 ms
     energy_N: np.ndarray  # for the offset
     bands_NB: np.ndarray  # for the hashes
 
@@ -66,6 +79,7 @@ class PictureCurves:
     alike_P: np.ndarray  # correlation of pixels
     structured_P: np.ndarray  # bool: neither picture is flat
     light_TB: np.ndarray  # mean brightness of blocks
+    detail_T: np.ndarray  # mean second difference of neighbouring pixels over the mean difference; NaN: a flat picture
     faces: tuple[bool, ...]  # of every FACE_EVERYth frame
 
 
@@ -112,7 +126,7 @@ def measure(data: Path, track: Mapping[str, Any]) -> Measured:
         num_frames = track["num_units"] * FRAMES_PER_UNIT
         pieces = frame_pieces(data / track["video_path"], num_frames, piece_frames)
         picture = look(_without_border(pieces, track.get("picture")))
-        facts |= picture_facts(picture)
+        facts |= {**picture_facts(picture), "detail": mean_detail(picture)}
         track_hashes |= _named("picture", hashes.picture_hashes(picture.light_TB, *av_offset.BLOCKS))
     if sound is not None and picture is not None:
         offset = av_offset.av_offset(picture.light_TB, FRAME_RATE_HZ, sound.energy_N)
@@ -146,10 +160,11 @@ def listen(pieces: Iterable[np.ndarray], rate_hz: int) -> SoundCurves:
     hop, overlap = round(FRAME_S * rate_hz), (hashes.WINDOW - 1) * (rate_hz // hashes.RATE_HZ)
     power, spread, energy, bands = [], [], [], []
     peak, num_clipped, num_samples = 0.0, 0, 0
-    before = np.zeros(overlap, np.float32)
+    before, window, spectrum = np.zeros(overlap, np.float32), np.hanning(hop), np.zeros(hop // 2 + 1)
     for piece in pieces:
         frames = piece[: len(piece) // hop * hop].reshape(-1, hop)
         power.append((frames**2).mean(1))
+        spectrum += (np.abs(np.fft.rfft(frames * window)) ** 2).sum(0)
         spread.append(frames.max(1) - frames.min(1))
         energy.append(av_offset.sound_energy(piece, rate_hz))
         bands.append(hashes.sound_bands(np.concatenate([before, piece]), rate_hz))
@@ -159,11 +174,11 @@ def listen(pieces: Iterable[np.ndarray], rate_hz: int) -> SoundCurves:
         num_samples += len(piece)
     return SoundCurves(
         power_F=np.concatenate(power), spread_F=np.concatenate(spread), peak=peak, num_clipped=num_clipped,
-        num_samples=num_samples, energy_N=np.concatenate(energy), bands_NB=np.concatenate(bands),
+        num_samples=num_samples, spectrum=spectrum, energy_N=np.concatenate(energy), bands_NB=np.concatenate(bands),
     )  # fmt: skip
 
 
-def sound_facts(sound: SoundCurves) -> dict[str, float]:
+def sound_facts(sound: SoundCurves) -> dict[str, Any]:
     """`AUDIO_FACTS` without the loudness."""
     levels_db = np.maximum(10 * np.log10(sound.power_F + 1e-12), FLOOR_DB)
     floor_db, loud_db = np.percentile(levels_db, [10, 95])
@@ -176,7 +191,15 @@ def sound_facts(sound: SoundCurves) -> dict[str, float]:
         "clipped_share": sound.num_clipped / sound.num_samples,
         "silent_share": round(float(1 - sounding.mean()), 4),
         "zero_share": round(float((sound.spread_F < ZERO).mean()), 4),
+        "bandwidth_hz": _bandwidth_hz(sound.spectrum),
     }
+
+
+def _bandwidth_hz(spectrum: np.ndarray) -> float | None:
+    strongest = spectrum.max()
+    if not strongest:
+        return None
+    return float(np.flatnonzero(spectrum >= strongest / 10 ** (BAND_DB / 10))[-1] / FRAME_S)
 
 
 def look(pieces: Iterable[np.ndarray]) -> PictureCurves:
@@ -191,6 +214,7 @@ def look(pieces: Iterable[np.ndarray]) -> PictureCurves:
         luma = piece.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
         flat = luma.reshape(len(luma), -1)
         curves["brightest"].append(flat.max(1))
+        curves["detail"].append(_detail(luma))
         curves["light"].append(av_offset.block_light(luma))
         before = np.concatenate([flat[:0] if last is None else last, flat])
         repeat = np.abs(before[FRAMES_PER_UNIT:] - before[:-FRAMES_PER_UNIT]).mean(1)
@@ -205,12 +229,13 @@ def look(pieces: Iterable[np.ndarray]) -> PictureCurves:
     whole = {name: np.concatenate(parts) for name, parts in curves.items()}
     return PictureCurves(
         brightest_T=whole["brightest"], change_P=whole["change"], alike_P=whole["alike"],
-        repeat_P=whole["repeat"], structured_P=whole["structured"], light_TB=whole["light"], faces=tuple(faces),
+        repeat_P=whole["repeat"], structured_P=whole["structured"], light_TB=whole["light"],
+        detail_T=whole["detail"], faces=tuple(faces),
     )  # fmt: skip
 
 
 def picture_facts(picture: PictureCurves) -> dict[str, Any]:
-    """`VIDEO_FACTS`."""
+    """`VIDEO_FACTS` without the detail."""
     cuts = int(_cuts(picture).sum())
     minutes = len(picture.brightest_T) / (60 * FRAME_RATE_HZ)
     return {
@@ -220,6 +245,18 @@ def picture_facts(picture: PictureCurves) -> dict[str, Any]:
         "cuts_per_min": round(cuts / max(1.0, minutes), 2),
         "face_share": round(sum(picture.faces) / len(picture.faces), 4),
     }
+
+
+def mean_detail(picture: PictureCurves) -> float | None:
+    """None if all frames are flat."""
+    known = picture.detail_T[np.isfinite(picture.detail_T)]
+    return round(float(known.mean()), 4) if len(known) else None
+
+
+def _detail(luma: np.ndarray) -> np.ndarray:
+    """luma: (t, H, W) -> (t,)"""
+    steps, bends = (sum(np.abs(np.diff(luma, order, axis)).mean((1, 2)) for axis in (1, 2)) for order in (1, 2))
+    return np.where(steps > FLAT, bends / np.maximum(steps, FLAT), np.nan)
 
 
 def _frozen(picture: PictureCurves) -> np.ndarray:

@@ -105,6 +105,37 @@ def test_the_later_session_is_marked_and_only_while_the_earlier_is_there(
     assert set(rows) == {"two/a", "two/b", "zzz/a", "zzz/b"} and all(row["usable"] for row in rows.values())
 
 
+def test_the_worse_is_rejected_whatever_its_name(tmp_path: Path, people: dict[str, Any], recordings: Path) -> None:
+    """The good recording sorts between two worse ones: one is shorter, the other a call of 8 kHz with few pixels."""
+    source = tmp_path / "source"
+    for who in "ab":
+        record(people, source / f"aaa/{who}.mp4", f"talk-0000/{who}", cut_frames=85, gain=0.3, crf=32)
+        frames, sound = people[f"talk-0000/{who}"]
+        phone = np.repeat((sound[: len(sound) // 2 * 2 : 2] + sound[1::2]) / 2, 2)
+        spectrum = np.fft.rfft(phone)
+        spectrum[len(spectrum) // 2 :] = 0
+        sound_of_phone = np.fft.irfft(spectrum).astype(np.float32)
+        write_video(source / f"zzz/{who}.mp4", frames[:, ::2, ::2], sound_of_phone)
+    (source / "mmm").symlink_to(recordings / "one")
+    rows = measured(tmp_path / "data", source)
+    assert {key: row["duplicate_of"] for key, row in rows.items() if row["duplicate_of"]} == {
+        "aaa/a": "mmm/a", "aaa/b": "mmm/b", "zzz/a": "mmm/a", "zzz/b": "mmm/b"
+    }  # fmt: skip
+    assert {key for key, row in rows.items() if row["usable"]} == {"mmm/a", "mmm/b"}
+    details = {row["key"]: row["detail"] for row in read_rows(tmp_path / "data", "rejections/quality")}
+    length_s, shorter_s = (0.16 * read_length(tmp_path / "data", session) for session in ("mmm", "aaa"))
+    assert details["aaa/a"] == (
+        f"the same recording as mmm/a, which is longer: {length_s:.2f} s instead of {shorter_s:.2f} s"
+    )
+    assert details["zzz/b"] == ("the same recording as mmm/b, which has a larger picture: 12288 pixels instead of 3072")
+    assert rows["zzz/a"]["bandwidth_hz"] < 4200 < 6000 < rows["mmm/a"]["bandwidth_hz"]
+
+
+def read_length(data: Path, session: str) -> int:
+    """Units."""
+    return next(row["num_units"] for row in read_rows(data, "sessions") if row["session_id"] == session)
+
+
 Streams = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 NOTHING = (np.empty(0, np.uint32), np.empty(0, np.int32))
 

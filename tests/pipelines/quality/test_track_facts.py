@@ -142,3 +142,22 @@ def test_a_track_is_measured_whole_and_missing_streams_are_null(tmp_path: Path) 
     blind, _, light_TB = measure(tmp_path, {**track, "audio_path": "a.wav", "video_path": None})
     assert blind["black_share"] is None and blind["face_share"] is None and blind["snr_db"] == both["snr_db"]
     assert light_TB is None
+
+
+@pytest.mark.parametrize("limit_hz", [1000, 4000, 7000])
+def test_the_band_of_a_sound_is_found(limit_hz: int) -> None:
+    spectrum = np.fft.rfft(speech(-20, -60))
+    spectrum[len(spectrum) * limit_hz // (RATE_HZ // 2) :] = 0
+    assert sound_facts(np.fft.irfft(spectrum), RATE_HZ)["bandwidth_hz"] == pytest.approx(limit_hz, abs=300)
+    assert sound_facts(nothing_for(1), RATE_HZ)["bandwidth_hz"] is None
+
+
+def test_a_blurred_picture_has_less_detail_and_a_darker_one_does_not() -> None:
+    sharp = np.stack([scene(0)] * 8)
+    blurred = (sharp + np.roll(sharp, 1, 1) + np.roll(sharp, 1, 2) + np.roll(sharp, (1, 1), (1, 2))) / 4
+    detail, less, dark = (
+        track_facts.mean_detail(look([grey(picture)])) for picture in (sharp, blurred, sharp * 0.5 + 20)
+    )
+    assert detail is not None and less is not None and less < 0.8 * detail
+    assert dark == pytest.approx(detail, rel=0.1)
+    assert track_facts.mean_detail(look([grey(np.full_like(sharp, 90.0))])) is None
