@@ -23,13 +23,14 @@ class Word:
 
 
 # NaturalTurn (Cooney & Reece 2025, doi 10.1038/s41598-025-24381-1; first published with CANDOR, doi
-# 10.1126/sciadv.adf3197), plus "ok" and "i see", and other corpora's spellings of "mhm", "uh-huh" and "yes".
+# 10.1126/sciadv.adf3197), plus "ok", "i see" and "got you", and other corpora's spellings of "mhm", "uh-huh" and "yes".
+# Without its "a" and "e", which are parts of cut words there, and articles and letters elsewhere ("a mill").
 CUES = words_of(
-    "a ah alright awesome cool dope e exactly god gotcha huh hmm mhm mm mmm nice oh okay really right sick sucks sure "
+    "ah alright awesome cool dope exactly god gotcha huh hmm mhm mm mmm nice oh okay really right sick sucks sure "
     "uh um wow yeah yep yes yup "
     "ok hm mhmm mm-hmm mm-hm mmhm mmhmm uh-huh uhuh uhhuh aha ooh aye yea"
 )
-CUE_PHRASES = (("i", "see"), ("got", "it"), ("mm", "hmm"), ("uh", "huh"))
+CUE_PHRASES = (("i", "see"), ("got", "it"), ("got", "you"), ("mm", "hmm"), ("uh", "huh"))
 NOT_FIRST = words_of("and but i i'm i've it it's like so that that's we we're well you you're")
 
 # Of the cues, these only fill time: they answer nothing.

@@ -45,7 +45,8 @@ class TurnParams:
     latch_ms: int = from_zero(40)  # a floor change with at most this much gap or overlap is a latch (one tick; ours)
     # A complete turn with no more overlap than this is not interrupted (ours).
     terminal_overlap_ms: int = from_zero(1000)
-    # Without words, a turn with less overlap than this counts as complete (ours).
+    # Without words, a turn that stops together with the one that met it counts as complete if the overlap is shorter
+    # than this (ours).
     timing_complete_ms: int = from_zero(300)
     fto_min_prior_ms: int = from_zero(200)  # a transfer counts if the prior turn began this long before (scikit-talk)
     fto_window_ms: int = from_zero(10_000)  # a transfer counts if its offset is within this (scikit-talk)
@@ -222,15 +223,23 @@ def incumbent_of(turn: Turn, turns_by_participant: Mapping[str, Sequence[Turn]],
 
 
 def overlap_label(turn: Turn, incumbent: Turn, params: TurnParams) -> tuple[str, str | None]:
-    """(label, outcome) of a turn that begins during another's turn."""
+    """(label, outcome) of a turn that begins during another's turn.
+
+    Without words no one knows whether the incumbent had finished: at the change of the floor, overlap alone is no
+    evidence of an interruption. There must be more: the incumbent goes on, both stop, or the overlap lasts longer than
+    turns overlap at their ends.
+    """
     overlap_ms = incumbent.end_ms - turn.start_ms
-    if turn.is_primary:
-        complete = overlap_ms < params.timing_complete_ms if incumbent.complete is None else incumbent.complete
-        if complete and overlap_ms <= params.terminal_overlap_ms:
-            return "terminal_overlap", None
     if abs(turn.end_ms - incumbent.end_ms) <= params.simultaneous_ms:
-        return "interruption", "both_stop"
-    return "interruption", "floor_taking" if turn.end_ms > incumbent.end_ms else "failed"
+        outcome = "both_stop"
+    else:
+        outcome = "floor_taking" if turn.end_ms > incumbent.end_ms else "failed"
+    complete = incumbent.complete
+    if complete is None:
+        complete = outcome == "floor_taking" or overlap_ms < params.timing_complete_ms
+    if turn.is_primary and complete and overlap_ms <= params.terminal_overlap_ms:
+        return "terminal_overlap", None
+    return "interruption", outcome
 
 
 def floor_changes(turns: Sequence[Turn], speech: Sequence[Span], params: TurnParams) -> list[FloorChange]:

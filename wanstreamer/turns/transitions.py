@@ -36,10 +36,9 @@ ONSET_BY_WORDS = {
     "interruption": 0.98, "pause_interruption": 0.8,
 }  # fmt: skip
 ONSET_WITHOUT_WORDS = {
-    "simultaneous_start": 0.8, "initiation": 0.97, "hold": 0.35, "smooth_shift": 0.98, "terminal_overlap": 0.91,
-    "interruption": 0.32,
+    "simultaneous_start": 0.8, "initiation": 0.97, "hold": 0.35, "smooth_shift": 0.98, "terminal_overlap": 0.61,
+    "interruption": 0.75,
 }  # fmt: skip
-INTERRUPTION_BY_TIMING = 0.75  # without words, but the overlap is so long that completion does not matter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,10 +98,11 @@ def state_events(ipus: Ipus, backchannels: Sequence[Event], params: TurnParams) 
 
     A backchannel leaves the floor where it is, so it is no speech before or after a state: the silences around it are
     pauses if the same person goes on, and its overlap with that person is `overlap_within`. A state next to a
-    backchannel is only as sure as the backchannel.
+    backchannel is only as sure as the backchannel. This needs words: without them, most short speech that borders on
+    silence is an answer, and an answer has gaps.
     """
     stretches = speaking_stretches(ipus)
-    responses = _responses(stretches, backchannels)
+    responses = _responses(stretches, [event for event in backchannels if event.source == "words"])
     turns = [stretch.without(own) for stretch, own in zip(stretches, responses, strict=True)]
     earlier, later = _last_spoken(turns), _last_spoken(turns[::-1])[::-1]
     events: list[Event] = []
@@ -128,7 +128,7 @@ def state_events(ipus: Ipus, backchannels: Sequence[Event], params: TurnParams) 
             owner = alone_last or min(stretch.speaking or stretches[i + 1].speaking)
             label, other = "boundary_ambiguous", None
         beside = responses[i].values() or [near for own in responses[max(0, i - 1) : i + 2] for near in own.values()]
-        doubt = min(beside, key=lambda response: (response.confidence, response.source), default=None)
+        doubt = next(iter(beside), None)
         events.append(_state(owner, stretch.start_ms, stretch.end_ms, label, other, doubt))
     return events
 
@@ -287,7 +287,7 @@ def _overlapping(turn: Turn, incumbent: Turn, params: TurnParams) -> Event:
         yield_ms=incumbent.end_ms - turn.start_ms if label == "interruption" else None,
         fto_ms=_offset(turn, incumbent, params) if changed else None,
         source="words" if needs_words and by_words else "timing",
-        confidence=_confidence(label, by_words) if needs_words or by_words else INTERRUPTION_BY_TIMING,
+        confidence=_confidence(label, by_words),
     )
 
 

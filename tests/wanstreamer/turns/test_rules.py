@@ -111,6 +111,25 @@ def test_without_words_a_short_overlap_counts_as_complete_with_less_confidence()
     assert (unsure.source, sure.source) == ("timing", "words")
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "label"),
+    [
+        ((0, 3800), (3000, 6000), "terminal_overlap"),  # nothing but overlap
+        ((0, 4100), (3000, 6000), "interruption"),  # turns overlap less than that at their ends
+        ((0, 6000), (3000, 5000), "interruption"),  # the incumbent goes on
+        ((0, 3940), (2950, 4060), "interruption"),  # both stop
+    ],
+)
+def test_without_words_an_interruption_needs_more_than_overlap(
+    a: tuple[int, int], b: tuple[int, int], label: str
+) -> None:
+    annotation = talk(False, a=[(*a, "x")], b=[(*b, "x")])
+    (event,) = [e for e in annotation.events if e.kind == "transition" and e.participant == "b"]
+    assert (event.label, event.source) == (label, "timing")
+    words = talk(a=[(*a, "so we went down to the")], b=[(*b, "no wait that was before we")])
+    assert [e.label for e in words.events if e.kind == "transition" and e.participant == "b"] == ["interruption"]
+
+
 def test_overlap_at_the_end_of_a_complete_turn_is_no_interruption() -> None:
     annotation = talk(
         a=[(0, 3000, "So we took the boat to the island.")], b=[(2200, 5000, "We did that too the year before.")]
@@ -315,11 +334,17 @@ def test_a_backchannel_inside_a_turn_leaves_pauses_and_no_gap() -> None:
 
 
 def test_a_state_next_to_a_backchannel_is_only_as_sure_as_the_backchannel() -> None:
-    a, b = [(0, 2000, "x"), (3000, 5000, "x"), (5500, 7000, "x")], [(2300, 2700, "x")]
-    annotation = talk(False, a=a, b=b)
-    doubtful = only(annotation, "acoustic").confidence
-    assert [(e.label, e.confidence) for e in annotation.events if e.kind == "state"][:2] == [("pause", doubtful)] * 2
-    assert [e.confidence > doubtful for e in annotation.events if e.kind == "state"] == [False, False, True]
+    a = [(0, 2000, "first we went to the harbour"), (3000, 5000, "and then the rain came"), (5500, 7000, "at night")]
+    annotation = talk(a=a, b=[(2300, 2700, "yeah")])
+    doubt = only(annotation, "lexical").confidence
+    found = [(e.label, e.source, e.confidence == doubt) for e in annotation.events if e.kind == "state"]
+    assert found == [("pause", "words", True), ("pause", "words", True), ("pause", "timing", False)]
+
+
+def test_without_words_short_speech_in_a_silence_is_most_often_an_answer_and_has_gaps() -> None:
+    annotation = talk(False, a=[(0, 2000, "x"), (3000, 5000, "x")], b=[(2300, 2700, "x")])
+    assert backchannels(annotation) == [("b", 2300, "acoustic")]
+    assert states(annotation) == [("a", "gap", 2000, 2300), ("b", "gap", 2700, 3000)]
 
 
 @pytest.mark.parametrize(
@@ -357,7 +382,7 @@ def test_states_that_border_on_a_simultaneous_edge_are_ambiguous() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("Mhm.", True), ("Yeah, right", True), ("I see.", True), ("oh okay yeah right sure", True), ("Oh, nice one", True),
-     ("And yeah", False), ("So, yeah", False), ("for a-", False),
+     ("And yeah", False), ("So, yeah", False), ("for a-", False), ("a mill", False), ("Got you.", True),
      ("Blue.", False), ("we took it", False), ("yeah it was far", False)],
 )  # fmt: skip
 def test_wording_of_backchannels(text: str, expected: bool) -> None:
