@@ -19,9 +19,10 @@ from pipelines.media.languages import is_language, same_language
 from tools.convert import read_all, report
 from tools.exchange.formats import FORMATS
 from tools.exchange.intervals import WORDS, Interval, Losses, part_sounds, sound_label, speech_of
-from wanstreamer.clock import Span
+from wanstreamer.clock import Span, merge_spans
 from wanstreamer.errors import InputError
 from wanstreamer.turns import Sound, TurnParams, Word, annotate_session
+from wanstreamer.turns.transcript_times import misplaced, over_silence
 
 DEFAULT_PARAMS = Path("params.yaml")
 
@@ -67,8 +68,17 @@ def annotate_intervals(
                 )
             )
         losses["sessions with one participant: no events between people"] += len(speech) < 2
+        spoken = {who: merge_spans(spans) for who, spans in speech.items()}
+        trusted: dict[str, list[Word] | None] = dict(words)
+        for who, own_words in words.items():
+            own_speech = spoken.get(who, [])
+            losses["words over silence"] += sum(over_silence(own_words, own_speech))
+            others = {other: spans for other, spans in spoken.items() if other != who}
+            if (why := misplaced(own_words, own_speech, others, params.max_words_over_silence)) is not None:
+                losses[f"transcript with unreliable times, not used: {session_id}, {who}: {why}"] += 1
+                trusted[who] = None
         annotation = annotate_session(
-            speech, words, params, sounds=sounds_by_person, lexical=same_language(language, "en")
+            speech, trusted, params, sounds=sounds_by_person, lexical=same_language(language, "en")
         )
         rows += event_rows(session_id, annotation)
     return rows, +losses

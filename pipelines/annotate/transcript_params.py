@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipelines.media.languages import is_language
-from wanstreamer.bounds import BadValue, check_bounds, share
+from wanstreamer.bounds import BadValue, check_bounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,8 +15,6 @@ class TranscriptParams:
     replace_sidecars: bool = False  # with `words: whisperx`, transcribe tracks with a sidecar too
     whisperx_model: str = ""  # folder with a Whisper model in CTranslate2's format
     align_model: str = ""  # folder with a wav2vec2 model of the same language
-    # A transcript with a larger share of its words over silence has unreliable times: the turn rules do without it.
-    max_words_over_silence: float = share(0.1)
     language: str = "en"  # of the align_model, and of recordings whose manifest names no language
 
     def __post_init__(self) -> None:

@@ -57,6 +57,24 @@ def test_speech_of_an_rttm_goes_before_that_of_the_words(tmp_path: Path) -> None
     assert (gap["start_ms"], gap["end_ms"]) == (1500, 2000)
 
 
+def test_a_transcript_that_does_not_fit_the_speech_is_named_and_not_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """30 words of a, each in the last half of a second of speech; then the same words 1.1 s later."""
+    begins = [3 * n + 0.1 * (n % 7) for n in range(30)]
+    speech = "".join(f"SPEAKER s 1 {at:.1f} 0.9 <NA> <NA> a <NA> <NA>\n" for at in begins)
+    (tmp_path / "x.rttm").write_text(speech + "SPEAKER s 1 88.5 1 <NA> <NA> b <NA> <NA>\n")
+    for late_s, why in ((0.0, ""), (1.1, "30 of 30 words (100%) lie over silence; ")):
+        words = "".join(f"s a {at + 0.4 + late_s:.1f} 0.5 red\n" for at in begins)
+        (tmp_path / "x.ctm").write_text(words + "s b 88.5 1 hat\n")
+        rows = annotate(tmp_path, str(tmp_path / "x.ctm"), str(tmp_path / "x.rttm"))
+        lost = capsys.readouterr().err
+        assert ("lost: words over silence (30)" in lost) == bool(why)
+        assert ("lost: transcript with unreliable times, not used: s, a: " in lost) == bool(why)
+        assert why in lost and ("ms earlier, 0 would" in lost) == bool(why)
+        assert ("words" in {row["source"] for row in rows}) == (not why)
+
+
 def test_parameters_and_language(tmp_path: Path) -> None:
     (tmp_path / "x.ctm").write_text(CTM)
     default, path = annotate(tmp_path, str(tmp_path / "x.ctm")), str(tmp_path / "x.ctm")

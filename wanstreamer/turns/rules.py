@@ -24,6 +24,8 @@ class TurnParams:
 
     # Detected speech next to a sound, without a word and shorter than this, is the sound's edge (ours).
     sound_edge_ms: int = from_zero(200)
+    # A transcript with a larger share of its words over silence has unreliable times, and is not used (ours).
+    max_words_over_silence: float = share(0.1)
     # Own silences up to this length lie inside an IPU (dGSLM, TurnBench; Heldner & Edlund: 180).
     ipu_gap_ms: int = from_zero(200)
     short_ipu_ms: int = from_zero(100)  # shorter IPUs are flagged, never dropped (ours)
