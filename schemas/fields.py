@@ -9,6 +9,7 @@ SCHEMA_VERSION = 1
 MS = pa.int64()
 UNIT = pa.int32()
 TEXT = pa.string()
+REAL = pa.float32()
 # The child of a list is called `element`, as in Parquet, so that the schema read from a file equals the declared one.
 SPANS = pa.list_(
     pa.field(

@@ -8,6 +8,7 @@ from schemas.fields import (
     LICENCE,
     MS,
     PARTICIPANT,
+    REAL,
     RECT,
     SESSION,
     SPANS,
@@ -18,6 +19,28 @@ from schemas.fields import (
     UNIT,
     Table,
     field,
+)
+
+CLOCK = pa.struct(
+    [
+        pa.field("reference", TEXT, nullable=False),
+        pa.field("finding", TEXT, nullable=False),
+        pa.field("offset_ms", REAL),
+        pa.field("drift_ppm", REAL),
+        pa.field("drift_error_ppm", REAL),
+        pa.field("confidence", REAL, nullable=False),
+        pa.field("num_jumps", pa.int32(), nullable=False),
+        pa.field("apart_ms", REAL),
+        pa.field("corrected", pa.bool_(), nullable=False),
+    ]
+)
+CLOCK_FIELDS = (
+    "`reference`: the participant whose sound it is compared with. `finding`: measured; or cannot tell: silent, "
+    "too_short, unrelated, one_way (one person's voice only, as late as after a call), clock_jumps. `offset_ms`: the "
+    "file began this much later than the manifest states (ms). `drift_ppm`: its clock runs this much faster (ppm); null: its "
+    "standard error, `drift_error_ppm`, is too large. `confidence`: share of the compared windows that agree, 0 to 1. "
+    "`num_jumps`: steps of the clock. `apart_ms`: the farthest that the sound lies from the reference in the tracks "
+    "(ms, positive: later). `corrected`: true: the tracks were made with the measured offset and drift"
 )
 
 SESSIONS = Table(
@@ -162,6 +185,20 @@ TRACKS = Table(
         ),
         field(
             "clock_joins", pa.int32(), "how often the source's timestamps started again and were joined", unit="times"
+        ),
+        field(
+            "camera_clock",
+            CLOCK,
+            "the clock of the recorder in `audio_uri`, compared with the camera's own sound; null: not two recordings. "
+            + CLOCK_FIELDS,
+            nullable=True,
+        ),
+        field(
+            "partner_clock",
+            CLOCK,
+            "the clock of this participant's recorder, compared with that of the first participant, whose voice may be "
+            "in both; the same fields; null: the first participant, or the same file",
+            nullable=True,
         ),
     ),
 )

@@ -2,9 +2,8 @@
 
 import pyarrow as pa
 
-from schemas.fields import MS, PARTICIPANT, SESSION, TEXT, Table, field
+from schemas.fields import MS, PARTICIPANT, REAL, SESSION, TEXT, Table, field
 
-REAL = pa.float32()
 HASH_LIST = pa.list_(pa.field("element", pa.uint32(), nullable=False))
 FRAMES = pa.list_(pa.field("element", pa.int32(), nullable=False))
 

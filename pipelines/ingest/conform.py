@@ -9,6 +9,7 @@ import hashlib
 import socket
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -26,11 +27,20 @@ from pipelines.formats.rttm import read_rttm
 from pipelines.formats.word_files import BadWords, read_words
 from pipelines.ingest.clocks import FileClock, RowClocks, common_span, stated_clocks
 from pipelines.ingest.framing import Fitted, fit_picture, fitted_columns
+from pipelines.ingest.recorders import (
+    SPARE_MS,
+    clock_facts,
+    clock_rejections,
+    compare_recorders,
+    corrected_clocks,
+    has_camera_sound,
+)
 from pipelines.ingest.source_row import SourceRow, recording_names
 from pipelines.media.cancelling import Mix, without_cancelling
 from pipelines.media.ffmpeg import conform_video, decode_audio, join_videos
 from pipelines.media.framing import Rect
 from pipelines.media.probing import Timeline, probe, timeline
+from pipelines.media.retiming import retimed
 from pipelines.media.tracks import gate_audio, write_wav
 from pipelines.signals import bleed
 from wanstreamer.clock import (
@@ -70,6 +80,7 @@ class Conform:
         rate_hz: int,
         qp: int,
         fit: str,
+        align_recorders: bool = False,
         reach: dict[str, Any] | None = None,
     ) -> None:
         if reach:
@@ -82,6 +93,7 @@ class Conform:
             )
         self.root = self.source  # folder with the files of the current session
         self.width, self.height, self.rate_hz, self.qp, self.fit = width, height, rate_hz, qp, fit
+        self.align_recorders = align_recorders
 
     def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
         rows = [SourceRow(**_tuples(record)) for record in job.spec["rows"]]
@@ -90,15 +102,22 @@ class Conform:
             _fetch(self.source, rows, job.inputs, self.root)
             check_crops(self.root, rows)
         recorded = [self._look(row, scratch) for row in rows]
-        clocks = [stated_clocks(row) for row in rows]
+        clocks = stated = [stated_clocks(row) for row in rows]
         sounds = [self._decode(*each, scratch) for each in zip(rows, recorded, clocks, strict=True)]
         mixes = [self._mix(*each, scratch) for each in zip(rows, recorded, sounds, strict=True)]
         sounds = [mix.samples_T if mix else None for mix in mixes]
+        comparisons = compare_recorders(
+            rows, clocks, sounds, self._camera_sounds(rows, recorded, scratch), self.rate_hz
+        )
+        if self.align_recorders:
+            clocks = corrected_clocks(rows, stated, comparisons)
+        facts = clock_facts(rows, stated, clocks, comparisons)
         streams = [each for row in zip(rows, recorded, clocks, sounds, strict=True) for each in self._lengths_ms(*row)]
         origin_ms, num_units = units_in_common(streams)
         clocks = [clock.since(origin_ms) for clock in clocks]
         result = Result(tables={"tracks": [], "sidecar_words": []})
-        tracks_audio = self._conform_audio(rows, clocks, sounds, num_units)
+        result.rejections += clock_rejections(job.key, comparisons, self.align_recorders)
+        tracks_audio = self._conform_audio(rows, clocks, sounds, num_units, scratch)
         own = [row.audio_kind == "own" for row in rows]
         bleed_db = bleed.loudest_bleed_db(
             [audio if alone else None for audio, alone in zip(tracks_audio, own, strict=True)], self.rate_hz
@@ -110,7 +129,7 @@ class Conform:
         ):
             track = self._track(row, recording, clock, audio, level, job, num_units, scratch, result)
             track["audio_cancel_ms"] = _within_ms(mix.cancelled, clock.sound, num_units) if mix else None
-            result.tables["tracks"].append(track | fitted_columns(fit))
+            result.tables["tracks"].append(track | fitted_columns(fit) | facts[row.participant])
         first = rows[0]
         session = {
             "session_id": job.key,
@@ -159,6 +178,8 @@ class Conform:
         end_ms = None
         if recording.picture:
             end_ms = ceil(clocks.sound.media_ms(clocks.picture.time_ms(recording.picture.video_end_ms or 0)))
+            if has_camera_sound(row, recording.picture):
+                end_ms = max(0, end_ms) + SPARE_MS
             if end_ms <= 0:
                 raise Rejected("too_short", f"{row.participant}: its sound begins after the end of its picture")
         return decode_audio(recording.sound.source, self.rate_hz, row.channel, scratch, end_ms=end_ms)
@@ -170,6 +191,18 @@ class Conform:
         if row.channel is not None:
             return Mix(sound, ())
         return without_cancelling(recording.sound.source, sound, self.rate_hz, scratch)
+
+    def _camera_sounds(
+        self, rows: Sequence[SourceRow], recorded: Sequence["_Recorded"], scratch: Path
+    ) -> dict[str, np.ndarray]:
+        """The sound of cameras whose rows take theirs from a recorder, by `uri`; without those that cannot be read."""
+        sounds: dict[str, np.ndarray] = {}
+        for row, recording in zip(rows, recorded, strict=True):
+            if row.uri not in sounds and recording.picture and has_camera_sound(row, recording.picture):
+                end_ms = recording.picture.video_end_ms
+                with suppress(Rejected):
+                    sounds[row.uri] = decode_audio(recording.picture.source, self.rate_hz, None, scratch, end_ms=end_ms)
+        return sounds
 
     def _lengths_ms(
         self, row: SourceRow, recording: "_Recorded", clocks: RowClocks, audio: np.ndarray | None
@@ -196,6 +229,7 @@ class Conform:
         clocks: Sequence[RowClocks],
         sounds: Sequence[np.ndarray | None],
         num_units: int,
+        scratch: Path,
     ) -> list[np.ndarray | None]:
         num_samples = num_units * samples_per_unit(self.rate_hz)
         tracks: list[np.ndarray | None] = []
@@ -203,8 +237,12 @@ class Conform:
             if sound is None:
                 tracks.append(None)
                 continue
-            skip = int(clock.sound.media_ms(0) * self.rate_hz // 1000)
-            audio = sound[skip : skip + num_samples]
+            if clock.sound.rate == 1:
+                skip = int(clock.sound.media_ms(0) * self.rate_hz // 1000)
+                audio = sound[skip : skip + num_samples]
+            else:
+                first = clock.sound.media_ms(0) * self.rate_hz / 1000
+                audio = retimed(sound, first, 1 / clock.sound.rate, num_samples, scratch)
             if len(audio) < num_samples:  # by less than a millisecond
                 audio = np.pad(audio, (0, num_samples - len(audio)))
             if row.rttm_uri:

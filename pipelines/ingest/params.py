@@ -26,6 +26,9 @@ class IngestParams(SplitParams):
     fit: Literal["cut", "pad"] = "cut"
     # Sample rate of the tracks' audio.
     rate_hz: int = bounded(16000, multiple_of=100, at_least=8000, at_most=192_000, why="the audio VAE's step is 10 ms")
+    # Put recordings of one sound (by a camera and a recorder, by two recorders in a room) on one clock, if their offset
+    # and drift could be measured. The measurements are in tracks.camera_clock and tracks.partner_clock in any case.
+    align_recorders: bool = False
     qp: int = bounded(22, at_least=0, at_most=51)  # x264 quantiser of the tracks; at 64 x 48 it loses less than the VAE
 
     def check(self) -> None:

@@ -87,7 +87,7 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
     for row in rows:
         sessions.setdefault(row.session_id, []).append(row)
     # A session's tracks do not depend on the place of the source or on the assignment of people: the job has the rest.
-    looks = {name: getattr(params, name) for name in ("width", "height", "rate_hz", "qp", "fit")}
+    looks = {name: getattr(params, name) for name in ("width", "height", "rate_hz", "qp", "fit", "align_recorders")}
     counts = run_keys(
         data,
         "ingest",

@@ -55,15 +55,14 @@ def onsets_ms(track: Path) -> tuple[list[int], list[int]]:
     return flashes, beeps
 
 
-def ingest_rows(
-    folder: Path, rows: list[dict[str, Any]], session_id: str = "s", *, fit: str = "cut"
-) -> tuple[Any, Path]:
+def ingest_rows(folder: Path, rows: list[dict[str, Any]], session_id: str = "s", **params: Any) -> tuple[Any, Path]:
     """One session straight through the worker, files at their final places."""
     records = [{"session_id": session_id, **row} for row in rows]
     job = Job(key=session_id, spec={"rows": records, "split": "train"}, inputs=("x",))
     scratch, data = folder / "scratch", folder / "data"
     scratch.mkdir(exist_ok=True)
-    result = Conform(root=str(folder), width=64, height=48, rate_hz=RATE_HZ, qp=22, fit=fit)(job, data, scratch)
+    looks = {"width": 64, "height": 48, "rate_hz": RATE_HZ, "qp": 22, "fit": "cut"}
+    result = Conform(root=str(folder), **{**looks, **params})(job, data, scratch)
     for name, written in result.files.items():
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.move(written, data / name)

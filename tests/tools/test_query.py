@@ -30,7 +30,20 @@ FROM backchannels GROUP BY words ORDER BY n DESC, words"""
 # A telephone call whose one side fell silent for 2.5 s; the other track is whole, and has no picture.
 CLOCKS = {
     "a": {"audio_filled_ms": 2500, "audio_cut_ms": 0, "video_held_ms": 640, "clock_joins": 1},
-    "b": {"audio_filled_ms": 0},
+    "b": {
+        "audio_filled_ms": 0,
+        "partner_clock": {
+            "reference": "a",
+            "finding": "measured",
+            "offset_ms": 3700.0,
+            "drift_ppm": 80.0,
+            "drift_error_ppm": 0.25,
+            "confidence": 0.5,
+            "num_jumps": 0,
+            "apart_ms": -3700.0,
+            "corrected": False,
+        },
+    },
 }
 REJECTIONS = "SELECT stage, reason, times FROM rejections_by_reason"
 
@@ -96,6 +109,12 @@ def test_a_folder_a_level_off_is_answered_with_the_right_one(data: Path, tmp_pat
 
 def test_mended_clocks_are_listed(data: Path) -> None:
     assert query.query(data, "SELECT * FROM clock_repairs")[1] == [("s1", "a", 2.5, 0.0, 0.64, 1)]
+
+
+def test_recorders_that_were_compared_are_listed(data: Path) -> None:
+    names, rows = query.query(data, "SELECT * FROM recorder_clocks")
+    assert rows == [("s1", "b", "partner", "a", "measured", 3700.0, 80.0, 0.25, 0.5, 0, -3700.0, False)]
+    assert names[5:7] == ["offset_ms", "drift_ppm"]
 
 
 def test_the_five_queries_of_the_readme(data: Path) -> None:
