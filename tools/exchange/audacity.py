@@ -18,7 +18,7 @@ from tools.exchange.intervals import (
 )
 from wanstreamer.clock import ms_to_seconds
 from wanstreamer.errors import InputError
-from wanstreamer.text_files import read_text
+from wanstreamer.text_files import MARK, read_text, text_lines
 
 _TIER = re.compile(r"\[([^\]@]+)@([^\]]*)\] ?(.*)")
 
@@ -27,9 +27,9 @@ def write_audacity(intervals: Sequence[Interval]) -> Written:
     losses = not_held(intervals, confidence=False)
     names = safe_names(
         (interval.participant for interval in intervals),
-        lambda name: on_one_line(name).replace("]", ")"),
+        lambda name: on_one_line(name).replace("]", ")").strip(),
         losses,
-        "line breaks and brackets in names",
+        "line breaks, blanks and brackets in names",
     )
     lines: list[str] = []
     for interval in sorted(intervals, key=lambda interval: (interval.start_ms, interval.end_ms)):
@@ -44,25 +44,31 @@ def write_audacity(intervals: Sequence[Interval]) -> Written:
 def read_audacity(path: Path, session_id: str) -> Read:
     """Labels without our `[kind@participant]` become segments of an unknown participant."""
     losses, intervals = Losses(), []
-    for number, line in enumerate(re.split(r"\r\n|\n", read_text(path)), start=1):
+    for number, line in enumerate(text_lines(read_text(path)), start=1):
         if line.startswith("\\"):
             losses["frequency ranges, left out"] += 1
             continue
-        if not line:
+        if not line.strip():
             continue
+        fields = line.lstrip(MARK).split("\t", maxsplit=2)
+        expected = "expected start, end and label, separated by tabs"
+        if len(fields) < 2:
+            raise InputError(f"{path} line {number}: not Audacity labels; {expected}")
         try:
-            start, end, *label = line.split("\t", maxsplit=2)
-            start_ms, end_ms = ms_of(start, losses), ms_of(end, losses)
+            start_ms, end_ms = ms_of(fields[0], losses), ms_of(fields[1], losses)
         except ValueError as error:
-            raise InputError(
-                f"{path} line {number}: not Audacity labels; expected start, end and label, separated by tabs"
-            ) from error
-        text = label[0] if label else ""
+            raise InputError(f"{path} line {number}: not Audacity labels: start or end {error}; {expected}") from error
+        text = fields[2] if len(fields) > 2 else ""
         tier = _TIER.fullmatch(text)
         kind, participant, text = tier.groups() if tier else (SEGMENTS, "", text)
         intervals.append(
             Interval(
-                session_id=session_id, participant=participant, kind=kind, start_ms=start_ms, end_ms=end_ms, text=text
+                session_id=session_id,
+                participant=participant.strip(),
+                kind=kind,
+                start_ms=start_ms,
+                end_ms=end_ms,
+                text=text,
             )
         )
     return possible(intervals, losses), +losses

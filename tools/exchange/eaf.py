@@ -1,8 +1,9 @@
-"""ELAN's EAF, through pympi-ling: a tier per participant and kind, and links to the media, so that ELAN plays them."""
+"""Intervals -> ELAN's EAF, through pympi-ling: a tier per participant and kind, and links to the media, so that ELAN
+plays them. eaf_reader.py reads EAF.
+"""
 
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +11,12 @@ from typing import Any
 
 from tools.exchange.intervals import (
     Interval,
-    Losses,
-    Read,
     Written,
-    in_order,
     not_held,
     on_one_line,
-    possible,
     safe_names,
 )
-from tools.exchange.tiers import is_instant, lanes, tier_meaning, tier_name
+from tools.exchange.tiers import is_instant, lanes, tier_name
 from wanstreamer.errors import InputError
 
 _NO_XML = re.compile("[^\t\n -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -34,9 +31,9 @@ def write_eaf(intervals: Sequence[Interval], media: Sequence[Path] = (), folder:
     losses["control characters, written as spaces"] = sum(bool(_NO_XML.search(interval.text)) for interval in intervals)
     names = safe_names(
         (interval.participant for interval in intervals),
-        lambda name: _NO_XML.sub(" ", on_one_line(name)),
+        lambda name: _NO_XML.sub(" ", on_one_line(name)).strip(),
         losses,
-        "line breaks and control characters in names",
+        "line breaks, blanks and control characters in names",
     )
     eaf = elan.Eaf(author="WanStreamer")
     eaf.adocument["DATE"] = EPOCH
@@ -55,47 +52,6 @@ def write_eaf(intervals: Sequence[Interval], media: Sequence[Path] = (), folder:
 
 def _lasting(interval: Interval) -> Interval:
     return replace(interval, end_ms=interval.start_ms + 1) if is_instant(interval) else interval
-
-
-def read_eaf(path: Path, session_id: str) -> Read:
-    """Annotations of dependent tiers get the times of the annotations they depend on."""
-    elan = _pympi()
-    losses, intervals = Losses(), []
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # for versions that pympi does not know: the parts read here have not changed
-            eaf = elan.Eaf(str(path))
-    except Exception as error:  # pympi raises Exception itself, and KeyError for XML that is not an EAF
-        raise InputError(f"{path}: not an EAF that pympi-ling can read; open and save it with ELAN") from error
-    for name in eaf.get_tier_names():
-        kind, participant = tier_meaning(name)
-        speaker = eaf.get_parameters_for_tier(name).get("PARTICIPANT")
-        if speaker and "@" not in name:
-            kind, participant = name, speaker
-        for start_ms, end_ms, text, *_ in _annotations(eaf, name):
-            if start_ms is None or end_ms is None:
-                losses["annotations without times, left out"] += 1
-                continue
-            intervals.append(
-                Interval(
-                    session_id=session_id,
-                    participant=participant,
-                    kind=kind,
-                    start_ms=start_ms,
-                    end_ms=end_ms,
-                    text=text or "",
-                )
-            )
-    return possible(in_order(intervals), losses), +losses
-
-
-def _annotations(eaf: Any, name: str) -> list[tuple[Any, ...]]:
-    aligned, dependent, *_ = eaf.tiers[name]
-    if dependent:
-        return eaf.get_ref_annotation_data_for_tier(name)
-    return [(eaf.timeslots[start], eaf.timeslots[end], text) for start, end, text, _ in aligned.values()]
 
 
 def _mime(path: Path) -> str:

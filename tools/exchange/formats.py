@@ -4,7 +4,6 @@ A format with tiers gets all intervals. A format without tiers gets the kinds it
 kind, they are derived: speech from words, segments from words joined over gaps. Tiers left out are reported as a loss.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.formats.word_files import BadWords, read_words
-from tools.exchange import audacity, eaf, json_forms, lines, subtitles, textgrid
+from tools.exchange import audacity, eaf, eaf_reader, json_forms, lines, subtitles, textgrid
 from tools.exchange.intervals import (
     NON_SPEECH,
     SEGMENTS,
@@ -28,7 +27,7 @@ from tools.exchange.intervals import (
     speech_of,
 )
 from wanstreamer.errors import InputError
-from wanstreamer.text_files import read_text
+from wanstreamer.text_files import parse_json, read_text
 
 SEGMENT_GAP_MS = 200  # words closer than this form one segment, as they form one IPU (wanstreamer.turns)
 
@@ -99,7 +98,7 @@ FORMATS: dict[str, Format] = {
         many_sessions=True,
     ),
     "textgrid": Format(suffix=".TextGrid", about="Praat", read=textgrid.read_textgrid, write=textgrid.write_textgrid),
-    "eaf": Format(suffix=".eaf", about="ELAN", read=eaf.read_eaf, write=eaf.write_eaf),
+    "eaf": Format(suffix=".eaf", about="ELAN", read=eaf_reader.read_eaf, write=eaf.write_eaf),
     "srt": Format(
         suffix=".srt", about="subtitles", read=subtitles.read_srt, write=subtitles.write_srt, holds=(SEGMENTS,)
     ),
@@ -151,10 +150,7 @@ def by_suffix(path: Path) -> str | None:
 
 
 def _json_format(path: Path, text: str) -> str:
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON") from error
+    content = parse_json(text, str(path))
     if isinstance(content, list):
         return "seglst"
     marks = {"alignments": "moshi", "segments": "whisperx"}

@@ -6,11 +6,14 @@ SPEAKER_MAIN.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.formats.records import shown
 from tools.exchange.intervals import (
     SEGMENTS,
     WORDS,
@@ -26,56 +29,102 @@ from tools.exchange.intervals import (
 )
 from wanstreamer.clock import ms_to_seconds
 from wanstreamer.errors import InputError
-from wanstreamer.text_files import read_text
+from wanstreamer.text_files import is_missing, parse_json, read_text
 
 MOSHI_MAIN = "SPEAKER_MAIN"
 UNTIMED = "words without times, left out"
 
 
 def read_json(path: Path) -> Any:
+    """Raises InputError for a file that is not JSON, or has half a letter: no text file could hold it."""
+    content = parse_json(read_text(path), str(path))
     try:
-        return json.loads(read_text(path))
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{path}: half a letter in a text (a lone surrogate, \\ud800 to \\udfff); write it again"
+        ) from error
+    return content
+
+
+@contextmanager
+def _named(path: Path, place: str, form: str, expected: str) -> Iterator[None]:
+    """Every mistake in one entry is an InputError with its place."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path}{place}: not {form} ({reason}); expected {expected}") from error
+
+
+def _text(value: object) -> str:
+    """A text, or a number as text; empty for null and NaN."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise TypeError(f"`{shown(value)}`: expected text")
+    return str(value)
+
+
+def _name(value: object) -> str:
+    return _text(value).strip()
+
+
+def _times(start: object, end: object, losses: Losses) -> tuple[int, int] | None:
+    """None, and counted, if one of them is missing."""
+    if is_missing(start) or is_missing(end):
+        return None
+    try:
+        return ms_of(start, losses), ms_of(end, losses)
     except ValueError as error:
-        raise InputError(f"{path}: not valid JSON") from error
+        raise ValueError(f"start or end {error}") from error
 
 
 def write_seglst(intervals: Sequence[Interval]) -> Written:
+    losses: Losses = Losses()
+    names = _names(intervals, losses)
     segments = []
     for interval in intervals:
         segment: dict[str, Any] = {
-            "session_id": interval.session_id,
-            "speaker": interval.participant,
+            "session_id": interval.session_id.strip(),
+            "speaker": names[interval.participant],
             "start_time": ms_to_seconds(interval.start_ms),
             "end_time": ms_to_seconds(interval.end_ms),
             "words": interval.text,
         }
+        losses["blanks around names"] += interval.session_id != interval.session_id.strip()
         if interval.confidence is not None:
             segment["confidence"] = interval.confidence
         if interval.kind != SEGMENTS:
             segment["kind"] = interval.kind
         segments.append(segment)
-    return _dump(segments), Losses()
+    return _dump(segments), +losses
 
 
 def read_seglst(path: Path, session_id: str) -> Read:
     losses, intervals = Losses(), []
+    expected = "session_id, speaker, start_time, end_time, words"
     for number, segment in enumerate(_listed(read_json(path), path), start=1):
-        try:
+        with _named(path, f" segment {number}", "SegLST", expected):
+            times = _times(segment["start_time"], segment["end_time"], losses)
+            if is_missing(segment["session_id"]):
+                raise ValueError("no session_id")
+            if times is None:
+                losses["segments without times, left out"] += 1
+                continue
             intervals.append(
                 Interval(
-                    session_id=str(segment["session_id"]),
-                    participant=str(segment.get("speaker", "")),
-                    kind=segment.get("kind", SEGMENTS),
-                    start_ms=ms_of(segment["start_time"], losses),
-                    end_ms=ms_of(segment["end_time"], losses),
-                    text=str(segment.get("words", "")),
+                    session_id=_name(segment["session_id"]),
+                    participant=_name(segment.get("speaker")),
+                    kind=_name(segment.get("kind")) or SEGMENTS,
+                    start_ms=times[0],
+                    end_ms=times[1],
+                    text=_text(segment.get("words")),
                     confidence=number_or_none(segment.get("confidence")),
                 )
             )
-        except (KeyError, ValueError, AttributeError, TypeError) as error:
-            raise InputError(
-                f"{path} segment {number}: not SegLST; expected session_id, speaker, start_time, end_time, words"
-            ) from error
     return possible(intervals, losses), +losses
 
 
@@ -83,6 +132,7 @@ def write_whisperx(intervals: Sequence[Interval]) -> Written:
     segments = [interval for interval in intervals if interval.kind != WORDS]
     words = [interval for interval in intervals if interval.kind == WORDS]
     losses = not_held(segments, kind=SEGMENTS, confidence=False)
+    names = _names(intervals, losses)
     inside: list[list[Interval]] = [[] for _ in segments]
     for word in words:
         around = _segment_of(word, segments)
@@ -95,7 +145,7 @@ def write_whisperx(intervals: Sequence[Interval]) -> Written:
     for interval in (*segments, *words):
         losses["blanks around a text"] += interval.text != interval.text.strip()
     written = [
-        _whisperx(segment, "text") | {"words": [_whisperx(word, "word") for word in own]}
+        _whisperx(segment, "text", names) | {"words": [_whisperx(word, "word", names) for word in own]}
         for segment, own in zip(segments, inside, strict=True)
     ]
     written.sort(key=lambda segment: (segment["start"], segment["end"]))
@@ -115,7 +165,7 @@ def _segment_of(word: Interval, segments: Sequence[Interval]) -> int | None:
     return None
 
 
-def _whisperx(interval: Interval, name: str) -> dict[str, Any]:
+def _whisperx(interval: Interval, name: str, names: Mapping[str, str]) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "start": ms_to_seconds(interval.start_ms),
         "end": ms_to_seconds(interval.end_ms),
@@ -124,7 +174,7 @@ def _whisperx(interval: Interval, name: str) -> dict[str, Any]:
     if interval.kind == WORDS and interval.confidence is not None:
         fields["score"] = interval.confidence
     if interval.participant:
-        fields["speaker"] = interval.participant
+        fields["speaker"] = names[interval.participant]
     return fields
 
 
@@ -132,35 +182,48 @@ def read_whisperx(path: Path, session_id: str) -> Read:
     """Words that the aligner could not place, such as digits, have no times: they are left out and counted."""
     losses, intervals = Losses(), []
     content = read_json(path)
-    try:
-        for segment in content["segments"]:
-            intervals.append(
-                Interval(
-                    session_id=session_id,
-                    participant=str(segment.get("speaker", "")),
-                    kind=SEGMENTS,
-                    start_ms=ms_of(segment["start"], losses),
-                    end_ms=ms_of(segment["end"], losses),
-                    text=str(segment.get("text", "")).strip(),
+    expected = "segments with start, end, text and words"
+    with _named(path, "", "WhisperX", expected):
+        segments = content["segments"]
+        if not isinstance(segments, list):
+            raise TypeError("`segments` is no list")
+    for number, segment in enumerate(segments, start=1):
+        with _named(path, f" segment {number}", "WhisperX", expected):
+            speaker = _name(segment.get("speaker"))
+            words = [] if is_missing(segment.get("words")) else segment["words"]
+            if not isinstance(words, list):
+                raise TypeError("`words` is no list")
+            times = _times(segment["start"], segment["end"], losses)
+            losses["segments without times, left out"] += times is None
+            if times is not None:
+                text = _text(segment.get("text")).strip()
+                intervals.append(
+                    Interval(
+                        session_id=session_id,
+                        participant=speaker,
+                        kind=SEGMENTS,
+                        start_ms=times[0],
+                        end_ms=times[1],
+                        text=text,
+                    )
                 )
-            )
-            for word in segment.get("words", ()):
-                if number_or_none(word.get("start")) is None or number_or_none(word.get("end")) is None:
+        for place, word in enumerate(words, start=1):
+            with _named(path, f" segment {number} word {place}", "WhisperX", expected):
+                times = _times(word.get("start"), word.get("end"), losses)
+                if times is None:
                     losses[UNTIMED] += 1
                     continue
                 intervals.append(
                     Interval(
                         session_id=session_id,
-                        participant=str(word.get("speaker", segment.get("speaker", ""))),
+                        participant=_name(word.get("speaker")) or speaker,
                         kind=WORDS,
-                        start_ms=ms_of(word["start"], losses),
-                        end_ms=ms_of(word["end"], losses),
-                        text=str(word["word"]).strip(),
+                        start_ms=times[0],
+                        end_ms=times[1],
+                        text=_text(word["word"]).strip(),
                         confidence=number_or_none(word.get("score")),
                     )
                 )
-    except (KeyError, ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"{path}: not WhisperX; expected segments with start, end, text and words") from error
     return possible(intervals, losses), +losses
 
 
@@ -169,9 +232,9 @@ def write_moshi(intervals: Sequence[Interval], main: str | None = None) -> Writt
     losses = not_held(intervals, kind=WORDS, confidence=False)
     names = safe_names(
         (interval.participant for interval in intervals),
-        lambda name: MOSHI_MAIN if name == main else name,
+        lambda name: MOSHI_MAIN if name == main else name.strip(),
         losses,
-        f"the name of {MOSHI_MAIN}",
+        f"the name of {MOSHI_MAIN}, and blanks around names",
     )
     alignments = [
         [interval.text, [ms_to_seconds(interval.start_ms), ms_to_seconds(interval.end_ms)], names[interval.participant]]
@@ -182,24 +245,34 @@ def write_moshi(intervals: Sequence[Interval], main: str | None = None) -> Writt
 
 def read_moshi(path: Path, session_id: str) -> Read:
     losses, intervals = Losses(), []
-    try:
-        for text, (start, end), speaker in read_json(path)["alignments"]:
-            if start is None or end is None:
+    expected = "alignments of [word, [start, end], speaker]"
+    content = read_json(path)
+    with _named(path, "", "Moshi", expected):
+        alignments = content["alignments"]
+        if not isinstance(alignments, list):
+            raise TypeError("`alignments` is no list")
+    for number, alignment in enumerate(alignments, start=1):
+        with _named(path, f" alignment {number}", "Moshi", expected):
+            text, (start, end), speaker = alignment
+            times = _times(start, end, losses)
+            if times is None:
                 losses[UNTIMED] += 1
                 continue
             intervals.append(
                 Interval(
                     session_id=session_id,
-                    participant=str(speaker),
+                    participant=_name(speaker),
                     kind=WORDS,
-                    start_ms=ms_of(start, losses),
-                    end_ms=ms_of(end, losses),
-                    text=str(text),
+                    start_ms=times[0],
+                    end_ms=times[1],
+                    text=_text(text),
                 )
             )
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: not Moshi; expected alignments of [word, [start, end], speaker]") from error
     return possible(intervals, losses), +losses
+
+
+def _names(intervals: Iterable[Interval], losses: Losses) -> Mapping[str, str]:
+    return safe_names((interval.participant for interval in intervals), str.strip, losses, "blanks around names")
 
 
 def _listed(content: Any, path: Path) -> Iterable[Any]:

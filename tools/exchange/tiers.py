@@ -9,7 +9,20 @@ from collections.abc import Iterable, Sequence
 from tools.exchange.intervals import NON_SPEECH, SEGMENTS, SPEECH, WORDS, Interval, in_order
 
 _FIRST = (SPEECH, NON_SPEECH, WORDS, SEGMENTS, "turns")  # from the top; then the kinds derived from them
-_ALIGNER = re.compile(r"(.*) - (words|phones)", re.DOTALL)  # the Montreal Forced Aligner's names
+_ALIGNER = re.compile(r"(.*) - (words?|phones?)", re.DOTALL)  # the Montreal Forced Aligner, P2FA
+# Names of tiers in files of one speaker: MFA, P2FA, WebMAUS (ORT-MAU, MAU), Praat's `To TextGrid (silences)`.
+_KINDS = {
+    WORDS: "words word ort-mau ort",
+    "phones": "phones phone phonemes phoneme mau",
+    "syllables": "syllables syllable mas",
+    SPEECH: "silences speech",
+    SEGMENTS: "segments segment utterances utterance sentences sentence transcript transcription text trn",
+}
+_KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names.split()}
+_SILENCES = frozenset(
+    ["sil", "sp", "pau", "<eps>", "<sil>", "<p:>", "{sl}", "silent"]
+)  # labels of aligners and of Praat
+_SOUNDING = frozenset({"sounding", "speech"})
 
 
 def tier_name(kind: str, participant: str, lane: int) -> str:
@@ -19,14 +32,31 @@ def tier_name(kind: str, participant: str, lane: int) -> str:
 def tier_meaning(name: str) -> tuple[str, str]:
     """(kind, participant) of a tier. A name in another form is taken as a participant with segments.
 
-    >>> tier_meaning("words#2@a"), tier_meaning("anna - words"), tier_meaning("Anna")
-    (('words', 'a'), ('words', 'anna'), ('segments', 'Anna'))
+    >>> tier_meaning("words#2@a"), tier_meaning("anna - words"), tier_meaning("words"), tier_meaning("Anna")
+    (('words', 'a'), ('words', 'anna'), ('words', ''), ('segments', 'Anna'))
     """
     kind, at, participant = name.partition("@")
     if at and kind:
-        return re.sub(r"#\d+$", "", kind), participant
-    aligned = _ALIGNER.fullmatch(name)
-    return (aligned[2], aligned[1]) if aligned else (SEGMENTS, name)
+        return re.sub(r"#\d+$", "", kind), participant.strip()
+    if aligned := _ALIGNER.fullmatch(name):
+        return _KIND_OF[aligned[2]], aligned[1].strip()
+    known = kind_named(name)
+    return (known, "") if known else (SEGMENTS, name.strip())
+
+
+def kind_named(name: str) -> str | None:
+    """The kind that a tier of one speaker is called after, if it is."""
+    return _KIND_OF.get(name.strip().lower())
+
+
+def label_text(tier: str, label: str) -> str | None:
+    """The text of a label on a tier of an aligner; None for a mark of silence. Other tiers keep their labels."""
+    if "@" in tier or not (_ALIGNER.fullmatch(tier) or kind_named(tier)):
+        return label
+    kind, plain = tier_meaning(tier)[0], label.strip().lower()
+    if plain in _SILENCES:
+        return None
+    return "" if kind == SPEECH and plain in _SOUNDING else label
 
 
 def lanes(intervals: Iterable[Interval]) -> dict[tuple[str, str, int], list[Interval]]:
