@@ -4,6 +4,8 @@ import pyarrow as pa
 
 from schemas.fields import MS, PARTICIPANT, REAL, SESSION, TEXT, Table, field
 
+SCORE = "1 (bad) to 5 (excellent), as listeners would rate"
+CLIPS = ", mean of clips with sound; null: the extra `mos` is not installed, or no sound"
 HASH_LIST = pa.list_(pa.field("element", pa.uint32(), nullable=False))
 FRAMES = pa.list_(pa.field("element", pa.int32(), nullable=False))
 
@@ -43,6 +45,13 @@ QUALITY = Table(
         field("same_picture_share", REAL, "share of the time with movement in which another track of the session shows "
               "the same picture, also mirrored or re-encoded; null: no other picture, or nothing moves", nullable=True),
         field("same_picture_as", TEXT, "the participant of that track; null: the share is 0 or null", nullable=True),
+        field("dnsmos_sig", REAL, f"{SCORE} the voice, without regard to the background: DNSMOS P.835{CLIPS}",
+              nullable=True),
+        field("dnsmos_bak", REAL, f"{SCORE} the background: DNSMOS P.835{CLIPS}", nullable=True),
+        field("dnsmos_ovrl", REAL, f"{SCORE} the whole sound: DNSMOS P.835{CLIPS}", nullable=True),
+        field("dnsmos_p808", REAL, f"{SCORE} the whole sound: DNSMOS P.808{CLIPS}", nullable=True),
+        field("aecmos_echo", REAL, f"{SCORE} the echo of another participant (5: none is audible; of several, the one "
+              f"with the most): AECMOS{CLIPS}", nullable=True),
         field("duplicate_of", TEXT, "session/participant of the same recording in another session, which is better, or "
               "as good and first by its id",
               nullable=True),

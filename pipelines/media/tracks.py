@@ -72,6 +72,13 @@ def wav_pieces(path: Path, piece_samples: int, rate_hz: int | None = None) -> It
             yield _samples(content)
 
 
+def wav_part(path: Path, start: int, num_samples: int) -> np.ndarray:
+    """Up to `num_samples` samples of `read_wav` from `start` on. Raises Rejected `unreadable`."""
+    with _our_wav(path) as file:
+        file.setpos(min(start, file.getnframes()))
+        return _samples(file.readframes(num_samples))
+
+
 @contextmanager
 def _our_wav(path: Path) -> Iterator[wave.Wave_read]:
     try:

@@ -1,8 +1,12 @@
 """Parameters of the quality stage, with their bounds."""
 
+import importlib.util
 from dataclasses import dataclass
 
 from wanstreamer.bounds import BadValue, bounded, check_bounds, from_zero, share
+from wanstreamer.errors import InputError
+
+PERCEIVED = ("dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl", "dnsmos_p808", "aecmos_echo")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,15 @@ class QualityParams:
     max_same_picture_share: float = share(0.5)  # of the time in which another track of the session shows the same
     max_av_offset_ms: int = from_zero(160)  # one unit; smaller offsets are within one unit of the model
     min_av_confidence: float = share(0.4)  # below this the offset is unreliable, and no track is rejected for it
+    # Opinion scores from 1 to 5, with the extra `mos`: of the voice, the background, the whole (twice); 0: no limit.
+    min_dnsmos_sig: float = bounded(0.0, at_least=0, at_most=5)
+    # Of the background.
+    min_dnsmos_bak: float = bounded(0.0, at_least=0, at_most=5)
+    # Of the whole.
+    min_dnsmos_ovrl: float = bounded(0.0, at_least=0, at_most=5)
+    # Of the whole, by the other network.
+    min_dnsmos_p808: float = bounded(0.0, at_least=0, at_most=5)
+    min_aecmos_echo: float = bounded(0.0, at_least=0, at_most=5)  # of the echo of another person; 5: none
     find_duplicates: bool = True  # of sessions with the same recording, keep only the best
 
     def __post_init__(self) -> None:
@@ -36,3 +49,13 @@ class QualityParams:
                 f"at most max_loudness_lufs, {self.max_loudness_lufs}",
                 "max_loudness_lufs",
             )
+
+    def check(self) -> None:
+        """Raises InputError for a limit of a score that nothing here can measure."""
+        for name in PERCEIVED:
+            least = getattr(self, f"min_{name}")
+            if least and any(importlib.util.find_spec(package) is None for package in ("speechmos", "onnxruntime")):
+                raise InputError(
+                    f"quality.min_{name}: {least:g}; expected 0 without the package speechmos, which measures it; "
+                    "install it with `make extras EXTRAS=mos`"
+                )

@@ -39,7 +39,8 @@ from pipelines.engine.tables import (
 from pipelines.quality import track_facts
 from pipelines.quality.better import Choice, best_of
 from pipelines.quality.duplicates import find_duplicates
-from pipelines.quality.params import QualityParams
+from pipelines.quality.params import PERCEIVED, QualityParams
+from pipelines.signals import opinion_scores
 from schemas.quality import HASHES, QUALITY
 
 TRACKS_IN_PROCESS = 2000  # with fewer, starting processes takes longer than the search
@@ -52,6 +53,7 @@ NEEDED = (
 def run(data: Path, params: QualityParams, how: RunParams) -> dict[str, Any]:
     """Write the tables `quality` and `hashes`, and rejections; return counts and medians."""
     data = data.resolve()
+    params.check()
 
     def jobs(bucket: int, num_buckets: int) -> Iterator[Job]:
         for session, rows in rows_by_session(bucket_table(data, "tracks", bucket, num_buckets).to_pylist()).items():
@@ -62,8 +64,9 @@ def run(data: Path, params: QualityParams, how: RunParams) -> dict[str, Any]:
             )
 
     counts = run_keys(
-        data, "quality", plan_by_tables(data, jobs, ("tracks",), None), track_facts.measure_session, params=None,
-        tables=(QUALITY, HASHES), how=how, reads=("tracks",), finish=partial(judge_all, data, params, how.num_workers),
+        data, "quality", plan_by_tables(data, jobs, ("tracks",), None), track_facts.measure_session,
+        params={"speechmos": opinion_scores.installed()}, tables=(QUALITY, HASHES), how=how, reads=("tracks",),
+        finish=partial(judge_all, data, params, how.num_workers),
     )  # fmt: skip
     columns = ("snr_db", "loudness_lufs", "face_share", "av_offset_ms", "usable")
     rows = pa.concat_tables(bucket_tables(data, "quality", columns))
@@ -250,6 +253,10 @@ def judge(facts: Mapping[str, Any], params: QualityParams) -> dict[str, str]:
         broken["out_of_sync"] = (
             f"the video is {offset_ms} ms late, at most {params.max_av_offset_ms} in either direction"
         )
+    for name in PERCEIVED:
+        score, least = facts[name], getattr(params, f"min_{name}")
+        if score is not None and score < least:
+            broken[f"low_{name}"] = f"score {score:.2f}, at least {least:g}"
     if facts["duplicate_of"] is not None:
         broken["duplicate"] = f"the same recording as {facts['duplicate_of']}"
     return broken

@@ -16,6 +16,7 @@ from pipelines.engine.inputs import check_files, media_of
 from pipelines.engine.jobs import Job, Result
 from pipelines.media.tracks import frame_pieces, loudness_lufs, wav_pieces
 from pipelines.quality import hashes
+from pipelines.quality.perceived import perceived_facts
 from pipelines.quality.same_picture import same_pictures
 from pipelines.signals import av_offset
 from pipelines.signals.faces import shows_face
@@ -89,6 +90,7 @@ class Measured(NamedTuple):
     facts: dict[str, Any]  # None for a missing stream
     hashes: dict[str, list[int]]
     light_TB: np.ndarray | None  # mean brightness of blocks; None without video
+    power_F: np.ndarray | None  # mean square of each 20 ms of the sound; None without audio
 
 
 def measure_session(job: Job, data: Path, scratch: Path) -> Result:
@@ -99,13 +101,14 @@ def measure_session(job: Job, data: Path, scratch: Path) -> Result:
         check_files(data, "ingest", media_of(track))
     measured = [measure(data, track) for track in tracks]
     same = same_pictures([each.light_TB for each in measured])
+    heard = perceived_facts(data, tracks, [each.power_F for each in measured])
     rows, hash_rows = [], []
-    for track, (facts, track_hashes, _), pair in zip(tracks, measured, same, strict=True):
+    for track, each, pair, scores in zip(tracks, measured, same, heard, strict=True):
         key = {"session_id": job.key, "participant": track["participant"]}
         share, other = pair or (None, None)
         pair_facts = dict(zip(PAIR_FACTS, (share, None if not share else tracks[other]["participant"]), strict=True))
-        rows.append({**key, **facts, **pair_facts, "duplicate_of": None, "usable": True})
-        hash_rows.append({**key, **track_hashes})
+        rows.append({**key, **each.facts, **pair_facts, **scores, "duplicate_of": None, "usable": True})
+        hash_rows.append({**key, **each.hashes})
     return Result(tables={"quality": rows, "hashes": hash_rows})
 
 
@@ -131,7 +134,8 @@ def measure(data: Path, track: Mapping[str, Any]) -> Measured:
     if sound is not None and picture is not None:
         offset = av_offset.av_offset(picture.light_TB, FRAME_RATE_HZ, sound.energy_N)
         facts["av_offset_ms"], facts["av_confidence"] = offset or (None, None)
-    return Measured(facts, track_hashes, picture.light_TB if picture is not None else None)
+    light_TB, power_F = picture.light_TB if picture else None, sound.power_F if sound else None
+    return Measured(facts, track_hashes, light_TB, power_F)
 
 
 def _named(stream: str, stream_hashes: tuple[np.ndarray, np.ndarray]) -> dict[str, list[int]]:

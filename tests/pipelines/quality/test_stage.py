@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from pipelines.engine.params import build_params
+from pipelines.quality.params import PERCEIVED
 from pipelines.quality.stage import QualityParams, judge
 from schemas import TABLES
 from wanstreamer.errors import InputError
@@ -15,7 +16,7 @@ def test_thresholds_judge_and_an_unsure_offset_does_not() -> None:
     good: dict[str, Any] = {
         "clipped_share": 0.0, "silent_share": 1.0, "loudness_lufs": -25.0, "black_share": 0.0, "frozen_share": 0.2,
         "face_share": 0.9, "av_offset_ms": 40, "av_confidence": 0.8, "duplicate_of": None, "zero_share": 0.9, "cuts": 2,
-        "cuts_per_min": 2.0, "same_picture_share": 0.1, "same_picture_as": "b",
+        "cuts_per_min": 2.0, "same_picture_share": 0.1, "same_picture_as": "b", **dict.fromkeys(PERCEIVED, 1.0),
     }  # fmt: skip
     params = QualityParams()
     assert judge(good, params) == {}
@@ -63,8 +64,28 @@ def test_reasons_have_the_figures() -> None:
         ({"max_zero_share": 1.1}, "max_zero_share"),
         ({"max_cuts_per_min": -1}, "max_cuts_per_min"),
         ({"max_same_picture_share": -0.1}, "max_same_picture_share"),
+        ({"min_dnsmos_ovrl": 6}, "min_dnsmos_ovrl"),
+        ({"min_aecmos_echo": -1}, "min_aecmos_echo"),
     ],
 )
 def test_thresholds_that_mean_nothing_are_refused(wrong: dict[str, Any], named: str) -> None:
     with pytest.raises(InputError, match=rf"quality\.{named}"):
         build_params(QualityParams, wrong, "quality")
+
+
+@pytest.mark.parametrize("name", PERCEIVED)
+def test_scores_are_judged_only_on_demand(name: str) -> None:
+    facts = dict.fromkeys((field.name for field in TABLES["quality"].fields), None)
+    assert judge({**facts, name: 1.0}, QualityParams()) == {}
+    assert judge({**facts, name: 2.5}, QualityParams(**{f"min_{name}": 3.0})) == {
+        f"low_{name}": "score 2.50, at least 3"
+    }
+    assert judge({**facts, name: 3.5}, QualityParams(**{f"min_{name}": 3.0})) == {}
+    assert judge(facts, QualityParams(**{f"min_{name}": 3.0})) == {}, "unknown is not bad"
+
+
+def test_a_limit_of_a_score_needs_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    QualityParams().check()
+    with pytest.raises(InputError, match=r"quality\.min_dnsmos_bak: 3; .* `make extras EXTRAS=mos`"):
+        QualityParams(min_dnsmos_bak=3.0).check()

@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.media.tracks import loudness_lufs, write_video, write_wav
 from pipelines.quality import track_facts
+from pipelines.quality.params import PERCEIVED
 from pipelines.quality.track_facts import PAIR_FACTS, listen, look, measure
 from schemas import TABLES
 from tests.helpers.clips import ingest_rows
@@ -126,22 +127,24 @@ def test_a_track_is_measured_whole_and_missing_streams_are_null(tmp_path: Path) 
     write_video(tmp_path / "a.mp4", frames)
     write_wav(tmp_path / "a.wav", speech(-20, -50), RATE_HZ)
     track = {"num_units": UNITS, "rate_hz": RATE_HZ, "width": 64, "height": 48}
-    both, hashes, light_TB = measure(tmp_path, {**track, "audio_path": "a.wav", "video_path": "a.mp4"})
+    both, hashes, light_TB, power_F = measure(tmp_path, {**track, "audio_path": "a.wav", "video_path": "a.mp4"})
     assert light_TB is not None and len(light_TB) == 4 * UNITS
     assert all(value is not None for value in both.values())
     ids = {"session_id", "participant"}
-    assert {*both, *ids, *PAIR_FACTS, "duplicate_of", "usable"} == {field.name for field in TABLES["quality"].fields}
+    assert {*both, *ids, *PAIR_FACTS, *PERCEIVED, "duplicate_of", "usable"} == {
+        field.name for field in TABLES["quality"].fields
+    }
     assert {*hashes, *ids} == {field.name for field in TABLES["hashes"].fields}
-    deaf, _, _ = measure(tmp_path, {**track, "audio_path": None, "video_path": "a.mp4"})
+    deaf, _, _, no_power = measure(tmp_path, {**track, "audio_path": None, "video_path": "a.mp4"})
     assert (
         deaf["level_db"] is None
         and deaf["loudness_lufs"] is None
         and deaf["av_offset_ms"] is None
         and deaf["cuts"] == both["cuts"]
     )
-    blind, _, light_TB = measure(tmp_path, {**track, "audio_path": "a.wav", "video_path": None})
+    blind, _, no_light, _ = measure(tmp_path, {**track, "audio_path": "a.wav", "video_path": None})
     assert blind["black_share"] is None and blind["face_share"] is None and blind["snr_db"] == both["snr_db"]
-    assert light_TB is None
+    assert no_light is None and no_power is None and power_F is not None and len(power_F) == 50 * 4
 
 
 @pytest.mark.parametrize("limit_hz", [1000, 4000, 7000])
