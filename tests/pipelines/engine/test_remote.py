@@ -40,6 +40,7 @@ def tracks(data: Path) -> dict[str, bytes]:
     return {str(path.relative_to(data)): path.read_bytes() for path in sorted((data / "tracks").rglob("*.*"))}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("ray_once")
 def test_tracks_of_a_bucket_are_those_of_the_disk(tmp_path: Path, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "source"

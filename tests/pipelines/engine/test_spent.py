@@ -63,10 +63,10 @@ def spent(data: Path, work: Any, keys: int, **how: Any) -> dict[str, Any]:
     ("work", "ray", "each_s"),
     [
         (InTheWorker, False, BUSY_S),
-        (InTheWorker, True, BUSY_S),
+        pytest.param(InTheWorker, True, BUSY_S, marks=pytest.mark.long),
         (in_a_program, False, BUSY_S),
         (on_other_workers, False, 2 * BUSY_S),
-        (on_other_workers, True, 2 * BUSY_S),
+        pytest.param(on_other_workers, True, 2 * BUSY_S, marks=pytest.mark.long),
         (asleep, False, 0.0),
     ],
 )

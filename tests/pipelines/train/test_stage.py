@@ -286,6 +286,7 @@ def test_a_log_that_is_not_installed_names_the_remedy(folder: Path, monkeypatch:
         duplex.run(folder, dataclasses.replace(TINY, logs=("dvclive",)), RunParams(workers=1))
 
 
+@pytest.mark.long
 def test_two_processes_of_torchrun_write_what_one_does(folder: Path) -> None:
     settings = dataclasses.replace(TINY, steps=4, batch_size=4)
     duplex.run(folder, settings, RunParams(workers=1))

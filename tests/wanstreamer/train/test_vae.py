@@ -89,6 +89,7 @@ def test_training_improves_on_the_linear_vae_and_latents_are_normalised(tmp_path
     torch.testing.assert_close(rows.std(0), torch.ones(rows.shape[1]), atol=0.05, rtol=0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["audio", "video"])
 def test_passes_can_be_compiled_and_run_in_bfloat16(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a GPU does, as far as a CPU can: whole graphs, lower precision, and about the same curve."""
