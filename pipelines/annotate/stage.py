@@ -85,7 +85,7 @@ def run(data: Path, params: AnnotateParams, how: RunParams) -> dict[str, Any]:
     unreliable = counts["rejected"].get("transcript_times_unreliable", 0)
     if unreliable:
         print(
-            f"annotate: warning: the times of {unreliable} transcripts are unreliable, since more than "
+            f"annotate: warning: transcripts with unreliable times: {unreliable}, since more than "
             f"{params.max_words_over_silence:.0%} of their words lie over silence ({silent} of {words} words of all "
             "transcripts); view transcripts has the figures, table rejections the shift that would help",
             file=sys.stderr,

@@ -53,6 +53,10 @@ EXPECTED: dict[str, list[tuple[Any, ...]]] = {
     "SELECT turns, backchannels, interruptions, floor_taking, simultaneous_starts, initiations FROM session_summary": [
         (9, 1, 1, 1, 1, 1)
     ],
+    "SELECT participant, over_silence, share_over_silence, source FROM transcripts": [
+        ("a", 0, 0.0, "sidecar"),
+        ("b", 0, 0.0, "sidecar"),
+    ],
     "SELECT duration_s, median_fto_ms, median_gap_ms, median_pause_ms, overlap_share FROM session_summary": [
         (28.8, 210.0, 800.0, 1500.0, 1400 / 28_800)
     ],

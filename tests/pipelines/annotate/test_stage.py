@@ -318,6 +318,33 @@ def test_the_stage_counts_what_it_did(
     assert {row["session_id"] for row in read_rows(data, "units")} == {"s1"}
 
 
+def test_the_summary_has_the_figures_of_words_over_silence(
+    tmp_path: Path,
+    spoken: tuple[dict[str, np.ndarray], Placed],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    keep_in_process(monkeypatch)
+    data = tmp_path / "data"
+    write_sessions(data, spoken[0])
+    own = sidecar_rows("s1", "a", [{"word": "red", "start_ms": at, "end_ms": at + 9} for at in range(0, 400, 10)])
+    write_table(data, "sidecar_words", to_table("sidecar_words", own))
+    tracks = [
+        {name: value for name, value in row.items() if name != "schema_version"} for row in read_rows(data, "tracks")
+    ]
+    for row in tracks:
+        if (row["session_id"], row["participant"]) == ("s1", "a"):
+            row["words_sha256"] = hash_of(own)
+    write_table(data, "tracks", to_table("tracks", tracks))
+    counts = run(data, PARAMS, RunParams(workers=1))
+    assert counts["rejected"] == {"transcript_times_unreliable": 1} and counts["words_over_silence"] == 40
+    said = capsys.readouterr().err
+    assert "transcripts with unreliable times: 1," in said and "(40 of 40 words of all transcripts)" in said
+    counts = run(data, AnnotateParams(max_words_over_silence=1.0), RunParams(workers=1))
+    assert counts["rejected"] == {} and counts["words_over_silence"] == 40
+    assert "unreliable" not in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_stage_gives_the_same_bytes_for_any_number_of_workers(
     tmp_path: Path, spoken: tuple[dict[str, np.ndarray], Placed], monkeypatch: pytest.MonkeyPatch, ray_once: None
