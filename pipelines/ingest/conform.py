@@ -10,7 +10,7 @@ import socket
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -26,9 +26,9 @@ from pipelines.engine.remote import fetch, folder_at, is_remote_uri, use_setting
 from pipelines.formats.rttm import read_rttm
 from pipelines.formats.word_files import BadWords, read_words
 from pipelines.ingest.clocks import FileClock, RowClocks, common_span, stated_clocks
+from pipelines.ingest.filling import filled_lengths, with_held_end, with_silent_end
 from pipelines.ingest.framing import Fitted, fit_picture, fitted_columns
 from pipelines.ingest.recorders import (
-    SPARE_MS,
     clock_facts,
     clock_rejections,
     compare_recorders,
@@ -37,7 +37,8 @@ from pipelines.ingest.recorders import (
 )
 from pipelines.ingest.source_row import SourceRow, recording_names
 from pipelines.media.cancelling import Mix, without_cancelling
-from pipelines.media.ffmpeg import conform_video, decode_audio, join_videos
+from pipelines.media.claims import cut_off
+from pipelines.media.ffmpeg import DecodedAudio, conform_video, decode_with_damage, join_videos
 from pipelines.media.framing import Rect
 from pipelines.media.probing import Timeline, probe, timeline
 from pipelines.media.retiming import retimed
@@ -56,14 +57,12 @@ from wanstreamer.errors import InputError
 
 SPAN_UNITS = 1875  # 5 minutes; longer recordings are made in spans of this, in parallel
 LONGEST_PACKET_MS = 300  # sound that decodes to this much more than its packets contain changed its format on the way
-TRUNCATED_MS = 1000  # a stream that ends this much earlier than its container states is cut short
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Recorded:
     """The video and audio of a manifest row, each with the clock of its file."""
 
-    claimed_ms: int  # length according to the container; 0: not stated, or the audio is in another file
     picture: Timeline | None
     size: tuple[int, int]  # width and height of the displayed picture
     sound: Timeline | None
@@ -103,7 +102,8 @@ class Conform:
             check_crops(self.root, rows)
         recorded = [self._look(row, scratch) for row in rows]
         clocks = stated = [stated_clocks(row) for row in rows]
-        sounds = [self._decode(*each, scratch) for each in zip(rows, recorded, clocks, strict=True)]
+        decoded = [self._decode(*each, scratch) for each in zip(rows, recorded, clocks, strict=True)]
+        sounds = [sound.samples_T if sound else None for sound in decoded]
         mixes = [self._mix(*each, scratch) for each in zip(rows, recorded, sounds, strict=True)]
         sounds = [mix.samples_T if mix else None for mix in mixes]
         comparisons = compare_recorders(
@@ -112,11 +112,16 @@ class Conform:
         if self.align_recorders:
             clocks = corrected_clocks(rows, stated, comparisons)
         facts = clock_facts(rows, stated, clocks, comparisons)
-        streams = [each for row in zip(rows, recorded, clocks, sounds, strict=True) for each in self._lengths_ms(*row)]
-        origin_ms, num_units = units_in_common(streams)
+        lengths = [self._lengths_ms(*each) for each in zip(rows, recorded, clocks, sounds, strict=True)]
+        origin_ms, num_units = units_in_common([stream for streams in lengths for stream in streams])
+        recorded = [self._filled(*each) for each in zip(recorded, sounds, lengths, strict=True)]
         clocks = [clock.since(origin_ms) for clock in clocks]
         result = Result(tables={"tracks": [], "sidecar_words": []})
         result.rejections += clock_rejections(job.key, comparisons, self.align_recorders)
+        for row, sound in zip(rows, decoded, strict=True):
+            if sound and sound.num_damaged:
+                damaged = (f"{job.key}/{row.participant}", "damaged_sound", sound.complaint)
+                result.rejections += [damaged] * sound.num_damaged
         tracks_audio = self._conform_audio(rows, clocks, sounds, num_units, scratch)
         own = [row.audio_kind == "own" for row in rows]
         bleed_db = bleed.loudest_bleed_db(
@@ -124,11 +129,13 @@ class Conform:
         )
         fitted = [self._fit(*each, num_units) for each in zip(rows, recorded, clocks, strict=True)]
         self._conform_videos(rows, recorded, clocks, fitted, num_units, scratch)
-        for row, recording, clock, fit, mix, audio, level in zip(
-            rows, recorded, clocks, fitted, mixes, tracks_audio, bleed_db, strict=True
+        for row, recording, clock, fit, mix, audio, level, sound in zip(
+            rows, recorded, clocks, fitted, mixes, tracks_audio, bleed_db, decoded, strict=True
         ):
             track = self._track(row, recording, clock, audio, level, job, num_units, scratch, result)
             track["audio_cancel_ms"] = _within_ms(mix.cancelled, clock.sound, num_units) if mix else None
+            if recording.sound and sound:
+                track["audio_filled_ms"] += round(sound.num_damaged * recording.sound.audio_packet_ms)
             result.tables["tracks"].append(track | fitted_columns(fit) | facts[row.participant])
         first = rows[0]
         session = {
@@ -164,25 +171,24 @@ class Conform:
             if sound_probe.has_audio and (row.audio_uri or not picture)
             else picture
         )
-        return _Recorded(
-            claimed_ms=0 if row.audio_uri else picture_probe.duration_ms,
-            picture=picture,
-            size=(picture_probe.width, picture_probe.height),
-            sound=sound if sound_probe.has_audio else None,
-        )
+        sound = sound if sound_probe.has_audio else None
+        for media, clock in ((picture_probe, picture), (sound_probe, sound)):
+            if clock and (missing := cut_off(media.claims, clock.reached)):
+                raise Rejected("truncated", f"{row.participant}: {media.source.path.name}: {missing}")
+        return _Recorded(picture=picture, size=(picture_probe.width, picture_probe.height), sound=sound)
 
-    def _decode(self, row: SourceRow, recording: "_Recorded", clocks: RowClocks, scratch: Path) -> np.ndarray | None:
+    def _decode(self, row: SourceRow, recording: "_Recorded", clocks: RowClocks, scratch: Path) -> DecodedAudio | None:
         if recording.sound is None:
             return None
-        # The track ends with the video: wrong audio timestamps cannot fill the disk with silence.
-        end_ms = None
+        # The sound ends where packets do: wrong timestamps cannot fill the disk with silence. What is longer by more
+        # than LONGEST_PACKET_MS is found below.
+        end_ms = (recording.sound.audio_end_ms or 0) + 2 * LONGEST_PACKET_MS
         if recording.picture:
-            end_ms = ceil(clocks.sound.media_ms(clocks.picture.time_ms(recording.picture.video_end_ms or 0)))
-            if has_camera_sound(row, recording.picture):
-                end_ms = max(0, end_ms) + SPARE_MS
-            if end_ms <= 0:
+            picture_end_ms = clocks.sound.media_ms(clocks.picture.time_ms(recording.picture.video_end_ms or 0))
+            if picture_end_ms <= 0 and not has_camera_sound(row, recording.picture):
                 raise Rejected("too_short", f"{row.participant}: its sound begins after the end of its picture")
-        return decode_audio(recording.sound.source, self.rate_hz, row.channel, scratch, end_ms=end_ms)
+            end_ms = max(end_ms, ceil(picture_end_ms))
+        return decode_with_damage(recording.sound.source, self.rate_hz, row.channel, scratch, end_ms=end_ms)
 
     def _mix(self, row: SourceRow, recording: "_Recorded", sound: np.ndarray | None, scratch: Path) -> Mix | None:
         """The sound of a row, repaired where its channels cancel; None without sound."""
@@ -207,7 +213,7 @@ class Conform:
     def _lengths_ms(
         self, row: SourceRow, recording: "_Recorded", clocks: RowClocks, audio: np.ndarray | None
     ) -> list[tuple[FileClock, int]]:
-        """How long each stream of a row is recorded, from the start of its file, with the clock of its file."""
+        """How long each stream of a row is in its track, from the start of its file, with the clock of its file."""
         lengths = []
         if recording.picture:
             lengths.append((clocks.picture, recording.picture.video_end_ms or 0))
@@ -218,10 +224,18 @@ class Conform:
                     "changes_format", f"{row.participant}: sample rate or channels change, or the audio is damaged"
                 )
             lengths.append((clocks.sound, heard_ms))
-        shortest_ms = min(length_ms for _, length_ms in lengths)
-        if shortest_ms < recording.claimed_ms - TRUNCATED_MS:
-            raise Rejected("truncated", f"{row.participant}: {shortest_ms} of {recording.claimed_ms} ms")
-        return lengths
+        return filled_lengths(lengths)
+
+    def _filled(
+        self, recording: "_Recorded", audio: np.ndarray | None, lengths: Sequence[tuple[FileClock, int]]
+    ) -> "_Recorded":
+        """The row with what is filled at the ends of its streams."""
+        picture, sound = recording.picture, recording.sound
+        if picture:
+            picture = with_held_end(picture, lengths[0][1])
+        if sound and audio is not None:
+            sound = with_silent_end(sound, len(audio) * 1000 // self.rate_hz, lengths[-1][1])
+        return replace(recording, picture=picture, sound=sound)
 
     def _conform_audio(
         self,
@@ -243,7 +257,7 @@ class Conform:
             else:
                 first = clock.sound.media_ms(0) * self.rate_hz / 1000
                 audio = retimed(sound, first, 1 / clock.sound.rate, num_samples, scratch)
-            if len(audio) < num_samples:  # by less than a millisecond
+            if len(audio) < num_samples:  # the picture goes on, or less than a millisecond is missing
                 audio = np.pad(audio, (0, num_samples - len(audio)))
             if row.rttm_uri:
                 audio = gate_audio(

@@ -16,8 +16,6 @@ from pipelines.ingest.source_row import SourceRow
 from pipelines.media.probing import Timeline
 from pipelines.signals.alignment import ClockFit, compare_people, compare_scene
 
-SPARE_MS = 600_000  # a recorder may have begun this much before its camera
-
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:

@@ -23,6 +23,7 @@ from pipelines.engine.tables import bucket_tables, read_rows
 from pipelines.formats.splits import split_of
 from pipelines.ingest.conform import Conform, check_crops, files_of
 from pipelines.ingest.cut_pictures import warn_of_cut_pictures
+from pipelines.ingest.filling import Filled
 from pipelines.ingest.params import IngestParams
 from pipelines.ingest.source_hashes import SourceHashes
 from pipelines.ingest.source_row import SourceRow
@@ -100,6 +101,7 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
         setup={"root": str(root), "reach": settings() if is_remote_uri(root) else None, **looks},
     )
     warn_of_cut_pictures(data, params.width, params.height)
+    _print_filled(data)
     splits: Counter[str] = Counter()
     for rows in bucket_tables(data, "sessions", ["split"]):
         for split in rows["split"].value_counts().to_pylist():
@@ -112,6 +114,16 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
             f"for example {example['key']}: {example['detail']}"
         )
     return {**counts, "sessions_by_split": dict(sorted(splits.items())), "streams_without_speaker_id": nameless}
+
+
+def _print_filled(data: Path) -> None:
+    """Warn of tracks whose picture stands still or whose sound is silent because the source has none."""
+    columns = ["session_id", "participant", "audio_filled_ms", "video_held_ms"]
+    filled = Filled()
+    for tracks in bucket_tables(data, "tracks", columns):
+        filled.add(tracks)
+    if warning := filled.warning():
+        print(warning, file=sys.stderr)
 
 
 def _plan(data: Path, root: Path, sessions: Mapping[str, Sequence[SourceRow]], params: IngestParams) -> Plan:

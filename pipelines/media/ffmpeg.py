@@ -1,11 +1,13 @@
 """Source files -> samples and tracks, with ffmpeg, for recordings with any clock and any colours."""
 
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import ffmpeg
@@ -20,6 +22,10 @@ GAP_S = (
     0.018  # sound further than this from its timestamp is moved to it; shorter than a packet of common codecs (20 ms)
 )
 
+
+MAX_DAMAGED_SHARE = 0.2  # of the packets of sound; what is lost is silent
+_COUNTS = re.compile(r"(\d+) packets read [^;]*; (\d+) frames decoded(?:; (\d+) decode errors)?")
+_DECODERS = re.compile(r"\[dec:(\w+) @ ")
 
 # BT.2408: the diffuse white of HDR is 203 cd/m2. It becomes 1. Values below 0.3 of it do not change; values above are
 # compressed so that 1000 cd/m2 still fits.
@@ -57,16 +63,36 @@ def _input(source: Source, seek_ms: int | None = None):  # type: ignore[no-untyp
     return ffmpeg.input(address(source.path), protocol_whitelist="file,pipe", threads=1, copyts=None, **seek)
 
 
+class DecodedAudio(NamedTuple):
+    """Sound, and how much of it was lost."""
+
+    samples_T: np.ndarray  # float32, mono
+    num_packets: int  # that were decoded or could not be
+    num_damaged: int  # that could not be decoded; silent
+    complaint: str  # of ffmpeg about the first of these
+
+
 def decode_audio(
     source: Source, rate_hz: int, channel: int | None, scratch: Path | None = None, *, end_ms: int | None = None
 ) -> np.ndarray:
+    """The samples of `decode_with_damage`."""
+    return decode_with_damage(source, rate_hz, channel, scratch, end_ms=end_ms).samples_T
+
+
+def decode_with_damage(
+    source: Source, rate_hz: int, channel: int | None, scratch: Path | None = None, *, end_ms: int | None = None
+) -> DecodedAudio:
     """The chosen audio stream as mono float32 (num_samples,) at `rate_hz`, from media time 0 to its end or `end_ms`.
 
     The samples are in a deleted file of `scratch` that is still open, so that hours of audio need no memory.
 
     `channel` selects one source channel; None adds all channels by `source.audio_weights`. Sample n is at n / rate_hz
     of the file's clock: audio that starts late is padded, gaps in the timestamps are filled with silence, and overlaps
-    are cut (aresample async). Raises Rejected `unreadable` if ffmpeg fails or finds no audio.
+    are cut (aresample async). Packets that cannot be decoded are silent.
+
+    Raises:
+        Rejected: `damaged` if more than MAX_DAMAGED_SHARE of the packets cannot be decoded; `unreadable` if ffmpeg
+            fails or finds no audio.
     """
     weights = source.audio_weights if channel is None else [float(index == channel) for index in range(channel + 1)]
     mix = "+".join(f"{weight:.6f}*c{index}" for index, weight in enumerate(weights) if weight)
@@ -75,13 +101,36 @@ def decode_audio(
     stream = stream.filter("aresample", rate_hz, **{"async": 1, "first_pts": 0, "min_hard_comp": GAP_S})
     limit = {} if end_ms is None else {"t": end_ms / 1000}
     command = stream.output("pipe:", format="f32le", ac=1, ar=rate_hz, **limit)
-    command = command.global_args("-v", "error", "-nostdin", "-xerror")
+    # At this level ffmpeg counts at the end what it could not decode.
+    command = command.global_args("-v", "level+verbose", "-nostdin", "-nostats", "-hide_banner", "-max_error_rate", "1")
     with tempfile.TemporaryFile(dir=scratch) as samples_file:
         with running(command.compile(cmd=ffmpeg_path()), stdout=samples_file) as process:
             _, errors = process.communicate()
+        num_packets, num_damaged = _packets_read(errors)
+        reported = complaint(errors, about=set(_DECODERS.findall(errors.decode(errors="replace"))))
+        if num_damaged > MAX_DAMAGED_SHARE * num_packets:
+            share = f"{num_damaged} of {num_packets} packets of sound cannot be decoded, {MAX_DAMAGED_SHARE:.0%} may be"
+            raise Rejected("damaged", f"{source.path.name}: {share}: {reported}")
         if process.returncode or not samples_file.seek(0, os.SEEK_END):
-            raise Rejected("unreadable", f"{source.path.name}: audio: {complaint(errors)}")
-        return np.memmap(samples_file, np.float32, mode="r")
+            raise Rejected("unreadable", f"{source.path.name}: audio: {reported}")
+        samples_T = np.memmap(samples_file, np.float32, mode="r")
+        return DecodedAudio(samples_T, num_packets, num_damaged, reported if num_damaged else "")
+
+
+def _packets_read(errors: bytes) -> tuple[int, int]:
+    """How many packets ffmpeg has read of the one stream that it decoded, and how many of them it could not decode."""
+    counts = _COUNTS.findall(errors.decode(errors="replace"))
+    read, _, damaged = max(counts, key=lambda count: int(count[1]), default=("0", "0", "0"))
+    return int(read), int(damaged or 0)
+
+
+def why_unreadable(path: Path) -> str:
+    """ffmpeg's complaint about a file that cannot be opened."""
+    command = ffmpeg.input(address(path), protocol_whitelist="file,pipe", threads=1).output("-", format="null", t=0)
+    command = command.global_args("-v", "level+error", "-nostdin", "-hide_banner")
+    with running(command.compile(cmd=ffmpeg_path())) as process:
+        _, errors = process.communicate()
+    return complaint(errors).replace(str(path), path.name)
 
 
 def conform_video(

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +19,8 @@ import av
 import numpy as np
 
 from pipelines.engine.jobs import Rejected
-from pipelines.media.ffmpeg import GAP_S, Picture, Source, address
+from pipelines.media.claims import ENDS_ARE_STATED, Claims, Reached, read_claims
+from pipelines.media.ffmpeg import GAP_S, Picture, Source, address, why_unreadable
 from pipelines.media.languages import same_language
 from wanstreamer.clock import Span
 
@@ -29,6 +31,9 @@ SEEKS_EXACTLY = frozenset({"mov", "matroska"})  # formats with an index of keyfr
 HELD_MS = 500  # a longer time without a new frame is a hold; 500 ms is slower than any camera
 BACK_S = 0.1  # timestamps that jump back by more have started again; interleaving and B-frames cause less
 AHEAD_S = 3600.0  # timestamps that jump ahead by more have started again; no outage lasts so long
+LONE_S = 60.0  # packets after a longer gap may have wrong timestamps ...
+LONE_CONTENT_S = 1.0  # ... if they hold less than this, and no other stream goes on until then
+FIRST_PACKETS = 1000  # of a video stream, in which a frame is looked for: the first ones may be damaged
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}  # ITU-T H.273, table 4
 _CURVES = {16: "pq", 18: "hlg"}  # H.273, table 3
 _TS_DISCONT = 0x200  # libavformat's flag for formats whose timestamps may restart
@@ -40,10 +45,15 @@ class Probe:
     """The contents of a source file."""
 
     source: Source
-    duration_ms: int  # according to the container; 0 if it is only a guess
+    claims: Claims  # what the header states about the length
     width: int  # pixels as displayed, after rotation and pixel aspect; 0 without video
     height: int
     channels: int  # of the chosen audio stream; 0 without audio
+
+    @property
+    def duration_ms(self) -> int:
+        """According to the container; 0 if it is only a guess."""
+        return max(self.claims.video_ms, self.claims.audio_ms, self.claims.file_ms)
 
     @property
     def has_video(self) -> bool:
@@ -87,6 +97,9 @@ class Timeline:
     video_holds: tuple[Span, ...]  # over HELD_MS without a new frame; the frame before stands
     video_keys_ms: tuple[int, ...]  # media times at which decoding can begin; empty if seeking is not exact
     joins: int  # how often timestamps started again; each part is put after the one before
+    reached: Reached = Reached()
+    video_last_ms: int = 0  # when the last frame is shown
+    audio_packet_ms: float = 0.0  # the usual length of a packet of sound
 
 
 def _open(path: Path, content: "IO[bytes] | None" = None) -> "av.container.InputContainer":
@@ -124,31 +137,27 @@ def probe(
         with _open(path) as container:
             video = _chosen(container.streams.video, "video_stream", video_stream, None)
             audio = _chosen(container.streams.audio, "audio_stream", audio_stream, language)
-            guessed = _clock_may_restart(container)  # the duration comes from the last timestamps, not from a header
-            ends = [0 if guessed else (container.duration or 0) / av.time_base]
-            ends += [
-                float(stream.duration * stream.time_base)
-                for stream in (video, audio)
-                if stream is not None and stream.duration and stream.time_base and not guessed
-            ]
-            frame = next(iter(container.decode(video)), None) if video is not None else None
+            start_s = (container.start_time or 0) / av.time_base
+            claims = read_claims(path, container, video, audio, start_s)
+            frame = _first_frame(container, video) if video is not None else None
             width, height = _displayed_size(video, frame) if video is not None else (0, 0)
             return Probe(
                 source=Source(
                     path=path,
                     video=video.index if video is not None else None,
                     audio=audio.index if audio is not None else None,
-                    start_s=(container.start_time or 0) / av.time_base,
+                    start_s=start_s,
                     picture=_picture(video.codec_context) if video is not None else None,
                     audio_weights=_weights(audio) if audio is not None else (),
                 ),
-                duration_ms=round(1000 * max(ends)),
+                claims=claims,
                 width=width,
                 height=height,
                 channels=audio.codec_context.channels if audio is not None else 0,
             )
     except (av.error.FFmpegError, ValueError) as error:
-        raise Rejected("unreadable", f"{path.name}: {type(error).__name__}, {path.stat().st_size} bytes") from error
+        num_bytes = path.stat().st_size
+        raise Rejected("unreadable", f"{path.name}: {why_unreadable(path)}, {num_bytes} bytes") from error
 
 
 def read_header(
@@ -167,6 +176,8 @@ def read_header(
             audio = _chosen(container.streams.audio, "audio_stream", audio_stream, language)
             chosen = [stream for stream in (video, audio) if stream is not None]
             whole_ms = 1000 * (container.duration or 0) / av.time_base
+            if ENDS_ARE_STATED & set(container.format.name.split(",")):
+                whole_ms = max(0.0, whole_ms - 1000 * (container.start_time or 0) / av.time_base)
             lengths_ms = {
                 stream.index: float(1000 * stream.duration * stream.time_base)
                 if stream.duration and stream.time_base
@@ -240,6 +251,17 @@ def _clock_may_restart(container: "av.container.InputContainer") -> bool:
     return bool(container.format.flags & _TS_DISCONT)
 
 
+def _first_frame(container: "av.container.InputContainer", video: Any) -> "av.VideoFrame | None":
+    """The first frame that can be decoded."""
+    for packet in islice(container.demux(video), FIRST_PACKETS):
+        try:
+            for frame in packet.decode():
+                return frame
+        except av.error.FFmpegError:
+            continue
+    return None
+
+
 def _displayed_size(video: "av.VideoStream", frame: "av.VideoFrame | None") -> tuple[int, int]:
     width, height, aspect = video.codec_context.width, video.codec_context.height, float(video.sample_aspect_ratio or 1)
     if (getattr(frame, "rotation", 0) or 0) % 180:  # rotated first, then stretched, as ffmpeg does
@@ -297,42 +319,94 @@ def timeline(source: Source, scratch: Path) -> Timeline:
     The duration in the container is wrong for files that were cut short; packets are right. If the timestamps of all
     chosen streams start again (recordings joined end to end), the packets are copied to `scratch` on one clock: each
     part begins where the longer stream of the part before ended, so that audio and video stay in sync within a part. If
-    only one stream jumps, it keeps its timestamps: overlapping content is dropped, and later content stays in place.
+    only one stream jumps, it keeps its timestamps: overlapping content is dropped, and later content stays in place,
+    except for a few packets that are far from everything else.
 
-    Raises Rejected `truncated` if the container ends early.
+    Raises Rejected `truncated` if reading fails before the end of the file.
     """
     chosen = source
     try:
-        clocks, start_s, keys_ms = _clocks(source)
+        clocks, start_s, keys_ms, others_end_s = _clocks(source)
+        ends_s = {index: float((clock.shown_N + clock.duration_N).max()) for index, clock in clocks.items()}
         shifts_s = _shifts_s(list(clocks.values()), start_s)
         if len(shifts_s) == 1:
             clocks = {index: clock.moved(shifts_s[0]) for index, clock in clocks.items()}
             source = replace(source, start_s=start_s)
+            clocks, lost_s = _without_lone_packets(clocks)
+            ends_s = {index: _end_s(clock) + start_s for index, clock in clocks.items()}
         else:
+            lost_s = {}
             clocks = {index: clock.moved(np.array(shifts_s)[clock.parts()]) for index, clock in clocks.items()}
             source = _joined(source, clocks, scratch)
     except (av.error.FFmpegError, ValueError) as error:
         raise Rejected("truncated", f"{source.path.name}: {type(error).__name__} while reading packets") from error
     video, audio = (clocks.get(-1 if index is None else index) for index in (chosen.video, chosen.audio))
     audio_gaps, audio_cut_ms = _gaps(audio) if audio is not None else ((), 0)
+    begin_s = start_s
+
+    def reached_ms(*which_ends_s: float) -> int:
+        return round(1000 * (max(which_ends_s, default=begin_s) - begin_s))
+
     return Timeline(
         source=source,
-        video_end_ms=round(1000 * float((video.shown_N + video.duration_N).max())) if video is not None else None,
-        audio_end_ms=round(1000 * float((audio.shown_N + audio.duration_N).max())) if audio is not None else None,
+        video_end_ms=round(1000 * _end_s(video)) if video is not None else None,
+        audio_end_ms=round(1000 * _end_s(audio)) if audio is not None else None,
         audio_gaps=audio_gaps,
-        audio_cut_ms=audio_cut_ms,
+        audio_cut_ms=audio_cut_ms + round(1000 * lost_s.get(-1 if chosen.audio is None else chosen.audio, 0.0)),
+        reached=Reached(
+            video_ms=reached_ms(*(end_s for index, end_s in ends_s.items() if index == chosen.video)),
+            audio_ms=reached_ms(*(end_s for index, end_s in ends_s.items() if index == chosen.audio)),
+            file_ms=reached_ms(*ends_s.values(), others_end_s),
+        ),
+        video_last_ms=round(1000 * float(video.shown_N.max())) if video is not None else 0,
+        audio_packet_ms=1000 * _packet_s(audio) if audio is not None else 0.0,
         video_holds=_holds(video) if video is not None else (),
         video_keys_ms=keys_ms if len(shifts_s) == 1 else (),
         joins=len(shifts_s) - 1,
     )
 
 
+def _end_s(clock: _Clock) -> float:
+    return float((clock.shown_N + clock.duration_N).max())
+
+
+def _packet_s(clock: _Clock) -> float:
+    """The usual length of a packet."""
+    if stated_s := float(np.median(clock.duration_N)):
+        return stated_s
+    return float(np.median(np.diff(np.sort(clock.shown_N)))) if len(clock.shown_N) > 1 else 0.0
+
+
+def _without_lone_packets(clocks: dict[int, _Clock]) -> tuple[dict[int, _Clock], dict[int, float]]:
+    """The clocks without packets at the end of a stream whose timestamps cannot be right, and how much they hold (s).
+
+    Such packets come after a gap in which no other stream has packets either, and hold next to nothing; or they come
+    after a gap that no recording has.
+    """
+    kept, lost_s = dict(clocks), {}
+    for index, clock in clocks.items():
+        others_end_s = max((_end_s(other) for place, other in clocks.items() if place != index), default=math.inf)
+        order = np.argsort(clock.shown_N, kind="stable")
+        shown_N, duration_N = clock.shown_N[order], clock.duration_N[order]
+        end_N = np.maximum.accumulate(shown_N + duration_N)
+        gap_N = shown_N[1:] - end_N[:-1]
+        count = int(np.flatnonzero(gap_N > AHEAD_S)[0]) + 1 if (gap_N > AHEAD_S).any() else len(shown_N)
+        for last in np.flatnonzero(gap_N[: count - 1] > LONE_S)[::-1]:
+            if end_N[count - 1] - shown_N[last + 1] >= LONE_CONTENT_S or shown_N[last + 1] <= others_end_s:
+                break
+            count = int(last) + 1
+        if count < len(order):
+            inside = np.sort(order[:count])
+            kept[index] = _Clock(clock.decoded_N[inside], clock.shown_N[inside], clock.duration_N[inside])
+            lost_s[index] = (len(order) - count) * _packet_s(clock)
+    return kept, lost_s
+
+
 def _packets(
-    container: "av.container.InputContainer", source: Source
+    container: "av.container.InputContainer", chosen: Sequence[Any]
 ) -> "Iterator[tuple[av.Packet, int, float, float, int]]":
-    """Packets of the chosen streams that have a time, each with its stream index, the seconds per tick of the stream's
+    """Packets of some streams that have a time, each with its stream index, the seconds per tick of the stream's
     clock, and the ticks at which it is decoded (nan: not stated) and shown."""
-    chosen = [container.streams[index] for index in (source.video, source.audio) if index is not None]
     ticks_s = {stream.index: float(stream.time_base or 0) for stream in chosen}
     for packet in container.demux(chosen):
         decoded, shown, index = packet.dts, packet.pts, packet.stream_index
@@ -342,12 +416,16 @@ def _packets(
             yield packet, index, ticks_s[index], math.nan if decoded is None else decoded, shown
 
 
-def _clocks(source: Source) -> tuple[dict[int, _Clock], float, tuple[int, ...]]:
-    """The clock of each stream, the timestamp at the start of the file, and the media times of video keyframes."""
+def _clocks(source: Source) -> tuple[dict[int, _Clock], float, tuple[int, ...], float]:
+    """The clock of each stream, the timestamp at the start of the file, the media times of video keyframes, and the
+    timestamp at which the streams end that were not chosen."""
     stamps: dict[int, list[tuple[float, float, float]]] = {}
-    keys = []
+    keys, others_end_s = [], -math.inf
     with _open(source.path) as container:
-        for packet, index, tick_s, decoded, shown in _packets(container, source):
+        for packet, index, tick_s, decoded, shown in _packets(container, list(container.streams)):
+            if index not in (source.video, source.audio):
+                others_end_s = max(others_end_s, (shown + (packet.duration or 0)) * tick_s)
+                continue
             stamp = (decoded * tick_s, shown * tick_s, (packet.duration or 0) * tick_s)
             stamps.setdefault(index, []).append(stamp)
             if index == source.video and packet.is_keyframe:
@@ -356,8 +434,8 @@ def _clocks(source: Source) -> tuple[dict[int, _Clock], float, tuple[int, ...]]:
         exact = bool(SEEKS_EXACTLY & set(container.format.name.split(",")))
         if clocks and _clock_may_restart(container):  # other programmes of a broadcast have other clocks
             start_s = min(float(clock.shown_N[clock.parts() == 0].min()) for clock in clocks.values())
-            return clocks, start_s, ()
-        return clocks, source.start_s, tuple(keys) if exact else ()
+            return clocks, start_s, (), others_end_s
+        return clocks, source.start_s, tuple(keys) if exact else (), others_end_s
 
 
 def _clock(stamps_N3: np.ndarray) -> _Clock:
@@ -390,7 +468,7 @@ def _joined(source: Source, clocks: dict[int, _Clock], scratch: Path) -> Source:
     counts = dict.fromkeys(clocks, 0)
     with _open(source.path) as container, av.open(str(path), "w", format="nut") as target:
         streams = {index: target.add_stream_from_template(container.streams[index]) for index in clocks}
-        for packet, index, tick_s, _, _ in _packets(container, source):
+        for packet, index, tick_s, _, _ in _packets(container, [container.streams[index] for index in clocks]):
             clock, count = clocks[index], counts[index]
             packet.pts, packet.dts = (round(float(at_N[count]) / tick_s) for at_N in (clock.shown_N, clock.decoded_N))
             packet.stream = streams[index]

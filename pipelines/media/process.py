@@ -2,10 +2,11 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -44,6 +45,15 @@ def running(
         process.wait()
 
 
+# [aac @ 0x55a0] [error] channel element 1.3 is not allocated: the addresses differ from run to run.
+_PARTS = re.compile(
+    r"(?:\[(?P<part>[^\]]*) @ 0x[0-9a-f]+\] )?(?:\[[^\]]* @ 0x[0-9a-f]+\] )*(?:\[(?P<level>[a-z]+)\] )?(?P<message>.*)"
+)
+_OWN_WORK = re.compile(
+    r"Error (submitting|while|opening|processing|parsing|sending|initializing|marking|reinitializing|selecting)"
+    r"|Terminating thread|Conversion failed|Task finished|Nothing was written|Last message repeated"
+    r"|Decode error rate|Output file is empty|Exiting|\s"
+)
 _HAS_PRCTL = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1
 
@@ -54,11 +64,24 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def complaint(errors: bytes | None) -> str:
-    """The last line of ffmpeg's errors. Raises OSError if it could not write: then the source is not at fault."""
+def complaint(errors: bytes | None, about: Container[str] = ()) -> str:
+    """The line of ffmpeg's errors that says what is wrong: the first that is not about ffmpeg's own work.
+
+    `about`: names of parts of ffmpeg, such as decoders, whose lines count before those of others.
+
+    Raises OSError if ffmpeg could not write: then the source is not at fault.
+
+    >>> complaint(b"[aac @ 0x5f] channel element 1.3 is not allocated\\n[dec:aac @ 0x6] Error submitting packet")
+    'channel element 1.3 is not allocated'
+    """
     text = (errors or b"").decode(errors="replace")
     for number in (errno.ENOSPC, errno.EDQUOT):
         if os.strerror(number) in text:
             raise OSError(number, os.strerror(number))
-    lines = text.strip().splitlines()
-    return lines[-1][:200] if lines else "ffmpeg reported nothing"
+    lines = [match.groups() for match in map(_PARTS.fullmatch, text.splitlines()) if match and match["message"]]
+    if any(level for _, level, _ in lines):
+        lines = [line for line in lines if line[1] in ("error", "fatal", "panic")]
+    telling = [(part, message) for part, _, message in lines if not _OWN_WORK.match(message)]
+    telling.sort(key=lambda line: line[0] not in about)
+    messages = [message for _, message in telling] or [message for _, _, message in lines]
+    return messages[0][:200] if messages else "ffmpeg reported nothing"

@@ -19,6 +19,7 @@ from pipelines.engine.remote import PARALLEL_REQUESTS, folder_at, is_remote_uri,
 from pipelines.engine.tables import rows_by_session
 from pipelines.ingest.clocks import FileClock, stated_clocks
 from pipelines.ingest.conform import check_streams, files_of, units_in_common
+from pipelines.ingest.filling import filled_lengths
 from pipelines.ingest.params import IngestParams
 from pipelines.ingest.source_row import SourceRow
 from pipelines.ingest.sources import find_sources
@@ -213,7 +214,7 @@ def _check_there(path: Path) -> None:
 def _lengths_ms(row: SourceRow, picture: Header, sound: Header) -> list[tuple[FileClock, int]]:
     clocks = stated_clocks(row)
     lengths = ((clocks.picture, picture.video_ms), (clocks.sound, sound.audio_ms))
-    return [(clock, length_ms) for clock, length_ms in lengths if length_ms] or [(clocks.sound, 0)]
+    return filled_lengths([(clock, length_ms) for clock, length_ms in lengths if length_ms] or [(clocks.sound, 0)])
 
 
 def _amounts(
