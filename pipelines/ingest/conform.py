@@ -38,7 +38,7 @@ from pipelines.ingest.recorders import (
 from pipelines.ingest.source_row import SourceRow, recording_names
 from pipelines.media.cancelling import Mix, without_cancelling
 from pipelines.media.claims import cut_off
-from pipelines.media.ffmpeg import DecodedAudio, conform_video, decode_with_damage, join_videos
+from pipelines.media.ffmpeg import DecodedAudio, conform_video, decode_audio, decode_with_damage, join_videos
 from pipelines.media.framing import Rect
 from pipelines.media.probing import Timeline, probe, timeline
 from pipelines.media.retiming import retimed
