@@ -39,9 +39,11 @@ QUALITY = Table(
               "blurred or enlarged picture has less; null: all frames are flat", nullable=True),
         field("face_share", REAL, "of two frames per second, the share in which YuNet finds a face; it misses faces "
               "from the side and narrow faces: under 6 % of the picture's width, at 64 x 48 under 12 %", nullable=True),
-        field("av_offset_ms", MS, "delay of the video relative to the audio", unit="ms", nullable=True),
-        field("av_confidence", REAL, "correlation at that offset, 0 to 1; unrelated video and audio reach "
-              "0.3", nullable=True),
+        field("av_offset_ms", MS, "delay of the video relative to the audio, judged on sound that is this person's; "
+              "or at its largest, where a recorder lies apart from its camera (tracks.camera_clock)", unit="ms",
+              nullable=True),
+        field("av_confidence", REAL, "correlation at that offset, 0 to 1; unrelated video and audio reach 0.3; 1: "
+              "measured between camera and recorder", nullable=True),
         field("same_picture_share", REAL, "share of the time with movement in which another track of the session shows "
               "the same picture, also mirrored or re-encoded; null: no other picture, or nothing moves", nullable=True),
         field("same_picture_as", TEXT, "the participant of that track; null: the share is 0 or null", nullable=True),

@@ -46,7 +46,7 @@ from schemas.quality import HASHES, QUALITY
 TRACKS_IN_PROCESS = 2000  # with fewer, starting processes takes longer than the search
 NEEDED = (
     "participant", "num_units", "audio_path", "audio_sha256", "rate_hz", "video_path", "video_sha256", "width",
-    "height", "picture",
+    "height", "picture", "mixed", "attributed", "camera_clock",
 )  # fmt: skip
 
 

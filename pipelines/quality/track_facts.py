@@ -20,7 +20,8 @@ from pipelines.quality.perceived import perceived_facts
 from pipelines.quality.same_picture import same_pictures
 from pipelines.signals import av_offset
 from pipelines.signals.faces import shows_face
-from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT
+from pipelines.signals.own_sound import RATE_HZ, own_sound
+from wanstreamer.clock import FRAME_MS, FRAME_RATE_HZ, FRAMES_PER_UNIT
 
 FULL_SCALE = 0.999
 FRAME_S = 0.02
@@ -99,7 +100,9 @@ def measure_session(job: Job, data: Path, scratch: Path) -> Result:
     tracks = job.spec["tracks"]
     for track in tracks:
         check_files(data, "ingest", media_of(track))
-    measured = [measure(data, track) for track in tracks]
+    sounds = [hear(data, track) for track in tracks]
+    own = own_sound([None if sound is None else 10 * np.log10(sound.power_F + 1e-12) for sound in sounds])
+    measured = [measure(data, *each) for each in zip(tracks, sounds, own, strict=True)]
     same = same_pictures([each.light_TB for each in measured])
     heard = perceived_facts(data, tracks, [each.power_F for each in measured])
     rows, hash_rows = [], []
@@ -112,17 +115,26 @@ def measure_session(job: Job, data: Path, scratch: Path) -> Result:
     return Result(tables={"quality": rows, "hashes": hash_rows})
 
 
-def measure(data: Path, track: Mapping[str, Any]) -> Measured:
-    """Measure one track by itself."""
+def hear(data: Path, track: Mapping[str, Any]) -> SoundCurves | None:
+    """The curves of a track's audio; None without audio."""
+    if not track["audio_path"]:
+        return None
+    rate_hz = track["rate_hz"]
+    return listen(wav_pieces(data / track["audio_path"], _piece_samples(rate_hz)), rate_hz)
+
+
+def measure(
+    data: Path, track: Mapping[str, Any], sound: SoundCurves | None = None, own_F: np.ndarray | None = None
+) -> Measured:
+    """Measure one track. `sound`: what `hear` returns, if it is known; `own_F`: in which 20 ms it is this person's."""
     facts: dict[str, Any] = dict.fromkeys((*AUDIO_FACTS, *VIDEO_FACTS, *BOTH_FACTS))
     track_hashes: dict[str, list[int]] = {
         f"{stream}_{what}": [] for stream in ("sound", "picture") for what in ("hashes", "frames")
     }
-    sound = picture = None
-    if track["audio_path"]:
-        path, rate_hz = data / track["audio_path"], track["rate_hz"]
-        sound = listen(wav_pieces(path, _piece_samples(rate_hz)), rate_hz)
-        facts |= {**sound_facts(sound), "loudness_lufs": loudness_lufs(path)}
+    picture = None
+    sound = hear(data, track) if sound is None else sound
+    if sound is not None:
+        facts |= {**sound_facts(sound), "loudness_lufs": loudness_lufs(data / track["audio_path"])}
         track_hashes |= _named("sound", hashes.sound_hashes(sound.bands_NB))
     if track["video_path"]:
         piece_frames = max(1, PIECE_PIXELS // (track["width"] * track["height"]))
@@ -132,10 +144,31 @@ def measure(data: Path, track: Mapping[str, Any]) -> Measured:
         facts |= {**picture_facts(picture), "detail": mean_detail(picture)}
         track_hashes |= _named("picture", hashes.picture_hashes(picture.light_TB, *av_offset.BLOCKS))
     if sound is not None and picture is not None:
-        offset = av_offset.av_offset(picture.light_TB, FRAME_RATE_HZ, sound.energy_N)
-        facts["av_offset_ms"], facts["av_confidence"] = offset or (None, None)
+        own_N = attributed_sound(track, len(sound.energy_N), own_F)
+        offset = av_offset.av_offset(picture.light_TB, FRAME_RATE_HZ, sound.energy_N, own_N)
+        facts["av_offset_ms"], facts["av_confidence"] = camera_offset(track) or offset or (None, None)
     light_TB, power_F = picture.light_TB if picture else None, sound.power_F if sound else None
     return Measured(facts, track_hashes, light_TB, power_F)
+
+
+def attributed_sound(track: Mapping[str, Any], num_frames: int, own_F: np.ndarray | None) -> np.ndarray:
+    """bool (N,) at the rate of `av_offset`: when the sound is this person's, also by what ingest knows about it."""
+    own = np.ones(num_frames, bool)
+    if own_F is not None:
+        own &= np.repeat(own_F, av_offset.RATE_HZ // RATE_HZ)[:num_frames]
+    if not track.get("attributed", True):
+        own[:] = False
+    for span in track.get("mixed", ()):
+        own[span["start_ms"] * av_offset.RATE_HZ // 1000 : -(-span["end_ms"] * av_offset.RATE_HZ // 1000)] = False
+    return own
+
+
+def camera_offset(track: Mapping[str, Any]) -> tuple[int, float] | None:
+    """The offset between a camera and its recorder, if it was measured and is not corrected; else None."""
+    clock = track.get("camera_clock")
+    if clock is None or clock["apart_ms"] is None or abs(clock["apart_ms"]) < FRAME_MS:
+        return None
+    return round(-clock["apart_ms"]), 1.0
 
 
 def _named(stream: str, stream_hashes: tuple[np.ndarray, np.ndarray]) -> dict[str, list[int]]:

@@ -13,7 +13,9 @@ SLOW_S = 0.35  # slower changes come from turns and lighting, not from syllables
 BEST_BLOCKS = 4
 
 
-def av_offset(light_NB: np.ndarray, frame_rate_hz: int, energy_N: np.ndarray) -> tuple[int, float] | None:
+def av_offset(
+    light_NB: np.ndarray, frame_rate_hz: int, energy_N: np.ndarray, own_N: np.ndarray | None = None
+) -> tuple[int, float] | None:
     """(offset in ms, positive if the video is later; the correlation at this offset, 0 to 1), or None if nothing moves
     or there is no sound.
 
@@ -23,6 +25,7 @@ def av_offset(light_NB: np.ndarray, frame_rate_hz: int, energy_N: np.ndarray) ->
         light_NB: `block_light` of all frames.
         frame_rate_hz: Rate of the frames.
         energy_N: `sound_energy` of the whole audio.
+        own_N: bool, whether the sound is that of the person in the picture; other sound counts as silence.
     """
     frames = len(light_NB)
     at = np.arange(frames * RATE_HZ // frame_rate_hz) * frame_rate_hz / RATE_HZ
@@ -30,6 +33,9 @@ def av_offset(light_NB: np.ndarray, frame_rate_hz: int, energy_N: np.ndarray) ->
     if length < 4 * SPAN_MS * RATE_HZ // 1000:
         return None
     sound = _quick(energy_N[:length])
+    if own_N is not None and not own_N[:length].all():
+        sound = sound * own_N[:length]
+        sound = sound / max(float(sound.std()), 1e-9)
     if not sound.std() > 0:
         return None
     size = 1 << (2 * length - 1).bit_length()
