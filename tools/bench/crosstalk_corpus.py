@@ -1,0 +1,176 @@
+"""Clean voices of the sample -> sessions with crosstalk of known level, path and overlap, for `tools.bench crosstalk`.
+
+A session is a dialogue of the script engine. Its two clean voices are mixed into two tracks as microphones would hear
+them: the own voice, the other voice over its own path (level, delay, room), noise, and a gain. Because the clean parts
+are known, so is how loud each voice is in each sample of the other's track.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipelines.conversation.cast import plan
+from pipelines.conversation.dialogue import Dialogue, Utterance
+from pipelines.conversation.loudness import with_loudness
+from pipelines.conversation.record import rms, room_noise
+from pipelines.conversation.script import write_dialogue
+from pipelines.conversation.voice import RATE_HZ as SPOKEN_HZ
+from pipelines.conversation.voice import Voice
+from pipelines.signals.voice_activity import RATE_HZ, resample
+from wanstreamer.clock import UNIT_MS, Span
+
+FIRST_MS = 500  # before the first word
+SPEECH_DB = -23.0  # RMS of a voice while it speaks, below full scale, before the gain
+PEAK = 0.97
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """How two voices reach two microphones. Levels are relative to that voice in its own track."""
+
+    a_in_b_db: float | None = None  # None: not at all
+    b_in_a_db: float | None = None
+    delay_ms: tuple[float, float] = (0.0, 0.0)  # of a in b, of b in a
+    reverberation_s: float = 0.0  # time in which the room's echoes fall by 60 dB; 0: no room
+    direct_db: float = 6.0  # direct sound of the other voice relative to all its echoes
+    gain_db: tuple[float, float] = (0.0, 0.0)  # of the whole track
+    noise_db: float = 35.0  # speech relative to the noise of each microphone
+    hurried_ms: int = 0  # each turn begins this much earlier than the script says: more overlap
+    same: str = ""  # one sound in both tracks: `copy`, `room` (two microphones far away), `half` (second half only)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixed:
+    """A session: what is in its tracks, and what they are made of."""
+
+    name: str
+    condition: Condition
+    dialogue: Dialogue
+    tracks: dict[str, np.ndarray]  # float32 (num_samples,) at 16 kHz
+    own: dict[str, np.ndarray]  # of each track, the part that is the owner's voice
+    leak: dict[str, np.ndarray]  # of each track, the part that is the other's voice
+    speech_power: dict[str, float]  # mean square of each voice in its own track while it speaks
+
+
+def dialogues(seed: int, num_sessions: int, seconds: int) -> list[Dialogue]:
+    """Conversations of the script engine, with their voices; the same seed gives the same words."""
+    made = []
+    recordings = plan(
+        num_sessions, seed=seed, seconds=seconds, salt="crosstalk", valid_fraction=0.1, test_fraction=0.2
+    )[:num_sessions]
+    for recording in recordings:
+        rng = np.random.default_rng([seed, 3, recording.index])
+        voices = {stream.participant: stream.speaker.voice for stream in recording.streams}
+        with Voice(seed=1 + recording.index) as voice:
+            dialogue = write_dialogue(voice, voices, rng, first_ms=FIRST_MS, duration_ms=seconds * 1000)
+        made.append(with_loudness(dialogue, np.random.default_rng([seed, 5, recording.index])))
+    return made
+
+
+def hurried(dialogue: Dialogue, by_ms: int) -> Dialogue:
+    """The dialogue with more overlap: every utterance of b begins up to `by_ms` earlier. Its transitions are void."""
+    if not by_ms:
+        return dialogue
+
+    def moved(utterance: Utterance) -> Utterance:
+        if utterance.participant == "a":
+            return utterance
+        clips = tuple((max(0, start_ms - by_ms), clip) for start_ms, clip in utterance.clips)
+        return replace(utterance, clips=clips)
+
+    return replace(dialogue, utterances=[moved(each) for each in dialogue.utterances], transitions=[])
+
+
+def mix(name: str, dialogue: Dialogue, condition: Condition, seed: Sequence[int]) -> Mixed:
+    """The tracks of a dialogue under one condition; lengths are whole units."""
+    rng = np.random.default_rng(seed)
+    dialogue = hurried(dialogue, condition.hurried_ms)
+    num_samples = dialogue.duration_ms // UNIT_MS * UNIT_MS * RATE_HZ // 1000
+    voices = {who: _levelled(dialogue, who, num_samples) for who in "ab"}
+    gains = dict(zip("ab", (10 ** (db / 20) for db in condition.gain_db), strict=True))
+    own, leak, tracks, power = {}, {}, {}, {}
+    paths = {"a": (condition.b_in_a_db, condition.delay_ms[1]), "b": (condition.a_in_b_db, condition.delay_ms[0])}
+    for track, other in (("a", "b"), ("b", "a")):
+        voice = voices[track]
+        if condition.reverberation_s:  # the owner is near: few echoes
+            voice = _through(voice, _room(condition.reverberation_s, condition.direct_db + 10, rng))
+        level_db, delay_ms = paths[track]
+        heard = np.zeros(num_samples)
+        if level_db is not None:
+            heard = _delayed(voices[other], delay_ms)
+            if condition.reverberation_s:
+                heard = _through(heard, _room(condition.reverberation_s, condition.direct_db, rng))
+        own[track], leak[track] = voice, heard
+    if condition.same:
+        own, leak = _one_sound(voices, condition, rng)
+    for track, other in (("a", "b"), ("b", "a")):
+        level_db = paths[track][0]
+        if level_db is not None and not condition.same:
+            # The level is that of the speech as it arrives, echoes included.
+            leak[track] *= 10 ** (level_db / 20) * rms(own[other]) / max(rms(leak[track]), 1e-9)
+    peak = max(float(np.abs(gains[who] * (own[who] + leak[who])).max()) for who in "ab")
+    scale = min(1.0, PEAK / peak)
+    noise = room_noise(num_samples, rng) if condition.same == "copy" else None
+    for who in "ab":
+        hiss = room_noise(num_samples, rng) if noise is None else noise
+        hiss = hiss * 10 ** ((SPEECH_DB - condition.noise_db) / 20)
+        own[who], leak[who] = (scale * gains[who] * part for part in (own[who], leak[who]))
+        tracks[who] = (own[who] + leak[who] + scale * gains[who] * hiss).astype(np.float32)
+    for who in "ab":
+        power[who] = speech_power(own[who], dialogue.speech(who))
+    if condition.same == "half":
+        half = num_samples // 2
+        for track, other in (("a", "b"), ("b", "a")):
+            del other
+            tracks[track][half:] = sum(own[each][half:] / gains[each] for each in "ab") * gains[track]
+    return Mixed(
+        name=name, condition=condition, dialogue=dialogue, tracks=tracks, own=own, leak=leak, speech_power=power
+    )
+
+
+def speech_power(voice_T: np.ndarray, speech: Sequence[Span]) -> float:
+    parts = [voice_T[span.start_ms * RATE_HZ // 1000 : span.end_ms * RATE_HZ // 1000] for span in speech]
+    return float(np.mean(np.concatenate(parts) ** 2)) if parts else 0.0
+
+
+def _levelled(dialogue: Dialogue, who: str, num_samples: int) -> np.ndarray:
+    samples = resample(dialogue.samples(who), SPOKEN_HZ).astype(np.float64)
+    samples = np.pad(samples, (0, max(0, num_samples - len(samples))))[:num_samples]
+    power = speech_power(samples, dialogue.speech(who))
+    return samples * 10 ** (SPEECH_DB / 20) / max(power, 1e-12) ** 0.5
+
+
+def _one_sound(voices: dict[str, np.ndarray], condition: Condition, rng: np.random.Generator) -> tuple:
+    """(own, leak) of tracks that both hold both voices."""
+    if condition.same == "room":
+        far = [
+            {who: _through(_delayed(voices[who], delay), _room(condition.reverberation_s, condition.direct_db, rng))
+             for who, delay in zip("ab", delays, strict=True)}
+            for delays in ((0.0, condition.delay_ms[1]), (condition.delay_ms[0], 0.0))
+        ]  # fmt: skip
+        return {"a": far[0]["a"], "b": far[1]["b"]}, {"a": far[0]["b"], "b": far[1]["a"]}
+    if condition.same == "half":
+        return dict(voices), {who: np.zeros_like(voices[who]) for who in "ab"}
+    late = {who: _delayed(voices[who], condition.delay_ms[0]) for who in "ab"}
+    return {"a": voices["a"], "b": late["b"]}, {"a": voices["b"], "b": late["a"]}
+
+
+def _delayed(voice_T: np.ndarray, delay_ms: float) -> np.ndarray:
+    delay = round(delay_ms * RATE_HZ / 1000)
+    return np.pad(voice_T, (delay, 0))[: len(voice_T)]
+
+
+def _room(reverberation_s: float, direct_db: float, rng: np.random.Generator) -> np.ndarray:
+    """An impulse response: the direct sound, then noise that falls by 60 dB in `reverberation_s`; energy 1."""
+    time_s = np.arange(round(reverberation_s * RATE_HZ)) / RATE_HZ
+    echoes = rng.standard_normal(len(time_s)) * 10 ** (-3 * time_s / reverberation_s)
+    echoes[: RATE_HZ * 2 // 1000] = 0
+    echoes *= 10 ** (-direct_db / 20) / np.sqrt(np.sum(echoes**2))
+    echoes[0] = 1.0
+    return echoes / np.sqrt(np.sum(echoes**2))
+
+
+def _through(voice_T: np.ndarray, response: np.ndarray) -> np.ndarray:
+    size = 1 << (len(voice_T) + len(response) - 1).bit_length()
+    return np.fft.irfft(np.fft.rfft(voice_T, size) * np.fft.rfft(response, size), size)[: len(voice_T)]
