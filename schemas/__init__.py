@@ -1,6 +1,6 @@
 """The tables on disk, in the order of the stages: every table is defined here only. Depends on pyarrow alone."""
 
-from schemas.annotate import EVENTS, IPUS, SPEECH, TURNS, UNITS, WORDS
+from schemas.annotate import BLEED, EVENTS, IPUS, SPEECH, TURNS, UNITS, WORDS
 from schemas.fields import SCHEMA_VERSION, Table
 from schemas.ingest import REJECTIONS, SESSIONS, SIDECAR_WORDS, TRACKS
 from schemas.latents import LATENTS
@@ -15,6 +15,7 @@ TABLES: dict[str, Table] = {
         SIDECAR_WORDS,
         QUALITY,
         HASHES,
+        BLEED,
         SPEECH,
         WORDS,
         IPUS,

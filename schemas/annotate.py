@@ -16,6 +16,41 @@ from schemas.fields import (
     field,
 )
 
+BLEED = Table(
+    name="bleed",
+    stage="annotate",
+    meaning="How one participant's voice reaches another's track, stretch by stretch. Stretches cover the session.",
+    key=("session_id", "participant", "other", "start_ms"),
+    fields=(
+        SESSION,
+        PARTICIPANT,
+        field("other", TEXT, "the participant whose voice it is"),
+        START_MS,
+        END_MS,
+        field(
+            "verdict",
+            TEXT,
+            "none: the voice is not heard in this track; heard; or why no one can tell whose voice it is: same_sound "
+            "(one path explains both tracks), no_owner (much of the sound is neither one's voice), both_active (both "
+            "seem to speak for longer than people do)",
+        ),
+        field(
+            "level_db",
+            pa.float32(),
+            "level of the voice in this track, relative to that voice in its own track; null: not heard or not known",
+            unit="dB",
+            nullable=True,
+        ),
+        field(
+            "delay_ms",
+            pa.float32(),
+            "how much later it arrives than in its own track; null: not heard or not known",
+            unit="ms",
+            nullable=True,
+        ),
+    ),
+)
+
 SPEECH = Table(
     name="speech",
     stage="annotate",
@@ -172,7 +207,20 @@ UNITS = Table(
             unit="ms",
             nullable=True,
         ),
-        field("audio_mixed", pa.bool_(), "the track's audio contains several participants in this unit"),
+        field(
+            "audio_mixed",
+            pa.bool_(),
+            "the track's audio contains several participants in this unit, or no one can tell whose voice it is",
+        ),
+        field(
+            "bleed_db",
+            pa.float32(),
+            "level of the loudest other voice that reaches this track, relative to that voice in its own track; null: "
+            "none does",
+            unit="dB",
+            nullable=True,
+        ),
+        field("bleed_heard", pa.bool_(), "another voice, or its echo, is heard in this unit of the track"),
         field(
             "non_speech", pa.bool_(), "laughter, breath or noise of this participant is partly or wholly in the unit"
         ),

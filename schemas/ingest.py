@@ -148,14 +148,6 @@ TRACKS = Table(
             "true: speech in the audio is this participant's; false: unknown, a shared mix without RTTM",
         ),
         field(
-            "bleed_db",
-            pa.float32(),
-            "level of the loudest other participant's voice in this audio, relative to that participant's own track; "
-            "null: too low to measure, or only one track",
-            unit="dB",
-            nullable=True,
-        ),
-        field(
             "audio_filled_ms",
             MS,
             "time in the track for which the source has no sound: filled with silence; null: no audio",

@@ -1,9 +1,10 @@
 """Tracks + word sidecars -> speech, words, IPUs, turns, events and unit labels: who spoke when, and what happened.
 
-Per session: first the voice activity of each track (speech_models.py, voice_activity.py); then the words, read from
-sidecars, checked and sorted, or transcribed by whisperx (transcription.py); then the turn rules (wanstreamer.turns);
-then the labels of every 160 ms unit, shared by trainer and evaluator. Speech in a shared mix cannot be attributed to a
-participant: such a track gets no speech and nothing to learn from in its units, and the session goes on.
+Per session: first whose voice is in which track (bleed.py, separation.py) and the voice activity of each track
+(speech_models.py, voice_activity.py); then the words, read from sidecars, checked and sorted, or transcribed by
+whisperx (transcription.py); then the turn rules (wanstreamer.turns); then the labels of every 160 ms unit, shared by
+trainer and evaluator. Speech in a shared mix, or in tracks that hold the same sound, cannot be attributed to a
+participant: there is no speech and nothing to learn from in such units, and the session goes on.
 """
 
 import sys
@@ -19,6 +20,7 @@ from pipelines.annotate.params import AnnotateParams
 from pipelines.annotate.transcription import load_transcriber, speaks, transcript_hashes
 from pipelines.annotate.unit_labels import unit_rows
 from pipelines.annotate.whisperx_words import TimedWord
+from pipelines.annotate.whose_voice import Heard, bleed_rows, bleed_sounds, bleed_units, doubts, hear
 from pipelines.engine.command import stage_main
 from pipelines.engine.files import hash_of
 from pipelines.engine.inputs import check_files
@@ -29,16 +31,9 @@ from pipelines.engine.tables import TableRow, bucket_table, bucket_tables, rows_
 from pipelines.media.languages import same_language
 from pipelines.media.tracks import read_wav
 from pipelines.signals.speech_models import detector_hashes, load_detector
-from pipelines.signals.voice_activity import (
-    Activity,
-    Bleed,
-    remove_bleed,
-    resample,
-    speech_spans,
-    subtract,
-)
-from schemas.annotate import EVENTS, IPUS, SPEECH, TURNS, UNITS, WORDS
-from wanstreamer.clock import UNIT_MS, Span
+from pipelines.signals.voice_activity import Activity, resample, subtract
+from schemas.annotate import BLEED, EVENTS, IPUS, SPEECH, TURNS, UNITS, WORDS
+from wanstreamer.clock import UNIT_MS, Span, merge_spans
 from wanstreamer.turns import (
     RULE_VERSION,
     Annotation,
@@ -49,7 +44,7 @@ from wanstreamer.turns import (
 )
 from wanstreamer.turns.transcript_times import misplaced, over_silence
 
-TABLES = (SPEECH, WORDS, IPUS, TURNS, EVENTS, UNITS)
+TABLES = (BLEED, SPEECH, WORDS, IPUS, TURNS, EVENTS, UNITS)
 
 
 def run(data: Path, params: AnnotateParams, how: RunParams) -> dict[str, Any]:
@@ -136,12 +131,14 @@ class Annotator:
                 audio[who] = resample(*read_wav(data / track["audio_path"]))
             words[who], rejected = checked_words(listed.get(who), track["num_units"])
             result.rejections += [(key, reason, "") for reason in rejected]
-        heard, activity, bleeds = self._speech(audio)
-        sounds = {who: [_bleed_sound(bleed) for bleed in own] for who, own in bleeds.items()}
+        mixed = [span for track in tracks if track["participant"] in audio for span in _mixed(track)]
+        heard = hear(audio, self.detect, self.params, merge_spans(mixed))
+        result.rejections += [(f"{job.key}/{who}", *doubt) for who in audio for doubt in doubts(heard, who)]
+        sounds = bleed_sounds(heard)
         for track in tracks:
             key, who = f"{job.key}/{track['participant']}", track["participant"]
             if self.transcribe and who in audio and (words[who] is None or self.params.replace_sidecars):
-                transcribed, rejections = self._hear_words(audio[who], heard[who], track)
+                transcribed, rejections = self._hear_words(heard.voices[who].audio_T, heard.speech[who], track)
                 words[who] = words[who] if transcribed is None else transcribed
                 result.rejections += [(key, *rejection) for rejection in rejections]
             transcript = words[who]
@@ -149,39 +146,43 @@ class Annotator:
                 words[who], tagged = nonspeech.part_words(transcript)
                 sounds.setdefault(who, []).extend(_tagged_sound(word, label) for word, label in tagged)
         trusted = dict(words)
-        for who in heard:
-            others = {other: spans for other, spans in heard.items() if other != who}
-            why = misplaced(words[who] or (), heard[who], others, self.params.max_words_over_silence)
+        unknown = {who: voice.unknown for who, voice in heard.voices.items()}
+        for who, own in heard.speech.items():
+            others = {other: spans for other, spans in heard.speech.items() if other != who}
+            known = [word for word in words[who] or () if not _touches(word, unknown[who])]
+            why = misplaced(known, own, others, self.params.max_words_over_silence)
             if why is not None:
                 result.rejections.append((f"{job.key}/{who}", "transcript_times_unreliable", why))
                 trusted[who] = None
         english = all(same_language(track["language"] or self.params.language, "en") for track in tracks)
         annotation = annotate_session(
-            {track["participant"]: heard.get(track["participant"], []) for track in tracks},
+            {track["participant"]: heard.speech.get(track["participant"], []) for track in tracks},
             trusted,
             self.params,
             sounds=sounds,
             lexical=english,
         )
-        speech = {who: annotation.speech[who] for who in heard}
+        speech = {who: annotation.speech[who] for who in heard.speech}
         result.tables = {
-            "speech": speech_rows(job.key, speech, activity),
-            "words": word_rows(job.key, words, heard),
+            "bleed": bleed_rows(job.key, heard),
+            "speech": speech_rows(job.key, speech, heard.activity),
+            "words": word_rows(job.key, words, heard.speech, unknown),
             "ipus": ipu_rows(job.key, annotation, self.params),
             "turns": turn_rows(job.key, annotation),
             "events": event_rows(job.key, annotation),
-            "units": [row for track in tracks for row in unit_rows(job.key, track, speech, annotation)],
+            "units": [row for track in tracks for row in self._units(job.key, track, heard, speech, annotation)],
         }
         return result
 
-    def _speech(
-        self, audio: Mapping[str, np.ndarray]
-    ) -> tuple[dict[str, list[Span]], dict[str, Activity], dict[str, list[Bleed]]]:
-        """(own speech, detector output, removed bleed) per participant."""
-        activity = {who: self.detect(audio_T) for who, audio_T in audio.items()}
-        heard = {who: speech_spans(activity[who], audio_T, self.params) for who, audio_T in audio.items()}
-        own, bleeds = remove_bleed(heard, audio, self.params)
-        return own, activity, bleeds
+    def _units(
+        self, session_id: str, track: TableRow, heard: Heard, speech: Mapping[str, Sequence[Span]],
+        annotation: Annotation,
+    ) -> list[TableRow]:  # fmt: skip
+        who = track["participant"]
+        if who not in heard.voices:
+            return unit_rows(session_id, track, speech, annotation)
+        bleed = bleed_units(heard, who, track["num_units"])
+        return unit_rows(session_id, track, speech, annotation, heard.voices[who].unknown, bleed)
 
     def _hear_words(
         self, audio_T: np.ndarray, speech: Sequence[Span], track: TableRow
@@ -194,8 +195,7 @@ class Annotator:
         assert self.transcribe is not None
         if not speaks(track["language"], self.params):
             return None, [("other_language", f"{track['language']}; annotate.language is {self.params.language}")]
-        mixed = [Span(span["start_ms"], span["end_ms"]) for span in track["mixed"]]
-        alone = subtract(speech, mixed, self.params.vad_min_speech_ms)
+        alone = subtract(speech, _mixed(track), self.params.vad_min_speech_ms)
         words, reasons = self.transcribe(audio_T, alone)
         unheard_ms = sum(span.duration_ms for span in speech) - sum(span.duration_ms for span in alone)
         mixed_part = [("speech_not_transcribed", f"{unheard_ms} ms in mixed sound")] if unheard_ms else []
@@ -239,11 +239,8 @@ def checked_words(listed: Sequence[TableRow] | None, num_units: int) -> tuple[li
     return sorted(words, key=lambda word: (word.start_ms, word.end_ms)), rejected
 
 
-def _bleed_sound(bleed: Bleed) -> Sound:
-    return Sound(
-        start_ms=bleed.span.start_ms, end_ms=bleed.span.end_ms, label=nonspeech.BLEED, source="audio",
-        confidence=bleed.correlation, other=bleed.other,
-    )  # fmt: skip
+def _mixed(track: TableRow) -> list[Span]:
+    return [Span(span["start_ms"], span["end_ms"]) for span in track["mixed"]]
 
 
 def _tagged_sound(word: TimedWord, label: str) -> Sound:
@@ -263,19 +260,28 @@ def speech_rows(
 
 
 def word_rows(
-    session_id: str, words: Mapping[str, Sequence[TimedWord] | None], speech: Mapping[str, Sequence[Span]]
+    session_id: str,
+    words: Mapping[str, Sequence[TimedWord] | None],
+    speech: Mapping[str, Sequence[Span]],
+    unknown: Mapping[str, Sequence[Span]] | None = None,
 ) -> list[TableRow]:
-    """`speech`: of the participants whose speech is known."""
+    """`speech`: of the participants whose speech is known, except in the spans that are `unknown`."""
     rows: list[TableRow] = []
     for who, track_words in words.items():
         own = track_words or ()
         silent = over_silence(own, speech[who]) if who in speech else [None] * len(own)
         for index, (word, is_over_silence) in enumerate(zip(own, silent, strict=True)):
+            if _touches(word, (unknown or {}).get(who, ())):
+                is_over_silence = None
             row = {"index": index, "word": word.text, "source": word.source, "confidence": word.confidence}
             rows.append(
                 _interval(session_id, who, Span(word.start_ms, word.end_ms)) | row | {"over_silence": is_over_silence}
             )
     return rows
+
+
+def _touches(word: TimedWord, spans: Sequence[Span]) -> bool:
+    return any(word.start_ms < span.end_ms and span.start_ms < word.end_ms for span in spans)
 
 
 def ipu_rows(session_id: str, annotation: Annotation, params: TurnParams) -> list[TableRow]:

@@ -11,9 +11,23 @@ from wanstreamer.turns.transitions import interruptions_open
 
 
 def unit_rows(
-    session_id: str, track: TableRow, speech: Mapping[str, Sequence[Span]], annotation: Annotation
+    session_id: str,
+    track: TableRow,
+    speech: Mapping[str, Sequence[Span]],
+    annotation: Annotation,
+    unknown: Sequence[Span] = (),
+    bleed: Sequence[tuple[float | None, bool]] = (),
 ) -> list[TableRow]:
-    """A row per unit of the track. `speech_ms` is null if no speech is known to be the participant's."""
+    """A row per unit of the track. `speech_ms` is null if no speech is known to be the participant's.
+
+    Args:
+        session_id: Of the row.
+        track: Row of the table `tracks`.
+        speech: Own speech by participant with an attributed track.
+        annotation: Turns and events of the session.
+        unknown: ms in which no one can tell whose voice the track holds.
+        bleed: `bleed_db` and `bleed_heard` of each unit; empty: no other voice reaches the track.
+    """
     who, num_units = track["participant"], track["num_units"]
     own = list(speech[who]) if who in speech else None
     primary = [turn for turn in annotation.turns if turn.participant == who and turn.is_primary]
@@ -32,7 +46,8 @@ def unit_rows(
         for event in annotation.events
         if event.kind == "non_speech" and event.label != BLEED and event.participant == who
     )
-    mixed = _touched(Span(span["start_ms"], span["end_ms"]) for span in track["mixed"])
+    unknown_units = _touched(unknown)
+    mixed = _touched(Span(span["start_ms"], span["end_ms"]) for span in track["mixed"]) | unknown_units
     stops = [span.end_ms for span in own or ()]
     rows: list[TableRow] = []
     for unit in range(num_units):
@@ -46,6 +61,8 @@ def unit_rows(
                 silence_ms = 0
             elif before:
                 silence_ms = span.end_ms - stops[before - 1]
+        if unit in unknown_units:
+            spoken_ms = silence_ms = None
         rows.append(
             {
                 "session_id": session_id,
@@ -60,6 +77,8 @@ def unit_rows(
                 "silence_ms": silence_ms,
                 "audio_mixed": unit in mixed,
                 "non_speech": unit in non_speech,
+                "bleed_db": bleed[unit][0] if bleed else None,
+                "bleed_heard": bool(bleed and bleed[unit][1]),
             }
         )
     return rows

@@ -43,7 +43,6 @@ from pipelines.media.framing import Rect
 from pipelines.media.probing import Timeline, probe, timeline
 from pipelines.media.retiming import retimed
 from pipelines.media.tracks import gate_audio, write_wav
-from pipelines.signals import bleed
 from wanstreamer.clock import (
     FRAMES_PER_UNIT,
     UNIT_MS,
@@ -123,16 +122,12 @@ class Conform:
                 damaged = (f"{job.key}/{row.participant}", "damaged_sound", sound.complaint)
                 result.rejections += [damaged] * sound.num_damaged
         tracks_audio = self._conform_audio(rows, clocks, sounds, num_units, scratch)
-        own = [row.audio_kind == "own" for row in rows]
-        bleed_db = bleed.loudest_bleed_db(
-            [audio if alone else None for audio, alone in zip(tracks_audio, own, strict=True)], self.rate_hz
-        )
         fitted = [self._fit(*each, num_units) for each in zip(rows, recorded, clocks, strict=True)]
         self._conform_videos(rows, recorded, clocks, fitted, num_units, scratch)
-        for row, recording, clock, fit, mix, audio, level, sound in zip(
-            rows, recorded, clocks, fitted, mixes, tracks_audio, bleed_db, decoded, strict=True
+        for row, recording, clock, fit, mix, audio, sound in zip(
+            rows, recorded, clocks, fitted, mixes, tracks_audio, decoded, strict=True
         ):
-            track = self._track(row, recording, clock, audio, level, job, num_units, scratch, result)
+            track = self._track(row, recording, clock, audio, job, num_units, scratch, result)
             track["audio_cancel_ms"] = _within_ms(mix.cancelled, clock.sound, num_units) if mix else None
             if recording.sound and sound:
                 track["audio_filled_ms"] += round(sound.num_damaged * recording.sound.audio_packet_ms)
@@ -355,7 +350,6 @@ class Conform:
         recording: "_Recorded",
         clocks: RowClocks,
         audio: np.ndarray | None,
-        bleed_db: float | None,
         job: Job,
         num_units: int,
         scratch: Path,
@@ -389,7 +383,6 @@ class Conform:
             "words_sha256": hash_of(words) if words is not None else None,
             "mixed": [span._asdict() for span in mixed],
             "attributed": row.audio_kind == "own" or row.rttm_uri is not None,
-            "bleed_db": bleed_db,
             "audio_filled_ms": _within_ms(recording.sound.audio_gaps, clocks.sound, num_units)
             if recording.sound
             else None,

@@ -26,6 +26,8 @@ class UnitRow(NamedTuple):
     interruption_role: str | None
     audio_mixed: bool
     non_speech: bool
+    bleed_db: float | None = None  # level at which another voice reaches this track; None: none does
+    bleed_heard: bool = False  # such a voice is heard in this unit
 
     @property
     def may_speak(self) -> bool:
@@ -115,23 +117,30 @@ def view_masks(spec: Mapping[str, Any], agent: str, user: str, params: ViewParam
         "user_audio_bleed": _bleeding(spec, agent, user, params),
         "user_video_missing": whole[latents[user]["video_member"] is None],
         "user_text_missing": whole[tracks[user]["words_sha256"] is None],
+        "user_text_unattributed": _owner_unknown(spec, user),
         "agent_audio_missing": whole[latents[agent]["audio_member"] is None],
         "agent_audio_mixed": mixed[agent],
         "agent_audio_bleed": _bleeding(spec, user, agent, params),
         "agent_video_missing": whole[latents[agent]["video_member"] is None],
         "agent_text_missing": whole[tracks[agent]["words_sha256"] is None],
-        "agent_text_unattributed": whole[not tracks[agent]["attributed"]],
+        "agent_text_unattributed": whole[not tracks[agent]["attributed"]] | _owner_unknown(spec, agent),
     }
 
 
 def _bleeding(spec: Mapping[str, Any], voice: str, track: str, params: ViewParams) -> np.ndarray:
     """bool (num_units,): units in which the sound of `track` may contain `voice`."""
-    bleed_db = spec["tracks"][track]["bleed_db"]
-    if bleed_db is None or bleed_db <= params.max_bleed_db:
-        return np.zeros(spec["num_units"], dtype=bool)
     # Speech that cannot be attributed (null) may be theirs; laughter bleeds just as speech does.
     sounding = np.array([row.may_speak or row.non_speech for row in _units(spec, voice)], dtype=bool)
-    return _widen(sounding, params.bleed_guard_units)
+    rows = _units(spec, track)
+    loud = np.array([row.bleed_db is not None and row.bleed_db > params.max_bleed_db for row in rows], dtype=bool)
+    heard = np.array([row.bleed_heard for row in rows], dtype=bool)
+    return _widen(loud & (heard | sounding), params.bleed_guard_units)
+
+
+def _owner_unknown(spec: Mapping[str, Any], who: str) -> np.ndarray:
+    """bool (num_units,): no one can tell whose voice the track holds, and so whose words its transcript has."""
+    attributed = spec["tracks"][who]["attributed"]
+    return np.array([attributed and row.audio_mixed and row.speech_ms is None for row in _units(spec, who)], dtype=bool)
 
 
 def _mixed_units(spec: Mapping[str, Any], who: str) -> np.ndarray:

@@ -8,17 +8,19 @@ gains, and voices that leak in both directions, are measured alike.
 Two people who speak give two kinds of frames, and the ratio of the two tracks changes from one kind to the other. If
 everything in both tracks comes over one path, forwards and backwards, either one person speaks and leaks, or the
 tracks hold the same sound. The first is known from stretches in which the other person speaks too. What is not known is
-an answer of its own: `known` is False, which is not the same as a path of None.
+an answer of its own: the stretch has a `doubt`, which is not the same as a path of None.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from wanstreamer.clock import Span
 
 RATE_HZ = 16_000
+PIECE_S = 60  # tracks are read in pieces of this length
 STRETCH_S = 10  # paths are found for so much at a time
 FRAME_MS = 10  # of energies,
 SMOOTH = 11  # each the mean of so many
@@ -29,6 +31,7 @@ EARLY_S = (0.1, 0.01)  # and what arrives between these times before the voice
 ECHOES_S = (0.003, 0.15)  # of a response, used before and after its highest tap
 MIN_PEAK = 3.0  # a path is this many times the highest tap that is due to chance
 MIN_S = 0.5  # frames of a voice, needed for a path
+STEADY_SHARE = 0.02  # of the frames: with fewer active ones, all count
 AUDIBLE_DB, LOUD_DB = 6.0, 35.0  # a frame is active: so much above the background, so little under the loud ones
 PREVAIL_DB = 4.0  # a voice prevails: within this of the highest ratio of the two tracks,
 CLEAR_DB = 15.0  # or above this ratio
@@ -42,6 +45,9 @@ STEADY_S = 2.0  # with less of a voice, the path of the whole session is more re
 FAINT_DB = 25.0  # a copy that is so much weaker is a leak in any case
 EMPHASIS = np.float32(0.95)  # y[t] = x[t] - EMPHASIS x[t - 1]: speech with a flatter spectrum, without hum
 BAND_LAG = 4  # y[t] = mean(x[t - 3 : t + 1]) - EMPHASIS mean(x[t - 7 : t - 3]): 200 to 3000 Hz
+
+
+Doubt = Literal["", "same_sound", "no_owner", "both_active"]  # why no one can tell whose voice it is; "": known
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,7 +66,11 @@ class Stretch:
 
     span: Span
     paths: tuple[Path | None, Path | None]  # of the first's voice in the second's track, and back; None: not heard
-    known: bool  # False: whose voice it is cannot be told
+    doubt: Doubt = ""
+
+    @property
+    def known(self) -> bool:
+        return not self.doubt
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,18 +96,20 @@ def emphasised(audio_T: np.ndarray) -> np.ndarray:
     return flat
 
 
-def speech_band(audio_T: np.ndarray) -> np.ndarray:
-    """float32 (num_samples,) -> the same without hum, and without most of the noise above the first formants."""
-    sums = np.concatenate((np.zeros(2 * BAND_LAG), np.cumsum(audio_T, dtype=np.float64)))
-    mean = ((sums[BAND_LAG:] - sums[:-BAND_LAG]) / BAND_LAG).astype(np.float32)
-    return mean[BAND_LAG:] - EMPHASIS * mean[:-BAND_LAG]
-
-
-def frame_powers(audio_T: np.ndarray) -> np.ndarray:
-    """Mean square of each 10 ms, float64 (num_samples // 160,)."""
+def band_powers(audio_T: np.ndarray) -> np.ndarray:
+    """Mean square of each 10 ms, float64 (num_samples // 160,), from 200 to 3000 Hz."""
     frame = RATE_HZ * FRAME_MS // 1000
-    frames = audio_T[: len(audio_T) // frame * frame].reshape(-1, frame)
-    return np.einsum("ft,ft->f", frames, frames).astype(np.float64) / frame
+    piece = PIECE_S * RATE_HZ
+    powers = []
+    for start in range(0, len(audio_T) // frame * frame, piece):
+        samples = audio_T[max(start - 2 * BAND_LAG, 0) : start + piece]
+        sums = np.cumsum(np.pad(samples, (2 * BAND_LAG + 1 - min(start, 2 * BAND_LAG), 0)), dtype=np.float64)
+        mean = ((sums[BAND_LAG:] - sums[:-BAND_LAG]) / BAND_LAG).astype(np.float32)
+        band = mean[BAND_LAG:] - EMPHASIS * mean[:-BAND_LAG]
+        band = band[-min(piece, len(audio_T) - start) :]
+        frames = band[: len(band) // frame * frame].reshape(-1, frame)
+        powers.append(np.einsum("ft,ft->f", frames, frames).astype(np.float64) / frame)
+    return np.concatenate(powers) if powers else np.zeros(0)
 
 
 def smoothed(powers: np.ndarray, num_frames: int = SMOOTH) -> np.ndarray:
@@ -156,13 +168,15 @@ def find_paths(
     Returns:
         Stretches in order, which cover the tracks; and bool (num_frames,) for each track: its voice prevails.
     """
-    flat = emphasised(first_T), emphasised(second_T)
-    powers = [smoothed(frame_powers(speech_band(track_T))) for track_T in (first_T, second_T)]
+    tracks = first_T, second_T
+    powers = [smoothed(band_powers(track_T)) for track_T in tracks]
     num_frames = len(powers[0])
     if not num_frames:
         return [], (np.zeros(0, bool), np.zeros(0, bool))
     levels = [decibels(power) for power in powers]
     speak = [active(level_db) for level_db in levels]
+    steady = [frames.mean() < STEADY_SHARE for frames in speak]  # no speech, or a sound without pauses
+    speak = [np.ones_like(frames) if always else frames for frames, always in zip(speak, steady, strict=True)]
     for span in ignored:
         for frames in speak:
             frames[span.start_ms // FRAME_MS : -(-span.end_ms // FRAME_MS)] = False
@@ -179,15 +193,16 @@ def find_paths(
         own = _prevailing(ratio_db[here], spoken, loud[0] - loud[1])
         for frames, some in zip(local, own, strict=True):
             frames[here] = some
-        sums = _spectra(*flat, own[0], start), _spectra(*flat[::-1], own[1], start)
-        estimates.append(_estimate(*sums, _together_db(ratio_db[here], spoken)))
-        everywhere = _spectra(*flat, whole[0][here], start), _spectra(*flat[::-1], whole[1][here], start)
+        sums = _spectra(*tracks, own[0], start), _spectra(*tracks[::-1], own[1], start)
+        estimates.append(_estimate(*sums, None if any(steady) else _together_db(ratio_db[here], spoken)))
+        everywhere = _spectra(*tracks, whole[0][here], start), _spectra(*tracks[::-1], whole[1][here], start)
         total = [old + new for old, new in zip(total, everywhere, strict=True)] if total else list(everywhere)
-    session = _estimate(total[0], total[1], _together_db(ratio_db, speak))
+    session = _estimate(total[0], total[1], None if any(steady) else _together_db(ratio_db, speak))
     stretches = []
     for (start, end), estimate in zip(edges, estimates, strict=True):
         known, paths, whose = _decide(estimate, session, estimates)
-        stretches.append(Stretch(span=Span(start * FRAME_MS, end * FRAME_MS), paths=paths, known=known))
+        span = Span(start * FRAME_MS, end * FRAME_MS)
+        stretches.append(Stretch(span=span, paths=paths, doubt="" if known else "same_sound"))
         for place in (0, 1):
             local[place][start:end] &= place in whose
     return stretches, local
@@ -201,21 +216,19 @@ def refine_paths(
     A path that does not change is measured over AROUND stretches before and after, too. `alone`: bool (num_frames,) of
     each voice.
     """
-    flat = emphasised(first_T), emphasised(second_T)
     columns: list[list[Path | None]] = []
-    for place in (0, 1):
+    for place, (voice_T, heard_T) in enumerate(((first_T, second_T), (second_T, first_T))):
         usual = [each.paths[place] for each in stretches]
         sums = [
-            _spectra(*flat[:: 1 - 2 * place], alone[place][span.start_ms // FRAME_MS : span.end_ms // FRAME_MS],
-                     span.start_ms // FRAME_MS)
+            _spectra(
+                voice_T, heard_T, alone[place][span.start_ms // FRAME_MS : span.end_ms // FRAME_MS],
+                span.start_ms // FRAME_MS,
+            )
             if path is not None and known else None
             for span, path, known in ((each.span, each.paths[place], each.known) for each in stretches)
         ]  # fmt: skip
         columns.append([_steadied(index, usual, sums) for index in range(len(stretches))])
-    return [
-        Stretch(span=each.span, paths=paths, known=each.known)
-        for each, paths in zip(stretches, zip(*columns, strict=True), strict=True)
-    ]
+    return [replace(each, paths=paths) for each, paths in zip(stretches, zip(*columns, strict=True), strict=True)]
 
 
 def _steadied(index: int, usual: Sequence[Path | None], sums: Sequence[_Sums | None]) -> Path | None:
@@ -258,7 +271,9 @@ def _spectra(voice_T: np.ndarray, heard_T: np.ndarray, prevails: np.ndarray, fir
     window = np.hanning(SIZE).astype(np.float32)
     cross, power, noise = np.zeros(SIZE // 2 + 1, complex), np.zeros(SIZE // 2 + 1), np.zeros(SIZE // 2 + 1)
     weight = np.repeat(smoothed(prevails.astype(float), 3).astype(np.float32), frame)
-    voice, heard = voice_T[start:stop] * weight, heard_T[start:stop] * weight
+    voice, heard = emphasised(voice_T[start:stop]), emphasised(heard_T[start:stop])
+    weight = weight[: len(voice)]
+    voice, heard = voice * weight, heard * weight
     if stop - start < SIZE:
         voice, heard = (np.pad(part, (0, SIZE - len(part))) for part in (voice, heard))
     for at in range(0, len(voice) - SIZE + 1, SIZE // 4):

@@ -31,11 +31,7 @@ class VoiceParams:
     edge_level: float = share(0.3)  # level of an edge between background (0) and speech (1), in dB
     # With a smaller difference of background and speech, the detector's edge is used.
     edge_min_rise_db: float = from_zero(6.0)
-    crosstalk_db: float = from_zero(15.0)  # an interval may be bleed if another track is this much louder
-    crosstalk_correlation: float = share(0.4)  # it is bleed if the waveforms also correlate this much
-    # Longest delay between two microphones, including drift between clocks.
-    crosstalk_delay_ms: int = from_zero(40)
-    crosstalk_min_ms: int = from_zero(60)  # shorter intervals are not checked for bleed
+    crosstalk_min_ms: int = from_zero(60)  # another voice alone, for less than this, ends no speech
     # Speech next to bleed, up to this long and not louder, belongs to it (a detector ends late).
     crosstalk_tail_ms: int = from_zero(300)
 

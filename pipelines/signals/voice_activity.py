@@ -2,13 +2,13 @@
 
 A detector works in frames (silero: 32 ms) and is late at both edges, but turn-taking needs tens of milliseconds.
 Therefore each edge is moved to where the energy crosses a level between the local background and the speech. Another
-participant's voice that reaches a track is speech for any detector. An interval counts as the track's own speech unless
-the other track is much louder at that time and has the same waveform.
+participant's voice that reaches a track is speech for any detector, and what is left of it after subtraction
+(separation.py) may be, too. Where nothing louder than such a rest is left, the track has no speech of its own.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,16 +18,6 @@ from wanstreamer.clock import Span, intersect_spans, merge_spans
 RATE_HZ = 16_000  # input rate of the detectors; ingest writes it
 ENERGY_MS = 10  # resolution of refined edges
 SILENT_DB = -100.0  # level of digital silence
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bleed:
-    """Another participant's voice in this track, at `level_db` relative to that participant's own track."""
-
-    span: Span
-    other: str
-    level_db: float
-    correlation: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,108 +147,36 @@ def _last_of_run(loud: np.ndarray, edge: int) -> int:
 
 
 def remove_bleed(
-    speech: Mapping[str, Sequence[Span]], audio: Mapping[str, np.ndarray], params: VoiceParams
-) -> tuple[dict[str, list[Span]], dict[str, list[Bleed]]]:
-    """Remove other participants' voices from each track's speech.
+    spans: Sequence[Span], leaks: Mapping[str, Sequence[Span]], audio_T: np.ndarray, params: VoiceParams
+) -> list[Span]:
+    """The detected speech of a track without the intervals in which only another voice is heard.
+
+    A rest of an interval next to such a leak goes with it, if it is under `vad_min_speech_ms`, or up to
+    `crosstalk_tail_ms` and not louder than the leak.
 
     Args:
-        speech: Detected intervals per participant, ms, disjoint and in order.
-        audio: float32 (num_samples,) at 16 kHz per participant, of equal length.
-        params: `crosstalk_*`.
-
-    Returns:
-        Own speech per participant, and the removed bleed. Bleed includes a rest of the interval next to it, if the rest
-        is under `vad_min_speech_ms`, or up to `crosstalk_tail_ms` and not louder than the bleed.
+        spans: Detected intervals, ms, disjoint and in order.
+        leaks: Intervals by the other participant, ms, disjoint and in order.
+        audio_T: float32 (num_samples,) at 16 kHz, the input of the detector.
     """
-    levels = {participant: energy_db(audio_T) for participant, audio_T in audio.items()}
-    own: dict[str, list[Span]] = {}
-    bleeds_by_participant: dict[str, list[Bleed]] = {}
-    for participant, spans in speech.items():
-        bleeds: list[Bleed] = []
-        for other in sorted(audio):
-            if other != participant and spans:
-                suspect = _much_louder(levels[other], levels[participant], spans, params)
-                bleeds += _same_voice(suspect, other, audio[participant], audio[other], params)
-        bleeds.sort(key=lambda bleed: (bleed.span, bleed.other))
-        left = subtract(spans, merge_spans(bleed.span for bleed in bleeds), 1)
-        own[participant], bleeds_by_participant[participant] = _without_tails(left, bleeds, levels[participant], params)
-    return own, bleeds_by_participant
-
-
-def _without_tails(
-    left: Sequence[Span], bleeds: Sequence[Bleed], level_db: np.ndarray, params: VoiceParams
-) -> tuple[list[Span], list[Bleed]]:
-    """(own speech, bleed): beginnings and ends of bleed that are too quiet to be recognised are added to it."""
+    taken = merge_spans(span for others in leaks.values() for span in others)
+    taken = [span for span in intersect_spans(spans, taken) if span.duration_ms >= params.crosstalk_min_ms]
+    level_db = energy_db(audio_T)
     own: list[Span] = []
-    whole = list(bleeds)
-    for piece in left:
-        touching = [
-            i
-            for i, bleed in enumerate(whole)
-            if piece.start_ms == bleed.span.end_ms or piece.end_ms == bleed.span.start_ms
-        ]
+    for piece in subtract(spans, taken, 1):
+        touching = [leak for leak in taken if leak.end_ms == piece.start_ms or leak.start_ms == piece.end_ms]
         soft = piece.duration_ms <= params.crosstalk_tail_ms and any(
-            _loudness_db(level_db, piece) <= _loudness_db(level_db, bleeds[i].span) for i in touching
+            _loudness_db(level_db, piece) <= _loudness_db(level_db, leak) for leak in touching
         )
         if not touching or (piece.duration_ms >= params.vad_min_speech_ms and not soft):
             own.append(piece)
-            continue
-        span = whole[touching[0]].span
-        longer = Span(min(span.start_ms, piece.start_ms), max(span.end_ms, piece.end_ms))
-        whole[touching[0]] = replace(whole[touching[0]], span=longer)
-    return own, whole
+    return own
 
 
 def _loudness_db(level_db: np.ndarray, span: Span) -> float:
     """The 90th percentile of the levels of each 10 ms in `span`."""
     first = min(span.start_ms // ENERGY_MS, len(level_db) - 1)
     return float(np.percentile(level_db[first : max(first + 1, span.end_ms // ENERGY_MS)], 90))
-
-
-def _much_louder(other_db: np.ndarray, own_db: np.ndarray, spans: Sequence[Span], params: VoiceParams) -> list[Span]:
-    """Where `other_db` stays `crosstalk_db` above `own_db` within `spans`, also between syllables."""
-    hold = 6  # frames: the peak level of a syllable is used for 60 ms around it
-    windows = np.lib.stride_tricks.sliding_window_view
-    other_peak = windows(np.pad(other_db, hold, constant_values=SILENT_DB), 2 * hold + 1).max(axis=1)
-    own_peak = windows(np.pad(own_db, hold, constant_values=SILENT_DB), 2 * hold + 1).max(axis=1)
-    louder = other_peak - own_peak >= params.crosstalk_db
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], louder.astype(np.int8), [0]))))
-    runs = [Span(int(a) * ENERGY_MS, int(b) * ENERGY_MS) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-    inside = intersect_spans(spans, merge_spans(runs, params.crosstalk_min_ms))
-    return [span for span in inside if span.duration_ms >= params.crosstalk_min_ms]
-
-
-def _same_voice(
-    suspects: Sequence[Span], other: str, own_T: np.ndarray, other_T: np.ndarray, params: VoiceParams
-) -> list[Bleed]:
-    """The suspect intervals whose waveform follows that of the other track at some delay."""
-    delay = params.crosstalk_delay_ms * RATE_HZ // 1000
-    bleeds: list[Bleed] = []
-    for span in suspects:
-        start, end = span.start_ms * RATE_HZ // 1000, span.end_ms * RATE_HZ // 1000
-        low, high = max(0, start - delay), min(len(other_T), end + delay)
-        heard, voice = own_T[start:end].astype(np.float64), other_T[low:high].astype(np.float64)
-        correlation, gain = _best_match(heard, voice)
-        if correlation >= params.crosstalk_correlation:
-            level_db = 20 * np.log10(max(gain, 1e-6))
-            bleeds.append(Bleed(span=span, other=other, level_db=round(level_db, 1), correlation=round(correlation, 3)))
-    return bleeds
-
-
-def _best_match(heard_T: np.ndarray, voice_T: np.ndarray) -> tuple[float, float]:
-    """(|normalised correlation|, gain) of `heard_T` with the part of the longer `voice_T` that fits it best."""
-    size = 1 << int(np.ceil(np.log2(len(voice_T) + len(heard_T))))
-    product = np.fft.rfft(voice_T, size) * np.conj(np.fft.rfft(heard_T, size))
-    num_delays = len(voice_T) - len(heard_T) + 1
-    dots = np.abs(np.fft.irfft(product, size)[:num_delays])
-    powers = np.concatenate(([0.0], np.cumsum(voice_T**2)))
-    energies = powers[len(heard_T) :][:num_delays] - powers[:num_delays]
-    heard_energy = float(np.sum(heard_T**2))
-    if heard_energy <= 0 or energies.max() <= 0:
-        return 0.0, 0.0
-    matches = dots / np.sqrt(np.maximum(energies, 1e-6 * energies.max()) * heard_energy)
-    best = int(np.argmax(matches))
-    return float(matches[best]), float(dots[best] / max(energies[best], 1e-12))
 
 
 def subtract(spans: Sequence[Span], taken: Sequence[Span], min_ms: int) -> list[Span]:

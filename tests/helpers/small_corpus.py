@@ -154,7 +154,6 @@ def _person_rows(
             "words_sha256": None if person.words is None else "w" * 64,
             "mixed": [{"start_ms": start, "end_ms": end} for start, end in person.mixed],
             "attributed": person.attributed,
-            "bleed_db": person.bleed_db,
         }
     )
     for index, (word, start_ms, end_ms) in enumerate(person.words or []):
@@ -182,6 +181,8 @@ def _person_rows(
                 "backchannel": False,
                 "silence_ms": None,
                 "audio_mixed": False,
+                "bleed_db": person.bleed_db,
+                "bleed_heard": False,
             }
         )
     rows["latents"].append(

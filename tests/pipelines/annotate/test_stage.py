@@ -170,6 +170,41 @@ def test_bleed_is_no_ones_speech_and_an_event(annotate: Annotate, spoken: tuple[
     assert not [e for e in clean.tables["events"] if e["kind"] == "non_speech"]
 
 
+@pytest.mark.parametrize(("gain", "delay"), [(1.0, 0), (0.3, 0), (1.0, 200)])
+def test_the_same_sound_in_both_tracks_is_attributed_to_no_one(
+    gain: float, delay: int, annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]
+) -> None:
+    """A dual-mono export, another gain, two recorders that began apart."""
+    audio, placed = spoken
+    mix = audio["a"] + audio["b"]
+    result = annotate({"a": mix, "b": gain * np.roll(mix, delay)}, {"a": words_of(placed, "a")})
+    assert [(key, reason) for key, reason, _ in result.rejections] == [("s1/a", "same_sound"), ("s1/b", "same_sound")]
+    assert "12 of 12 s" in result.rejections[0][2] and " dB" in result.rejections[0][2]
+    assert result.tables["speech"] == result.tables["turns"] == result.tables["events"] == []
+    assert {(row["speech_ms"], row["audio_mixed"]) for row in result.tables["units"]} == {(None, True)}
+    assert {row["verdict"] for row in result.tables["bleed"]} == {"same_sound"} and result.tables["words"]
+
+
+def test_two_voices_that_leak_into_each_other_keep_their_own_speech(
+    annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]
+) -> None:
+    """Two lavaliers in one room: each hears the other person at half the pressure, 6 ms later."""
+    audio, _ = spoken
+    leaky = {who: audio[who] + 0.5 * np.roll(audio[other], 100) for who, other in ("ab", "ba")}
+    clean, both = annotate(audio), annotate(leaky)
+    assert both.rejections == []
+    for who in "ab":
+        own, now = spans(clean.tables["ipus"], who), spans(both.tables["ipus"], who)
+        assert len(own) == len(now)
+        for before, after in zip(own, now, strict=True):
+            assert abs(before.start_ms - after.start_ms) <= 100 and abs(before.end_ms - after.end_ms) <= 100
+    assert {(row["verdict"], round(row["level_db"])) for row in both.tables["bleed"]} == {("heard", -6)}
+    assert {row["verdict"] for row in clean.tables["bleed"]} == {"none"}
+    speak = {row["unit"] for row in both.tables["units"] if row["participant"] == "a" and row["speech_ms"]}
+    heard = {row["unit"] for row in both.tables["units"] if row["participant"] == "b" and row["bleed_heard"]}
+    assert speak <= heard and len(heard) < NUM_UNITS * 2 / 3
+
+
 def test_laughter_is_an_event_and_no_speech(annotate: Annotate, spoken: tuple[dict[str, np.ndarray], Placed]) -> None:
     """The detector hears b's first utterance; the transcript says that it is laughter, and the next said laughing."""
     audio, placed = spoken

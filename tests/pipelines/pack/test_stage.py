@@ -203,12 +203,29 @@ def test_bleed_masks_where_it_is_unknown_who_speaks():
     assert np.flatnonzero(masks["user_audio_bleed"]).tolist() == [0, 1, 3, 4, 5]
 
 
+def test_bleed_masks_where_it_is_heard_though_no_one_speaks():
+    spec = spec_of(talkers(b_bleed_db=-20.0), 12)
+    spec["units"]["a"] = [[unit, 0, False, None, False, False] for unit in range(12)]
+    spec["units"]["b"][8][7] = True  # an echo, a breath
+    assert np.flatnonzero(view_masks(spec, "a", "b", PARAMS)["user_audio_bleed"]).tolist() == [7, 8, 9]
+    spec["units"]["b"][8][6] = -40.0
+    assert not view_masks(spec, "a", "b", PARAMS)["user_audio_bleed"].any()
+
+
+def test_nothing_is_learned_from_units_in_which_no_one_can_tell_whose_voice_it_is():
+    spec = spec_of(talkers(), 6)
+    for who in "ab":
+        spec["units"][who][2:4] = [[unit, None, False, None, True, False, None, False] for unit in (2, 3)]
+    masks = view_masks(spec, "a", "b", PARAMS)
+    for reason in ("user_audio_mixed", "agent_audio_mixed", "agent_text_unattributed", "user_text_unattributed"):
+        assert np.flatnonzero(masks[reason]).tolist() == [2, 3], reason
+
+
 def spec_of(people: dict[str, Person], num_units: int) -> dict:
     return {
         "num_units": num_units,
         "tracks": {
             who: {
-                "bleed_db": person.bleed_db,
                 "mixed": [{"start_ms": start, "end_ms": end} for start, end in person.mixed],
                 "words_sha256": "w" * 64,
                 "attributed": person.attributed,
@@ -217,7 +234,10 @@ def spec_of(people: dict[str, Person], num_units: int) -> dict:
         },
         "latents": {who: {"audio_member": "audio", "video_member": "video"} for who in people},
         "units": {
-            who: [[unit, 160 * (unit in person.speech_units), False, None, False, False] for unit in range(num_units)]
+            who: [
+                [unit, 160 * (unit in person.speech_units), False, None, False, False, person.bleed_db, False]
+                for unit in range(num_units)
+            ]
             for who, person in people.items()
         },
     }

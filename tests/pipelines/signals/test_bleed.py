@@ -1,19 +1,70 @@
-"""How loud one voice is in the other track."""
+"""The paths from one microphone to another: how loud one voice is in the other track, and what no one can tell."""
 
 import numpy as np
 import pytest
 
-from pipelines.signals.bleed import bleed_db
-from tests.helpers.clips import RATE_HZ
+from pipelines.signals.bleed import RATE_HZ, Stretch, find_paths
+
+Tracks = tuple[np.ndarray, np.ndarray]
 
 
-@pytest.mark.parametrize("level_db", [-15.0, -20.0, -30.0])
+def voices(seconds: int = 30, seed: int = 1) -> Tracks:
+    """Noise in the place of two voices that take turns every half second."""
+    rng = np.random.default_rng(seed)
+    steps = np.repeat(rng.random(2 * seconds) > 0.5, RATE_HZ // 2)
+    return rng.normal(0, 0.1, len(steps)) * steps, rng.normal(0, 0.1, len(steps)) * ~steps
+
+
+def stretches(first: np.ndarray, second: np.ndarray) -> list[Stretch]:
+    return find_paths(first.astype(np.float32), second.astype(np.float32))[0]
+
+
+@pytest.mark.parametrize("level_db", [-3.0, -15.0, -20.0, -30.0])
 def test_bleed_is_measured(level_db: float) -> None:
-    rng = np.random.default_rng(1)
-    steps = np.repeat(rng.random(60) > 0.5, RATE_HZ // 2)
-    voice = rng.normal(0, 0.1, len(steps)) * steps
-    own = rng.normal(0, 0.1, len(steps)) * ~steps
+    voice, own = voices()
     heard = own + np.roll(voice, 40) * 10 ** (level_db / 20)
-    found = bleed_db(voice.astype(np.float32), heard.astype(np.float32), RATE_HZ)
-    assert found is not None and abs(found - level_db) < 1.5
-    assert bleed_db(voice.astype(np.float32), own.astype(np.float32), RATE_HZ) is None
+    for stretch in stretches(voice, heard):
+        there, back = stretch.paths
+        assert stretch.known and there is not None and abs(there.level_db - level_db) < 1.5 and back is None
+        assert abs(there.delay_ms - 2.5) < 0.1
+    assert all(stretch.paths == (None, None) and stretch.known for stretch in stretches(voice, own))
+
+
+@pytest.mark.parametrize("gain_db", [0.0, -9.0, 12.0])
+def test_bleed_is_measured_in_both_directions_whatever_the_gain_of_a_track(gain_db: float) -> None:
+    a, b = voices()
+    first = a + 0.5 * np.roll(b, 80)
+    second = (b + 0.3 * np.roll(a, 160)) * 10 ** (gain_db / 20)
+    for stretch in stretches(first, second):
+        there, back = stretch.paths
+        assert stretch.known and there is not None and back is not None
+        assert abs(there.level_db - 20 * np.log10(0.3) - gain_db) < 1.5 and abs(there.delay_ms - 10) < 0.1
+        assert abs(back.level_db - 20 * np.log10(0.5) + gain_db) < 1.5 and abs(back.delay_ms - 5) < 0.1
+
+
+@pytest.mark.parametrize("gain_db", [0.0, -12.0])
+@pytest.mark.parametrize("delay", [0, 320])
+def test_the_same_sound_in_both_tracks_is_no_ones(gain_db: float, delay: int) -> None:
+    mix, noise = sum(voices()), np.random.default_rng(2).normal(0, 1e-3, (2, 30 * RATE_HZ))
+    copy = np.roll(mix, delay) * 10 ** (gain_db / 20)
+    found = stretches(mix + noise[0], copy + noise[1])
+    assert [stretch.doubt for stretch in found] == ["same_sound"] * 3
+
+
+def test_what_cannot_be_told_is_said_of_its_stretch_only() -> None:
+    a, b = voices(60)
+    half = len(a) // 2
+    first, second = a.copy(), b.copy()
+    first[half:] = second[half:] = (a + b)[half:]
+    assert [stretch.doubt for stretch in stretches(first, second)] == [""] * 3 + ["same_sound"] * 3
+
+
+def test_one_who_speaks_alone_for_long_and_leaks_is_known_from_when_both_speak() -> None:
+    a, b = voices(60)
+    quiet = slice(20 * RATE_HZ, 40 * RATE_HZ)
+    a[quiet] = np.random.default_rng(3).normal(0, 0.1, 20 * RATE_HZ)
+    b[quiet] = 0
+    noise = np.random.default_rng(2).normal(0, 1e-4, (2, len(a)))
+    found = stretches(a + noise[0], b + 0.3 * np.roll(a, 80) + noise[1])
+    assert all(stretch.known for stretch in found)
+    assert all(path is not None and abs(path.level_db + 10.5) < 1.5 for path, _ in (each.paths for each in found))
