@@ -80,26 +80,24 @@ def _likely_encoding(content: bytes) -> str:
     return "GB18030, Big5, Shift_JIS, EUC-KR or Windows-1251"
 
 
-def text_lines(text: str) -> list[str]:
-    """The lines of a text, which end with LF or CRLF, without their ends."""
-    lines = text.split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    return [line.rstrip("\r") for line in lines]
+def text_lines(text: str, where: str) -> list[str]:
+    """The lines of a text, which end with LF or CRLF, without their ends and without byte order marks before them.
 
-
-def numbered_fields(text: str, where: str) -> Iterator[tuple[int, list[str]]]:
-    """(line number, fields) of all lines that are neither empty nor a comment behind `;`.
-
-    A byte order mark at the start of a line is skipped: files with marks may have been joined. Raises InputError for a
-    carriage return inside a line.
+    Files with marks may have been joined. Raises InputError for a carriage return inside a line.
     """
-    for number, line in enumerate(text_lines(text), start=1):
+    lines = [line.lstrip(MARK).rstrip("\r") for line in text.split("\n")]
+    for number, line in enumerate(lines, start=1):
         if "\r" in line:
             raise InputError(
                 f"{where} line {number}: a carriage return inside the line; save the file with line ends LF or CRLF"
             )
-        fields = [field for field in re.split("[ \t]+", line.lstrip(MARK)) if field]
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def numbered_fields(text: str, where: str) -> Iterator[tuple[int, list[str]]]:
+    """(line number, fields) of all lines that are neither empty nor a comment behind `;`. Raises as `text_lines`."""
+    for number, line in enumerate(text_lines(text, where), start=1):
+        fields = [field for field in re.split("[ \t]+", line) if field]
         if fields and not fields[0].startswith(";"):
             yield number, fields
 

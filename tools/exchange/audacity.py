@@ -18,7 +18,7 @@ from tools.exchange.intervals import (
 )
 from wanstreamer.clock import ms_to_seconds
 from wanstreamer.errors import InputError
-from wanstreamer.text_files import MARK, read_text, text_lines
+from wanstreamer.text_files import read_text, text_lines
 
 _TIER = re.compile(r"\[([^\]@]+)@([^\]]*)\] ?(.*)")
 
@@ -44,13 +44,13 @@ def write_audacity(intervals: Sequence[Interval]) -> Written:
 def read_audacity(path: Path, session_id: str) -> Read:
     """Labels without our `[kind@participant]` become segments of an unknown participant."""
     losses, intervals = Losses(), []
-    for number, line in enumerate(text_lines(read_text(path)), start=1):
+    for number, line in enumerate(text_lines(read_text(path), str(path)), start=1):
         if line.startswith("\\"):
             losses["frequency ranges, left out"] += 1
             continue
         if not line.strip():
             continue
-        fields = line.lstrip(MARK).split("\t", maxsplit=2)
+        fields = line.split("\t", maxsplit=2)
         expected = "expected start, end and label, separated by tabs"
         if len(fields) < 2:
             raise InputError(f"{path} line {number}: not Audacity labels; {expected}")

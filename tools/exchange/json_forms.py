@@ -109,7 +109,7 @@ def read_seglst(path: Path, session_id: str) -> Read:
     for number, segment in enumerate(_listed(read_json(path), path), start=1):
         with _named(path, f" segment {number}", "SegLST", expected):
             times = _times(segment["start_time"], segment["end_time"], losses)
-            if is_missing(segment["session_id"]):
+            if not _name(segment["session_id"]):
                 raise ValueError("no session_id")
             if times is None:
                 losses["segments without times, left out"] += 1

@@ -142,7 +142,8 @@ def _speakers_before_colons(cues: list[_Cue], losses: Losses) -> list[_Cue]:
 
 def _cues(text: str, path: Path, losses: Losses) -> Iterator[_Cue]:
     """Each line of times begins a cue, which ends at a blank line or at the next cue. Other blocks are counted."""
-    lines = [line.lstrip(MARK) for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace(f"\n{MARK}WEBVTT", "\n\nWEBVTT")  # of joined files
+    lines = [line.lstrip(MARK) for line in text.split("\n")]
     timings = [place for place, line in enumerate(lines) if _TIMING.fullmatch(line)]
     if not timings and text.strip() not in ("", "WEBVTT"):
         raise InputError(f"{path}: no cue with times such as 00:00:01,000 --> 00:00:02,000")

@@ -14,6 +14,7 @@ from pympi.Elan import Eaf
 
 from tests.helpers.counts import examples
 from tests.helpers.dialogue_of_intervals import dialogue
+from tests.helpers.plain_intervals import plain, plain_lists
 from tools.convert import convert
 from tools.exchange.formats import FORMATS, WRITABLE, read_file
 from tools.exchange.intervals import Interval, Losses, in_order
@@ -28,23 +29,6 @@ AWKWARD = (
     "00:00:01,000 --> 00:00:02,000", "\ufeff",
 )  # fmt: skip
 NAMES = ("a", "b", "anna b", "a_b", "", "x]", "a@b", "a#2", "q - words", "née", "SPEAKER_MAIN", " a")
-
-
-def plain(form: str, who: str = "a", start_ms: int = 0, end_ms: int = 900, text: str = "red?") -> Interval:
-    """What the format is for, with nothing in it that could be lost."""
-    kind = (FORMATS[form].holds or ("words",))[0]
-    text = "" if form == "rttm" else text
-    return Interval(session_id="s", participant=who, kind=kind, start_ms=start_ms, end_ms=end_ms, text=text)
-
-
-@st.composite
-def plain_lists(draw: st.DrawFn, form: str) -> list[Interval]:
-    def one() -> Interval:
-        start_ms = draw(st.integers(0, 3_000) | st.integers(0, 400_000_000))
-        words = st.sampled_from(("mhm", "red?", "don't", "naïve", '"no"', "42", "<unk>", "[x]"))
-        return plain(form, draw(st.sampled_from("ab")), start_ms, start_ms + draw(st.integers(1, 2_000)), draw(words))
-
-    return [one() for _ in range(draw(st.integers(1, 5)))]
 
 
 @st.composite
