@@ -12,6 +12,8 @@ from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.params import SECTIONS
 from pipelines.engine.tables import check_data_folder
 
+PEOPLE = {"unseen": "unseen people", "train": "people of the train split", "seen": "seen people"}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.summary", description=__doc__)
@@ -43,23 +45,25 @@ def summary_table(data: Path) -> Table:
     return table
 
 
+def _compared(kind: str, figures: dict[str, Any], people: str) -> str:
+    """The figure of a VAE, and that of linear principal components of the same size."""
+    name, words = ("psnr_db", "video PSNR {:.1f} dB") if kind == "video" else ("stoi", "audio STOI {:.2f}")
+    value, linear = figures[people].get(name), figures["baseline"].get(people, {}).get(name)
+    if value is None:  # too little speech for STOI
+        return f"audio log-mel L1 {figures[people]['log_mel_l1']:.2f}"
+    verdict = "" if linear is None else f" ({'WORSE than ' if value < linear else ''}PCA {linear:.4g})"
+    return words.format(value) + verdict
+
+
 def main_figures(stage: str, metrics: dict[str, Any]) -> str:
     """The most important figures of a stage."""
     if stage == "vae":
-        phrases = []
-        for people in ("unseen", "seen"):  # a small data folder has no held-out people
-            networks = {kind: metrics[kind][people] for kind in ("video", "audio") if metrics.get(kind)}
-            phrases += (
-                [f"video PSNR {networks['video']['psnr_db']:.1f} dB on {people} people"]
-                if networks.get("video")
-                else []
-            )
-            phrases += (
-                [f"audio log-mel L1 {networks['audio']['log_mel_l1']:.2f} on {people}"] if networks.get("audio") else []
-            )
+        known = [kind for kind in ("video", "audio") if metrics.get(kind)]
+        for people in ("unseen", "train", "seen"):  # a small data folder has no held-out people
+            phrases = [_compared(kind, metrics[kind], people) for kind in known if metrics[kind].get(people)]
             if phrases:
-                break
-        return ", ".join(phrases)
+                return ", ".join(phrases) + f" on {PEOPLE[people]}"
+        return "finished VAEs, not measured" if known else ""
     if stage in ("pretrain", "duplex"):
         split = "train" if metrics["valid"]["loss"] is None else "valid"
         loss = metrics[split]["loss"]

@@ -51,8 +51,8 @@ def make_vae(task: VaeTask, on_steps: Callable[[int], None]) -> dict[str, Any]:
     model: VAE = vae.load_audio_vae(path) if task.kind == "audio" else vae.load_video_vae(path)
     with _timed(timings, "evaluate_s"):
         baseline = _baseline(model, [media for _, media in train])
-        metrics: dict[str, Any] = {"baseline": {}}
-        for people, pairs in (("seen", evenly(train, EVALUATED_TRACKS)), ("unseen", held_out)):
+        metrics: dict[str, Any] = {"seen": {}, "baseline": {"seen": {}}}
+        for people, pairs in ((task.train_people, evenly(train, EVALUATED_TRACKS)), ("unseen", held_out)):
             metrics[people], metrics["baseline"][people] = measure(model, [media for _, media in pairs], baseline)
     metrics |= {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -62,7 +62,7 @@ def make_vae(task: VaeTask, on_steps: Callable[[int], None]) -> dict[str, Any]:
         "steps": None if task.external_weights else task.training.steps,
     }
     with _timed(timings, "draw_s"):
-        draw_reports(task.data, model, baseline, {"seen": train, "unseen": held_out})
+        draw_reports(task.data, model, baseline, {task.train_people: train, "unseen": held_out})
     for _, media in [*train, *held_out][:1]:
         timings |= _unit_times(model, media)
     return {"metrics": metrics, "timings": {k: round(v, 4) for k, v in timings.items()}, "rejections": rejections}

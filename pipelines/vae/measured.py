@@ -21,7 +21,7 @@ def measured_on(data: Path, params: Any, rows: Sequence[Mapping[str, Any]], task
     media = [data / row[f"{task.kind}_path"] for task in tasks for row in (*task.train, *task.held_out)]
     content = {
         "code": code_hash("pipelines.vae.making", "pipelines.vae.reports"),
-        "params": dataclasses.asdict(params) | {"checkpoint_s": None},
+        "params": dataclasses.asdict(params) | {"checkpoint_s": None, "measure": None},
         "weights": {task.kind: file_sha256(weights_path(data, task.kind)) for task in tasks},
         "tracks": rows,
         "num_bytes": [path.stat().st_size if path.is_file() else None for path in media],

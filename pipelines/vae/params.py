@@ -27,6 +27,8 @@ class VaeParams:
     # Minutes of tracks in memory, taken evenly from all. A minute of 64x48 video takes 14 MB, of 336x192 290 MB.
     max_train_minutes: int = from_one(60)
     weights: str = ""  # folder with finished audio.safetensors and video.safetensors; empty: train
+    # Compare finished weights with a linear baseline on the tracks, whenever those change; false: no figures, no films.
+    measure: bool = True
     checkpoint_s: float = from_zero(20.0)  # seconds between saved states, from which a killed training resumes
 
     def __post_init__(self) -> None:

@@ -40,6 +40,7 @@ from wanstreamer.train.vae_config import VaeTrainConfig
 from wanstreamer.vae import AudioVAEConfig, VideoVAEConfig
 
 KINDS = ("audio", "video")
+STOI = "STOI {:.2f} instead of {:.2f}"
 CODE = ("wanstreamer.train.vae", "pipelines.media.tracks")  # together with all it imports, decides the weights
 
 
@@ -71,6 +72,13 @@ def run(data: Path, params: VaeParams, how: RunParams) -> dict[str, Any]:
         outcome = outcomes[task.kind]
         metrics[task.kind] = outcome["metrics"]
         rejections += [(key, reason, detail) for key, reason, detail in outcome["rejections"]]
+        if task.external_weights and (worse := worse_than_baseline(task.kind, outcome["metrics"])):
+            print(
+                f"vae: warning: the {task.kind} VAE of {params.weights} is worse on these recordings than linear "
+                f"principal components of the same size: {worse}; what it loses is lost for windows and training; "
+                "train VAEs on your recordings (vae.weights empty; make windows: ARGS='--set vae.weights=')",
+                file=sys.stderr,
+            )
     metrics["rejected"] = write_rejections(data, "vae", rejections)
     made = {kind: weights_path(data, kind) for kind in KINDS if weights_path(data, kind).is_file()}
     content = {kind: file_sha256(path) for kind, path in made.items()}
@@ -90,6 +98,10 @@ def _outcomes(
         if known is not None:
             print("vae: weights are finished and measured", file=sys.stderr)
             return known
+        if not params.measure:
+            print("vae: weights are finished, and not measured (vae.measure: false)", file=sys.stderr)
+            unknown: dict[str, Any] = {"seen": {}, "unseen": {}, "baseline": {"seen": {}, "unseen": {}}}
+            return {task.kind: {"metrics": unknown, "rejections": []} for task in tasks}
     for task in tasks:
         if task.finished:
             print(f"vae: {task.kind} weights are finished, measuring only", file=sys.stderr)
@@ -102,10 +114,24 @@ def _outcomes(
     return outcomes
 
 
+def worse_than_baseline(kind: str, metrics: Mapping[str, Any]) -> str:
+    """The figures of a VAE that is worse than its baseline; empty if it is better, or not measured.
+
+    The people that the baseline has not seen count, if there are any.
+    """
+    name, words = ("psnr_db", "PSNR {:.1f} dB instead of {:.1f} dB") if kind == "video" else ("stoi", STOI)
+    for people in ("unseen", "train", "seen"):
+        ours, theirs = metrics.get(people, {}), metrics["baseline"].get(people, {})
+        if name in ours and name in theirs:
+            worse = ours[name] < theirs[name]
+            return words.format(ours[name], theirs[name]) if worse else ""
+    return ""
+
+
 def _draw_films(data: Path, tasks: Sequence[VaeTask]) -> None:
     torch.set_num_threads(1)  # sums of several threads differ in the last digit
     audio, video = (weights_path(data, kind) for kind in KINDS)
-    people = {"seen": tasks[0].train, "unseen": tasks[0].held_out}
+    people = {tasks[0].train_people: tasks[0].train, "unseen": tasks[0].held_out}
     draw_films(data, vae.load_audio_vae(audio), vae.load_video_vae(video), people)
 
 

@@ -34,6 +34,11 @@ class VaeTask:
     finished: bool  # weights are already in place: measure only
     external_weights: bool  # the weights were made elsewhere
 
+    @property
+    def train_people(self) -> str:
+        """What figures and reports call the people of the train split: weights made elsewhere have not seen them."""
+        return "train" if self.external_weights else "seen"
+
 
 def weights_path(data: Path, kind: str) -> Path:
     return data / "models" / "vae" / f"{kind}.safetensors"

@@ -171,6 +171,7 @@ def _chosen(args: argparse.Namespace) -> Machine:
     cuda = device.startswith("cuda")
     fixed = "graphs" if cuda else "fixed"
     return Machine(
+        threads=args.threads,
         device=device,
         trunk=args.trunk or ("bfloat16" if cuda else "float32"),
         passes=fixed if (cuda if args.graphs is None else args.graphs) else "plain",

@@ -90,9 +90,10 @@ class Agent:
     def start(self, *, seed: int, prefix: Prefix | None = None) -> ConversationState:
         """The start of a conversation, with an optional prefix of instructions, image and voice; see `prefix`."""
         config = self.config
-        return new_state(
-            self.model, max_units=config.max_units, seeds=[seed], history_limit=config.history_limit, prefix=prefix
-        )
+        with self.machine.computing():
+            return new_state(
+                self.model, max_units=config.max_units, seeds=[seed], history_limit=config.history_limit, prefix=prefix
+            )
 
     @torch.inference_mode()
     def step(
@@ -113,16 +114,17 @@ class Agent:
         self.check_history(state)
         self.check(frames, samples, text_tokens)
         part_ms: dict[str, float] = {}
-        with timed(part_ms, "encode"):
-            audio_NC, video_CHW = self.encode(state, frames, samples)
-        with timed(part_ms, "think"):
-            tokens = self.think(state, audio_NC, video_CHW, text_tokens)
-        with timed(part_ms, "perform"):
-            audio_BNC, video_BCHW = perform(
-                self.model, state, self.schedule, video_temperature=self.config.video_temperature
-            )
-            commit(self.model, state, audio_BNC, video_BCHW)
-        return self.decode(state, audio_BNC[0], video_BCHW[0], tokens, part_ms), state
+        with self.machine.computing():
+            with timed(part_ms, "encode"):
+                audio_NC, video_CHW = self.encode(state, frames, samples)
+            with timed(part_ms, "think"):
+                tokens = self.think(state, audio_NC, video_CHW, text_tokens)
+            with timed(part_ms, "perform"):
+                audio_BNC, video_BCHW = perform(
+                    self.model, state, self.schedule, video_temperature=self.config.video_temperature
+                )
+                commit(self.model, state, audio_BNC, video_BCHW)
+            return self.decode(state, audio_BNC[0], video_BCHW[0], tokens, part_ms), state
 
     @torch.inference_mode()
     def encode(

@@ -1,5 +1,7 @@
 """Where and how a live agent computes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -21,11 +23,16 @@ class Machine:
     # `fixed`; graphs: fixed passes, replayed as CUDA graphs.
     passes: str = "plain"
     compile: bool = False  # compile the blocks of fixed passes
+    # Torch threads on a CPU, while a unit is computed. The parts are small: more threads mostly wait for each other,
+    # and on a busy machine for threads that the system does not run. The result depends on the number.
+    threads: int = 1
 
     def __post_init__(self) -> None:
         for name, value, known in (("trunk", self.trunk, tuple(TRUNKS)), ("passes", self.passes, PASSES)):
             if value not in known:
                 raise InputError(f"{name} {value!r}: expected one of {', '.join(known)}")
+        if self.threads < 1:
+            raise InputError(f"threads {self.threads}: expected 1 or more")
         if self.compile and self.passes == "plain":
             raise InputError("compile: plain passes have a new length at every unit; choose passes fixed or graphs")
         if self.passes == "graphs" and not self.device.startswith("cuda"):
@@ -38,3 +45,16 @@ class Machine:
         model.to(self.device)
         model.blocks.to(TRUNKS[self.trunk])
         return model
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """The block runs with `threads` torch threads; afterwards the number is what it was before."""
+        before = torch.get_num_threads()
+        if before == self.threads:
+            yield
+            return
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

@@ -110,14 +110,15 @@ class Pipeline:
         self.agent, self.link = agent, link
         self.lag = agent.model.config.self_lag
         # At lag L, unit k's latents are known when unit k + L + 1 is thought: they follow unit k + L.
-        self.state: ConversationState = new_state(
-            agent.model,
-            max_units=agent.config.max_units,
-            seeds=[seed],
-            history_limit=agent.config.history_limit,
-            lag=self.lag,
-            prefix=prefix,
-        )
+        with agent.machine.computing():
+            self.state: ConversationState = new_state(
+                agent.model,
+                max_units=agent.config.max_units,
+                seeds=[seed],
+                history_limit=agent.config.history_limit,
+                lag=self.lag,
+                prefix=prefix,
+            )
         if prefix is not None:  # as in the paper: after the prefix, the thinker broadcasts its cache
             link.restore(start_tensors(self.state))
         self.open: deque[Open] = deque()
@@ -154,14 +155,15 @@ class Pipeline:
             raise RuntimeError(f"pipeline: {len(self.open)} units are open at self_lag {self.lag}: call answer first")
         agent.check(frames, samples, text_tokens)
         part_ms: dict[str, float] = {}
-        with timed(part_ms, "encode"):
-            audio_NC, video_CHW = agent.encode(state, frames, samples)
-        with timed(part_ms, "think"):
-            # Of unit k - lag - 1, even if later ones are ready: speed must not decide what the text sees.
-            returned = self.returned.popleft() if state.unit > self.lag else None
-            tokens = agent.think(state, audio_NC, video_CHW, text_tokens, returned)
-            state.unit += 1
-            self.link.send(self._slice())
+        with agent.machine.computing():
+            with timed(part_ms, "encode"):
+                audio_NC, video_CHW = agent.encode(state, frames, samples)
+            with timed(part_ms, "think"):
+                # Of unit k - lag - 1, even if later ones are ready: speed must not decide what the text sees.
+                returned = self.returned.popleft() if state.unit > self.lag else None
+                tokens = agent.think(state, audio_NC, video_CHW, text_tokens, returned)
+                state.unit += 1
+                self.link.send(self._slice())
         self.open.append(Open(tokens=tokens, part_ms=part_ms))
 
     @torch.inference_mode()
@@ -172,21 +174,26 @@ class Pipeline:
         """
         if not self.open:
             raise RuntimeError("pipeline: no unit is open: call hear first")
-        performed = self.arrived.popleft() if self.arrived else self.link.receive(timeout_s)
+        performed = self.arrived.popleft() if self.arrived else self._receive(timeout_s)
         if performed is None:
             return None
         open_ = self.open.popleft()
         self.returned.append(performed.latents)
         self.last = performed
         open_.part_ms["perform"] = (performed.ended_s - performed.began_s) * 1000
-        return self.agent.decode(self.state, *performed.latents, open_.tokens, open_.part_ms)
+        with self.agent.machine.computing():
+            return self.agent.decode(self.state, *performed.latents, open_.tokens, open_.part_ms)
 
     def settle(self) -> None:
         """Wait until the performer is done with all open units; they stay open. Nothing is in progress then."""
         while len(self.arrived) < len(self.open):
-            performed = self.link.receive(None)
+            performed = self._receive(None)
             assert performed is not None
             self.arrived.append(performed)
+
+    def _receive(self, timeout_s: float | None) -> Performed | None:
+        with self.agent.machine.computing():  # a performer in this process computes now
+            return self.link.receive(timeout_s)
 
     def restart_user(self) -> None:
         """The next unit does not follow the last one: the user's streams start again."""

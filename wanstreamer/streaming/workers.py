@@ -3,8 +3,8 @@
     with open_workers(agent, Path("data/models/duplex/model.safetensors"), seed=0) as pipeline:
         ...                                   # as in `pipeline`: hear, answer
 
-The thinker (encoders, text, decoders) stays in the caller's process; use one torch thread there too
-(`torch.set_num_threads(1)`), as the performer does. The performer's process is spawned, so a script that opens workers
+The thinker (encoders, text, decoders) stays in the caller's process. Both compute with the torch threads of the agent's
+`Machine`, one by default. The performer's process is spawned, so a script that opens workers
 needs the usual `if __name__ == "__main__":`. It reads the weights from the same safetensors file. Slices and latents
 lie in a ring of fixed places that both sides map; two places are enough, as no more than two units can be in progress.
 The process ends when the pipeline is closed, and when the caller dies in any way.
@@ -212,7 +212,7 @@ def open_workers(agent: Agent, weights: Path, *, seed: int, prefix: Prefix | Non
 def _serve(connection: Connection, ring: Ring, weights: str, config: AgentConfig, machine: Machine) -> None:
     """The performer's process: units until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller decides
-    torch.set_num_threads(1)
+    torch.set_num_threads(machine.threads)
     model = machine.place(load_model(Path(weights)))
     schedule = Schedule(model, config.steps)
     performer = Performer(

@@ -23,6 +23,7 @@ from pipelines.vae.stage import VaeParams, VaeTrainingParams
 from pipelines.vae.task import VaeTask, record_path
 from tests.helpers.paths import track_path
 from tests.helpers.small_tracks import HEIGHT, WIDTH, hash_again, write_tracks
+from tools.summary import main_figures
 from wanstreamer import vae
 from wanstreamer.errors import InputError
 
@@ -156,7 +157,11 @@ def test_held_out_people_do_not_touch_the_weights(corpus: Path, tmp_path: Path) 
 
 @pytest.mark.usefixtures("without_children")
 def test_finished_weights_are_copied_and_measured_once(
-    corpus: Path, trained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Path,
+    trained: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     data = tmp_path / "data"
     write_tracks(data, SESSIONS)
@@ -164,6 +169,13 @@ def test_finished_weights_are_copied_and_measured_once(
     metrics = stage.run(data, given, RunParams(workers=2))
     assert weights(data) == weights(corpus)
     assert metrics["video"]["unseen"] == trained["video"]["unseen"]
+    # Finished weights have not seen the people of the train split: neither figures nor films say so.
+    assert metrics["video"]["seen"] == {} and metrics["video"]["train"] == trained["video"]["seen"]
+    assert {path.name for path in (data / "reports").iterdir()} >= {"vae_train.mp4", "vae_unseen.mp4"}
+    assert not list((data / "reports").glob("vae_audio_seen*")) and not (data / "reports" / "vae_seen.mp4").exists()
+    said = capsys.readouterr().err
+    assert "vae: warning: the video VAE of" in said and "is worse on these recordings than linear" in said
+    assert f"PSNR {metrics['video']['unseen']['psnr_db']:.1f} dB instead of" in said
     measured: list[int] = []
     measure = stage.run_children
     monkeypatch.setattr(stage, "run_children", lambda *args, **how: measured.append(1) or measure(*args, **how))
@@ -182,6 +194,38 @@ def test_finished_weights_are_copied_and_measured_once(
     vae.save(vae.load_audio_vae(stage.weights_path(corpus, "audio")), small_video_path.with_name("audio.safetensors"))
     with pytest.raises(InputError, match=f"the tracks have {WIDTH}|the tracks have {HEIGHT}"):
         stage.run(data, VaeParams(weights=str(small_video_path.parent)), RunParams(workers=2))
+
+
+@pytest.mark.usefixtures("trained", "without_children")
+def test_finished_weights_are_not_measured_on_demand(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    write_tracks(data, SESSIONS)
+    monkeypatch.setattr(stage, "run_children", None)
+    params = VaeParams(weights=str(corpus / "models" / "vae"), measure=False)
+    metrics = stage.run(data, params, RunParams(workers=1))
+    assert weights(data) == weights(corpus) and metrics["video"]["unseen"] == {}
+    assert not (data / "reports").exists()
+    assert capsys.readouterr().err == "vae: weights are finished, and not measured (vae.measure: false)\n"
+    assert main_figures("vae", metrics) == "finished VAEs, not measured"
+
+
+@pytest.mark.parametrize(
+    ("kind", "metrics", "worse"),
+    [
+        ("video", {"unseen": {"psnr_db": 18.24}, "baseline": {"unseen": {"psnr_db": 24.6}}}, "18.2 dB instead of 24.6"),
+        ("video", {"unseen": {"psnr_db": 25.0}, "baseline": {"unseen": {"psnr_db": 24.6}}}, ""),
+        ("audio", {"unseen": {"stoi": 0.5}, "baseline": {"unseen": {"stoi": 0.7}}}, "STOI 0.50 instead of 0.70"),
+        ("audio", {"unseen": {"stoi": 0.8, "log_mel_l1": 9}, "baseline": {"unseen": {"stoi": 0.7}}}, ""),
+        ("video", {"unseen": {}, "train": {"psnr_db": 9.0}, "baseline": {"train": {"psnr_db": 20.0}}}, "9.0 dB"),
+        ("audio", {"unseen": {"log_mel_l1": 1.0}, "baseline": {"unseen": {"log_mel_l1": 0.5}}}, ""),
+    ],
+)  # fmt: skip
+def test_worse_than_linear(kind: str, metrics: dict[str, Any], worse: str) -> None:
+    found = stage.worse_than_baseline(kind, metrics)
+    assert worse in found and bool(found) == bool(worse)
+    assert ("WORSE" in main_figures("vae", {kind: metrics})) == bool(worse)
 
 
 @pytest.mark.usefixtures("trained", "without_children")
