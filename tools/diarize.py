@@ -15,7 +15,7 @@ import numpy as np
 from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.files import write_bytes_atomic
 from pipelines.engine.jobs import Rejected
-from pipelines.media.ffmpeg import decode_audio
+from pipelines.media.cancelling import decode_mixed
 from pipelines.media.probing import probe, timeline
 from pipelines.signals.diarization import diarize, load_diarizer
 from pipelines.signals.voice_activity import RATE_HZ
@@ -61,7 +61,7 @@ def sound_of(recording: Path) -> np.ndarray:
         source = probe(recording).source
         if source.audio is None:
             raise Rejected("no_audio", f"{recording.name}: no audio stream")
-        return decode_audio(timeline(source, Path(scratch)).source, RATE_HZ, None, Path(scratch))
+        return decode_mixed(timeline(source, Path(scratch)).source, RATE_HZ, Path(scratch)).samples_T
 
 
 def rttm_of(recording: str, voices: Mapping[str, Sequence[Span]]) -> str:

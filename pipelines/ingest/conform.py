@@ -36,9 +36,9 @@ from pipelines.ingest.recorders import (
     has_camera_sound,
 )
 from pipelines.ingest.source_row import SourceRow, recording_names
-from pipelines.media.cancelling import Mix, without_cancelling
+from pipelines.media.cancelling import Mix, decode_mixed, without_cancelling
 from pipelines.media.claims import cut_off
-from pipelines.media.ffmpeg import DecodedAudio, conform_video, decode_audio, decode_with_damage, join_videos
+from pipelines.media.ffmpeg import DecodedAudio, conform_video, decode_with_damage, join_videos
 from pipelines.media.framing import Rect
 from pipelines.media.probing import Timeline, probe, timeline
 from pipelines.media.retiming import retimed
@@ -202,7 +202,8 @@ class Conform:
             if row.uri not in sounds and recording.picture and has_camera_sound(row, recording.picture):
                 end_ms = recording.picture.video_end_ms
                 with suppress(Rejected):
-                    sounds[row.uri] = decode_audio(recording.picture.source, self.rate_hz, None, scratch, end_ms=end_ms)
+                    camera = decode_mixed(recording.picture.source, self.rate_hz, scratch, end_ms=end_ms)
+                    sounds[row.uri] = camera.samples_T
         return sounds
 
     def _lengths_ms(

@@ -22,9 +22,9 @@ from pipelines.engine.run import RunParams, run_keys
 from pipelines.engine.tables import bucket_tables, read_rows
 from pipelines.formats.splits import split_of
 from pipelines.ingest.conform import Conform, check_crops, files_of
-from pipelines.ingest.cut_pictures import warn_of_cut_pictures
 from pipelines.ingest.filling import Filled
 from pipelines.ingest.params import IngestParams
+from pipelines.ingest.picture_warnings import warn_of_cut_pictures, warn_of_same_pictures
 from pipelines.ingest.source_hashes import SourceHashes
 from pipelines.ingest.source_row import SourceRow
 from pipelines.ingest.sources import find_sources
@@ -87,6 +87,7 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
     sessions: dict[str, list[SourceRow]] = {}
     for row in rows:
         sessions.setdefault(row.session_id, []).append(row)
+    warn_of_same_pictures(sessions)
     # A session's tracks do not depend on the place of the source or on the assignment of people: the job has the rest.
     looks = {name: getattr(params, name) for name in ("width", "height", "rate_hz", "qp", "fit", "align_recorders")}
     counts = run_keys(

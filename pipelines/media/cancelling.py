@@ -35,6 +35,12 @@ class Mix(NamedTuple):
     cancelled: tuple[Span, ...]  # from the start of the file, in ms
 
 
+def decode_mixed(source: Source, rate_hz: int, scratch: Path | None = None, *, end_ms: int | None = None) -> Mix:
+    """`decode_audio` of all channels, with the louder one where they cancel."""
+    mix_T = decode_audio(source, rate_hz, None, scratch, end_ms=end_ms)
+    return without_cancelling(source, mix_T, rate_hz, scratch)
+
+
 def without_cancelling(source: Source, mix_T: np.ndarray, rate_hz: int, scratch: Path | None = None) -> Mix:
     """The mono sound of a source, with the louder channel where its channels cancel in `mix_T`.
 

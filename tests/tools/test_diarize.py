@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.formats.rttm import read_rttm
+from tests.helpers.chirps import ffmpeg
 from tests.helpers.counts import examples
 from tools import diarize
 from wanstreamer.clock import Span, merge_spans
@@ -39,3 +41,11 @@ def test_diarizing_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "call.rttm").touch()
     with pytest.raises(InputError, match="--force"):
         diarize.write_rttms([tmp_path / "call.wav"], tmp_path, speakers=None, force=False)
+
+
+def test_channels_that_cancel_are_heard(tmp_path: Path) -> None:
+    voice = 0.1 * np.random.default_rng(0).standard_normal(3 * 16000)
+    samples = np.round(32767 * np.stack([voice, -voice], axis=1)).astype("<i2")
+    command = ("-f", "s16le", "-ar", 16000, "-ac", 2, "-i", "pipe:", tmp_path / "call.wav")
+    ffmpeg(*command, input=samples.tobytes())
+    assert np.abs(diarize.sound_of(tmp_path / "call.wav") - voice).max() < 1e-3

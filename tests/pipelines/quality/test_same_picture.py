@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 
 from pipelines.engine.jobs import Job
-from pipelines.media.tracks import write_video
+from pipelines.engine.run import RunParams
+from pipelines.engine.tables import read_rows
+from pipelines.ingest import stage as ingest
+from pipelines.ingest.stage import IngestParams
+from pipelines.media.tracks import write_video, write_wav
+from pipelines.quality import stage as quality
+from pipelines.quality.params import QualityParams
 from pipelines.quality.same_picture import same_pictures, same_share
 from pipelines.quality.track_facts import measure_session
 from pipelines.signals.av_offset import block_light
 from tests.helpers.clips import ingest_rows
 from tests.helpers.pictures import talking_face
+from tests.helpers.small_corpus import keep_in_process
 
 SECONDS = 12
 
@@ -64,6 +71,8 @@ def test_still_pictures_are_compared_and_flat_ones_prove_nothing(people: list[np
     moving = light(people[0])
     assert same_share(moving[:100], one) == 0.0, "one moves, the other does not"
     assert same_pictures([flat, None, flat]) == [None, None, None]
+    assert same_pictures([flat, flat], ["x", "x"]) == [(1.0, 1), (1.0, 0)], "one file and crop"
+    assert same_pictures([flat, flat], ["x", "y"]) == [None, None]
     assert same_pictures([one, None, other, one]) == [(1.0, 3), None, (0.0, 0), (1.0, 0)]
 
 
@@ -87,3 +96,25 @@ def test_rows_with_one_picture_are_named(
         rows = measure_session(job, data, tmp_path).tables["quality"]
         facts[name] = [(row["same_picture_share"], row["same_picture_as"]) for row in rows]
     assert facts == {"whole": [(1.0, "ben"), (1.0, "anna")], "tiles": [(0.0, None), (0.0, None)]}
+
+
+def test_a_session_with_one_picture_or_without_sound_is_named(
+    tmp_path: Path, people: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through both stages: what the two say, and which tracks may be used."""
+    keep_in_process(monkeypatch)
+    source, data = tmp_path / "source", tmp_path / "data"
+    hum = 0.1 * np.sin(np.arange(16000 * SECONDS) / 9).astype(np.float32)
+    for number in range(2):
+        write_video(source / f"{number}.mp4", people[number], hum)
+    write_wav(source / "silent.wav", 0 * hum, 16000)
+    lines = ["session_id,participant,uri,audio_uri", "one,anna,0.mp4,", "one,ben,0.mp4,", "two,anna,0.mp4,"]
+    (source / "manifest.csv").write_text("\n".join([*lines, "two,ben,1.mp4,silent.wav", ""]))
+    ingest.run(data, IngestParams(source=str(source)), RunParams(workers=1))
+    said = capsys.readouterr().err
+    assert "  one: anna and ben have 0.mp4\n" in said and "two:" not in said
+    quality.run(data, QualityParams(find_duplicates=False), RunParams(workers=1))
+    rejected = {(row["key"], row["reason"]) for row in read_rows(data, "rejections/quality")}
+    assert rejected == {("one/anna", "same_picture"), ("one/ben", "same_picture"), ("two/ben", "digital_silence")}
+    usable = {(row["session_id"], row["participant"]): row["usable"] for row in read_rows(data, "quality")}
+    assert [key for key, value in usable.items() if value] == [("two", "anna")]

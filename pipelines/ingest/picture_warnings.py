@@ -1,15 +1,38 @@
-"""The table `tracks` -> warnings about tracks that do not show their whole picture, with figures."""
+"""Warnings about pictures: tracks that will show the same one, and tracks that do not show all of theirs."""
 
 import heapq
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines.engine.tables import bucket_tables
 from pipelines.ingest.framing import NEARLY_ALL
+from pipelines.ingest.source_files import is_video
+from pipelines.ingest.source_row import SourceRow
 
 LISTED = 10  # sessions that are named; the table has them all
 COLUMNS = ("session_id", "participant", "picture_kept_share", "faces_kept_share")
+
+
+def warn_of_same_pictures(sessions: Mapping[str, Sequence[SourceRow]]) -> None:
+    """Print the sessions in which two rows name one video and crop: user and agent would look the same."""
+    same: list[str] = []
+    for session, rows in sessions.items():
+        named: dict[tuple[object, ...], list[str]] = {}
+        for row in rows:
+            if is_video(Path(row.uri)):
+                named.setdefault((row.uri, row.video_stream, row.crop), []).append(row.participant)
+        same += [f"  {session}: {' and '.join(who)} have {key[0]}" for key, who in named.items() if len(who) > 1]
+    if same:
+        print(
+            "ingest: warning: participants with the same picture; quality rejects their tracks (same_picture), so that "
+            "these sessions get no windows; give each participant a crop or a video of their own",
+            *same[:LISTED],
+            *[f"  and {len(same) - LISTED} more"] * (len(same) > LISTED),
+            sep="\n",
+            file=sys.stderr,
+        )
 
 
 def warn_of_cut_pictures(data: Path, width: int, height: int) -> None:
