@@ -62,7 +62,7 @@ def annotate_session(
     sounds = sounds or {}
     voiced = {who: without_sounds(spans, sounds.get(who, ()), words.get(who), params) for who, spans in speech.items()}
     ipus = mark_candidates(make_ipus(voiced, words, params), params, lexical=lexical)
-    turns, floor, backchannels = settle(ipus, params)
+    turns, floor, backchannels = settle(ipus, params, lexical=lexical)
     responses = backchannel_events(backchannels, ipus)
     events = [
         *responses,

@@ -1,6 +1,6 @@
 """Words -> what their form shows: whether they are a backchannel, end a phrase, or ask for an answer.
 
-English only; for other languages the rules use timing instead. If a transcript has punctuation, punctuation decides; if
+English only; for other languages the rules use punctuation and timing. If a transcript has punctuation, it decides; if
 it has none (CTM, many corpora), the form of the last clause decides. There is no model, so that a label can be
 explained.
 """
@@ -52,7 +52,8 @@ _OF_LISTENER = frozenset(
 )
 LISTENER_WORDS = 14  # a "yes" does not refer to words further back than this
 _CLAUSE_WORDS = 12  # a question longer than this is recognised by its lead-in only
-_TERMINAL = re.compile(r"[.?!。？！]$")
+_TERMINAL = re.compile(r"[.?!。？！؟।]$")
+_QUESTION_MARKS = ("?", "？", "؟")
 _CUT_OFF = re.compile(r"(-|–|—|\.\.\.|…)$")
 _GOES_ON = (",", ";", ":")
 _ABBREVIATION = re.compile(r"(\w[._]+)+|(mr|mrs|ms|dr|st|jr|sr|prof|vs)\.", re.IGNORECASE)  # "U.S.", "t._v.", "Dr."
@@ -88,16 +89,19 @@ def is_backchannel_wording(words: Sequence[Word], *, max_words: int, min_cue_sha
     return len(tokens) <= max_words and sum(is_cue) >= min_cue_share * len(tokens) and not opens
 
 
-def ends_phrase(words: Sequence[Word], *, punctuated: bool) -> bool:
+def ends_phrase(words: Sequence[Word], *, punctuated: bool, english: bool = True) -> bool | None:
     """Whether the last of `words` completes a phrase: no cut-off, no filler, and punctuation if there is any.
 
-    Without punctuation the form of the last clause decides (`wanstreamer.turns.clauses`). A response such as "mm" is
-    complete, although "mm" after other words is a filler.
+    Without punctuation the form of the last clause decides (`wanstreamer.turns.clauses`); None in other languages than
+    English, whose clauses are not known. A response such as "mm" is complete, although "mm" after other words is a
+    filler.
     """
     last = words[-1].text.rstrip(_QUOTES)
     tokens = [token for token in (normal_form(word.text) for word in words) if token]
     if _CUT_OFF.search(last) or not tokens:
         return False
+    if not english:
+        return bool(_TERMINAL.search(last)) if punctuated else None
     if all(token in CUES for token in tokens) and tokens[-1] not in _HESITATIONS and not last.endswith(_GOES_ON):
         return can_end(tokens)
     if tokens[-1] in FILLERS and not last.endswith(("?", "!")):
@@ -110,7 +114,7 @@ def asks(words: Sequence[Word], *, punctuated: bool) -> bool:
     if not words:
         return False
     if punctuated:
-        return words[-1].text.rstrip(_QUOTES).endswith(("?", "？"))
+        return words[-1].text.rstrip(_QUOTES).endswith(_QUESTION_MARKS)
     tokens = [token for token in (normal_form(word.text) for word in words) if token]
     while tokens and tokens[-1] in FILLERS:
         tokens.pop()

@@ -127,7 +127,7 @@ def _share_words(spans: Sequence[Span], words: Sequence[Word], reach_ms: int) ->
     return [tuple(share) for share in shares]
 
 
-def make_turns(ipus: Ipus, promoted: frozenset[Ipu], params: TurnParams) -> list[Turn]:
+def make_turns(ipus: Ipus, promoted: frozenset[Ipu], params: TurnParams, *, lexical: bool) -> list[Turn]:
     """Join IPUs over own pauses under `turn_pause_ms` in which no one else says more than a candidate.
 
     A candidate is left out, unless it is `promoted` or is joined in this way to a longer turn of its own participant.
@@ -151,12 +151,12 @@ def make_turns(ipus: Ipus, promoted: frozenset[Ipu], params: TurnParams) -> list
                 if at == len(blocking) or blocking[at].start_ms >= following.start_ms:
                     continue
             if any(member.candidate == "none" or member in promoted for member in group):
-                turns.append(_turn(group, punctuated[participant]))
+                turns.append(_turn(group, punctuated[participant], lexical))
             group = []
     return _mark_primary(turns)
 
 
-def _turn(group: Sequence[Ipu], punctuated: bool) -> Turn:
+def _turn(group: Sequence[Ipu], punctuated: bool, english: bool) -> Turn:
     words = group[-1].words
     said = [word for ipu in group for word in ipu.words or ()]
     return Turn(
@@ -164,8 +164,8 @@ def _turn(group: Sequence[Ipu], punctuated: bool) -> Turn:
         start_ms=group[0].start_ms,
         end_ms=group[-1].end_ms,
         ipus=tuple(group),
-        complete=ends_phrase(said, punctuated=punctuated) if words else None,
-        asks=asks(words, punctuated=punctuated) if words else False,
+        complete=ends_phrase(said, punctuated=punctuated, english=english) if words else None,
+        asks=bool(words) and (punctuated or english) and asks(words or (), punctuated=punctuated),
     )
 
 
@@ -281,12 +281,17 @@ def floor_at(changes: Sequence[FloorChange], ms: int) -> str | None:
     return changes[at].owner if at >= 0 else None
 
 
-def settle(ipus: Ipus, params: TurnParams) -> tuple[list[Turn], list[FloorChange], list[tuple[Ipu, str]]]:
-    """Turns, the floor, and the confirmed backchannels with the floor's holder, from IPUs with their candidates."""
+def settle(
+    ipus: Ipus, params: TurnParams, *, lexical: bool
+) -> tuple[list[Turn], list[FloorChange], list[tuple[Ipu, str]]]:
+    """Turns, the floor, and the confirmed backchannels with the floor's holder, from IPUs with their candidates.
+
+    `lexical` says whether the words are English: only then does the form of a clause show whether it is complete.
+    """
     speech = all_speech(ipus)
     promoted: frozenset[Ipu] = frozenset()
     while True:
-        turns = make_turns(ipus, promoted, params)
+        turns = make_turns(ipus, promoted, params, lexical=lexical)
         changes = floor_changes(turns, speech, params)
         in_turns = {ipu for turn in turns for ipu in turn.ipus}
         open_ones = sorted(

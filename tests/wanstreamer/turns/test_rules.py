@@ -260,6 +260,31 @@ def test_other_languages_fall_back_on_timing() -> None:
     assert backchannels(talk(a=a, b=b)) == []
 
 
+def test_the_clauses_of_other_languages_are_not_judged_as_english() -> None:
+    """German "an" and "was" end clauses; as English words they never would, or only in some."""
+    for text in ("wann fängt das denn an", "weißt du was"):
+        annotation = talk(lexical=False, a=[(0, 2000, text)], b=[(2600, 4000, "um acht glaube ich")])
+        event = only(annotation, "smooth_shift")
+        assert (event.source, annotation.turns[0].complete) == ("timing", None)
+        assert transitions(talk(a=[(0, 2000, "then an")], b=[(2600, 4000, "was it")]))[1][1] == "pause_interruption"
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("wir fahren um,", "pause_interruption"),
+        ("er dreht um.", "smooth_shift"),
+        ("क्या यह लाल है।", "smooth_shift"),
+        ("هل هو أحمر؟", "smooth_shift"),
+    ],
+)
+def test_punctuation_decides_in_all_languages(text: str, label: str) -> None:
+    first = (0, 1500, "ja." if "।" not in text and "؟" not in text else text)
+    annotation = talk(lexical=False, a=[first, (1700, 3000, text)], b=[(3600, 5000, "x")])
+    assert transitions(annotation)[1] == ("b", label, None)
+    assert only(annotation, label).source == "words"
+
+
 def test_short_ipus_are_kept() -> None:
     annotation = talk(a=[(0, 60, "Oh"), (1000, 3000, "we took the boat.")], b=[])
     assert [(i.start_ms, i.end_ms) for i in annotation.ipus["a"]] == [(0, 60), (1000, 3000)]
