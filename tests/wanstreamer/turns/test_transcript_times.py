@@ -41,6 +41,14 @@ def test_a_shifted_transcript_is_unreliable_and_the_shift_is_found(by_ms: int) -
     assert why is not None and f"{abs(by_ms)} ms {'earlier' if by_ms > 0 else 'later'}, 0 would" in why
 
 
+def test_of_all_shifts_that_fit_the_least_is_taken() -> None:
+    speech = [Span(1000, 2000), Span(30_000, 31_000)]
+    words = [Word(start_ms=at, end_ms=at + 100, text="x") for at in (1400, 30_400)]
+    assert best_shift_ms(words, speech) == 0
+    assert best_shift_ms(moved(words, 700), speech) == -200
+    assert best_shift_ms([], speech) == best_shift_ms(words, []) == 0
+
+
 @pytest.mark.parametrize("by_ms", [0, 100, -100])
 def test_times_that_are_a_little_off_are_reliable(by_ms: int) -> None:
     words, speech = talk(1)
