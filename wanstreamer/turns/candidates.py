@@ -18,6 +18,7 @@ from wanstreamer.turns.lexical import (
     has_punctuation,
     is_assent,
     is_backchannel_wording,
+    is_check,
     is_full_yes,
     is_tag,
     receives,
@@ -131,7 +132,8 @@ def _acoustic(own: Sequence[Ipu], others: Sequence[Span], params: TurnParams) ->
 def _question_ends(participant: str, ipus: Ipus, punctuated: bool, params: TurnParams) -> list[int]:
     """When this participant's questions end: at a question mark, or at the end of a breath group of question form.
 
-    Without punctuation, "okay" or "right" after one's own words is a check, if no one else has spoken in between.
+    Without punctuation, "okay" or "right" on its own is a check: there is nothing else in it to respond to. So is
+    "yeah" after one's own words, if no one else has spoken in between; elsewhere "yeah" is itself a response.
     """
     own = ipus[participant]
     if punctuated:
@@ -142,10 +144,11 @@ def _question_ends(participant: str, ipus: Ipus, punctuated: bool, params: TurnP
     for before, ipu in zip([None, *own], own, strict=False):
         if not ipu.words:
             continue
+        check = is_check(ipu.words)
         if before is not None and ipu.start_ms - before.end_ms < params.turn_pause_ms and is_tag(ipu.words):
             at = bisect_right(others_ends, before.end_ms)
-            check = at == len(others) or others[at].start_ms >= ipu.start_ms
-        else:
+            check = check or at == len(others) or others[at].start_ms >= ipu.start_ms
+        elif not check:
             check = asks(ipu.words, punctuated=False)
         if check:
             ends.append(ipu.end_ms)

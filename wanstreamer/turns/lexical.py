@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from wanstreamer.turns.clauses import BEFORE_A_SIDE, WH, can_end, inverts, words_of
+from wanstreamer.turns.clauses import BEFORE_A_SIDE, PERSONS, WH, can_end, inverts, words_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +40,8 @@ FILLERS = words_of("uh um uhm erm er eh ehm em mm")
 _LEAD_IN = CUES | FILLERS | words_of("and but so now well then no like i mean sorry wait hang on")
 _TAGS = words_of("okay ok right yeah alright yes no huh")
 TAG_ALONE = words_of("okay ok right alright yeah")  # "... okay?" after the speaker's own pause: a check
+_BEFORE_PREDICATE = words_of("that's it's is was be all you're i'm quite")  # "that's right" states something
+_CHECKS = TAG_ALONE - {"yeah"}
 # These answer a check, but also say "go on"; "right" and "okay" acknowledge an answer.
 _ASSENT = words_of("yes yeah yep yup aye yea mm mhm mm-hm mm-hmm mhmm mmhm mmhmm uh-huh uhuh uhhuh")
 _CALLS_ON = words_of("see know")  # "see the mill ...", "you know where ...": the speaker wants a confirmation
@@ -120,8 +122,9 @@ def asks(words: Sequence[Word], *, punctuated: bool) -> bool:
         tokens.pop()
     if not tokens:
         return False
-    if len(tokens) > 3 and tokens[-1] in _TAGS and not (tokens[-1] == "right" and tokens[-2] in BEFORE_A_SIDE):
-        return True
+    if len(tokens) > 3 and tokens[-1] in _TAGS:
+        is_side = tokens[-1] == "right" and tokens[-2] in BEFORE_A_SIDE
+        return not is_side and tokens[-2] not in _BEFORE_PREDICATE
     if _ends_in_tag(tokens[-2:]) and len(tokens) > 2:
         return True
     start = 0
@@ -131,7 +134,10 @@ def asks(words: Sequence[Word], *, punctuated: bool) -> bool:
     opening = tokens[start + 1 : start + 2] if tokens[start] == "you" else tokens[start : start + 1]
     if len(tokens) - start > 1 and opening and opening[0] in _CALLS_ON:
         return True
-    if tokens[start] in WH or inverts(tokens[start : start + 2]):
+    embedded = tokens[start] in WH and any(t.split("'")[0] in PERSONS for t in tokens[start + 1 : start + 2])
+    if (tokens[start] in WH and not embedded) or inverts(
+        tokens[start : start + 2]
+    ):  # "what you do is ..." asks nothing
         return len(tokens) - start <= 2 * _CLAUSE_WORDS
     return any(
         clause[i] in ("have", "do", "are", "can", "did") and clause[i + 1] == "you" for i in range(len(clause) - 1)
@@ -142,6 +148,11 @@ def is_tag(words: Sequence[Word]) -> bool:
     """Whether these words can be a check on their own: "okay?", "right okay?", "now okay?"."""
     *before, last = (normal_form(word.text) for word in words)
     return last in TAG_ALONE and all(token in _LEAD_IN for token in before)
+
+
+def is_check(words: Sequence[Word]) -> bool:
+    """Whether these words are only "okay" or "right": they want a response, and say nothing to respond to."""
+    return all(normal_form(word.text) in _CHECKS for word in words)
 
 
 def is_assent(words: Sequence[Word]) -> bool:

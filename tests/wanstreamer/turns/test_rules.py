@@ -254,6 +254,16 @@ def test_a_tag_after_a_pause_of_ones_own_is_a_check(tag: str) -> None:
     assert backchannels(asked) == []
 
 
+@pytest.mark.parametrize(("before", "expected"), [("okay", []), ("right okay", []), ("yeah", [("b", 3500, "lexical")])])
+def test_okay_on_its_own_is_a_check_and_yeah_is_a_response(before: str, expected: list[tuple[str, int, str]]) -> None:
+    """Without a pause of one's own before it: b spoke in between."""
+    b = [(2100, 2500, "the mill"), (3500, 3800, "right")]
+    annotation = talk(
+        a=[(0, 2000, "go down to the old mill"), (2900, 3200, before), (4200, 7000, "then go round it")], b=b
+    )
+    assert backchannels(annotation) == expected
+
+
 def test_other_languages_fall_back_on_timing() -> None:
     a, b = [(0, 6000, "Wir sind mit dem Boot auf die Insel gefahren.")], [(2000, 2300, "Ja.")]
     assert backchannels(talk(lexical=False, a=a, b=b)) == [("b", 2000, "acoustic")]
@@ -430,7 +440,9 @@ def test_end_of_a_phrase(text: str, punctuated: bool, expected: bool) -> None:
     ("text", "expected"),
     [("have you got a mill", True), ("and is it red", True), ("where do you go", True), ("it's red isn't it", True),
      ("you go to the left okay", True), ("you know where the mill is", True), ("go to the left", False),
-     ("you are going down", False), ("okay", False)],
+     ("you are going down", False), ("okay", False), ("what you do is go to the left", False),
+     ("what do you do", True), ("down there that's right", False), ("go to the right", False),
+     ("go down there right", True)],
 )  # fmt: skip
 def test_questions_without_punctuation(text: str, expected: bool) -> None:
     assert asks(spread(0, 1000, text), punctuated=False) is expected
