@@ -345,7 +345,7 @@ def timeline(source: Source, scratch: Path) -> Timeline:
     begin_s = start_s
 
     def reached_ms(*which_ends_s: float) -> int:
-        return round(1000 * (max(which_ends_s, default=begin_s) - begin_s))
+        return round(1000 * (max(begin_s, *which_ends_s) - begin_s)) if which_ends_s else 0
 
     return Timeline(
         source=source,
