@@ -65,6 +65,7 @@ class _Recorded:
     picture: Timeline | None
     size: tuple[int, int]  # width and height of the displayed picture
     sound: Timeline | None
+    empty: tuple[str, ...] = ()  # of `video` and `audio`: a stream of the file without any packet
 
 
 class Conform:
@@ -117,10 +118,11 @@ class Conform:
         clocks = [clock.since(origin_ms) for clock in clocks]
         result = Result(tables={"tracks": [], "sidecar_words": []})
         result.rejections += clock_rejections(job.key, comparisons, self.align_recorders)
-        for row, sound in zip(rows, decoded, strict=True):
+        for row, recording, sound in zip(rows, recorded, decoded, strict=True):
+            key = f"{job.key}/{row.participant}"
+            result.rejections += [(key, "empty_stream", f"{name}: no packets") for name in recording.empty]
             if sound and sound.num_damaged:
-                damaged = (f"{job.key}/{row.participant}", "damaged_sound", sound.complaint)
-                result.rejections += [damaged] * sound.num_damaged
+                result.rejections += [(key, "damaged_sound", sound.complaint)] * sound.num_damaged
         tracks_audio = self._conform_audio(rows, clocks, sounds, num_units, scratch)
         fitted = [self._fit(*each, num_units) for each in zip(rows, recorded, clocks, strict=True)]
         self._conform_videos(rows, recorded, clocks, fitted, num_units, scratch)
@@ -170,7 +172,14 @@ class Conform:
         for media, clock in ((picture_probe, picture), (sound_probe, sound)):
             if clock and (missing := cut_off(media.claims, clock.reached)):
                 raise Rejected("truncated", f"{row.participant}: {media.source.path.name}: {missing}")
-        return _Recorded(picture=picture, size=(picture_probe.width, picture_probe.height), sound=sound)
+        recording = _Recorded(picture=picture, size=(picture_probe.width, picture_probe.height), sound=sound)
+        if picture and not _has_packets(row, "video", picture.video_end_ms, picture_probe.claims.video_ms):
+            recording = replace(recording, picture=None, empty=(*recording.empty, "video"))
+        if sound and not _has_packets(row, "audio", sound.audio_end_ms, sound_probe.claims.audio_ms):
+            recording = replace(recording, sound=None, empty=(*recording.empty, "audio"))
+        if not recording.picture and not recording.sound:
+            raise Rejected("no_streams", f"{row.participant}: no packets of {' or '.join(recording.empty)}")
+        return recording
 
     def _decode(self, row: SourceRow, recording: "_Recorded", clocks: RowClocks, scratch: Path) -> DecodedAudio | None:
         if recording.sound is None:
@@ -424,6 +433,16 @@ class Conform:
         words = [{**ids, "index": index, **word} for index, word in enumerate(inside)]
         result.tables["sidecar_words"] += words
         return words
+
+
+def _has_packets(row: SourceRow, name: str, end_ms: int | None, claimed_ms: int) -> bool:
+    """False for a stream without packets, as of a camera that was never on.
+
+    Raises Rejected `truncated` if its header states that there are packets.
+    """
+    if end_ms is None and claimed_ms:
+        raise Rejected("truncated", f"{row.participant}: {name} 0 of {claimed_ms} ms")
+    return end_ms is not None
 
 
 def check_streams(row: SourceRow, *, has_video: bool, channels: int) -> None:

@@ -111,8 +111,10 @@ def decode_with_damage(
         if num_damaged > MAX_DAMAGED_SHARE * num_packets:
             share = f"{num_damaged} of {num_packets} packets of sound cannot be decoded, {MAX_DAMAGED_SHARE:.0%} may be"
             raise Rejected("damaged", f"{source.path.name}: {share}: {reported}")
-        if process.returncode or not samples_file.seek(0, os.SEEK_END):
+        if process.returncode:
             raise Rejected("unreadable", f"{source.path.name}: audio: {reported}")
+        if not samples_file.seek(0, os.SEEK_END):
+            raise Rejected("unreadable", f"{source.path.name}: audio: no sound in {num_packets} packets")
         samples_T = np.memmap(samples_file, np.float32, mode="r")
         return DecodedAudio(samples_T, num_packets, num_damaged, reported if num_damaged else "")
 

@@ -8,7 +8,7 @@ first flagged as default, or else the first.
 
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -422,7 +422,9 @@ def _clocks(source: Source) -> tuple[dict[int, _Clock], float, tuple[int, ...], 
     stamps: dict[int, list[tuple[float, float, float]]] = {}
     keys, others_end_s = [], -math.inf
     with _open(source.path) as container:
-        for packet, index, tick_s, decoded, shown in _packets(container, list(container.streams)):
+        for packet, index, tick_s, decoded, shown in _until_error(
+            _packets(container, list(container.streams)), source, stamps
+        ):
             if index not in (source.video, source.audio):
                 others_end_s = max(others_end_s, (shown + (packet.duration or 0)) * tick_s)
                 continue
@@ -436,6 +438,20 @@ def _clocks(source: Source) -> tuple[dict[int, _Clock], float, tuple[int, ...], 
             start_s = min(float(clock.shown_N[clock.parts() == 0].min()) for clock in clocks.values())
             return clocks, start_s, (), others_end_s
         return clocks, source.start_s, tuple(keys) if exact else (), others_end_s
+
+
+def _until_error(
+    packets: "Iterator[tuple[av.Packet, int, float, float, int]]",
+    source: Source,
+    stamps: Mapping[int, Sequence[tuple[float, float, float]]],
+) -> "Iterator[tuple[av.Packet, int, float, float, int]]":
+    """The packets. Raises Rejected `truncated` where reading fails; `stamps`: of the chosen streams until then."""
+    try:
+        yield from packets
+    except av.error.FFmpegError as error:
+        end_s = max((shown_s for stream in stamps.values() for _, shown_s, _ in stream), default=source.start_s)
+        where = f"packets cannot be read after {round(1000 * (end_s - source.start_s))} ms"
+        raise Rejected("truncated", f"{source.path.name}: {where}: {type(error).__name__}") from error
 
 
 def _clock(stamps_N3: np.ndarray) -> _Clock:

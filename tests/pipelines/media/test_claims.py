@@ -316,6 +316,22 @@ def test_a_stray_packet_does_not_make_a_track_long(tmp_path: Path) -> None:
     assert 60 <= clock.audio_cut_ms <= 140
 
 
+@pytest.mark.parametrize("kind", ["video", "audio"])
+def test_a_stream_that_never_had_a_packet_is_left_out_and_counted(tmp_path: Path, kind: str) -> None:
+    """A camera that was never on, a microphone that was muted from the beginning to the end."""
+    whole = record(tmp_path / "whole.mkv", *CONTAINERS["x.mkv"])
+    with av.open(str(whole)) as source, av.open(str(tmp_path / "x.mkv"), "w") as target:
+        streams = [target.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            if packet.dts is not None and packet.stream.type != kind:
+                packet.stream = streams[packet.stream_index]
+                target.mux(packet)
+    track, flashes, chirps, result = ingested(tmp_path, "x.mkv")
+    assert track["num_units"] == 37 and result.rejections == [("s/a", "empty_stream", f"{kind}: no packets")]
+    assert (track["video_path"] is None, track["audio_path"] is None) == (kind == "video", kind == "audio")
+    assert_near(flashes or chirps, EVENTS_S)
+
+
 @pytest.mark.parametrize(
     ("name", "said"), [("cut.mp4", "moov atom not found"), ("text.mp4", "moov atom not found"), ("list.mkv", "")]
 )
