@@ -244,9 +244,11 @@ def _conform(stream, source, lead_ms, rate, first_frame, num_frames, width, heig
     stream = stream.filter("fps", fps=FRAME_RATE_HZ, start_time=first_frame / FRAME_RATE_HZ, round="up")
     stream = stream.filter("setpts", f"PTS-{first_frame}")
     colours = {"in_color_matrix": picture.matrix, "out_color_matrix": "bt601", "out_range": "tv"}
+    whole_pixels = "yuv444p"
     if picture.curve != "sdr" or picture.wide_gamut:
-        colours = {}
-    stream = framing.scale(stream, width, height, flags="area+accurate_rnd+full_chroma_int", **colours)
+        colours, whole_pixels = {}, "yuv444p10le|gbrp10le"
+    flags = "area+accurate_rnd+full_chroma_int"
+    stream = framing.scale(stream, width, height, whole_pixels=whole_pixels, flags=flags, **colours)
     stream = stream.filter("setsar", 1)
     if not colours:
         stream = _to_standard_colours(stream, picture)

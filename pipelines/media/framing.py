@@ -53,9 +53,13 @@ class Framing:
         width, height = self.scaled_size(picture, frame)
         return min(1.0, frame[0] / width) * min(1.0, frame[1] / height)
 
-    def scale(self, stream: Any, width: int, height: int, **options: Any) -> Any:
+    def scale(self, stream: Any, width: int, height: int, *, whole_pixels: str, **options: Any) -> Any:
         """Filters that scale for a frame of width x height and cut the edges off. The aspect comes from the stream,
-        because it may change within a recording."""
+        because it may change within a recording.
+
+        whole_pixels: Formats in which no two pixels share a colour, for pictures that need not be as large as the
+        frame: these may have an odd width, or begin at an odd pixel.
+        """
         alike = f"round({height}*dar)", f"round({width}/dar)"
         size = [f"max({room},{other})" for room, other in zip((width, height), alike, strict=True)]
         if self.zoom != 1:
@@ -63,9 +67,8 @@ class Framing:
             size = [f"max(1,max({least},round({self.zoom}*{most})))" for least, most in zip(fitting, size, strict=True)]
         stream = stream.filter("scale", *size, **options)
         if self.zoom != 1:
-            return stream.filter(
-                "crop", f"min(iw,{width})", f"min(ih,{height})", f"(iw-ow)*{self.x}", f"(ih-oh)*{self.y}"
-            )
+            part = f"min(iw,{width})", f"min(ih,{height})", f"(iw-ow)*{self.x}", f"(ih-oh)*{self.y}"
+            return stream.filter("format", whole_pixels).filter("crop", *part)
         if (self.x, self.y) == (0.5, 0.5):
             return stream.filter("crop", width, height)
         return stream.filter("crop", width, height, f"(iw-ow)*{self.x}", f"(ih-oh)*{self.y}")
@@ -74,7 +77,7 @@ class Framing:
         """The filter that fills the frame around the picture, if it can be smaller."""
         if self.zoom == 1:
             return stream
-        stream = stream.filter("format", "yuv444p")  # the picture may have an odd width, or begin at an odd pixel
+        stream = stream.filter("format", "yuv444p")
         return stream.filter("pad", width, height, f"(ow-iw)*{self.x}", f"(oh-ih)*{self.y}", BORDER)
 
 

@@ -76,6 +76,19 @@ def _visible(frame: np.ndarray, rect: Rect) -> float:
     return float(across * down)
 
 
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv420p10le", "gbrp"])
+def test_the_border_is_exact_for_all_kinds_of_pixels(tmp_path: Path, pixels: str) -> None:
+    """A white picture that becomes 27 pixels wide; two pixels share a colour in the source."""
+    wide = ["-color_trc", "smpte2084", "-color_primaries", "bt2020", "-colorspace", "bt2020nc"]
+    coding = ["-c:v", "ffv1", "-pix_fmt", pixels, *(wide if pixels.endswith("10le") else [])]
+    ffmpeg("-f", "lavfi", "-i", "color=white:s=216x384:r=25:d=0.4", *coding, tmp_path / "a.mkv")
+    frame = framed(tmp_path / "a.mkv", Framing(zoom=0.0))
+    rect = Framing(zoom=0.0).picture_in_frame((216, 384), FRAME)
+    assert rect == Rect(18, 0, 27, 48)
+    bright = frame.mean((0, 2)) > 170
+    assert list(np.flatnonzero(bright)) == list(range(rect.x, rect.x + rect.width))
+
+
 def test_a_picture_of_the_right_shape_is_left_alone() -> None:
     for shape in ((64, 48), (640, 480), (1280, 960)):
         for framing in (CENTRE, Framing(zoom=0.0)):
