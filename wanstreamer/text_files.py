@@ -109,6 +109,12 @@ def is_missing(value: object) -> bool:
     return value is None or (isinstance(value, str) and value.strip() in _MISSING)
 
 
+def shown(value: object) -> str:
+    """A value in a message: on one line, and not too long."""
+    text = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", str(value))
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
 def number_of(value: object) -> float:
     """A finite number, given as a number or as text with a decimal point. Raises ValueError for anything else.
 
@@ -117,10 +123,10 @@ def number_of(value: object) -> float:
     """
     is_text = isinstance(value, str) and _NUMBER.fullmatch(value.strip(" \t"))
     if not is_text and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise ValueError(f"`{value}`: expected a number")
+        raise ValueError(f"`{shown(value)}`: expected a number")
     number = float(value)  # type: ignore[arg-type]
     if not math.isfinite(number):
-        raise ValueError(f"`{value}`: expected a finite number")
+        raise ValueError(f"`{shown(value)}`: expected a finite number")
     return number
 
 
@@ -129,9 +135,9 @@ def seconds_of(value: object) -> float:
     try:
         seconds = number_of(value)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"`{value}`: expected seconds, such as 1.25") from error
+        raise ValueError(f"`{shown(value)}`: expected seconds, such as 1.25") from error
     if abs(seconds) > FARTHEST_S:
-        raise ValueError(f"`{value}`: expected seconds below {FARTHEST_S:.0f}")
+        raise ValueError(f"`{shown(value)}`: expected seconds below {FARTHEST_S:.0f}")
     return seconds
 
 
@@ -152,7 +158,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"an object has the key `{twice}` twice")
+        raise ValueError(f"an object has the key `{shown(twice)}` twice")
     return content
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wanstreamer.errors import InputError
-from wanstreamer.text_files import MARK, decode_text, is_missing, number_of, parse_json
+from wanstreamer.text_files import MARK, decode_text, is_missing, number_of, parse_json, shown
 
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 _NULLS = frozenset({"None", "null", "NULL", "NaT"})  # in CSV, which has no nulls, programs write such words for them
@@ -91,12 +91,6 @@ def whole_number(value: object) -> int:
     if not number.is_integer() or abs(number) > 1e15:
         raise ValueError(f"`{shown(value)}`: expected a whole number")
     return int(number)
-
-
-def shown(value: object) -> str:
-    """A value in a message, on one line."""
-    text = re.sub(r"[\x00-\x1f\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", str(value))
-    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _csv_records(text: str, where: str) -> Iterator[Record]:

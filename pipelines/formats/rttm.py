@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from wanstreamer.clock import Span, merge_spans, seconds_to_ms
 from wanstreamer.errors import InputError
-from wanstreamer.text_files import number_of, numbered_fields, read_text, seconds_of
+from wanstreamer.text_files import number_of, numbered_fields, read_text, seconds_of, shown
 
 UNKNOWN = "<NA>"
 NOTHING = ("<NA>", "<na>", "NA", "N/A", "-")  # what programs write into a field without a value
@@ -57,7 +57,7 @@ def rttm_lines(text: str, where: str) -> Iterator[RttmLine]:
     for number, fields in numbered_fields(text, where):
         if fields[0] not in TYPES:
             raise InputError(
-                f"{where} line {number}: not RTTM: type `{fields[0]}`: expected SPEAKER or another type of RTTM"
+                f"{where} line {number}: not RTTM: type `{shown(fields[0])}`: expected SPEAKER or another type of RTTM"
             )
         if fields[0] not in TIMED:
             yield RttmLine(number, fields[0])
@@ -83,7 +83,7 @@ def _timed_line(number: int, fields: list[str]) -> RttmLine:
                 seconds_of(field)
             except ValueError as error:
                 raise ValueError(f"{name} {error}") from error
-        raise ValueError(f"field 6 `{fields[5]}`: expected <NA>")
+        raise ValueError(f"field 6 `{shown(fields[5])}`: expected <NA>")
     extra = extras[0]
     name, confidence = _name_and_confidence(fields[7 + extra :])
     return RttmLine(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.engine.remote import is_remote_uri
-from pipelines.formats.records import name_text, plain_text, read_records, shown, whole_number
+from pipelines.formats.records import name_text, plain_text, read_records, whole_number
 from pipelines.ingest.source_row import (
     COLUMNS,
     CONSENTS,
@@ -16,7 +16,7 @@ from pipelines.ingest.source_row import (
     is_identifier,
 )
 from wanstreamer.errors import InputError
-from wanstreamer.text_files import is_missing
+from wanstreamer.text_files import is_missing, shown
 
 PATHS = ("uri", "audio_uri", "words_uri", "rttm_uri")
 

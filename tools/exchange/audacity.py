@@ -14,6 +14,7 @@ from tools.exchange.intervals import (
     not_held,
     on_one_line,
     possible,
+    safe_kinds,
     safe_names,
 )
 from wanstreamer.clock import ms_to_seconds
@@ -25,6 +26,7 @@ _TIER = re.compile(r"\[([^\]@]+)@([^\]]*)\] ?(.*)")
 
 def write_audacity(intervals: Sequence[Interval]) -> Written:
     losses = not_held(intervals, confidence=False)
+    intervals = safe_kinds(intervals, losses)
     names = safe_names(
         (interval.participant for interval in intervals),
         lambda name: on_one_line(name).replace("]", ")").strip(),

@@ -14,6 +14,7 @@ from tools.exchange.intervals import (
     Written,
     not_held,
     on_one_line,
+    safe_kinds,
     safe_names,
 )
 from tools.exchange.tiers import is_instant, lanes, tier_name
@@ -27,6 +28,7 @@ def write_eaf(intervals: Sequence[Interval], media: Sequence[Path] = (), folder:
     """`media` are linked by absolute path and by the path relative to `folder`, the folder of the EAF."""
     elan = _pympi()
     losses = not_held(intervals, confidence=False)
+    intervals = safe_kinds(intervals, losses)
     losses["instants, written 1 ms long"] = sum(map(is_instant, intervals))
     losses["control characters, written as spaces"] = sum(bool(_NO_XML.search(interval.text)) for interval in intervals)
     names = safe_names(

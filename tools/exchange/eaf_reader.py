@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from tools.exchange.intervals import WORDS, Interval, Losses, Read, in_order, possible
 from tools.exchange.tiers import kind_named, label_text, tier_meaning
 from wanstreamer.errors import InputError
-from wanstreamer.text_files import FARTHEST_S, number_of, parse_xml
+from wanstreamer.text_files import FARTHEST_S, number_of, parse_xml, shown
 
 UNTIMED = "annotations without times, left out"
 Times = tuple[int, int] | None
@@ -87,7 +87,7 @@ def _media_origin_ms(root: ElementTree.Element, losses: Losses) -> int:
     header = root.find("HEADER")
     units = "milliseconds" if header is None else header.get("TIME_UNITS", "milliseconds")
     if units != "milliseconds":
-        raise ValueError(f"TIME_UNITS `{units}`: expected milliseconds")
+        raise ValueError(f"TIME_UNITS `{shown(units)}`: expected milliseconds")
     origins = {_whole_ms(media.get("TIME_ORIGIN", "0"), "TIME_ORIGIN") for media in root.iter("MEDIA_DESCRIPTOR")}
     if len(origins) > 1:
         losses["media that begin at different times (TIME_ORIGIN): times are ELAN's, not those of the media"] += 1
@@ -108,7 +108,7 @@ def _whole_ms(value: str, what: str) -> int:
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{what} {error}") from error
     if abs(ms) > FARTHEST_S * 1000:
-        raise ValueError(f"{what} `{value}`: no time that a recording has")
+        raise ValueError(f"{what} `{shown(value)}`: no time that a recording has")
     return round(ms)
 
 
@@ -125,7 +125,7 @@ def _tiers(root: ElementTree.Element, slots: Mapping[str, _Slot]) -> list[_Tier]
         for note in (*element.iter("ALIGNABLE_ANNOTATION"), *element.iter("REF_ANNOTATION")):
             name, text = note.attrib["ANNOTATION_ID"], note.findtext("ANNOTATION_VALUE") or ""
             if name in ids:
-                raise ValueError(f"annotation {name} is there twice")
+                raise ValueError(f"annotation {shown(name)} is there twice")
             ids.add(name)
             if note.tag == "REF_ANNOTATION":
                 parent, previous = note.attrib["ANNOTATION_REF"], note.get("PREVIOUS_ANNOTATION", "")

@@ -5,6 +5,7 @@ phrase with a count. A round trip without losses returns equal intervals.
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -177,6 +178,16 @@ def safe_names(names: Iterable[str], written: Callable[[str], str], losses: Loss
         if owner.setdefault(safe, name) != name:
             raise InputError(f"{owner[safe]!r} and {name!r} would both be written as {safe!r}; rename one of them")
     return new_names
+
+
+def safe_kinds(intervals: Iterable[Interval], losses: Losses) -> list[Interval]:
+    """Kinds as names of tiers can hold them, on one line and without the marks that separate them from participants."""
+    safe: list[Interval] = []
+    for interval in intervals:
+        kind = re.sub(r"[@#\]]", " ", on_one_line(interval.kind)).strip() or SEGMENTS
+        losses["line breaks, blanks and marks in names of tiers"] += kind != interval.kind
+        safe.append(replace(interval, kind=kind))
+    return safe
 
 
 def on_one_line(text: str) -> str:

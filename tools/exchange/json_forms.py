@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.formats.records import shown
 from tools.exchange.intervals import (
     SEGMENTS,
     WORDS,
@@ -29,7 +28,7 @@ from tools.exchange.intervals import (
 )
 from wanstreamer.clock import ms_to_seconds
 from wanstreamer.errors import InputError
-from wanstreamer.text_files import is_missing, parse_json, read_text
+from wanstreamer.text_files import is_missing, parse_json, read_text, shown
 
 MOSHI_MAIN = "SPEAKER_MAIN"
 UNTIMED = "words without times, left out"

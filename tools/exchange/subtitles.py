@@ -147,8 +147,10 @@ def _cues(text: str, path: Path, losses: Losses) -> Iterator[_Cue]:
     timings = [place for place, line in enumerate(lines) if _TIMING.fullmatch(line)]
     if not timings and text.strip() not in ("", "WEBVTT"):
         raise InputError(f"{path}: no cue with times such as 00:00:01,000 --> 00:00:02,000")
+    if not timings:
+        return
     begins = [place - _has_identifier(lines, place) for place in timings]
-    _count_blocks(lines[: begins[0] if begins else len(lines)], losses)
+    _count_blocks(lines[: begins[0]], losses)
     for place, end in zip(timings, [*begins[1:], len(lines)], strict=True):
         timing = _TIMING.fullmatch(lines[place])
         assert timing

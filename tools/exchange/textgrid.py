@@ -19,13 +19,14 @@ from tools.exchange.intervals import (
     not_held,
     on_one_line,
     possible,
+    safe_kinds,
     safe_names,
     without_nul,
 )
 from tools.exchange.tiers import is_instant, label_text, lanes, tier_meaning, tier_name
 from wanstreamer.clock import ms_to_seconds
 from wanstreamer.errors import InputError
-from wanstreamer.text_files import read_text
+from wanstreamer.text_files import read_text, shown
 
 NO_TEXTGRID = "not a TextGrid as Praat saves it (text or short text file)"
 BINARY = b"ooBinaryFile"
@@ -34,6 +35,7 @@ _TOKEN = re.compile(r'"((?:[^"]|"")*)"|(?<!\S)(-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)
 
 def write_textgrid(intervals: Sequence[Interval]) -> Written:
     losses = not_held(intervals, confidence=False)
+    intervals = safe_kinds(intervals, losses)
     intervals = without_nul(intervals, losses)
     names = safe_names(
         (interval.participant for interval in intervals),
@@ -142,7 +144,7 @@ def _labels(tokens: Iterator["_Token"], *, has_tiers: bool) -> list[tuple[str, s
     for _ in range(_count(next(tokens)) if has_tiers else 0):
         tier_class = next(tokens)
         if _string(tier_class) not in ("IntervalTier", "TextTier"):
-            raise ValueError(f"line {tier_class.line}: `{tier_class.value}`: expected IntervalTier or TextTier")
+            raise ValueError(f"line {tier_class.line}: `{shown(tier_class.value)}`: expected IntervalTier or TextTier")
         name = _string(next(tokens))
         _number(next(tokens)), _number(next(tokens))  # start and end of the tier
         for _ in range(_count(next(tokens))):
@@ -177,14 +179,14 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 def _string(token: _Token) -> str:
     if not token.is_string:
-        raise ValueError(f"line {token.line}: `{token.value}`: expected a text in quotes")
+        raise ValueError(f"line {token.line}: `{shown(token.value)}`: expected a text in quotes")
     return token.value
 
 
 def _number(token: _Token) -> str:
     """As written. Raises ValueError for text, and for times no recording has."""
     if token.is_string:
-        raise ValueError(f"line {token.line}: `{token.value}`: expected a number")
+        raise ValueError(f"line {token.line}: `{shown(token.value)}`: expected a number")
     try:
         ms_of(token.value, Losses())
     except ValueError as error:
@@ -194,7 +196,7 @@ def _number(token: _Token) -> str:
 
 def _count(token: _Token) -> int:
     if token.is_string or not token.value.isdecimal():
-        raise ValueError(f"line {token.line}: `{token.value}`: expected a number of tiers, intervals or points")
+        raise ValueError(f"line {token.line}: `{shown(token.value)}`: expected a number of tiers, intervals or points")
     return int(token.value)
 
 

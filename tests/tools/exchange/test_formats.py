@@ -38,7 +38,8 @@ def odd_lists(draw: st.DrawFn, form: str) -> list[Interval]:
     odd: dict[str, st.SearchStrategy[object]] = {
         "text": st.sampled_from(AWKWARD) | st.text(max_size=6),
         "participant": st.sampled_from((*NAMES, *AWKWARD)) | st.text(max_size=3),
-        "kind": st.sampled_from(("speech", "words", "segments", "turns", "backchannel", "transition")),
+        "kind": st.sampled_from(("speech", "words", "segments", "turns", "backchannel", "transition"))
+        | st.sampled_from(AWKWARD),
         "confidence": st.floats(0, 1) | st.sampled_from((0.0, 1.0, 1e-7)),
         "end_ms": st.just(changed.start_ms),
     }

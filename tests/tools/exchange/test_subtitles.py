@@ -58,3 +58,9 @@ def test_a_clock_of_a_stream_is_reported(tmp_path: Path) -> None:
     intervals, losses = read_file(path)
     assert [(one.participant, one.start_ms) for one in intervals] == [("anna", 1000)]
     assert losses == {"X-TIMESTAMP-MAP, not applied: times are those in the file, not of the stream": 1}
+
+
+@pytest.mark.parametrize("content", ["", "\ufeff", "WEBVTT\n", "\n \n"])
+def test_a_file_without_cues_holds_nothing(tmp_path: Path, content: str) -> None:
+    (tmp_path / "s.vtt").write_text(content)
+    assert read_file(tmp_path / "s.vtt") == ([], {})
