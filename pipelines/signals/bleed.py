@@ -31,6 +31,7 @@ EARLY_S = (0.1, 0.01)  # and what arrives between these times before the voice
 ECHOES_S = (0.003, 0.15)  # of a response, used before and after its highest tap
 MIN_PEAK = 3.0  # a path is this many times the highest tap that is due to chance
 MIN_S = 0.5  # frames of a voice, needed for a path
+APART_S, APART_ALIKE = (NEAR_S, 10.0), 0.85  # two curves of level that are alike so much apart: one sound
 STEADY_SHARE = 0.02  # of the frames: with fewer active ones, all count
 AUDIBLE_DB, LOUD_DB = 6.0, 35.0  # a frame is active: so much above the background, so little under the loud ones
 PREVAIL_DB = 4.0  # a voice prevails: within this of the highest ratio of the two tracks,
@@ -197,12 +198,13 @@ def find_paths(
         estimates.append(_estimate(*sums, None if any(steady) else _together_db(ratio_db[here], spoken)))
         everywhere = _spectra(*tracks, whole[0][here], start), _spectra(*tracks[::-1], whole[1][here], start)
         total = [old + new for old, new in zip(total, everywhere, strict=True)] if total else list(everywhere)
+    apart = not any(steady) and _same_apart(*levels)
     session = _estimate(total[0], total[1], None if any(steady) else _together_db(ratio_db, speak))
     stretches = []
     for (start, end), estimate in zip(edges, estimates, strict=True):
         known, paths, whose = _decide(estimate, session, estimates)
         span = Span(start * FRAME_MS, end * FRAME_MS)
-        stretches.append(Stretch(span=span, paths=paths, doubt="" if known else "same_sound"))
+        stretches.append(Stretch(span=span, paths=paths, doubt="same_sound" if apart or not known else ""))
         for place in (0, 1):
             local[place][start:end] &= place in whose
     return stretches, local
@@ -293,6 +295,21 @@ def _together_db(ratio_db: np.ndarray, speak: Sequence[np.ndarray]) -> float | N
         return None
     low, middle, high = np.percentile(ratio_db[both], [10, 50, 90])
     return float(middle) if high - low < TOGETHER_DB else None
+
+
+def _same_apart(first_db: np.ndarray, second_db: np.ndarray) -> bool:
+    """Whether two tracks rise and fall alike, one later than the other by more than any path: recorders not aligned."""
+    if len(first_db) * FRAME_MS < APART_S[1] * 1000:
+        return False
+    curves = []
+    for level_db in (first_db, second_db):
+        curve = np.clip(level_db - background_db(level_db), AUDIBLE_DB, LOUD_DB)
+        curve -= curve.mean()
+        curves.append(curve / (np.sqrt(np.sum(curve**2)) + 1e-9))
+    size = 1 << (2 * len(first_db) - 1).bit_length()
+    alike = np.fft.irfft(np.fft.rfft(curves[0], size) * np.conj(np.fft.rfft(curves[1], size)), size)
+    near, far = (round(seconds * 1000 / FRAME_MS) for seconds in APART_S)
+    return float(max(alike[near:far].max(), alike[-far:-near].max())) > APART_ALIKE
 
 
 def _estimate(there: _Sums, back: _Sums, together_db: float | None) -> _Estimate:

@@ -212,6 +212,12 @@ def _doubted(stretches: Sequence[Stretch], pair: tuple[str, str], voices: Mappin
         elif both >= BOTH_ACTIVE_FRAMES and both > BOTH_ACTIVE * sound:
             doubt = "both_active"
         decided.append(replace(each, doubt=each.doubt or doubt))
+    # One sound that begins or ends within a stretch may be too short there to be seen: its neighbour shares the doubt.
+    one_sound: list[Doubt] = [each.doubt if each.doubt in ("same_sound", "no_owner") else "" for each in decided]
+    decided = [
+        replace(each, doubt=each.doubt or next(filter(None, one_sound[max(index - 1, 0) : index + 2]), ""))
+        for index, each in enumerate(decided)
+    ]
     unknown_ms: Counter[Doubt] = Counter()
     for each in decided:
         unknown_ms[each.doubt] += each.span.duration_ms if each.doubt else 0

@@ -1,7 +1,7 @@
 """Measure this machine.
 
-`python -m tools.bench ingest | annotate | vae | encode | pack | load | train | stream | duplicates | scale | workers |
-cost`. `python -m tools.bench recordings` makes test recordings, and measures nothing.
+`python -m tools.bench ingest | annotate | vae | encode | pack | load | train | stream | duplicates | crosstalk |
+scale | workers | cost`. `python -m tools.bench recordings` makes test recordings, and measures nothing.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pipelines.engine.errors import exit_on_input_error
 from tools.bench import (
     annotate,
     cost,
+    crosstalk,
     duplicates,
     encode,
     ingest,
@@ -29,7 +30,22 @@ from tools.bench import (
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    modules = (ingest, annotate, vae, encode, pack, load, train, stream, duplicates, scale, workers, cost, recordings)
+    modules = (
+        ingest,
+        annotate,
+        vae,
+        encode,
+        pack,
+        load,
+        train,
+        stream,
+        duplicates,
+        crosstalk,
+        scale,
+        workers,
+        cost,
+        recordings,
+    )
     for module in modules:
         module.add(commands)
     for command in dict.fromkeys(commands.choices.values()):  # an alias is the same parser

@@ -68,6 +68,18 @@ def dialogues(seed: int, num_sessions: int, seconds: int) -> list[Dialogue]:
     return made
 
 
+def varied(condition: Condition, seed: Sequence[int]) -> Condition:
+    """The condition with other delays, room, gains, noise and overlap: those of the seed, at any level."""
+    rng = np.random.default_rng(seed)
+    delay_ms = rng.uniform(0, 30, 2)
+    return replace(
+        condition, delay_ms=(float(delay_ms[0]), float(delay_ms[1])),
+        reverberation_s=float(rng.choice([0.0, 0.2, 0.3, 0.5])), direct_db=float(rng.uniform(3, 10)),
+        gain_db=(float(rng.uniform(-6, 3)), float(rng.uniform(-6, 3))), noise_db=float(rng.uniform(15, 40)),
+        hurried_ms=int(rng.choice([0, 0, 800, 1600])),
+    )  # fmt: skip
+
+
 def hurried(dialogue: Dialogue, by_ms: int) -> Dialogue:
     """The dialogue with more overlap: every utterance of b begins up to `by_ms` earlier. Its transitions are void."""
     if not by_ms:
@@ -107,8 +119,9 @@ def mix(name: str, dialogue: Dialogue, condition: Condition, seed: Sequence[int]
     for track, other in (("a", "b"), ("b", "a")):
         level_db = paths[track][0]
         if level_db is not None and not condition.same:
-            # The level is that of the speech as it arrives, echoes included.
-            leak[track] *= 10 ** (level_db / 20) * rms(own[other]) / max(rms(leak[track]), 1e-9)
+            # The level is that of the speech as it arrives, echoes included, after the gains of both tracks.
+            level = 10 ** (level_db / 20) * gains[other] / gains[track]
+            leak[track] *= level * rms(own[other]) / max(rms(leak[track]), 1e-9)
     peak = max(float(np.abs(gains[who] * (own[who] + leak[who])).max()) for who in "ab")
     scale = min(1.0, PEAK / peak)
     noise = room_noise(num_samples, rng) if condition.same == "copy" else None
@@ -117,13 +130,7 @@ def mix(name: str, dialogue: Dialogue, condition: Condition, seed: Sequence[int]
         hiss = hiss * 10 ** ((SPEECH_DB - condition.noise_db) / 20)
         own[who], leak[who] = (scale * gains[who] * part for part in (own[who], leak[who]))
         tracks[who] = (own[who] + leak[who] + scale * gains[who] * hiss).astype(np.float32)
-    for who in "ab":
         power[who] = speech_power(own[who], dialogue.speech(who))
-    if condition.same == "half":
-        half = num_samples // 2
-        for track, other in (("a", "b"), ("b", "a")):
-            del other
-            tracks[track][half:] = sum(own[each][half:] / gains[each] for each in "ab") * gains[track]
     return Mixed(
         name=name, condition=condition, dialogue=dialogue, tracks=tracks, own=own, leak=leak, speech_power=power
     )
@@ -141,7 +148,9 @@ def _levelled(dialogue: Dialogue, who: str, num_samples: int) -> np.ndarray:
     return samples * 10 ** (SPEECH_DB / 20) / max(power, 1e-12) ** 0.5
 
 
-def _one_sound(voices: dict[str, np.ndarray], condition: Condition, rng: np.random.Generator) -> tuple:
+def _one_sound(
+    voices: dict[str, np.ndarray], condition: Condition, rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """(own, leak) of tracks that both hold both voices."""
     if condition.same == "room":
         far = [
@@ -151,7 +160,10 @@ def _one_sound(voices: dict[str, np.ndarray], condition: Condition, rng: np.rand
         ]  # fmt: skip
         return {"a": far[0]["a"], "b": far[1]["b"]}, {"a": far[0]["b"], "b": far[1]["a"]}
     if condition.same == "half":
-        return dict(voices), {who: np.zeros_like(voices[who]) for who in "ab"}
+        late = {who: voice.copy() for who, voice in voices.items()}
+        for voice in late.values():
+            voice[: len(voice) // 2] = 0
+        return dict(voices), {"a": late["b"], "b": late["a"]}
     late = {who: _delayed(voices[who], condition.delay_ms[0]) for who in "ab"}
     return {"a": voices["a"], "b": late["b"]}, {"a": voices["b"], "b": late["a"]}
 

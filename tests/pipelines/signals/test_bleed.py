@@ -51,6 +51,16 @@ def test_the_same_sound_in_both_tracks_is_no_ones(gain_db: float, delay: int) ->
     assert [stretch.doubt for stretch in found] == ["same_sound"] * 3
 
 
+@pytest.mark.parametrize("late_s", [0.3, 4.0])
+def test_the_same_sound_by_two_recorders_that_are_not_aligned_is_no_ones(late_s: float) -> None:
+    rng = np.random.default_rng(4)
+    loud = np.repeat(10 ** rng.uniform(-2, 0, 120), RATE_HZ // 4)
+    mix = rng.normal(0, 0.1, len(loud)) * loud
+    found = stretches(mix, np.roll(mix, round(late_s * RATE_HZ)))
+    assert {stretch.doubt for stretch in found} == {"same_sound"}
+    assert all(stretch.known for stretch in stretches(mix, np.roll(mix[::-1], 8000)))
+
+
 def test_what_cannot_be_told_is_said_of_its_stretch_only() -> None:
     a, b = voices(60)
     half = len(a) // 2
