@@ -36,7 +36,7 @@ CLOCK = pa.struct(
 )
 CLOCK_FIELDS = (
     "`reference`: the participant whose sound it is compared with. `finding`: measured; or cannot tell: silent, "
-    "too_short, unrelated, one_way (one person's voice only, as late as after a call), clock_jumps. `offset_ms`: "
+    "too_short, unrelated, one_way (one person's voice only), clock_jumps. `offset_ms`: "
     "the file began this much later than the manifest states (ms). `drift_ppm`: its clock runs this much faster "
     "(ppm); null: its standard error, `drift_error_ppm`, is too large. `confidence`: share of the compared "
     "windows that agree, 0 to 1. `num_jumps`: steps of the clock. `apart_ms`: the farthest that the sound lies "

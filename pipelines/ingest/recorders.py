@@ -181,7 +181,5 @@ def clock_rejections(
 
 
 def _jump_detail(fit: ClockFit) -> str:
-    if not fit.jumps:
-        return "the clock does not run evenly"
     first_ms, step_ms = fit.jumps[0]
     return f"{len(fit.jumps)} times, first by {step_ms:.0f} ms near {first_ms / 1000:.0f} s"

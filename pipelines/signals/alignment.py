@@ -48,22 +48,24 @@ MAX_SHORT = 48
 MAX_DRIFT_PPM = 2000  # NTSC's pull-down is 1000
 MIN_WINDOWS = 5  # that agree
 MIN_SHARE = 0.03  # of the windows with sound in both
-EVEN_SHARE = 0.6  # of the windows with a clear lag; if fewer agree, the clock does not run evenly
+MIN_APART = 3  # windows that do not overlap
+MIN_SPREAD = 0.4  # of the recording, from the first to the last that agree: one sound that both have is not enough
+EVEN_SHARE = 0.6  # of the windows with a clear lag; with fewer, the lags are those of other sounds that resemble
 MIN_COMMON_S = 15.0
 HOP_S = 10.0  # between windows of long recordings
 MIN_NUM_WINDOWS = 24  # of short ones
-INLIER_MS = 6.0  # from the line; two people before one camera differ by their distances to it, 3 ms per metre
+INLIER_S = 0.006  # from the line; two people before one camera differ by their distances to it, 3 ms/m
 STEP_MS = 8.0  # a smaller step is no jump: a lost buffer of 512 samples at 48 kHz is 11 ms
 STEP_WINDOWS = 3  # on both sides of a jump
 MAX_ERROR_PPM = 20.0  # a drift with a larger error is not known; it is 2 ms in 100 s
-ROOM_MS = 30.0  # sound takes no longer from one person to the other's microphone: 10 m
-CALL_MS = 1000.0  # nor from a loudspeaker, if it went through a call
-OWN_DB = 6.0  # if levels differ less along a recording, both recorders have all voices alike
-NEAR_MS = 0.5  # sound takes longer from one person to the other's microphone: 17 cm
+ROOM_S = 0.03  # sound takes no longer from one person to the other's microphone: 10 m
+CALL_S = 1.0  # nor from a loudspeaker, if it went through a call
+OWN_DB = 6.0  # if levels differ less along a recording, they do not show who speaks
+NEAR_MS = 1.0  # sound takes longer from one person to the other's microphone: 34 cm
 
 
 # measured; or why not: silent, too_short, unrelated, clock_jumps (fitted, with steps), one_way (only one person's voice
-# is in both, and as late as after a call: the drift is measured, the offset is not)
+# is in both: the drift is measured, but the time that the voice takes cannot be told from an offset of the clocks)
 Finding = Literal["measured", "silent", "too_short", "unrelated", "clock_jumps", "one_way"]
 
 
@@ -106,6 +108,10 @@ class _Guess:
         off_line = min((other for other in others if abs(other[1] - on_line) > REACH_S / 4), default=None)
         return [on_line] if off_line is None else [on_line, off_line[1]]
 
+    def num_near(self, tolerance_s: float) -> int:
+        """How many places are on the line."""
+        return sum(abs(lag_s - self.lag_s - self.slope * time_s) < tolerance_s for time_s, lag_s in self.places)
+
 
 Samples = np.ndarray  # float32 (num_samples,); may be a memory map of a file
 
@@ -115,35 +121,40 @@ def compare_scene(reference: Samples, sound: Samples, rate_hz: int, stated_lag_s
 
     `stated_lag_s`: how much later an instant is in the sound's file than in the reference's, as the manifest states it.
     """
-    return _compare(reference, sound, rate_hz, stated_lag_s, _search_envelopes, two_people=False)
+    return _compare(reference, sound, rate_hz, stated_lag_s, (_search_envelopes,), two_people=False)
 
 
 def compare_people(reference: Samples, sound: Samples, rate_hz: int, stated_lag_s: float = 0.0) -> ClockFit:
     """The recorders of two people who may be heard in each other's, within SEARCH_MS of `stated_lag_s`."""
-    return _compare(reference, sound, rate_hz, stated_lag_s, _search_waveforms, two_people=True)
+    return _compare(reference, sound, rate_hz, stated_lag_s, (_stated, _search_waveforms), two_people=True)
 
 
 _Search = Callable[[Samples, Samples, int, float], _Guess | None]
 
 
 def _compare(
-    reference: Samples, sound: Samples, rate_hz: int, stated_lag_s: float, search: _Search, *, two_people: bool
+    reference: Samples,
+    sound: Samples,
+    rate_hz: int,
+    stated_lag_s: float,
+    searches: Sequence[_Search],
+    *,
+    two_people: bool,
 ) -> ClockFit:
     if min(len(reference), len(sound)) < MIN_COMMON_S * rate_hz:
         return ClockFit(finding="too_short")
     if not (_has_sound(reference, rate_hz) and _has_sound(sound, rate_hz)):
         return ClockFit(finding="silent")
-    guess = search(reference, sound, rate_hz, stated_lag_s)
-    for num_frames, max_windows in ((SHORT_FRAMES, MAX_SHORT), (WINDOW_FRAMES, None)):
-        if guess is None:
-            return ClockFit(finding="unrelated")
-        windows = _track(reference, sound, rate_hz, guess, num_frames, max_windows)
-        points = [window for window in windows if window.peak > PEAK]
-        guess = _line([(point.time_s, point.lag_s, 1.0) for point in points], INLIER_MS / 1000)
-    if len(points) < MIN_WINDOWS:
-        return ClockFit(finding="unrelated", confidence=round(len(points) / max(1, len(windows)), 3))
-    levels_db = np.array([window.level_db for window in windows])
-    return _fit(points, levels_db, len(reference) / rate_hz, len(sound) / rate_hz, stated_lag_s, two_people)
+    for search in searches:
+        guess = search(reference, sound, rate_hz, stated_lag_s)
+        windows = _track(reference, sound, rate_hz, guess, SHORT_FRAMES, MAX_SHORT) if guess else []
+        guess = _line([(window.time_s, window.lag_s, 1.0) for window in windows if window.peak > PEAK], INLIER_S)
+        if guess and guess.num_near(INLIER_S) >= MIN_WINDOWS:
+            break
+    windows = _track(reference, sound, rate_hz, guess, WINDOW_FRAMES) if guess else []
+    if sum(window.peak > PEAK for window in windows) < MIN_WINDOWS:
+        return ClockFit(finding="unrelated")
+    return _fit(windows, len(reference) / rate_hz, len(sound) / rate_hz, stated_lag_s, two_people)
 
 
 def _has_sound(sound: Samples, rate_hz: int) -> bool:
@@ -175,6 +186,11 @@ def envelope(sound: Samples, rate_hz: int) -> np.ndarray:
     half = int(SLOW_S * ENVELOPE_HZ / 2)
     sums = np.pad(level, (half + 1, half), mode="edge").cumsum(dtype=np.float64)
     return (level - (sums[2 * half + 1 :] - sums[: -2 * half - 1]) / (2 * half + 1)).astype(np.float32)
+
+
+def _stated(reference: Samples, sound: Samples, rate_hz: int, stated_lag_s: float) -> _Guess:
+    del reference, sound, rate_hz
+    return _Guess(stated_lag_s, 0.0, ((0.0, stated_lag_s),))
 
 
 def _search_envelopes(reference: Samples, sound: Samples, rate_hz: int, stated_lag_s: float) -> _Guess | None:
@@ -220,7 +236,7 @@ def _search_waveforms(reference: Samples, sound: Samples, rate_hz: int, stated_l
         place = int(np.argmax(likeness))
         if likeness[place] > PEAK * np.sqrt(np.mean(np.square(likeness))):
             places.append((time_s + COARSE_S / 2, stated_lag_s + (place - reach) / rate, 1.0))
-    return _line(places, tolerance_s=2 * ROOM_MS / 1000)
+    return _line(places, tolerance_s=2 * ROOM_S)
 
 
 def _good_size(length: int) -> int:
@@ -261,9 +277,9 @@ def _line(places: Sequence[tuple[float, float, float]], tolerance_s: float) -> _
 
 
 def _track(
-    reference: Samples, sound: Samples, rate_hz: int, guess: _Guess, num_frames: int, max_windows: int | None
+    reference: Samples, sound: Samples, rate_hz: int, guess: _Guess, num_frames: int, max_windows: int = 0
 ) -> list[_Point]:
-    """Windows along the recording with sound in both, each with its most likely lag."""
+    """Windows along the recording with sound in both, each with its most likely lag. `max_windows` 0: no limit."""
     window_s = FRAME_S * (num_frames + 1) / 2
     first_s = max(0.0, -guess.lag_s)
     last_s = min(len(reference) / rate_hz, len(sound) / rate_hz - guess.lag_s) - window_s
@@ -328,13 +344,9 @@ def _frames(samples: np.ndarray, starts_K: np.ndarray, size: int) -> np.ndarray:
 
 
 def _fit(
-    points: Sequence[_Point],
-    levels_db: np.ndarray,
-    reference_s: float,
-    sound_s: float,
-    stated_lag_s: float,
-    two_people: bool,
+    windows: Sequence[_Point], reference_s: float, sound_s: float, stated_lag_s: float, two_people: bool
 ) -> ClockFit:
+    points = [window for window in windows if window.peak > PEAK]
     time, lag, level_db = (np.array([getattr(p, name) for p in points]) for name in ("time_s", "lag_s", "level_db"))
     side = _louder_sides(level_db) if two_people else np.ones(len(time))
     slope = _robust_slope(time, lag, side)
@@ -349,15 +361,16 @@ def _fit(
     if not side.any():
         design, values = design[:, :-1], values[:-1]
     for _ in range(5):
-        inliers = np.abs(lag - design @ values) < INLIER_MS / 1000
+        inliers = np.abs(lag - design @ values) < INLIER_S
         if inliers.sum() < MIN_WINDOWS or len(np.unique(segment[inliers])) <= len(starts):
             break
         values = np.linalg.lstsq(design[inliers], lag[inliers], rcond=None)[0]
     residual = lag - design @ values
-    inliers = np.abs(residual) < INLIER_MS / 1000
+    inliers = np.abs(residual) < INLIER_S
     agreed = int(inliers.sum())
-    confidence = round(agreed / len(levels_db), 3)
-    if agreed < max(MIN_WINDOWS, MIN_SHARE * len(levels_db)):
+    confidence = round(agreed / len(windows), 3)
+    times_s = np.array([window.time_s for window in windows])
+    if not _is_common(time[inliers], times_s) or agreed < EVEN_SHARE * len(points):
         return ClockFit(finding="unrelated", confidence=confidence)
     slope = float(values[len(starts) + 1])
     error_ppm = 1e6 * float(residual[inliers].std()) / agreed**0.5 / max(float(time[inliers].std()), 1e-9)
@@ -368,13 +381,9 @@ def _fit(
         slope = 0.0
     first = values[: len(starts) + 1].tolist()
     finding: Finding = "measured"
-    if starts or agreed < EVEN_SHARE * len(points):
+    if starts:
         finding = "clock_jumps"
-    elif (
-        two_people
-        and ROOM_MS < abs(1000 * (first[0] - stated_lag_s)) < CALL_MS
-        and not (side.any() or _both_speak(level_db[inliers], levels_db))
-    ):
+    elif two_people and not side.any() and abs(first[0] - stated_lag_s) < CALL_S:
         finding = "one_way"
     near = residual[inliers]
     smooth = [abs(float(np.median(near[max(0, at - 2) : at + 3]))) for at in range(agreed)]
@@ -391,6 +400,18 @@ def _fit(
             for place, start in enumerate(starts)
         ),
     )
+
+
+def _is_common(agreed_s: np.ndarray, windows_s: np.ndarray) -> bool:
+    """Whether windows that agree are many, and along the whole recording."""
+    if len(agreed_s) < max(MIN_WINDOWS, MIN_SHARE * len(windows_s)):
+        return False
+    apart, last_s = 0, -np.inf
+    for time_s in agreed_s:
+        if time_s - last_s > FRAME_S * (WINDOW_FRAMES + 1) / 2:
+            apart, last_s = apart + 1, time_s
+    spread_s = float(agreed_s[-1] - agreed_s[0])
+    return apart >= MIN_APART and spread_s >= MIN_SPREAD * (windows_s[-1] - windows_s[0])
 
 
 def _robust_slope(time: np.ndarray, lag: np.ndarray, side: np.ndarray) -> float:
@@ -450,14 +471,6 @@ def _checked_sides(lag: np.ndarray, side: np.ndarray) -> np.ndarray:
     middle = (np.median(lag[side > 0]) + np.median(lag[side < 0])) / 2
     side = np.where(lag < middle, 1.0, -1.0)  # where both speak, levels do not show whose voice was found
     return side if min((side > 0).sum(), (side < 0).sum()) >= STEP_WINDOWS else np.zeros(len(lag))
-
-
-def _both_speak(agreed_db: np.ndarray, levels_db: np.ndarray) -> bool:
-    """Whether the windows that agree have speech of both people, by the levels of all windows."""
-    low, high = np.percentile(levels_db, [5, 95])
-    third = (high - low) / 3
-    few = min((agreed_db > high - third).sum(), (agreed_db < low + third).sum()) < STEP_WINDOWS
-    return bool(high - low < OWN_DB or not few)
 
 
 def _side_lag(lag: np.ndarray, side: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from pipelines.signals.alignment import ClockFit, compare_people, compare_scene
 from tests.helpers.counts import seeds
 from tests.helpers.recorders import RATE_HZ, noisy, recorded, talk
 
-SECONDS = 100
+SECONDS = 80
 
 
 def two_people(bleed_db: float, path_ms: float, seconds: float = SECONDS) -> tuple[np.ndarray, np.ndarray]:
@@ -32,13 +32,12 @@ def test_offset_and_drift_are_found_in_noise(late_s: float, ppm: float) -> None:
     voice = talk(SECONDS, 1)
     reference, sound = noisy(voice, 10, 3), 0.1 * noisy(recorded(voice, late_s=late_s, ppm=ppm), 10, 4)
     check(compare_scene(reference, -sound, RATE_HZ), late_s, ppm)
-    if abs(late_s) < 10:
+    check(compare_scene(reference, sound, RATE_HZ, stated_lag_s=-late_s), 0.0, ppm)
+    if 1 < abs(late_s) < 10:
         check(compare_people(reference, sound, RATE_HZ), late_s, ppm)
-    stated = compare_people(reference, sound, RATE_HZ, stated_lag_s=-late_s)
-    check(stated, 0.0, ppm)
 
 
-@pytest.mark.parametrize(("bleed_db", "path_ms", "late_s"), [(-10, 9, 3.7), (-20, 0, 0.12), (-30, 30, -0.4)])
+@pytest.mark.parametrize(("bleed_db", "path_ms", "late_s"), [(-10, 9, 3.7), (-20, 3, 0.12), (-30, 30, -0.4)])
 def test_recorders_in_one_room_are_measured_by_what_leaks(bleed_db: float, path_ms: float, late_s: float) -> None:
     """The way from a mouth to the other microphone is not taken for an offset."""
     anna, ben = two_people(bleed_db, path_ms)
@@ -54,9 +53,11 @@ def test_the_delay_of_a_call_is_no_offset() -> None:
     headphones = noisy(talk(SECONDS, 1), 30, 3)  # Anna's; Ben has loudspeakers
     one = compare_people(headphones, ben, RATE_HZ)
     assert one.finding == "one_way" and one.offset_ms is None and one.drift_ppm == pytest.approx(0, abs=2)
+    late = compare_people(headphones, recorded(ben, late_s=3.7, ppm=80), RATE_HZ)  # no call takes so long
+    assert late.finding == "measured" and late.offset_ms == pytest.approx(3700 - 180, abs=10)
 
 
-@pytest.mark.parametrize("seed", seeds(60, 6))
+@pytest.mark.parametrize("seed", seeds(60, 3))
 def test_unrelated_sounds_cannot_be_compared(seed: int) -> None:
     one, other = talk(60, 100 + seed), talk(60, 200 + seed, pitch_hz=130)
     for compare in (compare_scene, compare_people):
@@ -69,6 +70,15 @@ def test_hum_that_both_have_is_no_common_sound() -> None:
     one, other = talk(SECONDS, 1), talk(SECONDS, 2)
     for compare in (compare_scene, compare_people):
         assert compare(noisy(one + hum, 20, 3), noisy(other + hum, 20, 4), RATE_HZ).finding == "unrelated"
+
+
+def test_a_sound_that_both_play_once_is_not_enough() -> None:
+    """The same ten seconds at different times: a jingle, or a file that both play."""
+    one, other = talk(SECONDS, 1).copy(), talk(SECONDS, 2, pitch_hz=200).copy()
+    jingle = talk(10, 3)
+    one[20 * RATE_HZ : 30 * RATE_HZ] = other[22 * RATE_HZ : 32 * RATE_HZ] = jingle
+    for compare in (compare_scene, compare_people):
+        assert compare(noisy(one, 30, 3), noisy(other, 30, 4), RATE_HZ).finding == "unrelated"
 
 
 def test_silence_noise_and_short_sounds_cannot_be_compared() -> None:
@@ -86,14 +96,14 @@ def test_a_clock_that_jumps_is_found(steps_ms: list[int]) -> None:
     """Buffers that a recorder lost, or repeated."""
     voice = talk(SECONDS, 1)
     sound = noisy(recorded(voice, late_s=3.7, ppm=80), 10, 4)
-    for place, step_ms in zip((30, 70), steps_ms, strict=False):
+    for place, step_ms in zip((25, 55), steps_ms, strict=False):
         at, size = place * RATE_HZ, abs(step_ms) * RATE_HZ // 1000
         sound = np.delete(sound, slice(at, at + size)) if step_ms < 0 else np.insert(sound, at, sound[at - size : at])
     fit = compare_scene(noisy(voice, 10, 3), sound, RATE_HZ)
     assert fit.finding == "clock_jumps" and fit.drift_ppm == pytest.approx(80, abs=2)
     assert fit.offset_ms == pytest.approx(3700, abs=10)
     assert [step for _, step in fit.jumps] == pytest.approx(steps_ms, abs=1)
-    assert [at / 1000 for at, _ in fit.jumps] == pytest.approx([33.7, 73.7][: len(steps_ms)], abs=12)
+    assert [at / 1000 for at, _ in fit.jumps] == pytest.approx([28.7, 58.7][: len(steps_ms)], abs=12)
 
 
 def test_a_camera_in_a_room_and_a_lavalier() -> None:
