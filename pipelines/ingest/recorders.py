@@ -5,16 +5,19 @@ compared, and so are the recorders of two participants, who may be heard in each
 correction moves and stretches files: all that could be compared follow the clock of the first participant's `uri`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.ingest.clocks import FileClock, RowClocks
 from pipelines.ingest.source_row import SourceRow
 from pipelines.media.probing import Timeline
 from pipelines.signals.alignment import ClockFit, compare_people, compare_scene
+from wanstreamer.clock import FRAME_MS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,3 +186,25 @@ def clock_rejections(
 def _jump_detail(fit: ClockFit) -> str:
     first_ms, step_ms = fit.jumps[0]
     return f"{len(fit.jumps)} times, first by {step_ms:.0f} ms near {first_ms / 1000:.0f} s"
+
+
+def clock_warning(tracks: Iterable[pa.Table]) -> str:
+    """What to do if the sound of some tracks lies a frame or more from what it was compared with; empty: nothing.
+
+    `tracks`: the table, with the columns `camera_clock` and `partner_clock`.
+    """
+    count, worst_ms = 0, 0.0
+    for rows in tracks:
+        apart = np.zeros(rows.num_rows)
+        for name in ("camera_clock", "partner_clock"):
+            clock = rows[name].combine_chunks()
+            values = pc.fill_null(pc.struct_field(clock, "apart_ms"), 0.0).to_numpy(zero_copy_only=False)
+            apart = np.maximum(apart, np.abs(values))
+        count += int((apart >= FRAME_MS).sum())
+        worst_ms = max(worst_ms, float(apart.max(initial=0)))
+    if not count:
+        return ""
+    return (
+        f"the sound of {count} tracks lies up to {worst_ms:.0f} ms from that of their camera or of the other person; "
+        "ingest.align_recorders=true corrects clocks that do not jump, and the view recorder_clocks lists them"
+    )

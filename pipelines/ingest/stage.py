@@ -25,6 +25,7 @@ from pipelines.ingest.conform import Conform, check_crops, files_of
 from pipelines.ingest.filling import Filled
 from pipelines.ingest.params import IngestParams
 from pipelines.ingest.picture_warnings import warn_of_cut_pictures, warn_of_same_pictures
+from pipelines.ingest.recorders import clock_warning
 from pipelines.ingest.source_hashes import SourceHashes
 from pipelines.ingest.source_row import SourceRow
 from pipelines.ingest.sources import find_sources
@@ -103,6 +104,8 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
     )
     warn_of_cut_pictures(data, params.width, params.height)
     _print_filled(data)
+    if warning := clock_warning(bucket_tables(data, "tracks", ["camera_clock", "partner_clock"])):
+        print(f"ingest: warning: {warning}", file=sys.stderr)
     splits: Counter[str] = Counter()
     for rows in bucket_tables(data, "sessions", ["split"]):
         for split in rows["split"].value_counts().to_pylist():

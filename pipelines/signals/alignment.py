@@ -5,7 +5,7 @@ both recorded the same sound, it shows how the clocks differ. The measurement ha
 
 1. Search. For two recordings of one scene (a camera and a recorder), pieces of the envelope of one are looked for in
    all of the other. For the recorders of two people the envelopes differ, as each is dominated by another voice: there,
-   pieces of the waveforms are compared, within SEARCH_MS of the place that the manifest states.
+   if nothing is found where the manifest places them, pieces of the waveforms are compared, within SEARCH_MS of it.
 2. Tracking. In a window every few seconds, the waveforms are correlated around the expected lag. The spectra are
    whitened, each by its own power (SCOT: Carter, Nuttall & Cable 1973, "The smoothed coherence transform"), so that the
    peak of a path is as sharp as its bandwidth allows. A window counts if its peak is far above chance.
@@ -13,7 +13,7 @@ both recorded the same sound, it shows how the clocks differ. The measurement ha
 
 A voice arrives later in the other person's microphone. Between two people's recorders, the lags in the speech of the
 one and of the other therefore lie on both sides of the difference of the clocks, which is their mean (as in NTP, RFC
-5905).
+5905). Where only one voice is in both recordings, its way cannot be told from a difference of the clocks.
 
 "Cannot tell" is an answer: `finding` gives the reason. Sounds are read in pieces; memory grows by 200 bytes per second
 of recording (the envelope), and time with its length.

@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 from pipelines.engine.files import file_sha256
+from pipelines.engine.run import RunParams
+from pipelines.engine.tables import read_rows
 from pipelines.ingest import conform
+from pipelines.ingest import stage as ingest
 from pipelines.ingest.clocks import FileClock, RowClocks
+from pipelines.ingest.params import IngestParams
 from pipelines.ingest.recorders import Comparison, corrected_clocks
 from pipelines.ingest.source_row import SourceRow
 from pipelines.media.tracks import read_frames, read_wav, write_wav
@@ -24,6 +28,7 @@ from tests.helpers.recorders import (
     talk,
     write_camera_and_recorder,
 )
+from tests.helpers.small_corpus import keep_in_process
 
 CAMERA_AND_RECORDER = {"participant": "a", "uri": "camera.mov", "audio_uri": "recorder.wav"}
 LATE_S = 3.7
@@ -134,6 +139,23 @@ def test_a_clock_that_jumps_is_reported_and_left(tmp_path: Path) -> None:
     assert clock["apart_ms"] == pytest.approx(-250, abs=10)
     [(key, reason, detail)] = result.rejections
     assert (key, reason) == ("s/a", "clock_jumps") and "camera's sound: 1 times, first by -250 ms near" in detail
+
+
+def test_the_command_warns_of_recorders_that_lie_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep_in_process(monkeypatch)
+    source = tmp_path / "source"
+    source.mkdir()
+    write_camera_and_recorder(source, 30, 1.5, 20, [])
+    (source / "manifest.csv").write_text("session_id,uri,audio_uri\ns,camera.mov,recorder.wav\n")
+    for align, warns in ((False, True), (True, False)):
+        params = IngestParams(source=str(source), align_recorders=align)
+        assert ingest.run(tmp_path / "data", params, RunParams(workers=1))["done"] == 1
+        warning = "the sound of 1 tracks lies up to 1500 ms from that of their camera"
+        assert (warning in capsys.readouterr().err) == warns
+        [row] = read_rows(tmp_path / "data", "tracks")
+        assert row["camera_clock"]["corrected"] == align and row["camera_clock"]["finding"] == "measured"
 
 
 def tie(reference: str, sound: str, late_ms: float, ppm: float, **known: Any) -> Comparison:
