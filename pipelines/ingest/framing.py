@@ -9,6 +9,7 @@ nothing is cut off. The part does not move within a track.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import floor
 from typing import Any
 
 from pipelines.media.ffmpeg import Source
@@ -22,6 +23,7 @@ MIN_STILLS, MAX_STILLS = 8, 24
 BLANK_STILLS = 5  # after this many stills without any face, no more are looked at
 OUTLIERS = 8  # of this many faces, one may be cut: a false detection, or someone who stands up
 HAIR, NECK, EARS = 0.3, 0.15, 0.1  # added to a box from forehead to chin, in shares of its height and width
+SLACK = 0.01  # of the picture: an edge of a face is not known better
 EYES_AT = 0.45  # where the middle of a face is put: share of the height of what is shown
 
 
@@ -115,21 +117,24 @@ def keep_faces(faces: Sequence[Face], picture: tuple[int, int], frame: tuple[int
     ]  # fmt: skip
     needed = len(spans) - len(spans) // OUTLIERS
     length = min(1.0, max(shown, _shortest(spans, needed)))
+    # Two decimals: what YuNet finds differs in the last digits between kinds of processors.
+    zoom = 1.0 if length == shown else max(floor(100 * shown / length) / 100, round(shown, 4))
+    length = shown / zoom
     middles = sorted((begin + end) / 2 for begin, end in spans)
     wished = middles[len(middles) // 2] - (EYES_AT if down else 0.5) * length
     start = _best_start(spans, heads, length, wished)
-    kept = sum(_inside(span, start, length) for span in spans) / len(spans)
-    share = round(start / (1 - length), 4) if length < 1 else 0.5
+    share = round(start / (1 - length), 2) if length < 1 else 0.5
+    kept = sum(_inside(span, share * (1 - length), length, SLACK) for span in spans) / len(spans)
     place = {"y": share} if down else {"x": share}
-    return Framing(zoom=round(shown / length, 4), **place), round(kept, 4)
+    return Framing(zoom=zoom, **place), round(kept, 4)
 
 
 def _clipped(begin: float, end: float) -> tuple[float, float]:
     return min(1.0, max(0.0, begin)), min(1.0, max(0.0, end))
 
 
-def _inside(span: tuple[float, float], start: float, length: float) -> bool:
-    return start - 1e-6 <= span[0] and span[1] <= start + length + 1e-6
+def _inside(span: tuple[float, float], start: float, length: float, slack: float = 1e-6) -> bool:
+    return start - slack <= span[0] and span[1] <= start + length + slack
 
 
 def _shortest(spans: Sequence[tuple[float, float]], needed: int) -> float:

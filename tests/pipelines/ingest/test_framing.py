@@ -6,16 +6,20 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.framing import keep_faces
 from pipelines.ingest.stage import IngestParams
+from pipelines.media.framing import CENTRE
 from pipelines.media.tracks import read_frames, write_video
 from pipelines.quality.track_facts import measure
 from pipelines.signals.faces import Face, find_faces
 from tests.helpers.clips import ingest_rows
+from tests.helpers.counts import examples
 from tests.helpers.pictures import talking_face
 from tests.helpers.small_corpus import keep_in_process
 from wanstreamer.errors import InputError
@@ -129,6 +133,19 @@ def test_people_who_move_far_are_shown_as_a_whole() -> None:
     framing, _ = keep_faces(boxes(*[(0.5, 0.15)] * 4, *[(0.5, 0.8)] * 4), tall, TRACK)
     rect = framing.picture_in_frame(tall, TRACK)
     assert 27 < rect.width < 34 and rect.height == 48
+
+
+@examples(200)
+@given(
+    places=st.lists(st.tuples(st.floats(0.1, 0.9), st.floats(0.1, 0.9), st.floats(0.02, 0.5)), min_size=1, max_size=24),
+    picture=st.tuples(st.integers(16, 2000), st.integers(16, 2000)),
+)
+def test_at_most_one_face_of_eight_is_cut(places: list[tuple[float, float, float]], picture: tuple[int, int]) -> None:
+    faces = [Face(x - size, y - size, x + size, y + size) for x, y, size in places]
+    framing, share = keep_faces(faces, picture, TRACK)
+    assert share is not None and share >= 1 - (len(faces) // 8) / len(faces) - 1e-4
+    assert 0 <= framing.x <= 1 and 0 <= framing.y <= 1 and 0 < framing.zoom <= 1
+    assert CENTRE.kept_share(picture, TRACK) - 1e-9 <= framing.kept_share(picture, TRACK) <= 1
 
 
 def test_what_is_lost_is_said_with_figures(
