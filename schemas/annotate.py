@@ -86,6 +86,12 @@ WORDS = Table(
             "shares no time with detected speech of the participant; null: that speech is not known",
             nullable=True,
         ),
+        field(
+            "times_fit",
+            pa.bool_(),
+            "false for all words of a transcript whose times do not fit the speech (rejection "
+            "transcript_times_unreliable): the rules do not use it, and pack masks its text",
+        ),
     ),
 )
 

@@ -9,7 +9,7 @@ participant: there is no speech and nothing to learn from in such units, and the
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,7 @@ class Annotator:
             if transcript is not None:
                 words[who], tagged = nonspeech.part_words(transcript)
                 sounds.setdefault(who, []).extend(_tagged_sound(word, label) for word, label in tagged)
-        trusted = dict(words)
+        misfits: set[str] = set()
         unknown = {who: voice.unknown for who, voice in heard.voices.items()}
         for who, own in heard.speech.items():
             others = {other: spans for other, spans in heard.speech.items() if other != who}
@@ -153,11 +153,11 @@ class Annotator:
             why = misplaced(known, own, others, self.params.max_words_over_silence)
             if why is not None:
                 result.rejections.append((f"{job.key}/{who}", "transcript_times_unreliable", why))
-                trusted[who] = None
+                misfits.add(who)
         english = all(same_language(track["language"] or self.params.language, "en") for track in tracks)
         annotation = annotate_session(
             {track["participant"]: heard.speech.get(track["participant"], []) for track in tracks},
-            trusted,
+            {who: None if who in misfits else own for who, own in words.items()},
             self.params,
             sounds=sounds,
             lexical=english,
@@ -166,7 +166,7 @@ class Annotator:
         result.tables = {
             "bleed": bleed_rows(job.key, heard),
             "speech": speech_rows(job.key, speech, heard.activity),
-            "words": word_rows(job.key, words, heard.speech, unknown),
+            "words": word_rows(job.key, words, heard.speech, unknown, misfits),
             "ipus": ipu_rows(job.key, annotation, self.params),
             "turns": turn_rows(job.key, annotation),
             "events": event_rows(job.key, annotation),
@@ -264,8 +264,14 @@ def word_rows(
     words: Mapping[str, Sequence[TimedWord] | None],
     speech: Mapping[str, Sequence[Span]],
     unknown: Mapping[str, Sequence[Span]] | None = None,
+    misfits: Container[str] = (),
 ) -> list[TableRow]:
-    """`speech`: of the participants whose speech is known, except in the spans that are `unknown`."""
+    """The rows of the table `words`.
+
+    Args:
+        speech: Of the participants whose speech is known, except in the spans that are `unknown`.
+        misfits: Participants whose transcript has times that do not fit the speech.
+    """
     rows: list[TableRow] = []
     for who, track_words in words.items():
         own = track_words or ()
@@ -274,9 +280,8 @@ def word_rows(
             if _touches(word, (unknown or {}).get(who, ())):
                 is_over_silence = None
             row = {"index": index, "word": word.text, "source": word.source, "confidence": word.confidence}
-            rows.append(
-                _interval(session_id, who, Span(word.start_ms, word.end_ms)) | row | {"over_silence": is_over_silence}
-            )
+            row |= {"over_silence": is_over_silence, "times_fit": who not in misfits}
+            rows.append(_interval(session_id, who, Span(word.start_ms, word.end_ms)) | row)
     return rows
 
 

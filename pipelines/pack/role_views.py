@@ -40,6 +40,7 @@ class WordRow(NamedTuple):
     word: str
     start_ms: int
     end_ms: int
+    times_fit: bool = True  # false for all words of a transcript that does not fit the speech
 
 
 def _units(spec: Mapping[str, Any], who: str) -> list[UnitRow]:
@@ -118,12 +119,14 @@ def view_masks(spec: Mapping[str, Any], agent: str, user: str, params: ViewParam
         "user_video_missing": whole[latents[user]["video_member"] is None],
         "user_text_missing": whole[tracks[user]["words_sha256"] is None],
         "user_text_unattributed": _owner_unknown(spec, user),
+        "user_text_misplaced": whole[_is_misplaced(spec, user)],
         "agent_audio_missing": whole[latents[agent]["audio_member"] is None],
         "agent_audio_mixed": mixed[agent],
         "agent_audio_bleed": _bleeding(spec, user, agent, params),
         "agent_video_missing": whole[latents[agent]["video_member"] is None],
         "agent_text_missing": whole[tracks[agent]["words_sha256"] is None],
         "agent_text_unattributed": whole[not tracks[agent]["attributed"]] | _owner_unknown(spec, agent),
+        "agent_text_misplaced": whole[_is_misplaced(spec, agent)],
     }
 
 
@@ -141,6 +144,11 @@ def _owner_unknown(spec: Mapping[str, Any], who: str) -> np.ndarray:
     """bool (num_units,): no one can tell whose voice the track holds, and so whose words its transcript has."""
     attributed = spec["tracks"][who]["attributed"]
     return np.array([attributed and row.audio_mixed and row.speech_ms is None for row in _units(spec, who)], dtype=bool)
+
+
+def _is_misplaced(spec: Mapping[str, Any], who: str) -> bool:
+    """Whether the times of the transcript do not fit the speech."""
+    return not all(WordRow(*row).times_fit for row in spec["words"].get(who, []))
 
 
 def _mixed_units(spec: Mapping[str, Any], who: str) -> np.ndarray:

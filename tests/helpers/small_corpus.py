@@ -166,6 +166,7 @@ def _person_rows(
                 "word": word,
                 "source": "sidecar",
                 "confidence": 1.0,
+                "times_fit": True,
             }
         )
     for unit in range(num_units):

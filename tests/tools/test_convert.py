@@ -100,7 +100,17 @@ def write_data(data: Path, consent: list[str] | None) -> None:
         "sessions": [blank_row("sessions", session_id="mon")],
         "tracks": [blank_row("tracks", session_id="mon", participant="a", consent=consent)],
         "speech": [about | {"source": "silero", "confidence": 0.9}],
-        "words": [about | {"index": 0, "word": "red?", "source": "sidecar", "confidence": 1.0, "over_silence": None}],
+        "words": [
+            about
+            | {
+                "index": 0,
+                "word": "red?",
+                "source": "sidecar",
+                "confidence": 1.0,
+                "over_silence": None,
+                "times_fit": True,
+            }
+        ],
         "turns": [about | rules | {"is_primary": True, "complete": True, "num_ipus": 1, "num_words": 1}],
         "events": [
             blank_row(

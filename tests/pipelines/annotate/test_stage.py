@@ -300,6 +300,7 @@ def test_a_transcript_whose_words_lie_over_silence_is_named_and_decides_nothing(
     assert detail.startswith(f"{sum(silent)} of {len(late)} words (") and sum(silent) > len(late) / 10
     (shift_ms,) = re.findall(r"; (\d+) ms later", detail)
     assert abs(int(shift_ms) - onset_ms) <= 60 and "island" not in detail
+    assert {(row["participant"], row["times_fit"]) for row in result.tables["words"]} == {("a", False), ("b", True)}
     assert {row["text"] for row in result.tables["ipus"] if row["participant"] == "a"} == {None}
     assert None not in {row["text"] for row in result.tables["ipus"] if row["participant"] == "b"}
 

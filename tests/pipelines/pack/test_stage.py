@@ -221,6 +221,15 @@ def test_nothing_is_learned_from_units_in_which_no_one_can_tell_whose_voice_it_i
         assert np.flatnonzero(masks[reason]).tolist() == [2, 3], reason
 
 
+def test_the_text_of_a_transcript_with_wrong_times_is_neither_read_nor_learnt():
+    spec = spec_of(talkers(), 6)
+    spec["words"] = {"a": [["red?", 0, 200, False]], "b": [["no", 400, 600, True]]}
+    masks = view_masks(spec, "a", "b", PARAMS)
+    assert masks["agent_text_misplaced"].all() and not masks["user_text_misplaced"].any()
+    masks = view_masks(spec, "b", "a", PARAMS)
+    assert masks["user_text_misplaced"].all() and not masks["agent_text_misplaced"].any()
+
+
 def spec_of(people: dict[str, Person], num_units: int) -> dict:
     return {
         "num_units": num_units,
@@ -233,6 +242,7 @@ def spec_of(people: dict[str, Person], num_units: int) -> dict:
             for who, person in people.items()
         },
         "latents": {who: {"audio_member": "audio", "video_member": "video"} for who in people},
+        "words": {},
         "units": {
             who: [
                 [unit, 160 * (unit in person.speech_units), False, None, False, False, person.bleed_db, False]
