@@ -352,9 +352,11 @@ def test_the_telling_line_is_the_first_that_is_not_about_ffmpeg_itself() -> None
         b"[in#0/wav @ 0x55e0] [warning] Packet corrupt (stream = 0, dts = NOPTS).",
         b"[aist#0:0/pcm_s16le @ 0x55e1] [dec:pcm @ 0x55e2] [error] Error submitting packet to decoder: Invalid data",
         b"[pcm_s16le @ 0x55e3] [error] Invalid PCM packet, data has size 1",
+        b"[h264 @ 0x55e5] [error] pps_id 435 out of range",
         b"[fatal] Task finished with error code: -1094995529 (Invalid data found when processing input)",
         b"[in#0 @ 0x55e4] [verbose]   Input stream #0:0 (audio): 3 packets read (9 bytes); 3 frames decoded;",
     ]
     assert complaint(b"\n".join(lines)) == "Invalid PCM packet, data has size 1"
+    assert complaint(b"\n".join(lines), about={"h264"}) == "pps_id 435 out of range"
     assert complaint(b"\n".join(lines[1:2])) == "Error submitting packet to decoder: Invalid data"
     assert complaint(b"") == complaint(None) == "ffmpeg reported nothing"
