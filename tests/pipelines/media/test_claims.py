@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines.engine.jobs import Rejected
+from pipelines.ingest import conform
 from pipelines.media.probing import probe, timeline
 from pipelines.media.process import complaint
 from pipelines.media.tracks import read_frames, read_wav, write_wav
@@ -360,3 +361,16 @@ def test_the_telling_line_is_the_first_that_is_not_about_ffmpeg_itself() -> None
     assert complaint(b"\n".join(lines), about={"h264"}) == "pps_id 435 out of range"
     assert complaint(b"\n".join(lines[1:2])) == "Error submitting packet to decoder: Invalid data"
     assert complaint(b"") == complaint(None) == "ffmpeg reported nothing"
+
+
+@pytest.mark.parametrize("frames", ["select='lt(n,60)'", "select='eq(n,0)'", "select='between(mod(n,50),24,26)'"])
+def test_a_filled_picture_made_in_spans_is_that_made_in_one_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: str
+) -> None:
+    record(tmp_path / "x.mkv", *CONTAINERS["x.mkv"], frames=frames)
+    made = []
+    for span_units in (conform.SPAN_UNITS, 4):
+        monkeypatch.setattr(conform, "SPAN_UNITS", span_units)
+        result, data = ingest_rows(tmp_path, [{"participant": "a", "uri": "x.mkv"}])
+        made.append(read_frames(data / result.tables["tracks"][0]["video_path"]))
+    assert len(made[0]) == 148 and (made[0] == made[1]).all()
