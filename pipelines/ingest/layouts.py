@@ -50,12 +50,27 @@ def rows_of_folder(folder: Path, layout: str = "") -> list[SourceRow]:
     used.
     """
     check_layout(layout)
-    rows = [_with_readable_names(row) for row in LAYOUTS[layout or recognise(folder)](folder)]
+    rows = _without_clashes(map(_with_readable_names, LAYOUTS[layout or recognise(folder)](folder)))
     unusable = [row.unusable[1] for row in rows if row.unusable]
     if rows and len(unusable) == len(rows):
+        where = "" if unusable[0].startswith(str(folder)) else f"{folder}: "
         more = f" ({len(unusable) - 1} more recordings cannot be used either)" if unusable[1:] else ""
-        raise InputError(unusable[0] + more)
+        raise InputError(f"{where}{unusable[0]}{more}")
     return rows
+
+
+def _without_clashes(rows: Iterable[SourceRow]) -> list[SourceRow]:
+    """The rows, each participant of a session once. Of two recordings of one participant, neither is used."""
+    by_key: dict[tuple[str, str], SourceRow] = {}
+    for row in rows:
+        other = by_key.setdefault((row.session_id, row.participant), row)
+        if other is not row and not other.unusable:
+            detail = f"{other.uri} and {row.uri} are both recordings of participant {row.participant}"
+            by_key[row.session_id, row.participant] = _unusable(
+                row.session_id, "same_participant", f"{detail} of session {row.session_id}; remove one of them",
+                uri=other.uri, audio_uri=row.uri, participant=row.participant,
+            )  # fmt: skip
+    return list(by_key.values())
 
 
 def _with_readable_names(row: SourceRow) -> SourceRow:

@@ -44,8 +44,8 @@ def find_sources(
     for row, next_row in zip(rows, rows[1:], strict=False):
         if (row.session_id, row.participant) == (next_row.session_id, next_row.participant):
             raise InputError(
-                f"{source}: session {row.session_id} has participant {row.participant} twice; "
-                "give each row its own participant"
+                f"{source}: session {row.session_id} has participant {row.participant} twice ({row.uri} and "
+                f"{next_row.uri}); give each row its own participant"
             )
     _check_partners(source, rows)
     if warn:

@@ -165,6 +165,16 @@ def test_stereo_names_pictures_and_clashes(tmp_path: Path, capsys: pytest.Captur
     assert "passed over: film.mp4; layout stereo" in capsys.readouterr().err
 
 
+def test_a_meeting_that_is_listed_twice_does_not_stop_the_others(tmp_path: Path) -> None:
+    touch(tmp_path, "m1/audio/m1.Headset-0.wav", "m2/audio/m2.Headset-0.wav")
+    meeting = '<meeting observation="{}"><speaker nxt_agent="A" channel="0" camera="Closeup1"/></meeting>'
+    (tmp_path / "meetings.xml").write_text(f"<root>{''.join(map(meeting.format, ('m1', 'm2', 'm2')))}</root>")
+    rows = find_sources(tmp_path, warn=False)[1]
+    assert [(row.session_id, row.unusable and row.unusable[0]) for row in rows] == [
+        ("m1", None), ("m2", "same_participant"),
+    ]  # fmt: skip
+
+
 def test_one_conversation_with_broken_metadata_is_one_rejection(tmp_path: Path) -> None:
     touch(tmp_path, "x/processed/u.mp4", "x/transcription/t.json", "y/transcription/t.json", "y/processed/v.mp4")
     (tmp_path / "x/metadata.json").write_text('{"speakers": [{"user_id": "u", "channel": "L"}]}')
