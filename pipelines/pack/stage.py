@@ -49,6 +49,7 @@ from pipelines.pack.role_views import (
     role_pairs,
     view_masks,
 )
+from pipelines.pack.silence import silence_warning
 from schemas import TABLES
 from schemas.latents import LATENTS
 from schemas.windows import MASKS, WINDOWS
@@ -107,6 +108,8 @@ def run(data: Path, params: PackParams, how: RunParams) -> dict[str, Any]:
             "--set ingest.valid_fraction=0 --set ingest.test_fraction=0 (make windows: in ARGS)",
             file=sys.stderr,
         )
+    if silence := silence_warning(data):
+        print(f"pack: warning: {silence}", file=sys.stderr)
     return {
         **counts,
         "window_hours": {

@@ -36,8 +36,10 @@ from wanstreamer.train.duplex import train
 from wanstreamer.train.parallel import Ranks, join_ranks
 from wanstreamer.train.steps import Scalars
 from wanstreamer.train.tasks import mix
+from wanstreamer.windows.index import Windows
 from wanstreamer.windows.loader import Batch, Loader, Manifest, batches_once, open_windows, read_manifest
 
+LOOKED_AT = 64  # windows, at most, before a warning that no one speaks
 # This code and all it imports decide the result: a state made by other code is not continued.
 CODE = ("wanstreamer.train.duplex", "wanstreamer.windows.loader", "pipelines.train.initial_weights")
 
@@ -69,6 +71,12 @@ def run_training(
             print(
                 f"{section}: warning: batch_size {params.batch_size} exceeds the {len(train_windows)} windows "
                 "of the train split: a step uses some of them several times",
+                file=sys.stderr,
+            )
+        if ranks.first and (num_silent := _silent_windows(train_windows)):
+            print(
+                f"{section}: warning: no one speaks in any of {num_silent} windows, taken evenly from the train split: "
+                "what is trained on them is silent; look at the tables `speech` and `rejections`",
                 file=sys.stderr,
             )
         torch.manual_seed(params.seed)
@@ -163,6 +171,14 @@ def model_config(manifest: Manifest, tokenizer: Path, params: TrainingParams) ->
 def _attention(ranks: Ranks, params: TrainingParams) -> Attention:
     """FlexAttention, once compiled, skips what the mask hides; it has no backward pass on a CPU."""
     return Attention(windows="flex" if ranks.device != "cpu" and params.compile else "sdpa")
+
+
+def _silent_windows(windows: Windows) -> int:
+    """How many windows were looked at, if no one speaks in any of them, as far as is known; else 0."""
+    stride = -(-len(windows) // LOOKED_AT)
+    some = windows.take(slice(None, None, stride))
+    spoken = any(bool((batch.labels_BKL[..., :2] > 0).any()) for batch in batches_once(some, 8))
+    return 0 if spoken else len(some)
 
 
 def _held_out(windows: Path, manifest: Manifest, params: TrainingParams) -> list[Batch]:

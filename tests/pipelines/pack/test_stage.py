@@ -356,6 +356,18 @@ def test_windows_of_which_none_is_for_training_are_told(tmp_path, in_process, ca
     assert "warning" not in capsys.readouterr().err
 
 
+def test_windows_without_any_speech_are_told(tmp_path, in_process, capsys):
+    silent = {"a": Person(), "b": Person()}
+    write_corpus(tmp_path / "data", {"s0": ("train", 16, talkers()), "s1": ("train", 16, silent)})
+    pack_all(tmp_path / "data")
+    said = capsys.readouterr().err
+    assert "pack: warning: 6 of 12 windows have no speech of anyone" in said and "in 1 sessions (s1); " in said
+    write_corpus(tmp_path / "more", {"s0": ("train", 48, talkers())})  # they speak in the first 16 units only
+    pack_all(tmp_path / "more", PackParams(window_units=8, stride_units=8))
+    said = capsys.readouterr().err
+    assert "pack: warning: 8 of 12 windows have no speech of anyone that can be attributed; a model" in said
+
+
 def test_no_window_at_all_is_the_users_to_know(tmp_path, in_process):
     write_corpus(tmp_path / "data", {"alone": ("train", 16, {"a": Person()})})
     with pytest.raises(InputError, match="no window could be made .1 not_a_dyad"):

@@ -135,6 +135,18 @@ def test_a_batch_larger_than_the_split_is_said(folder: Path, capsys: pytest.Capt
     assert "duplex: warning: batch_size 40 exceeds the 8 windows of the train split" in capsys.readouterr().err
 
 
+def test_windows_in_which_no_one_speaks_are_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params = dataclasses.replace(TINY, steps=1)
+    duplex.run(folder, params, RunParams(workers=1))
+    assert "no one speaks" not in capsys.readouterr().err
+    silent = folder.parent / "silent"
+    write_corpus(silent, {"s0": ("train", 20, {"a": Person(words=[("red", 330, 470)]), "b": Person()})})
+    pack.run(silent, PackParams(window_units=8, stride_units=4), RunParams(workers=1))
+    duplex.run(silent, params, RunParams(workers=1))
+    said = capsys.readouterr().err
+    assert "duplex: warning: no one speaks in any of 8 windows, taken evenly from the train split" in said
+
+
 @contextmanager
 def _progress(on_step: Callable[[int], None]) -> Iterator[Callable[[int, Scalars], None]]:
     yield lambda step, parts: on_step(step)
