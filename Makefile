@@ -43,8 +43,10 @@ ARGS ?=
 windows: check-source .venv/.core  ## SOURCE=recordings OUT=folder: make windows of your recordings, with the VAEs and tokenizer of WEIGHTS
 	@set -- --set ingest.source="$(SOURCE)" --set vae.weights="$(WEIGHTS)/vae" \
 	  --set pack.tokenizer="$(WEIGHTS)/tokenizer.json" $(ARGS); python -m pipelines.params "$$@" && \
-	python -m pipelines.engine.ray sh -ec 'for stage in ingest quality annotate vae encode pack; do \
-	  python -m pipelines.$$stage --data "$(OUT)/data" "$$@"; done' windows "$$@"
+	{ python -m pipelines.engine.ray sh -ec 'for stage in ingest quality annotate vae encode pack; do \
+	  python -m pipelines.$$stage --data "$(OUT)/data" "$$@"; done' windows "$$@"; code=$$?; \
+	  test $$code -gt 128 || ! test -d "$(OUT)/data/tables" || python -m tools.summary --data "$(OUT)/data" --next; \
+	  exit $$code; }
 
 check-source:  # checked first: making the environment takes minutes
 	@test -n "$(SOURCE)" || { echo "error: SOURCE is not set; name your recordings: make windows SOURCE=folder-or-manifest" >&2; exit 2; }

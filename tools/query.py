@@ -67,6 +67,9 @@ def _explained(data: Path, message: str) -> str:
         if lacking:
             stages = ", ".join(dict.fromkeys(TABLES[table].stage for table in lacking))
             return f"{name}: needs {', '.join(lacking)}, not yet in {data / 'tables'}; run {stages} first"
+        if view.is_file():
+            stages = ", ".join(dict.fromkeys(TABLES[table].stage for table in sorted(tables_of(view))))
+            return f"{name}: the tables in {data / 'tables'} lack a column that it needs; run {stages} again"
     first, *rest = [line.strip() for line in message.splitlines() if line.strip()]
     hint = next((line for line in rest if line.startswith(("Did you mean", "Candidate"))), "")
     return f"SQL: {first} {hint}".strip() + " (--tables lists tables and columns)"

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from pipelines.engine.errors import exit_on_input_error
-from pipelines.engine.ray import shared_ray
+from pipelines.engine.ray_on_demand import ray_on_demand
 from wanstreamer.errors import InputError
 
 # Time of each stage on two virtual cores; used if there is no earlier run.
@@ -208,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "target", nargs="?", default="evaluate", help="stage to run, with all stages that it needs (default: evaluate)"
     )
     args, options = parser.parse_known_args(arguments)
-    with exit_on_input_error(), shared_ray(os.cpu_count() or 1) as variables:
+    with exit_on_input_error(), ray_on_demand(os.cpu_count() or 1) as variables:
         code = reproduce(args.target, options, variables)
     sys.exit(code)
 

@@ -1,8 +1,13 @@
-"""Print what the last `make repro` made: metrics/*.json and timings as one table."""
+"""Print what the last run made: metrics/*.json and timings as one table; with --next, what was rejected, and what now.
+
+`make repro` and `make windows` end with it.
+"""
 
 import argparse
 import json
+import shlex
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from rich.console import Console
@@ -11,17 +16,23 @@ from rich.table import Table
 from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.params import SECTIONS
 from pipelines.engine.tables import check_data_folder
+from tools.query import query
 
+REJECTED = """SELECT stage, reason, count(DISTINCT key) AS keys, min(key) AS example, arg_min(detail, key) AS detail
+FROM rejections GROUP BY stage, reason ORDER BY stage, keys DESC, reason"""
 PEOPLE = {"unseen": "unseen people", "train": "people of the train split", "seen": "seen people"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.summary", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
+    parser.add_argument("--next", action="store_true", help="print what was rejected, too, and the next commands")
     args = parser.parse_args()
     with exit_on_input_error():
         check_data_folder(args.data)
         Console().print(summary_table(args.data))
+        if args.next:
+            print("\n".join(["", *rejected_lines(args.data), "", "next:", *next_lines(args.data)]))
 
 
 def summary_table(data: Path) -> Table:
@@ -43,6 +54,42 @@ def summary_table(data: Path) -> Table:
             stage, main_figures(stage, metrics), rejected or "-", "-" if wall_s is None else f"{wall_s:.0f} s"
         )
     return table
+
+
+def rejected_lines(data: Path) -> list[str]:
+    """What could not be used: stage, reason, how many keys, and one of them with its detail."""
+    rows = _rejected(data)
+    if not rows:
+        return ["rejected: nothing"]
+    lines = ["rejected:"]
+    for stage, reason, keys, key, detail in rows:
+        example = shorten(f"{key}: {detail}", 160, placeholder=" ...") if detail else key
+        lines.append(f"  {stage}: {keys} x {reason}, for example {example}")
+    return lines
+
+
+def _rejected(data: Path) -> list[tuple[Any, ...]]:
+    folder = data / "tables" / "rejections"
+    return query(data, REJECTED)[1] if folder.is_dir() and any(folder.rglob("b=*.parquet")) else []
+
+
+def next_lines(data: Path) -> list[str]:
+    """Commands for what is in the data folder, each with what it is for."""
+    manifest, place = data / "windows" / "manifest.json", shlex.quote(str(data))
+    has_events = any((data / "tables" / "events").glob("b=*.parquet"))
+    splits = json.loads(manifest.read_text()).get("content_sha256", {}) if manifest.is_file() else {}
+    commands = [
+        (f'python -m tools.query --data {place} "SELECT stage, key, reason, detail FROM rejections"', "all rejections",
+         bool(_rejected(data))),
+        (f"python -m tools.picture --data {place}", "draw conversations", has_events),
+        (f'python -m tools.query --data {place} "FROM session_summary"', "who speaks how much", has_events),
+        (f"python -m pipelines.train.duplex --data {place}", "train on the windows", "train" in splits),
+        ("make windows ... ARGS='--set ingest.test_fraction=0 --set ingest.valid_fraction=0'",
+         "put all people into the train split, which has no windows", bool(splits) and "train" not in splits),
+        ("the same command again, once the recordings or parameters are repaired", "there are no windows yet",
+         not splits),
+    ]  # fmt: skip
+    return [f"  {command}  # {purpose}" for command, purpose, applies in commands if applies]
 
 
 def _compared(kind: str, figures: dict[str, Any], people: str) -> str:

@@ -1,9 +1,11 @@
-"""Start one local Ray for all stages that a command runs: `python -m pipelines.engine.ray COMMAND ...`.
+"""One local Ray for all stages that a command runs: `python -m pipelines.engine.ray COMMAND ...`.
 
-Without it, each stage starts its own Ray and stops it at the end. On a small corpus this takes longer than the work.
+Without it, each stage that needs Ray starts its own and stops it at the end. On a small corpus this takes longer than
+the work. The first stage that needs it starts it (ray_on_demand.py); with a few sessions, none does.
 """
 
 import errno
+import json
 import logging
 import os
 import re
@@ -34,7 +36,12 @@ CONNECT_S = 60  # for all of it
 START_AGAIN_S = (2.0, 10.0)  # waits after a local Ray that did not start
 GRACE_S = 1.0  # a spread call stops this much after the key's time limit, so that the key is stopped first
 Returned = TypeVar("Returned")
+SOCKET = "WANSTREAMER_RAY_SOCKET"  # variable with the path of a socket where a stage asks for a Ray, see ray_on_demand
 SHARED = "WANSTREAMER_RAY"  # variable with the address of a Ray that was started here, with ONE_THREAD
+
+
+class NoRay(InputError):
+    """A local Ray did not start."""
 
 
 @contextmanager
@@ -44,7 +51,12 @@ def ray_session(workers: int) -> Iterator[int]:
     Yields:
         The number of worker processes to use: at most one for each core of a local Ray. A cluster may have fewer than
         `workers`: it grows when they are asked for, if it can, and else uses the cores it has.
+
+    Raises:
+        NoRay: A local Ray did not start.
+        InputError: The cluster cannot be used.
     """
+    _ask_for_shared()
     ray = _import_ray()
     started = not ray.is_initialized()
     address = os.environ.get("RAY_ADDRESS")
@@ -60,6 +72,22 @@ def ray_session(workers: int) -> Iterator[int]:
             ray.shutdown()
 
 
+def _ask_for_shared() -> None:
+    """Use the Ray that the commands around this one share, if they do; it is started now if it does not run yet."""
+    path = os.environ.get(SOCKET)
+    if "RAY_ADDRESS" in os.environ or not path:
+        return
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(path)
+            answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    except OSError:  # the command that has made it is gone
+        return
+    if not answer:
+        raise NoRay("Ray did not start, see above; without Ray: --set run.ray=false")
+    os.environ.update(json.loads(answer))
+
+
 def _start(ray: Any, workers: int) -> None:
     """Start a local Ray. On a busy machine it can miss its own time limits, and is tried again."""
     for wait_s in (*START_AGAIN_S, None):
@@ -71,7 +99,7 @@ def _start(ray: Any, workers: int) -> None:
             ray.shutdown()
             reason = _first_line(error)
             if wait_s is None:
-                raise InputError(
+                raise NoRay(
                     f"Ray did not start: {reason} It was tried {len(START_AGAIN_S) + 1} times. Free memory and space "
                     "in /tmp, or wait until the machine is less busy, and run the same command again; without Ray: "
                     "--set run.ray=false"
@@ -338,7 +366,9 @@ def main() -> None:
     if len(sys.argv) < 2:
         print("usage: python -m pipelines.engine.ray COMMAND [ARGUMENT ...]", file=sys.stderr)
         sys.exit(2)
-    with exit_on_input_error(), shared_ray(os.cpu_count() or 1) as variables:
+    from pipelines.engine.ray_on_demand import ray_on_demand
+
+    with exit_on_input_error(), ray_on_demand(os.cpu_count() or 1) as variables:
         command = subprocess.Popen(sys.argv[1:], env={**os.environ, **variables})
         while True:
             try:

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -24,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.engine.desk import Desk, opened, read_tasks
-from pipelines.engine.ray import ONE_THREAD, environment, ray_session
+from pipelines.engine.ray import ONE_THREAD, NoRay, environment, ray_session
 from pipelines.engine.schedule import Row, Schedule, Task
 from pipelines.engine.watchdog import Watch, watching
 
@@ -69,7 +70,8 @@ def map_rows(
         Outcomes; at the end {"key": ..., "stalled": "1"} for each row whose worker cannot be ended.
 
     Raises:
-        InputError: Ray does not start, or all workers are stuck.
+        InputError: The cluster cannot be used, or all workers are stuck. If a local Ray does not start, plain
+            processes do the work.
     """
     schedule = Schedule(feed, workers)
     try:
@@ -81,10 +83,14 @@ def map_rows(
         if ray is None:
             ray = not few or "RAY_ADDRESS" in os.environ or (spreads and schedule.num_waiting < workers)
         if ray:
-            yield from _map_ray(
-                schedule, worker, workers, builds=builds and not spreads, uses_gpu=uses_gpu, watch=watch
-            )
-        else:
+            try:
+                yield from _map_ray(
+                    schedule, worker, workers, builds=builds and not spreads, uses_gpu=uses_gpu, watch=watch
+                )
+            except NoRay as error:  # before any row has been given out
+                print(f"{error}\nThis run goes on without Ray, in processes of this machine", file=sys.stderr)
+                ray = False
+        if not ray:
             yield from _map_processes(schedule, worker, workers, uses_gpu=uses_gpu, watch=watch)
         yield from schedule.outcomes()
         yield from schedule.stuck_outcomes()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.engine.bucket_files import write_rejections
@@ -191,6 +192,14 @@ def test_a_folder_that_duckdb_cannot_open_is_one_line(name: str, said: str, tmp_
     with pytest.raises(InputError, match=said):
         query.build(tmp_path / name)
     assert [path.name for path in (tmp_path / name).iterdir()] == ["tables"]
+
+
+def test_tables_without_a_new_column_are_queried_and_their_views_say_what_to_do(data: Path) -> None:
+    path = bucket_file(data, "turns", 0)
+    pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["start_ms"]), path)
+    assert query.query(data, "SELECT count(*) FROM turns")[1] == [(3,)]
+    with pytest.raises(InputError, match=r"^session_summary: .* lack a column that it needs; run .*annotate.* again$"):
+        query.query(data, "FROM session_summary")
 
 
 def test_a_folder_that_may_only_be_read_is_queried(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

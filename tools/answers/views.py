@@ -91,8 +91,10 @@ def build(data: Path) -> Path:
 
 
 def _create_views(connection: duckdb.DuckDBPyConnection, statements: dict[str, str]) -> None:
+    """A view is left out if its tables were made by an older version and lack a column."""
     for name, select in statements.items():
-        connection.execute(f"CREATE VIEW {name} AS {select}").fetchall()
+        with suppress(duckdb.BinderException):
+            connection.execute(f"CREATE VIEW {name} AS {select}").fetchall()
 
 
 def _checked(data: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from pipelines.engine import workers as engine_workers
-from pipelines.engine.ray import environment
+from pipelines.engine.ray import NoRay, environment
 from pipelines.engine.schedule import Row
 from pipelines.engine.watchdog import Watch
 from pipelines.engine.workers import gpu_workers, map_rows
@@ -172,6 +172,19 @@ def test_a_handful_of_rows_needs_no_ray(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     mapped(rows_of(1), Doer(), ray=None)
     assert chosen == ["ray"]
+
+
+def test_plain_processes_do_the_work_where_ray_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refused(workers: int) -> None:
+        raise NoRay("Ray did not start: no memory")
+
+    monkeypatch.setattr(engine_workers, "ray_session", refused)
+    assert len(mapped(rows_of(20), Doer(), ray=True)) == 20
+    assert capfd.readouterr().err == (
+        "Ray did not start: no memory\nThis run goes on without Ray, in processes of this machine\n"
+    )
 
 
 @pytest.mark.slow
