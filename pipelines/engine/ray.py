@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.engine.errors import exit_on_input_error
+from pipelines.engine.ray_on_demand import KEEP, SOCKET, ray_on_demand
 from pipelines.engine.spent import count_elsewhere, cpu_s
 from pipelines.engine.watchdog import Watch, time_limit, waiting_for_others, watching
 from wanstreamer.errors import InputError
@@ -36,7 +37,6 @@ CONNECT_S = 60  # for all of it
 START_AGAIN_S = (2.0, 10.0)  # waits after a local Ray that did not start
 GRACE_S = 1.0  # a spread call stops this much after the key's time limit, so that the key is stopped first
 Returned = TypeVar("Returned")
-SOCKET = "WANSTREAMER_RAY_SOCKET"  # variable with the path of a socket where a stage asks for a Ray, see ray_on_demand
 SHARED = "WANSTREAMER_RAY"  # variable with the address of a Ray that was started here, with ONE_THREAD
 
 
@@ -366,8 +366,11 @@ def main() -> None:
     if len(sys.argv) < 2:
         print("usage: python -m pipelines.engine.ray COMMAND [ARGUMENT ...]", file=sys.stderr)
         sys.exit(2)
-    from pipelines.engine.ray_on_demand import ray_on_demand
-
+    if sys.argv[1] == KEEP:
+        with exit_on_input_error(), shared_ray(int(sys.argv[2])) as variables:
+            print(json.dumps(variables), flush=True)
+            sys.stdin.read()
+        return
     with exit_on_input_error(), ray_on_demand(os.cpu_count() or 1) as variables:
         command = subprocess.Popen(sys.argv[1:], env={**os.environ, **variables})
         while True:

@@ -1,11 +1,10 @@
 """One local Ray for all stages that a command runs, started by the first of them that needs it.
 
 A few sessions need no Ray (workers.py), and then none is started. Otherwise one start serves all stages. A process of
-its own keeps the Ray: `python -m pipelines.engine.ray_on_demand WORKERS`. It ends when its input does, so that it does
+its own keeps the Ray: `python -m pipelines.engine.ray --keep WORKERS`. It ends when its input does, so that it does
 not outlive the command, however that ends.
 """
 
-import json
 import os
 import socket
 import subprocess
@@ -16,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipelines.engine.errors import exit_on_input_error
-from pipelines.engine.ray import SOCKET, shared_ray
+SOCKET = "WANSTREAMER_RAY_SOCKET"  # variable with the path of the socket where a stage asks for a Ray
+KEEP = "--keep"  # option of `python -m pipelines.engine.ray`: keep a Ray until the end of the input
 
 
 @contextmanager
@@ -63,7 +62,7 @@ class _Keeper:
     def variables(self) -> bytes:
         """The environment variables for a stage, as JSON; empty if Ray did not start, which it has printed itself."""
         if self.process is None or self.process.poll() is not None:
-            command = [sys.executable, "-m", "pipelines.engine.ray_on_demand", str(self.workers)]
+            command = [sys.executable, "-m", "pipelines.engine.ray", KEEP, str(self.workers)]
             # A session of its own: Ctrl-C reaches the stage, which needs its Ray to stop in order.
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -77,13 +76,3 @@ class _Keeper:
             assert self.process.stdin is not None
             self.process.stdin.close()
             self.process.wait()
-
-
-def main() -> None:
-    with exit_on_input_error(), shared_ray(int(sys.argv[1])) as variables:
-        print(json.dumps(variables), flush=True)
-        sys.stdin.read()
-
-
-if __name__ == "__main__":
-    main()

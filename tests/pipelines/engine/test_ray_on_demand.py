@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.engine import ray as engine_ray
-from pipelines.engine.ray import SHARED, SOCKET, NoRay
-from pipelines.engine.ray_on_demand import ray_on_demand
+from pipelines.engine.ray import SHARED, NoRay
+from pipelines.engine.ray_on_demand import SOCKET, ray_on_demand
 from tests.helpers.paths import ROOT
 
 PYTHON = sys.executable
