@@ -59,7 +59,7 @@ def run(data: Path, params: QualityParams, how: RunParams) -> dict[str, Any]:
         for session, rows in rows_by_session(bucket_table(data, "tracks", bucket, num_buckets).to_pylist()).items():
             yield Job(
                 key=session,
-                spec={"tracks": [{name: row[name] for name in NEEDED} for row in rows]},
+                spec={"tracks": [{name: row.get(name) for name in NEEDED} for row in rows]},
                 inputs=tuple(str(row[name]) for row in rows for name in ("audio_sha256", "video_sha256")),
             )
 

@@ -103,7 +103,7 @@ def measure_session(job: Job, data: Path, scratch: Path) -> Result:
     sounds = [hear(data, track) for track in tracks]
     own = own_sound([None if sound is None else 10 * np.log10(sound.power_F + 1e-12) for sound in sounds])
     measured = [measure(data, *each) for each in zip(tracks, sounds, own, strict=True)]
-    same = same_pictures([each.light_TB for each in measured])
+    same = same_pictures([each.light_TB for each in measured], [track["video_sha256"] for track in tracks])
     heard = perceived_facts(data, tracks, [each.power_F for each in measured])
     rows, hash_rows = [], []
     for track, each, pair, scores in zip(tracks, measured, same, heard, strict=True):

@@ -190,7 +190,7 @@ def test_all_stages_make_the_same_bytes(
         counts = ingest.run(data, ingest.IngestParams(source="s3://lab/talks", **looks), how)
         assert counts["done"] == 3
         generous = {"max_black_share": 1.0, "max_frozen_share": 1.0, "min_face_share": 0.0, "find_duplicates": False}
-        quality.run(data, quality.QualityParams(**generous), how)
+        quality.run(data, quality.QualityParams(**generous, max_same_picture_share=1.0), how)
         annotate.run(data, annotate.AnnotateParams(), how)
         for kind in ("audio", "video"):
             path = data / "models" / "vae" / f"{kind}.safetensors"

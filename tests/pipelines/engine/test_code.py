@@ -34,7 +34,7 @@ STAGES = (*PER_SESSION, "vae", "duplex")
 # A constant of each file, and the stages that compute with it.
 EVERYTHING = QualityParams(
     max_clipped_share=1.0, max_silent_share=1.0, max_black_share=1.0, max_frozen_share=1.0, min_loudness_lufs=-99.0,
-    min_face_share=0.0, find_duplicates=False,
+    min_face_share=0.0, max_same_picture_share=1.0, find_duplicates=False,
 )  # fmt: skip
 USED_BY = {
     "wanstreamer/clock.py": ("UNIT_MS", {*STAGES}),

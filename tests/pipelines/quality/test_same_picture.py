@@ -70,8 +70,11 @@ def test_still_pictures_are_compared_and_flat_ones_prove_nothing(people: list[np
     assert same_share(flat, flat) is None and same_share(flat, one) is None
     moving = light(people[0])
     assert same_share(moving[:100], one) == 0.0, "one moves, the other does not"
-    assert same_pictures([flat, None, flat]) == [None, None, None]
-    assert same_pictures([one, None, other, one]) == [(1.0, 3), None, (0.0, 0), (1.0, 0)]
+    assert same_pictures([flat, None, flat], ["x", None, "x"]) == [None, None, None]
+    assert same_pictures([one, None, other, one], ["x", None, "y", "z"]) == [(1.0, 3), None, (0.0, 0), (1.0, 0)]
+    flash = light(np.concatenate([np.full((50, 48, 64, 3), grey, np.uint8) for grey in (16, 235, 16)]))
+    assert same_pictures([flash, flash], ["x", "x"]) == [(1.0, 1), (1.0, 0)], "one file and crop"
+    assert same_pictures([flash, flash], ["x", "y"]) == [None, None], "a lamp lights two rooms"
 
 
 def test_rows_with_one_picture_are_named(
