@@ -125,7 +125,8 @@ class Conform:
                 result.rejections += [(key, "damaged_sound", sound.complaint)] * sound.num_damaged
         tracks_audio = self._conform_audio(rows, clocks, sounds, num_units, scratch)
         fitted = [self._fit(*each, num_units) for each in zip(rows, recorded, clocks, strict=True)]
-        self._conform_videos(rows, recorded, clocks, fitted, num_units, scratch)
+        for participant, complaint in self._conform_videos(rows, recorded, clocks, fitted, num_units, scratch):
+            result.rejections.append((f"{job.key}/{participant}", "damaged_picture", complaint))
         for row, recording, clock, fit, mix, audio, sound in zip(
             rows, recorded, clocks, fitted, mixes, tracks_audio, decoded, strict=True
         ):
@@ -316,15 +317,19 @@ class Conform:
         fitted: Sequence[Fitted | None],
         num_units: int,
         scratch: Path,
-    ) -> None:
-        """Make `PARTICIPANT.mp4` in `scratch` for every row with video; long ones in spans, on idle cores."""
-        calls, pieces = [], []
+    ) -> list[tuple[str, str]]:
+        """Make `PARTICIPANT.mp4` in `scratch` for every row with video; long ones in spans, on idle cores.
+
+        Returns for each packet that could not be decoded its participant, and ffmpeg's complaint.
+        """
+        calls, pieces, participants = [], [], []
         for row, recording, clock, fit in zip(rows, recorded, clocks, fitted, strict=True):
             if not recording.picture or not fit:
                 continue
             spans = list(video_spans(recording.picture, clock.picture.start_ms, num_units, clock.picture.rate))
             names = [scratch / f"{row.participant}.{number}.mp4" for number in range(len(spans))]
             for name, (first_unit, last_unit, seek_ms) in zip(names, spans, strict=True):
+                participants.append(row.participant)
                 calls.append(
                     partial(
                         conform_video,
@@ -343,16 +348,17 @@ class Conform:
                     )
                 )
             pieces.append((scratch / f"{row.participant}.mp4", names))
-        if len(calls) > len(pieces):
-            spread(calls)
-        else:
-            for call in calls:
-                call()
+        damages = spread(calls) if len(calls) > len(pieces) else [call() for call in calls]
         for video, names in pieces:
             if len(names) == 1:
                 names[0].replace(video)
             else:
                 join_videos(names, video)
+        return [
+            (participant, complaint)
+            for participant, (num_damaged, complaint) in zip(participants, damages, strict=True)
+            for _ in range(num_damaged)
+        ]
 
     def _track(
         self,

@@ -149,7 +149,7 @@ def conform_video(
     crop: tuple[int, int, int, int] | None,
     framing: Framing = CENTRE,
     qp: int,
-) -> None:
+) -> tuple[int, str]:
     """The chosen video stream -> frames of a track, 25 fps, H.264 without B-frames, a keyframe every unit.
 
     Makes `num_frames` frames from `first_frame` on. With `seek_ms`, decoding begins at the last keyframe before that
@@ -161,10 +161,14 @@ def conform_video(
     of the file takes `rate` ms of the track. Frames missing at either end of the track repeat their neighbour. The
     picture, or its part `crop`, is put into width x height as `framing` says. Colours are BT.601, limited range, BT.709
     curve and primaries, with the matching tags. There is one encoder thread, because x264's output depends on their
-    number.
+    number. Where packets cannot be decoded, the picture before stands, or the decoder conceals the damage.
+
+    Returns:
+        How many packets could not be decoded, and ffmpeg's complaint about the first of them.
 
     Raises:
-        Rejected: `unreadable` if ffmpeg fails or writes another number of frames than `num_frames`.
+        Rejected: `unreadable` if ffmpeg fails, cannot decode most of the packets, or writes another number of frames
+            than `num_frames`.
     """
     assert source.picture is not None
     command = (
@@ -196,16 +200,19 @@ def conform_video(
             fflags="+bitexact",
             **{"flags:v": "+bitexact+cgop"},
         )
-        .global_args("-v", "error", "-nostdin", "-y", "-filter_threads", "1")
+        .global_args("-v", "level+verbose", "-nostdin", "-nostats", "-hide_banner", "-y", "-filter_threads", "1")
     )
     with running(command.compile(cmd=ffmpeg_path())) as process:
         _, errors = process.communicate()
+    reported = complaint(errors, about=set(_DECODERS.findall(errors.decode(errors="replace"))))
     if process.returncode or not target.is_file():
-        raise Rejected("unreadable", f"{source.path.name}: video: {complaint(errors)}")
+        raise Rejected("unreadable", f"{source.path.name}: video: {reported}")
     with av.open(str(target)) as container:
         written = container.streams.video[0].frames
     if written != num_frames:
         raise Rejected("unreadable", f"{source.path.name}: video: {written} of {num_frames} frames")
+    _, num_damaged = _packets_read(errors)
+    return num_damaged, reported if num_damaged else ""
 
 
 def join_videos(pieces: Sequence[Path], target: Path) -> None:

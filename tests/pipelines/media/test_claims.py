@@ -287,6 +287,21 @@ def test_too_much_damaged_sound_is_rejected_with_figures(tmp_path: Path) -> None
     assert caught.value.reason == "damaged"
 
 
+def test_damaged_pictures_are_counted(tmp_path: Path) -> None:
+    path = record(tmp_path / "x.mov", *CONTAINERS["x.mov"])
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    for packet in packets[40:44]:
+        content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    path.write_bytes(content)
+    track, flashes, chirps, result = ingested(tmp_path, "x.mov")
+    assert track["num_units"] == 37 and 1 <= len(result.rejections) <= 4
+    assert {(key, reason) for key, reason, _ in result.rejections} == {("s/a", "damaged_picture")}
+    assert_near(flashes, EVENTS_S)
+    assert_near(chirps, EVENTS_S)
+
+
 def test_the_first_frame_may_be_damaged(tmp_path: Path) -> None:
     path = record(tmp_path / "x.mov", *CONTAINERS["x.mov"])
     with av.open(str(path)) as container:
