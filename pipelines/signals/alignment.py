@@ -32,6 +32,7 @@ WINDOW_FRAMES = 16  # of half overlapping frames per window: 4.25 s
 SHORT_FRAMES = 5  # while the drift is unknown; 1.5 s
 REACH_S = 0.2  # lags up to this from the expected one are tried
 PEAK = 8.0  # a peak counts if it is this many times the standard deviation of the other lags; chance reaches 5.5
+FAINT = 1e-7  # relative to the strongest frequency: less power is leakage of the window, and not whitened
 SILENT_DB = -80.0  # a window below this level, relative to full scale, has no sound
 
 ENVELOPE_HZ = 50
@@ -55,6 +56,7 @@ MIN_COMMON_S = 15.0
 HOP_S = 10.0  # between windows of long recordings
 MIN_NUM_WINDOWS = 24  # of short ones
 INLIER_S = 0.006  # from the line; two people before one camera differ by their distances to it, 3 ms/m
+VOICE_S = 0.0015  # lags of one voice differ by less
 STEP_MS = 8.0  # a smaller step is no jump: a lost buffer of 512 samples at 48 kHz is 11 ms
 STEP_WINDOWS = 3  # on both sides of a jump
 MAX_ERROR_PPM = 20.0  # a drift with a larger error is not known; it is 2 ms in 100 s
@@ -320,7 +322,10 @@ def _window(
     late_K = (theirs_K - exact_K) / size  # frames begin on whole samples, this much late
     theirs_KF *= np.exp(-2j * np.pi * late_K[:, None] * np.arange(band.start, band.stop)).astype(np.complex64)
     cross = (np.conj(ours_KF) * theirs_KF).sum(0)
-    power = (np.abs(ours_KF) ** 2).sum(0) * (np.abs(theirs_KF) ** 2).sum(0)
+    power = np.float32(1)
+    for each_KF in (ours_KF, theirs_KF):
+        each = (np.abs(each_KF) ** 2).sum(0)
+        power = power * (each + FAINT * each.max())
     spectrum = np.zeros(int(FRAME_S * GRID_HZ) // 2 + 1, np.complex64)
     spectrum[band] = cross / np.sqrt(np.maximum(power, 1e-30))
     likeness = np.abs(np.fft.irfft(spectrum))
@@ -365,6 +370,7 @@ def _fit(
         if inliers.sum() < MIN_WINDOWS or len(np.unique(segment[inliers])) <= len(starts):
             break
         values = np.linalg.lstsq(design[inliers], lag[inliers], rcond=None)[0]
+    values, fitted = _refined(design, lag, values)
     residual = lag - design @ values
     inliers = np.abs(residual) < INLIER_S
     agreed = int(inliers.sum())
@@ -373,7 +379,10 @@ def _fit(
     if not _is_common(time[inliers], times_s) or agreed < EVEN_SHARE * len(points):
         return ClockFit(finding="unrelated", confidence=confidence)
     slope = float(values[len(starts) + 1])
-    error_ppm = 1e6 * float(residual[inliers].std()) / agreed**0.5 / max(float(time[inliers].std()), 1e-9)
+    if abs(slope) > MAX_DRIFT_PPM * 1e-6:
+        return ClockFit(finding="unrelated", confidence=confidence)
+    fitted = fitted if fitted.any() else inliers
+    error_ppm = 1e6 * float(residual[fitted].std() / fitted.sum() ** 0.5 / max(time[fitted].std(), 1e-9))
     if knows_drift := error_ppm < MAX_ERROR_PPM:
         values[: len(starts) + 1] -= slope * time.mean()  # the lag of each segment's line at time 0
     else:
@@ -400,6 +409,24 @@ def _fit(
             for place, start in enumerate(starts)
         ),
     )
+
+
+def _refined(design: np.ndarray, lag: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The fit to the lags of one voice, the most frequent, and which these are.
+
+    Two people differ by their distances to a camera: a fit to all lags would follow who speaks when.
+    """
+    fitted = np.zeros(len(lag), bool)
+    for _ in range(3):
+        residual = lag - design @ values
+        order = np.sort(residual)
+        counts = np.searchsorted(order, order + VOICE_S, side="right") - np.arange(len(order))
+        first = order[np.argmax(counts)]
+        close = (residual >= first) & (residual <= first + VOICE_S)
+        if close.sum() < max(MIN_WINDOWS, len(lag) / 3) or not design[close].any(0).all():
+            break
+        values, fitted = np.linalg.lstsq(design[close], lag[close], rcond=None)[0], close
+    return values, fitted
 
 
 def _is_common(agreed_s: np.ndarray, windows_s: np.ndarray) -> bool:

@@ -89,6 +89,9 @@ def test_silence_noise_and_short_sounds_cannot_be_compared() -> None:
         assert compare(np.zeros_like(voice), voice, RATE_HZ).finding == "silent"
         assert compare(voice, hiss, RATE_HZ).finding == "unrelated"
         assert compare(voice, voice[: 5 * RATE_HZ], RATE_HZ).finding == "too_short"
+        tone = np.sin(np.arange(len(voice)) * 0.2).astype(np.float32)
+        assert compare(np.full_like(tone, 0.5), tone, RATE_HZ).finding == "unrelated"
+        assert compare(np.full_like(tone, np.nan), voice, RATE_HZ).finding in ("unrelated", "silent")
 
 
 @pytest.mark.parametrize("steps_ms", [[-20], [-340], [60], [-1500, 100]])
@@ -123,8 +126,8 @@ def test_a_camera_in_a_room_and_a_lavalier() -> None:
     camera = in_room(anna, 2.0, 1) + in_room(ben, 2.5, 2)
     lavalier = recorded(anna + 0.15 * in_room(ben, 1.5, 3), late_s=3.7, ppm=80)
     fit = compare_scene(noisy(camera, 15, 3), noisy(lavalier, 20, 4), RATE_HZ)
-    assert fit.finding == "measured" and fit.offset_ms == pytest.approx(3700, abs=10)
-    assert abs(fit.drift_ppm - 80) < 4 * fit.drift_error_ppm + 1  # type: ignore[operator]
+    check(fit, 3.7, 80)
+    assert fit.drift_ppm == pytest.approx(80, abs=0.5)  # two voices at two distances do not disturb it
 
 
 @pytest.mark.long
