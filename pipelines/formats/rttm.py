@@ -8,6 +8,7 @@ A file name or a speaker's name with blanks is read where the `<NA> <NA>` before
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,24 +73,28 @@ def rttm_lines(text: str, where: str) -> Iterator[RttmLine]:
 
 def _timed_line(number: int, fields: list[str]) -> RttmLine:
     """A blank inside the file's name moves all other fields; `extra` counts such blanks."""
-    extras = [extra for extra in range(len(fields) - 7) if _fits(fields[extra:])]
+    extras = [0] if len(fields) <= FIELDS and fields[5:6] == [UNKNOWN] else []  # the usual line, which has one reading
+    extras = extras or [extra for extra in range(len(fields) - 7) if _fits(fields[extra:])]
     if len(extras) > 1:
         raise ValueError("a name with blanks, which can be read in two ways")
+    if len(fields) < 8:
+        raise ValueError(f"{len(fields)} fields")
     if not extras:
-        if len(fields) < 8:
-            raise ValueError(f"{len(fields)} fields")
-        for name, field in (("start", fields[3]), ("duration", fields[4])):
-            try:
-                seconds_of(field)
-            except ValueError as error:
-                raise ValueError(f"{name} {error}") from error
+        _seconds("start", fields[3]), _seconds("duration", fields[4])
         raise ValueError(f"field 6 `{shown(fields[5])}`: expected <NA>")
     extra = extras[0]
     name, confidence = _name_and_confidence(fields[7 + extra :])
     return RttmLine(
-        number, fields[0], " ".join(fields[1 : 2 + extra]), seconds_of(fields[3 + extra]),
-        seconds_of(fields[4 + extra]), fields[6 + extra], name, confidence,
+        number, fields[0], " ".join(fields[1 : 2 + extra]), _seconds("start", fields[3 + extra]),
+        _seconds("duration", fields[4 + extra]), fields[6 + extra], name, confidence,
     )  # fmt: skip
+
+
+def _seconds(name: str, field: str) -> float:
+    try:
+        return seconds_of(field)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from error
 
 
 def _fits(fields: list[str]) -> bool:
@@ -125,6 +130,18 @@ def read_rttm(path: Path, recordings: Sequence[str] = ()) -> dict[str, list[Span
     """
     if not path.is_file():
         raise InputError(f"{path}: no such RTTM; correct rttm_uri")
+    if not isinstance(path, Path):  # in a store: read once, by the layout
+        return _speech(path, tuple(recordings))
+    state = path.stat()
+    return dict(_known_speech(path, (state.st_size, state.st_mtime_ns, state.st_ino), tuple(recordings)))
+
+
+@lru_cache(maxsize=8)  # each participant of a session asks for the same, and an RTTM may be that of a whole corpus
+def _known_speech(path: Path, stamp: tuple[int, int, int], recordings: tuple[str, ...]) -> dict[str, list[Span]]:
+    return _speech(path, recordings)
+
+
+def _speech(path: Path, recordings: tuple[str, ...]) -> dict[str, list[Span]]:
     lines = [line for line in rttm_lines(read_text(path), str(path)) if line.type == "SPEAKER"]
     for line in lines:
         for name, seconds in (("start", line.start_s), ("duration", line.duration_s)):

@@ -280,7 +280,8 @@ class Conform:
             raise Rejected("bad_rttm", str(error).replace(f"{self.root}/", "")) from error
         if row.rttm_speaker not in speech:
             names = ", ".join(speech) or "no one"
-            raise Rejected("bad_rttm", f"{row.rttm_uri}: no speaker {row.rttm_speaker}; it has {names}")
+            wanted = f"no speaker {row.rttm_speaker}" if row.rttm_speaker else "rttm_speaker is empty"
+            raise Rejected("bad_rttm", f"{row.rttm_uri}: {wanted}; it has {names}")
         return {name: sound.spans(spans) for name, spans in speech.items()}
 
     def _mixed_spans(self, row: SourceRow, sound: FileClock, num_units: int) -> list[Span]:

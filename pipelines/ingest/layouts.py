@@ -22,7 +22,7 @@ from pathlib import Path
 from string import ascii_lowercase
 
 from pipelines.formats.records import name_text
-from pipelines.formats.rttm import read_rttm
+from pipelines.formats.rttm import UNKNOWN, read_rttm
 from pipelines.ingest.source_files import (
     below,
     inside,
@@ -176,7 +176,7 @@ def _mixed_recording(root: Path, stem: str, paths: Sequence[Path]) -> list[Sourc
     if not is_file(rttm):
         return unusable("no_participants", _who_speaks(recording, rttm, has_video=is_video(recording)))
     try:
-        speakers = list(read_rttm(rttm, tuple(path.name for path in paths)))
+        speakers = [name for name in read_rttm(rttm, tuple(path.name for path in paths)) if name != UNKNOWN]
     except InputError as error:
         return unusable("bad_rttm", str(error))
     if not speakers:

@@ -53,6 +53,8 @@ def test_names_with_blanks_are_read_from_both_ends(tmp_path: Path) -> None:
     [
         ("SPEAKER my call 1 10.5 1.0 anna <NA> <NA>", "field 6 `1.0`: expected <NA>"),
         ("SPEAKER call 1 10.5 1.0", "5 fields"),
+        ("SPEAKER call 1 10.5 1.0 <NA> <NA>", "7 fields"),
+        ("SPEAKER call 1 10.5 long <NA> <NA> anna", "duration `long`: expected seconds"),
         ("SPEAKER call 1 10.5 1.0 anna ben <NA> <NA>", "field 6 `anna`: expected <NA>"),
         ("SPEAKER f 1 2 3 <NA> 4 5 <NA> <NA> a", "can be read in two ways"),
         ("speaker call 1 10.5 1.0 <NA> <NA> anna", "type `speaker`: expected SPEAKER"),

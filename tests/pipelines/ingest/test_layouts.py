@@ -132,3 +132,10 @@ def test_a_person_without_an_id_is_no_person_called_none(tmp_path: Path) -> None
     path = tmp_path / "0a1b-conversation/metadata.json"
     path.write_text('{"speakers": [{"user_id": null, "channel": "L"}, {"user_id": " user-right", "channel": "R"}]}')
     assert [row.speaker_id for row in rows_of_folder(tmp_path)] == [None, "user-right"]
+
+
+def test_a_speaker_who_is_not_known_is_no_participant(tmp_path: Path) -> None:
+    touch(tmp_path, "call.wav")
+    lines = [f"SPEAKER call 1 {at} 0.5 <NA> <NA> {name} <NA> <NA>\n" for at, name in enumerate(("<NA>", "anna", "ben"))]
+    (tmp_path / "call.rttm").write_text("".join(lines))
+    assert [row.rttm_speaker for row in rows_of_folder(tmp_path)] == ["anna", "ben"]
