@@ -50,7 +50,7 @@ def test_a_recorder_is_put_on_the_clock_of_its_camera(tmp_path: Path, seconds: i
     marks_s = [float(mark) for mark in (5, seconds // 2, seconds - 10)]
     write_camera_and_recorder(tmp_path, seconds, LATE_S, 10, marks_s)
     apart_ms = {}
-    for align in (False, True):
+    for align in (False, True) if seconds < 3600 else (True,):
         result, data = ingest_rows(tmp_path, [CAMERA_AND_RECORDER], align_recorders=align)
         row, origin_s = result.tables["tracks"][0], result.tables["sessions"][0]["origin_ms"] / 1000
         clock = row["camera_clock"]
@@ -64,8 +64,8 @@ def test_a_recorder_is_put_on_the_clock_of_its_camera(tmp_path: Path, seconds: i
         assert picture_s == pytest.approx([mark - origin_s for mark in marks_s], abs=0.021)  # frames of 40 ms
         apart_ms[align] = [1000 * (sound + origin_s - mark) for sound, mark in zip(sound_s, marks_s, strict=True)]
         print(f"{seconds} s, corrected {align}: {clock}, apart {np.round(apart_ms[align], 2)} ms")
-    assert abs(apart_ms[False][0] + 1000 * LATE_S) < 10 and abs(clock["apart_ms"]) < 10
-    assert np.abs(apart_ms[True]).max() < 10
+    assert np.abs(apart_ms[True]).max() < 10 and abs(clock["apart_ms"]) < 10
+    assert seconds == 3600 or abs(apart_ms[False][0] + 1000 * LATE_S) < 10
 
 
 def test_the_track_covers_all_that_both_recorded(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pipelines.quality.stage import judge
 from pipelines.quality.track_facts import measure_session
 from tests.helpers.recorders import RATE_HZ, noisy, talk
 
-SECONDS = 48
+SECONDS = 32
 LATE_MS = 280
 
 
