@@ -11,9 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from wanstreamer.errors import InputError
 from wanstreamer.text_files import MARK, decode_text, is_missing, number_of, parse_json, shown
 
@@ -170,6 +167,9 @@ def _json_records(text: str, where: str) -> Iterator[Record]:
 
 
 def _parquet_records(content: bytes, where: str) -> Iterator[Record]:
+    import pyarrow as pa  # half a second, which checks of parameters do without
+    import pyarrow.parquet as pq
+
     try:
         table = pq.read_table(pa.BufferReader(content))
         names = table.column_names
