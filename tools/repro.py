@@ -2,7 +2,7 @@
 
 Prints a line per stage: its number, the time so far, and the expected time for the rest, from the timings of the last
 run (`data/timings`). DVC's lines about its lock file, `git add` and `dvc push` are left out. DVC's errors are printed,
-and the exit code is DVC's. All stages use one Ray.
+and the exit code is DVC's. All stages use one Ray, if they need one.
 """
 
 import argparse
