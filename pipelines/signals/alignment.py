@@ -38,6 +38,8 @@ SILENT_DB = -80.0  # a window below this level, relative to full scale, has no s
 ENVELOPE_HZ = 50
 PIECE_S = 40.0  # of an envelope that is looked for
 MAX_PIECES = 24
+NUM_MATCHES = 4  # of a piece, in recordings that repeat themselves
+ALIKE = 0.7  # of the likeness of the best match
 SLOW_S = 2.0  # slower changes of the envelope are those of distance and automatic gain
 SEARCH_MS = 10_000  # between two people's recorders
 COARSE_HZ = 4000
@@ -202,7 +204,8 @@ def _search_envelopes(reference: Samples, sound: Samples, rate_hz: int, stated_l
     size = 1 << (len(reference_N) + length - 1).bit_length()
     spectrum = np.fft.rfft(reference_N, size)
     sums = np.concatenate([[0.0], np.cumsum(np.square(reference_N, dtype=np.float64))])
-    places = []
+    places: list[tuple[float, float, float]] = []
+    others: list[tuple[float, float, float]] = []
     for start in np.linspace(0, len(sound_N) - length, MAX_PIECES).astype(int).tolist():
         piece = sound_N[start : start + length]
         energy = float(np.square(piece, dtype=np.float64).sum())
@@ -210,10 +213,15 @@ def _search_envelopes(reference: Samples, sound: Samples, rate_hz: int, stated_l
             continue
         likeness = np.fft.irfft(spectrum * np.conj(np.fft.rfft(piece, size)), size)[: len(reference_N) - length + 1]
         likeness = likeness / np.sqrt(np.maximum(sums[length:] - sums[:-length], 1e-3 * length) * energy)
-        place = int(np.argmax(likeness))
-        middle_s = (place + length / 2) / ENVELOPE_HZ
-        places.append((middle_s, (start - place) / ENVELOPE_HZ, float(likeness[place])))
-    return _line(places, tolerance_s=3 / ENVELOPE_HZ)
+        best = float(likeness.max())
+        for rank in range(NUM_MATCHES):
+            place = int(np.argmax(likeness))
+            if likeness[place] < ALIKE * best:
+                break
+            match = ((place + length / 2) / ENVELOPE_HZ, (start - place) / ENVELOPE_HZ, float(likeness[place]))
+            (others if rank else places).append(match)
+            likeness[max(0, place - ENVELOPE_HZ // 2) : place + ENVELOPE_HZ // 2] = -1
+    return _line(places, tolerance_s=3 / ENVELOPE_HZ, others=others)
 
 
 def _search_waveforms(reference: Samples, sound: Samples, rate_hz: int, stated_lag_s: float) -> _Guess | None:
@@ -256,11 +264,15 @@ def _thinned(sound: Samples, start: int, length: int, step: int) -> np.ndarray:
     return piece.reshape(length, step).mean(1)
 
 
-def _line(places: Sequence[tuple[float, float, float]], tolerance_s: float) -> _Guess | None:
-    """The line through two of the places (time, lag, weight) that most of the weight lies on."""
+def _line(
+    places: Sequence[tuple[float, float, float]],
+    tolerance_s: float,
+    others: Sequence[tuple[float, float, float]] = (),
+) -> _Guess | None:
+    """The line through two of the places (time, lag, weight) that most of the weight lies on, also that of `others`."""
     if not places:
         return None
-    time, lag, weight = (np.array(column) for column in zip(*sorted(places), strict=True))
+    time, lag, weight = (np.array(column) for column in zip(*sorted([*places, *others]), strict=True))
     some = np.unique(np.linspace(0, len(time) - 1, 2 * MAX_PIECES).astype(int))
     best, best_score = (0.0, 0.0), -1.0
     for i in some:
@@ -272,7 +284,7 @@ def _line(places: Sequence[tuple[float, float, float]], tolerance_s: float) -> _
             score = float((weight * np.maximum(0, 1 - distance**2)).sum())
             if score > best_score:
                 best, best_score = (float(lag[i] - slope * time[i]), slope), score
-    return _Guess(*best, tuple(zip(time.tolist(), lag.tolist(), strict=True)))
+    return _Guess(*best, tuple((time_s, lag_s) for time_s, lag_s, _ in sorted(places)))
 
 
 # Step 2: tracking
@@ -295,8 +307,9 @@ def _track(
             for lag_s in guess.lags_s(time_s)
             if (point := _window(reference, sound, rate_hz, time_s, lag_s, guess.slope, num_frames)) is not None
         ]
+        clear = [point for point in tries if point.peak > PEAK]  # the line comes first: a recording may repeat itself
         if tries:
-            windows.append(max(tries, key=lambda point: point.peak))
+            windows.append(clear[0] if clear else max(tries, key=lambda point: point.peak))
     return windows
 
 

@@ -81,6 +81,13 @@ def test_a_sound_that_both_play_once_is_not_enough() -> None:
         assert compare(noisy(one, 30, 3), noisy(other, 30, 4), RATE_HZ).finding == "unrelated"
 
 
+def test_a_recording_may_repeat_itself() -> None:
+    """Music in a loop: every place resembles others, but only one offset fits all of them."""
+    voice = np.tile(talk(40, 1), 4)
+    reference, sound = noisy(voice, 10, 3), noisy(recorded(voice, late_s=3.7, ppm=80), 10, 4)
+    check(compare_scene(reference, sound, RATE_HZ), 3.7, 80)
+
+
 def test_silence_noise_and_short_sounds_cannot_be_compared() -> None:
     voice = talk(SECONDS, 1)
     hiss = np.random.default_rng(0).normal(0, 0.01, len(voice)).astype(np.float32)
