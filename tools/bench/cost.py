@@ -9,6 +9,7 @@ on where it was.
 """
 
 import argparse
+import math
 import tempfile
 from collections.abc import Sequence
 from datetime import date
@@ -90,7 +91,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    if args.minutes <= 0:
+    if not 0 < args.minutes < math.inf:
         raise InputError(f"bench cost: --minutes {args.minutes}: expected more than 0")
     for size in args.sizes:
         width, _, height = size.partition("x")

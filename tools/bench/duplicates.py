@@ -30,6 +30,7 @@ from pipelines.engine.tables import ROWS_PER_GROUP, to_table
 from pipelines.quality.duplicates import find_duplicates
 from pipelines.quality.hashes import MAX_HASHES
 from tools.bench.resources import peak_gb
+from wanstreamer.errors import InputError
 
 COPY_EVERY = 50  # sessions
 SHARED = 0.5  # share of a copy's hashes that its original has too
@@ -149,6 +150,8 @@ def search(folder: Path, tracks: int, workers: int) -> dict[str, float]:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    if min(*args.tracks, args.distinct, args.workers) < 1:
+        raise InputError("bench duplicates: expected --tracks, --distinct and --workers of 1 or more")
     """A point per number of tracks, each in a fresh process."""
     points = []
     for tracks in args.tracks:

@@ -7,6 +7,7 @@ time.
 """
 
 import argparse
+import math
 import multiprocessing
 import statistics
 import tempfile
@@ -117,7 +118,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    if args.hours <= 0 or min(args.rounds, args.workers) < 1:
+    if not 0 < args.hours < math.inf or min(args.rounds, args.workers) < 1:
         raise InputError("bench encode: expected --rounds and --workers of 1 or more, --hours above 0")
     check_data_folder(args.data)
     with tempfile.TemporaryDirectory(prefix="bench-encode-") as folder:

@@ -10,6 +10,7 @@ line through all points, or the largest figure where it falls.
 
 import argparse
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -184,7 +185,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    if min(args.hours) < 1 or args.workers < 1:
+    if not all(1 <= hours < math.inf for hours in args.hours) or args.workers < 1:
         raise InputError("bench scale: expected --hours and --workers of 1 or more")
     with tempfile.TemporaryDirectory(prefix="bench-scale-", dir=args.scratch) as folder:
         home = Path(folder)

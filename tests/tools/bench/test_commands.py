@@ -1,7 +1,9 @@
 """The benches on little input: every figure is there, and it says what it measured."""
 
 import argparse
+import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +153,23 @@ def test_a_vae_is_played_unit_by_unit_with_its_state() -> None:
     factors = vae_bench.play(units, encode, decode)  # type: ignore[arg-type]
     assert heard[:4] == [(1, None), (-1, None), (2, 1), (-2, -1)] and len(heard) == 14
     assert {name: len(values) for name, values in factors.items()} == {"encode": 2, "decode": 2, "both": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["cost", "--minutes", "nan"], "--minutes nan: expected more than 0"),
+        (["scale", "--hours", "1000", "nan"], "expected --hours and --workers of 1 or more"),
+        (["encode", "--hours", "inf"], "--hours above 0"),
+        (["load", "--windows", "-1"], "--windows -1: expected 1 or more"),
+        (["duplicates", "--tracks", "0"], "expected --tracks, --distinct and --workers of 1 or more"),
+    ],
+)
+def test_numbers_that_no_bench_can_use_are_one_line(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module("tools.bench.__main__").main()
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and said in error and error.count("\n") == 1
