@@ -225,7 +225,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.rounds < 1 or min(args.workers) < 0 or args.batch_size < 1:
         raise InputError("bench load: expected --rounds and --batch-size of 1 or more, --workers of 0 or more")
-    if args.windows < 1:
+    if args.data is None and args.windows < 1:
         raise InputError(f"--windows {args.windows}: expected 1 or more")
     if args.data is not None:
         check_data_folder(args.data)
