@@ -53,7 +53,8 @@ def hear(
         leaks = {other: runs(leak.alone) for other, leak in voice.leaks.items()}
         speech[who] = remove_bleed(detected, leaks, voice.audio_T, params)
     for (first, second), stretches in pairs.items():
-        if _overlap(subtract(speech[first], mixed, 1), subtract(speech[second], mixed, 1)) > BOTH_SPEAK:
+        left_out = merge_spans([*mixed, *voices[first].unknown, *voices[second].unknown])
+        if _overlap(subtract(speech[first], left_out, 1), subtract(speech[second], left_out, 1)) > BOTH_SPEAK:
             pairs[first, second] = [replace(each, doubt=each.doubt or "both_active") for each in stretches]
     mark_unknown(voices, pairs)
     speech = {who: subtract(spans, voices[who].unknown, params.vad_min_speech_ms) for who, spans in speech.items()}

@@ -28,7 +28,9 @@ SIZE = 8192  # window of the spectra, 0.5 s: longer than a room's early echoes
 NEAR_S = 0.1  # a voice arrives within this |delay|, as both tracks have one clock
 FAR_S = (0.12, 0.24)  # what arrives this much too early is due to chance,
 EARLY_S = (0.1, 0.01)  # and what arrives between these times before the voice
+ECHOES_DB = 7.0  # a path with all its echoes is at most so much stronger than its highest tap
 ECHOES_S = (0.003, 0.15)  # of a response, used before and after its highest tap
+TAP_NOISE = 2.5  # taps of a response count if they are so many times the RMS of those that are due to chance
 MIN_PEAK = 3.0  # a path is this many times the highest tap that is due to chance
 MIN_S = 0.5  # frames of a voice, needed for a path
 APART_S, APART_ALIKE = (NEAR_S, 10.0), 0.85  # two curves of level that are alike so much apart: one sound
@@ -38,10 +40,12 @@ PREVAIL_DB = 4.0  # a voice prevails: within this of the highest ratio of the tw
 CLEAR_DB = 15.0  # or above this ratio
 ONE_SOUND_DB = -5.0  # levels forwards and backwards add up to more: one path, not two voices that leak,
 MIRRORED_DB = -11.0  # or to more than this, and the delays add up to nothing
-MIRRORED_MS = 0.3
+BACKWARDS_DB = -15.0  # a path backwards in time and louder than this is no leak
+MIRRORED_MS, AT_ONCE_MS = 0.3, 0.5
 SAME_PATH_DB, SAME_PATH_MS = 3.0, 2.0  # two paths are one if levels and delays differ by less
 TOGETHER_DB, TOGETHER_SHARE = 6.0, 0.7  # one sound: the ratio stays within this, in this share of the active frames
 AROUND = 3  # stretches
+RELIABLE_DB = 10.0  # a level that is so much above what would just be found is reliable in a single stretch
 STEADY_S = 2.0  # with less of a voice, the path of the whole session is more reliable
 FAINT_DB = 25.0  # a copy that is so much weaker is a leak in any case
 EMPHASIS = np.float32(0.95)  # y[t] = x[t] - EMPHASIS x[t - 1]: speech with a flatter spectrum, without hum
@@ -150,11 +154,17 @@ class _Estimate:
         there, back = self.paths
         if self.together_db is not None:
             return True
-        if there is None or back is None or abs(there.level_db - back.level_db) > 2 * FAINT_DB:
+        # No voice arrives in another track before its own: such a path is another one, backwards.
+        late_ms = sum(path.delay_ms for path in (there, back) if path)
+        strong = any(path is not None and path.level_db > BACKWARDS_DB for path in (there, back))
+        if there is None or back is None:
+            return strong and late_ms < -AT_ONCE_MS
+        if abs(there.level_db - back.level_db) > 2 * FAINT_DB:
             return False
-        both_db = there.level_db + back.level_db
-        mirrored = abs(there.delay_ms + back.delay_ms) < MIRRORED_MS
-        return both_db > (MIRRORED_DB if mirrored else ONE_SOUND_DB)
+        mirrored = abs(late_ms) < MIRRORED_MS
+        if (mirrored and abs(there.delay_ms) > AT_ONCE_MS) or (strong and late_ms < -AT_ONCE_MS):
+            return True
+        return there.level_db + back.level_db > (MIRRORED_DB if mirrored else ONE_SOUND_DB)
 
 
 def find_paths(
@@ -278,7 +288,7 @@ def _spectra(voice_T: np.ndarray, heard_T: np.ndarray, prevails: np.ndarray, fir
     voice, heard = voice * weight, heard * weight
     if stop - start < SIZE:
         voice, heard = (np.pad(part, (0, SIZE - len(part))) for part in (voice, heard))
-    for at in range(0, len(voice) - SIZE + 1, SIZE // 4):
+    for at in range(0, len(voice) - SIZE + 1, SIZE // 2):
         part = voice[at : at + SIZE]
         if part.any():
             there, here = np.fft.rfft(window * part), np.fft.rfft(window * heard[at : at + SIZE])
@@ -309,7 +319,8 @@ def _same_apart(first_db: np.ndarray, second_db: np.ndarray) -> bool:
     size = 1 << (2 * len(first_db) - 1).bit_length()
     alike = np.fft.irfft(np.fft.rfft(curves[0], size) * np.conj(np.fft.rfft(curves[1], size)), size)
     near, far = (round(seconds * 1000 / FRAME_MS) for seconds in APART_S)
-    return float(max(alike[near:far].max(), alike[-far:-near].max())) > APART_ALIKE
+    apart = float(max(alike[near:far].max(), alike[-far:-near].max()))
+    return apart > max(APART_ALIKE, float(alike[:near].max()), float(alike[-near:].max()))
 
 
 def _estimate(there: _Sums, back: _Sums, together_db: float | None) -> _Estimate:
@@ -343,9 +354,11 @@ def _path(sums: _Sums) -> tuple[Path | None, float]:
         return None, float(limit_db)
     taps = np.flatnonzero((since_s >= -ECHOES_S[0]) & (since_s < ECHOES_S[1]))
     kept = response[taps]
-    kept = kept**3 / (kept**2 + (2 * noise) ** 2 + 1e-30)  # a tap that is mostly chance is mostly left out
+    kept = np.where(np.abs(kept) > TAP_NOISE * noise, kept, 0.0)  # taps that may be chance would add noise
     spectrum = np.abs(np.fft.rfft(kept, SIZE)) ** 2
     level_db = 10 * np.log10(np.sum(spectrum * sums.power) / np.sum(sums.power) + 1e-12)
+    # Where the other track is noisy, low frequencies add much by chance, but not to the highest tap.
+    level_db = min(float(level_db), 20 * float(np.log10(abs(response[peak]) + 1e-9)) + ECHOES_DB)
     path = Path(
         level_db=float(level_db), delay_ms=float(delay_s[peak] * 1000), response=kept.astype(np.float32),
         lead=int(SIZE // 2 - taps[0]),
@@ -381,10 +394,13 @@ def _steady(path: Path | None, usual: Path | None, limit_db: float, seconds: flo
     """The path of a stretch: its own, or that of the session if the stretch shows too little of the voice."""
     if path is None:
         return None if usual is None or limit_db < usual.level_db - SAME_PATH_DB else usual
-    brief = seconds < STEADY_S and usual is not None and abs(path.delay_ms - usual.delay_ms) < SAME_PATH_MS
-    return usual if brief else path
+    unreliable = seconds < STEADY_S or limit_db > path.level_db - RELIABLE_DB
+    alike = usual is not None and abs(path.delay_ms - usual.delay_ms) < SAME_PATH_MS
+    return usual if unreliable and alike else path
 
 
 def _same(level_db: float, path: Path | None, other: Path) -> bool:
-    late_ms = abs(path.delay_ms - other.delay_ms) if path else 0.0
-    return abs(level_db - other.level_db) < SAME_PATH_DB and late_ms < SAME_PATH_MS
+    if path is None:
+        return abs(level_db - other.level_db) < SAME_PATH_DB
+    within_db = SAME_PATH_DB if abs(path.delay_ms) < AT_ONCE_MS else 2 * SAME_PATH_DB  # a delay is evidence, too
+    return abs(level_db - other.level_db) < within_db and abs(path.delay_ms - other.delay_ms) < SAME_PATH_MS

@@ -37,6 +37,7 @@ REST = 0.5  # share of a leak's power that is left, if it cannot be measured
 MIN_FRAMES = 50  # to measure it
 ECHO_FRAMES = 40  # a leak may go on for so long after the voice
 AUDIBLE_LEAK_DB = -36.0  # relative to that voice in its own track: a weaker leak is not heard
+USELESS = 0.8  # share of a leak's power that is left
 NO_OWNER = 0.3  # of the sound of a stretch: if so much belongs to no one, the paths are wrong
 BOTH_ACTIVE, BOTH_ACTIVE_FRAMES = 0.7, 200  # of the sound of a stretch: people do not speak together for so long
 UNKNOWN = 0.5  # of a session: if so much is unknown, the rest is too
@@ -201,30 +202,31 @@ def _doubted(stretches: Sequence[Stretch], pair: tuple[str, str], voices: Mappin
     """The stretches; those that contradict themselves get a doubt, and all of them if most have one."""
     first, second = (voices[who] for who in pair)
     neither = first.leaks[pair[1]].alone & second.leaks[pair[0]].alone
+    # Paths that take nothing out, in both directions, are not the paths of two voices.
+    useless = min(first.leaks[pair[1]].rest, second.leaks[pair[0]].rest) > USELESS
     decided: list[Stretch] = []
     for each in stretches:
         here = slice(each.span.start_ms // FRAME_MS, each.span.end_ms // FRAME_MS)
         no_owner, both = int(neither[here].sum()), int((first.own & second.own)[here].sum())
         sound = int((first.own | second.own | neither)[here].sum())
         doubt: Doubt = ""
-        if no_owner > NO_OWNER * sound:
+        if no_owner > NO_OWNER * sound or (useless and None not in each.paths):
             doubt = "no_owner"
         elif both >= BOTH_ACTIVE_FRAMES and both > BOTH_ACTIVE * sound:
             doubt = "both_active"
         decided.append(replace(each, doubt=each.doubt or doubt))
-    # One sound that begins or ends within a stretch may be too short there to be seen: its neighbour shares the doubt.
-    one_sound: list[Doubt] = [each.doubt if each.doubt in ("same_sound", "no_owner") else "" for each in decided]
-    decided = [
-        replace(each, doubt=each.doubt or next(filter(None, one_sound[max(index - 1, 0) : index + 2]), ""))
-        for index, each in enumerate(decided)
-    ]
     unknown_ms: Counter[Doubt] = Counter()
     for each in decided:
         unknown_ms[each.doubt] += each.span.duration_ms if each.doubt else 0
     if unknown_ms.total() > UNKNOWN * sum(each.span.duration_ms for each in decided):
         usual = unknown_ms.most_common(1)[0][0]
         decided = [replace(each, doubt=each.doubt or usual) for each in decided]
-    return decided
+    # One sound that begins or ends within a stretch may be too short there to be seen: its neighbour shares the doubt.
+    one_sound: list[Doubt] = [each.doubt if each.doubt in ("same_sound", "no_owner") else "" for each in decided]
+    return [
+        replace(each, doubt=each.doubt or next(filter(None, one_sound[max(index - 1, 0) : index + 2]), ""))
+        for index, each in enumerate(decided)
+    ]
 
 
 def _peaks(powers: np.ndarray) -> np.ndarray:
