@@ -161,6 +161,7 @@ def figures_of(session: Mixed, result: Result) -> Figures:
     num_units = len(units["a"])
     spec: dict[str, Any] = {
         "num_units": num_units,
+        "words": {},
         "tracks": {who: {"mixed": [], "attributed": True, "words_sha256": "w"} for who in "ab"},
         "latents": {who: {"audio_member": "x", "video_member": "x"} for who in "ab"},
         "units": {who: [[row[name] for name in UnitRow._fields] for row in units[who]] for who in "ab"},
