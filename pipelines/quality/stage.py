@@ -6,7 +6,7 @@ are generous, because a listener may be silent and still. Of sessions with the s
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -42,6 +42,9 @@ from pipelines.quality.duplicates import find_duplicates
 from pipelines.quality.params import PERCEIVED, QualityParams
 from pipelines.signals import opinion_scores
 from schemas.quality import HASHES, QUALITY
+
+Track = tuple[str, str]  # session and participant
+Judgement = tuple[str, str, str, int]  # a row of `rejections`: key, reason, detail and count
 
 TRACKS_IN_PROCESS = 2000  # with fewer, starting processes takes longer than the search
 NEEDED = (
@@ -89,7 +92,7 @@ def judge_all(data: Path, params: QualityParams, workers: int) -> None:
             row["duplicate_of"], why = copies.get((row["session_id"], row["participant"]), (None, ""))
             broken = judge(row, params)
             if why:
-                broken["duplicate"] += f", which {why}"
+                broken["duplicate"] = _same_as(row, why)
             row["usable"] = not broken
             key = f"{row['session_id']}/{row['participant']}"
             rejections += [(key, reason, detail, 1) for reason, detail in broken.items()]
@@ -97,36 +100,47 @@ def judge_all(data: Path, params: QualityParams, workers: int) -> None:
         rewrite_table(data, "quality", bucket, "quality", to_table("quality", rows), rejections)
 
 
-def _worse_copies(
-    data: Path, params: QualityParams, copies: Mapping[tuple[str, str], str]
-) -> dict[tuple[str, str], tuple[str, str]]:
-    """(session, participant) of each copy that is not kept -> session/participant of the kept one, and why it is that.
+def _worse_copies(data: Path, params: QualityParams, copies: Mapping[Track, str]) -> dict[Track, tuple[str, str]]:
+    """Each copy that is not kept -> session/participant of the kept one, and why it is that.
 
-    `copies`: each copy -> the first by its id. All tracks of a session are compared at once, so that a conversation
-    is kept whole.
+    `copies`: each copy -> the first by its id.
     """
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for copy, first in sorted(copies.items()):
+    groups: dict[str, list[Track]] = {}
+    for copy, first in copies.items():
         groups.setdefault(first, [_split(first)]).append(copy)
-    facts = _facts(data, params, {track for group in groups.values() for track in group})
+
+    def broken(row: Mapping[str, Any]) -> int:
+        return len(judge({**row, "duplicate_of": None}, params))
+
+    return _worse_of(data, list(groups.values()), broken)
+
+
+def _worse_of(
+    data: Path, groups: Sequence[Sequence[Track]], broken: Callable[[Mapping[str, Any]], int]
+) -> dict[Track, tuple[str, str]]:
+    """As `_worse_copies`, for groups of equal tracks. All tracks of a session are compared at once, so that a
+    conversation is kept whole. `broken`: row of `quality` -> the number of thresholds that it breaks."""
+    facts = _facts(data, {track for group in groups for track in group}, broken)
     chosen: dict[frozenset[str], Choice] = {}
-    worse: dict[tuple[str, str], tuple[str, str]] = {}
-    for group in groups.values():
+    worse: dict[Track, tuple[str, str]] = {}
+    for group in groups:
         sessions = frozenset(session for session, _ in group)
         if sessions not in chosen:
             chosen[sessions] = best_of({session: facts[session] for session in sessions})
         kept, why = chosen[sessions]
-        best = next(track for track in group if track[0] == kept)
+        best = next(track for track in sorted(group) if track[0] == kept)
         worse |= {track: ("/".join(best), why[track[0]]) for track in group if track[0] != kept}
     return worse
 
 
-def _split(key: str) -> tuple[str, str]:
+def _split(key: str) -> Track:
     session, _, participant = key.rpartition("/")
     return session, participant
 
 
-def _facts(data: Path, params: QualityParams, tracks: Set[tuple[str, str]]) -> dict[str, list[dict[str, Any]]]:
+def _facts(
+    data: Path, tracks: Set[Track], broken: Callable[[Mapping[str, Any]], int]
+) -> dict[str, list[dict[str, Any]]]:
     """The facts about these tracks by session, for `best_of`."""
     facts: dict[str, list[dict[str, Any]]] = {}
     num_buckets = num_state_buckets(data, "quality")
@@ -138,51 +152,79 @@ def _facts(data: Path, params: QualityParams, tracks: Set[tuple[str, str]]) -> d
         for row in bucket_table(data, "quality", bucket, num_buckets).to_pylist():
             key = row["session_id"], row["participant"]
             if key in tracks:
-                broken = len(judge(row | {"duplicate_of": None}, params))
-                facts.setdefault(key[0], []).append(made[key] | row | {"broken": broken})
+                facts.setdefault(key[0], []).append(made[key] | row | {"broken": broken(row)})
     return facts
 
 
-def quality_without(data: Path, sessions: set[str]) -> tuple[set[str], dict[int, list[tuple[str, str, str, int]]]]:
-    """Write the table so that no track is a copy of one of these sessions: the first copy counts as the original.
+def quality_without(data: Path, sessions: set[str]) -> tuple[set[str], dict[int, list[Judgement]]]:
+    """Write the table as if these sessions had never been there: of the copies of a recording of theirs, the best of
+    the others is kept.
 
-    Returns the sessions with such copies; and, for the buckets of `sessions`, what the thresholds have rejected of
-    other sessions: it must be written again after other changes of these buckets.
+    Returns the other sessions whose tracks are copies of another track now, or of none; and, for the buckets of
+    `sessions`, what the thresholds have rejected of other sessions: it must be written again after other changes of
+    these buckets.
     """
-    rejections: dict[int, list[tuple[str, str, str, int]]] = {}
-    copies: dict[str, list[tuple[str, str]]] = {}  # by original
     num_buckets = num_state_buckets(data, "quality")
-    concerned = {bucket_of(session, num_buckets) for session in sessions} if num_buckets else set()
-    changing = set()
-    names = ["session_id", "participant", "duplicate_of"]
-    for bucket, measured in enumerate(bucket_tables(data, "quality", names) if num_buckets else ()):
-        for row in measured.to_pylist():
-            original = row["duplicate_of"]
-            if original and original.rpartition("/")[0] in sessions and row["session_id"] not in sessions:
-                copies.setdefault(original, []).append((row["session_id"], row["participant"]))
-                changing.add(bucket)
-    firsts = {copy: min(group) for group in copies.values() for copy in group}
-    for bucket in sorted(changing | concerned):
+    if not num_buckets:
+        return set(), {}
+    groups = [
+        [track for track in group if track[0] not in sessions] for group in _groups_with(_kept_copies(data), sessions)
+    ]
+    tracks = {track for group in groups for track in group}
+    concerned = {bucket_of(session, num_buckets) for session in sessions}
+    judged = {
+        bucket: _judged(data, bucket, sessions)
+        for bucket in sorted(concerned | {bucket_of(session, num_buckets) for session, _ in tracks})
+    }
+    reasons = Counter(key for others in judged.values() for key, reason, _, _ in others if reason != "duplicate")
+
+    def broken(row: Mapping[str, Any]) -> int:
+        return reasons[f"{row['session_id']}/{row['participant']}"]
+
+    worse = _worse_of(data, [group for group in groups if len(group) > 1], broken)
+    changed = set()
+    for bucket, others in judged.items():
         rows = bucket_table(data, "quality", bucket, num_buckets).to_pylist()
-        others = _judged(data, bucket, sessions)
         for row in rows:
-            first = firsts.get((row["session_id"], row["participant"]))
-            if first is None:
+            track = row["session_id"], row["participant"]
+            if track not in tracks:
                 continue
-            key = f"{row['session_id']}/{row['participant']}"
-            others = [each for each in others if each[:2] != (key, "duplicate")]
-            row["duplicate_of"] = None if first == (row["session_id"], row["participant"]) else "/".join(first)
-            if row["duplicate_of"]:
-                others.append((key, "duplicate", f"the same recording as {row['duplicate_of']}", 1))
+            key, before = "/".join(track), row["duplicate_of"]
+            row["duplicate_of"], why = worse.get(track, (None, ""))
+            others[:] = [each for each in others if each[:2] != (key, "duplicate")]
+            if why:
+                others.append((key, "duplicate", _same_as(row, why), 1))
             row["usable"] = all(each[0] != key for each in others)
-        if bucket in changing:
-            rewrite_table(data, "quality", bucket, "quality", to_table("quality", rows), others)
-        if bucket in concerned:
-            rejections[bucket] = others
-    return {session for session, _ in firsts}, rejections
+            if row["duplicate_of"] != before:
+                changed.add(row["session_id"])
+        rewrite_table(data, "quality", bucket, "quality", to_table("quality", rows), others)
+    return changed, {bucket: judged[bucket] for bucket in concerned}
 
 
-def _judged(data: Path, bucket: int, sessions: set[str]) -> list[tuple[str, str, str, int]]:
+def _kept_copies(data: Path) -> list[list[Track]]:
+    """The groups of equal tracks: each kept one, and its copies."""
+    groups: dict[str, list[Track]] = {}
+    for rows in bucket_tables(data, "quality", ["session_id", "participant", "duplicate_of"]):
+        for row in rows.filter(pc.is_valid(rows["duplicate_of"])).to_pylist():
+            kept = row["duplicate_of"]
+            groups.setdefault(kept, [_split(kept)]).append((row["session_id"], row["participant"]))
+    return list(groups.values())
+
+
+def _groups_with(groups: Sequence[list[Track]], sessions: Set[str]) -> list[list[Track]]:
+    """The groups with these sessions, those with any session of such a group, and so on: what is chosen in a group
+    depends on all tracks of its sessions."""
+    reached, count = set(sessions), -1
+    while count < len(reached):
+        count = len(reached)
+        for group in groups:
+            own = {session for session, _ in group}
+            if own & reached:
+                reached |= own
+    return [group for group in groups if any(session in reached for session, _ in group)]
+
+
+def _judged(data: Path, bucket: int, sessions: set[str]) -> list[Judgement]:
     """The rejections that the thresholds made in a bucket, without those of `sessions`."""
     counts: Counter[tuple[str, str, str]] = Counter()
     num_buckets = num_state_buckets(data, "quality")
@@ -196,7 +238,7 @@ def _judged(data: Path, bucket: int, sessions: set[str]) -> list[tuple[str, str,
     ]
 
 
-def _copies(data: Path, workers: int) -> dict[tuple[str, str], str]:
+def _copies(data: Path, workers: int) -> dict[Track, str]:
     """(session, participant) of each copy -> session/participant of the original. Searched if the hashes changed."""
     files = table_files(data, "hashes")
     about = [read_about(data, "quality", bucket).tables["hashes"] for bucket in range(len(files))]
@@ -219,6 +261,10 @@ def _search(files: list[Path], scratch: Path, num_tracks: int, workers: int) -> 
         return find_duplicates(files, scratch)
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         return find_duplicates(files, scratch, pool.map)
+
+
+def _same_as(row: Mapping[str, Any], why: str = "") -> str:
+    return f"the same recording as {row['duplicate_of']}" + (f", which {why}" if why else "")
 
 
 def judge(facts: Mapping[str, Any], params: QualityParams) -> dict[str, str]:
@@ -258,7 +304,7 @@ def judge(facts: Mapping[str, Any], params: QualityParams) -> dict[str, str]:
         if score is not None and score < least:
             broken[f"low_{name}"] = f"score {score:.2f}, at least {least:g}"
     if facts["duplicate_of"] is not None:
-        broken["duplicate"] = f"the same recording as {facts['duplicate_of']}"
+        broken["duplicate"] = _same_as(facts)
     return broken
 
 

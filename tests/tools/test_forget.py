@@ -6,6 +6,7 @@ import io
 import json
 import re
 import tarfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from pipelines.engine.forgotten import is_forgotten
 from pipelines.engine.lock import folder_lock
 from pipelines.ingest.source_hashes import SourceHashes
 from pipelines.ingest.stage import SOURCE_NOTE
+from pipelines.quality import stage as quality_stage
+from pipelines.quality.better import Choice
 from tests.helpers.processes import in_another_process
 from tests.helpers.small_corpus import Person
 from tests.helpers.staged_corpus import Corpus, stage_corpus
@@ -360,13 +363,32 @@ def made(data: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("same", [(), ("s3", "s4", "s5")])
-@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize(
+    ("steps", "same", "kept"),
+    [
+        (1, (), min),
+        (2, (), min),
+        (1, ("s3", "s4", "s5"), min),
+        (2, ("s3", "s4", "s5"), min),
+        (1, ("s2", "s4", "s7"), max),
+    ],
+)
 def test_what_is_left_is_what_a_run_without_the_person_makes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, same: tuple[str, ...]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
+    same: tuple[str, ...],
+    kept: Callable[[Iterable[str]], str],
 ) -> None:
     """Of four buckets, for which the sessions that stay are enough; in one run, or grown in two. If others gave a
-    recording of hers too, it is a copy no longer: quality says so at once, and the next run packs it."""
+    recording of hers too, the best of theirs is a copy no longer: quality says so at once, and the next run packs it.
+    `kept`: which of equal sessions is the best."""
+
+    def best_of(sessions: Iterable[str]) -> Choice:
+        best = kept(sessions)
+        return Choice(best, {session: f"is not {best}" for session in sessions if session != best})
+
+    monkeypatch.setattr(quality_stage, "best_of", best_of)
     monkeypatch.setattr(buckets, "SESSIONS_PER_BUCKET", 4)
     data, never = tmp_path / "data", tmp_path / "never"
     hers = {buckets.bucket_of(key, 4) for key in HERS}
