@@ -23,6 +23,7 @@ RATE_HZ = 16_000
 PIECE_S = 60  # tracks are read in pieces of this length
 STRETCH_S = 10  # paths are found for so much at a time
 FRAME_MS = 10  # of energies,
+LATE_FRAMES = 4  # a leak is looked for up to so many frames before and after the voice
 SMOOTH = 11  # each the mean of so many
 SIZE = 8192  # window of the spectra, 0.5 s: longer than a room's early echoes
 NEAR_S = 0.1  # a voice arrives within this |delay|, as both tracks have one clock
@@ -32,6 +33,7 @@ ECHOES_DB = 7.0  # a path with all its echoes is at most so much stronger than i
 ECHOES_S = (0.003, 0.15)  # of a response, used before and after its highest tap
 TAP_NOISE = 2.5  # taps of a response count if they are so many times the RMS of those that are due to chance
 MIN_PEAK = 3.0  # a path is this many times the highest tap that is due to chance
+LIMIT_DB = 15.5  # a path that is so much above that tap would have been found
 MIN_S = 0.5  # frames of a voice, needed for a path
 APART_S, APART_ALIKE = (NEAR_S, 10.0), 0.85  # two curves of level that are alike so much apart: one sound
 STEADY_SHARE = 0.02  # of the frames: with fewer active ones, all count
@@ -166,6 +168,30 @@ class _Estimate:
             return True
         return there.level_db + back.level_db > (MIRRORED_DB if mirrored else ONE_SOUND_DB)
 
+    @property
+    def open(self) -> bool:
+        """Everything could come over one path: levels may be higher by what is found by chance, or up to the limits."""
+        if self.paths == (None, None):
+            return False
+        highest_db = [
+            20 * float(np.log10(10 ** (path.level_db / 20) + 10 ** ((limit_db - LIMIT_DB) / 20))) if path else limit_db
+            for path, limit_db in zip(self.paths, self.limits_db, strict=True)
+        ]
+        return self.one_path or sum(highest_db) > ONE_SOUND_DB
+
+    @property
+    def reliable(self) -> bool:
+        """Each path that is found is far above chance."""
+        return all(
+            path is None or limit_db <= path.level_db - RELIABLE_DB
+            for path, limit_db in zip(self.paths, self.limits_db, strict=True)
+        )
+
+    def like(self, other: "_Estimate") -> bool:
+        """Both directions are those of `other`."""
+        pairs = zip(self.paths, other.paths, strict=True)
+        return all(own and usual and _same(own.level_db, own, usual) for own, usual in pairs)
+
 
 def find_paths(
     first_T: np.ndarray, second_T: np.ndarray, ignored: Sequence[Span] = ()
@@ -282,18 +308,22 @@ def _spectra(voice_T: np.ndarray, heard_T: np.ndarray, prevails: np.ndarray, fir
     start, stop = first_frame * frame, (first_frame + len(prevails)) * frame
     window = np.hanning(SIZE).astype(np.float32)
     cross, power, noise = np.zeros(SIZE // 2 + 1, complex), np.zeros(SIZE // 2 + 1), np.zeros(SIZE // 2 + 1)
-    weight = np.repeat(smoothed(prevails.astype(float), 3).astype(np.float32), frame)
+    # A leak arrives later than the voice: cut at the same times it would seem too weak.
+    length = 2 * LATE_FRAMES + 1
+    near = np.minimum(smoothed(prevails.astype(float), length) * length, 1.0)
     voice, heard = emphasised(voice_T[start:stop]), emphasised(heard_T[start:stop])
-    weight = weight[: len(voice)]
-    voice, heard = voice * weight, heard * weight
+    narrow, wide = (
+        np.repeat(smoothed(frames, 3).astype(np.float32), frame)[: len(voice)] for frames in (prevails * 1.0, near)
+    )
+    voice, around, heard = voice * narrow, voice * wide, heard * wide
     if stop - start < SIZE:
-        voice, heard = (np.pad(part, (0, SIZE - len(part))) for part in (voice, heard))
+        voice, around, heard = (np.pad(part, (0, SIZE - len(part))) for part in (voice, around, heard))
     for at in range(0, len(voice) - SIZE + 1, SIZE // 2):
         part = voice[at : at + SIZE]
         if part.any():
             there, here = np.fft.rfft(window * part), np.fft.rfft(window * heard[at : at + SIZE])
             cross += np.conj(there) * here
-            power += np.abs(there) ** 2
+            power += np.maximum((np.conj(there) * np.fft.rfft(window * around[at : at + SIZE])).real, 0.0)
             noise += np.abs(here) ** 2
     return _Sums(cross=cross, power=power, heard=noise, seconds=float(prevails.sum()) * FRAME_MS / 1000)
 
@@ -349,7 +379,7 @@ def _path(sums: _Sums) -> tuple[Path | None, float]:
     response = np.roll(response, SIZE // 2)
     noise = float(np.sqrt(np.mean(response[by_chance] ** 2)))
     highest = float(np.abs(response[by_chance]).max())
-    limit_db = 20 * np.log10(MIN_PEAK * highest + 1e-9) + 6
+    limit_db = 20 * np.log10(highest + 1e-9) + LIMIT_DB
     if prominence < MIN_PEAK:
         return None, float(limit_db)
     taps = np.flatnonzero((since_s >= -ECHOES_S[0]) & (since_s < ECHOES_S[1]))
@@ -370,14 +400,17 @@ def _decide(
     estimate: _Estimate, session: _Estimate, estimates: Sequence[_Estimate]
 ) -> tuple[bool, tuple[Path | None, Path | None], tuple[int, ...]]:
     """(known, paths, whose voices) of a stretch, from its own estimate and those of the other stretches."""
-    usual: tuple[Path | None, Path | None] = (None, None) if session.one_path else session.paths
+    usual: tuple[Path | None, Path | None] = (None, None) if session.open else session.paths
     there, back = (
         _steady(*each) for each in zip(estimate.paths, usual, estimate.limits_db, estimate.seconds, strict=True)
     )
-    if not estimate.one_path:
+    if _two_voices(estimate, session):
         return True, (there, back), (0, 1)
+    if session.open and not estimate.one_path:
+        return False, estimate.paths, ()
     # One voice, if it is known from elsewhere, where both are heard, that its path is this one.
-    others = [each.paths for each in (session, *estimates) if not each.one_path]
+    others = [each.paths for each in estimates if _two_voices(each, session)]
+    others += [] if session.open else [session.paths]
     for place, path in enumerate(estimate.paths):
         level_db = path.level_db if path else None
         if level_db is None and estimate.together_db is not None:
@@ -388,6 +421,13 @@ def _decide(
         if same or level_db < -FAINT_DB:
             return True, (path or there, usual[1]) if place == 0 else (usual[0], path or back), (place,)
     return False, estimate.paths, ()
+
+
+def _two_voices(estimate: _Estimate, session: _Estimate) -> bool:
+    """Two voices are told apart. In a session that could be one sound, only by a stretch that differs and is sure."""
+    if estimate.one_path or not session.open:
+        return not estimate.one_path
+    return estimate.reliable and not estimate.open and not estimate.like(session)
 
 
 def _steady(path: Path | None, usual: Path | None, limit_db: float, seconds: float) -> Path | None:
