@@ -7,8 +7,9 @@ gains, and voices that leak in both directions, are measured alike.
 
 Two people who speak give two kinds of frames, and the ratio of the two tracks changes from one kind to the other. If
 everything in both tracks comes over one path, forwards and backwards, either one person speaks and leaks, or the
-tracks hold the same sound. The first is known from stretches in which the other person speaks too. What is not known is
-an answer of its own: the stretch has a `doubt`, which is not the same as a path of None.
+tracks hold the same sound. The first is known from stretches in which the other person speaks too. A direction that is
+measured badly may be as loud as chance allows. What is not known is an answer of its own: the stretch has a `doubt`,
+which is not the same as a path of None.
 """
 
 from collections.abc import Sequence
@@ -171,13 +172,14 @@ class _Estimate:
     @property
     def open(self) -> bool:
         """Everything could come over one path: levels may be higher by what is found by chance, or up to the limits."""
-        if self.paths == (None, None):
-            return False
+        found_db = [path.level_db for path in self.paths if path]
+        if self.one_path or not found_db or min(found_db) < -FAINT_DB:
+            return self.one_path
         highest_db = [
             20 * float(np.log10(10 ** (path.level_db / 20) + 10 ** ((limit_db - LIMIT_DB) / 20))) if path else limit_db
             for path, limit_db in zip(self.paths, self.limits_db, strict=True)
         ]
-        return self.one_path or sum(highest_db) > ONE_SOUND_DB
+        return sum(highest_db) > ONE_SOUND_DB
 
     @property
     def reliable(self) -> bool:

@@ -78,3 +78,33 @@ def test_one_who_speaks_alone_for_long_and_leaks_is_known_from_when_both_speak()
     found = stretches(a + noise[0], b + 0.3 * np.roll(a, 80) + noise[1])
     assert all(stretch.known for stretch in found)
     assert all(path is not None and abs(path.level_db + 10.5) < 1.5 for path, _ in (each.paths for each in found))
+
+
+def syllables(seconds: int, seed: int) -> np.ndarray:
+    """Noise in bursts of 100 ms, of different levels, and pauses."""
+    rng = np.random.default_rng(seed)
+    gain = np.where(rng.random(10 * seconds) > 0.4, 10 ** (rng.uniform(-20, 0, 10 * seconds) / 20), 0.0)
+    return rng.normal(0, 0.1, seconds * RATE_HZ) * np.repeat(gain, RATE_HZ // 10)
+
+
+def turns(seconds: int) -> Tracks:
+    """Two voices of syllables that take turns every second, one of them for a fifth of the time."""
+    first = np.repeat(np.arange(seconds) % 5 > 0, RATE_HZ)
+    return syllables(seconds, 5) * first, syllables(seconds, 6) * ~first
+
+
+@pytest.mark.parametrize("level_db", [-7.0, -15.0])
+def test_a_late_leak_of_short_syllables_is_not_measured_too_weak(level_db: float) -> None:
+    (a, b), gain = turns(60), 10 ** (level_db / 20)
+    noise = np.random.default_rng(2).normal(0, 1e-3, (2, len(a)))
+    found = stretches(a + gain * np.roll(b, 390) + noise[0], b + gain * np.roll(a, 370) + noise[1])
+    for stretch in found:
+        assert stretch.known and all(path and abs(path.level_db - level_db) < 1.5 for path in stretch.paths)
+
+
+@pytest.mark.parametrize("noise", [1e-3, 2e-2])
+def test_two_voices_that_leak_almost_as_loud_as_they_are_cannot_be_told_apart(noise: float) -> None:
+    (a, b), gain = turns(60), 10 ** (-3 / 20)
+    hiss = np.random.default_rng(2).normal(0, noise, (2, len(a)))
+    found = stretches(a + gain * np.roll(b, 390) + hiss[0], b + gain * np.roll(a, 370) + hiss[1])
+    assert {stretch.doubt for stretch in found} == {"same_sound"}
