@@ -98,7 +98,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder outside the checkout: a CTM, windows, and an agent of random weights."""
     home = tmp_path_factory.mktemp("elsewhere")
     (home / "calls.ctm").write_text(
-        "mon a 0.0 0.5 so,\nmon a 0.5 0.4 red?\nmon b 1.1 0.4 yes. 0.8\nmon b 1.5 0.9 it is.\n"
+        "mon a 0.0 0.5 so,\nmon a 0.5 0.4 red?\nmon b 1.1 0.4 yes. 0.8\nmon b 1.5 0.4 it\nmon b 1.9 0.5 is.\n"
     )
     pack_windows(home)
     models = home / "data" / "models"

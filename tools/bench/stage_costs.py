@@ -70,7 +70,8 @@ class Setting:
             f"ingest.source={self.source}", f"ingest.width={width}", f"ingest.height={height}",
             f"ingest.rate_hz={RATES_HZ[self.track_size]}", "ingest.valid_fraction=0", "ingest.test_fraction=0",
             "quality.min_face_share=0", "quality.find_duplicates=false", "quality.max_av_offset_ms=100000",
-            "quality.min_loudness_lufs=-120",
+            "quality.min_loudness_lufs=-120", "quality.max_same_picture_share=1", "quality.max_zero_share=1",
+            "quality.max_cuts_per_min=100000",
         ]  # fmt: skip
 
     def params(self, cls: Any, section: str) -> Any:
