@@ -16,7 +16,8 @@ from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.files import write_bytes_atomic
 from pipelines.engine.jobs import Rejected
 from pipelines.media.cancelling import decode_mixed
-from pipelines.media.probing import probe, timeline
+from pipelines.media.probing import probe
+from pipelines.media.timelines import timeline
 from pipelines.signals.diarization import diarize, load_diarizer
 from pipelines.signals.voice_activity import RATE_HZ
 from tools.exchange.intervals import SPEECH, Interval

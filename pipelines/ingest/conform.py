@@ -7,8 +7,7 @@ of the tracks.
 
 import hashlib
 import socket
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,12 +21,13 @@ from pipelines.engine.buckets import track_folder
 from pipelines.engine.files import file_sha256, hash_of
 from pipelines.engine.jobs import Job, Rejected, Result
 from pipelines.engine.ray import spread
-from pipelines.engine.remote import fetch, folder_at, is_remote_uri, use_settings
+from pipelines.engine.remote import folder_at, is_remote_uri, use_settings
 from pipelines.formats.rttm import read_rttm
 from pipelines.formats.word_files import BadWords, read_words
 from pipelines.ingest.clocks import FileClock, RowClocks, common_span, stated_clocks
 from pipelines.ingest.filling import filled_lengths, with_held_end, with_silent_end
 from pipelines.ingest.framing import Fitted, fit_picture, fitted_columns
+from pipelines.ingest.long_videos import video_spans
 from pipelines.ingest.recorders import (
     clock_facts,
     clock_rejections,
@@ -35,13 +35,15 @@ from pipelines.ingest.recorders import (
     corrected_clocks,
     has_camera_sound,
 )
+from pipelines.ingest.session_files import check_crops, fetch_files
 from pipelines.ingest.source_row import SourceRow, recording_names
 from pipelines.media.cancelling import Mix, decode_mixed, without_cancelling
 from pipelines.media.claims import cut_off
 from pipelines.media.ffmpeg import DecodedAudio, conform_video, decode_with_damage, join_videos
 from pipelines.media.framing import Rect
-from pipelines.media.probing import Timeline, probe, timeline
+from pipelines.media.probing import probe
 from pipelines.media.retiming import retimed
+from pipelines.media.timelines import Timeline, timeline
 from pipelines.media.tracks import gate_audio, write_wav
 from wanstreamer.clock import (
     FRAMES_PER_UNIT,
@@ -54,7 +56,6 @@ from wanstreamer.clock import (
 )
 from wanstreamer.errors import InputError
 
-SPAN_UNITS = 1875  # 5 minutes; longer recordings are made in spans of this, in parallel
 LONGEST_PACKET_MS = 300  # sound that decodes to this much more than its packets contain changed its format on the way
 
 
@@ -98,7 +99,7 @@ class Conform:
         rows = [SourceRow(**_tuples(record)) for record in job.spec["rows"]]
         if is_remote_uri(self.source):
             self.root = scratch / "sources"  # deleted with the scratch folder at the end of the session
-            _fetch(self.source, rows, job.inputs, self.root)
+            fetch_files(self.source, rows, job.inputs, self.root)
             check_crops(self.root, rows)
         recorded = [self._look(row, scratch) for row in rows]
         clocks = stated = [stated_clocks(row) for row in rows]
@@ -224,13 +225,16 @@ class Conform:
         if recording.picture:
             lengths.append((clocks.picture, recording.picture.video_end_ms or 0))
         if recording.sound and audio is not None:
-            heard_ms = len(audio) * 1000 // self.rate_hz
+            heard_ms = self._heard_ms(audio)
             if heard_ms > (recording.sound.audio_end_ms or 0) + LONGEST_PACKET_MS:
                 raise Rejected(
                     "changes_format", f"{row.participant}: sample rate or channels change, or the audio is damaged"
                 )
             lengths.append((clocks.sound, heard_ms))
         return filled_lengths(lengths)
+
+    def _heard_ms(self, audio: np.ndarray) -> int:
+        return len(audio) * 1000 // self.rate_hz
 
     def _filled(
         self, recording: "_Recorded", audio: np.ndarray | None, lengths: Sequence[tuple[FileClock, int]]
@@ -240,7 +244,7 @@ class Conform:
         if picture:
             picture = with_held_end(picture, lengths[0][1])
         if sound and audio is not None:
-            sound = with_silent_end(sound, len(audio) * 1000 // self.rate_hz, lengths[-1][1])
+            sound = with_silent_end(sound, self._heard_ms(audio), lengths[-1][1])
         return replace(recording, picture=picture, sound=sound)
 
     def _conform_audio(
@@ -477,28 +481,6 @@ def _tuples(record: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
 
 
-def video_spans(
-    picture: Timeline, shift_ms: float, num_units: int, rate: float = 1.0
-) -> Iterator[tuple[int, int, int | None]]:
-    """Spans in which a track's video is made: first unit, last unit, and the media time to seek to (None: the start).
-
-    A span begins where the source has new frames, and is decoded from the last but one keyframe before it. From there
-    on, the decoded frames equal those of a decoder that read the whole file.
-    """
-    clock = FileClock(start_ms=shift_ms, rate=rate)
-    holds = clock.spans(picture.video_holds)
-    keys_ms = sorted(picture.video_keys_ms)
-    first, seek_ms = 0, None
-    for unit in range(SPAN_UNITS, num_units - SPAN_UNITS // 2, SPAN_UNITS):
-        begin_ms = unit * UNIT_MS
-        before = bisect_left(keys_ms, clock.media_ms(begin_ms) - UNIT_MS)
-        if before < 2 or any(start - UNIT_MS <= begin_ms <= end + UNIT_MS for start, end in holds):
-            continue
-        yield first, unit, seek_ms
-        first, seek_ms = unit, keys_ms[before - 2] + 1
-    yield first, num_units, seek_ms
-
-
 def _within_ms(spans: Sequence[Span], clock: FileClock, num_units: int) -> int:
     """Total time of a file's `spans` within the tracks."""
     return sum(span.duration_ms for span in intersect_spans([Span(0, num_units * UNIT_MS)], clock.spans(spans)))
@@ -510,44 +492,3 @@ def _layout(rows: Sequence[SourceRow], recorded: Sequence[_Recorded]) -> str:
     if any(row.crop for row in rows):
         return "split_screen"
     return "mixed" if any(row.audio_kind == "shared" for row in rows) else "per_participant"
-
-
-def files_of(rows: Sequence[SourceRow]) -> list[str]:
-    """The files that are read; those of a row that cannot be used are not."""
-    usable = [row for row in rows if not row.unusable]
-    named = [name for row in usable for name in (row.uri, row.audio_uri, row.words_uri, row.rttm_uri) if name]
-    return sorted(set(named))
-
-
-def _fetch(source: Path, rows: Sequence[SourceRow], inputs: Sequence[str], folder: Path) -> None:
-    """Copy the files of a session. Rejects files that changed since the run began."""
-    names = files_of(rows)
-    try:
-        stamps = fetch(source, names, folder)
-    except FileNotFoundError as error:
-        raise Rejected("missing_file", str(error)) from error
-    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise Rejected("not_a_file", "one name is both a file and a folder in the store; rename one of them") from error
-    changed = [name for name, stamp in zip(names, inputs, strict=True) if stamps[name] != stamp]
-    if changed:
-        raise Rejected("changed_file", f"{changed[0]} changed during the run; run the same command again")
-
-
-def check_crops(root: Path, rows: Sequence[SourceRow]) -> None:
-    """Raises InputError for a crop outside the frame, a mistake in the manifest, before any work.
-
-    Unreadable files are rejected later, by the worker.
-    """
-    for row in rows:
-        if row.crop is None or row.unusable:
-            continue
-        try:
-            media = probe(root / row.uri, video_stream=row.video_stream)
-        except Rejected:
-            continue
-        x, y, width, height = row.crop
-        if x + width > media.width or y + height > media.height:
-            raise InputError(
-                f"{row.session_id}/{row.participant}: crop {x}:{y}:{width}:{height} reaches outside the "
-                f"{media.width}x{media.height} frame of {row.uri}; correct it in the manifest"
-            )

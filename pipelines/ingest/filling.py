@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.ingest.clocks import FileClock
-from pipelines.media.probing import HELD_MS, Timeline
+from pipelines.media.timelines import HELD_MS, Timeline
 from wanstreamer.clock import Span
 
 FILLED_MS = 1000  # tracks that are filled by more are reported

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pipelines.ingest.clocks import FileClock, RowClocks
 from pipelines.ingest.source_row import SourceRow
-from pipelines.media.probing import Timeline
+from pipelines.media.timelines import Timeline
 from pipelines.signals.alignment import ClockFit, compare_people, compare_scene
 from wanstreamer.clock import FRAME_MS
 

@@ -21,11 +21,12 @@ from pipelines.engine.remote import folder_at, is_remote_uri, settings
 from pipelines.engine.run import RunParams, run_keys
 from pipelines.engine.tables import bucket_tables, read_rows
 from pipelines.formats.splits import split_of
-from pipelines.ingest.conform import Conform, check_crops, files_of
+from pipelines.ingest.conform import Conform
 from pipelines.ingest.filling import Filled
 from pipelines.ingest.params import IngestParams
 from pipelines.ingest.picture_warnings import warn_of_cut_pictures, warn_of_same_pictures
 from pipelines.ingest.recorders import clock_warning
+from pipelines.ingest.session_files import check_crops, files_of
 from pipelines.ingest.source_hashes import SourceHashes
 from pipelines.ingest.source_row import SourceRow
 from pipelines.ingest.sources import find_sources

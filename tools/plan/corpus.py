@@ -18,9 +18,10 @@ from pipelines.engine.jobs import Rejected
 from pipelines.engine.remote import PARALLEL_REQUESTS, folder_at, is_remote_uri, reachable
 from pipelines.engine.tables import rows_by_session
 from pipelines.ingest.clocks import FileClock, stated_clocks
-from pipelines.ingest.conform import check_streams, files_of, units_in_common
+from pipelines.ingest.conform import check_streams, units_in_common
 from pipelines.ingest.filling import filled_lengths
 from pipelines.ingest.params import IngestParams
+from pipelines.ingest.session_files import files_of
 from pipelines.ingest.source_row import SourceRow
 from pipelines.ingest.sources import find_sources
 from pipelines.ingest.stage import check_people, check_usable, session_split

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.engine.buckets import buckets_for
 from pipelines.engine.workers import HANDFUL
-from pipelines.ingest.conform import SPAN_UNITS
+from pipelines.ingest.long_videos import SPAN_UNITS
 from tools.plan.amounts import Amounts, all_factors
 from tools.plan.corpus import Corpus
 from tools.plan.layout import (

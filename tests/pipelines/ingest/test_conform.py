@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from pipelines.engine.run import RunParams
-from pipelines.ingest import conform
+from pipelines.ingest import long_videos
 from pipelines.ingest import stage as ingest
-from pipelines.ingest.conform import video_spans
+from pipelines.ingest.long_videos import video_spans
 from pipelines.ingest.stage import IngestParams
 from pipelines.media.ffmpeg import Picture, Source
-from pipelines.media.probing import Timeline
+from pipelines.media.timelines import Timeline
 from pipelines.media.tracks import read_frames
 from tests.helpers.chirps import ffmpeg
 from tests.helpers.clips import ingest_rows
@@ -42,8 +42,8 @@ def test_spans_make_the_frames_of_the_whole(tmp_path: Path, monkeypatch: pytest.
     make_moving(tmp_path / name, *CODINGS[name])
     rows = [{"participant": "a", "uri": name, "start_offset_ms": 70}]
     tracks = {}
-    for units in (conform.SPAN_UNITS, 30, 17):
-        monkeypatch.setattr(conform, "SPAN_UNITS", units)
+    for units in (long_videos.SPAN_UNITS, 30, 17):
+        monkeypatch.setattr(long_videos, "SPAN_UNITS", units)
         home = tmp_path / str(units)
         home.mkdir()
         (home / name).symlink_to(tmp_path / name)
@@ -64,7 +64,7 @@ def timeline(**given: Any) -> Timeline:
 
 
 def test_spans_begin_where_decoding_and_fresh_frames_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conform, "SPAN_UNITS", 100)  # 16 s
+    monkeypatch.setattr(long_videos, "SPAN_UNITS", 100)  # 16 s
     every_second = tuple(range(0, 60_000, 1000))
     found = list(video_spans(timeline(video_keys_ms=every_second), 0, 360))
     assert found == [(0, 100, None), (100, 200, 14_001), (200, 300, 30_001), (300, 360, 46_001)]

@@ -9,7 +9,7 @@ import pytest
 from pipelines.engine.files import file_sha256
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows
-from pipelines.ingest import conform
+from pipelines.ingest import long_videos
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.clocks import FileClock, RowClocks
 from pipelines.ingest.params import IngestParams
@@ -96,8 +96,8 @@ def test_two_people_in_a_room_share_a_clock(tmp_path: Path, monkeypatch: pytest.
     write_two_people(tmp_path, 48, 1.28, -20)
     rows = [{"participant": name, "uri": f"{name}.mov"} for name in "ab"]
     hashes = []
-    for units in (conform.SPAN_UNITS, 90):
-        monkeypatch.setattr(conform, "SPAN_UNITS", units)
+    for units in (long_videos.SPAN_UNITS, 90):
+        monkeypatch.setattr(long_videos, "SPAN_UNITS", units)
         result, data = ingest_rows(tmp_path, rows, align_recorders=True)
         clock = result.tables["tracks"][1]["partner_clock"]
         assert (clock["reference"], clock["finding"], clock["corrected"]) == ("a", "measured", True)

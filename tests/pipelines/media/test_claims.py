@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 
 from pipelines.engine.jobs import Rejected
-from pipelines.ingest import conform
-from pipelines.media.probing import probe, timeline
+from pipelines.ingest import long_videos
+from pipelines.media.probing import probe
 from pipelines.media.process import complaint
+from pipelines.media.timelines import timeline
 from pipelines.media.tracks import read_frames, read_wav, write_wav
 from tests.helpers.chirps import CHIRP_S, RATE_HZ, chirp, ffmpeg
 from tests.helpers.clips import ingest_rows
@@ -162,17 +164,21 @@ def test_matroska_states_the_end_of_its_last_block(tmp_path: Path, name: str) ->
     assert_near(chirps, EVENTS_S)
 
 
-def test_a_clock_that_leaps_by_an_hour_is_joined_in_matroska_too(tmp_path: Path) -> None:
-    whole = record(tmp_path / "whole.mkv", *CONTAINERS["x.mkv"])
-    with av.open(str(whole)) as source, av.open(str(tmp_path / "x.mkv"), "w") as target:
+def remux(folder: Path, name: str, late_s: Callable[[Any], float | None]) -> None:
+    """Record Matroska and copy its packets to `name`, each so many seconds later; None: the packet is left out."""
+    whole = record(folder / "whole.mkv", *CONTAINERS["x.mkv"])
+    with av.open(str(whole)) as source, av.open(str(folder / name), "w") as target:
         streams = [target.add_stream_from_template(stream) for stream in source.streams]
         for packet in source.demux():
-            if packet.dts is None:
+            if packet.dts is None or (seconds := late_s(packet)) is None:
                 continue
-            if packet.pts * packet.time_base >= 2.4:
-                packet.pts, packet.dts = (at + int(3700 / packet.time_base) for at in (packet.pts, packet.dts))
+            packet.pts, packet.dts = (at + int(seconds / packet.time_base) for at in (packet.pts, packet.dts))
             packet.stream = streams[packet.stream_index]
             target.mux(packet)
+
+
+def test_a_clock_that_leaps_by_an_hour_is_joined_in_matroska_too(tmp_path: Path) -> None:
+    remux(tmp_path, "x.mkv", lambda packet: 3700 if packet.pts * packet.time_base >= 2.4 else 0)
     track, flashes, chirps, _ = ingested(tmp_path, "x.mkv")
     assert track["num_units"] == 37 and track["clock_joins"] == 1
     assert_near(flashes, EVENTS_S)
@@ -198,7 +204,7 @@ def test_a_length_guessed_from_a_bit_rate_is_no_claim(tmp_path: Path, name: str,
     assert track["num_units"] in (150, 151) and not result.rejections
 
 
-CUT = {  # container -> what is told
+CUT = {  # container -> what the rejection says
     "fast.mp4": r"video \d+ of 6000 ms, audio \d+ of 60\d\d ms",
     "x.mkv": r"\d+ of 60\d\d ms", "x.webm": r"\d+ of 60\d\d ms", "x.flv": r"\d+ of 60\d\d ms",
     "x.avi": r"video \d+ of 60\d\d ms, audio \d+ of 60\d\d ms",
@@ -317,16 +323,11 @@ def test_the_first_frame_may_be_damaged(tmp_path: Path) -> None:
 
 def test_a_stray_packet_does_not_make_a_track_long(tmp_path: Path) -> None:
     """The last sound of a broadcast has a timestamp that is ten minutes late."""
-    whole = record(tmp_path / "whole.mkv", *CONTAINERS["x.mkv"])
-    with av.open(str(whole)) as source, av.open(str(tmp_path / "x.nut"), "w") as target:
-        streams = [target.add_stream_from_template(stream) for stream in source.streams]
-        for packet in source.demux():
-            if packet.dts is None:
-                continue
-            if packet.stream_index == 1 and packet.pts * packet.time_base > 5.9:
-                packet.pts, packet.dts = (at + int(600 / packet.time_base) for at in (packet.pts, packet.dts))
-            packet.stream = streams[packet.stream_index]
-            target.mux(packet)
+    remux(
+        tmp_path,
+        "x.nut",
+        lambda packet: 600 if packet.stream_index == 1 and packet.pts * packet.time_base > 5.9 else 0,
+    )
     clock = timeline(probe(tmp_path / "x.nut").source, tmp_path)
     assert clock.audio_end_ms is not None and 5800 <= clock.audio_end_ms <= 6000
     assert 60 <= clock.audio_cut_ms <= 140
@@ -335,13 +336,7 @@ def test_a_stray_packet_does_not_make_a_track_long(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["video", "audio"])
 def test_a_stream_that_never_had_a_packet_is_left_out_and_counted(tmp_path: Path, kind: str) -> None:
     """A camera that was never on, a microphone that was muted from the beginning to the end."""
-    whole = record(tmp_path / "whole.mkv", *CONTAINERS["x.mkv"])
-    with av.open(str(whole)) as source, av.open(str(tmp_path / "x.mkv"), "w") as target:
-        streams = [target.add_stream_from_template(stream) for stream in source.streams]
-        for packet in source.demux():
-            if packet.dts is not None and packet.stream.type != kind:
-                packet.stream = streams[packet.stream_index]
-                target.mux(packet)
+    remux(tmp_path, "x.mkv", lambda packet: None if packet.stream.type == kind else 0)
     track, flashes, chirps, result = ingested(tmp_path, "x.mkv")
     assert track["num_units"] == 37 and result.rejections == [("s/a", "empty_stream", f"{kind}: no packets")]
     assert (track["video_path"] is None, track["audio_path"] is None) == (kind == "video", kind == "audio")
@@ -384,8 +379,8 @@ def test_a_filled_picture_made_in_spans_is_that_made_in_one_go(
 ) -> None:
     record(tmp_path / "x.mkv", *CONTAINERS["x.mkv"], frames=frames)
     made = []
-    for span_units in (conform.SPAN_UNITS, 4):
-        monkeypatch.setattr(conform, "SPAN_UNITS", span_units)
+    for span_units in (long_videos.SPAN_UNITS, 4):
+        monkeypatch.setattr(long_videos, "SPAN_UNITS", span_units)
         result, data = ingest_rows(tmp_path, [{"participant": "a", "uri": "x.mkv"}])
         made.append(read_frames(data / result.tables["tracks"][0]["video_path"]))
     assert len(made[0]) == 148 and (made[0] == made[1]).all()

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from pipelines.engine.jobs import Rejected
 from pipelines.media.ffmpeg import conform_video
 from pipelines.media.framing import CENTRE, Framing, Rect
-from pipelines.media.probing import probe, timeline
+from pipelines.media.probing import probe
 from pipelines.media.stills import stills
+from pipelines.media.timelines import timeline
 from pipelines.media.tracks import read_frames
 from tests.helpers.chirps import ffmpeg
 from tests.helpers.counts import examples

@@ -12,7 +12,8 @@ import pytest
 
 from pipelines.engine.jobs import Rejected
 from pipelines.media.ffmpeg import decode_audio
-from pipelines.media.probing import probe, timeline
+from pipelines.media.probing import probe
+from pipelines.media.timelines import timeline
 from pipelines.media.tracks import read_frames, read_wav, write_wav
 from tests.helpers.chirps import CHIRP_S, RATE_HZ, chirp, ffmpeg
 from tests.helpers.clips import ingest_rows

@@ -7,8 +7,9 @@ import pytest
 
 from pipelines.media import retiming
 from pipelines.media.ffmpeg import conform_video
-from pipelines.media.probing import probe, timeline
+from pipelines.media.probing import probe
 from pipelines.media.retiming import retimed
+from pipelines.media.timelines import timeline
 from pipelines.media.tracks import read_frames
 from tests.helpers.chirps import ffmpeg
 
