@@ -13,7 +13,7 @@ both recorded the same sound, it shows how the clocks differ. The measurement ha
 
 A voice arrives later in the other person's microphone. Between two people's recorders, the lags in the speech of the
 one and of the other therefore lie on both sides of the difference of the clocks, which is their mean (as in NTP, RFC
-5905). Where only one voice is in both recordings, its way cannot be told from a difference of the clocks.
+5905). Where only one voice is in both recordings, its way looks like a difference of the clocks.
 
 "Cannot tell" is an answer: `finding` gives the reason. Sounds are read in pieces; memory grows by 200 bytes per second
 of recording (the envelope), and time with its length.
@@ -69,7 +69,7 @@ NEAR_MS = 1.0  # sound takes longer from one person to the other's microphone: 3
 
 
 # measured; or why not: silent, too_short, unrelated, clock_jumps (fitted, with steps), one_way (only one person's voice
-# is in both: the drift is measured, but the time that the voice takes cannot be told from an offset of the clocks)
+# is in both: the drift is measured, but the time that the voice takes looks like an offset of the clocks)
 Finding = Literal["measured", "silent", "too_short", "unrelated", "clock_jumps", "one_way"]
 
 

@@ -426,7 +426,7 @@ def _decide(
 
 
 def _two_voices(estimate: _Estimate, session: _Estimate) -> bool:
-    """Two voices are told apart. In a session that could be one sound, only by a stretch that differs and is sure."""
+    """Whether these are surely two voices; in a session that could be one sound, a stretch must differ from it, too."""
     if estimate.one_path or not session.open:
         return not estimate.one_path
     return estimate.reliable and not estimate.open and not estimate.like(session)

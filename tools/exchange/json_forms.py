@@ -46,6 +46,16 @@ def read_json(path: Path) -> Any:
     return content
 
 
+def _entries(path: Path, key: str, form: str, expected: str) -> list[Any]:
+    """The list that the object in a JSON file has at this key."""
+    content = read_json(path)
+    with _named(path, "", form, expected):
+        entries = content[key]
+        if not isinstance(entries, list):
+            raise TypeError(f"`{key}` is no list")
+        return entries
+
+
 @contextmanager
 def _named(path: Path, place: str, form: str, expected: str) -> Iterator[None]:
     """Every mistake in one entry is an InputError with its place."""
@@ -180,13 +190,8 @@ def _whisperx(interval: Interval, name: str, names: Mapping[str, str]) -> dict[s
 def read_whisperx(path: Path, session_id: str) -> Read:
     """Words that the aligner could not place, such as digits, have no times: they are left out and counted."""
     losses, intervals = Losses(), []
-    content = read_json(path)
     expected = "segments with start, end, text and words"
-    with _named(path, "", "WhisperX", expected):
-        segments = content["segments"]
-        if not isinstance(segments, list):
-            raise TypeError("`segments` is no list")
-    for number, segment in enumerate(segments, start=1):
+    for number, segment in enumerate(_entries(path, "segments", "WhisperX", expected), start=1):
         with _named(path, f" segment {number}", "WhisperX", expected):
             speaker = _name(segment.get("speaker"))
             words = [] if is_missing(segment.get("words")) else segment["words"]
@@ -245,12 +250,7 @@ def write_moshi(intervals: Sequence[Interval], main: str | None = None) -> Writt
 def read_moshi(path: Path, session_id: str) -> Read:
     losses, intervals = Losses(), []
     expected = "alignments of [word, [start, end], speaker]"
-    content = read_json(path)
-    with _named(path, "", "Moshi", expected):
-        alignments = content["alignments"]
-        if not isinstance(alignments, list):
-            raise TypeError("`alignments` is no list")
-    for number, alignment in enumerate(alignments, start=1):
+    for number, alignment in enumerate(_entries(path, "alignments", "Moshi", expected), start=1):
         with _named(path, f" alignment {number}", "Moshi", expected):
             text, (start, end), speaker = alignment
             times = _times(start, end, losses)

@@ -38,12 +38,14 @@ CUES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("form", ["srt", "vtt"])
-@pytest.mark.parametrize("name", CUES)
+# The tags of ASS and names in brackets are a custom of SRT.
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [(name, form) for name in CUES for form in ("srt", "vtt")
+     if form == "srt" or not ("[anna]" in CUES[name][0] or "{" in CUES[name][0])],
+)  # fmt: skip
 def test_cues_of_other_programs(tmp_path: Path, name: str, form: str) -> None:
     content, expected, losses = CUES[name]
-    if form == "vtt" and ("[anna]" in content or "{" in content):
-        pytest.skip("SRT alone writes so")
     path = tmp_path / f"s.{form}"
     path.write_text("WEBVTT\n\n" * (form == "vtt") + content, newline="")
     intervals, lost = read_file(path)

@@ -1,4 +1,4 @@
-"""Words that lie over silence, and what a transcript with wrong times is told apart by."""
+"""Words that lie over silence, and how a transcript with wrong times is recognised."""
 
 import numpy as np
 import pytest
