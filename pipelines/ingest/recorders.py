@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from pipelines.ingest.clocks import FileClock, RowClocks
 from pipelines.ingest.source_row import SourceRow
 from pipelines.media.timelines import Timeline
-from pipelines.signals.alignment import ClockFit, compare_people, compare_scene
+from pipelines.signals.alignment import compare_people, compare_scene
+from pipelines.signals.clock_fit import ClockFit
 from wanstreamer.clock import FRAME_MS
 
 

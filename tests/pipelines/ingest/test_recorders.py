@@ -16,7 +16,7 @@ from pipelines.ingest.params import IngestParams
 from pipelines.ingest.recorders import Comparison, corrected_clocks
 from pipelines.ingest.source_row import SourceRow
 from pipelines.media.tracks import read_frames, read_wav, write_wav
-from pipelines.signals.alignment import ClockFit
+from pipelines.signals.clock_fit import ClockFit
 from tests.helpers.chirps import ffmpeg
 from tests.helpers.clips import ingest_rows
 from tests.helpers.recorders import (

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.signals.alignment import ClockFit, compare_people, compare_scene
+from pipelines.signals.alignment import compare_people, compare_scene
+from pipelines.signals.clock_fit import ClockFit
 from tests.helpers.counts import seeds
 from tests.helpers.recorders import RATE_HZ, noisy, recorded, talk
 
