@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,23 +160,25 @@ def reproduce(target: str, options: Sequence[str], variables: Mapping[str, str])
     """Run DVC and print its progress; returns its exit code."""
     stages = stages_of(target, Path())
     progress = Progress(stages, expected_times(stages, Path("data")))
-    try:
-        dvc = subprocess.Popen(
-            ["dvc", "repro", target, *options],
-            stdout=subprocess.PIPE, text=True, errors="replace", bufsize=1, env={**os.environ, **variables},
-        )  # fmt: skip
-    except FileNotFoundError as error:
-        raise InputError("dvc: not found; run `make setup`, and activate .venv") from error
+    if not shutil.which("dvc"):
+        raise InputError("dvc: not found; run `make setup`, and activate .venv")
+    dvc: subprocess.Popen[str] | None = None
     interrupted = False
 
     def wait_for_it(number: int, frame: object) -> None:
         nonlocal interrupted
         interrupted = True
-        if number == signal.SIGTERM:  # Ctrl-C in a terminal reaches DVC directly
+        if number == signal.SIGTERM and dvc:  # Ctrl-C in a terminal reaches DVC directly
             dvc.terminate()
 
     before = {number: signal.signal(number, wait_for_it) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        dvc = subprocess.Popen(
+            ["dvc", "repro", target, *options],
+            stdout=subprocess.PIPE, text=True, errors="replace", bufsize=1, env={**os.environ, **variables},
+        )  # fmt: skip
+        if interrupted:  # before it could reach DVC
+            dvc.terminate()
         assert dvc.stdout is not None
         for line in progress.lines(dvc.stdout):
             print(line, flush=True)

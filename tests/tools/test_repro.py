@@ -149,8 +149,8 @@ def test_lines_come_as_they_are_printed_and_ctrl_c_stops_both(folder: Path) -> N
         folder, "second",
         dvc="""
         import sys, time
-        print("Running stage 'first':", flush=True)
         try:
+            print("Running stage 'first':", flush=True)
             time.sleep(60)
         except KeyboardInterrupt:
             print("first: stopped", file=sys.stderr, flush=True)
