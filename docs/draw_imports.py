@@ -25,6 +25,7 @@ PURPOSES = {
     "tools": "commands: query, picture, convert, score, bench, ...",
     "pipelines.params": "checks params.yaml before anything runs",
     "pipelines.conversation": "the script engine, voices, faces, reactive users",
+    "pipelines.sources": "folders and manifests of recordings",
     "pipelines.signals": "what is measured: voice activity, faces, offsets, bleed",
     "pipelines.formats": "what is read and written: tars, RTTM, words, tokenizer",
     "pipelines.media": "ffmpeg, probing, tracks, captions, SVG",

@@ -38,14 +38,14 @@ from pipelines.engine.remote import folder_at, is_remote_uri, reachable
 from pipelines.engine.state import num_state_buckets
 from pipelines.engine.store import Store, cut_tables, drop_part, open_store, sessions_of, stages_of, stores_of
 from pipelines.engine.tables import ROWS_PER_GROUP, bucket_table, check_data_folder, read_rows, table_folder, to_table
-from pipelines.ingest.manifest import PATHS, is_of
-from pipelines.ingest.source_hashes import drop_hashes
-from pipelines.ingest.source_row import SourceRow
-from pipelines.ingest.sources import find_sources, manifests_of
 from pipelines.ingest.stage import SOURCE_NOTE
 from pipelines.pack.index import write_shard_index
 from pipelines.pack.stage import rewrite_folder
 from pipelines.quality.stage import quality_without
+from pipelines.sources.find import find_sources, manifests_of
+from pipelines.sources.hashes import drop_hashes
+from pipelines.sources.manifest import PATHS, is_of
+from pipelines.sources.row import SourceRow
 from schemas import TABLES_OF
 from tools.source_manifest import drop_rows
 from wanstreamer.errors import InputError

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pipelines.ingest.source_row import SourceRow
+from pipelines.sources.row import SourceRow
 from wanstreamer.clock import Span
 
 

@@ -35,8 +35,6 @@ from pipelines.ingest.recorders import (
     corrected_clocks,
     has_camera_sound,
 )
-from pipelines.ingest.session_files import check_crops, fetch_files
-from pipelines.ingest.source_row import SourceRow, recording_names
 from pipelines.media.cancelling import Mix, decode_mixed, without_cancelling
 from pipelines.media.claims import cut_off
 from pipelines.media.ffmpeg import DecodedAudio, conform_video, decode_with_damage, join_videos
@@ -45,6 +43,8 @@ from pipelines.media.probing import probe
 from pipelines.media.retiming import retimed
 from pipelines.media.timelines import Timeline, timeline
 from pipelines.media.tracks import gate_audio, write_wav
+from pipelines.sources.row import SourceRow, recording_names
+from pipelines.sources.session_files import check_crops, fetch_files
 from wanstreamer.clock import (
     FRAMES_PER_UNIT,
     UNIT_MS,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines.formats.splits import SplitParams
-from pipelines.ingest.layouts import LAYOUTS
+from pipelines.sources.layouts import LAYOUTS
 from wanstreamer.bounds import bounded, shown
 from wanstreamer.errors import InputError
 
@@ -37,7 +37,7 @@ class IngestParams(SplitParams):
         The sample may not exist yet.
         """
         from pipelines.engine.remote import folder_at
-        from pipelines.ingest.sources import find_sources
+        from pipelines.sources.find import find_sources
 
         source = folder_at(self.source or SAMPLE)
         made_by_sample = [folder for folder in (source, *source.parents) if folder.parts[-2:] == Path(SAMPLE).parts]

@@ -8,8 +8,8 @@ from typing import Any
 
 from pipelines.engine.tables import bucket_tables
 from pipelines.ingest.framing import NEARLY_ALL
-from pipelines.ingest.source_files import is_video
-from pipelines.ingest.source_row import SourceRow
+from pipelines.sources.files import is_video
+from pipelines.sources.row import SourceRow
 
 LISTED = 10  # sessions that are named; the table has them all
 COLUMNS = ("session_id", "participant", "picture_kept_share", "faces_kept_share")

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.ingest.clocks import FileClock, RowClocks
-from pipelines.ingest.source_row import SourceRow
 from pipelines.media.timelines import Timeline
 from pipelines.signals.alignment import compare_people, compare_scene
 from pipelines.signals.clock_fit import ClockFit
+from pipelines.sources.row import SourceRow
 from wanstreamer.clock import FRAME_MS
 
 

@@ -26,10 +26,10 @@ from pipelines.ingest.filling import Filled
 from pipelines.ingest.params import IngestParams
 from pipelines.ingest.picture_warnings import warn_of_cut_pictures, warn_of_same_pictures
 from pipelines.ingest.recorders import clock_warning
-from pipelines.ingest.session_files import check_crops, files_of
-from pipelines.ingest.source_hashes import SourceHashes
-from pipelines.ingest.source_row import SourceRow
-from pipelines.ingest.sources import find_sources
+from pipelines.sources.find import find_sources
+from pipelines.sources.hashes import SourceHashes
+from pipelines.sources.row import SourceRow
+from pipelines.sources.session_files import check_crops, files_of
 from schemas.ingest import SESSIONS, SIDECAR_WORDS, TRACKS
 from wanstreamer.errors import InputError
 

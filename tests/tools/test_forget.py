@@ -18,10 +18,10 @@ import pytest
 from pipelines.engine import buckets, leave
 from pipelines.engine.forgotten import is_forgotten
 from pipelines.engine.lock import folder_lock
-from pipelines.ingest.source_hashes import SourceHashes
 from pipelines.ingest.stage import SOURCE_NOTE
 from pipelines.quality import stage as quality_stage
 from pipelines.quality.better import Choice
+from pipelines.sources.hashes import SourceHashes
 from tests.helpers.processes import in_another_process
 from tests.helpers.small_corpus import Person
 from tests.helpers.staged_corpus import Corpus, stage_corpus

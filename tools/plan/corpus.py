@@ -21,14 +21,14 @@ from pipelines.ingest.clocks import FileClock, stated_clocks
 from pipelines.ingest.conform import check_streams, units_in_common
 from pipelines.ingest.filling import filled_lengths
 from pipelines.ingest.params import IngestParams
-from pipelines.ingest.session_files import files_of
-from pipelines.ingest.source_row import SourceRow
-from pipelines.ingest.sources import find_sources
 from pipelines.ingest.stage import check_people, check_usable, session_split
 from pipelines.media.probing import Header, check_file, read_header
 from pipelines.pack.params import PackParams
 from pipelines.pack.role_views import role_pairs
 from pipelines.pack.stage import reject_unusable, window_starts
+from pipelines.sources.find import find_sources
+from pipelines.sources.row import SourceRow
+from pipelines.sources.session_files import files_of
 from tools.plan.amounts import Amounts, total
 from wanstreamer.clock import UNIT_MS
 

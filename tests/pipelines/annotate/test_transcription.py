@@ -21,11 +21,11 @@ from pipelines.engine.files import file_sha256, hash_of
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows, to_table, write_table
 from pipelines.formats.rttm import read_rttm
-from pipelines.ingest.layouts import rows_of_folder
 from pipelines.media.tracks import write_wav
 from pipelines.signals.diarization import load_diarizer
 from pipelines.signals.speech_models import PYANNOTE_MS, DetectorParams, Pyannote, import_speech_packages
 from pipelines.signals.voice_activity import RATE_HZ
+from pipelines.sources.layouts import rows_of_folder
 from tests.helpers.blank_rows import blank_row
 from tests.helpers.paths import track_path
 from tests.helpers.small_corpus import keep_in_process

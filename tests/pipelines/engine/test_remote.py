@@ -12,11 +12,11 @@ from fsspec.registry import _registry, known_implementations
 from pipelines.engine.remote import folder_at, is_remote_uri, stamps
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows
-from pipelines.ingest import source_hashes
 from pipelines.ingest import stage as ingest
-from pipelines.ingest.layouts import recognise, rows_of_folder
-from pipelines.ingest.sources import find_sources
 from pipelines.ingest.stage import SOURCE_NOTE, IngestParams
+from pipelines.sources import hashes
+from pipelines.sources.find import find_sources
+from pipelines.sources.layouts import recognise, rows_of_folder
 from tests.helpers.clips import make_clip
 from tests.helpers.corpora import MAKERS
 from tests.helpers.s3_server import s3_server
@@ -89,7 +89,7 @@ def test_a_file_that_vanishes_or_changes_during_the_run_is_a_rejection(
     for session in ("gone", "new", "same"):
         make_clip(tmp_path / "a.mp4", seconds=1)
         s3.put_file(str(tmp_path / "a.mp4"), f"lab/moving/{session}/a.mp4")
-    look = source_hashes.stamps
+    look = hashes.stamps
 
     def then_change(root: Path, names: list[str]) -> dict[str, str | None]:
         seen = look(root, names)
@@ -97,7 +97,7 @@ def test_a_file_that_vanishes_or_changes_during_the_run_is_a_rejection(
         s3.pipe_file("lab/moving/new/a.mp4", b"another")
         return seen
 
-    monkeypatch.setattr(source_hashes, "stamps", then_change)
+    monkeypatch.setattr(hashes, "stamps", then_change)
     counts = ingest.run(tmp_path / "data", IngestParams(source="s3://lab/moving"), RunParams(workers=1))
     assert counts["done"] == 1 and counts["rejected"] == {"changed_file": 1, "missing_file": 1}
     rejected = {row["reason"]: row["detail"] for row in read_rows(tmp_path / "data", "rejections/ingest")}

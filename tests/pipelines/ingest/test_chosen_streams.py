@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from pipelines.engine.jobs import Rejected
-from pipelines.ingest.sources import read_manifest
 from pipelines.media import tracks as media
 from pipelines.media.tracks import read_frames, read_wav
+from pipelines.sources.find import read_manifest
 from tests.helpers.clips import ingest_rows
 from wanstreamer.errors import InputError
 

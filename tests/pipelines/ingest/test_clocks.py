@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines.engine.jobs import Rejected
 from pipelines.ingest.clocks import FileClock, common_span
-from pipelines.ingest.sources import find_sources
+from pipelines.sources.find import find_sources
 from tests.helpers.chirps import ffmpeg
 from tests.helpers.clips import FLASHES_S, ingest_rows, make_clip, onsets_ms
 from wanstreamer.errors import InputError

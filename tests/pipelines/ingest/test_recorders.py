@@ -14,9 +14,9 @@ from pipelines.ingest import stage as ingest
 from pipelines.ingest.clocks import FileClock, RowClocks
 from pipelines.ingest.params import IngestParams
 from pipelines.ingest.recorders import Comparison, corrected_clocks
-from pipelines.ingest.source_row import SourceRow
 from pipelines.media.tracks import read_frames, read_wav, write_wav
 from pipelines.signals.clock_fit import ClockFit
+from pipelines.sources.row import SourceRow
 from tests.helpers.chirps import ffmpeg
 from tests.helpers.clips import ingest_rows
 from tests.helpers.recorders import (

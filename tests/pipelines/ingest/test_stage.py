@@ -19,12 +19,12 @@ from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows
 from pipelines.formats.splits import split_of
 from pipelines.ingest import stage as ingest
-from pipelines.ingest.source_hashes import SourceHashes
-from pipelines.ingest.source_row import SourceRow
-from pipelines.ingest.sources import find_sources
 from pipelines.ingest.stage import IngestParams, session_split
 from pipelines.media import tracks as media
 from pipelines.media.tracks import read_frames, read_wav, write_wav
+from pipelines.sources.find import find_sources
+from pipelines.sources.hashes import SourceHashes
+from pipelines.sources.row import SourceRow
 from tests.helpers.clips import FLASHES_S, RATE_HZ, ingest_rows, make_clip, onsets_ms
 from tests.helpers.counts import examples
 from tests.helpers.small_corpus import keep_in_process

@@ -17,12 +17,12 @@ import pytest
 from pipelines.engine.jobs import Rejected
 from pipelines.engine.params import build_params
 from pipelines.engine.run import RunParams
-from pipelines.ingest.source_row import COLUMNS
-from pipelines.ingest.sources import find_sources
 from pipelines.media.probing import probe
 from pipelines.sample import stage as corpus
 from pipelines.sample.session import make_session
 from pipelines.sample.stage import SampleParams, run
+from pipelines.sources.find import find_sources
+from pipelines.sources.row import COLUMNS
 from tests.helpers.paths import ROOT
 from tests.helpers.plans import plan_of
 from wanstreamer.errors import InputError

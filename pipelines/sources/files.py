@@ -8,7 +8,7 @@ import errno
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipelines.ingest.source_row import SourceRow
+from pipelines.sources.row import SourceRow
 
 # Names of media files, as cameras, recorders, players and programs give them; ffmpeg reads all of these.
 _VIDEO = """

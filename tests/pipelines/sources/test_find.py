@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.ingest.sources import find_sources, read_manifest
+from pipelines.sources.find import find_sources, read_manifest
 from wanstreamer.errors import InputError
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pipelines.engine.jobs import Rejected
 from pipelines.engine.remote import fetch
-from pipelines.ingest.source_row import SourceRow
 from pipelines.media.probing import probe
+from pipelines.sources.row import SourceRow
 from wanstreamer.errors import InputError
 
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import read_rows
 from pipelines.ingest import stage as ingest
-from pipelines.ingest.layouts import rows_of_folder
-from pipelines.ingest.source_row import PARTICIPANT_BYTES, SESSION_BYTES, identifier, is_identifier
-from pipelines.ingest.sources import find_sources
 from pipelines.ingest.stage import IngestParams
 from pipelines.media.tracks import write_wav
+from pipelines.sources.find import find_sources
+from pipelines.sources.layouts import rows_of_folder
+from pipelines.sources.row import PARTICIPANT_BYTES, SESSION_BYTES, identifier, is_identifier
 from tests.helpers.clips import RATE_HZ
 from tests.helpers.corpora import touch
 from tests.helpers.counts import examples

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.formats.word_files import BadWords, read_words
-from pipelines.ingest.layouts import LAYOUTS, recognise, rows_of_folder
-from pipelines.ingest.sources import find_sources
+from pipelines.sources.find import find_sources
+from pipelines.sources.layouts import LAYOUTS, recognise, rows_of_folder
 from tests.helpers.corpora import MAKERS, ami, candor, seamless, touch
 from wanstreamer.errors import InputError
 

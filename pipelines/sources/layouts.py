@@ -23,7 +23,7 @@ from string import ascii_lowercase
 
 from pipelines.formats.records import name_text
 from pipelines.formats.rttm import UNKNOWN, read_rttm
-from pipelines.ingest.source_files import (
+from pipelines.sources.files import (
     below,
     inside,
     is_audio,
@@ -36,7 +36,7 @@ from pipelines.ingest.source_files import (
     one_recording,
     printable,
 )
-from pipelines.ingest.source_row import PARTICIPANT_BYTES, SESSION_BYTES, SourceRow, identifier
+from pipelines.sources.row import PARTICIPANT_BYTES, SESSION_BYTES, SourceRow, identifier
 from wanstreamer.errors import InputError
 from wanstreamer.text_files import is_missing, parse_json, parse_xml, read_text
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.engine.remote import reachable
-from pipelines.ingest.layouts import PLACES, check_layout, recognise, rows_of_folder
-from pipelines.ingest.manifest import PATHS, read_manifest
-from pipelines.ingest.source_files import passed_over, unnamed_sidecars
-from pipelines.ingest.source_row import SourceRow
+from pipelines.sources.files import passed_over, unnamed_sidecars
+from pipelines.sources.layouts import PLACES, check_layout, recognise, rows_of_folder
+from pipelines.sources.manifest import PATHS, read_manifest
+from pipelines.sources.row import SourceRow
 from wanstreamer.errors import InputError
 
 MANIFESTS = ("manifest.csv", "manifest.jsonl", "manifest.parquet")

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.ingest.manifest import is_of, read_manifest
-from pipelines.ingest.sources import find_sources
+from pipelines.sources.find import find_sources
+from pipelines.sources.manifest import is_of, read_manifest
 from wanstreamer.errors import InputError
 
 GOOD = {"session_id": "s", "uri": "a.mp4"}

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.engine.remote import is_remote_uri
 from pipelines.formats.records import name_text, plain_text, read_records, whole_number
-from pipelines.ingest.source_row import (
+from pipelines.sources.row import (
     COLUMNS,
     CONSENTS,
     PARTICIPANT_BYTES,
