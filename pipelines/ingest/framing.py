@@ -71,7 +71,7 @@ def fit_picture(
     part = crop or Rect(0, 0, *size)
     shape = part.width, part.height
     framing, faces_kept_share = CENTRE, None
-    if cut and framing.kept_share(shape, frame) < NEARLY_ALL:
+    if cut and loses_edges(shape, frame):
         faces = list(_largest_faces(source, size, part, begin_ms, end_ms))
         framing, faces_kept_share = keep_faces(faces, shape, frame)
     elif not cut and framing.scaled_size(shape, frame) != frame:
@@ -82,9 +82,19 @@ def fit_picture(
     )  # fmt: skip
 
 
+def loses_edges(shape: tuple[int, int], frame: tuple[int, int]) -> bool:
+    """Whether so much of a picture of this width and height is cut off that its faces are looked for."""
+    return CENTRE.kept_share(shape, frame) < NEARLY_ALL
+
+
+def num_stills(length_ms: int) -> int:
+    """In how many pictures of a track of this length faces are looked for."""
+    return min(MAX_STILLS, max(MIN_STILLS, length_ms // STILL_EVERY_MS))
+
+
 def _largest_faces(source: Source, size: tuple[int, int], part: Rect, begin_ms: int, end_ms: int) -> Iterator[Face]:
     """The largest face of each still that has one."""
-    count = min(MAX_STILLS, max(MIN_STILLS, (end_ms - begin_ms) // STILL_EVERY_MS))
+    count = num_stills(end_ms - begin_ms)
     # From all over the track from the beginning, so that a look at the first few is a look at all of it.
     order = sorted(range(count), key=lambda number: (number % 3, number))
     times_ms = [begin_ms + (end_ms - begin_ms) * (2 * number + 1) // (2 * count) for number in order]

@@ -6,6 +6,7 @@ wanstreamer/windows/index.py reads all of this.
 """
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from wanstreamer.windows.manifest import manifest_hash
 
 NOT_IN_INDEX = ("shard",)  # equal in all rows; the manifest has it
 REPEATED = ("session_id", "split", "agent", "user", "agent_speaker_id", "user_speaker_id", "licence")
+BEFORE = ".manifest-before.json"  # the last manifest, while the folder is written
 ORDER = ("session_id", "agent", "user", "start_unit")
 
 
@@ -98,6 +100,31 @@ def read_runs(folder: Path, shards: Sequence[Mapping[str, Any]]) -> list[Run]:
     with pa.OSFile(str(folder / "runs.arrow")) as file:
         rows = pa.ipc.open_file(file).read_all()
     return [Run(**row | {"shard": shards[row["shard"]]["path"]}) for row in rows.to_pylist()]
+
+
+def known_runs(folder: Path, shards: Mapping[str, ShardLine]) -> dict[str, list[Run]]:
+    """Path -> runs of those of `shards` that the folder's last manifest lists with the same index; {} without one.
+
+    The indexes are not read.
+    """
+    try:
+        manifest = json.loads((folder / BEFORE).read_bytes())
+        content = (folder / "runs.arrow").read_bytes()
+        if hashlib.sha256(content).hexdigest() != manifest["runs_sha256"]:
+            return {}
+        same = {
+            shard["path"]
+            for shard in manifest["shards"]
+            if shard["path"] in shards and shards[shard["path"]].index_sha256 == shard["index_sha256"]
+        }
+        runs = read_runs(folder, manifest["shards"])
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+        return {}  # it is written anew from the indexes
+    known: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.shard in same:
+            known.setdefault(run.shard, []).append(run)
+    return known
 
 
 def content_sha256(sessions: Iterable[SessionDigest]) -> dict[str, str]:

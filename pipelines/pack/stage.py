@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,10 +32,12 @@ from pipelines.formats.latents import latents_at
 from pipelines.formats.npy_tar import array_at, member_bytes
 from pipelines.formats.tokenizer import TextTokenizer, fit_tokenizer, load_tokenizer
 from pipelines.pack.index import (
+    BEFORE,
     Run,
     SessionDigest,
     ShardLine,
     about_windows,
+    known_runs,
     shard_runs,
     write_lists,
     write_shard_index,
@@ -70,7 +73,7 @@ def run(data: Path, params: PackParams, how: RunParams) -> dict[str, Any]:
     tokenizer_sha256 = file_sha256(data / TOKENIZER_PATH)
     tables = ("sessions", "tracks", "words", "units", "latents", "quality")
     # Removed first and written last: shards of two runs are never read with one manifest.
-    manifest = data / "windows" / "manifest.json"
+    manifest, before = (data / "windows" / name for name in ("manifest.json", BEFORE))
 
     def jobs(bucket: int, num_buckets: int) -> Iterator[Job]:
         return _jobs(data, bucket, num_buckets, shapes, tokenizer_sha256)
@@ -80,6 +83,11 @@ def run(data: Path, params: PackParams, how: RunParams) -> dict[str, Any]:
         if not manifest.is_file():
             about = about_windows(params, shapes, vae_hashes, tokenizer.vocab_size, tokenizer_sha256)
             write_folder(data, about)
+        before.unlink(missing_ok=True)
+
+    def move_manifest() -> None:
+        if manifest.is_file():
+            manifest.replace(before)
 
     counts = run_keys(
         data,
@@ -92,7 +100,7 @@ def run(data: Path, params: PackParams, how: RunParams) -> dict[str, Any]:
         setup={"params": params, "tokenizer": str(data / TOKENIZER_PATH)},
         reads=("words", "units", "latents"),
         index=write_shard_index,
-        before=lambda: manifest.unlink(missing_ok=True),
+        before=move_manifest,
         finish=write_manifest,
     )
     windows = _count(data, "windows", "split", None)
@@ -329,9 +337,12 @@ def write_folder(data: Path, about: Mapping[str, Any]) -> None:
                 sessions.append(SessionDigest(split=split, session_id=key, sha256=content))
     if not shards:
         return
+    known = known_runs(folder, shards)
     for path in shards:
-        with pa.memory_map(index_path(str(folder / path))) as file:
-            runs += shard_runs(path, pa.ipc.open_file(file).read_all())
+        if path not in known:
+            with pa.memory_map(index_path(str(folder / path))) as file:
+                runs += shard_runs(path, pa.ipc.open_file(file).read_all())
+    runs += chain.from_iterable(known.values())
     write_lists(folder, shards.values(), runs, sessions, about)
 
 

@@ -5,9 +5,11 @@ uses the result: a changed threshold repeats no measurement, and redoes neither 
 are generous, because a listener may be silent and still. Of sessions with the same recording, the best is kept.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,10 +21,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.engine.bucket_files import rewrite_table
-from pipelines.engine.buckets import bucket_of
+from pipelines.engine.buckets import bucket_name, bucket_of
 from pipelines.engine.code import code_hash
 from pipelines.engine.command import stage_main
-from pipelines.engine.files import hash_of
+from pipelines.engine.files import hash_of, write_json_atomic
 from pipelines.engine.jobs import Job
 from pipelines.engine.plan import plan_by_tables
 from pipelines.engine.run import RunParams, run_keys
@@ -46,6 +48,7 @@ from schemas.quality import HASHES, QUALITY
 Track = tuple[str, str]  # session and participant
 Judgement = tuple[str, str, str, int]  # a row of `rejections`: key, reason, detail and count
 
+JUDGED = "judged.json"  # what the last judgement of each bucket was made from
 TRACKS_IN_PROCESS = 2000  # with fewer, starting processes takes longer than the search
 NEEDED = (
     "participant", "num_units", "audio_path", "audio_sha256", "rate_hz", "video_path", "video_sha256", "width",
@@ -83,21 +86,55 @@ def run(data: Path, params: QualityParams, how: RunParams) -> dict[str, Any]:
 def judge_all(data: Path, params: QualityParams, workers: int) -> None:
     """Decide about all tracks: `usable` and `duplicate_of`, and a rejection per track and broken threshold.
 
-    It runs on every run, as a new recording may be the original of an old one; what does not change is not written.
+    It runs on every run, as a new recording may be the original of an old one. A bucket about whose tracks nothing
+    could be decided differently is not read.
     """
     copies = _worse_copies(data, params, _copies(data, workers)) if params.find_duplicates else {}
-    for bucket, measured in enumerate(bucket_tables(data, "quality")):
-        rows, rejections = [], []
-        for row in measured.to_pylist():
-            row["duplicate_of"], why = copies.get((row["session_id"], row["participant"]), (None, ""))
-            broken = judge(row, params)
-            if why:
-                broken["duplicate"] = _same_as(row, why)
-            row["usable"] = not broken
-            key = f"{row['session_id']}/{row['participant']}"
-            rejections += [(key, reason, detail, 1) for reason, detail in broken.items()]
-            rows.append(row)
-        rewrite_table(data, "quality", bucket, "quality", to_table("quality", rows), rejections)
+    num_buckets = num_state_buckets(data, "quality")
+    in_buckets: dict[int, dict[Track, tuple[str, str]]] = {}
+    for track, found in sorted(copies.items()):
+        in_buckets.setdefault(bucket_of(track[0], num_buckets), {})[track] = found
+    rules = hash_of([asdict(params), code_hash("pipelines.quality.stage")])
+    note = data / "state" / "quality" / JUDGED
+    known, judged = _read_json(note), {}
+    for bucket in range(num_buckets):
+        own = in_buckets.get(bucket, {})
+        asked = hash_of([rules, [[*track, *found] for track, found in own.items()]])
+        if known.get(bucket_name(bucket)) != _as_judged(data, bucket, asked):
+            _judge_bucket(data, params, bucket, num_buckets, own)
+        judged[bucket_name(bucket)] = _as_judged(data, bucket, asked)
+    if judged != known:
+        write_json_atomic(note, judged)
+
+
+def _as_judged(data: Path, bucket: int, asked: str) -> str:
+    """Changes when the tables of a bucket, or what is asked about its tracks, are not those of its last judgement."""
+    tables = read_about(data, "quality", bucket).tables
+    return hash_of([asked, tables.get("quality"), tables.get("rejections")])
+
+
+def _read_json(path: Path) -> dict[str, str]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _judge_bucket(
+    data: Path, params: QualityParams, bucket: int, num_buckets: int, copies: Mapping[Track, tuple[str, str]]
+) -> None:
+    rows, rejections = [], []
+    for row in bucket_table(data, "quality", bucket, num_buckets).to_pylist():
+        row["duplicate_of"], why = copies.get((row["session_id"], row["participant"]), (None, ""))
+        broken = judge(row, params)
+        if why:
+            broken["duplicate"] = _same_as(row, why)
+        row["usable"] = not broken
+        key = f"{row['session_id']}/{row['participant']}"
+        rejections += [(key, reason, detail, 1) for reason, detail in broken.items()]
+        rows.append(row)
+    rewrite_table(data, "quality", bucket, "quality", to_table("quality", rows), rejections)
 
 
 def _worse_copies(data: Path, params: QualityParams, copies: Mapping[Track, str]) -> dict[Track, tuple[str, str]]:

@@ -65,15 +65,16 @@ def make_recordings(folder: Path, *, sessions: int, seconds: int, size: str) -> 
 
 
 @contextmanager
-def peak_memory(named: str) -> Iterator[list[float]]:
+def peak_memory(*named: str) -> Iterator[list[float]]:
     """Yields a list with one number. At the end it is the highest memory, in MB, of any process whose command line
-    contains `named`, together with its children; shared pages are not counted."""
+    contains one of `named`, together with its children; shared pages are not counted."""
     peak, over = [0.0], threading.Event()
 
     def watch() -> None:
         while not over.wait(MEMORY_EVERY_S):
             for process in psutil.process_iter(["cmdline"]):
-                if named not in " ".join(process.info["cmdline"] or ()):
+                command = " ".join(process.info["cmdline"] or ())
+                if not any(name in command for name in named):
                     continue
                 try:
                     family = [process, *process.children(recursive=True)]
@@ -134,13 +135,13 @@ def compare(
     steady: dict[str, list[float]] = {"ours": [], "ffmpeg": []}
     walls: dict[str, list[float]] = {"ours": [], "ffmpeg": []}
     peaks = {"ours": 0.0, "ffmpeg": 0.0}
-    process = {"ours": "ray::Map(", "ffmpeg": ffmpeg_path()}
+    process = {"ours": ("ray::Map(", "multiprocessing.spawn import spawn_main"), "ffmpeg": (ffmpeg_path(),)}
     with ray_session(workers):
         for number in range(rounds + 1):
             on_round(number)
             for name, work in (("ours", run_ours), ("ffmpeg", run_ffmpeg))[:: 1 if number % 2 else -1]:
                 scratch = Path(tempfile.mkdtemp(prefix="bench-ingest-"))
-                watch = nullcontext([0.0]) if number else peak_memory(process[name])
+                watch = nullcontext([0.0]) if number else peak_memory(*process[name])
                 try:
                     with watch as peak_mb:
                         rate, wall_s = work(source, scratch, workers, params)

@@ -19,6 +19,7 @@ class Amounts:
     # To decode, in megabytes and million pixels of H.264 that take as long. What two participants share counts twice.
     video_mb: float = 0
     source_mpx: float = 0
+    stills: float = 0  # in which faces are looked for, before pictures are cut
     windows: float = 0
 
     def __add__(self, other: "Amounts") -> "Amounts":
@@ -36,7 +37,7 @@ def total(parts: "list[Amounts]") -> Amounts:
 # The factors of each stage's cost. Every one of them has a slope: seconds per unit of the factor. `workers`: the first
 # session of a worker takes longer, as it imports packages. With Ray it does not: a worker of Ray has imported them.
 FACTORS: dict[str, tuple[str, ...]] = {
-    "ingest": ("workers", "sessions", "tracks", "source_mpx", "video_mb", "track_mpx", "audio_s"),
+    "ingest": ("workers", "sessions", "tracks", "source_mpx", "stills", "video_mb", "track_mpx", "audio_s"),
     "quality": ("workers", "audio_tracks", "video_tracks", "audio_s", "video_s", "track_mpx"),
     "annotate": ("workers", "sessions", "spoken_s"),
     "encode": ("workers", "sessions", "audio_s", "video_s", "track_mpx"),

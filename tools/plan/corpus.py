@@ -20,6 +20,7 @@ from pipelines.engine.tables import rows_by_session
 from pipelines.ingest.clocks import FileClock, stated_clocks
 from pipelines.ingest.conform import check_streams, units_in_common
 from pipelines.ingest.filling import filled_lengths
+from pipelines.ingest.framing import loses_edges, num_stills
 from pipelines.ingest.params import IngestParams
 from pipelines.ingest.stage import check_people, check_usable, session_split
 from pipelines.media.probing import Header, check_file, read_header
@@ -177,7 +178,7 @@ def _outlook(
             raise late
     except Rejected as rejected:
         return Outlook(hours=hours, stage="ingest", reason=rejected.reason, notes=notes)
-    amounts = _amounts(rows, headers, num_units, codecs)
+    amounts = _amounts(rows, headers, num_units, codecs, ingest)
     num_tracks = {"audio": int(amounts.audio_tracks), "video": int(amounts.video_tracks)}
     known: dict[str, Any] = {
         "hours": hours, "split": split, "num_units": num_units, "num_tracks": num_tracks, "notes": notes,
@@ -223,6 +224,7 @@ def _amounts(
     headers: Sequence[tuple[Header, Header]],
     num_units: int,
     codecs: Mapping[str, float],
+    ingest: IngestParams,
 ) -> Amounts:
     seconds = num_units * UNIT_MS / 1000
     parts = [Amounts(sessions=1, session_s=seconds)]
@@ -239,9 +241,18 @@ def _amounts(
                 spoken_s=seconds * (bool(sound.audio_ms) and attributed),
                 video_mb=picture.video_bytes / 1e6 * decoding,
                 source_mpx=mpx * decoding,
+                stills=_num_stills(row, picture, seconds, ingest),
             )
         )
     return total(parts)
+
+
+def _num_stills(row: SourceRow, picture: Header, seconds: float, ingest: IngestParams) -> int:
+    """In how many stills ingest looks for faces: none if hardly anything of the picture is cut off."""
+    shape = (row.crop[2], row.crop[3]) if row.crop else (picture.width, picture.height)
+    if not picture.video_ms or ingest.fit != "cut" or not loses_edges(shape, (ingest.width, ingest.height)):
+        return 0
+    return num_stills(round(1000 * seconds))
 
 
 def _notes(headers: Sequence[tuple[Header, Header]], codecs: Mapping[str, float]) -> tuple[str, ...]:

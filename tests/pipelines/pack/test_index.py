@@ -73,6 +73,22 @@ def test_equal_rows_give_equal_bytes_however_they_lie_in_memory(tmp_path):
     assert write_shard_index(tmp_path / "other.tar", changed) not in {sha256 for sha256, _ in contents}
 
 
+def test_known_runs_are_those_of_shards_that_have_not_changed(tmp_path):
+    listed = {shard.path: shard for shard in SHARDS}
+    assert index.known_runs(tmp_path, listed) == {}
+    write_manifest(tmp_path, SHARDS, RUNS_OF_SHARDS, DIGESTS, **SETTINGS)
+    (tmp_path / "manifest.json").rename(tmp_path / index.BEFORE)
+    by_shard = {path: sorted(run for run in RUNS_OF_SHARDS if run.shard == path) for path in listed}
+    assert index.known_runs(tmp_path, listed) == by_shard
+    changed = listed | {"test/a.tar": listed["test/a.tar"]._replace(index_sha256="f" * 64)}
+    assert index.known_runs(tmp_path, changed) == {path: by_shard[path] for path in ("train/a.tar", "train/b.tar")}
+    assert index.known_runs(tmp_path, {"train/a.tar": listed["train/a.tar"]}) == {
+        "train/a.tar": by_shard["train/a.tar"]
+    }
+    (tmp_path / "runs.arrow").write_bytes(b"x" + (tmp_path / "runs.arrow").read_bytes()[1:])
+    assert index.known_runs(tmp_path, listed) == {}, "runs.arrow is damaged"
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

@@ -1,14 +1,19 @@
 """Quality facts on tracks with known faults, and what the thresholds make of them."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines.engine.params import build_params
+from pipelines.engine.tables import read_rows
+from pipelines.quality import stage
 from pipelines.quality.params import PERCEIVED
 from pipelines.quality.stage import QualityParams, judge
 from schemas import TABLES
+from tests.helpers.small_corpus import Person
+from tests.helpers.staged_corpus import Corpus, stage_corpus
 from wanstreamer.errors import InputError
 
 
@@ -89,3 +94,37 @@ def test_a_limit_of_a_score_needs_the_package(monkeypatch: pytest.MonkeyPatch) -
     QualityParams().check()
     with pytest.raises(InputError, match=r"quality\.min_dnsmos_bak: 3; .* `make extras EXTRAS=mos`"):
         QualityParams(min_dnsmos_bak=3.0).check()
+
+
+def test_only_what_can_be_judged_differently_is_judged_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data"
+    two = {"a": Person(), "b": Person()}
+    corpus: Corpus = {f"s{number}": ("train", 8, two) for number in range(3)}
+    stage_corpus(data, corpus, same=("s0", "s1"))
+    judged: list[int] = []
+    real = stage._judge_bucket
+
+    def judge_bucket(data: Path, params: QualityParams, bucket: int, *rest: Any) -> None:
+        judged.append(bucket)
+        real(data, params, bucket, *rest)
+
+    monkeypatch.setattr(stage, "_judge_bucket", judge_bucket)
+
+    def judged_again(params: QualityParams) -> list[int]:
+        judged.clear()
+        stage.judge_all(data, params, 1)
+        return list(judged)
+
+    def usable() -> list[bool]:
+        return [row["usable"] for row in read_rows(data, "quality")]
+
+    assert usable().count(False) == 1, "a of s1 is a copy"
+    assert judged_again(QualityParams()) == []
+    assert judged_again(QualityParams(max_silent_share=0.5)) == [0] and judged_again(QualityParams()) == [0]
+    assert judged_again(QualityParams(find_duplicates=False)) == [0] and all(usable())
+    judged.clear()
+    stage_corpus(data, corpus, same=("s0", "s1"))
+    assert judged == [0] and usable().count(False) == 1
+    judged.clear()
+    stage_corpus(data, {**corpus, "s3": ("train", 8, two)}, same=("s0", "s1"))
+    assert judged == [0], "a session more"
