@@ -4,12 +4,14 @@ from schemas.annotate import BLEED, EVENTS, IPUS, SPEECH, TURNS, UNITS, WORDS
 from schemas.fields import SCHEMA_VERSION, Table
 from schemas.ingest import REJECTIONS, SESSIONS, SIDECAR_WORDS, TRACKS
 from schemas.latents import LATENTS
+from schemas.people import PEOPLE
 from schemas.quality import HASHES, QUALITY
 from schemas.windows import MASKS, WINDOW_FORMAT, WINDOWS
 
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
+        PEOPLE,
         SESSIONS,
         TRACKS,
         SIDECAR_WORDS,

@@ -230,5 +230,11 @@ UNITS = Table(
         field(
             "non_speech", pa.bool_(), "laughter, breath or noise of this participant is partly or wholly in the unit"
         ),
+        field(
+            "video_visible",
+            pa.bool_(),
+            "the video shows the participant in all of the unit; null: no video",
+            nullable=True,
+        ),
     ),
 )

@@ -101,7 +101,7 @@ TRACKS = Table(
         field(
             "source_width",
             pa.int32(),
-            "width of the source's picture, or of its crop; null: no video",
+            "width of the source's picture, or of its crop (of one that moves, the median); null: no video",
             unit="pixels",
             nullable=True,
         ),
@@ -127,6 +127,14 @@ TRACKS = Table(
             "largest); null: none is found, or hardly anything is cut off",
             nullable=True,
         ),
+        field(
+            "visible",
+            SPANS,
+            "where the video shows the person; the rest is grey, as in another shot of an edited recording. null: "
+            "throughout, as of all participants who have a recording of their own, or no video",
+            unit="ms",
+            nullable=True,
+        ),
         field("audio_path", TEXT, "16-bit mono WAV below the data folder; null: no audio", nullable=True),
         field("audio_sha256", TEXT, "hash of the audio file", nullable=True),
         field("rate_hz", pa.int32(), "audio sample rate", unit="Hz", nullable=True),
@@ -139,7 +147,8 @@ TRACKS = Table(
         field(
             "mixed",
             SPANS,
-            "where this audio contains several participants at once: overlaps in an RTTM, or all of a shared mix",
+            "where this audio contains several participants at once: overlaps in an RTTM or of found people, speech of a "
+            "third voice, or all of a shared mix",
             unit="ms",
         ),
         field(

@@ -12,7 +12,8 @@ FRAMES = pa.list_(pa.field("element", pa.int32(), nullable=False))
 QUALITY = Table(
     name="quality",
     stage="quality",
-    meaning="How well one track was recorded. If video or audio is missing, its columns are null.",
+    meaning="How well one track was recorded. If video or audio is missing, its columns are null. What is measured of "
+    "the video is measured where it shows the person (tracks.visible).",
     key=("session_id", "participant"),
     judged=(("duplicate_of", None), ("usable", True)),
     fields=(
@@ -34,7 +35,8 @@ QUALITY = Table(
         field("black_share", REAL, "share of frames in which every pixel is dark", nullable=True),
         field("frozen_share", REAL, "share of frames that equal the frame before", nullable=True),
         field("cuts", pa.int32(), "number of times that the whole picture changes at once", nullable=True),
-        field("cuts_per_min", REAL, "cuts per minute; a shorter track counts as one minute", nullable=True),
+        field("cuts_per_min", REAL, "cuts per minute; a shorter track counts as one minute; null: not judged, as the "
+              "picture follows a person through the shots of an edited recording (tracks.visible)", nullable=True),
         field("detail", REAL, "sharpness: mean second difference of neighbouring pixels over their mean difference; a "
               "blurred or enlarged picture has less; null: all frames are flat", nullable=True),
         field("face_share", REAL, "of two frames per second, the share in which YuNet finds a face; it misses faces "

@@ -1,10 +1,10 @@
 """Remove a person from everything the project made: `python -m tools.forget --speaker ID`.
 
 A conversation has the voices and words of all its participants. Therefore every session of the person is removed: its
-tracks, latents, windows, parts and recordings below the data folder; its rows in every table and state; DVC's cached
-copies of those; all reports; and the same in every store (run.store) with parts of this folder. Only buckets and shards
-that have some of these sessions are written; they are then as in a run without the sessions. The rows of these sessions
-are removed from the manifest of the recordings too, inside or outside the data folder, because it names the person.
+tracks, latents, windows, parts, corrections and recordings below the data folder; its rows in every table and state;
+DVC's cached copies of those; all reports; and the same in every store (run.store) with parts of this folder. Only
+buckets and shards that have some of these sessions are written; they are then as in a run without the sessions. The
+rows of these sessions are removed from the manifest of the recordings too, inside or outside the data folder, because it names the person.
 `forgotten.json` stores a hash of the id, so that ingest rejects the person from now on.
 
 This cannot be undone. If a run is stopped, run the same command again to finish it. Recordings outside the data folder
@@ -42,6 +42,7 @@ from pipelines.ingest.stage import SOURCE_NOTE
 from pipelines.pack.index import write_shard_index
 from pipelines.pack.stage import rewrite_folder
 from pipelines.quality.stage import quality_without
+from pipelines.sources.corrections import corrections_file
 from pipelines.sources.find import find_sources, manifests_of
 from pipelines.sources.hashes import drop_hashes
 from pipelines.sources.manifest import PATHS, is_of
@@ -144,6 +145,9 @@ def _cut(data: Path, speaker_id: str, traces: _Traces, cache: Path | None, repor
     _cut_stage(data, "encode", report)
     _cut_stage(data, "annotate", report)
     _cut_quality(data, report)
+    _cut_stage(data, "people", report)
+    for session in report.sessions:
+        report.files += _remove(corrections_file(data, session))
     _cut_stage(data, "ingest", report)
     _cut_manifests(data, traces.recordings.manifests, sessions, speaker_id, report)
     return report

@@ -98,6 +98,8 @@ def _job(session_id: str, tracks: Sequence[TableRow], weights: tuple[str, ...]) 
         "language",
         "attributed",
         "mixed",
+        "video_path",
+        "visible",
     )
     hashes = tuple(str(row[name]) for row in tracks for name in ("audio_sha256", "words_sha256"))
     spec = {"tracks": [{name: row[name] for name in needed} for row in tracks]}

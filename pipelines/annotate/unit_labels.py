@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 
 from pipelines.engine.tables import TableRow
-from wanstreamer.clock import Span, covered_ms, unit_of_ms, unit_span, units_touched
+from wanstreamer.clock import UNIT_MS, Span, covered_ms, merge_spans, unit_of_ms, unit_span, units_touched
 from wanstreamer.turns import Annotation, floor_at
 from wanstreamer.turns.nonspeech import BLEED
 from wanstreamer.turns.transitions import interruptions_open
@@ -49,6 +49,7 @@ def unit_rows(
     unknown_units = _touched(unknown)
     mixed = _touched(Span(span["start_ms"], span["end_ms"]) for span in track["mixed"]) | unknown_units
     stops = [span.end_ms for span in own or ()]
+    hidden = _not_visible(track)
     rows: list[TableRow] = []
     for unit in range(num_units):
         span = unit_span(unit)
@@ -79,9 +80,22 @@ def unit_rows(
                 "non_speech": unit in non_speech,
                 "bleed_db": bleed[unit][0] if bleed else None,
                 "bleed_heard": bool(bleed and bleed[unit][1]),
+                "video_visible": None if hidden is None else unit not in hidden,
             }
         )
     return rows
+
+
+def _not_visible(track: TableRow) -> set[int] | None:
+    """Units in which the video does not show the participant all the time; None without video."""
+    if track.get("video_path") is None:
+        return None
+    if track.get("visible") is None:
+        return set()
+    whole = Span(0, track["num_units"] * UNIT_MS)
+    shown = merge_spans(Span(span["start_ms"], span["end_ms"]) for span in track["visible"])
+    edges = [whole.start_ms, *(edge for span in shown for edge in span), whole.end_ms]
+    return _touched(Span(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True))
 
 
 def _units_until(units: Sequence[int], unit: int) -> int | None:

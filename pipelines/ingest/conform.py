@@ -10,7 +10,6 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,13 @@ import numpy as np
 from pipelines.engine.buckets import track_folder
 from pipelines.engine.files import file_sha256, hash_of
 from pipelines.engine.jobs import Job, Rejected, Result
-from pipelines.engine.ray import spread
 from pipelines.engine.remote import folder_at, is_remote_uri, use_settings
-from pipelines.formats.rttm import read_rttm
+from pipelines.engine.tables import session_rows
 from pipelines.formats.word_files import BadWords, read_words
 from pipelines.ingest.clocks import FileClock, RowClocks, common_span, stated_clocks
 from pipelines.ingest.filling import filled_lengths, with_held_end, with_silent_end
-from pipelines.ingest.framing import Fitted, fit_picture, fitted_columns
-from pipelines.ingest.long_videos import video_spans
+from pipelines.ingest.found import FoundPerson, found_people
+from pipelines.ingest.framing import fit_picture, fitted_columns
 from pipelines.ingest.recorders import (
     clock_facts,
     clock_rejections,
@@ -37,20 +35,20 @@ from pipelines.ingest.recorders import (
 )
 from pipelines.media.cancelling import Mix, decode_mixed, without_cancelling
 from pipelines.media.claims import cut_off
-from pipelines.media.ffmpeg import DecodedAudio, conform_video, decode_with_damage, join_videos
+from pipelines.ingest.videos import Shown, fitted_path, make_videos
+from pipelines.ingest.whose_speech import mixed_spans, own_speech
+from pipelines.media.ffmpeg import DecodedAudio, decode_with_damage
 from pipelines.media.framing import Rect
 from pipelines.media.probing import probe
 from pipelines.media.retiming import retimed
 from pipelines.media.timelines import Timeline, timeline
 from pipelines.media.tracks import gate_audio, write_wav
-from pipelines.sources.row import SourceRow, recording_names
+from pipelines.sources.row import SourceRow, default_speaker
 from pipelines.sources.session_files import check_crops, fetch_files
 from wanstreamer.clock import (
-    FRAMES_PER_UNIT,
     UNIT_MS,
     Span,
     intersect_spans,
-    merge_spans,
     samples_per_unit,
     whole_units_in_ms,
 )
@@ -97,11 +95,16 @@ class Conform:
 
     def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
         rows = [SourceRow(**_tuples(record)) for record in job.spec["rows"]]
+        contents = job.inputs[:-1] if job.spec.get("found") else job.inputs  # the last one is of what was found
         if is_remote_uri(self.source):
             self.root = scratch / "sources"  # deleted with the scratch folder at the end of the session
-            fetch_files(self.source, rows, job.inputs, self.root)
+            fetch_files(self.source, rows, contents, self.root)
             check_crops(self.root, rows)
-        recorded = [self._look(row, scratch) for row in rows]
+        found: dict[str, FoundPerson] = {}
+        if job.spec.get("found"):
+            rows, found = found_people(rows[0], session_rows(data, "people", job.key))
+        persons = [found.get(row.participant) for row in rows]
+        recorded = [self._look(row, person, scratch) for row, person in zip(rows, persons, strict=True)]
         clocks = stated = [stated_clocks(row) for row in rows]
         decoded = [self._decode(*each, scratch) for each in zip(rows, recorded, clocks, strict=True)]
         sounds = [sound.samples_T if sound else None for sound in decoded]
@@ -124,14 +127,22 @@ class Conform:
             result.rejections += [(key, "empty_stream", f"{name}: no packets") for name in recording.empty]
             if sound and sound.num_damaged:
                 result.rejections += [(key, "damaged_sound", sound.complaint)] * sound.num_damaged
-        tracks_audio = self._conform_audio(rows, clocks, sounds, num_units, scratch)
-        fitted = [self._fit(*each, num_units) for each in zip(rows, recorded, clocks, strict=True)]
-        for participant, complaint in self._conform_videos(rows, recorded, clocks, fitted, num_units, scratch):
-            result.rejections.append((f"{job.key}/{participant}", "damaged_picture", complaint))
-        for row, recording, clock, fit, mix, audio, sound in zip(
-            rows, recorded, clocks, fitted, mixes, tracks_audio, decoded, strict=True
+        tracks_audio = self._conform_audio(rows, persons, clocks, sounds, num_units, scratch)
+        shown = [
+            self._shown(*each, num_units) for each in zip(rows, persons, recorded, clocks, strict=True) if each[2].picture
+        ]
+        videos = make_videos(shown, num_units, (self.width, self.height), self.qp, scratch)
+        for participant, video in videos.items():
+            key = f"{job.key}/{participant}"
+            result.rejections += [(key, "damaged_picture", complaint) for complaint in video.damages]
+        fitted = {each.participant: each.fitted for each in shown}
+        for row, person, recording, clock, mix, audio, sound in zip(
+            rows, persons, recorded, clocks, mixes, tracks_audio, decoded, strict=True
         ):
-            track = self._track(row, recording, clock, audio, job, num_units, scratch, result)
+            fit, made = fitted.get(row.participant), videos.get(row.participant)
+            track = self._track(row, person, recording, clock, audio, job, num_units, scratch, result)
+            visible = made.visible if made else None
+            track["visible"] = None if visible is None else [span._asdict() for span in visible]
             track["audio_cancel_ms"] = _within_ms(mix.cancelled, clock.sound, num_units) if mix else None
             if recording.sound and sound:
                 track["audio_filled_ms"] += round(sound.num_damaged * recording.sound.audio_packet_ms)
@@ -147,13 +158,13 @@ class Conform:
             "origin_ms": origin_ms,
             "num_units": num_units,
             "duration_ms": num_units * UNIT_MS,
-            "source_sha256": hashlib.sha256(" ".join(job.inputs).encode()).hexdigest(),
+            "source_sha256": hashlib.sha256(" ".join(contents).encode()).hexdigest(),
         }
         result.tables["sessions"] = [session]
         return result
 
-    def _look(self, row: SourceRow, scratch: Path) -> "_Recorded":
-        """Find the streams of a row, and read their clocks."""
+    def _look(self, row: SourceRow, person: FoundPerson | None, scratch: Path) -> "_Recorded":
+        """Find the streams of a row, and read their clocks. Of a person who was found off screen, only the sound."""
         picture_probe = probe(
             self.root / row.uri,
             language=row.language,
@@ -164,7 +175,8 @@ class Conform:
         if row.audio_uri:
             sound_probe = probe(self.root / row.audio_uri, language=row.language, audio_stream=row.audio_stream)
         check_streams(row, has_video=picture_probe.has_video, channels=sound_probe.channels)
-        picture = timeline(picture_probe.source, scratch) if picture_probe.has_video else None
+        is_shown = picture_probe.has_video and not (person and person.path is None)
+        picture = timeline(picture_probe.source, scratch) if is_shown else None
         sound = (
             timeline(sound_probe.source, scratch)
             if sound_probe.has_audio and (row.audio_uri or not picture)
@@ -250,6 +262,7 @@ class Conform:
     def _conform_audio(
         self,
         rows: Sequence[SourceRow],
+        persons: Sequence[FoundPerson | None],
         clocks: Sequence[RowClocks],
         sounds: Sequence[np.ndarray | None],
         num_units: int,
@@ -257,7 +270,7 @@ class Conform:
     ) -> list[np.ndarray | None]:
         num_samples = num_units * samples_per_unit(self.rate_hz)
         tracks: list[np.ndarray | None] = []
-        for row, clock, sound in zip(rows, clocks, sounds, strict=True):
+        for row, person, clock, sound in zip(rows, persons, clocks, sounds, strict=True):
             if sound is None:
                 tracks.append(None)
                 continue
@@ -269,105 +282,37 @@ class Conform:
                 audio = retimed(sound, first, 1 / clock.sound.rate, num_samples, scratch)
             if len(audio) < num_samples:  # the picture goes on, or less than a millisecond is missing
                 audio = np.pad(audio, (0, num_samples - len(audio)))
-            if row.rttm_uri:
-                audio = gate_audio(
-                    audio, self._rttm_spans(row, clock.sound).get(row.rttm_speaker or "", []), self.rate_hz
-                )
-            tracks.append(audio)
+            speech = own_speech(self.root, row, person, clock.sound)
+            tracks.append(audio if speech is None else gate_audio(audio, speech, self.rate_hz))
         return tracks
 
-    def _rttm_spans(self, row: SourceRow, sound: FileClock) -> dict[str, list[Span]]:
-        """Speech of all speakers in the RTTM, on the tracks' clock."""
-        try:
-            speech = read_rttm(self.root / str(row.rttm_uri), recording_names(row))
-        except InputError as error:
-            raise Rejected("bad_rttm", str(error).replace(f"{self.root}/", "")) from error
-        if row.rttm_speaker not in speech:
-            names = ", ".join(speech) or "no one"
-            wanted = f"no speaker {row.rttm_speaker}" if row.rttm_speaker else "rttm_speaker is empty"
-            raise Rejected("bad_rttm", f"{row.rttm_uri}: {wanted}; it has {names}")
-        return {name: sound.spans(spans) for name, spans in speech.items()}
-
-    def _mixed_spans(self, row: SourceRow, sound: FileClock, num_units: int) -> list[Span]:
-        """When the track's audio contains more than one participant."""
-        whole = Span(0, num_units * UNIT_MS)
-        if row.audio_kind == "own":
-            return []
-        if not row.rttm_uri:
-            return [whole]
-        spans = self._rttm_spans(row, sound)
-        own = merge_spans(spans[row.rttm_speaker or ""])
-        others = merge_spans(span for name, theirs in spans.items() if name != row.rttm_speaker for span in theirs)
-        return intersect_spans([whole], intersect_spans(own, others))
-
-    def _fit(self, row: SourceRow, recording: "_Recorded", clocks: RowClocks, num_units: int) -> Fitted | None:
-        """How the picture of a row is put into its track; None without video."""
-        if not recording.picture:
-            return None
-        return fit_picture(
-            recording.picture.source,
-            recording.size,
-            Rect(*row.crop) if row.crop else None,
-            (self.width, self.height),
-            cut=self.fit == "cut",
-            begin_ms=round(clocks.picture.media_ms(0)),
-            end_ms=round(clocks.picture.media_ms(num_units * UNIT_MS)),
-        )
-
-    def _conform_videos(
-        self,
-        rows: Sequence[SourceRow],
-        recorded: Sequence["_Recorded"],
-        clocks: Sequence[RowClocks],
-        fitted: Sequence[Fitted | None],
-        num_units: int,
-        scratch: Path,
-    ) -> list[tuple[str, str]]:
-        """Make `PARTICIPANT.mp4` in `scratch` for every row with video; long ones in spans, on idle cores.
-
-        Returns for each packet that could not be decoded its participant, and ffmpeg's complaint.
-        """
-        calls, pieces, participants = [], [], []
-        for row, recording, clock, fit in zip(rows, recorded, clocks, fitted, strict=True):
-            if not recording.picture or not fit:
-                continue
-            spans = list(video_spans(recording.picture, clock.picture.start_ms, num_units, clock.picture.rate))
-            names = [scratch / f"{row.participant}.{number}.mp4" for number in range(len(spans))]
-            for name, (first_unit, last_unit, seek_ms) in zip(names, spans, strict=True):
-                participants.append(row.participant)
-                calls.append(
-                    partial(
-                        conform_video,
-                        recording.picture.source,
-                        name,
-                        lead_ms=clock.picture.start_ms,
-                        rate=clock.picture.rate,
-                        first_frame=first_unit * FRAMES_PER_UNIT,
-                        num_frames=(last_unit - first_unit) * FRAMES_PER_UNIT,
-                        seek_ms=seek_ms,
-                        width=self.width,
-                        height=self.height,
-                        crop=row.crop,
-                        framing=fit.framing,
-                        qp=self.qp,
-                    )
-                )
-            pieces.append((scratch / f"{row.participant}.mp4", names))
-        damages = spread(calls) if len(calls) > len(pieces) else [call() for call in calls]
-        for video, names in pieces:
-            if len(names) == 1:
-                names[0].replace(video)
-            else:
-                join_videos(names, video)
-        return [
-            (participant, complaint)
-            for participant, (num_damaged, complaint) in zip(participants, damages, strict=True)
-            for _ in range(num_damaged)
-        ]
+    def _shown(
+        self, row: SourceRow, person: FoundPerson | None, recording: "_Recorded", clocks: RowClocks, num_units: int
+    ) -> Shown:
+        """How the picture of a row becomes a video."""
+        assert recording.picture is not None
+        path = person.path if person else None
+        if path is not None:
+            fitted = fitted_path(path, (self.width, self.height))
+        else:
+            fitted = fit_picture(
+                recording.picture.source,
+                recording.size,
+                Rect(*row.crop) if row.crop else None,
+                (self.width, self.height),
+                cut=self.fit == "cut",
+                begin_ms=round(clocks.picture.media_ms(0)),
+                end_ms=round(clocks.picture.media_ms(num_units * UNIT_MS)),
+            )
+        return Shown(
+            participant=row.participant, picture=recording.picture, size=recording.size, clock=clocks.picture,
+            fitted=fitted, crop=row.crop, path=path,
+        )  # fmt: skip
 
     def _track(
         self,
         row: SourceRow,
+        person: FoundPerson | None,
         recording: "_Recorded",
         clocks: RowClocks,
         audio: np.ndarray | None,
@@ -383,11 +328,11 @@ class Conform:
             audio_path = self._file(job.key, row, "wav", scratch, result)
             write_wav(result.files[audio_path], audio, self.rate_hz)
         words = self._words(job.key, row, clocks.picture if audio is None else clocks.sound, num_units, result)
-        mixed = self._mixed_spans(row, clocks.sound, num_units) if audio is not None else []
+        mixed = mixed_spans(self.root, row, person, clocks.sound, num_units) if audio is not None else []
         return {
             "session_id": job.key,
             "participant": row.participant,
-            "speaker_id": row.speaker_id or f"{job.key}.{row.participant}",
+            "speaker_id": row.speaker_id or default_speaker(job.key, row.participant),
             "split": job.spec["split"],
             "licence": row.licence,
             "consent": list(row.consent) if row.consent is not None else None,
@@ -403,7 +348,7 @@ class Conform:
             "rate_hz": self.rate_hz if audio_path else None,
             "words_sha256": hash_of(words) if words is not None else None,
             "mixed": [span._asdict() for span in mixed],
-            "attributed": row.audio_kind == "own" or row.rttm_uri is not None,
+            "attributed": row.audio_kind == "own" or row.rttm_uri is not None or person is not None,
             "audio_filled_ms": _within_ms(recording.sound.audio_gaps, clocks.sound, num_units)
             if recording.sound
             else None,

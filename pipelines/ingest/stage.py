@@ -1,13 +1,13 @@
 """Sources -> tracks: constant 25 fps video and mono audio per participant, on one clock, in whole units.
 
 This module finds sessions, assigns them to splits, and rejects those with people who did not agree; conform.py makes
-the tracks of each session.
+the tracks of each session. Recordings without named participants have those that the stage `people` has found.
 """
 
 import sys
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,19 @@ from pipelines.engine.tables import bucket_tables, read_rows
 from pipelines.formats.splits import split_of
 from pipelines.ingest.conform import Conform
 from pipelines.ingest.filling import Filled
+from pipelines.ingest.found import FOUND_PARTICIPANTS, People
 from pipelines.ingest.params import IngestParams
 from pipelines.ingest.picture_warnings import warn_of_cut_pictures, warn_of_same_pictures
 from pipelines.ingest.recorders import clock_warning
 from pipelines.sources.find import find_sources
 from pipelines.sources.hashes import SourceHashes
-from pipelines.sources.row import SourceRow
+from pipelines.sources.row import (
+    NO_PARTICIPANTS,
+    SourceRow,
+    default_speaker,
+    is_nameless,
+    nameless_recording,
+)
 from pipelines.sources.session_files import check_crops, files_of
 from schemas.ingest import SESSIONS, SIDECAR_WORDS, TRACKS
 from wanstreamer.errors import InputError
@@ -51,16 +58,16 @@ def session_split(rows: Sequence[SourceRow], params: IngestParams) -> str:
 
 
 def check_usable(rows: Sequence[SourceRow]) -> None:
-    """Raises Rejected for a session with files that its folder does not explain."""
+    """Raises Rejected for a session with files that its folder does not explain, and for one without participants."""
     for row in rows:
         if row.unusable:
             raise Rejected(*row.unusable)
 
 
-def check_people(rows: Sequence[SourceRow], gone: Container[str]) -> None:
+def check_people(rows: Sequence[SourceRow], gone: Collection[str]) -> None:
     """Raises Rejected if someone asked to be forgotten (`gone`: hashes of such people) or did not agree to training."""
     for row in rows:
-        if row.speaker_id and speaker_hash(row.speaker_id) in gone:
+        if gone and speaker_hash(row.speaker_id or default_speaker(row.session_id, row.participant)) in gone:
             raise Rejected("forgotten", f"{row.participant} asked to be forgotten")
         if row.consent is not None and "train" not in row.consent:
             raise Rejected("no_consent", f"{row.participant} did not agree to training")
@@ -78,6 +85,7 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
     if not is_remote_uri(root):
         check_crops(root, rows)
     usable = [row for row in rows if not row.unusable]
+    people = People(data)
     nameless = sum(row.speaker_id is None for row in usable)
     if nameless:
         print(
@@ -95,12 +103,13 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
     counts = run_keys(
         data,
         "ingest",
-        _plan(data, root, sessions, params),
+        _plan(data, root, sessions, params, people),
         Conform,
         params=looks,
         tables=(SESSIONS, TRACKS, SIDECAR_WORDS),
         how=how,
         spreads=True,
+        reads=("people",) if people.has_run else (),
         setup={"root": str(root), "reach": settings() if is_remote_uri(root) else None, **looks},
     )
     warn_of_cut_pictures(data, params.width, params.height)
@@ -131,8 +140,10 @@ def _print_filled(data: Path) -> None:
         print(warning, file=sys.stderr)
 
 
-def _plan(data: Path, root: Path, sessions: Mapping[str, Sequence[SourceRow]], params: IngestParams) -> Plan:
-    """The jobs of all sessions of the source, by bucket."""
+def _plan(
+    data: Path, root: Path, sessions: Mapping[str, Sequence[SourceRow]], params: IngestParams, people: People
+) -> Plan:
+    """The jobs of all sessions of the source, by bucket. Sessions without named participants take those of `people`."""
     gone = forgotten(data)
     hashes = SourceHashes(data / "parts" / "ingest-hashes", root)
 
@@ -140,21 +151,47 @@ def _plan(data: Path, root: Path, sessions: Mapping[str, Sequence[SourceRow]], p
 
     def inputs(bucket: int, num_buckets: int) -> str:
         keys = own(bucket, num_buckets)
-        stamps = hashes.stamps([name for key in keys for name in files_of(sessions[key])])
+        stamps = hashes.stamps([name for key in keys for name in _files(sessions[key])])
         rows = [[vars(row) for row in sessions[key]] for key in keys]  # as `asdict`, which takes 20 times as long
         shares = [params.split_salt, params.valid_fraction, params.test_fraction]
-        return hash_of([rows, stamps, sorted(gone), shares])
+        found = people.version(bucket, num_buckets) if any(map(is_nameless, (sessions[key] for key in keys))) else ""
+        return hash_of([rows, stamps, sorted(gone), shares, found])
 
     def jobs(bucket: int, num_buckets: int) -> Iterator[Job]:
         keys = own(bucket, num_buckets)
-        known = hashes.of([name for key in keys for name in files_of(sessions[key])], bucket, num_buckets)
+        known = hashes.of([name for key in keys for name in _files(sessions[key])], bucket, num_buckets)
+        found, reasons = {}, {}
+        if any(is_nameless(sessions[key]) for key in keys):
+            found, reasons = people.row_hashes(bucket, num_buckets), people.reasons(bucket, num_buckets)
         for key in keys:
             try:
-                yield _job(key, sessions[key], known, gone, params)
+                if is_nameless(sessions[key]):
+                    check_found(sessions[key][0], key in found, reasons.get(key), people.has_run)
+                yield _job(key, sessions[key], known, gone, params, found.get(key))
             except Rejected as rejected:
                 yield Job(key=key, rejected=(rejected.reason, rejected.detail))
 
     return Plan(num_buckets=buckets_for(len(sessions)), jobs=jobs, inputs=inputs)
+
+
+def _files(session: Sequence[SourceRow]) -> list[str]:
+    """The files that are read for a session, also for one whose participants are found by the stage `people`."""
+    recording = nameless_recording(session)
+    return files_of([recording] if recording else session)
+
+
+def check_found(row: SourceRow, is_found: bool, reason: tuple[str, str] | None, has_run: bool) -> None:
+    """Raises Rejected for a recording without named participants in which no two people were found.
+
+    `reason`: of the stage `people`, with its detail. `has_run`: whether that stage has run in this data folder.
+    """
+    if is_found:
+        return
+    if reason is not None:
+        raise Rejected(*reason)
+    detail = row.unusable[1] if row.unusable else ""
+    remedy = "the stage people has not seen it: run" if has_run else "or let its people be found: run"
+    raise Rejected(NO_PARTICIPANTS, f"{detail}; {remedy} python -m pipelines.people first")
 
 
 def _job(
@@ -163,17 +200,24 @@ def _job(
     known: Mapping[str, str | Rejected],
     gone: frozenset[str],
     params: IngestParams,
+    found: str | None,
 ) -> Job:
-    check_usable(session)
-    split = session_split(session, params)
-    check_people(session, gone)
+    """`found`: hash of the session's rows in the table `people`, which the worker reads; None: they are not needed."""
+    recording = nameless_recording(session) if found else None
+    rows = [recording] if recording else session
+    check_usable(rows)
+    split = session_split(rows, params)
+    check_people([replace(recording, participant=who) for who in FOUND_PARTICIPANTS] if recording else rows, gone)
     inputs = []
-    for name in files_of(session):
+    for name in files_of(rows):
         content = known[name]
         if isinstance(content, Rejected):
             raise content
         inputs.append(content)
-    return Job(key=key, spec={"rows": [asdict(row) for row in session], "split": split}, inputs=tuple(inputs))
+    spec: dict[str, Any] = {"rows": [asdict(row) for row in rows], "split": split}
+    if recording:
+        return Job(key=key, spec={**spec, "found": True}, inputs=(*inputs, str(found)))
+    return Job(key=key, spec=spec, inputs=tuple(inputs))
 
 
 def main() -> None:

@@ -23,6 +23,10 @@ GAP_S = (
 )
 
 
+SCALING = "area+accurate_rnd+full_chroma_int"
+HALF_FRAME_US = 500_000 // FRAME_RATE_HZ  # a picture counts from half way after the one before, but no earlier than this
+COUNTING = ("-v", "level+verbose", "-nostdin", "-nostats", "-hide_banner")  # ffmpeg counts what it could not decode
+
 MAX_DAMAGED_SHARE = 0.2  # of the packets of sound; what is lost is silent
 _COUNTS = re.compile(r"(\d+) packets read [^;]*; (\d+) frames decoded(?:; (\d+) decode errors)?")
 _DECODERS = re.compile(r"\[dec:(\w+) @ ")
@@ -56,7 +60,7 @@ class Source:
     audio_weights: tuple[float, ...]  # of each channel in the mono audio
 
 
-def _input(source: Source, seek_ms: int | None = None):  # type: ignore[no-untyped-def]  # of ffmpeg-python
+def source_input(source: Source, seek_ms: int | None = None):  # type: ignore[no-untyped-def]  # of ffmpeg-python
     # One decoder thread: sessions run in parallel, and more threads per decoder cost more than they gain. Without
     # copyts, ffmpeg repairs timestamps one stream at a time, and would move the audio relative to the video.
     seek = {} if seek_ms is None else {"ss": seek_ms / 1000, "noaccurate_seek": None}
@@ -96,7 +100,7 @@ def decode_with_damage(
     """
     weights = source.audio_weights if channel is None else [float(index == channel) for index in range(channel + 1)]
     mix = "+".join(f"{weight:.6f}*c{index}" for index, weight in enumerate(weights) if weight)
-    stream = _input(source)[str(source.audio)].filter("pan", args=f"mono|c0={mix}")
+    stream = source_input(source)[str(source.audio)].filter("pan", args=f"mono|c0={mix}")
     stream = stream.filter("asetpts", f"PTS-({source.start_s:.6f})/TB")
     stream = stream.filter("aresample", rate_hz, **{"async": 1, "first_pts": 0, "min_hard_comp": GAP_S})
     limit = {} if end_ms is None else {"t": end_ms / 1000}
@@ -170,49 +174,64 @@ def conform_video(
         Rejected: `unreadable` if ffmpeg fails, cannot decode most of the packets, or writes another number of frames
             than `num_frames`.
     """
-    assert source.picture is not None
-    command = (
-        _conform(
-            _input(source, seek_ms)[str(source.video)],
-            source,
-            lead_ms,
-            rate,
-            first_frame,
-            num_frames,
-            width,
-            height,
-            crop,
-            framing,
-        )
-        .output(
-            str(target),
-            vframes=num_frames,
-            vcodec="libx264",
-            preset="veryfast",
-            qp=qp,
-            pix_fmt="yuv420p",
-            g=FRAMES_PER_UNIT,
-            keyint_min=FRAMES_PER_UNIT,
-            sc_threshold=0,
-            bf=0,
-            threads=1,
-            map_metadata=-1,
-            fflags="+bitexact",
-            **{"flags:v": "+bitexact+cgop"},
-        )
-        .global_args("-v", "level+verbose", "-nostdin", "-nostats", "-hide_banner", "-y", "-filter_threads", "1")
+    stream = _conform(
+        source_input(source, seek_ms)[str(source.video)],
+        source,
+        lead_ms,
+        rate,
+        first_frame,
+        num_frames,
+        width,
+        height,
+        crop,
+        framing,
     )
+    command = track_video(stream, target, num_frames=num_frames, qp=qp)
     with running(command.compile(cmd=ffmpeg_path())) as process:
         _, errors = process.communicate()
-    reported = complaint(errors, about=set(_DECODERS.findall(errors.decode(errors="replace"))))
+    num_damaged, reported = damaged_packets(errors)
     if process.returncode or not target.is_file():
         raise Rejected("unreadable", f"{source.path.name}: video: {reported}")
+    check_frames(source, target, num_frames)
+    return num_damaged, reported if num_damaged else ""
+
+
+def track_video(stream, target: Path, *, num_frames: int, qp: int):  # type: ignore[no-untyped-def]  # of ffmpeg-python
+    """The command that writes the video of a track. `stream`: frames of 25 fps, in size and colours of the track."""
+    command = stream.output(
+        str(target),
+        vframes=num_frames,
+        vcodec="libx264",
+        preset="veryfast",
+        qp=qp,
+        pix_fmt="yuv420p",
+        g=FRAMES_PER_UNIT,
+        keyint_min=FRAMES_PER_UNIT,
+        sc_threshold=0,
+        bf=0,
+        threads=1,
+        map_metadata=-1,
+        fflags="+bitexact",
+        **{"flags:v": "+bitexact+cgop"},
+    )
+    return command.global_args(*COUNTING, "-y", "-filter_threads", "1")
+
+
+def damaged_packets(errors: bytes) -> tuple[int, str]:
+    """How many packets an ffmpeg with the options COUNTING could not decode, and what it reported first.
+
+    Raises OSError if ffmpeg could not write.
+    """
+    _, num_damaged = _packets_read(errors)
+    return num_damaged, complaint(errors, about=set(_DECODERS.findall(errors.decode(errors="replace"))))
+
+
+def check_frames(source: Source, target: Path, num_frames: int) -> None:
+    """Raises Rejected `unreadable` if a video that was made from a source has another number of frames."""
     with av.open(str(target)) as container:
         written = container.streams.video[0].frames
     if written != num_frames:
         raise Rejected("unreadable", f"{source.path.name}: video: {written} of {num_frames} frames")
-    _, num_damaged = _packets_read(errors)
-    return num_damaged, reported if num_damaged else ""
 
 
 def join_videos(pieces: Sequence[Path], target: Path) -> None:
@@ -233,9 +252,7 @@ def join_videos(pieces: Sequence[Path], target: Path) -> None:
 
 def _conform(stream, source, lead_ms, rate, first_frame, num_frames, width, height, crop, framing):  # type: ignore[no-untyped-def]
     """The filters of `conform_video`."""
-    picture = source.picture
-    if not picture.is_rgb:  # only frames flagged as interlaced are changed: almost no cost without them
-        stream = stream.filter("bwdif", mode="send_frame", deint="interlaced")
+    stream = deinterlaced(stream, source)
     if crop:  # in displayed pixels; encoded ones may be wider or narrower
         x, y, crop_width, crop_height = crop
         stream = stream.filter("crop", f"{crop_width}/sar", crop_height, f"{x}/sar", y)
@@ -243,27 +260,53 @@ def _conform(stream, source, lead_ms, rate, first_frame, num_frames, width, heig
     # With round=up, the last frame that has begun at 40 n ms is then the nearest. The fps filter comes before scaling,
     # so that dropped frames are not scaled. start_time repeats the first frame back to the start, and drops frames that
     # were decoded before it.
-    half_us = 500_000 // FRAME_RATE_HZ
-    begins = f"PTS-if(isnan(PREV_INPTS),0,clip((PTS-PREV_INPTS)/2,0,{half_us}))"
+    begins = f"PTS-if(isnan(PREV_INPTS),0,clip((PTS-PREV_INPTS)/2,0,{HALF_FRAME_US}))"
     lead_us = round(lead_ms * 1000) - round(source.start_s * 1e6)
     drift = "" if rate == 1 else f"+(PTS-{round(source.start_s * 1e6)})*{rate - 1:.12f}"
     stream = stream.filter("settb", "AVTB").filter("setpts", f"{begins}{drift}{lead_us:+d}")
     stream = stream.filter("fps", fps=FRAME_RATE_HZ, start_time=first_frame / FRAME_RATE_HZ, round="up")
     stream = stream.filter("setpts", f"PTS-{first_frame}")
-    colours = {"in_color_matrix": picture.matrix, "out_color_matrix": "bt601", "out_range": "tv"}
-    whole_pixels = "yuv444p"
-    if picture.curve != "sdr" or picture.wide_gamut:
-        colours, whole_pixels = {}, "yuv444p10le|gbrp10le"
-    flags = "area+accurate_rnd+full_chroma_int"
-    stream = framing.scale(stream, width, height, whole_pixels=whole_pixels, flags=flags, **colours)
+    colours, whole_pixels = _colours(source)
+    stream = framing.scale(stream, width, height, whole_pixels=whole_pixels, flags=SCALING, **colours)
     stream = stream.filter("setsar", 1)
     if not colours:
-        stream = _to_standard_colours(stream, picture)
+        stream = _to_standard_colours(stream, source.picture)
     stream = framing.add_border(stream, width, height).filter("format", "yuv420p")
-    stream = stream.filter(
+    return with_track_tags(stream).filter("tpad", stop_mode="clone", stop=num_frames)
+
+
+def deinterlaced(stream, source):  # type: ignore[no-untyped-def]
+    """The filter that takes fields apart."""
+    assert source.picture is not None
+    if source.picture.is_rgb:
+        return stream
+    # Only frames flagged as interlaced are changed: almost no cost without them.
+    return stream.filter("bwdif", mode="send_frame", deint="interlaced")
+
+
+def scaled_to(stream, source, width, height):  # type: ignore[no-untyped-def]
+    """The filters that bring a whole picture to a size, and to the colours of tracks: YUV with a chroma per pixel."""
+    colours, _ = _colours(source)
+    stream = stream.filter("scale", width, height, flags=SCALING, **colours).filter("setsar", 1)
+    if not colours:
+        stream = _to_standard_colours(stream, source.picture)
+    return stream.filter("format", "yuv444p")
+
+
+def with_track_tags(stream):  # type: ignore[no-untyped-def]
+    """The filter that states the colours of tracks."""
+    return stream.filter(
         "setparams", colorspace="smpte170m", color_primaries="bt709", color_trc="bt709", range="limited"
     )
-    return stream.filter("tpad", stop_mode="clone", stop=num_frames)
+
+
+def _colours(source: Source) -> tuple[dict[str, str], str]:
+    """What the scale filter needs to know for the colours of tracks, and formats without shared chroma; nothing for
+    pictures whose colours are converted later."""
+    assert source.picture is not None
+    if source.picture.curve != "sdr" or source.picture.wide_gamut:
+        return {}, "yuv444p10le|gbrp10le"
+    return {"in_color_matrix": source.picture.matrix, "out_color_matrix": "bt601", "out_range": "tv"}, "yuv444p"
 
 
 def _to_standard_colours(stream, picture):  # type: ignore[no-untyped-def]

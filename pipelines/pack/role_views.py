@@ -2,7 +2,8 @@
 
 Roles begin here: each participant is the agent once and the user once. Text ids are assigned to units. The user's audio
 is masked where it would contain the agent's own voice (shared sound, bleed); the agent's audio and text get no loss
-where they are not certainly its own voice alone. `pack` cuts the result into windows.
+where they are not certainly its own voice alone; video is masked where it does not show the person. `pack` cuts the
+result into windows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +29,7 @@ class UnitRow(NamedTuple):
     non_speech: bool
     bleed_db: float | None = None  # level at which another voice reaches this track; None: none does
     bleed_heard: bool = False  # such a voice is heard in this unit
+    video_visible: bool | None = None  # False: the video does not show the participant in all of it; None: no video
 
     @property
     def may_speak(self) -> bool:
@@ -106,7 +108,7 @@ def user_words(words: Iterable[WordRow], tokenizer: TextTokenizer) -> list[tuple
 def view_masks(spec: Mapping[str, Any], agent: str, user: str, params: ViewParams) -> dict[str, np.ndarray]:
     """Why a unit is masked in one role view: reason -> bool (num_units,), all False for a reason that does not occur.
 
-    `user_audio_*` masks the input, `agent_audio_*` and `agent_text_*` the loss. Design invariant 10.
+    `user_*` masks the input, `agent_*` the loss. Design invariant 10.
     """
     num_units = spec["num_units"]
     tracks, latents = spec["tracks"], spec["latents"]
@@ -117,6 +119,7 @@ def view_masks(spec: Mapping[str, Any], agent: str, user: str, params: ViewParam
         "user_audio_mixed": mixed[user],
         "user_audio_bleed": _bleeding(spec, agent, user, params),
         "user_video_missing": whole[latents[user]["video_member"] is None],
+        "user_video_not_visible": _not_visible(spec, user),
         "user_text_missing": whole[tracks[user]["words_sha256"] is None],
         "user_text_unattributed": _owner_unknown(spec, user),
         "user_text_misplaced": whole[_is_misplaced(spec, user)],
@@ -124,6 +127,7 @@ def view_masks(spec: Mapping[str, Any], agent: str, user: str, params: ViewParam
         "agent_audio_mixed": mixed[agent],
         "agent_audio_bleed": _bleeding(spec, user, agent, params),
         "agent_video_missing": whole[latents[agent]["video_member"] is None],
+        "agent_video_not_visible": _not_visible(spec, agent),
         "agent_text_missing": whole[tracks[agent]["words_sha256"] is None],
         "agent_text_unattributed": whole[not tracks[agent]["attributed"]] | _owner_unknown(spec, agent),
         "agent_text_misplaced": whole[_is_misplaced(spec, agent)],
@@ -138,6 +142,11 @@ def _bleeding(spec: Mapping[str, Any], voice: str, track: str, params: ViewParam
     loud = np.array([row.bleed_db is not None and row.bleed_db > params.max_bleed_db for row in rows], dtype=bool)
     heard = np.array([row.bleed_heard for row in rows], dtype=bool)
     return _widen(loud & (heard | sounding), params.bleed_guard_units)
+
+
+def _not_visible(spec: Mapping[str, Any], who: str) -> np.ndarray:
+    """bool (num_units,): the video is grey in the unit or in a part of it, as the person is in no shot."""
+    return np.array([row.video_visible is False for row in _units(spec, who)], dtype=bool)
 
 
 def _owner_unknown(spec: Mapping[str, Any], who: str) -> np.ndarray:

@@ -52,7 +52,7 @@ JUDGED = "judged.json"  # what the last judgement of each bucket was made from
 TRACKS_IN_PROCESS = 2000  # with fewer, starting processes takes longer than the search
 NEEDED = (
     "participant", "num_units", "audio_path", "audio_sha256", "rate_hz", "video_path", "video_sha256", "width",
-    "height", "picture", "mixed", "attributed", "camera_clock",
+    "height", "picture", "visible", "mixed", "attributed", "camera_clock",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """One session's tracks -> measured facts about video and audio, and the hashes that identify duplicates.
 
-Tracks are read in pieces: an hour needs only the memory of its curves. Thresholds are not applied here, so that a
+Tracks are read in pieces: an hour needs only the memory of its curves. Frames that do not show the person of a track
+(`tracks.visible`) count for nothing. Thresholds are not applied here, so that a
 changed threshold repeats no measurement.
 """
 
@@ -82,7 +83,9 @@ class PictureCurves:
     structured_P: np.ndarray  # bool: neither picture is flat
     light_TB: np.ndarray  # mean brightness of blocks
     detail_T: np.ndarray  # mean second difference of neighbouring pixels over the mean difference; NaN: a flat picture
-    faces: tuple[bool, ...]  # of every FACE_EVERYth frame
+    faces: tuple[bool, ...]  # of every FACE_EVERYth frame that shows the person
+    visible_T: np.ndarray  # bool: frames that show the person; the others are grey
+    follows: bool = False  # whether the picture follows a person through an edited recording
 
 
 class Measured(NamedTuple):
@@ -90,7 +93,7 @@ class Measured(NamedTuple):
 
     facts: dict[str, Any]  # None for a missing stream
     hashes: dict[str, list[int]]
-    light_TB: np.ndarray | None  # mean brightness of blocks; None without video
+    light_TB: np.ndarray | None  # mean brightness of blocks, `_bridged`; None without video
     power_F: np.ndarray | None  # mean square of each 20 ms of the sound; None without audio
 
 
@@ -131,7 +134,7 @@ def measure(
     track_hashes: dict[str, list[int]] = {
         f"{stream}_{what}": [] for stream in ("sound", "picture") for what in ("hashes", "frames")
     }
-    picture = None
+    picture = light_TB = None
     sound = hear(data, track) if sound is None else sound
     if sound is not None:
         facts |= {**sound_facts(sound), "loudness_lufs": loudness_lufs(data / track["audio_path"])}
@@ -140,15 +143,15 @@ def measure(
         piece_frames = max(1, PIECE_PIXELS // (track["width"] * track["height"]))
         num_frames = track["num_units"] * FRAMES_PER_UNIT
         pieces = frame_pieces(data / track["video_path"], num_frames, piece_frames)
-        picture = look(_without_border(pieces, track.get("picture")))
+        picture = look(_without_border(pieces, track.get("picture")), visible_frames(track, num_frames))
         facts |= {**picture_facts(picture), "detail": mean_detail(picture)}
-        track_hashes |= _named("picture", hashes.picture_hashes(picture.light_TB, *av_offset.BLOCKS))
-    if sound is not None and picture is not None:
-        own_N = attributed_sound(track, len(sound.energy_N), own_F)
-        offset = av_offset.av_offset(picture.light_TB, FRAME_RATE_HZ, sound.energy_N, own_N)
+        light_TB = _bridged(picture)
+        track_hashes |= _named("picture", hashes.picture_hashes(light_TB, *av_offset.BLOCKS))
+    if sound is not None and picture is not None and light_TB is not None:
+        own_N = attributed_sound(track, len(sound.energy_N), own_F) & _seen(picture, len(sound.energy_N))
+        offset = av_offset.av_offset(light_TB, FRAME_RATE_HZ, sound.energy_N, own_N)
         facts["av_offset_ms"], facts["av_confidence"] = camera_offset(track) or offset or (None, None)
-    light_TB, power_F = picture.light_TB if picture else None, sound.power_F if sound else None
-    return Measured(facts, track_hashes, light_TB, power_F)
+    return Measured(facts, track_hashes, light_TB, sound.power_F if sound else None)
 
 
 def attributed_sound(track: Mapping[str, Any], num_frames: int, own_F: np.ndarray | None) -> np.ndarray:
@@ -161,6 +164,32 @@ def attributed_sound(track: Mapping[str, Any], num_frames: int, own_F: np.ndarra
     for span in track.get("mixed", ()):
         own[span["start_ms"] * av_offset.RATE_HZ // 1000 : -(-span["end_ms"] * av_offset.RATE_HZ // 1000)] = False
     return own
+
+
+def visible_frames(track: Mapping[str, Any], num_frames: int) -> np.ndarray | None:
+    """bool (T,): frames of a track that show its person; None: all of them, as the table `tracks` has no spans."""
+    if track.get("visible") is None:
+        return None
+    visible_T = np.zeros(num_frames, bool)
+    for span in track["visible"]:
+        visible_T[span["start_ms"] // FRAME_MS : -(-span["end_ms"] // FRAME_MS)] = True
+    return visible_T
+
+
+def _seen(picture: PictureCurves, num_frames: int) -> np.ndarray:
+    """bool (N,) at the rate of `av_offset`: when the picture shows the person."""
+    at = np.arange(num_frames) * FRAME_RATE_HZ // av_offset.RATE_HZ
+    return picture.visible_T[np.minimum(at, len(picture.visible_T) - 1)]
+
+
+def _bridged(picture: PictureCurves) -> np.ndarray:
+    """Brightness of the blocks, (T, blocks), without the steps at the edges of what is grey: it goes from what was shown
+    before to what is shown next in a straight line."""
+    if picture.visible_T.all() or not picture.visible_T.any():
+        return picture.light_TB
+    at, shown = np.arange(len(picture.visible_T)), np.flatnonzero(picture.visible_T)
+    blocks = [np.interp(at, shown, block[shown]) for block in picture.light_TB.T]
+    return np.stack(blocks, axis=1).astype(picture.light_TB.dtype)
 
 
 def camera_offset(track: Mapping[str, Any]) -> tuple[int, float] | None:
@@ -239,14 +268,15 @@ def _bandwidth_hz(spectrum: np.ndarray) -> float | None:
     return float(np.flatnonzero(spectrum >= strongest / 10 ** (BAND_DB / 10))[-1] / FRAME_S)
 
 
-def look(pieces: Iterable[np.ndarray]) -> PictureCurves:
-    """pieces: uint8 RGB frames (t, H, W, 3)."""
+def look(pieces: Iterable[np.ndarray], visible_T: np.ndarray | None = None) -> PictureCurves:
+    """pieces: uint8 RGB frames (t, H, W, 3). `visible_T`: which of all frames show the person; None: all."""
     curves: dict[str, list[np.ndarray]] = {name: [] for name in PICTURE_CURVES}
     faces: list[bool] = []
     last = None  # frames of the unit before
     count = 0
     for piece in pieces:
-        faces += [shows_face(frame) for frame in piece[-count % FACE_EVERY :: FACE_EVERY]]
+        due = range(-count % FACE_EVERY, len(piece), FACE_EVERY)
+        faces += [shows_face(piece[place]) for place in due if visible_T is None or visible_T[count + place]]
         count += len(piece)
         luma = piece.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
         flat = luma.reshape(len(luma), -1)
@@ -267,26 +297,32 @@ def look(pieces: Iterable[np.ndarray]) -> PictureCurves:
     return PictureCurves(
         brightest_T=whole["brightest"], change_P=whole["change"], alike_P=whole["alike"],
         repeat_P=whole["repeat"], structured_P=whole["structured"], light_TB=whole["light"],
-        detail_T=whole["detail"], faces=tuple(faces),
+        detail_T=whole["detail"], faces=tuple(faces), follows=visible_T is not None,
+        visible_T=np.ones(count, bool) if visible_T is None else visible_T[:count],
     )  # fmt: skip
 
 
 def picture_facts(picture: PictureCurves) -> dict[str, Any]:
-    """`VIDEO_FACTS` without the detail."""
-    cuts = int(_cuts(picture).sum())
-    minutes = len(picture.brightest_T) / (60 * FRAME_RATE_HZ)
+    """`VIDEO_FACTS` without the detail. Of frames that do not show the person, nothing counts; None: there are no
+    others."""
+    shown_T = picture.visible_T
+    if not shown_T.any():
+        return {**dict.fromkeys(VIDEO_FACTS[:2]), "cuts": None, "cuts_per_min": None, "face_share": None}
+    both_P = shown_T[1:] & shown_T[:-1]
+    cuts = int((_cuts(picture) & both_P).sum())
+    minutes = int(shown_T.sum()) / (60 * FRAME_RATE_HZ)
     return {
-        "black_share": round(float((picture.brightest_T < DARK).mean()), 4),
-        "frozen_share": round(float(_frozen(picture).mean()), 4) if len(picture.change_P) else 0.0,
+        "black_share": round(float((picture.brightest_T[shown_T] < DARK).mean()), 4),
+        "frozen_share": round(float(_frozen(picture)[both_P].mean()), 4) if both_P.any() else 0.0,
         "cuts": cuts,
-        "cuts_per_min": round(cuts / max(1.0, minutes), 2),
-        "face_share": round(sum(picture.faces) / len(picture.faces), 4),
+        "cuts_per_min": None if picture.follows else round(cuts / max(1.0, minutes), 2),
+        "face_share": round(sum(picture.faces) / len(picture.faces), 4) if picture.faces else None,
     }
 
 
 def mean_detail(picture: PictureCurves) -> float | None:
     """None if all frames are flat."""
-    known = picture.detail_T[np.isfinite(picture.detail_T)]
+    known = picture.detail_T[np.isfinite(picture.detail_T) & picture.visible_T]
     return round(float(known.mean()), 4) if len(known) else None
 
 

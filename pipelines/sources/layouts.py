@@ -36,7 +36,7 @@ from pipelines.sources.files import (
     one_recording,
     printable,
 )
-from pipelines.sources.row import PARTICIPANT_BYTES, SESSION_BYTES, SourceRow, identifier
+from pipelines.sources.row import NO_PARTICIPANTS, PARTICIPANT_BYTES, SESSION_BYTES, SourceRow, identifier
 from wanstreamer.errors import InputError
 from wanstreamer.text_files import is_missing, parse_json, parse_xml, read_text
 
@@ -47,11 +47,11 @@ def rows_of_folder(folder: Path, layout: str = "") -> list[SourceRow]:
     """Sources of a folder. If the layout is not named, it is recognised by typical files.
 
     Raises InputError for an unknown layout, for a corpus without its index, and if not one of the recordings can be
-    used.
+    used. A recording without named participants may be used: the stage `people` looks for them.
     """
     check_layout(layout)
     rows = _without_clashes(map(_with_readable_names, LAYOUTS[layout or recognise(folder)](folder)))
-    unusable = [row.unusable[1] for row in rows if row.unusable]
+    unusable = [row.unusable[1] for row in rows if row.unusable and row.unusable[0] != NO_PARTICIPANTS]
     if rows and len(unusable) == len(rows):
         where = "" if unusable[0].startswith(str(folder)) else f"{folder}: "
         more = f" ({len(unusable) - 1} more recordings cannot be used either)" if unusable[1:] else ""
@@ -174,7 +174,7 @@ def _mixed_recording(root: Path, stem: str, paths: Sequence[Path]) -> list[Sourc
         detail = f"{root / twice[0]} and {twice[1]} are both recordings of session {session_id}; keep one of them"
         return unusable("same_session", detail)
     if not is_file(rttm):
-        return unusable("no_participants", _who_speaks(recording, rttm, has_video=is_video(recording)))
+        return unusable(NO_PARTICIPANTS, _who_speaks(recording, rttm, has_video=is_video(recording)))
     try:
         speakers = [name for name in read_rttm(rttm, tuple(path.name for path in paths)) if name != UNKNOWN]
     except InputError as error:

@@ -2,14 +2,16 @@
 
 import unicodedata
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.engine.remote import is_remote_uri
 from pipelines.formats.records import name_text, plain_text, read_records, whole_number
 from pipelines.sources.row import (
     COLUMNS,
     CONSENTS,
+    NO_PARTICIPANTS,
     PARTICIPANT_BYTES,
     SESSION_BYTES,
     SourceRow,
@@ -19,10 +21,16 @@ from wanstreamer.errors import InputError
 from wanstreamer.text_files import is_missing, shown
 
 PATHS = ("uri", "audio_uri", "words_uri", "rttm_uri")
+# Columns that a row cannot have if its session has no other row and the row names no participant.
+OF_ONE_PERSON = ("speaker_id", "channel", "crop", "audio_kind", "words_uri", "rttm_uri", "rttm_speaker", "partners")
 
 
 def read_manifest(path: Path) -> list[SourceRow]:
-    """Rows of a CSV, JSONL or Parquet manifest. Raises InputError with the row and column that is wrong."""
+    """Rows of a CSV, JSONL or Parquet manifest. Raises InputError with the row and column that is wrong.
+
+    If the column `participant` is empty in the only row of a session, its participants are to be found: the row is
+    unusable (NO_PARTICIPANTS) until the stage `people` has found them. Without that column, the row is participant a.
+    """
     try:
         records = read_records(path)
     except OSError as error:
@@ -30,6 +38,7 @@ def read_manifest(path: Path) -> list[SourceRow]:
             raise
         raise InputError(f"{path}: not readable ({error.strerror or type(error).__name__})") from error
     rows: list[SourceRow] = []
+    unnamed: dict[str, _Unnamed] = {}  # by session, its first row without a participant
     places: dict[str, int] = {}
     for record in records:
         where = f"{path} row {record.row}"
@@ -42,9 +51,34 @@ def read_manifest(path: Path) -> list[SourceRow]:
             raise InputError(f"{where}: no {missing[0]}; every row must name its session and its media file")
         session = _read("session_id", filled["session_id"], where)
         places[session] = places.get(session, -1) + 1
+        if "participant" in record.values and "participant" not in filled:
+            unnamed.setdefault(session, _Unnamed(place=len(rows), where=where, columns=frozenset(filled)))
         filled.setdefault("participant", chr(ord("a") + places[session]))
         rows.append(SourceRow(**{column: _read(column, value, where) for column, value in filled.items()}))
+    for session, each in unnamed.items():
+        if places[session] == 0:
+            rows[each.place] = _to_be_found(rows[each.place], each)
     return rows
+
+
+class _Unnamed(NamedTuple):
+    """A row whose participant is empty."""
+
+    place: int  # among the rows
+    where: str
+    columns: frozenset[str]  # that it fills
+
+
+def _to_be_found(row: SourceRow, about: _Unnamed) -> SourceRow:
+    """The only row of a session, without a participant: the recording may have everyone in it."""
+    for column in OF_ONE_PERSON:
+        if column in about.columns:
+            raise InputError(
+                f"{about.where}: {column} is about one person, but the row names no participant; name the participant "
+                f"(for example a), or leave {column} empty, so that the people of {row.uri} are looked for"
+            )
+    detail = f"{about.where}: {row.uri} has no participant, so the people in it must be found"
+    return replace(row, unusable=(NO_PARTICIPANTS, detail))
 
 
 def _name(value: object) -> str:

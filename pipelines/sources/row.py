@@ -3,11 +3,13 @@
 import dataclasses
 import hashlib
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 CONSENTS = ("train", "share", "show")
 SESSION_BYTES = 128  # of a session_id as UTF-8; a track's file is named SESSION.PARTICIPANT.mp4, in 255 bytes at most
 PARTICIPANT_BYTES = 64  # of a participant
+NO_PARTICIPANTS = "no_participants"  # of `SourceRow.unusable`: the stage `people` may find who is in the recording
 _HASH_LETTERS = 8  # of the hash that keeps changed names apart
 
 
@@ -40,6 +42,24 @@ class SourceRow:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(SourceRow) if field.name != "unusable")  # of a manifest
+
+
+def default_speaker(session_id: str, participant: str) -> str:
+    """The `speaker_id` of a participant for whom the source has none: a person of this session only."""
+    return f"{session_id}.{participant}"
+
+
+def is_nameless(rows: Sequence[SourceRow]) -> bool:
+    """Whether the source does not say who is in the recording of a session."""
+    return len(rows) == 1 and rows[0].unusable is not None and rows[0].unusable[0] == NO_PARTICIPANTS
+
+
+def nameless_recording(rows: Sequence[SourceRow]) -> SourceRow | None:
+    """The recording of a session whose participants are not named, as a row that can be read; None if they are named.
+
+    The stage `people` looks for two participants in such a recording.
+    """
+    return replace(rows[0], audio_kind="shared", unusable=None) if is_nameless(rows) else None
 
 
 def recording_names(row: SourceRow) -> tuple[str, ...]:

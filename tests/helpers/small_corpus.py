@@ -30,6 +30,7 @@ class Person:
     words: list[tuple[str, int, int]] | None = field(default_factory=list)
     speech_units: set[int] = field(default_factory=set)
     mixed: list[tuple[int, int]] = field(default_factory=list)
+    hidden_units: set[int] = field(default_factory=set)  # in which the video does not show the person
     bleed_db: float | None = None
     attributed: bool = True
     has_audio: bool = True
@@ -184,6 +185,7 @@ def _person_rows(
                 "audio_mixed": False,
                 "bleed_db": person.bleed_db,
                 "bleed_heard": False,
+                "video_visible": unit not in person.hidden_units if person.has_video else None,
             }
         )
     rows["latents"].append(

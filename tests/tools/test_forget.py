@@ -27,6 +27,7 @@ from tests.helpers.small_corpus import Person
 from tests.helpers.staged_corpus import Corpus, stage_corpus
 from tools import forget as tool
 from tools.compact import compact_folder
+from tests.helpers.found_people import person, write_people
 from tools.forget import forget
 from wanstreamer.errors import InputError
 from wanstreamer.windows.loader import batches_once, open_windows
@@ -59,6 +60,11 @@ def data(tmp_path: Path) -> Path:
     note(data, data / "sources")
     hashes = SourceHashes(data / "parts/ingest-hashes", data / "sources")
     hashes.of(["s1/a.mp4", "s10/a.mp4"], 0, 1)
+    write_people(data, [person(session, who) for session in CORPUS for who in "ab"])
+    (data / "corrections").mkdir()
+    for session in CORPUS:
+        text = f'{{"stage": "people", "kind": "not_a_dyad", "value": "{session} is a radio play"}}\n'
+        (data / f"corrections/{session}.jsonl").write_text(text)
     return data
 
 

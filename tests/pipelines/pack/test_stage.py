@@ -212,6 +212,20 @@ def test_bleed_masks_where_it_is_heard_though_no_one_speaks():
     assert not view_masks(spec, "a", "b", PARAMS)["user_audio_bleed"].any()
 
 
+def test_a_picture_that_does_not_show_the_person_is_neither_seen_nor_learnt(tmp_path, in_process):
+    write_corpus(tmp_path / "data", {"s0": ("train", 16, talkers(a_hidden_units={3, 4}))})
+    counts = pack_all(tmp_path / "data")
+    packed = samples(tmp_path / "data")
+    as_agent, as_user = packed["s0-a-000000"], packed["s0-b-000000"]
+    for sample, role in ((as_agent, "agent"), (as_user, "user")):
+        assert np.flatnonzero(~sample[f"{role}_video_known"]).tolist() == [3, 4]
+        assert not sample[f"{role}_video"][3:5].any() and sample[f"{role}_video"][[2, 5]].all()
+        assert sample[f"{role}_audio_known"].all()
+    assert as_agent["user_video_known"].all() and as_user["agent_video_known"].all()
+    masked = {reason: count for reason, count in counts["masked_units"].items() if "not_visible" in reason and count}
+    assert masked == {"agent_video_not_visible": 2, "user_video_not_visible": 2}
+
+
 def test_nothing_is_learned_from_units_in_which_no_one_can_tell_whose_voice_it_is():
     spec = spec_of(talkers(), 6)
     for who in "ab":

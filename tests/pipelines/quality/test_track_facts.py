@@ -147,6 +147,27 @@ def test_a_track_is_measured_whole_and_missing_streams_are_null(tmp_path: Path) 
     assert no_light is None and no_power is None and power_F is not None and len(power_F) == 50 * 4
 
 
+def test_what_does_not_show_the_person_counts_for_nothing(tmp_path: Path) -> None:
+    """Half of the video is grey, in three stretches; two cuts of the source lie where the person is shown."""
+    frames = np.concatenate([talking_face(seed, 64, 48, 40) for seed in range(5)])
+    shown = [(0, 30), (50, 90), (130, 170)]  # frames; the cut at 80 is seen, and 160
+    visible = np.zeros(len(frames), bool)
+    for start, stop in shown:
+        visible[start:stop] = True
+    frames[~visible] = 128
+    write_video(tmp_path / "a.mp4", frames)
+    track = {"num_units": len(frames) // 4, "rate_hz": RATE_HZ, "width": 64, "height": 48, "audio_path": None}
+    track |= {"video_path": "a.mp4"}
+    spans = [{"start_ms": 40 * start, "end_ms": 40 * stop} for start, stop in shown]
+    facts = measure(tmp_path, track | {"visible": spans}).facts
+    assert facts["black_share"] == 0 and facts["frozen_share"] < 0.05 and facts["face_share"] > 0.8
+    assert facts["cuts"] == 2 and facts["cuts_per_min"] is None
+    blind = measure(tmp_path, track).facts
+    assert blind["frozen_share"] > 0.3 and blind["face_share"] < 0.7 and blind["cuts_per_min"] > 2, "without the spans"
+    never = measure(tmp_path, track | {"visible": []}).facts
+    assert {never[name] for name in track_facts.VIDEO_FACTS} == {None}
+
+
 @pytest.mark.parametrize("limit_hz", [1000, 4000, 7000])
 def test_the_band_of_a_sound_is_found(limit_hz: int) -> None:
     spectrum = np.fft.rfft(speech(-20, -60))

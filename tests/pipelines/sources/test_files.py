@@ -16,7 +16,7 @@ from pipelines.ingest.stage import IngestParams
 from pipelines.media.tracks import write_wav
 from pipelines.sources.find import find_sources
 from pipelines.sources.layouts import rows_of_folder
-from pipelines.sources.row import PARTICIPANT_BYTES, SESSION_BYTES, identifier, is_identifier
+from pipelines.sources.row import PARTICIPANT_BYTES, SESSION_BYTES, identifier, is_identifier, nameless_recording
 from tests.helpers.clips import RATE_HZ
 from tests.helpers.corpora import touch
 from tests.helpers.counts import examples
@@ -118,9 +118,15 @@ def test_one_file_that_cannot_be_used_never_stops_a_folder(tmp_path: Path, monke
 
 
 def test_only_bad_files_stop_at_once(tmp_path: Path) -> None:
-    touch(tmp_path, "talk.mp4", "walk.wav")
-    with pytest.raises(InputError, match=r"talk\.mp4: a recording without talk\.rttm .*\(1 more"):
+    touch(tmp_path, "talk.mp4", "talk.rttm", "walk.wav", "walk.rttm")
+    with pytest.raises(InputError, match=r"talk\.rttm: no SPEAKER line.*\(1 more"):
         find_sources(tmp_path)
+    touch(tmp_path, "chat.mp4")  # its people may be found
+    _, rows = find_sources(tmp_path)
+    recordings = {row.session_id: nameless_recording([row]) for row in rows}
+    assert recordings["talk"] is recordings["walk"] is None
+    chat = recordings["chat"]
+    assert chat is not None and (chat.uri, chat.unusable, chat.audio_kind) == ("chat.mp4", None, "shared")
 
 
 def test_a_name_that_is_not_utf8_is_a_rejection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pipelines.sources.find import find_sources
 from pipelines.sources.manifest import is_of, read_manifest
+from pipelines.sources.row import NO_PARTICIPANTS
 from wanstreamer.errors import InputError
 
 GOOD = {"session_id": "s", "uri": "a.mp4"}
@@ -83,13 +84,36 @@ def test_blanks_around_values_are_no_part_of_them(tmp_path: Path) -> None:
 
 def test_missing_is_missing(tmp_path: Path) -> None:
     for missing in (None, math.nan, "", " ", "nan", "<NA>"):
-        names = ("speaker_id", "consent", "crop", "channel", "participant", "words_uri", "partners")
+        names = ("speaker_id", "consent", "crop", "channel", "words_uri", "partners")
         assert read(tmp_path, json_line(**dict.fromkeys(names, missing))) == [BARE]
     for missing in (None, math.nan):
         assert read(tmp_path, parquet([{**GOOD, "consent": missing, "speaker_id": missing}]), ".parquet") == [BARE]
     lists = parquet([{**GOOD, "consent": ["train", None], "crop": [0.0, 10.0, 20.0, 30.0]}])
     assert read(tmp_path, lists, ".parquet") == [{**BARE, "consent": ("train",), "crop": (0, 10, 20, 30)}]
     assert read(tmp_path, json_line(consent=[]))[0]["consent"] == ()  # agreed to nothing, which is not unknown
+
+
+def test_an_empty_participant_of_a_lone_row_asks_for_people_to_be_found(tmp_path: Path) -> None:
+    for missing in (None, math.nan, "", " ", "nan", "<NA>"):
+        (row,) = read(tmp_path, json_line(participant=missing, language="de", consent="train", audio_uri="a.wav"))
+        known = {**BARE, "language": "de", "consent": ("train",), "audio_uri": "a.wav"}
+        assert {**row, "unusable": None} == {**known, "unusable": None} and row["unusable"][0] == NO_PARTICIPANTS
+        assert "row 1: a.mp4 has no participant" in row["unusable"][1]
+    two = read(tmp_path, b"session_id,participant,uri\ns,,a.mp4\ns,,b.mp4\nt,,c.mp4\n", ".csv")
+    assert [(row["session_id"], row["participant"], "unusable" in row) for row in two] == [
+        ("s", "a", False), ("s", "b", False), ("t", "a", True),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("crop", "0:0:9:9"), ("channel", 0), ("rttm_uri", "a.rttm"), ("rttm_speaker", "anna"), ("speaker_id", "anna"),
+     ("words_uri", "a.json"), ("audio_kind", "own"), ("partners", "b")],
+)  # fmt: skip
+def test_what_is_about_one_person_needs_that_person(tmp_path: Path, column: str, value: object) -> None:
+    said = f"manifest.jsonl row 1: {column} is about one person, but the row names no participant; name the participant"
+    with pytest.raises(InputError, match=said):
+        read(tmp_path, json_line(participant=None, **{column: value}))
 
 
 @pytest.mark.parametrize(
