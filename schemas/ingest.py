@@ -147,8 +147,8 @@ TRACKS = Table(
         field(
             "mixed",
             SPANS,
-            "where this audio contains several participants at once: overlaps in an RTTM or of found people, speech of a "
-            "third voice, or all of a shared mix",
+            "where this audio contains several participants at once: overlaps in an RTTM or of found people, speech of "
+            "a third voice, or all of a shared mix",
             unit="ms",
         ),
         field(

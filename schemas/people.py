@@ -34,8 +34,8 @@ PEOPLE = Table(
             "crops",
             CROPS,
             f"the part of the picture with this person from `start_ms` on, {PICTURE_CLOCK}, in pixels as displayed. "
-            "From row to row it moves in a straight line; where `cut` is true, it jumps when the row begins, and stands "
-            "still until then",
+            "From row to row it moves in a straight line; where `cut` is true, it jumps when the row begins, and "
+            "stands still until then",
             unit="pixels",
         ),
         field("voice_confidence", CONFIDENCE.type, "how far the two voices are apart, 0 to 1"),
@@ -51,7 +51,7 @@ PEOPLE = Table(
             "what decided who speaks: lr-asd, or motion (of the mouth, with the sound); null: no picture",
             nullable=True,
         ),
-        field("num_faces", pa.int32(), "people seen in the picture, without posters and mirrors; the same in both rows"),
+        field("num_faces", pa.int32(), "people in the picture, without posters and mirrors; the same in both rows"),
         field("num_voices", pa.int32(), "voices heard, with a third one that hardly speaks; the same in both rows"),
     ),
 )  # fmt: skip

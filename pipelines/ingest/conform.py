@@ -33,10 +33,10 @@ from pipelines.ingest.recorders import (
     corrected_clocks,
     has_camera_sound,
 )
-from pipelines.media.cancelling import Mix, decode_mixed, without_cancelling
-from pipelines.media.claims import cut_off
 from pipelines.ingest.videos import Shown, fitted_path, make_videos
 from pipelines.ingest.whose_speech import mixed_spans, own_speech
+from pipelines.media.cancelling import Mix, decode_mixed, without_cancelling
+from pipelines.media.claims import cut_off
 from pipelines.media.ffmpeg import DecodedAudio, decode_with_damage
 from pipelines.media.framing import Rect
 from pipelines.media.probing import probe
@@ -129,7 +129,9 @@ class Conform:
                 result.rejections += [(key, "damaged_sound", sound.complaint)] * sound.num_damaged
         tracks_audio = self._conform_audio(rows, persons, clocks, sounds, num_units, scratch)
         shown = [
-            self._shown(*each, num_units) for each in zip(rows, persons, recorded, clocks, strict=True) if each[2].picture
+            self._shown(*each, num_units)
+            for each in zip(rows, persons, recorded, clocks, strict=True)
+            if each[2].picture
         ]
         videos = make_videos(shown, num_units, (self.width, self.height), self.qp, scratch)
         for participant, video in videos.items():
@@ -283,7 +285,7 @@ class Conform:
             if len(audio) < num_samples:  # the picture goes on, or less than a millisecond is missing
                 audio = np.pad(audio, (0, num_samples - len(audio)))
             speech = own_speech(self.root, row, person, clock.sound)
-            tracks.append(audio if speech is None else gate_audio(audio, speech, self.rate_hz))
+            tracks.append(audio if speech is None else gate_audio(audio, speech, self.rate_hz, scratch))
         return tracks
 
     def _shown(

@@ -88,6 +88,4 @@ class People:
             return {}
         states = keys_of(self.data, STAGE, bucket, num_buckets)
         rejections = {key: state.rejections for key, state in states.items()}
-        return {
-            key: (reason, detail) for key, own in rejections.items() for of, reason, detail, _ in own if of == key
-        }
+        return {key: (reason, detail) for key, own in rejections.items() for of, reason, detail, _ in own if of == key}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -60,7 +60,8 @@ def make_videos(
     for each in shown:
         spans = list(video_spans(each.picture, each.clock.start_ms, num_units, each.clock.rate))
         pieces.append([scratch / f"{each.participant}.{number}.mp4" for number in range(len(spans))])
-        calls += [_call(each, name, *span, frame, qp) for name, span in zip(pieces[-1], spans, strict=True)]
+        least = narrowest(each.path, each.size, frame) if each.path else 0.0
+        calls += [_call(each, least, name, *span, frame, qp) for name, span in zip(pieces[-1], spans, strict=True)]
     results = iter(spread(calls) if len(calls) > len(pieces) else [call() for call in calls])
     videos = {}
     for each, names in zip(shown, pieces, strict=True):
@@ -77,10 +78,18 @@ def make_videos(
 
 
 def _call(
-    shown: Shown, target: Path, first_unit: int, last_unit: int, seek_ms: int | None, frame: tuple[int, int], qp: int
+    shown: Shown,
+    narrowest_crop: float,
+    target: Path,
+    first_unit: int,
+    last_unit: int,
+    seek_ms: int | None,
+    frame: tuple[int, int],
+    qp: int,
 ) -> Callable[[], tuple[int, str] | Followed]:
+    """The work on one span of a video. `narrowest_crop`: of a path, over the whole track."""
     clock = shown.clock
-    place = {
+    place: dict[str, Any] = {
         "lead_ms": clock.start_ms,
         "rate": clock.rate,
         "first_frame": first_unit * FRAMES_PER_UNIT,
@@ -91,14 +100,12 @@ def _call(
         "qp": qp,
     }
     if shown.path is None:
-        how = {"crop": shown.crop, "framing": shown.fitted.framing}
-        return partial(conform_video, shown.picture.source, target, **place, **how)
+        framing = shown.fitted.framing
+        return partial(conform_video, shown.picture.source, target, crop=shown.crop, framing=framing, **place)
     begin_ms = clock.media_ms(first_unit * UNIT_MS) - EARLIER_MS if first_unit else 0
     near = shown.path.between(begin_ms, clock.media_ms(last_unit * UNIT_MS) + UNIT_MS)
-    least = narrowest(shown.path, shown.size, frame)
-    return partial(
-        conform_following, shown.picture.source, target, path=near, size=shown.size, narrowest_crop=least, **place
-    )
+    moving: dict[str, Any] = {"path": near, "size": shown.size, "narrowest_crop": narrowest_crop}
+    return partial(conform_following, shown.picture.source, target, **moving, **place)
 
 
 def frame_spans(visible_N: np.ndarray) -> list[Span]:

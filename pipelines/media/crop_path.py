@@ -1,4 +1,4 @@
-"""The part of a picture that shows a person, over time: the crop of each frame, or none where the person is not seen."""
+"""The part of a picture that shows a person, over time: a crop for each frame, or none where no one is seen."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -77,9 +77,9 @@ def in_shape(
     x, y, width, height = crop
     aspect = frame[0] / frame[1]
     middle_x, middle_y = x + width / 2, y + height / 2
-    width, height = max(width, height * aspect), max(height, width / aspect)
-    fit = min(1.0, picture[0] / width, picture[1] / height)
-    width, height = width * fit, height * fit
+    width = max(width, height * aspect, 1.0)
+    width *= min(1.0, picture[0] / width, picture[1] / (width / aspect))
+    height = width / aspect
     left = min(max(0.0, middle_x - width / 2), picture[0] - width)
     top = min(max(0.0, middle_y - height / 2), picture[1] - height)
     return left, top, width, height

@@ -24,7 +24,9 @@ GAP_S = (
 
 
 SCALING = "area+accurate_rnd+full_chroma_int"
-HALF_FRAME_US = 500_000 // FRAME_RATE_HZ  # a picture counts from half way after the one before, but no earlier than this
+HALF_FRAME_US = (
+    500_000 // FRAME_RATE_HZ
+)  # a picture counts from half way after the one before, but no earlier than this
 COUNTING = ("-v", "level+verbose", "-nostdin", "-nostats", "-hide_banner")  # ffmpeg counts what it could not decode
 
 MAX_DAMAGED_SHARE = 0.2  # of the packets of sound; what is lost is silent

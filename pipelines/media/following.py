@@ -122,12 +122,12 @@ def conform_following(
         decoding.stdout.close()
         if not encoding.stdin.closed:
             encoding.kill()
-        codes = encoding.wait(), decoding.wait()
+        encoder_code, decoder_code = encoding.wait(), decoding.wait()
         problems = _text(encoder_errors), _text(decoder_errors)
-    if codes[0] and not codes[1]:
+    if encoder_code > 0:  # below 0: it was killed, as there are no frames for it
         raise Rejected("unreadable", f"{source.path.name}: video: {complaint(problems[0])}")
     num_damaged, reported = damaged_packets(problems[1])
-    if any(codes) or not target.is_file():
+    if encoder_code or decoder_code or not target.is_file():
         raise Rejected("unreadable", f"{source.path.name}: video: {reported}")
     check_frames(source, target, num_frames)
     return Followed(num_damaged, reported if num_damaged else "", visible_N)

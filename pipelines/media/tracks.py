@@ -6,6 +6,7 @@ reads it.
 
 import re
 import subprocess
+import tempfile
 import wave
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,20 +28,25 @@ GATE_LUFS = -70.0  # what ffmpeg reports if nothing is louder
 SILENCE_EDGE_MS = 10  # fade at the edges of gated audio, to avoid clicks
 
 
-def gate_audio(audio_T: np.ndarray, spans: Sequence[Span], rate_hz: int) -> np.ndarray:
-    """Keep the audio inside `spans` and silence the rest, with 10 ms linear fades inside the spans."""
-    gate = np.zeros(len(audio_T), np.float32)
+def gate_audio(audio_T: np.ndarray, spans: Sequence[Span], rate_hz: int, scratch: Path | None = None) -> np.ndarray:
+    """Keep the audio inside `spans` and silence the rest, with 10 ms linear fades inside the spans.
+
+    The samples are in a deleted file of `scratch`, if it is given, so that hours of audio need no memory.
+    """
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        file.truncate(len(audio_T) * np.dtype(np.float32).itemsize)
+        gated_T = np.memmap(file, np.float32) if scratch and len(audio_T) else np.zeros(len(audio_T), np.float32)
     fade = rate_hz * SILENCE_EDGE_MS // 1000
     for span in spans:
-        start, stop = max(0, span.start_ms * rate_hz // 1000), min(len(gate), span.end_ms * rate_hz // 1000)
+        start, stop = max(0, span.start_ms * rate_hz // 1000), min(len(audio_T), span.end_ms * rate_hz // 1000)
         if stop <= start:
             continue
-        gate[start:stop] = 1
+        gated_T[start:stop] = audio_T[start:stop]
         edge = min(fade, (stop - start) // 2)
         ramp = np.arange(1, edge + 1, dtype=np.float32) / (edge + 1)
-        gate[start : start + edge] = ramp
-        gate[stop - edge : stop] = ramp[::-1]
-    return audio_T * gate
+        gated_T[start : start + edge] *= ramp
+        gated_T[stop - edge : stop] *= ramp[::-1]
+    return gated_T
 
 
 def write_wav(path: Path, audio_T: np.ndarray, rate_hz: int) -> None:

@@ -183,8 +183,8 @@ def _seen(picture: PictureCurves, num_frames: int) -> np.ndarray:
 
 
 def _bridged(picture: PictureCurves) -> np.ndarray:
-    """Brightness of the blocks, (T, blocks), without the steps at the edges of what is grey: it goes from what was shown
-    before to what is shown next in a straight line."""
+    """Brightness of the blocks, (T, blocks), without the steps at the edges of what is grey: there it goes straight
+    from what was shown before to what is shown next."""
     if picture.visible_T.all() or not picture.visible_T.any():
         return picture.light_TB
     at, shown = np.arange(len(picture.visible_T)), np.flatnonzero(picture.visible_T)

@@ -281,9 +281,7 @@ def _correct_speech(people: dict[str, dict[str, Any]], correction: Correction, p
         person["overlap"] = merge_spans([*_without(person["overlap"], span), *intersect_spans(both, [span])])
 
 
-def _correct_crop(
-    people: dict[str, dict[str, Any]], correction: Correction, picture: tuple[int, int] | None
-) -> None:
+def _correct_crop(people: dict[str, dict[str, Any]], correction: Correction, picture: tuple[int, int] | None) -> None:
     x, y, width, height = correction.value
     if picture is not None and (x + width > picture[0] or y + height > picture[1]):
         crop_text, size = f"{x}:{y}:{width}:{height}", f"{picture[0]}x{picture[1]}"

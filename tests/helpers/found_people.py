@@ -1,4 +1,4 @@
-"""Recordings of people who were found: rows of the table `people`, scenes with known truth, and their way into tracks."""
+"""Recordings of people who were found: rows of the table `people`, scenes with known truth, their way into tracks."""
 
 import shutil
 import subprocess
@@ -63,7 +63,7 @@ def scene(
     shots: Callable[[int], int],
     size: tuple[int, int] = (320, 180),
 ) -> np.ndarray:
-    """A white square with its centre at `place(frame)`, on a background whose colour says the shot: uint8 (T, H, W, 3)."""
+    """A white square with its centre at `place(frame)`; the colour around it says the shot: uint8 (T, H, W, 3)."""
     backgrounds = ((0, 0, 120), (120, 0, 0), (0, 90, 0))
     frames = np.zeros((num_frames, size[1], size[0], 3), np.uint8)
     for number in range(num_frames):

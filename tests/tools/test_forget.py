@@ -22,12 +22,12 @@ from pipelines.ingest.stage import SOURCE_NOTE
 from pipelines.quality import stage as quality_stage
 from pipelines.quality.better import Choice
 from pipelines.sources.hashes import SourceHashes
+from tests.helpers.found_people import person, write_people
 from tests.helpers.processes import in_another_process
 from tests.helpers.small_corpus import Person
 from tests.helpers.staged_corpus import Corpus, stage_corpus
 from tools import forget as tool
 from tools.compact import compact_folder
-from tests.helpers.found_people import person, write_people
 from tools.forget import forget
 from wanstreamer.errors import InputError
 from wanstreamer.windows.loader import batches_once, open_windows

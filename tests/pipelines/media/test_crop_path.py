@@ -25,7 +25,7 @@ def test_a_crop_moves_in_a_straight_line_until_it_jumps() -> None:
 
 @pytest.mark.parametrize("exact_ms", [2000.0, 2000.4, 1999.6, 1999.1])
 def test_a_cut_is_at_the_picture_however_its_time_was_rounded(exact_ms: float) -> None:
-    """2000 may stand for any of these times, rounded down, up or to the nearest; the picture before is 16 ms earlier."""
+    """2000 may stand for any of these times, rounded down, up or to the nearest; the picture before is 16 ms before."""
     assert PATH.crop(exact_ms) == (7, 7, 40, 30)
     assert PATH.crop(exact_ms - 16.6) == (100, 50, 80, 60)
 
@@ -57,6 +57,8 @@ def test_a_crop_takes_the_shape_of_the_frame_inside_the_picture(
 ) -> None:
     x, y, width, height = in_shape(crop, (640, 361), frame)
     assert width / height == pytest.approx(frame[0] / frame[1])
-    assert -1e-6 <= x and x + width <= 640 + 1e-6 and -1e-6 <= y and y + height <= 361 + 1e-6
+    assert x >= -1e-6 and x + width <= 640 + 1e-6 and y >= -1e-6 and y + height <= 361 + 1e-6
     fits = crop[2] <= width + 1e-6 and crop[3] <= height + 1e-6
-    assert fits or width == pytest.approx(640) or height == pytest.approx(361), "cut off only if the picture is too small"
+    assert fits or width == pytest.approx(640) or height == pytest.approx(361), (
+        "cut off only if the picture is too small"
+    )

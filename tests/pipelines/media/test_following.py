@@ -70,7 +70,14 @@ def check_centred(frames: np.ndarray, least: int) -> None:
 
 @pytest.mark.parametrize(
     ("rate", "rounding"),
-    [("25", "nearest"), ("30000/1001", "floor"), ("30000/1001", "ceil"), ("24", "nearest"), ("50", "floor"), ("10", "ceil")],
+    [
+        ("25", "nearest"),
+        ("30000/1001", "floor"),
+        ("30000/1001", "ceil"),
+        ("24", "nearest"),
+        ("50", "floor"),
+        ("10", "ceil"),
+    ],
 )
 def test_the_square_stays_in_the_middle_through_movements_and_cuts(tmp_path: Path, rate: str, rounding: str) -> None:
     write_scene(tmp_path / "x.mkv", scene(93, walk, shot), rate)
@@ -170,10 +177,12 @@ def test_spans_make_the_frames_of_the_whole(tmp_path: Path, monkeypatch: pytest.
         return walk(number % 93)
 
     write_scene(tmp_path / name, scene(length, place, lambda number: shot(number % 93)), "30000/1001", *CODINGS[name])
+    lap_ms = 93 * 1001 / 30
     crops = [
-        crop_row(row["start_ms"] + round(1000 * 93 * lap * 1001 / 30000), tuple(row.values())[1:5], cut=row["cut"] or not i)
-        for lap in range(4) for i, row in enumerate(crops_of_walk(30000 / 1001))
-    ]  # fmt: skip
+        {**row, "start_ms": row["start_ms"] + round(lap * lap_ms), "cut": row["cut"] or not row["start_ms"]}
+        for lap in range(4)
+        for row in crops_of_walk(30000 / 1001)
+    ]
     seen = spans((0, 4000), (4500, 7777), (9000, 20000))
     made: dict[int, Any] = {}
     for units in (long_videos.SPAN_UNITS, 17):

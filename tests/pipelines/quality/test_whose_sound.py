@@ -29,6 +29,8 @@ def write_track(data: Path, name: str, sound: np.ndarray, moves_with: np.ndarray
     light = np.roll(np.minimum(1, loud / 0.1), late_ms // 40)
     frames = np.full((SECONDS * 25, 48, 64, 3), 90, np.uint8)
     frames[:, 20:30, 20:40] = (60 + 150 * light).astype(np.uint8)[:, None, None, None]
+    if known.get("visible") is not None:
+        frames[~track_facts.visible_frames(known, len(frames))] = 128
     write_video(data / f"{name}.mp4", frames)
     write_wav(data / f"{name}.wav", noisy(sound, 40, ord(name)), RATE_HZ)
     facts = {"participant": name, "num_units": SECONDS * 1000 // 160, "rate_hz": RATE_HZ, "width": 64, "height": 48}
@@ -80,6 +82,21 @@ def test_sound_that_is_mixed_or_not_attributed_judges_no_one(
     for name, known in cases.items():
         track = write_track(tmp_path, name, anna, anna, LATE_MS, **known)
         assert broken(tmp_path, [track], monkeypatch) == {name: [] if known else ["out_of_sync"]}
+
+
+@pytest.mark.parametrize(("late_ms", "expected"), [(0, []), (LATE_MS, ["out_of_sync"])])
+def test_a_picture_that_comes_and_goes_is_judged_where_it_shows_the_person(
+    tmp_path: Path,
+    voices: tuple[np.ndarray, np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    late_ms: int,
+    expected: list[str],
+) -> None:
+    """It is grey for a second of every three."""
+    anna, _ = voices
+    visible = [{"start_ms": 3000 * n, "end_ms": 3000 * n + 2000} for n in range(SECONDS // 3)]
+    track = write_track(tmp_path, "a", anna, anna, late_ms, visible=visible)
+    assert broken(tmp_path, [track], monkeypatch) == {"a": expected}
 
 
 @pytest.mark.parametrize(("apart_ms", "found"), [(-3700.0, True), (900.0, True), (3.0, False), (None, False)])

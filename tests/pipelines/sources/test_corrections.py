@@ -39,7 +39,7 @@ def corrected(folder: Path, rows: list[Row], *lines: dict[str, Any], **known: An
 
 
 def found() -> list[Row]:
-    """a speaks from 0 to 2 s, b from 1.5 to 3 s; a is seen on the left up to 4 s, then in a close-up, b on the right."""
+    """a speaks from 0 to 2 s, b from 1.5 to 3 s; a is on the left up to 4 s, then in a close-up, b on the right."""
     shared = {"overlap": spans((1500, 2000)), "others": spans((5000, 5100))}
     left = [crop_row(0, (0, 0, 100, 100)), crop_row(4000, (0, 0, 100, 100)), crop_row(4000, (20, 20, 40, 40), cut=True)]
     right = [crop_row(0, (200, 0, 100, 100)), crop_row(2000, (220, 0, 100, 100))]
@@ -76,8 +76,8 @@ def test_a_crop_is_seen_and_jumps_at_both_ends(tmp_path: Path) -> None:
     _, b = corrected(tmp_path, found(), crop, picture=(320, 180))
     assert b["visible"] == spans((0, 5000))
     assert b["crops"] == [
-        crop_row(0, (200, 0, 100, 100)), crop_row(999, (209.99, 0, 100, 100)), crop_row(1000, (10, 20, 80, 60), cut=True),
-        crop_row(5000, (220, 0, 100, 100), cut=True),
+        crop_row(0, (200, 0, 100, 100)), crop_row(999, (209.99, 0, 100, 100)),
+        crop_row(1000, (10, 20, 80, 60), cut=True), crop_row(5000, (220, 0, 100, 100), cut=True),
     ]  # fmt: skip
     off_screen = [found()[0], person("s", "b", speech=spans((0, 10)))]
     _, b = corrected(tmp_path, off_screen, crop)
@@ -136,13 +136,25 @@ MISTAKES: list[tuple[dict[str, Any] | str, str]] = [
     (line("speech", participant="a", start_ms=0), "line 2: speech needs end_ms"),
     (line("speech", participant="c", start_ms=0, end_ms=1), "line 2: participant `c`: expected one of a, b, other"),
     (line("crop", participant="other", start_ms=0, end_ms=1, value="0:0:9:9"), "line 2: participant `other`: expected"),
-    (line("speech", participant="a", start_ms=1.5, end_ms=9), "line 2: start_ms `1.5`: expected a whole number of mill"),
+    (
+        line("speech", participant="a", start_ms=1.5, end_ms=9),
+        "line 2: start_ms `1.5`: expected a whole number of mill",
+    ),
     (line("speech", participant="a", start_ms=-5, end_ms=9), "line 2: start_ms `-5`: expected a whole number of mill"),
     (line("speech", participant="a", start_ms=9, end_ms=9), "line 2: end_ms 9 is not after start_ms 9"),
     (line("speech", participant="a", start_ms=0, end_ms=9, value="x"), "line 2: speech takes no value; leave it out"),
-    (line("speech", participant="a", start_ms=0, end_ms=9, note="x"), "line 2: unknown field `note`; known: stage, kind"),
-    (line("crop", participant="a", start_ms=0, end_ms=9, value="1:2:3"), "line 2: value `1:2:3`: expected x:y:width:heig"),
-    (line("crop", participant="a", start_ms=0, end_ms=9, value="0:0:1:9"), "line 2: value `0:0:1:9`: expected x:y:width"),
+    (
+        line("speech", participant="a", start_ms=0, end_ms=9, note="x"),
+        "line 2: unknown field `note`; known: stage, kind",
+    ),
+    (
+        line("crop", participant="a", start_ms=0, end_ms=9, value="1:2:3"),
+        "line 2: value `1:2:3`: expected x:y:width:heig",
+    ),
+    (
+        line("crop", participant="a", start_ms=0, end_ms=9, value="0:0:1:9"),
+        "line 2: value `0:0:1:9`: expected x:y:width",
+    ),
     (line("not_a_dyad"), "line 2: not_a_dyad needs value"),
     (line("not_a_dyad", value=["x"]), "line 2: value .*: expected text"),
     ('{"stage": "people", "kind": "is_dyad", "kind": "is_dyad"}', "line 2: .*`kind` twice"),
