@@ -344,7 +344,7 @@ def _spliced(crops: Sequence[Mapping[str, Any]], part: Sequence[dict[str, Any]],
     """A path with another part in a span. At both ends of the part it jumps."""
     before = [dict(crop) for crop in crops if crop["start_ms"] < span.start_ms]
     after = [dict(crop) for crop in crops if crop["start_ms"] > span.end_ms]
-    again = crop_at(crops, span.end_ms)
+    again = crop_at(crops, span.end_ms) if span.end_ms < LAST_MS else None
     # A path that moved into the span stands still from its last row before it: nothing else is known of its way.
     if before and (last := crop_at(crops, span.start_ms - 1)) and last["start_ms"] > before[-1]["start_ms"]:
         before.append({**last, "cut": False})
