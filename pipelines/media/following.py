@@ -9,7 +9,7 @@ A picture and its time stay together all the way, so that after a cut in the sou
 
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -170,14 +170,14 @@ def _encoder(target: Path, width: int, height: int, num_frames: int, qp: int) ->
     return compiled
 
 
-def _pictures(pipe: int, clock: _Clock) -> Iterator[_Picture]:
+def _pictures(pipe: int, clock: _Clock) -> Generator[_Picture, None, None]:
     """The pictures that a decoder writes, in the order of time."""
     before_us = None
     with av.open(f"pipe:{pipe}", format="nut") as container:
         video = container.streams.video[0]
         video.codec_context.thread_count = 1
         for frame in container.decode(video):
-            if frame.pts is None:
+            if frame.pts is None or frame.time_base is None:
                 continue
             time_us = round(frame.pts * frame.time_base * 1_000_000) - SHIFT_US
             early_us = 0.0 if before_us is None else min(max(0, (time_us - before_us) / 2), HALF_FRAME_US)
@@ -188,7 +188,7 @@ def _pictures(pipe: int, clock: _Clock) -> Iterator[_Picture]:
 def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
     """Views of Y, U and V, uint8 (H, W)."""
     return [
-        np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+        np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
         for plane in frame.planes
     ]
 
