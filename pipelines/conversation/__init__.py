@@ -12,6 +12,9 @@ look.py      what a person looks like, and where they sit
 face.py      drawing the face
 things.py    what people hold up to the camera
 record.py    mix, noise, bleed, encode
+room.py      echoes of a room, music in the background
+scenes.py    kinds of recordings with several people in one file: scene_talk.py what they say, scene_staging.py who
+             sits where and when the picture cuts, scene_picture.py the frames, scene_sound.py the only microphone
 partner.py   one of these people, live: listens to an agent and answers it
 stimuli.py   what a user did that an agent could react to
 """

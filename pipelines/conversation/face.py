@@ -6,7 +6,7 @@ Coordinates of the drawing: origin in the middle of the head, x right, y down, 1
 A point of the face at depth z moves by z times (yaw, pitch): features slide over the outline as on a turning head.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import cv2
@@ -17,15 +17,18 @@ from pipelines.conversation.motion import Motion
 from pipelines.conversation.things import shapes
 
 SHIFT = 4  # OpenCV takes fixed-point coordinates: sixteenths of a pixel keep slow motion smooth
+LARGE_HEAD = 0.4  # half the head's height over that of the picture; smaller heads have thinner lines
 THING_X = 1.06  # of its middle, on the light side
 THING_UP_Y = 0.32  # of its middle when it is up: next to mouth and cheek
 THING_WAY = 1.7  # how far it rises, from below the picture
 THING_SIZE = 0.43  # half its width
 Points = np.ndarray  # (n, 2) at rest, or (F, n, 2)
+# Points (F or 1, n, 2) int32 in sixteenths of a pixel, colour, and thickness: 0 filled, negative a closed line.
+Stroke = tuple[np.ndarray, Colour, int]
 
 
 class Add(Protocol):
-    """Adds one shape to the drawing, see `_strokes`."""
+    """Adds one shape to the drawing, see `strokes_of`."""
 
     def __call__(
         self, points: Points, colour: Colour, *, depth: float | None = None, thickness: int = 0, follow: float = 1.0
@@ -34,45 +37,36 @@ class Add(Protocol):
 
 def draw_frames(look: Look, motion: Motion, width: int, height: int) -> Iterator[np.ndarray]:
     """Frames (height, width, 3) uint8, BGR, one for each of the motion's F instants."""
-    wall = _background(look, width, height)
-    strokes = _strokes(look, motion, width, height)
+    wall = background(look, width, height)
+    strokes = strokes_of(look, motion, width, height)
     for frame in range(len(motion.yaw)):
         picture = wall.copy()
-        for points, colour, thickness in strokes:
-            outline = points[frame] if len(points) > 1 else points[0]
-            if thickness:
-                cv2.polylines(picture, [outline], thickness < 0, colour, abs(thickness), cv2.LINE_AA, SHIFT)
-            else:
-                cv2.fillPoly(picture, [outline], colour, cv2.LINE_AA, SHIFT)
+        paint(picture, strokes, frame)
         yield picture
 
 
-def _strokes(look: Look, motion: Motion, width: int, height: int) -> list[tuple[np.ndarray, Colour, int]]:
-    """All strokes, back to front: points (F or 1, n, 2) int32 in sixteenths of a pixel, colour, and thickness
-    (0 filled, negative a closed line)."""
-    size = look.scale * height
-    line = max(1, round(height / 120))
+def paint(picture: np.ndarray, strokes: Sequence[Stroke], frame: int) -> None:
+    """Draw the strokes of one frame onto a BGR picture."""
+    for points, colour, thickness in strokes:
+        outline = points[frame] if len(points) > 1 else points[0]
+        if thickness:
+            cv2.polylines(picture, [outline], thickness < 0, colour, abs(thickness), cv2.LINE_AA, SHIFT)
+        else:
+            cv2.fillPoly(picture, [outline], colour, cv2.LINE_AA, SHIFT)
+
+
+def strokes_of(look: Look, motion: Motion, width: int, height: int) -> list[Stroke]:
+    """All strokes of a person in a picture of this size, back to front."""
+    line = max(1, round(height / 120 * min(1.0, look.scale / LARGE_HEAD)))
+    bold = line + (look.scale > LARGE_HEAD / 2)
     dark = shade(look.skin, 0.72)
     opening = motion.mouth_open
-    strokes: list[tuple[np.ndarray, Colour, int]] = []
+    strokes: list[Stroke] = []
 
     def add(
         points: Points, colour: Colour, *, depth: float | None = None, thickness: int = 0, follow: float = 1.0
     ) -> None:
-        """`depth` None: on the surface of the face. `follow`: how much of the head's own motion it shares."""
-        points = np.asarray(points, dtype=np.float32)
-        if points.ndim == 2:
-            points = points[None]
-        if depth is None:
-            round_ = 1 - (points[..., 0] / look.head_width) ** 2 - points[..., 1] ** 2
-            z = np.sqrt(np.clip(round_, 0, 1)) * 0.9
-        else:
-            z = np.full(points.shape[:2], depth, dtype=np.float32)
-        yaw, pitch, roll = (values[:, None] * follow for values in (motion.yaw, motion.pitch, motion.roll))
-        x = points[..., 0] + yaw * (z + 0.3)
-        y = points[..., 1] + pitch * (z + 0.35) - 1.3
-        turned = np.stack([x * np.cos(roll) - y * np.sin(roll), x * np.sin(roll) + y * np.cos(roll) + 1.3], axis=-1)
-        pixels = turned * size + np.array([look.centre_x * width, look.centre_y * height])
+        pixels = _to_pixels(points, look, motion, width, height, depth=depth, follow=follow)
         strokes.append((np.round(pixels * (1 << SHIFT)).astype(np.int32, order="C"), colour, thickness))
 
     head = _head(look, opening)
@@ -90,22 +84,50 @@ def _strokes(look: Look, motion: Motion, width: int, height: int) -> list[tuple[
         add(_beard(look, opening), mix(look.skin, look.hair, look.beard), depth=0.05)
     _add_mouth(add, look, motion, line)
     nose_y = look.eye_y + 0.12 + look.nose_length
-    add(_nose(look, nose_y), dark, depth=1.15, thickness=line + 1)
+    add(_nose(look, nose_y), dark, depth=1.15, thickness=bold)
     for side in (-1, 1):
-        _add_eye(add, look, motion, side, line)
+        _add_eye(add, look, motion, side, bold)
     if look.hair_style != "bald":
         add(_fringe(look), look.hair, depth=0.12)
     if look.has_glasses:
         for side in (-1, 1):
             rim = _ellipse(side * look.eye_x, look.eye_y + 0.02, look.eye_size * 1.75, look.eye_size * 1.5)
-            add(rim, (40, 40, 45), depth=1.0, thickness=-(line + 1))
+            add(rim, (40, 40, 45), depth=1.0, thickness=-bold)
         bridge = np.array(
             [[-look.eye_x + look.eye_size * 1.75, look.eye_y], [look.eye_x - look.eye_size * 1.75, look.eye_y]]
         )
-        add(bridge, (40, 40, 45), depth=1.0, thickness=line + 1)
+        add(bridge, (40, 40, 45), depth=1.0, thickness=bold)
     for thing in sorted({thing for thing in motion.things if thing}):
         _add_thing(add, look, motion, thing)
     return strokes
+
+
+def face_boxes(look: Look, motion: Motion, width: int, height: int) -> np.ndarray:
+    """Where the face is in each frame, from the hairline to the chin: left, top, right, bottom in pixels, (F, 4)."""
+    outline = _head(look, motion.mouth_open)
+    outline[..., 1] = np.maximum(outline[..., 1], look.fringe_y)
+    pixels = _to_pixels(outline, look, motion, width, height, depth=0.0)
+    return np.concatenate([pixels.min(axis=1), pixels.max(axis=1)], axis=1)
+
+
+def _to_pixels(
+    points: Points, look: Look, motion: Motion, width: int, height: int, *, depth: float | None, follow: float = 1.0
+) -> np.ndarray:
+    """Points of a moving person in pixels, (F, n, 2). `depth` None: on the surface of the face. `follow`: how much of
+    the head's own motion they share."""
+    points = np.asarray(points, dtype=np.float32)
+    if points.ndim == 2:
+        points = points[None]
+    if depth is None:
+        round_ = 1 - (points[..., 0] / look.head_width) ** 2 - points[..., 1] ** 2
+        z = np.sqrt(np.clip(round_, 0, 1)) * 0.9
+    else:
+        z = np.full(points.shape[:2], depth, dtype=np.float32)
+    yaw, pitch, roll = (values[:, None] * follow for values in (motion.yaw, motion.pitch, motion.roll))
+    x = points[..., 0] + yaw * (z + 0.3)
+    y = points[..., 1] + pitch * (z + 0.35) - 1.3
+    turned = np.stack([x * np.cos(roll) - y * np.sin(roll), x * np.sin(roll) + y * np.cos(roll) + 1.3], axis=-1)
+    return turned * (look.scale * height) + np.array([look.centre_x * width, look.centre_y * height])
 
 
 def _add_thing(add: Add, look: Look, motion: Motion, thing: tuple[str, str]) -> None:
@@ -239,7 +261,7 @@ def _add_mouth(add: Add, look: Look, motion: Motion, line: int) -> None:
     add(np.stack([x, (upper + lower) / 2], axis=-1), shade(red, 0.5), thickness=line)
 
 
-def _add_eye(add: Add, look: Look, motion: Motion, side: int, line: int) -> None:
+def _add_eye(add: Add, look: Look, motion: Motion, side: int, bold: int) -> None:
     size = look.eye_size
     x0, y0 = side * look.eye_x, look.eye_y
     u = np.linspace(-1, 1, 11)[None]
@@ -260,7 +282,7 @@ def _add_eye(add: Add, look: Look, motion: Motion, side: int, line: int) -> None
     shut = np.maximum(lid, 0.25 * np.clip(gaze_y, 0, 1))
     edge = top + (bottom - top) * shut
     add(_closed(x, np.broadcast_to(top - size * 0.4, x.shape), edge), eyelid)
-    add(np.stack([x, edge], axis=-1), (45, 38, 42), thickness=line + 1)
+    add(np.stack([x, edge], axis=-1), (45, 38, 42), thickness=bold)
     brow_y = y0 - look.brow_y - 0.07 * motion.brow[:, None]
     brow_x = np.broadcast_to(x0 + size * 1.45 * u, x.shape)
     arc = brow_y + 0.05 * (u + 0.12 * side) ** 2
@@ -281,7 +303,7 @@ def _ellipse(x: float, y: float, half_width: float, half_height: float) -> Point
     return np.stack([x + half_width * np.cos(angle), y + half_height * np.sin(angle)], axis=-1)
 
 
-def _background(look: Look, width: int, height: int) -> np.ndarray:
+def background(look: Look, width: int, height: int) -> np.ndarray:
     """A wall lit from one side, with a window, shelf, plant or picture on it."""
     ramp = np.linspace(1.08, 0.82, width)[None, :: look.light_side * -1, None]
     fall = np.linspace(1.04, 0.9, height)[:, None, None]

@@ -40,6 +40,9 @@ class Motion:
     held_up: np.ndarray  # 0 out of the picture, 1 next to the face
     things: tuple[tuple[str, str] | None, ...]  # thing and colour, or None
 
+    def at(self, frames: slice) -> "Motion":
+        return Motion(**{name: values[frames] for name, values in vars(self).items()})
+
 
 def make_motion(
     dialogue: Dialogue, participant: str, voices: dict[str, np.ndarray], frame_ms: np.ndarray, rng: np.random.Generator

@@ -9,6 +9,7 @@ import tempfile
 import wave
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -80,30 +81,30 @@ def write_wav(path: Path, channels: Sequence[np.ndarray]) -> None:
         file.writeframes(samples.tobytes())
 
 
-def encode(
-    path: Path, sound: Path, stream: Stream, frames: Iterable[np.ndarray] | None, width: int, height: int
-) -> None:
-    """Write one media file. `frames` (BGR, height x width) are at the stream's frame rate; None for sound only.
+@dataclass(frozen=True, kw_only=True)
+class Coding:
+    """How picture and sound are coded."""
+
+    audio_codec: str
+    rate_hz: int
+    frame_rate: str  # in ffmpeg's notation
+    width: int
+    height: int
+
+
+def encode(path: Path, sound: Path | None, frames: Iterable[np.ndarray] | None, coding: Coding) -> None:
+    """Write one media file. `frames` are BGR, height x width, at the frame rate; None: sound only. No `sound`: mute.
 
     Raises RuntimeError with ffmpeg's exit code and its own messages if it fails, or does not take all frames.
     """
     command = [ffmpeg_path(), "-v", "error", "-y", "-nostdin"]
     if frames is not None:
-        command += [
-            "-f",
-            "rawvideo",
-            "-pix_fmt",
-            "yuv420p",
-            "-s",
-            f"{width}x{height}",
-            "-r",
-            stream.frame_rate,
-            "-i",
-            "pipe:0",
-        ]
-    command += ["-i", str(sound), "-ar", str(stream.rate_hz), "-c:a", stream.audio_codec]
-    if stream.audio_codec in AUDIO_BITRATE:
-        command += ["-b:a", AUDIO_BITRATE[stream.audio_codec]]
+        size = f"{coding.width}x{coding.height}"
+        command += ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", size, "-r", coding.frame_rate, "-i", "pipe:0"]
+    if sound is not None:
+        command += ["-i", str(sound), "-ar", str(coding.rate_hz), "-c:a", coding.audio_codec]
+        if coding.audio_codec in AUDIO_BITRATE:
+            command += ["-b:a", AUDIO_BITRATE[coding.audio_codec]]
     command += [*(X264 if frames is not None else ()), *EXACT, str(path)]
     with (
         tempfile.TemporaryFile() as log,  # not a pipe: while frames are sent, no one would empty it

@@ -16,7 +16,7 @@ from pipelines.conversation.look import make_look
 from pipelines.conversation.loudness import with_loudness
 from pipelines.conversation.motion import make_motion
 from pipelines.conversation.phrases import samples_of_ms
-from pipelines.conversation.record import encode, mix_track, rms, truncate, voice_gain, write_wav
+from pipelines.conversation.record import Coding, encode, mix_track, rms, truncate, voice_gain, write_wav
 from pipelines.conversation.script import write_dialogue
 from pipelines.conversation.voice import Voice
 from pipelines.sample import truth
@@ -58,14 +58,14 @@ def make_session(
             np.concatenate(pair, axis=1)
             for pair in zip(pictures[first.participant], pictures[second.participant], strict=True)
         )
-        encode(home / f"both.{first.container}", sound, first, both, 2 * width, height)
+        encode(home / f"both.{first.container}", sound, both, _coding(first, 2 * width, height))
         sound.unlink()
     else:
         for stream in recording.streams:
             sound = home / f"{stream.participant}.sound.wav"
             write_wav(sound, [sounds[stream.participant]])
             path = home / f"{stream.participant}.{stream.container}"
-            encode(path, sound, stream, pictures.get(stream.participant), width, height)
+            encode(path, sound, pictures.get(stream.participant), _coding(stream, width, height))
             sound.unlink()
     if recording.is_truncated:
         truncate(home / f"{first.participant}.{first.container}", TRUNCATED_SHARE)
@@ -77,6 +77,13 @@ def make_session(
         for stream in recording.streams
     }
     return [_manifest_row(recording, place, home, dialogue, width, height) for place in (0, 1)], rows, speech_ms
+
+
+def _coding(stream: Stream, width: int, height: int) -> Coding:
+    return Coding(
+        audio_codec=stream.audio_codec, rate_hz=stream.rate_hz, frame_rate=stream.frame_rate, width=width,
+        height=height,
+    )  # fmt: skip
 
 
 def _file_end_ms(stream: Stream, recording: Recording) -> int:

@@ -9,19 +9,20 @@ import shutil
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from pipelines.conversation.cast import Recording, plan, without_pictures
+from pipelines.conversation.scenes import IN_CORPUS, Scene, plan_scenes
 from pipelines.engine.command import stage_main
 from pipelines.engine.progress import progress
 from pipelines.engine.run import RunParams
 from pipelines.engine.timings import write_timings
 from pipelines.sample.params import SampleParams
-from pipelines.sample.truth import TABLES, Rows, write_truth
+from pipelines.sample.truth import TABLES, Rows, add_rows, write_truth
 from wanstreamer.errors import InputError
 
 COLUMNS = (
@@ -43,41 +44,55 @@ def run(data: Path, params: SampleParams, how: RunParams) -> dict[str, Any]:
     shutil.rmtree(scratch, ignore_errors=True)
     sources = scratch / "sources"
     sources.mkdir(parents=True)
-    manifest, rows, speech_ms = _record(recordings, sources, params, how.num_workers)
+    scenes = plan_scenes(IN_CORPUS, params.scenes, seed=params.seed, seconds=params.seconds) if params.scenes else []
+    made = _record(recordings, scenes, sources, params, how.num_workers)
+    manifest, rows, speech_ms = _together(recordings, made)
+    manifest += [_scene_row(scene) for scene in scenes]
     with (sources / "manifest.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(manifest)
-    write_truth(scratch / "truth", rows)
+    write_truth(scratch / "truth", add_rows(rows, (made[scene.session_id] for scene in scenes)))
     for name in ("sources", "truth"):
         if (data / name).exists():
             (data / name).rename(scratch / f"old-{name}")
         (scratch / name).rename(data / name)
     shutil.rmtree(scratch)
     write_timings(data, "sample", {"wall_s": round(time.monotonic() - began_s, 1), "workers": how.num_workers})
-    return summarise(recordings, rows, speech_ms)
+    figures = summarise(recordings, rows, speech_ms)
+    return figures | ({"scenes": dict(Counter(scene.kind for scene in scenes))} if scenes else {})
+
+
+def _scene_row(scene: Scene) -> dict[str, Any]:
+    """A row of the manifest that names no participant."""
+    return {
+        "session_id": scene.session_id, "uri": f"{scene.session_id}.{scene.container}", "language": "en",
+        "licence": "CC0-1.0", "consent": "train;share;show", "audio_kind": "shared",
+    }  # fmt: skip
 
 
 def _record(
-    recordings: list[Recording], sources: Path, params: SampleParams, workers: int
-) -> tuple[list[dict[str, Any]], Rows, float]:
-    """All sessions, in parallel; results in the order of the plan."""
+    recordings: list[Recording], scenes: list[Scene], sources: Path, params: SampleParams, workers: int
+) -> dict[str, Any]:
+    """All sessions and scenes, in parallel: what `make_session` and `make_scene` return, by session id."""
     # Imported late: drawing and speaking need the extra `sample`; checking parameters does not.
     try:
+        from pipelines.sample.scenes import make_scene
         from pipelines.sample.session import make_session
     except ModuleNotFoundError as error:
         raise InputError(f"{error.name}: not installed, but the sample needs it; pip install -e '.[sample]'") from error
 
-    outcomes = {}
+    outcomes: dict[str, Any] = {}
     # Spawned, not forked: a forked child inherits the locks of other threads in an unknown state.
     with (
-        ProcessPoolExecutor(min(workers, len(recordings)), mp_context=get_context("spawn")) as pool,
-        progress(len(recordings), "sample") as advance,
+        ProcessPoolExecutor(min(workers, len(recordings) + len(scenes)), mp_context=get_context("spawn")) as pool,
+        progress(len(recordings) + len(scenes), "sample") as advance,
     ):
-        pending = {
-            pool.submit(make_session, r, sources, seed=params.seed, width=params.width, height=params.height): r.index
-            for r in recordings
+        size = {"width": params.width, "height": params.height}
+        pending: dict[Future[Any], str] = {
+            pool.submit(make_session, r, sources, seed=params.seed, **size): r.session_id for r in recordings
         }
+        pending |= {pool.submit(make_scene, scene, sources): scene.session_id for scene in scenes}
         try:
             for future in as_completed(pending):
                 outcomes[pending[future]] = future.result()
@@ -85,11 +100,18 @@ def _record(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    return outcomes
+
+
+def _together(
+    recordings: list[Recording], outcomes: dict[str, Any]
+) -> tuple[list[dict[str, Any]], Rows, float]:  # fmt: skip
+    """Manifest, truth and duration of speech of all recordings, in the order of the plan."""
     manifest: list[dict[str, Any]] = []
     rows: Rows = {name: [] for name in TABLES}
     speech_ms = 0.0
     for recording in recordings:
-        streams, truth_rows, spoken_ms = outcomes[recording.index]
+        streams, truth_rows, spoken_ms = outcomes[recording.session_id]
         manifest += streams
         for name, table_rows in truth_rows.items():
             rows[name] += table_rows

@@ -4,14 +4,17 @@ All times are on the session clock of the manifest's start offsets. In ingest, a
 subtract `sessions.origin_ms` to compare with tracks and annotations.
 """
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.conversation.cast import Recording
+from pipelines.conversation.cast import Recording, Speaker
 from pipelines.conversation.dialogue import Dialogue, Utterance, other
+from pipelines.conversation.scene_picture import Picture, faces, shot_spans, visible
+from pipelines.conversation.scenes import KINDS, Scene
 
 MS, TEXT, FLAG, REAL = pa.int64(), pa.string(), pa.bool_(), pa.float64()
 WHERE = {"session_id": TEXT, "participant": TEXT, "start_ms": MS}
@@ -36,6 +39,23 @@ TABLES: dict[str, dict[str, pa.DataType]] = {
     # A thing held up, and when the other began to speak about it.
     "shown": SPAN | {"thing": TEXT, "colour": TEXT, "comment_start_ms": MS},
     "answers": SPAN | {"text": TEXT, "fact": TEXT, "question": TEXT, "question_end_ms": MS, "is_short": FLAG},
+}  # fmt: skip
+# Of recordings without named participants. In their speech and words, participants are a, b, ... by first words; people
+# without a word come after those who speak.
+SCENE_TABLES: dict[str, dict[str, pa.DataType]] = {
+    # `rejection`: the right one, empty for a conversation of two; of a broken recording, another may be right as well.
+    "scenes": {
+        "session_id": TEXT, "kind": TEXT, "file": TEXT, "rejection": TEXT, "is_broken": FLAG, "width": MS, "height": MS,
+        "duration_ms": MS,
+    },
+    "shots": {"session_id": TEXT, "start_ms": MS, "end_ms": MS},
+    "visible": SPAN,  # who is somewhere in the picture
+    # Five times a second, from the hairline to the chin, in pixels. A person may be seen twice; the face of a poster is
+    # that of the participant `poster`.
+    "faces": {
+        "session_id": TEXT, "participant": TEXT, "time_ms": MS, "left": REAL, "top": REAL, "right": REAL,
+        "bottom": REAL,
+    },
 }  # fmt: skip
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -108,6 +128,59 @@ def dialogue_rows(session_id: str, dialogue: Dialogue) -> Rows:
     return rows
 
 
+def scene_rows(
+    scene: Scene, file: str, dialogue: Dialogue, people: Mapping[str, Speaker], picture: Picture | None
+) -> Rows:  # fmt: skip
+    """All facts of a scene. Turns and what follows from them are those of a conversation of two."""
+    kind = KINDS[scene.kind]
+    session = {"session_id": scene.session_id}
+    rows: Rows = {name: [] for name in [*TABLES, *SCENE_TABLES]}
+    if kind.rejection == "":
+        rows |= dialogue_rows(scene.session_id, dialogue)
+    else:
+        rows["speech"], rows["words"] = [], []
+    speakers = sorted({utterance.participant for utterance in dialogue.utterances})
+    for participant in speakers if kind.rejection else speakers[2:]:
+        where = session | {"participant": participant}
+        rows["speech"] += [where | {"start_ms": s.start_ms, "end_ms": s.end_ms} for s in dialogue.speech(participant)]
+        rows["words"] += [
+            where | {"start_ms": w.start_ms, "end_ms": w.end_ms, "word": w.text, "role": "turn"}
+            for w in dialogue.words(participant)
+        ]
+    rows["sessions"] = [
+        session | {
+            "split": "", "layout": scene.kind, "truncated": False, "origin_ms": 0, "duration_ms": scene.seconds * 1000,
+        }
+    ]  # fmt: skip
+    rows["tracks"] = [
+        session | {
+            "participant": participant, "speaker_id": people[participant].speaker_id,
+            "voice": people[participant].voice.name, "container": scene.container, "audio_codec": scene.audio_codec,
+            "frame_rate": scene.frame_rate, "rate_hz": scene.rate_hz, "start_offset_ms": 0, "noise_db": None,
+            "bleed_db": None,
+        }
+        for participant in speakers
+    ]  # fmt: skip
+    rows["scenes"] = [
+        session | {
+            "kind": scene.kind, "file": file, "rejection": kind.rejection, "is_broken": kind.is_broken,
+            "width": scene.width, "height": scene.height, "duration_ms": scene.seconds * 1000,
+        }
+    ]  # fmt: skip
+    if picture is not None:
+        rows["shots"] = [session | {"start_ms": s.start_ms, "end_ms": s.end_ms} for s in shot_spans(picture)]
+        rows["visible"] = [
+            session | {"participant": name, "start_ms": s.start_ms, "end_ms": s.end_ms}
+            for name, spans in visible(picture).items()
+            for s in spans
+        ]
+        rows["faces"] = [
+            session | {"participant": face.name, "time_ms": face.time_ms} | face.box._asdict()
+            for face in faces(picture)
+        ]
+    return rows
+
+
 def _meets_speech(dialogue: Dialogue, participant: str, utterance: Utterance) -> bool:
     return any(
         span.start_ms < utterance.end_ms and span.end_ms > utterance.start_ms for span in dialogue.speech(participant)
@@ -115,10 +188,22 @@ def _meets_speech(dialogue: Dialogue, participant: str, utterance: Utterance) ->
 
 
 def write_truth(folder: Path, rows: Rows) -> None:
-    """One Parquet file per table, sorted by session, participant and time."""
+    """One Parquet file per table of `rows`, sorted by session, participant and time."""
     folder.mkdir(parents=True)
-    for name, columns in TABLES.items():
+    for name, columns in (TABLES | SCENE_TABLES).items():
+        if name not in rows:
+            continue
         schema = pa.schema(list(columns.items()))
-        order = [(column, "ascending") for column in ("session_id", "participant", "start_ms") if column in columns]
+        keys = ("session_id", "participant", "start_ms", "time_ms")
+        order = [(column, "ascending") for column in keys if column in columns]
         table = pa.Table.from_pylist(rows[name], schema=schema).sort_by(order)
         pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
+
+
+def add_rows(rows: Rows, more: Iterable[Rows]) -> Rows:
+    """All rows together, table by table."""
+    total = {name: list(some) for name, some in rows.items()}
+    for own in more:
+        for name, some in own.items():
+            total.setdefault(name, []).extend(some)
+    return total

@@ -1,7 +1,7 @@
 """Measure this machine.
 
 `python -m tools.bench ingest | annotate | vae | encode | pack | load | train | stream | duplicates | crosstalk |
-scale | workers | cost`. `python -m tools.bench recordings` makes test recordings, and measures nothing.
+people | scale | workers | cost`. `python -m tools.bench recordings` makes test recordings, and measures nothing.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from tools.bench import (
     ingest,
     load,
     pack,
+    people,
     recordings,
     scale,
     stream,
@@ -41,6 +42,7 @@ def main() -> None:
         stream,
         duplicates,
         crosstalk,
+        people,
         scale,
         workers,
         cost,

@@ -7,6 +7,7 @@ are known, so is how loud each voice is in each sample of the other's track.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from pipelines.conversation.cast import plan
 from pipelines.conversation.dialogue import Dialogue, Utterance
 from pipelines.conversation.loudness import with_loudness
 from pipelines.conversation.record import rms, room_noise
+from pipelines.conversation.room import room_response, through
 from pipelines.conversation.script import write_dialogue
 from pipelines.conversation.voice import RATE_HZ as SPOKEN_HZ
 from pipelines.conversation.voice import Voice
@@ -106,13 +108,13 @@ def mix(name: str, dialogue: Dialogue, condition: Condition, seed: Sequence[int]
     for track, other in (("a", "b"), ("b", "a")):
         voice = voices[track]
         if condition.reverberation_s:  # the owner is near: few echoes
-            voice = _through(voice, _room(condition.reverberation_s, condition.direct_db + 10, rng))
+            voice = through(voice, room_response(condition.reverberation_s, condition.direct_db + 10, RATE_HZ, rng))
         level_db, delay_ms = paths[track]
         heard = np.zeros(num_samples)
         if level_db is not None:
             heard = _delayed(voices[other], delay_ms)
             if condition.reverberation_s:
-                heard = _through(heard, _room(condition.reverberation_s, condition.direct_db, rng))
+                heard = through(heard, room_response(condition.reverberation_s, condition.direct_db, RATE_HZ, rng))
         own[track], leak[track] = voice, heard
     if condition.same:
         own, leak = _one_sound(voices, condition, rng)
@@ -153,9 +155,9 @@ def _one_sound(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """(own, leak) of tracks that both hold both voices."""
     if condition.same == "room":
+        response = partial(room_response, condition.reverberation_s, condition.direct_db, RATE_HZ, rng)
         far = [
-            {who: _through(_delayed(voices[who], delay), _room(condition.reverberation_s, condition.direct_db, rng))
-             for who, delay in zip("ab", delays, strict=True)}
+            {who: through(_delayed(voices[who], delay), response()) for who, delay in zip("ab", delays, strict=True)}
             for delays in ((0.0, condition.delay_ms[1]), (condition.delay_ms[0], 0.0))
         ]  # fmt: skip
         return {"a": far[0]["a"], "b": far[1]["b"]}, {"a": far[0]["b"], "b": far[1]["a"]}
@@ -171,18 +173,3 @@ def _one_sound(
 def _delayed(voice_T: np.ndarray, delay_ms: float) -> np.ndarray:
     delay = round(delay_ms * RATE_HZ / 1000)
     return np.pad(voice_T, (delay, 0))[: len(voice_T)]
-
-
-def _room(reverberation_s: float, direct_db: float, rng: np.random.Generator) -> np.ndarray:
-    """An impulse response: the direct sound, then noise that falls by 60 dB in `reverberation_s`; energy 1."""
-    time_s = np.arange(round(reverberation_s * RATE_HZ)) / RATE_HZ
-    echoes = rng.standard_normal(len(time_s)) * 10 ** (-3 * time_s / reverberation_s)
-    echoes[: RATE_HZ * 2 // 1000] = 0
-    echoes *= 10 ** (-direct_db / 20) / np.sqrt(np.sum(echoes**2))
-    echoes[0] = 1.0
-    return echoes / np.sqrt(np.sum(echoes**2))
-
-
-def _through(voice_T: np.ndarray, response: np.ndarray) -> np.ndarray:
-    size = 1 << (len(voice_T) + len(response) - 1).bit_length()
-    return np.fft.irfft(np.fft.rfft(voice_T, size) * np.fft.rfft(response, size), size)[: len(voice_T)]

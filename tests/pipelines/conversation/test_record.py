@@ -9,16 +9,11 @@ import numpy as np
 import pytest
 
 from pipelines.conversation import record
-from pipelines.conversation.cast import Stream
-from pipelines.conversation.record import encode, write_wav
+from pipelines.conversation.record import Coding, encode, write_wav
 from pipelines.conversation.voice import RATE_HZ
 from pipelines.media.probing import probe
-from tests.helpers.plans import plan_of
 
-SIZE = {"width": 160, "height": 120}
-STREAM: Stream = replace(
-    plan_of(2, 8)[0].streams[0], container="mp4", audio_codec="aac", frame_rate="25", rate_hz=16000
-)
+CODING = Coding(audio_codec="aac", rate_hz=16000, frame_rate="25", width=160, height=120)
 
 
 @pytest.fixture
@@ -29,7 +24,7 @@ def sound(tmp_path: Path) -> Path:
 
 def frames(number: int = 100) -> Iterator[np.ndarray]:
     for _ in range(number):
-        yield np.zeros((SIZE["height"], SIZE["width"], 3), np.uint8)
+        yield np.zeros((CODING.height, CODING.width, 3), np.uint8)
 
 
 def use_command(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
@@ -40,16 +35,16 @@ def use_command(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> N
 
 
 def test_a_finished_file_is_all_that_is_left(tmp_path: Path, sound: Path) -> None:
-    encode(tmp_path / "a.mp4", sound, STREAM, frames(), **SIZE)
-    assert probe(tmp_path / "a.mp4").width == SIZE["width"]
+    encode(tmp_path / "a.mp4", sound, frames(), CODING)
+    assert probe(tmp_path / "a.mp4").width == CODING.width
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "sound.wav"]
 
 
 @pytest.mark.parametrize("pictures", [True, False])
 def test_what_ffmpeg_refuses_is_reported_in_its_words(tmp_path: Path, sound: Path, pictures: bool) -> None:
     with pytest.raises(RuntimeError, match=r"could not write a\.mp4: it ended with exit code \d+.*: .*no_such_codec"):
-        encode(tmp_path / "a.mp4", sound, replace(STREAM, audio_codec="no_such_codec"), frames() if pictures else None,
-               **SIZE)  # fmt: skip
+        coding = replace(CODING, audio_codec="no_such_codec")
+        encode(tmp_path / "a.mp4", sound, frames() if pictures else None, coding)
 
 
 @pytest.mark.parametrize("code", [0, 3])
@@ -58,7 +53,7 @@ def test_frames_that_ffmpeg_does_not_take_are_an_error_whatever_its_exit_code(
 ) -> None:
     use_command(monkeypatch, tmp_path, f"exec <&-; echo the disk is on fire >&2; sleep 0.3; exit {code}")
     with pytest.raises(RuntimeError, match=f"exit code {code} before it had all frames: the disk is on fire"):
-        encode(tmp_path / "a.mp4", sound, STREAM, frames(), **SIZE)
+        encode(tmp_path / "a.mp4", sound, frames(), CODING)
 
 
 def test_a_drawing_that_fails_ends_ffmpeg_and_is_the_error(
@@ -73,5 +68,5 @@ def test_a_drawing_that_fails_ends_ffmpeg_and_is_the_error(
         raise ZeroDivisionError("a face without a width")
 
     with pytest.raises(ZeroDivisionError):
-        encode(tmp_path / "a.mp4", sound, STREAM, broken(), **SIZE)
+        encode(tmp_path / "a.mp4", sound, broken(), CODING)
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
