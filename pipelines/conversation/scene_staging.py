@@ -33,7 +33,7 @@ CAPTION_Y = 0.91  # of a caption that covers no face; share of the height
 ACROSS_SHARE = 0.5  # of the captions, that run across the mouths
 SEATS = {1: (0.5,), 2: (0.29, 0.71), 3: (0.19, 0.5, 0.81)}
 PAGE = (640, 360)  # tiles are laid out on a picture of this size
-LARGE, SMALL, HALF, FILLED = (480, 270), (144, 81), (312, 176), (320, 360)
+LARGE, SMALL, HALF, FILLED = (472, 266), (160, 90), (312, 176), (320, 360)
 PLANT = 2  # the decor that leaves the upper part of the wall free
 Staging = tuple[list[Camera], list[Shot]]
 
@@ -90,7 +90,7 @@ def _at_table(setting: Setting) -> Staging:
 
 
 def _far_away(setting: Setting) -> Staging:
-    return _one_camera(setting, _table(setting, "ab", (0.105, 0.13)))
+    return _one_camera(setting, _table(setting, "ab", (0.115, 0.14)))
 
 
 def _three_at_table(setting: Setting) -> Staging:
@@ -187,7 +187,7 @@ def _speaker_view(setting: Setting, *, show_all: bool) -> Staging:
         speaker = "ab".index(name)
         small = (0, 1) if show_all else (1 - speaker,)
         tiles = [_tile(setting, speaker, 4, (PAGE[1] - LARGE[1]) // 2, LARGE)]
-        tiles += [_tile(setting, camera, 490, 45 + 90 * row, SMALL) for row, camera in enumerate(small)]
+        tiles += [_tile(setting, camera, 480, 47 + 94 * row, SMALL) for row, camera in enumerate(small)]
         if not shots or shots[-1].tiles != tuple(tiles):
             shots.append(Shot(min(at, setting.num_frames - 1), tuple(tiles)))
     return cameras, shots
@@ -216,18 +216,29 @@ def _many_heads(setting: Setting) -> Staging:
     return _one_camera(setting, Camera(back=wall, figures=tuple(figures)))
 
 
+def _page(setting: Setting) -> Camera:
+    """Lines of text and boxes, without a person."""
+    width, height = setting.scene.width, setting.scene.height
+    page = np.full((height, width, 3), 245, np.uint8)
+    title = " ".join(word.text for word in setting.dialogue.words("a")[:3]).upper()
+    at = width // 12, round(0.12 * height)
+    cv2.putText(page, title, at, cv2.FONT_HERSHEY_DUPLEX, height / 350, (40, 30, 30), 1, cv2.LINE_AA)
+    for line in range(int(setting.rng.integers(3, 7))):
+        end = round((0.3 + 0.6 * float(setting.rng.random())) * width)
+        top = round((0.28 + 0.1 * line) * height)
+        cv2.rectangle(page, (width // 12, top), (end, top + 8), (120, 90, 60), -1)
+    return Camera(back=page)
+
+
+def _cover(setting: Setting) -> Staging:
+    return _one_camera(setting, _page(setting))
+
+
 def _slides(setting: Setting) -> Staging:
-    """Pages with lines of text and boxes, without a person."""
     cameras, shots, at_ms = [], [], 0.0
     while at_ms < setting.scene.seconds * 1000 - SHOT_MS[0]:
-        page = np.full((setting.scene.height, setting.scene.width, 3), 245, np.uint8)
-        _print(page, " ".join(setting.dialogue.words("a")[place].text for place in range(3)).upper(), 0.12, 1.6)
-        for line in range(int(setting.rng.integers(3, 7))):
-            end = round((0.3 + 0.6 * float(setting.rng.random())) * setting.scene.width)
-            top = round((0.28 + 0.1 * line) * setting.scene.height)
-            cv2.rectangle(page, (setting.scene.width // 12, top), (end, top + 8), (120, 90, 60), -1)
         shots.append(Shot(setting.frame_of(at_ms), _whole(setting, len(cameras))))
-        cameras.append(Camera(back=page))
+        cameras.append(_page(setting))
         at_ms += float(setting.rng.uniform(*SLIDE_MS))
     return cameras, shots
 
@@ -236,18 +247,12 @@ def _nothing(setting: Setting) -> Staging:
     return [], [Shot(0, ())]
 
 
-def _print(page: np.ndarray, text: str, y: float, size: float) -> None:
-    height, width = page.shape[:2]
-    at = (width // 12, round(y * height))
-    cv2.putText(page, text, at, cv2.FONT_HERSHEY_DUPLEX, size * height / 560, (40, 30, 30), 1, cv2.LINE_AA)
-
-
 STAGINGS: dict[str, Callable[[Setting], Staging]] = {
     "two_shot": _at_table, "cuts": _cuts, "side_by_side": _side_by_side, "gallery": _gallery,
     "thumbnails": _thumbnails, "off_screen": _interview, "two_words": _at_table, "poster": _with_poster,
     "music": _cuts, "captions": _at_table, "echo": _far_away, "one_person": _alone,
     "one_person_poster": _alone_with_poster, "listener": _with_listener, "three": _three_at_table, "ten": _ten_tiles,
-    "crowd": _many_heads, "mute": _at_table, "slideshow": _slides, "black": _nothing,
+    "crowd": _many_heads, "mute": _at_table, "slideshow": _slides, "still": _cover, "black": _nothing,
 }  # fmt: skip
 
 
@@ -304,7 +309,7 @@ def _webcam(setting: Setting, name: str, place: int, size: tuple[int, int]) -> C
     tile = _tile(setting, 0, 0, 0, size)
     speaker = setting.people[name]
     home = make_look(speaker.face_seed, setting.scene.seeds(20 + place), may_have_beard=not speaker.is_high)
-    low, high = (0.22, 0.28) if size[1] > size[0] else (0.3, 0.42)
+    low, high = (0.22, 0.28) if size[1] > size[0] else (0.34, 0.43)
     look = replace(
         home, scale=float(setting.rng.uniform(low, high)), centre_x=0.5 + float(setting.rng.uniform(-0.06, 0.06))
     )  # fmt: skip

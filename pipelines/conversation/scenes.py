@@ -48,6 +48,7 @@ KINDS = {
     "captions": Kind(about="burned-in captions, at times across the mouths", voices=2),
     "echo": Kind(about="two people at some distance in a room with echo", voices=2),
     "sound": Kind(about="a sound file of one microphone", voices=2, has_picture=False),
+    "still": Kind(about="a sound with one still picture, of no one", voices=2),
     "one_person": Kind(about="one person, alone", voices=1, rejection="one_person"),
     "one_person_poster": Kind(about="one person, and a poster with a face", voices=1, rejection="one_person"),
     "listener": Kind(about="two people, of whom one listens, nods and chews", voices=1, rejection="one_person"),

