@@ -235,7 +235,9 @@ def _cover(setting: Setting) -> Staging:
 
 
 def _slides(setting: Setting) -> Staging:
-    cameras, shots, at_ms = [], [], 0.0
+    cameras: list[Camera] = []
+    shots: list[Shot] = []
+    at_ms = 0.0
     while at_ms < setting.scene.seconds * 1000 - SHOT_MS[0]:
         shots.append(Shot(setting.frame_of(at_ms), _whole(setting, len(cameras))))
         cameras.append(_page(setting))
