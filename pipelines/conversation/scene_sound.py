@@ -10,11 +10,12 @@ import numpy as np
 
 from pipelines.conversation.dialogue import Dialogue
 from pipelines.conversation.phrases import samples_of_ms
-from pipelines.conversation.record import PEAK, rms, room_noise, voice_gain
+from pipelines.conversation.record import rms, room_noise, voice_gain
 from pipelines.conversation.room import music, room_response, through
 from pipelines.conversation.scenes import Scene
 from pipelines.conversation.voice import RATE_HZ
 
+MIX_PEAK = 0.9  # codecs overshoot
 LEVEL_DB = (-25.0, -20.0)  # RMS of the voices while they speak, below full scale
 NEARER_DB = (-2.5, 2.5)  # of one voice, compared with the others
 OFF_SCREEN_DB = (-5.0, 0.0)
@@ -49,7 +50,7 @@ def mixed_sound(scene: Scene, dialogue: Dialogue, unseen: Sequence[str]) -> np.n
     if scene.kind == "music":
         mix += music(length, rng) * loudness * 10 ** (float(rng.uniform(*MUSIC_DB)) / 20)
     mix += room_noise(length, rng) * loudness * 10 ** (-float(rng.triangular(*NOISE_DB)) / 20)
-    return (mix * min(1.0, PEAK / float(np.abs(mix).max()))).astype(np.float32)
+    return (mix * min(1.0, MIX_PEAK / float(np.abs(mix).max()))).astype(np.float32)
 
 
 def separate_sounds(scene: Scene, dialogue: Dialogue) -> dict[str, np.ndarray]:

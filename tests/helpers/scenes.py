@@ -10,19 +10,19 @@ from pipelines.conversation.scene_talk import talk
 from pipelines.conversation.scenes import KINDS, Scene, plan_scenes
 
 
-def planned(kind: str, index: int = 0) -> Scene:
-    """The scene of a kind, as short as the kind may be."""
-    return plan_scenes([kind], index + 1, seed=5, seconds=KINDS[kind].min_seconds)[index]
+def planned(kind: str, seconds: int = 0) -> Scene:
+    """The first scene of a kind, by default as short as the kind may be."""
+    return plan_scenes([kind], 1, seed=5, seconds=seconds or KINDS[kind].min_seconds)[0]
 
 
 @cache
-def spoken(kind: str) -> tuple[Dialogue, dict[str, Speaker]]:
-    return talk(planned(kind))
+def spoken(kind: str, seconds: int = 0) -> tuple[Dialogue, dict[str, Speaker]]:
+    return talk(planned(kind, seconds))
 
 
 @cache
-def staged(kind: str, index: int = 0) -> Picture:
+def staged(kind: str, seconds: int = 0) -> Picture:
     """What is seen in a scene of a kind that has a picture."""
-    picture = stage(planned(kind, index), *spoken(kind))
+    picture = stage(planned(kind, seconds), *spoken(kind, seconds))
     assert picture is not None
     return picture

@@ -140,7 +140,7 @@ def mapping(found: Mapping[str, Sequence[Span]], true: Mapping[str, Sequence[Spa
     """Name of a voice that was found -> whose it is, each another's, so that the common speech is the most."""
     names = list(found)
 
-    def common_ms(order: Sequence[str]) -> int:
+    def common_ms(order: Iterable[str]) -> int:
         pairs = zip(names, order, strict=True)
         return sum(_common_ms(found[name], true[whose]) for name, whose in pairs)
 
@@ -226,8 +226,8 @@ def crop_at(crops: Sequence[Crop], time_ms: int) -> Crop | None:
     if after is None or after.cut:
         return crop
     way = (time_ms - crop.start_ms) / (after.start_ms - crop.start_ms)
-    values = (own + way * (later - own) for own, later in zip(crop[1:5], after[1:5], strict=True))
-    return Crop(time_ms, *values, cut=False)
+    x, y, width, height = (own + way * (later - own) for own, later in zip(crop[1:5], after[1:5], strict=True))
+    return Crop(time_ms, x, y, width, height, cut=False)
 
 
 def _holds(crop: Crop, box: Box) -> bool:

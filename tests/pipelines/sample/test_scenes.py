@@ -26,8 +26,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Rows
 
 
 def sound_of(path: Path) -> tuple[np.ndarray, int]:
+    """The first channel; where there is another, it is the same."""
     with av.open(str(path)) as container:
-        resampler = av.AudioResampler("fltp", "mono", 16_000)
+        resampler = av.AudioResampler("fltp", rate=16_000)
         parts = [p.to_ndarray() for f in container.decode(audio=0) for p in resampler.resample(f)]
         return np.concatenate(parts, axis=1)[0], 16_000
 
@@ -39,7 +40,7 @@ def test_a_scene_is_one_file_and_nothing_else(made: tuple[Path, dict[str, Rows]]
     for kind, own in rows.items():
         media = probe(folder / own["scenes"][0]["file"])
         assert media.has_audio == (kind != "mute")
-        assert (media.width, media.height) == ((640, 360) if kind != "sound" else (None, None))
+        assert (media.width, media.height) == ((640, 360) if kind != "sound" else (0, 0))
 
 
 @pytest.mark.parametrize("kind", ["cuts", "echo", "sound"])
@@ -112,17 +113,17 @@ def test_the_same_bytes_again(made: tuple[Path, dict[str, Rows]], tmp_path: Path
 
 
 def test_scenes_of_the_corpus_stand_next_to_its_sessions(tmp_path: Path) -> None:
-    params = SampleParams(sessions=1, scenes=2, seconds=20, width=128, height=96, pictures=False)
+    params = SampleParams(sessions=1, scenes=1, seconds=20, width=128, height=96, pictures=False)
     counts = run(tmp_path, params, RunParams(workers=2))
-    assert counts["scenes"] == {"two_shot": 1, "gallery": 1} and counts["keys"] == 1
+    assert counts["scenes"] == {"two_shot": 1} and counts["keys"] == 1
     _, streams = find_sources(tmp_path / "sources", warn=False)
-    assert {row.session_id for row in streams} == {"talk-0000", "two_shot-0000", "gallery-0000"}
+    assert {row.session_id for row in streams} == {"talk-0000", "two_shot-0000"}
     assert all((tmp_path / "sources" / row.uri).is_file() for row in streams)
 
     def table(name: str) -> list[dict[str, Any]]:
         return pq.read_table(tmp_path / "truth" / f"{name}.parquet").to_pylist()
 
-    assert {row["session_id"] for row in table("scenes")} == {"two_shot-0000", "gallery-0000"}
-    assert {row["session_id"] for row in table("speech")} == {"talk-0000", "two_shot-0000", "gallery-0000"}
+    assert {row["session_id"] for row in table("scenes")} == {"two_shot-0000"}
+    assert {row["session_id"] for row in table("speech")} == {"talk-0000", "two_shot-0000"}
     with pytest.raises(InputError, match=r"seconds: 10; expected 20 or more with scenes \(1\)"):
         SampleParams(scenes=1, seconds=10)

@@ -14,8 +14,8 @@ from wanstreamer.clock import Span
 from wanstreamer.errors import InputError
 
 SETTINGS = {
-    "seed": 3, "scene": "off_screen,sound,mute", "sessions": 1, "seconds": 20, "workers": 2, "set": [], "events": False,
-    "diarizer": None,
+    "seed": 3, "scene": "off_screen,sound,black", "sessions": 1, "seconds": 20, "workers": 2, "set": [],
+    "events": False, "diarizer": None,
 }  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def measured(
     runs: list[str] = []
 
     def run_stage(stage: str, data: Path, source: Path, settings: Sequence[str], workers: int) -> None:
-        assert sorted(path.stem for path in source.iterdir()) == ["mute-0000", "off_screen-0000", "sound-0000"]
+        assert sorted(path.stem for path in source.iterdir()) == ["black-0000", "off_screen-0000", "sound-0000"]
         runs.append(stage)
         write_timings(data, "people", {"cpu_s": 12.0})
 
@@ -61,7 +61,7 @@ def measured(
                 a, b = both["a"], both["b"]
                 both["a"] = Found(speech=a.speech, visible=b.visible, crops=b.crops)
                 both["b"] = Found(speech=b.speech, visible=a.visible, crops=a.crops)
-        return found, {scene.session_id: "no_audio" for scene in scenes if scene.rejection}
+        return found, {scene.session_id: "one_person" for scene in scenes if scene.rejection}
 
     monkeypatch.setattr(people, "run_stage", run_stage)
     monkeypatch.setattr(people, "read_people", read_people)
