@@ -168,6 +168,19 @@ def test_what_does_not_show_the_person_counts_for_nothing(tmp_path: Path) -> Non
     assert {never[name] for name in track_facts.VIDEO_FACTS} == {None}
 
 
+def test_the_edges_of_what_is_grey_are_no_changes_of_the_picture(tmp_path: Path) -> None:
+    """They would be in the hashes of every such track, and in both tracks of a session at once."""
+    frames = np.full((80, 48, 64, 3), 60, np.uint8)
+    frames[30:50] = 128
+    write_video(tmp_path / "a.mp4", frames)
+    track = {"num_units": 20, "rate_hz": RATE_HZ, "width": 64, "height": 48, "audio_path": None, "video_path": "a.mp4"}
+    spans = [{"start_ms": 0, "end_ms": 1200}, {"start_ms": 2000, "end_ms": 3200}]
+    light_TB = measure(tmp_path, track | {"visible": spans}).light_TB
+    assert light_TB is not None and np.ptp(light_TB) < 3
+    bare_TB = measure(tmp_path, track).light_TB
+    assert bare_TB is not None and np.ptp(bare_TB) > 50
+
+
 @pytest.mark.parametrize("limit_hz", [1000, 4000, 7000])
 def test_the_band_of_a_sound_is_found(limit_hz: int) -> None:
     spectrum = np.fft.rfft(speech(-20, -60))
