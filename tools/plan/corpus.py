@@ -9,7 +9,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pipelines.engine.tables import rows_by_session
 from pipelines.ingest.clocks import FileClock, stated_clocks
 from pipelines.ingest.conform import check_streams, units_in_common
 from pipelines.ingest.filling import filled_lengths
+from pipelines.ingest.found import FOUND_PARTICIPANTS
 from pipelines.ingest.framing import loses_edges, num_stills
 from pipelines.ingest.params import IngestParams
 from pipelines.ingest.stage import check_people, check_usable, session_split
@@ -28,7 +29,7 @@ from pipelines.pack.params import PackParams
 from pipelines.pack.role_views import role_pairs
 from pipelines.pack.stage import reject_unusable, window_starts
 from pipelines.sources.find import find_sources
-from pipelines.sources.row import SourceRow
+from pipelines.sources.row import SourceRow, is_nameless, nameless_recording
 from pipelines.sources.session_files import files_of
 from tools.plan.amounts import Amounts, total
 from wanstreamer.clock import UNIT_MS
@@ -134,14 +135,26 @@ def look_at(
     done = advance(len(chosen))
 
     def look(session: Sequence[SourceRow]) -> Outlook:
-        outlook = _outlook(root, session, ingest, pack, gone, codecs)
+        outlook = _outlook(root, _as_dyad(session), ingest, pack, gone, codecs)
+        if is_nameless(session):
+            outlook = replace(outlook, notes=(*outlook.notes, "its people must be found first; counted as a dyad"))
         done()
         return outlook
 
     readers = PARALLEL_REQUESTS if remote else READERS_PER_CORE * (os.cpu_count() or 1)
     with reachable(root), ThreadPoolExecutor(readers) as pool:
         outlooks = list(pool.map(look, chosen))
-    return Corpus(source=str(source), outlooks=outlooks, num_sessions=len(sessions), num_files=len(files_of(rows)))
+    files = files_of([row for session in sessions for row in _as_dyad(session)])
+    return Corpus(source=str(source), outlooks=outlooks, num_sessions=len(sessions), num_files=len(files))
+
+
+def _as_dyad(session: Sequence[SourceRow]) -> Sequence[SourceRow]:
+    """The rows of a session; of a recording that names no participants, those of two people as the stage `people` may
+    find them, each with their own speech."""
+    recording = nameless_recording(session)
+    if recording is None:
+        return session
+    return [replace(recording, participant=who, audio_kind="own") for who in FOUND_PARTICIPANTS]
 
 
 def _outlook(

@@ -99,3 +99,15 @@ def test_a_share_of_the_sessions_stands_for_all(tmp_path: Path, monkeypatch: pyt
     assert whole.summary()["notes"] == {
         "length guessed from the size of the file": 40, "video codec theora not measured, counted as h264": 40,
     }  # fmt: skip
+
+
+def test_a_recording_whose_people_must_be_found_counts_as_a_dyad(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_source(tmp_path / "s", monkeypatch, {"a.mp4": header()}, "session_id,participant,uri\ntalk,,a.mp4\n")
+    found = look(tmp_path / "data", source)
+    assert (found.outlooks[0].reason, found.outlooks[0].num_tracks) == ("", {"audio": 2, "video": 2})
+    amounts = found.amounts()
+    assert amounts.windows > 0 and amounts.spoken_s == pytest.approx(2 * 375 * 0.16)
+    summary = found.summary()
+    assert summary["files"] == 1 and list(summary["notes"]) == ["its people must be found first; counted as a dyad"]
