@@ -10,6 +10,7 @@ A picture and its time stay together all the way, so that after a cut in the sou
 import subprocess
 import tempfile
 from collections.abc import Generator, Iterator
+from math import ceil
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -53,7 +54,7 @@ class Followed(NamedTuple):
 
 class _Picture(NamedTuple):
     time_us: int  # on the clock of the file
-    begin_us: float  # on the clock of the track: from then on it is the nearest
+    early_us: float  # from this much before its time on, it is the nearest
     planes: list[np.ndarray]  # Y, U and V, uint8 (H, W)
 
 
@@ -108,10 +109,10 @@ def conform_following(
         running(encoder, stdin=subprocess.PIPE, stderr=encoder_errors) as encoding,
     ):
         assert decoding.stdout is not None and encoding.stdin is not None
-        pictures = _pictures(decoding.stdout.fileno(), clock)
+        pictures = _pictures(decoding.stdout.fileno())
         try:
-            for number, picture in enumerate(_nearest(pictures, first_frame, num_frames)):
-                crop = path.crop(picture.time_us / 1000)
+            for number, (picture, at_us) in enumerate(_nearest(pictures, clock, first_frame, num_frames)):
+                crop = path.crop(at_us / 1000)
                 visible_N[number] = crop is not None
                 frame_3HW = grey_3HW if crop is None else _part(picture.planes, crop, size, (width, height))
                 encoding.stdin.write(frame_3HW.tobytes())
@@ -170,7 +171,7 @@ def _encoder(target: Path, width: int, height: int, num_frames: int, qp: int) ->
     return compiled
 
 
-def _pictures(pipe: int, clock: _Clock) -> Generator[_Picture, None, None]:
+def _pictures(pipe: int) -> Generator[_Picture, None, None]:
     """The pictures that a decoder writes, in the order of time."""
     before_us = None
     with av.open(f"pipe:{pipe}", format="nut") as container:
@@ -182,7 +183,20 @@ def _pictures(pipe: int, clock: _Clock) -> Generator[_Picture, None, None]:
             time_us = round(frame.pts * frame.time_base * 1_000_000) - SHIFT_US
             early_us = 0.0 if before_us is None else min(max(0, (time_us - before_us) / 2), HALF_FRAME_US)
             before_us = time_us
-            yield _Picture(time_us, clock.track_us(time_us) - early_us, _planes(frame))
+            yield _Picture(time_us, early_us, _planes(frame))
+
+
+def _path_us(picture: _Picture, coming: _Picture | None) -> float:
+    """When a path has the crop of a picture.
+
+    A path may have been made from all pictures, at their own times, or from 25 of them a second, each at the multiple
+    of 40 ms to which it is the nearest: that may be later than the picture. A picture that is not among those 25 has
+    its own time. In both kinds of paths, no picture has the crop of another shot.
+    """
+    grid_us = ceil((picture.time_us - picture.early_us) / FRAME_US) * FRAME_US
+    if coming is None or grid_us < coming.time_us - coming.early_us:
+        return max(picture.time_us, grid_us)
+    return picture.time_us
 
 
 def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
@@ -193,16 +207,19 @@ def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
     ]
 
 
-def _nearest(pictures: Iterator[_Picture], first_frame: int, num_frames: int) -> Iterator[_Picture]:
-    """For each frame of a track the last picture that has begun; the first one for frames before it."""
+def _nearest(
+    pictures: Iterator[_Picture], clock: _Clock, first_frame: int, num_frames: int
+) -> Iterator[tuple[_Picture, float]]:
+    """For each frame of a track the last picture that has begun (the first one for frames before it), and the time on
+    the clock of the file at which a path of crops has its crop."""
     current = next(pictures, None)
     if current is None:
         raise av.error.EOFError(0, "no picture")
     coming = next(pictures, None)
     for number in range(first_frame, first_frame + num_frames):
-        while coming is not None and coming.begin_us <= number * FRAME_US:
+        while coming is not None and clock.track_us(coming.time_us) - coming.early_us <= number * FRAME_US:
             current, coming = coming, next(pictures, None)
-        yield current
+        yield current, _path_us(current, coming)
     for _ in pictures:  # so that the decoder ends by itself, and says what it could not decode
         pass
 
