@@ -258,6 +258,18 @@ def _conform(stream, source, lead_ms, rate, first_frame, num_frames, width, heig
     if crop:  # in displayed pixels; encoded ones may be wider or narrower
         x, y, crop_width, crop_height = crop
         stream = stream.filter("crop", f"{crop_width}/sar", crop_height, f"{x}/sar", y)
+    stream = constant_rate(stream, source, lead_ms=lead_ms, rate=rate, first_frame=first_frame)
+    colours, whole_pixels = _colours(source)
+    stream = framing.scale(stream, width, height, whole_pixels=whole_pixels, flags=SCALING, **colours)
+    stream = stream.filter("setsar", 1)
+    if not colours:
+        stream = _to_standard_colours(stream, source.picture)
+    stream = framing.add_border(stream, width, height).filter("format", "yuv420p")
+    return with_track_tags(stream).filter("tpad", stop_mode="clone", stop=num_frames)
+
+
+def constant_rate(stream, source, *, lead_ms: float, rate: float = 1.0, first_frame: int = 0):  # type: ignore[no-untyped-def]
+    """The filters: frames of any clock -> 25 a second, each the nearest in time; arguments as for `conform_video`."""
     # Each frame is moved to begin half way between the frame before and itself, but at most half a 25 fps frame early.
     # With round=up, the last frame that has begun at 40 n ms is then the nearest. The fps filter comes before scaling,
     # so that dropped frames are not scaled. start_time repeats the first frame back to the start, and drops frames that
@@ -267,14 +279,7 @@ def _conform(stream, source, lead_ms, rate, first_frame, num_frames, width, heig
     drift = "" if rate == 1 else f"+(PTS-{round(source.start_s * 1e6)})*{rate - 1:.12f}"
     stream = stream.filter("settb", "AVTB").filter("setpts", f"{begins}{drift}{lead_us:+d}")
     stream = stream.filter("fps", fps=FRAME_RATE_HZ, start_time=first_frame / FRAME_RATE_HZ, round="up")
-    stream = stream.filter("setpts", f"PTS-{first_frame}")
-    colours, whole_pixels = _colours(source)
-    stream = framing.scale(stream, width, height, whole_pixels=whole_pixels, flags=SCALING, **colours)
-    stream = stream.filter("setsar", 1)
-    if not colours:
-        stream = _to_standard_colours(stream, source.picture)
-    stream = framing.add_border(stream, width, height).filter("format", "yuv420p")
-    return with_track_tags(stream).filter("tpad", stop_mode="clone", stop=num_frames)
+    return stream.filter("setpts", f"PTS-{first_frame}")
 
 
 def deinterlaced(stream, source):  # type: ignore[no-untyped-def]
