@@ -68,16 +68,25 @@ def changed(earlier_HW: np.ndarray, luma_HW: np.ndarray, landmarks_52: np.ndarra
     """
     to_patch = _to_patch(landmarks_52)
     patch = _warped(luma_HW, to_patch)
-    before = to_patch.copy()
-    before[:, 2] -= to_patch[:, :2] @ moved_2
-    earlier = _warped(earlier_HW, before)
-    for _ in range(2):  # the second time for parts of a pixel
-        move_2, response = _moved_by(patch, earlier, _WHOLE_WINDOW)
-        if response > 0.1:
-            before[:, 2] -= move_2
-            earlier = _warped(earlier_HW, before)
-    blocks = np.abs(patch - earlier).reshape(8, PATCH[1] // 8, 5, PATCH[0] // 5).mean((1, 3))
-    return float(np.sort(blocks, axis=None)[-3] / max(float(patch.std()), 4.0))
+    least = np.inf
+    for move_2 in (np.zeros(2), moved_2):  # the first for a camera that stands still
+        before = to_patch.copy()
+        before[:, 2] -= to_patch[:, :2] @ move_2
+        earlier = _warped(earlier_HW, before)
+        least = min(least, _unlike(patch, earlier))
+        for _ in range(2):  # the second time for parts of a pixel
+            step_2, response = _moved_by(patch, earlier, _WHOLE_WINDOW)
+            if response > 0.1:
+                before[:, 2] -= step_2
+                earlier = _warped(earlier_HW, before)
+                least = min(least, _unlike(patch, earlier))
+    return least
+
+
+def _unlike(one_HW: np.ndarray, other_HW: np.ndarray) -> float:
+    """The third largest mean difference of the blocks of two patches, in contrasts of the first."""
+    blocks = np.abs(one_HW - other_HW).reshape(8, PATCH[1] // 8, 5, PATCH[0] // 5).mean((1, 3))
+    return float(np.sort(blocks, axis=None)[-3] / max(float(one_HW.std()), 4.0))
 
 
 def sharpness(patch_HW: np.ndarray) -> float:

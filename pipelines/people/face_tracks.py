@@ -19,12 +19,13 @@ from pipelines.media.pictures import SmallPicture
 from pipelines.people import face_patches
 from pipelines.people.face_patches import Steady
 from pipelines.people.faces_params import FacesParams
-from pipelines.people.shots import Shot, mark_shots
+from pipelines.people.shots import Shot, difference, mark_shots
 from pipelines.signals.faces import Detections, detect_faces
 from wanstreamer.clock import FRAME_MS, FRAME_RATE_HZ
 
-LEAST_SIDE = 320  # smaller pictures are enlarged for the detector
-AROUND = 3.0  # a known face is looked for in a square of this many times its size
+STILL = 0.02  # grey levels by which coding alone may change a still picture
+LEAST_SIDE = 640  # smaller pictures are enlarged for the detector
+AROUND = 2.5  # a known face is looked for in a square of this many times its size
 AROUND_SIDE = 128  # pixels to which this square is scaled
 MIN_IOU = 0.15  # of a face with its place before
 MAX_MOVE = 0.7  # of its size, between two detections
@@ -34,6 +35,7 @@ SMOOTH = 0.5  # how fast the expected place of a face follows its detections
 SCORED_FRAMES = 150  # scored by the active-speaker network at a time
 MIN_SCORE = 0.65  # mean of a track
 MIN_DETECTIONS = 3
+MOST_FACES = 12  # that are followed at a time, the largest that come first: a crowd is no conversation of two
 
 Scorer = Callable[[np.ndarray, int], np.ndarray]  # uint8 (T, 112, 112) from this frame on -> float32 (T,)
 Embedder = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # RGB picture, box, landmarks -> (E,)
@@ -164,12 +166,13 @@ class _Finder:
         self.small_size = picture.luma.shape[::-1]
         self.thumb_sum = thumb_3HW.copy() if self.thumb_sum is None else self.thumb_sum + thumb_3HW
         self.light_sum += float(thumb_3HW[0].mean())
-        self.num_moving += self.thumb_before is not None and not np.array_equal(self.thumb_before, thumb_3HW)
+        self.num_moving += self.thumb_before is not None and difference(self.thumb_before, thumb_3HW) > STILL
         self.thumb_before = thumb_3HW
         self.pictures.append(picture)
         self.num_frames = picture.frame + 1
         since = picture.frame - self.first_frame
-        if since % self.look_every == 0:
+        # A blurred face may be missed right after a cut.
+        if since % self.look_every == 0 or (since < FRAME_RATE_HZ and not self.open and since % self.follow_every == 0):
             self._detect(picture, everywhere=True)
         elif since % self.follow_every == 0 and self.open:
             self._detect(picture, everywhere=False)
@@ -217,7 +220,9 @@ class _Finder:
         for place, other in joined.items():
             self._extend(self.open[place], picture, found[other], rgb)
         if everywhere:
-            for detection in (found[place] for place in range(len(found)) if place not in joined.values()):
+            new = [found[place] for place in range(len(found)) if place not in joined.values()]
+            new.sort(key=lambda detection: -float(np.prod(detection.box_4[2:] - detection.box_4[:2])))
+            for detection in new[: max(0, MOST_FACES - len(self.open))]:
                 track = _OpenTrack(shot=len(self.shots), first_frame=picture.frame)
                 self.open.append(track)
                 self._extend(track, picture, detection, rgb)
