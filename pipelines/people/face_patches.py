@@ -14,7 +14,8 @@ PATCH = (40, 48)  # width, height of a patch
 EYES_AT, MOUTH_AT = (20.0, 14.0), (20.0, 30.0)  # x, y of the middle of the eyes and of the mouth
 UPPER = slice(2, 23)  # rows without the mouth
 MOUTH_ROWS, MOUTH_COLUMNS = slice(24, 42), slice(8, 32)
-BLOCKS = (3, 4)  # rows, columns of the mouth's blocks, 6 x 6 pixels each
+STRIPS = 3  # from left to right
+QUANTILES = (0.05, 0.25, 0.75, 0.95)
 MOVE_PX = 4.0  # a patch is moved by at most this
 FOLLOW = 0.1  # how fast the expected upper half follows the face
 ASD_SIDE = 112  # pixels of what LR-ASD gets
@@ -48,16 +49,19 @@ class Steady:
 
 
 def mouth_light(patch_HW: np.ndarray) -> np.ndarray:
-    """Brightness of the blocks of the mouth relative to the whole face, float32 (12,), row by row."""
+    """Quantiles of the brightness in strips of the mouth relative to the whole face, float32 (12,), strip by strip.
+
+    A mouth that opens shows more dark pixels. A nod moves the mouth up and down in its strips, which changes little.
+    """
     mouth = patch_HW[MOUTH_ROWS, MOUTH_COLUMNS]
-    rows, columns = BLOCKS
-    blocks = mouth.reshape(rows, mouth.shape[0] // rows, columns, mouth.shape[1] // columns).mean((1, 3))
-    return (blocks / max(float(patch_HW.mean()), 1.0)).ravel().astype(np.float32)
+    strips = mouth.reshape(len(mouth), STRIPS, -1).transpose(1, 0, 2).reshape(STRIPS, -1)
+    places = [round(share * (strips.shape[1] - 1)) for share in QUANTILES]
+    return (np.sort(strips, axis=1)[:, places] / max(float(patch_HW.mean()), 1.0)).ravel().astype(np.float32)
 
 
 def mirrored(light_TB: np.ndarray) -> np.ndarray:
     """`mouth_light` of the same face in a mirror."""
-    return light_TB.reshape(-1, *BLOCKS)[:, :, ::-1].reshape(len(light_TB), -1)
+    return light_TB.reshape(-1, STRIPS, len(QUANTILES))[:, ::-1].reshape(len(light_TB), -1)
 
 
 def changed(earlier_HW: np.ndarray, luma_HW: np.ndarray, landmarks_52: np.ndarray, moved_2: np.ndarray) -> float:

@@ -53,7 +53,7 @@ class FaceTrack:
     landmarks_N52: np.ndarray  # as in signals/faces.py
     scores_N: np.ndarray
     first_frame: int
-    mouth_TB: np.ndarray  # float32: brightness of the blocks of the mouth (face_patches.mouth_light)
+    mouth_TB: np.ndarray  # float32: brightness of the strips of the mouth (face_patches.mouth_light)
     motion_T: np.ndarray  # float32: change of the mouth minus that of the upper face, in contrasts of the face
     asd_T: np.ndarray | None  # float32: the active-speaker network's scores
     patch_HW: np.ndarray  # float32: the mean face

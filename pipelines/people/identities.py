@@ -94,8 +94,10 @@ def identify(
     for mirror in mirrors:
         homes = [home_of[id(tracks[copies[place]])] for place, track in enumerate(tracks) if track in mirror.tracks]
         mirror.original = max(homes, key=homes.count)
+    groups += mirrors
     _mark_copies(groups, params)
-    groups = sorted([*groups, *mirrors], key=lambda group: (-_seen_ms(group.tracks), group.tracks[0].start_ms))
+    _join_by_copies(groups, near)
+    groups = sorted(groups, key=lambda group: (-_seen_ms(group.tracks), group.tracks[0].start_ms))
     return tuple(
         Identity(
             tracks=tuple(sorted(group.tracks, key=lambda track: track.start_ms)),
@@ -144,7 +146,7 @@ def _mark_copies(groups: Sequence[_Group], params: FacesParams) -> None:
                 if one.shot == other.shot and _together_ms(one, other) >= 1000 * MIN_PART_S
             ]
             together_ms = sum(length for length, _ in pairs)
-            if together_ms < 1000 * MIN_COPY_S or together_ms < 0.5 * _seen_ms(small.tracks):
+            if together_ms < 1000 * MIN_COPY_S:
                 continue
             if sum(length * value for length, value in pairs) / together_ms >= params.copy_correlation:
                 # Where only the small one is seen, it is the person.
@@ -152,6 +154,25 @@ def _mark_copies(groups: Sequence[_Group], params: FacesParams) -> None:
                 small.tracks = [track for track in small.tracks if track not in large.tracks]
                 small.original = large
                 break
+
+
+def _join_by_copies(groups: list[_Group], near: "_Likeness") -> None:
+    """Where only the small tile of a call is seen, it looks like the copy that it is elsewhere, and is that person."""
+    for group in [group for group in groups if group.is_person]:
+        nearest = [
+            (near.of_groups(group, copy), place)
+            for place, copy in enumerate(groups)
+            if copy.original is not None and copy.original is not group
+        ]
+        distance, place = min(nearest, default=(np.inf, 0))
+        original = groups[place].original
+        if original is None or distance >= SAME_LOOK or seen_together(original.tracks, group.tracks):
+            continue
+        if all(distance <= near.of_groups(group, other) for other in groups if other.is_person and other is not group):
+            original.tracks += group.tracks
+            groups[:] = [other for other in groups if other is not group]
+            for other in groups:
+                other.original = original if other.original is group else other.original
 
 
 def _seen_ms(tracks: Sequence[FaceTrack]) -> int:

@@ -20,7 +20,7 @@ from pipelines.signals.voice_activity import RATE_HZ
 from wanstreamer.clock import FRAME_MS, FRAME_RATE_HZ, Span
 
 PIECE_S = 60  # of sound whose energy is computed at a time
-LAG_FRAMES = 6  # the picture may be this much later or earlier than the sound
+LAG_FRAMES = 3  # the picture may be this much later or earlier; listeners nod some 160 ms after the sound
 LAG_FACES = 4  # the faces from which this is measured
 FOLDS = 4
 FOLD_FRAMES = 125  # 5 s
