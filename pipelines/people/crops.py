@@ -23,6 +23,7 @@ SMOOTH_STEPS = 6.0  # deviation of the smoothing: 1.2 s
 STILL = 0.15  # a wish that moves by less than this share of the part is not followed
 GROWS = 1.5  # a face that grows by less in a shot has a part of one size
 SLACK = 0.004  # of the part: points of a path that are as near to the line between others are left out
+SAME_PLACE = 0.3  # of its size that a face may move over a cut without a jump of the part
 PRESENT_MS = 3000  # a face that is back in its place after this time or less was there
 
 
@@ -47,14 +48,33 @@ def crop_path(
         size: Width and height of the displayed picture.
         aspect: Width over height of the part.
     """
-    by_shot: dict[int, list[FaceTrack]] = {}
-    for track in identity.tracks:
-        by_shot.setdefault(track.shot, []).append(track)
     crops: list[Crop] = []
-    for shot in sorted(by_shot):
-        near = [track for other in others for track in other.tracks if track.shot == shot]
-        crops += _shot_path(by_shot[shot], near, size, aspect)
+    for tracks in _segments(identity.tracks):
+        setup = tracks[0].setup
+        near = [track for other in others for track in other.tracks if track.setup == setup]
+        crops += _path(tracks, near, size, aspect)
     return tuple(crops), visible_spans(identity)
+
+
+def _segments(tracks: Sequence[FaceTrack]) -> list[list[FaceTrack]]:
+    """Tracks between which the part does not jump: those of a shot, and those that go on in the same place after a
+    graphic came up."""
+    segments: list[list[FaceTrack]] = []
+    for track in tracks:
+        before = segments[-1][-1] if segments else None
+        if before is not None and (before.shot == track.shot or _goes_on(before, track)):
+            segments[-1].append(track)
+        else:
+            segments.append([track])
+    return segments
+
+
+def _goes_on(before: FaceTrack, track: FaceTrack) -> bool:
+    """Whether a face is in the place and of the size in which it was, in the same set-up."""
+    if before.setup != track.setup:
+        return False
+    moved_4 = np.abs(track.boxes_N4[0] - before.boxes_N4[-1])
+    return bool(moved_4.max() < SAME_PLACE * track.size)
 
 
 def visible_spans(identity: Identity) -> tuple[Span, ...]:
@@ -64,7 +84,7 @@ def visible_spans(identity: Identity) -> tuple[Span, ...]:
         start_ms = track.start_ms
         if (
             before is not None
-            and before.shot == track.shot
+            and before.setup == track.setup
             and 0 < start_ms - before.end_ms <= PRESENT_MS
             and np.hypot(*(before.centre - track.centre)) < 2 * track.size
         ):
@@ -73,10 +93,8 @@ def visible_spans(identity: Identity) -> tuple[Span, ...]:
     return tuple(merge_spans(spans))
 
 
-def _shot_path(
-    tracks: Sequence[FaceTrack], near: Sequence[FaceTrack], size: tuple[int, int], aspect: float
-) -> list[Crop]:
-    """The path in one shot."""
+def _path(tracks: Sequence[FaceTrack], near: Sequence[FaceTrack], size: tuple[int, int], aspect: float) -> list[Crop]:
+    """The path of one segment."""
     start_ms, end_ms = tracks[0].start_ms, max(track.end_ms for track in tracks)
     times_N = np.concatenate([track.times_N for track in tracks])
     boxes_N4 = np.concatenate([track.boxes_N4 for track in tracks])

@@ -8,7 +8,8 @@ network if there is one. Pictures are read once, and only the last few seconds o
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import cv2
@@ -19,7 +20,7 @@ from pipelines.media.pictures import SmallPicture
 from pipelines.people import face_patches
 from pipelines.people.face_patches import Steady
 from pipelines.people.faces_params import FacesParams
-from pipelines.people.shots import Shot, difference, mark_shots
+from pipelines.people.shots import Shot, difference, mark_shots, same_setup
 from pipelines.signals.faces import Detections, detect_faces
 from wanstreamer.clock import FRAME_MS, FRAME_RATE_HZ
 
@@ -46,6 +47,7 @@ class FaceTrack:
     """One face in one shot. N detections; T pictures from `first_frame` on. Positions are in displayed pixels."""
 
     shot: int
+    setup: int  # equal for shots that follow each other and show the same place: a graphic came, or time was cut out
     start_ms: int
     end_ms: int
     times_N: np.ndarray  # int64, ms
@@ -179,6 +181,8 @@ class _Finder:
 
     def end(self) -> FoundFaces:
         self._end_shot(self.num_frames)
+        setups = np.cumsum([0] + [not same_setup(*pair) for pair in pairwise(self.shots)]).tolist()
+        self.tracks = [replace(track, setup=setups[track.shot]) for track in self.tracks]
         self.tracks.sort(key=lambda track: (track.start_ms, *track.centre))
         count = max(1, self.num_frames)
         return FoundFaces(
@@ -308,7 +312,7 @@ class _Finder:
             embedding_E /= max(float(np.linalg.norm(embedding_E)), 1e-9)
         self.tracks.append(
             FaceTrack(
-                shot=track.shot, start_ms=track.frames[0] * FRAME_MS, end_ms=last * FRAME_MS,
+                shot=track.shot, setup=0, start_ms=track.frames[0] * FRAME_MS, end_ms=last * FRAME_MS,
                 times_N=np.array(track.frames, np.int64) * FRAME_MS,
                 boxes_N4=np.stack([detection.box_4 for detection in track.detections]) * np.tile(scale_2, 2),
                 landmarks_N52=np.stack([detection.landmarks_52 for detection in track.detections]) * scale_2,

@@ -30,6 +30,7 @@ PLACE_WEIGHT = 0.25  # share of the distance that goes for a face at the same pl
 MIN_TOGETHER_MS = 400  # of two tracks that are seen at the same time
 MIN_COPY_S = 3.0  # two faces that move in step for less may do so by chance
 MIN_PART_S = 1.0  # of them, at a time
+COPY_FACE = 0.7  # least correlation of the mean face and that of its copy
 COPY_LAG = 10  # pictures by which a picture in a picture may be late
 MIN_STILL_S = 2.0  # a person may be still for less
 MOST_CERTAIN = 0.9  # without a face embedding
@@ -143,7 +144,7 @@ def _mark_copies(groups: Sequence[_Group], params: FacesParams) -> None:
                 (_together_ms(one, other), in_step(one, other, least_s=MIN_PART_S))
                 for one in small.tracks
                 for other in large.tracks
-                if one.shot == other.shot and _together_ms(one, other) >= 1000 * MIN_PART_S
+                if one.shot == other.shot and _together_ms(one, other) >= 1000 * MIN_PART_S and _may_be_copy(one, other)
             ]
             together_ms = sum(length for length, _ in pairs)
             if together_ms < 1000 * MIN_COPY_S:
@@ -299,9 +300,19 @@ def _look_distance(one: FaceTrack, other: FaceTrack) -> float:
     apart_R = np.sqrt((((one.colours_R3 - other.colours_R3) * weights) ** 2).sum(1))
     apart_R = apart_R[~np.isnan(apart_R)]
     colours = float(np.sqrt((apart_R**2).mean())) / COLOUR_STEP if len(apart_R) else 1.0
-    first, second = one.patch_HW - one.patch_HW.mean(), other.patch_HW - other.patch_HW.mean()
-    alike = float((first * second).sum() / max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-9))
-    return 0.5 * colours + 0.5 * (1 - alike) / FACE_STEP
+    return 0.5 * colours + 0.5 * (1 - _face_correlation(one.patch_HW, other.patch_HW)) / FACE_STEP
+
+
+def _face_correlation(one_HW: np.ndarray, other_HW: np.ndarray) -> float:
+    return _correlation(one_HW - one_HW.mean(), other_HW - other_HW.mean())
+
+
+def _may_be_copy(one: FaceTrack, other: FaceTrack) -> bool:
+    """Whether two faces look enough alike, or one and the other in a mirror."""
+    return (
+        max(_face_correlation(one.patch_HW, face_HW) for face_HW in (other.patch_HW, other.patch_HW[:, ::-1]))
+        > COPY_FACE
+    )
 
 
 def _copies(tracks: Sequence[FaceTrack], params: FacesParams) -> dict[int, int]:
@@ -315,6 +326,8 @@ def _copies(tracks: Sequence[FaceTrack], params: FacesParams) -> dict[int, int]:
             for other in largest_first[:rank]:
                 if _together_ms(tracks[place], tracks[other]) < 1000 * MIN_COPY_S or {place, other} & copies.keys():
                     continue
+                if not _may_be_copy(tracks[place], tracks[other]):
+                    continue
                 if in_step(tracks[place], tracks[other]) >= params.copy_correlation:
                     copies[place] = other
     return copies
@@ -324,8 +337,9 @@ def in_step(one: FaceTrack, other: FaceTrack, least_s: float = MIN_COPY_S) -> fl
     """How alike two mouths move at the same time, or one and the other in a mirror: -1 to 1; 0 if nothing moves, or if
     they are seen together for less than `least_s`.
 
-    The mean of three correlations: of all blocks, of their mean, and of how much the mouth moves. Only motion within
-    the faces counts: if the camera moves, two heads move in step, too.
+    The mean of three correlations: of all strips, of their mean, and of how much the mouth moves. Only motion within
+    the faces counts: if the camera moves, two heads move in step, too. Captions that come up over both mouths count
+    little.
     """
     first = max(one.first_frame, other.first_frame)
     last = min(one.first_frame + len(one.mouth_TB), other.first_frame + len(other.mouth_TB))
@@ -333,7 +347,7 @@ def in_step(one: FaceTrack, other: FaceTrack, least_s: float = MIN_COPY_S) -> fl
         return 0.0
     parts = [slice(first - track.first_frame, last - track.first_frame) for track in (one, other)]
     ones, others = (
-        (quick(track.mouth_TB[part], FRAME_RATE_HZ), track.motion_T[part] - track.motion_T[part].mean())
+        (_clipped(quick(track.mouth_TB[part], FRAME_RATE_HZ)), _clipped(track.motion_T[part]))
         for track, part in zip((one, other), parts, strict=True)
     )
     if min(float(ones[0].std()), float(others[0].std())) < MOTION_NOISE:
@@ -341,8 +355,16 @@ def in_step(one: FaceTrack, other: FaceTrack, least_s: float = MIN_COPY_S) -> fl
     return max(_best_correlation(ones, (mouth_TB, others[1])) for mouth_TB in (others[0], mirrored(others[0])))
 
 
+def _clipped(curves: np.ndarray) -> np.ndarray:
+    """Curves over the first axis with mean 0, without what is rare: captions that come and go."""
+    centred = curves - np.median(curves, axis=0)
+    limit = np.quantile(np.abs(centred), 0.9, axis=0)
+    centred = np.clip(centred, -limit, limit)
+    return centred - centred.mean(axis=0)
+
+
 def _best_correlation(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> float:
-    """Mean correlation of blocks, their mean, and motion, at the lag at which it is largest."""
+    """Mean correlation of strips, their mean, and motion, at the lag at which it is largest."""
     pairs = [(one[0], other[0]), (one[0].mean(1), other[0].mean(1)), (one[1], other[1])]
     length = len(one[0])
     sums = []

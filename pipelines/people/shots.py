@@ -21,6 +21,7 @@ from pipelines.media.pictures import SmallPicture
 THUMB = (48, 32)  # width, height
 NEIGHBOURS = 2  # pictures on each side whose changes a cut is compared with
 TIMES_NEIGHBOURS = 3.0  # a cut changes the picture by at least this many times as much
+CHANGED_SHARE, CHANGED_BY = 0.2, 8.0  # at a cut, at least this share of the picture changes by this many grey levels
 FLASH_FRAMES = 6
 LASTING_SHARE = 0.6  # of the least change at a cut that must be left without differences of brightness
 HALF_DISSOLVES = (8, 16, 25)  # frames before and after the middle
@@ -120,6 +121,8 @@ def _is_cut(thumbs: "deque[np.ndarray]", steps: "deque[float]", place: int, cut_
     ]
     if near and steps[place] < TIMES_NEIGHBOURS * (sum(near) / len(near)):
         return False
+    if float((np.abs(thumbs[place] - thumbs[place - 1]).max(0) > CHANGED_BY).mean()) < CHANGED_SHARE:
+        return False  # a caption
     before = {max(0, place - 1 - back) for back in (0, FLASH_FRAMES // 2, FLASH_FRAMES)}
     after = {min(len(thumbs) - 1, place + ahead) for ahead in (0, FLASH_FRAMES // 2, FLASH_FRAMES)}
     return all(

@@ -67,6 +67,16 @@ def test_the_part_jumps_at_cuts_only() -> None:
     assert visible == (Span(0, 8000),)
 
 
+def test_a_graphic_moves_nothing_and_time_that_is_cut_out_jumps() -> None:
+    shots = [
+        still(150, 150, 60, steps=20), still(153, 151, 60, steps=20, start_ms=4000, shot=1, setup=0),
+        still(210, 150, 60, steps=20, start_ms=8000, shot=2, setup=0),
+    ]  # fmt: skip
+    crops, visible = crop_path(identity(*shots), [], SIZE, 4 / 3)
+    assert [crop.start_ms for crop in crops if crop.cut] == [0, 8000]
+    assert visible == (Span(0, 12_000),)
+
+
 @pytest.mark.parametrize("apart", [90, 130, 200, 300])
 def test_two_people_side_by_side_share_the_space_between_them(apart: int) -> None:
     left, right = identity(still(320 - apart / 2, 160, 60)), identity(still(320 + apart / 2, 160, 60))

@@ -60,6 +60,13 @@ def test_a_lamp_that_is_switched_on_is_no_cut() -> None:
     assert beginnings(frames.astype(np.uint8)) == [0]
 
 
+def test_captions_are_no_cuts() -> None:
+    frames = film(8, 90)
+    frames[30:60, 96:116, 8:152] = 255
+    frames[30:60, 100:112:3, 20:140:2] = 0
+    assert beginnings(frames) == [0]
+
+
 def test_a_pan_is_no_cut() -> None:
     wide = cv2.resize(np.random.default_rng(0).integers(0, 256, (12, 60, 3), np.uint8), (900, HEIGHT))
     for pixels in (1, 3, 8):
