@@ -30,7 +30,7 @@ PLACE_WEIGHT = 0.25  # share of the distance that goes for a face at the same pl
 MIN_TOGETHER_MS = 400  # of two tracks that are seen at the same time
 MIN_COPY_S = 3.0  # two faces that move in step for less may do so by chance
 MIN_PART_S = 1.0  # of them, at a time
-COPY_FACE = 0.7  # least correlation of the mean face and that of its copy
+COPY_LOOK = 0.85  # largest distance of a face and its copy; captions may run over the mouths of two people
 COPY_LAG = 10  # pictures by which a picture in a picture may be late
 MIN_STILL_S = 2.0  # a person may be still for less
 MOST_CERTAIN = 0.9  # without a face embedding
@@ -144,7 +144,9 @@ def _mark_copies(groups: Sequence[_Group], params: FacesParams) -> None:
                 (_together_ms(one, other), in_step(one, other, least_s=MIN_PART_S))
                 for one in small.tracks
                 for other in large.tracks
-                if one.shot == other.shot and _together_ms(one, other) >= 1000 * MIN_PART_S and _may_be_copy(one, other)
+                if one.shot == other.shot
+                and _together_ms(one, other) >= 1000 * MIN_PART_S
+                and _look_distance(one, other, copy=True) <= COPY_LOOK
             ]
             together_ms = sum(length for length, _ in pairs)
             if together_ms < 1000 * MIN_COPY_S:
@@ -294,25 +296,18 @@ class _Likeness:
         return self.setups[pair]
 
 
-def _look_distance(one: FaceTrack, other: FaceTrack) -> float:
-    """How different two faces look, without regard to place and size; about 1 for people who look alike."""
+def _look_distance(one: FaceTrack, other: FaceTrack, *, copy: bool = False) -> float:
+    """How different two faces look, without regard to place and size; about 1 for people who look alike.
+
+    `copy`: one may be a mirror image of the other, and the clothes of a copy may be cut off.
+    """
     weights = np.array([BRIGHTNESS_WEIGHT, 1, 1])
-    apart_R = np.sqrt((((one.colours_R3 - other.colours_R3) * weights) ** 2).sum(1))
+    apart_R = np.sqrt((((one.colours_R3 - other.colours_R3) * weights) ** 2).sum(1))[: 2 if copy else None]
     apart_R = apart_R[~np.isnan(apart_R)]
     colours = float(np.sqrt((apart_R**2).mean())) / COLOUR_STEP if len(apart_R) else 1.0
-    return 0.5 * colours + 0.5 * (1 - _face_correlation(one.patch_HW, other.patch_HW)) / FACE_STEP
-
-
-def _face_correlation(one_HW: np.ndarray, other_HW: np.ndarray) -> float:
-    return _correlation(one_HW - one_HW.mean(), other_HW - other_HW.mean())
-
-
-def _may_be_copy(one: FaceTrack, other: FaceTrack) -> bool:
-    """Whether two faces look enough alike, or one and the other in a mirror."""
-    return (
-        max(_face_correlation(one.patch_HW, face_HW) for face_HW in (other.patch_HW, other.patch_HW[:, ::-1]))
-        > COPY_FACE
-    )
+    faces = (other.patch_HW, other.patch_HW[:, ::-1]) if copy else (other.patch_HW,)
+    alike = max(_correlation(one.patch_HW - one.patch_HW.mean(), face_HW - face_HW.mean()) for face_HW in faces)
+    return 0.5 * colours + 0.5 * (1 - alike) / FACE_STEP
 
 
 def _copies(tracks: Sequence[FaceTrack], params: FacesParams) -> dict[int, int]:
@@ -326,7 +321,7 @@ def _copies(tracks: Sequence[FaceTrack], params: FacesParams) -> dict[int, int]:
             for other in largest_first[:rank]:
                 if _together_ms(tracks[place], tracks[other]) < 1000 * MIN_COPY_S or {place, other} & copies.keys():
                     continue
-                if not _may_be_copy(tracks[place], tracks[other]):
+                if _look_distance(tracks[place], tracks[other], copy=True) > COPY_LOOK:
                     continue
                 if in_step(tracks[place], tracks[other]) >= params.copy_correlation:
                     copies[place] = other
