@@ -291,13 +291,13 @@ def deinterlaced(stream, source):  # type: ignore[no-untyped-def]
     return stream.filter("bwdif", mode="send_frame", deint="interlaced")
 
 
-def scaled_to(stream, source, width, height):  # type: ignore[no-untyped-def]
+def scaled_to(stream, source, width, height, *, flags=SCALING, pixels="yuv444p"):  # type: ignore[no-untyped-def]
     """The filters that bring a whole picture to a size, and to the colours of tracks: YUV with a chroma per pixel."""
     colours, _ = _colours(source)
-    stream = stream.filter("scale", width, height, flags=SCALING, **colours).filter("setsar", 1)
+    stream = stream.filter("scale", width, height, flags=flags, **colours).filter("setsar", 1)
     if not colours:
         stream = _to_standard_colours(stream, source.picture)
-    return stream.filter("format", "yuv444p")
+    return stream.filter("format", pixels)
 
 
 def with_track_tags(stream):  # type: ignore[no-untyped-def]

@@ -65,9 +65,9 @@ def small_pictures(source: Source, size: tuple[int, int], *, end_ms: int | None 
     """
     width, height = size
     stream = constant_rate(deinterlaced(source_input(source)[str(source.video)], source), source, lead_ms=0.0)
-    stream = scaled_to(stream, source, width, height)
+    stream = scaled_to(stream, source, width, height, flags="area", pixels="yuv420p")
     limit = {} if end_ms is None else {"t": end_ms / 1000}
-    command = stream.filter("format", "yuv420p").output("pipe:", format="rawvideo", **limit)
+    command = stream.output("pipe:", format="rawvideo", **limit)
     command = command.global_args("-v", "error", "-nostdin", "-nostats", "-hide_banner", "-filter_threads", "1")
     frame = 0
     with (
