@@ -12,7 +12,8 @@ def track(
     times = start_ms + 200 * np.arange(len(x))
     boxes = np.stack([x - 0.4 * face, y - face / 2, x + 0.4 * face, y + face / 2], axis=1)
     return FaceTrack(
-        shot=shot, setup=shot if setup is None else setup, start_ms=start_ms, end_ms=int(times[-1]) + 200, times_N=times, boxes_N4=boxes,
+        shot=shot, setup=shot if setup is None else setup, start_ms=start_ms, end_ms=int(times[-1]) + 200,
+        times_N=times, boxes_N4=boxes,
         landmarks_N52=np.zeros((len(x), 5, 2)), scores_N=np.ones(len(x)), first_frame=start_ms // 40,
         mouth_TB=np.zeros((1, 12), np.float32), motion_T=np.zeros(1, np.float32), asd_T=None,
         patch_HW=np.zeros((48, 40), np.float32), change=1.0, sharpness=1.0, frontal_share=1.0,
