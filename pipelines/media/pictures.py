@@ -77,7 +77,7 @@ def small_pictures(source: Source, size: tuple[int, int], *, end_ms: int | None 
         assert process.stdout is not None
         while True:
             yuv_HW = np.empty((height * 3 // 2, width), np.uint8)
-            if process.stdout.readinto(memoryview(yuv_HW).cast("B")) < yuv_HW.size:  # type: ignore[attr-defined]
+            if process.stdout.readinto(yuv_HW.data.cast("B")) < yuv_HW.size:  # type: ignore[attr-defined]
                 break
             yield SmallPicture(frame, yuv_HW)
             frame += 1

@@ -5,6 +5,8 @@ A patch is then moved by up to a few pixels until the upper half of the face is 
 the motion in the lower half is that of the mouth.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -154,7 +156,7 @@ def _to_patch(landmarks_52: np.ndarray) -> np.ndarray:
     return np.array([[factor.real, -factor.imag, move.real], [factor.imag, factor.real, move.imag]])
 
 
-def _moved_by(one_HW: np.ndarray, other_HW: np.ndarray, window_HW: np.ndarray) -> tuple[tuple[float, float], float]:
+def _moved_by(one_HW: np.ndarray, other_HW: np.ndarray, window_HW: np.ndarray) -> tuple[Sequence[float], float]:
     """How far the other is moved in x and y, and how sure this is. OpenCV multiplies its arguments by the window."""
     return cv2.phaseCorrelate(one_HW.copy(), other_HW.copy(), window_HW)
 
