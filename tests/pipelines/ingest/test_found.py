@@ -15,6 +15,7 @@ from pipelines.media.tracks import read_wav, write_wav
 from schemas.people import PEOPLE
 from tests.helpers.clips import RATE_HZ, make_clip
 from tests.helpers.found_people import crop_row, ingest_found, person, spans
+from tests.helpers.other_machine import have_other_machines
 from tests.helpers.paths import track_path
 from tests.helpers.small_corpus import keep_in_process
 from wanstreamer.errors import InputError
@@ -27,10 +28,11 @@ def find(job: Job, data: Path, scratch: Path) -> Result:
     return Result(tables={"people": job.spec["rows"]})
 
 
-def find_people(data: Path, found: dict[str, list[dict[str, Any]] | str]) -> None:
+def find_people(data: Path, found: dict[str, list[dict[str, Any]] | str], **how: Any) -> None:
     """found: session -> rows of the table `people`, or the reason why there are none."""
     jobs = [Job(key=key, spec={"reason" if isinstance(own, str) else "rows": own}) for key, own in found.items()]
-    run_keys(data, "people", jobs, find, params=None, tables=(PEOPLE,), how=RunParams(workers=1), code=())
+    how = {"workers": 1, **how}
+    run_keys(data, "people", jobs, find, params=None, tables=(PEOPLE,), how=RunParams(**how), code=())
 
 
 def two_people(session_id: str, first_ms: int = 600) -> list[dict[str, Any]]:
@@ -163,3 +165,22 @@ def test_speech_is_on_the_clock_of_the_sound_and_crops_on_that_of_the_picture(tm
     loud = np.flatnonzero(np.abs(audio) > 0.05) * 1000 / rate_hz
     assert abs(loud[0] - 500) <= 6 and abs(loud[-1] - 1500) <= 6
     assert result.tables["tracks"][0]["visible"] == spans((1000, 2000))
+
+
+@pytest.mark.long
+def test_a_worker_without_the_data_folder_gets_what_was_found_from_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    have_other_machines(monkeypatch)
+    source, store = tmp_path / "in", str(tmp_path / "store")
+    source.mkdir()
+    for name in ("one", "two"):
+        make_clip(source / f"{name}.mp4")
+    find_people(tmp_path / "data", {name: two_people(name) for name in ("one", "two")}, store=store)
+    params = IngestParams(source=str(source))
+    counts = ingest.run(tmp_path / "data", params, RunParams(workers=2, store=store))
+    assert counts["done"] == 2
+    tracks = read_rows(tmp_path / "data", "tracks")
+    assert [(row["session_id"], row["participant"], row["video_path"] is None) for row in tracks] == [
+        (name, who, who == "b") for name in ("one", "two") for who in "ab"
+    ]
