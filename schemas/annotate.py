@@ -78,7 +78,18 @@ WORDS = Table(
         END_MS,
         field("index", pa.int32(), "position of the word in the participant's words"),
         field("word", TEXT, "as written, with its punctuation"),
-        field("source", TEXT, "origin of the words: sidecar or whisperx"),
+        field(
+            "source",
+            TEXT,
+            "origin of the words: sidecar; whisperx (Whisper's words, an aligner's times); whisper (its words and "
+            "times, which are less exact)",
+        ),
+        field(
+            "language",
+            TEXT,
+            "of the transcript: the manifest's, else as Whisper heard it, else annotate.language",
+            nullable=True,
+        ),
         CONFIDENCE,
         field(
             "over_silence",

@@ -1,4 +1,7 @@
-"""Tests lie where a reader looks for them: the folders of the sources again, what they share in tests/helpers."""
+"""Tests lie where a reader looks for them: the folders of the sources again, what they share in tests/helpers.
+
+Those with real recordings and real weights, which take whole stages, are in tests/real.
+"""
 
 import ast
 from pathlib import Path
@@ -7,7 +10,7 @@ from tests.helpers.paths import ROOT
 
 TESTS = ROOT / "tests"
 FILES = sorted(path.relative_to(ROOT) for path in TESTS.rglob("*.py"))
-FOLDERS = sorted({path.parent.relative_to("tests") for path in FILES} - {Path(), Path("helpers")})
+FOLDERS = sorted({path.parent.relative_to("tests") for path in FILES} - {Path(), Path("helpers"), Path("real")})
 
 
 def imported_names(path: Path) -> set[str]:

@@ -8,7 +8,8 @@ Speech: the detection error rate of pyannote.metrics (missed speech plus false a
 speech), once for all participants together and once for each. A participant is compared with the one of the reference
 that shares most speech, even if their names differ. Events: the turn rules are applied to the reference's speech and
 words; their events are matched one to one, by onsets within +-200 ms, with the events of `--data` or with those that
-the rules find in `--found`.
+the rules find in `--found`. Words: the word error rate of each participant, where the reference has words or segments
+with text (tools/word_errors.py).
 """
 
 import argparse
@@ -34,6 +35,7 @@ from tools.diarize import sound_of
 from tools.events import annotate_intervals
 from tools.exchange.data_folder import read_data
 from tools.exchange.intervals import SPEECH, WORDS, Interval, part_sounds, speech_of
+from tools.word_errors import WordErrors, word_errors, words_by_person
 from wanstreamer.clock import Span, intersect_spans, merge_spans
 from wanstreamer.errors import InputError
 from wanstreamer.turns import TurnParams
@@ -134,6 +136,12 @@ def _item(row: Mapping[str, Any]) -> Item:
     return Item(kind=label, **{name: row[name] for name in names})
 
 
+def transcript_errors(detected: Iterable[Interval], reference: Iterable[Interval]) -> dict[tuple[str, str], WordErrors]:
+    """(session, participant) -> errors, for those with text in the reference; empty if nothing was transcribed."""
+    ours, theirs = words_by_person(detected), words_by_person(reference)
+    return {who: word_errors(ours.get(who, []), words) for who, words in theirs.items()} if ours else {}
+
+
 def heard_in(path: Path, session_id: str) -> list[Interval]:
     """The default speech detector on a recording, as one participant's speech."""
     try:
@@ -170,6 +178,17 @@ def show(
     console.print(table)
 
 
+def show_words(errors: Mapping[tuple[str, str], WordErrors]) -> None:
+    table = Table(box=SIMPLE_HEAD, title="words; case and punctuation aside", title_justify="left")
+    for name in ("session", "participant", "reference", "substituted", "missed", "inserted", "error"):
+        table.add_column(name, justify="left" if name in ("session", "participant") else "right")
+    total = WordErrors(*map(sum, zip(*errors.values(), strict=True)))
+    for (session, who), own in [(("all", EVERYBODY), total), *sorted(errors.items())]:
+        counts = (str(count) for count in (own.words, own.substituted, own.missed, own.inserted))
+        table.add_row(session, who, *counts, "" if own.rate is None else f"{100 * own.rate:.1f} %")
+    Console().print(table)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tools.score", description="Compare detected speech and events with files that people annotated."
@@ -198,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         reference = speech_by_person(intervals)
         if not reference:
             raise InputError(f"{args.reference[0]}: no speech and no words in it")
-        events = None
+        events, errors = None, {}
         if args.audio:
             name = _session_of(args.audio, sorted(reference))
             reference = {name: reference[name]}
@@ -212,11 +231,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ]
             rows = [row | {"participant": names.get((row["session_id"], row["participant"]), "?")} for row in rows]
             detected = speech_by_person(listed)
+            errors = transcript_errors(listed, intervals)
             events = event_agreement(rows, annotate_intervals(intervals, TurnParams())[0])
         missing = sorted(set(reference) - set(detected))
         if missing:
             raise InputError(f"session {missing[0]}: in the reference, but nothing was detected in it")
         show(detected, reference, events, args.collar_ms)
+        if errors:
+            show_words(errors)
 
 
 def _named_as_in(data: Path, paths: Sequence[Path], intervals: Sequence[Interval]) -> list[Interval]:

@@ -2,7 +2,7 @@
 
 Per session: first whose voice is in which track (bleed.py, separation.py) and the voice activity of each track
 (speech_models.py, voice_activity.py); then the words, read from sidecars, checked and sorted, or transcribed by
-whisperx (transcription.py); then the turn rules (wanstreamer.turns); then the labels of every 160 ms unit, shared by
+Whisper (transcription.py); then the turn rules (wanstreamer.turns); then the labels of every 160 ms unit, shared by
 trainer and evaluator. Speech in a shared mix, or in tracks that hold the same sound, cannot be attributed to a
 participant: there is no speech and nothing to learn from in such units, and the session goes on.
 """
@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from pipelines.annotate.params import AnnotateParams
-from pipelines.annotate.transcription import load_transcriber, speaks, transcript_hashes
+from pipelines.annotate.track_languages import session_languages
+from pipelines.annotate.transcription import load_transcriber, transcript_hashes
 from pipelines.annotate.unit_labels import unit_rows
 from pipelines.annotate.whisperx_words import TimedWord
 from pipelines.annotate.whose_voice import Heard, bleed_rows, bleed_sounds, bleed_units, doubts, hear
@@ -137,10 +138,25 @@ class Annotator:
         heard = hear(audio, self.detect, self.params, merge_spans(mixed))
         result.rejections += [(f"{job.key}/{who}", *doubt) for who in audio for doubt in doubts(heard, who)]
         sounds = bleed_sounds(heard)
+        todo = {
+            track["participant"]: subtract(
+                heard.speech[track["participant"]], _mixed(track), self.params.vad_min_speech_ms
+            )
+            for track in tracks
+            if self.transcribe
+            and track["participant"] in audio
+            and (words[track["participant"]] is None or self.params.replace_sidecars)
+        }
+        detects = self.params.detect_language and not (self.transcribe and self.transcribe.knows_english_only)
+        languages, unclear = session_languages(
+            tracks, heard.speech, todo, self.params.language,
+            hear=(lambda who: self._hear_language(heard, who, todo[who])) if detects else None,
+        )  # fmt: skip
+        result.rejections += [(f"{job.key}/{who}", "language_unclear", why) for who, why in unclear.items()]
         for track in tracks:
             key, who = f"{job.key}/{track['participant']}", track["participant"]
-            if self.transcribe and who in audio and (words[who] is None or self.params.replace_sidecars):
-                transcribed, rejections = self._hear_words(heard.voices[who].audio_T, heard.speech[who], track)
+            if who in todo and languages[who] is not None:
+                transcribed, rejections = self._hear_words(heard, todo[who], track, str(languages[who]))
                 words[who] = words[who] if transcribed is None else transcribed
                 result.rejections += [(key, *rejection) for rejection in rejections]
             transcript = words[who]
@@ -156,7 +172,8 @@ class Annotator:
             if why is not None:
                 result.rejections.append((f"{job.key}/{who}", "transcript_times_unreliable", why))
                 misfits.add(who)
-        english = all(same_language(track["language"] or self.params.language, "en") for track in tracks)
+        spoken = {who: language or self.params.language for who, language in languages.items()}
+        english = all(same_language(language, "en") for language in spoken.values())
         annotation = annotate_session(
             {track["participant"]: heard.speech.get(track["participant"], []) for track in tracks},
             {who: None if who in misfits else own for who, own in words.items()},
@@ -168,7 +185,7 @@ class Annotator:
         result.tables = {
             "bleed": bleed_rows(job.key, heard),
             "speech": speech_rows(job.key, speech, heard.activity),
-            "words": word_rows(job.key, words, heard.speech, unknown, misfits),
+            "words": word_rows(job.key, words, heard.speech, unknown, misfits, spoken),
             "ipus": ipu_rows(job.key, annotation, self.params),
             "turns": turn_rows(job.key, annotation),
             "events": event_rows(job.key, annotation),
@@ -186,20 +203,27 @@ class Annotator:
         bleed = bleed_units(heard, who, track["num_units"])
         return unit_rows(session_id, track, speech, annotation, heard.voices[who].unknown, bleed)
 
+    def _hear_language(self, heard: Heard, who: str, alone: Sequence[Span]) -> Mapping[str, float]:
+        assert self.transcribe is not None
+        return self.transcribe.hear_language(heard.voices[who].audio_T, alone)
+
     def _hear_words(
-        self, audio_T: np.ndarray, speech: Sequence[Span], track: TableRow
+        self, heard: Heard, alone: Sequence[Span], track: TableRow, language: str
     ) -> tuple[list[TimedWord] | None, list[tuple[str, str]]]:
         """Transcribed words of a track, and (reason, detail) for what was not transcribed.
 
-        Words are None if the models do not know the language. Spans in which others speak in the same sound are not
+        Words are None if Whisper does not know the language. Spans in which others speak in the same sound are not
         transcribed: their words could be anyone's.
+
+        Args:
+            alone: The participant's speech without such spans.
         """
         assert self.transcribe is not None
-        if not speaks(track["language"], self.params):
-            return None, [("other_language", f"{track['language']}; annotate.language is {self.params.language}")]
-        alone = subtract(speech, _mixed(track), self.params.vad_min_speech_ms)
-        words, reasons = self.transcribe(audio_T, alone)
-        unheard_ms = sum(span.duration_ms for span in speech) - sum(span.duration_ms for span in alone)
+        who = track["participant"]
+        if not self.transcribe.knows(language):
+            return None, [("other_language", f"{language}; the Whisper model does not know it")]
+        words, reasons = self.transcribe(heard.voices[who].audio_T, alone, language)
+        unheard_ms = sum(span.duration_ms for span in heard.speech[who]) - sum(span.duration_ms for span in alone)
         mixed_part = [("speech_not_transcribed", f"{unheard_ms} ms in mixed sound")] if unheard_ms else []
         return words, mixed_part + [(reason, "") for reason in reasons]
 
@@ -267,12 +291,14 @@ def word_rows(
     speech: Mapping[str, Sequence[Span]],
     unknown: Mapping[str, Sequence[Span]] | None = None,
     misfits: Container[str] = (),
+    languages: Mapping[str, str] | None = None,
 ) -> list[TableRow]:
     """The rows of the table `words`.
 
     Args:
         speech: Of the participants whose speech is known, except in the spans that are `unknown`.
         misfits: Participants whose transcript has times that do not fit the speech.
+        languages: Of the transcripts, by participant.
     """
     rows: list[TableRow] = []
     for who, track_words in words.items():
@@ -283,6 +309,7 @@ def word_rows(
                 is_over_silence = None
             row = {"index": index, "word": word.text, "source": word.source, "confidence": word.confidence}
             row |= {"over_silence": is_over_silence, "times_fit": who not in misfits}
+            row["language"] = (languages or {}).get(who)
             rows.append(_interval(session_id, who, Span(word.start_ms, word.end_ms)) | row)
     return rows
 

@@ -14,8 +14,11 @@ class TranscriptParams:
     words: Literal["sidecar", "whisperx"] = "sidecar"  # whisperx: transcribe tracks without a sidecar
     replace_sidecars: bool = False  # with `words: whisperx`, transcribe tracks with a sidecar too
     whisperx_model: str = ""  # folder with a Whisper model in CTranslate2's format
-    align_model: str = ""  # folder with a wav2vec2 model of the same language
-    language: str = "en"  # of the align_model, and of recordings whose manifest names no language
+    # Folder with a wav2vec2 model of `language`; empty: Whisper's own times, which are less exact.
+    align_model: str = ""
+    # Of the align_model, of word files whose manifest names none, and of what is transcribed without detection.
+    language: str = "en"
+    detect_language: bool = True  # detect the language of a track whose manifest names none, before it is transcribed
 
     def __post_init__(self) -> None:
         check_bounds(self)

@@ -1,8 +1,9 @@
-"""Audio of one track + where its participant speaks -> timed words, by whisperx: Whisper, then alignment by wav2vec2.
+"""Audio of one track + where its participant speaks -> timed words: Whisper writes them, then they get their times.
 
 Whisper gets the participant's speech and nothing else: parts without detected speech, with bleed or with another voice
 are silenced first. It can then neither transcribe the other person nor invent words for a silence, if the detector was
-right. Remaining errors of whisperx are repaired in whisperx_words.py.
+right. The times come from whisperx, which aligns the words with wav2vec2, where `align_model` knows the language of the
+track; else from Whisper itself (own_times.py). Remaining errors of both are repaired in whisperx_words.py.
 """
 
 import logging
@@ -14,43 +15,24 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.annotate.chunks import EDGE_MS, chunks_of, cut_long
+from pipelines.annotate.own_times import BATCH, heard_languages, own_times
 from pipelines.annotate.transcript_params import TranscriptParams
-from pipelines.annotate.whisperx_words import EDGE_MS, TimedWord, mend_words
-from pipelines.media.languages import same_language
+from pipelines.annotate.whisperx_words import TimedWord, mend_words
+from pipelines.engine.models import ALIGNER, WHISPER
+from pipelines.media.languages import same_language, short_tag
 from pipelines.media.tracks import gate_audio
-from pipelines.signals.speech_models import (
-    Published,
-    device,
-    folder_sha256,
-    import_speech_packages,
-    loading,
-    model_folder,
-)
-from pipelines.signals.voice_activity import ENERGY_MS, RATE_HZ, energy_db
+from pipelines.signals.speech_models import device, folder_sha256, import_speech_packages, loading, model_folder
+from pipelines.signals.voice_activity import RATE_HZ, energy_db
 from wanstreamer.clock import Span
 from wanstreamer.errors import InputError
 
-CHUNK_MS = 30_000  # the longest input of Whisper
-BATCH = 8  # chunks at a time
-
-WHISPER = Published(
-    what="a Whisper model in CTranslate2's format",
-    hub="Systran/faster-whisper-large-v3",
-    files=("model.bin", "config.json", "tokenizer.json"),
-)
-ALIGNER = Published(
-    what="a wav2vec2 model with letters of the language",
-    hub="facebook/wav2vec2-base-960h",
-    files=("config.json", "vocab.json"),
-    note=" for English; for others, see the list in whisperx/alignment.py",
-)
-
 
 class Whisperx:
-    """Holds both models."""
+    """Holds Whisper and, if there is one, the aligner."""
 
     def __init__(self, params: TranscriptParams) -> None:
-        whisper, aligner = check_transcriber(params)
+        whisper, *aligner = check_transcriber(params)
         import_speech_packages()
         import torch
         import transformers
@@ -60,43 +42,66 @@ class Whisperx:
         transformers.utils.logging.disable_progress_bar()
         torch.set_num_threads(1)
         logging.getLogger("whisperx").setLevel(logging.ERROR)  # its warnings quote the transcript
+        logging.getLogger("faster_whisper").setLevel(logging.ERROR)
         # Sentences do not change the times of words, and the splitter would have to be downloaded.
         whisperx.alignment.nltk_load = lambda name: _OneSentence()
-        self.language = _whisper_code(params.language)
+        self.aligned_language = params.language if aligner else None
         self.align = whisperx.align
         with redirect_stdout(sys.stderr):  # it prints while it loads
             with loading("annotate.whisperx_model", whisper, WHISPER):
                 self.whisper = whisperx.load_model(
-                    str(whisper), device(), language=self.language, vad_model=object(), threads=1, local_files_only=True
-                )
-            with loading("annotate.align_model", aligner, ALIGNER):
-                self.aligner, self.letters = whisperx.load_align_model(
-                    self.language, device(), model_name=str(aligner), model_cache_only=True
-                )
-        if not self.whisper.model.model.is_multilingual and self.language != "en":
+                    str(whisper), device(), language=_whisper_code(params.language), vad_model=object(), threads=1,
+                    local_files_only=True,
+                )  # fmt: skip
+            if aligner:
+                with loading("annotate.align_model", aligner[0], ALIGNER):
+                    self.aligner, self.letters = whisperx.load_align_model(
+                        _whisper_code(params.language), device(), model_name=str(aligner[0]), model_cache_only=True
+                    )
+        self.knows_english_only = not self.whisper.model.model.is_multilingual
+        if self.knows_english_only and not same_language(params.language, "en"):
             raise InputError(
                 f"annotate.whisperx_model {whisper}: knows English only, but annotate.language is {params.language}; "
-                f"{WHISPER.hub} knows 100 languages"
+                f"{WHISPER.model} of `python -m tools.models` knows 100 languages"
             )
 
-    def __call__(self, audio_T: np.ndarray, speech: Sequence[Span]) -> tuple[list[TimedWord], list[str]]:
+    def knows(self, language: str) -> bool:
+        """Whether Whisper can write a language; `language` is a tag such as `en` or `pt-BR`."""
+        return same_language(language, "en") or _whisper_code(language) in self.whisper.model.supported_languages
+
+    def hear_language(self, audio_T: np.ndarray, speech: Sequence[Span]) -> dict[str, float]:
+        """The probability of each language that Whisper knows, if it knows several. Some speech is needed."""
+        return heard_languages(self.whisper.model, chunks_of(audio_T, speech))
+
+    def __call__(
+        self, audio_T: np.ndarray, speech: Sequence[Span], language: str = "en"
+    ) -> tuple[list[TimedWord], list[str]]:
         """Words of a track, and a reason for each dropped word.
 
         Args:
             audio_T: float32 (num_samples,) at 16 kHz.
             speech: Of the participant, ms, disjoint and in order.
+            language: A tag of a language that the model knows.
         """
         if not speech:
             return [], []
+        if self.aligned_language is None or not same_language(language, self.aligned_language):
+            code = _whisper_code(language)
+            segments, num_unlikely = own_times(self.whisper.model, chunks_of(audio_T, speech), code)
+            words, reasons = mend_words(segments, speech, code, source="whisper")
+            return words, ["word_unlikely"] * num_unlikely + reasons
+        return self._aligned(audio_T, speech, _whisper_code(language))
+
+    def _aligned(self, audio_T: np.ndarray, speech: Sequence[Span], language: str) -> tuple[list[TimedWord], list[str]]:
         near = [Span(max(0, span.start_ms - EDGE_MS), span.end_ms + EDGE_MS) for span in speech]
         heard_T = gate_audio(audio_T, near, RATE_HZ)
         self.whisper.vad_model = _fixed_segments(cut_long(speech, energy_db(audio_T)))
-        transcribed = self.whisper.transcribe(heard_T, batch_size=BATCH, language=self.language)["segments"]
+        transcribed = self.whisper.transcribe(heard_T, batch_size=BATCH, language=language)["segments"]
         segments = []
         for segment in transcribed:  # one at a time: for several, whisperx does not report which it could not align
             aligned = self.align([segment], self.aligner, self.letters, heard_T, device())["word_segments"]
             segments.append({**segment, "words": aligned})
-        return mend_words(segments, speech, self.language)
+        return mend_words(segments, speech, language)
 
 
 def load_transcriber(params: TranscriptParams) -> Whisperx | None:
@@ -104,36 +109,17 @@ def load_transcriber(params: TranscriptParams) -> Whisperx | None:
     return Whisperx(params) if params.words == "whisperx" else None
 
 
-def check_transcriber(params: TranscriptParams) -> tuple[Path, Path]:
-    """The two model folders. Raises InputError if one is missing; imports nothing."""
-    return (
-        model_folder("annotate.whisperx_model", Path(params.whisperx_model), WHISPER, "whisperx"),
-        model_folder("annotate.align_model", Path(params.align_model), ALIGNER, "whisperx"),
-    )
+def check_transcriber(params: TranscriptParams) -> tuple[Path, ...]:
+    """The folders of Whisper and, if set, of the aligner. Raises InputError if one is missing; imports nothing."""
+    folders = (model_folder("annotate.whisperx_model", Path(params.whisperx_model), WHISPER, "whisperx"),)
+    if not params.align_model:
+        return folders
+    return (*folders, model_folder("annotate.align_model", Path(params.align_model), ALIGNER, "whisperx"))
 
 
 def transcript_hashes(params: TranscriptParams) -> tuple[str, ...]:
     """Hashes of the weights that transcribe; empty for sidecars. Raises InputError like `check_transcriber`."""
     return tuple(map(folder_sha256, check_transcriber(params))) if params.words == "whisperx" else ()
-
-
-def cut_long(speech: Sequence[Span], level_db: np.ndarray) -> list[Span]:
-    """Speech in pieces of at most 30 s, as Whisper loses the rest; each is cut where its second half is quietest.
-
-    Args:
-        speech: ms, disjoint and in order.
-        level_db: Of each 10 ms.
-    """
-    pieces: list[Span] = []
-    for span in speech:
-        start_ms = span.start_ms
-        while span.end_ms - start_ms > CHUNK_MS:
-            first = (start_ms + CHUNK_MS // 2) // ENERGY_MS
-            quietest = first + int(np.argmin(level_db[first : (start_ms + CHUNK_MS) // ENERGY_MS]))
-            pieces.append(Span(start_ms, quietest * ENERGY_MS))
-            start_ms = quietest * ENERGY_MS
-        pieces.append(Span(start_ms, span.end_ms))
-    return pieces
 
 
 def _fixed_segments(pieces: Sequence[Span]) -> Any:
@@ -156,9 +142,5 @@ class _OneSentence:
 
 
 def _whisper_code(tag: str) -> str:
-    return tag.replace("_", "-").split("-")[0].lower()
-
-
-def speaks(track_language: str | None, params: TranscriptParams) -> bool:
-    """Whether a track can be transcribed: `align_model` knows one language."""
-    return track_language is None or same_language(track_language, params.language)
+    """The name that Whisper has for a language: `pt-BR` and `por` are `pt`."""
+    return {"jv": "jw"}.get(short_tag(tag), short_tag(tag))

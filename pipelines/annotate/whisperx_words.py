@@ -1,6 +1,7 @@
-"""whisperx's output for one track + where its participant speaks -> timed words, and why others were dropped.
+"""Words of one track with rough times + where its participant speaks -> timed words, and why others were dropped.
 
-whisperx aligns whatever Whisper wrote, correct or not, and some of its times are unusable. The steps:
+The times are the aligner's (whisperx) or Whisper's own. whisperx aligns what Whisper wrote, right or wrong, and some
+of its times are unusable. The steps:
 
 1. Times are removed from words that whisperx could not align: words without a time or without a score (whisperx then
    copies a neighbour's time), words of zero or negative duration, outside their segment, or before the previous word.
@@ -10,21 +11,25 @@ whisperx aligns whatever Whisper wrote, correct or not, and some of its times ar
 3. Words with no speech of the participant within 200 ms are dropped: Whisper writes words for silence, noise and other
    voices. A word that spans a silence keeps the stretch of speech that covers most of it.
 4. If a phrase follows itself more than four times, one copy stays: Whisper's decoder can run in such loops.
-5. If words overlap, the earlier one ends where the later one begins.
+5. Whisper's own times are off by up to 0.3 s at a silence: the first and the last word of a stretch of speech take its
+   edges, if they are nearer than that.
+6. If words overlap, the earlier one ends where the later one begins.
 
-Every word of whisperx is either returned or counted with a reason.
+Every word is either returned or counted with a reason.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pipelines.annotate.chunks import EDGE_MS
 from wanstreamer.clock import Span, intersect_spans, merge_spans, seconds_to_ms
 from wanstreamer.turns import Word
 
+SNAP_MS = 300  # as far as Whisper's own times are moved to an edge of speech
 SHORTEST_MS = 40  # two frames of wav2vec2: the least that a word without times gets
-EDGE_MS = 200  # sound this close to detected speech may still be its soft beginning or end
 MOST_COPIES = 4  # of a phrase in a row; people do say "no no no no"
 LOOP_GAP_MS = 1000  # copies further apart were spoken one by one: "yeah" while listening
 LOOP_WORDS = 8  # length of the longest phrase that is searched for
@@ -33,7 +38,7 @@ UNSPACED = frozenset({"ja", "zh"})  # languages in which whisperx treats a lette
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimedWord(Word):
-    """A word, its source (sidecar or whisperx), and the confidence in its time, 0 to 1."""
+    """A word, its source (sidecar, whisperx or whisper), and the confidence in its time, 0 to 1."""
 
     source: str
     confidence: float
@@ -49,7 +54,7 @@ class _Rough:
 
 
 def mend_words(
-    segments: Sequence[Mapping[str, Any]], speech: Sequence[Span], language: str
+    segments: Sequence[Mapping[str, Any]], speech: Sequence[Span], language: str, source: str = "whisperx"
 ) -> tuple[list[TimedWord], list[str]]:
     """The words that can be trusted, and a reason for each dropped one.
 
@@ -58,6 +63,7 @@ def mend_words(
             alignment, each with `word` and, if whisperx knows them, `start`, `end` and `score`.
         speech: Of the participant, ms, disjoint and in order.
         language: ISO 639-1.
+        source: whisperx if an aligner gave the times, whisper if they are Whisper's own.
 
     Returns:
         Words by onset, disjoint, each longer than 0 ms; reasons `word_without_time`, `word_without_letters`,
@@ -68,8 +74,9 @@ def mend_words(
     near_speech = merge_spans(Span(span.start_ms - EDGE_MS, span.end_ms + EDGE_MS) for span in speech)
     for segment in segments:
         rough = _roughly(segment)
-        parts = segment["text"].replace(" ", "") if language in UNSPACED else segment["text"].split()
-        reasons += ["word_without_time"] * (len(parts) - len(rough))  # aligned words that whisperx left out
+        if source == "whisperx":  # words that it left out, because none of their letters could be aligned
+            parts = segment["text"].replace(" ", "") if language in UNSPACED else segment["text"].split()
+            reasons += ["word_without_time"] * (len(parts) - len(rough))
         spelled = [word for word in rough if any(letter.isalnum() for letter in word.text)]
         reasons += ["word_without_letters"] * (len(rough) - len(spelled))
         timed = _fill_times(spelled, _span(segment), speech)
@@ -79,9 +86,9 @@ def mend_words(
         unlooped = _without_loops(spoken)
         reasons += ["word_repeated"] * (len(spoken) - len(unlooped))
         words += unlooped
-    apart = _apart(words)
+    apart = _apart(words if source == "whisperx" else _snapped(words, speech))
     reasons += ["word_overlapped"] * (len(words) - len(apart))
-    return apart, reasons
+    return [replace(word, source=source) for word in apart], reasons
 
 
 def _roughly(segment: Mapping[str, Any]) -> list[_Rough]:
@@ -176,8 +183,31 @@ def _without_loops(words: Sequence[TimedWord]) -> list[TimedWord]:
     return unlooped
 
 
+def _snapped(words: Sequence[TimedWord], speech: Sequence[Span]) -> list[TimedWord]:
+    """Step 5: put words next to a silence on the edges of speech."""
+    snapped = sorted(words, key=lambda word: (word.start_ms, word.end_ms))
+    starts_ms = [span.start_ms for span in speech]
+    own: dict[int, list[int]] = {}
+    for index, word in enumerate(snapped):
+        middle_ms = (word.start_ms + word.end_ms) // 2
+        place = max(0, bisect_right(starts_ms, middle_ms) - 1)
+        near = [number for number in (place, place + 1) if number < len(speech)]
+        nearest = min(
+            near, key=lambda number: max(speech[number].start_ms - middle_ms, middle_ms - speech[number].end_ms)
+        )
+        own.setdefault(nearest, []).append(index)
+    for number, indices in own.items():
+        first, span = snapped[indices[0]], speech[number]
+        if abs(first.start_ms - span.start_ms) <= SNAP_MS and span.start_ms < first.end_ms:
+            snapped[indices[0]] = replace(first, start_ms=span.start_ms)
+        last = snapped[indices[-1]]
+        if abs(last.end_ms - span.end_ms) <= SNAP_MS and last.start_ms < span.end_ms:
+            snapped[indices[-1]] = replace(last, end_ms=span.end_ms)
+    return snapped
+
+
 def _apart(words: Iterable[TimedWord]) -> list[TimedWord]:
-    """Step 5: end each word where the next begins. If two begin together, the more confident one stays."""
+    """Step 6: end each word where the next begins. If two begin together, the more confident one stays."""
     apart: list[TimedWord] = []
     for word in sorted(words, key=lambda word: (word.start_ms, -word.confidence, word.end_ms)):
         if apart and word.start_ms == apart[-1].start_ms:

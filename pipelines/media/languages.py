@@ -31,5 +31,15 @@ def same_language(tag: str | None, other_tag: str | None) -> bool:
     >>> same_language("de-AT", "ger"), same_language("en", "und")
     (True, False)
     """
-    names = [(name or "und").replace("_", "-").split("-")[0].lower() for name in (tag, other_tag)]
-    return names[0] != "und" and _SHORT.get(names[0], names[0]) == _SHORT.get(names[1], names[1])
+    names = [short_tag(name or "und") for name in (tag, other_tag)]
+    return names[0] != "und" and names[0] == names[1]
+
+
+def short_tag(tag: str) -> str:
+    """The shortest code of a tag's language, without region and script.
+
+    >>> short_tag("pt-BR"), short_tag("ger"), short_tag("und")
+    ('pt', 'de', 'und')
+    """
+    name = tag.replace("_", "-").split("-")[0].lower()
+    return _SHORT.get(name, name)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.engine.models import LANGUAGE_MODEL
 from wanstreamer.bounds import BadValue, bounded, check_bounds, from_one, from_zero
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
@@ -53,4 +54,8 @@ class PackParams(ViewParams):
     def check(self) -> None:
         """Raises InputError if the finished tokenizer does not exist."""
         if self.tokenizer and not Path(self.tokenizer).exists():
-            raise InputError(f"pack.tokenizer {self.tokenizer}: no such file or folder; `make repro` makes some")
+            raise InputError(
+                f"pack.tokenizer {self.tokenizer}: no such file or folder; `make repro` makes some, and `python -m "
+                f"tools.models fetch {LANGUAGE_MODEL.model}` fetches {LANGUAGE_MODEL.what}, "
+                f"{LANGUAGE_MODEL.place.as_posix()}"
+            )

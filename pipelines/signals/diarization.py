@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.signals.speech_models import DIARIZATION, device, import_speech_packages, loading, model_folder
+from pipelines.engine.models import DIARIZATION
+from pipelines.signals.speech_models import device, import_speech_packages, loading, model_folder
 from pipelines.signals.voice_activity import RATE_HZ
 from wanstreamer.clock import Span, intersect_spans, merge_spans, seconds_to_ms
 

@@ -11,7 +11,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.engine.files import file_sha256
+from pipelines.engine.models import SEGMENTATION, Published, lacking
 from pipelines.signals.params import DetectorParams
 from pipelines.signals.voice_activity import RATE_HZ, Activity
 from wanstreamer.errors import InputError
@@ -28,30 +28,6 @@ SILERO_CONTEXT = 64  # samples before the frame that silero gets too
 SILERO_PIECE = 256  # frames per call: 8 s; more is not faster
 PYANNOTE_MS = 16  # its frames of about 17 ms are resampled to this, so that edges are whole ms
 
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """A model that users download themselves."""
-
-    what: str
-    hub: str  # its name on huggingface.co
-    files: tuple[str, ...]  # files that the folder must have
-    note: str = ""
-
-
-# The folder `segmentation` of the diarization pipeline is the speech detector.
-DIARIZATION = Published(
-    what="a pyannote diarization pipeline",
-    hub="pyannote/speaker-diarization-community-1",
-    files=("config.yaml",),
-    note=" (accept its conditions on its page and run `hf auth login` first)",
-)
-SEGMENTATION = Published(
-    what="a pyannote segmentation model",
-    hub=DIARIZATION.hub,
-    files=("pytorch_model.bin",),
-    note=", folder `segmentation`" + DIARIZATION.note,
-)
 
 Detector = Callable[[np.ndarray], Activity]
 
@@ -173,13 +149,9 @@ def model_folder(setting: str, folder: Path, model: Published, package: str) -> 
         raise InputError(
             f"{setting}: {package} is not installed; run `uv pip install -e '.[asr]' -c constraints.txt` in the project"
         )
-    lacking = [name for name in model.files if not (folder / name).is_file()]
-    if lacking:
-        state = f"{folder}: no {', '.join(lacking)} there" if folder != Path() else "not set"
-        raise InputError(
-            f"{setting} {state}; expected the local folder of {model.what}: `hf download {model.hub} --local-dir "
-            f"DIR`{model.note}, then set {setting}"
-        )
+    missing = tuple(name for name in model.files if not (folder / name).is_file())
+    if missing:
+        raise lacking(setting, folder, model, missing)
     return folder
 
 
@@ -194,7 +166,8 @@ def loading(setting: str, folder: Path, model: Published) -> Iterator[None]:
     except Exception as error:
         reason = str(error).strip().partition("\n")[0][:200]
         raise InputError(
-            f"{setting} {folder}: {type(error).__name__}: {reason}; expected {model.what}, such as {model.hub}"
+            f"{setting} {folder}: {type(error).__name__}: {reason}; expected {model.what}, such as {model.model} of "
+            "`python -m tools.models`"
         ) from error
 
 

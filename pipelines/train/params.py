@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pipelines.engine.models import LANGUAGE_MODEL
 from wanstreamer.bounds import bounded, check_bounds, from_one, from_zero, share
 from wanstreamer.errors import InputError
 from wanstreamer.train.config import TrainConfig
@@ -40,8 +41,9 @@ class TrainingParams(TrainConfig):
                 )
         elif not (path / "config.json").is_file():
             raise InputError(
-                f"{path / 'config.json'}: no such file; set init_from to a model.safetensors or the folder of a Qwen3 "
-                "language model"
+                f"{path / 'config.json'}: no such file; set init_from to a model.safetensors or the folder of "
+                f"{LANGUAGE_MODEL.what}: `python -m tools.models fetch {LANGUAGE_MODEL.model}` makes "
+                f"{LANGUAGE_MODEL.place.as_posix()}"
             )
         else:
             from wanstreamer.model.language_model import read_language_model  # brings torch

@@ -10,12 +10,16 @@ import numpy as np
 import torch
 
 NUM_TIMESTAMPS = 1501
-PROMPT = 2  # tokens that a Whisper of English alone is given before it writes
+PROMPT = 2  # tokens that a Whisper of English alone is given before it writes; one of many languages gets two more
 DIMENSION = 256  # of voices, as WeSpeaker's
 
 
-def whisper(folder: Path, text: str) -> Path:
-    """For English, in CTranslate2's format; whatever it hears, it writes `text`, of at most 15 different words."""
+def whisper(folder: Path, text: str, languages: dict[str, float] | None = None) -> Path:
+    """In CTranslate2's format; it writes `text` for any sound, of at most 13 different words.
+
+    Args:
+        languages: The weight of each language that it detects, of at most two; None: it knows English only.
+    """
     import ctranslate2
     import transformers
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -23,14 +27,18 @@ def whisper(folder: Path, text: str) -> Path:
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = list(dict.fromkeys(text.split()))
     spelled = [*letters, *(f"Ġ{word}" for word in words)]
-    tokenizer = Tokenizer(models.BPE({token: index for index, token in enumerate(spelled)}, []))
+    unused = [""] if languages else []  # by this token CTranslate2 knows a model of many languages
+    tokenizer = Tokenizer(models.BPE({token: index for index, token in enumerate([*spelled, *unused])}, []))
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    languages = languages or {}
     special = [
-        "<|endoftext|>", "<|startoftranscript|>", "<|translate|>", "<|transcribe|>", "<|startoflm|>",
-        "<|startofprev|>", "<|nocaptions|>", "<|notimestamps|>",
+        "<|endoftext|>", "<|startoftranscript|>", *(f"<|{name}|>" for name in languages), "<|translate|>",
+        "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nocaptions|>", "<|notimestamps|>",
     ]  # fmt: skip
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
-    first, size = len(spelled), len(spelled) + len(special) + NUM_TIMESTAMPS
+    first = len(spelled) + len(unused)
+    size = first + len(special) + NUM_TIMESTAMPS
+    prompt = PROMPT + 2 * bool(languages)
     torch.manual_seed(0)
     config = transformers.WhisperConfig(
         vocab_size=size, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
@@ -40,12 +48,20 @@ def whisper(folder: Path, text: str) -> Path:
     model = transformers.WhisperForConditionalGeneration(config)
     with torch.no_grad():  # each token a dimension of its own; the position says which is next
         decoder = model.model.decoder
-        decoder.embed_tokens.weight[len(letters) : first + 1] = torch.eye(16)[: len(words) + 1]
+        decoder.embed_tokens.weight[len(letters) : len(spelled)] = torch.eye(16)[: len(words)]
+        decoder.embed_tokens.weight[first] = torch.eye(16)[len(words)]
         word_tokens = [words.index(word) for word in text.split()]
         for place in range(len(word_tokens) + 8):
             token = word_tokens[place] if place < len(word_tokens) else len(words)
-            decoder.embed_positions.weight[PROMPT - 1 + place] = 20 * torch.eye(16)[token]
-    model.generation_config.suppress_tokens = [*range(len(letters)), *range(first + 1, size)]
+            decoder.embed_positions.weight[prompt - 1 + place] = 20 * torch.eye(16)[token]
+        for place, weight in enumerate(languages.values()):  # heard at the first token
+            decoder.embed_tokens.weight[first + 2 + place] = torch.eye(16)[15 - place]
+            decoder.embed_positions.weight[0] += 20 * weight * torch.eye(16)[15 - place]
+    model.generation_config.suppress_tokens = [
+        *range(len(letters)),
+        *range(len(spelled), first),
+        *range(first + 1, size),
+    ]
     model.generation_config.begin_suppress_tokens = [first]
     model.generation_config.lang_to_id = {}
     source = folder.with_name(folder.name + "-source")
@@ -54,6 +70,9 @@ def whisper(folder: Path, text: str) -> Path:
         tokenizer_object=tokenizer, eos_token=special[0], additional_special_tokens=special[1:]
     ).save_pretrained(source)
     ctranslate2.converters.TransformersConverter(str(source), copy_files=["tokenizer.json"]).convert(str(folder))
+    config = json.loads((folder / "config.json").read_text())  # the converter does not find the languages
+    config["lang_ids"] = [first + 2 + place for place in range(len(languages))]
+    (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 

@@ -67,6 +67,26 @@ def test_two_files_are_compared_and_mistakes_are_one_line(tmp_path: Path, capsys
         assert stopped.value.code == 2 and complaint in capsys.readouterr().err
 
 
+STM = "call 1 anna 0.000 2.000 Well, I mean it.\ncall 1 ben 2.300 5.300 Uh-huh!\n"
+CTM = (
+    "call a 0.1 0.4 well\ncall a 0.5 0.4 I\ncall a 0.9 0.3 mean\ncall a 1.3 0.2 that\ncall a 1.6 0.2 it\n"
+    "call b 2.4 0.8 uh-huh\ncall c 9.0 0.2 thanks\n"
+)
+
+
+def test_words_are_compared_person_by_person(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reference, found = tmp_path / "call.stm", tmp_path / "found.ctm"
+    reference.write_text(STM)
+    found.write_text(CTM)
+    score.main([str(reference), "--found", str(found)])
+    lines = [line.split() for line in capsys.readouterr().out.partition("words; case")[2].splitlines()]
+    rows = {line[1]: line[2:] for line in lines if line[:1] in (["all"], ["call"])}
+    assert rows == {
+        "everybody": ["6", "0", "0", "1", "16.7", "%"], "anna": ["4", "0", "0", "1", "25.0", "%"],
+        "ben": ["2", "0", "0", "0", "0.0", "%"],
+    }  # fmt: skip
+
+
 def test_a_reference_may_name_its_session_by_its_file(tmp_path: Path) -> None:
     write_annotated(tmp_path / "data", {"call": TALK, "other": TALK}, consent={}, num_units=180)
     said = [Interval(session_id="sample", participant="a", kind="speech", start_ms=0, end_ms=9)]

@@ -65,6 +65,8 @@ def folders(no_network: None, tmp_path_factory: pytest.TempPathFactory) -> Folde
     home = tmp_path_factory.mktemp("models")
     return {
         "whisper": tiny.whisper(home / "whisper", TEXT),
+        "german": tiny.whisper(home / "german", TEXT, {"en": 0.0, "de": 1.0}),
+        "unsure": tiny.whisper(home / "unsure", TEXT, {"en": 1.0, "de": 1.0}),
         "aligner": tiny.wav2vec2(home / "aligner"),
         "diarization": tiny.diarization(home / "diarization"),
         "quiet": tiny.segmentation(home / "quiet", 0.1),
@@ -162,6 +164,60 @@ def test_the_stage_hears_speech_and_words(
     sources = Counter(row["source"] for row in read_rows(data, "words") if row["participant"] == "b")
     assert sources["whisperx"] == 8 and set(sources) == {"whisperx"}
     assert again["done"] == 1
+
+
+def test_without_an_aligner_words_have_whispers_own_times(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest names the languages of all but `a`, which is heard: German, as is `c`. `d` is partly in a mix."""
+    keep_in_process(monkeypatch)
+    write_session(tmp_path)
+    params = params_of(folders, whisperx_model=str(folders["german"]), align_model="")
+    run(tmp_path, params, RunParams(workers=1))
+    words = {who: [row for row in read_rows(tmp_path, "words") if row["participant"] == who] for who in "abcd"}
+    assert [(row["language"], row["source"]) for row in words["b"]] == [("en", "sidecar")]
+    assert {row["language"] for row in words["a"]} == {"de"} == {row["language"] for row in words["c"]}
+    assert {row["language"] for row in words["d"]} == {"en"}
+    rejections = read_rows(tmp_path, "rejections/annotate")
+    for who in "acd":  # the attention of random weights gives times to some of the words
+        dropped = sum(row["count"] for row in rejections if row["key"] == f"s1/{who}" and "word_" in row["reason"])
+        assert len(words[who]) > 2 and len(words[who]) + dropped == len(TEXT.split())
+        assert {row["word"] for row in words[who]} <= set(TEXT.split())
+        assert {row["source"] for row in words[who]} == {"whisper"}
+        assert all(0 < row["confidence"] <= 0.5 for row in words[who])
+        assert all(0 <= row["start_ms"] < row["end_ms"] <= NUM_UNITS * UNIT_MS for row in words[who])
+    assert min(row["start_ms"] for row in words["d"]) >= 4800
+    rejected = {(row["key"], row["reason"]) for row in rejections}
+    assert ("s1/d", "speech_not_transcribed") in rejected
+    assert not {reason for _, reason in rejected} & {"other_language", "language_unclear"}
+
+
+def test_an_aligner_times_the_tracks_of_its_language_and_whisper_the_others(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_in_process(monkeypatch)
+    write_session(tmp_path)
+    run(tmp_path, params_of(folders, whisperx_model=str(folders["german"])), RunParams(workers=1))
+    sources = {(row["participant"], row["source"]) for row in read_rows(tmp_path, "words")}
+    assert sources == {("a", "whisper"), ("b", "sidecar"), ("c", "whisper"), ("d", "whisperx")}
+
+
+def test_a_language_that_no_one_can_tell_is_that_of_the_others_or_a_rejection(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_in_process(monkeypatch)
+    write_session(tmp_path)
+    params = params_of(folders, whisperx_model=str(folders["unsure"]), align_model="")
+    run(tmp_path, params, RunParams(workers=1))
+    (row,) = [row for row in read_rows(tmp_path, "rejections/annotate") if row["reason"] == "language_unclear"]
+    assert row["key"] == "s1/a" and "taken: en, as most of the session's speech" in row["detail"]
+    tracks = [row | {"language": None} for row in read_rows(tmp_path, "tracks")]
+    write_table(tmp_path, "tracks", to_table("tracks", tracks))
+    run(tmp_path, params, RunParams(workers=1))
+    unclear = [row for row in read_rows(tmp_path, "rejections/annotate") if row["reason"] == "language_unclear"]
+    assert sorted(row["key"] for row in unclear) == ["s1/a", "s1/c", "s1/d"]
+    assert all("not transcribed" in row["detail"] for row in unclear)
+    assert [row["word"] for row in read_rows(tmp_path, "words")] == ["told"]
 
 
 def test_a_quiet_model_hears_no_one_and_nothing_is_transcribed(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.annotate.whisperx_words import EDGE_MS, SHORTEST_MS, mend_words
+from pipelines.annotate.whisperx_words import EDGE_MS, SHORTEST_MS, SNAP_MS, mend_words
 from tests.helpers.counts import examples
 from wanstreamer.clock import Span, covered_ms
 
@@ -147,23 +147,43 @@ SPOKEN = st.builds(word, st.sampled_from(["yes", "7", "thank", "you", "-"]), TIM
 @given(
     st.lists(st.lists(SPOKEN, max_size=12), max_size=3),
     st.lists(st.integers(0, 10_000), max_size=6, unique=True).map(sorted),
+    st.sampled_from(["whisperx", "whisper"]),
 )
 def test_every_word_comes_out_in_order_on_speech_or_counts(
-    words_by_segment: list[list[dict]], edges: list[int]
+    words_by_segment: list[list[dict]], edges: list[int], source: str
 ) -> None:
     speech = [Span(a, b) for a, b in zip(edges[::2], edges[1::2], strict=False)]
     segments = [
         segment(*words, start_s=3.0 * index, end_s=3.0 * index + 3) for index, words in enumerate(words_by_segment)
     ]
-    words, reasons = mend_words(segments, speech, "en")
+    words, reasons = mend_words(segments, speech, "en", source=source)
     assert len(words) + len(reasons) == sum(map(len, words_by_segment))
     near = [Span(span.start_ms - EDGE_MS, span.end_ms + EDGE_MS) for span in speech]
     assert all(timed.end_ms <= after.start_ms for timed, after in pairwise(words))
     for timed in words:
-        assert 0 <= timed.start_ms < timed.end_ms <= 9000 and 0 <= timed.confidence <= 1
+        latest_ms = 9000 if source == "whisperx" else 9000 + SNAP_MS
+        assert 0 <= timed.start_ms < timed.end_ms <= latest_ms and 0 <= timed.confidence <= 1
         assert max(covered_ms(Span(timed.start_ms, timed.end_ms), [span]) for span in near) > 0
 
 
 def test_the_shortest_share_is_two_frames() -> None:
     utterance = segment(word("one", 1.0, 1.4), word("2"), word("3"), word("four", 1.4 + 2 * SHORTEST_MS / 1000, 2.0))
     assert timed_words(utterance)[0][1:3] == [("2", 1400, 1440), ("3", 1440, 1480)]
+
+
+def test_whispers_own_times_take_the_edges_of_speech_that_are_near() -> None:
+    speech = [Span(1000, 2000), Span(4000, 5000)]
+    late = segment(word("so", 1.2, 1.5), word("I", 1.5, 1.8), word("can", 4.4, 4.7), word("say", 4.7, 4.8))
+    own, reasons = mend_words([late], speech, "en", source="whisper")
+    assert [(timed.text, timed.start_ms, timed.end_ms) for timed in own] == [
+        ("so", 1000, 1500), ("I", 1500, 2000), ("can", 4400, 4700), ("say", 4700, 5000)
+    ]  # fmt: skip
+    assert reasons == [] and {timed.source for timed in own} == {"whisper"}
+    aligned, _ = mend_words([late], speech, "en")
+    assert [(timed.start_ms, timed.end_ms) for timed in aligned][0] == (1200, 1500)
+
+
+def test_whispers_own_words_all_have_times_so_none_is_counted_as_left_out() -> None:
+    hyphenated = segment(word("uh-huh", 1.0, 1.5), text=" uh - huh")
+    assert mend_words([hyphenated], SPEECH, "en", source="whisper")[1] == []
+    assert mend_words([hyphenated], SPEECH, "en")[1] == ["word_without_time"] * 2

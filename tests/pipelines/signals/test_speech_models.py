@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipelines.annotate.chunks import cut_long
 from pipelines.annotate.stage import AnnotateParams, run
-from pipelines.annotate.transcription import WHISPER, cut_long
+from pipelines.engine.models import WHISPER
 from pipelines.engine.run import RunParams
 from pipelines.engine.tables import to_table, write_table
 from pipelines.signals import speech_models
@@ -74,10 +75,23 @@ def no_sessions(data: Path) -> None:
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"speech": "pyannote"}, "annotate.speech_model not set; .*`hf download pyannote/"),
-        ({"words": "whisperx"}, "annotate.whisperx_model not set; .*`hf download Systran/"),
-        ({"whisperx_model": "{part}"}, "annotate.whisperx_model .*/part: no tokenizer.json there; .*`hf download Sys"),
-        ({"whisperx_model": "{whole}"}, "annotate.align_model not set; .*`hf download facebook/wav2vec2"),
+        (
+            {"speech": "pyannote"},
+            "annotate.speech_model not set; .*`python -m tools.models fetch pyannote`.*models/pyannote/segmentation",
+        ),
+        (
+            {"words": "whisperx"},
+            "annotate.whisperx_model not set; .*`python -m tools.models fetch whisper-large-v3`, then set "
+            "annotate.whisperx_model to models/whisper-large-v3",
+        ),
+        (
+            {"whisperx_model": "{part}"},
+            "annotate.whisperx_model .*/part: no tokenizer.json there; .*`python -m tools.models fetch whisper-",
+        ),
+        (
+            {"whisperx_model": "{whole}", "align_model": "{part}"},
+            "annotate.align_model .*/part: no vocab.json there; .*`python -m tools.models fetch align-en` for English",
+        ),
     ],
 )
 def test_a_missing_model_is_one_line_before_any_work(tmp_path: Path, params: dict[str, str], said: str) -> None:
