@@ -8,6 +8,7 @@ intervals: exact ones for shares of recordings, and for shares of speech and of 
     dyads_assigned       each voice has its face, or none, with enough confidence
     assignment_accuracy  of those: each has the right one
     confusion_share      speech that was given to the other, of all speech (no collar)
+    backchannels_...     short responses that the voice of their speaker has, in pauses of the other and in overlap
     face_in_crop         of the instants at which a person is reported visible: the crop holds that person's face
     non_dyads_rejected   with the right reason
 
@@ -40,6 +41,7 @@ from pipelines.engine.timings import timings_file
 from pipelines.signals.diarization import diarize, load_diarizer
 from tools.bench.agreement import agreement, match, read_items
 from tools.bench.people_scores import (
+    Backchannel,
     Box,
     Crop,
     FaceAt,
@@ -58,9 +60,11 @@ from wanstreamer.clock import Span, merge_spans
 from wanstreamer.errors import InputError
 
 ALL = (*DYADS, *NON_DYADS, *BROKEN)
+TRUTH = ("scenes", "speech", "faces", "backchannels")
 HEADS = {
     "dyads_found": "found", "dyads_assigned": "assigned", "assignment_accuracy": "rightly",
     "confusion_share": "confused", "diarization_error": "DER", "diarization_error_collar": "DER, collar 0.25 s",
+    "backchannels_in_pauses": "backchannels",
     "face_in_crop": "face in crop", "other_face_in_crop": "another's", "visible_found": "visible",
     "non_dyads_rejected": "rejected rightly", "broken_rejected": "broken, rejected",
 }  # fmt: skip
@@ -68,8 +72,8 @@ HEADS = {
 
 def read_truth(folder: Path) -> list[TrueScene]:
     """The scenes of a folder with truth tables."""
-    tables = {name: pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("scenes", "speech", "faces")}
-    speech, faces = (rows_by_session(tables[name]) for name in ("speech", "faces"))
+    tables = {name: pq.read_table(folder / f"{name}.parquet").to_pylist() for name in TRUTH}
+    speech, faces, backchannels = (rows_by_session(tables[name]) for name in TRUTH[1:])
     scenes = []
     for row in tables["scenes"]:
         spans: dict[str, list[Span]] = {}
@@ -82,6 +86,10 @@ def read_truth(folder: Path) -> list[TrueScene]:
                 faces=[
                     FaceAt(one["participant"], one["time_ms"], Box(*(one[name] for name in Box._fields)))
                     for one in faces.get(row["session_id"], ())
+                ],
+                backchannels=[
+                    Backchannel(one["participant"], Span(one["start_ms"], one["end_ms"]), one["in_pause"])
+                    for one in backchannels.get(row["session_id"], ())
                 ],
             )
         )

@@ -19,7 +19,7 @@ from wanstreamer.clock import Span
 STEP_MS = 10
 COLLAR_MS = 250
 HOLDS = 0.95  # a crop holds a face if this share of its area is inside
-FOUND_SHARE = 0.5  # of a participant's speech that the voice must have
+FOUND_SHARE = 0.5  # of a participant's speech, or of a backchannel, that the voice must have
 UNSEEN_SHARE = 0.1  # of the time that a person may be reported visible who never is
 
 Errors = dict[str, float]  # counts and durations, which add up
@@ -49,6 +49,12 @@ class FaceAt(NamedTuple):
     box: Box
 
 
+class Backchannel(NamedTuple):
+    participant: str
+    span: Span
+    in_pause: bool  # while no one else speaks
+
+
 @dataclass(frozen=True, kw_only=True)
 class Found:
     """One participant, as the stage found it."""
@@ -69,6 +75,7 @@ class TrueScene:
     duration_ms: int
     speech: Mapping[str, Sequence[Span]]
     faces: Sequence[FaceAt] = ()
+    backchannels: Sequence[Backchannel] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +113,7 @@ def score(scene: TrueScene, people: Mapping[str, Found], reason: str | None) -> 
     voices = {name: person.speech for name, person in named.items()}
     errors = speech_errors(voices, true, scene.duration_ms)
     errors |= {f"collar_{name}": ms for name, ms in speech_errors(voices, true, scene.duration_ms, COLLAR_MS).items()}
+    errors |= backchannel_errors(scene.backchannels, voices)
     troubles = []
     is_right = True
     for name, person in named.items():
@@ -187,6 +195,17 @@ def speech_errors(
         "false_ms": float(np.maximum(num_found - num_true, 0).sum() * STEP_MS),
         "confused_ms": float((np.minimum(num_true, num_found) - right).sum() * STEP_MS),
     }
+
+
+def backchannel_errors(backchannels: Sequence[Backchannel], voices: Mapping[str, Sequence[Span]]) -> Errors:
+    """How many there are, in a pause of the other and over the other's speech, and how many are in their own voice."""
+    names = ("pause_backchannels", "own_pause_backchannels", "overlap_backchannels", "own_overlap_backchannels")
+    figures = dict.fromkeys(names, 0.0)
+    for participant, span, in_pause in backchannels:
+        name = f"{'pause' if in_pause else 'overlap'}_backchannels"
+        figures[name] += 1
+        figures[f"own_{name}"] += _common_ms([span], voices[participant]) >= FOUND_SHARE * span.duration_ms
+    return figures
 
 
 def face_errors(scene: TrueScene, name: str, person: Found) -> Errors:
@@ -272,6 +291,8 @@ RATIOS = {
     "diarization_error_collar": (("collar_missed_ms", "collar_false_ms", "collar_confused_ms"), "collar_speech_ms"),
     "missed_share": (("missed_ms",), "speech_ms"),
     "false_share": (("false_ms",), "speech_ms"),
+    "backchannels_in_pauses": (("own_pause_backchannels",), "pause_backchannels"),
+    "backchannels_in_overlap": (("own_overlap_backchannels",), "overlap_backchannels"),
     "face_in_crop": (("held_frames",), "shown_frames"),
     "other_face_in_crop": (("other_frames",), "shown_frames"),
     "visible_found": (("seen_frames",), "true_frames"),

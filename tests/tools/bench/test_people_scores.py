@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 
 from tools.bench.people_scores import (
+    Backchannel,
     Box,
     Crop,
     FaceAt,
     Found,
     Score,
     TrueScene,
+    backchannel_errors,
     crop_at,
     mapping,
     score,
@@ -107,6 +109,19 @@ def test_speech_of_a_third_that_is_given_to_one_of_two_is_a_false_alarm() -> Non
     found = people(speech=SPEECH | {"b": [Span(4500, 7500), Span(7600, 7900)]})
     assert score(scene(speech=true), found, None).errors["false_ms"] == 300
     assert score(scene(speech=true), people(), None).errors["false_ms"] == 0
+
+
+def test_a_backchannel_is_found_if_its_own_voice_has_half_of_it() -> None:
+    some = [
+        Backchannel("b", Span(2000, 2400), in_pause=False), Backchannel("b", Span(7600, 7900), in_pause=True),
+        Backchannel("a", Span(4600, 4800), in_pause=False),
+    ]  # fmt: skip
+    voices = {"a": [Span(0, 4000)], "b": [Span(2250, 2600), Span(7700, 7900)]}
+    assert backchannel_errors(some, voices) == {
+        "overlap_backchannels": 2, "own_overlap_backchannels": 0, "pause_backchannels": 1, "own_pause_backchannels": 1
+    }  # fmt: skip
+    one = score(replace(scene(), backchannels=some), people(), None)
+    assert (one.errors["pause_backchannels"], one.errors["own_pause_backchannels"]) == (1, 0)
 
 
 def test_people_who_are_not_in_the_picture_need_none() -> None:
