@@ -22,6 +22,7 @@ setup: .venv/.core  ## make .venv with the pinned packages of the pipeline
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check $$(grep -E '^(numpy|torch|uv)==' constraints.txt)
 	$(INSTALL) -e '.[pipelines,sample]'
+	$(INSTALL) --no-deps resemblyzer # only its weights are used; one of its dependencies would be compiled
 	touch $@
 
 .venv/.dev: .venv/.core

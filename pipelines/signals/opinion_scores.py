@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipelines.signals.mel import mel_filters
+
 RATE_HZ = 16000
 VOICE_SAMPLES = 144_160  # 9.01 s, what DNSMOS hears at a time
 ECHO_SAMPLES = 20 * RATE_HZ  # what AECMOS hears at most
@@ -63,26 +65,10 @@ def log_mel(sound_T: np.ndarray, *, size: int, hop: int, num_bands: int) -> np.n
     padded = np.pad(np.asarray(sound_T, np.float64), size // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
     window = np.hanning(size + 1)[:-1]
-    power_FM = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2 @ _mel_bands(size, num_bands).T
+    power_FM = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2 @ mel_filters(size, num_bands, RATE_HZ).T
     level_db = 10 * np.log10(np.maximum(power_FM, 1e-10))
     level_db -= level_db.max()
     return (np.maximum(level_db, -80) + 40) / 40
-
-
-@cache
-def _mel_bands(size: int, num_bands: int) -> np.ndarray:
-    """Triangular filters of equal area, (bands, size // 2 + 1), on Slaney's scale: linear below 1 kHz, then
-    logarithmic."""
-
-    def hz(mel: np.ndarray) -> np.ndarray:
-        return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * np.log(6.4) / 27))
-
-    top_mel = 15 + 27 * np.log(RATE_HZ / 2 / 1000) / np.log(6.4)
-    edges_hz = hz(np.linspace(0, top_mel, num_bands + 2))
-    bins_hz = np.fft.rfftfreq(size, 1 / RATE_HZ)
-    rising = (bins_hz - edges_hz[:-2, None]) / np.diff(edges_hz)[:-1, None]
-    falling = (edges_hz[2:, None] - bins_hz) / np.diff(edges_hz)[1:, None]
-    return np.maximum(0, np.minimum(rising, falling)) * (2 / (edges_hz[2:] - edges_hz[:-2]))[:, None]
 
 
 @cache
