@@ -19,7 +19,7 @@ from wanstreamer.clock import Span
 LENGTHS_MS = (800, 400)  # of the pieces that are compared
 SHORTEST_MS = 300  # shorter runs say nothing
 FAR = 4.0  # standard deviations below the similarity of a voice with itself, from which on a run is someone else
-MIN_EXAMPLES = 8  # of pieces of a voice, to know how alike they are
+MIN_EXAMPLES, MOST_EXAMPLES = 8, 60  # of pieces of a voice, to know how alike they are
 
 
 class Likeness(NamedTuple):
@@ -73,17 +73,10 @@ def _likenesses(
     audio_T: np.ndarray, pure: Sequence[Sequence[Span]], length_ms: int, embedder: Embedder
 ) -> list[Likeness]:
     """Of each voice with enough examples, and of the first two at once."""
-    examples = [
-        thinned(
-            [
-                piece
-                for span in spans
-                for piece in cut(span, length_ms, length_ms // 2)
-                if piece.duration_ms == length_ms
-            ]
-        )
-        for spans in pure
-    ]
+    examples = []
+    for spans in pure:
+        pieces = [piece for span in spans for piece in cut(span, length_ms, length_ms // 2)]
+        examples.append(thinned([piece for piece in pieces if piece.duration_ms == length_ms], MOST_EXAMPLES))
     vectors = [embedder(audio_T, pieces) for pieces in examples]
     if len(pure) > 1 and examples[0] and examples[1]:
         vectors.append(both_at_once(audio_T, examples[0], examples[1], embedder))

@@ -5,7 +5,7 @@ linear discriminant is fitted to the recording itself: to pieces that lie inside
 sums of two such pieces of two voices, which are what both at once would be. No labels and no other recordings are used.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,31 +15,39 @@ from pipelines.signals.voice_embedding import Embedder
 from wanstreamer.clock import Span
 
 PIECE_MS = 600
-MOST_PIECES = 240  # of each class that are used
+MOST_PIECES = 150  # of each class that are used
 BOTH = -1  # the label of speech of the first two voices at once
+BOTH_BONUS = 1.0  # of log-likelihood
 SHRINK = 0.5  # of the covariance within classes, towards equal variances: there are more dimensions than pieces
 CLEAR_SCORE = 6.0  # mean difference of log-likelihood between the right class and the next, of pieces of one voice
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classes:
-    """A linear score for each voice, and one more for the first two voices at once if it was fitted."""
+    """A linear score for each voice; if overlap was fitted, also for the first two at once, and for changes of them."""
 
     weights_EK: np.ndarray
     bias_K: np.ndarray
-    labels: tuple[int, ...]  # of each class: the voice, or BOTH
+    labels: tuple[int, ...]  # of the columns of `scores`: a voice, or BOTH
 
     def scores(self, vectors_NE: np.ndarray) -> np.ndarray:
-        """Log-likelihoods up to a constant: float64 (num_pieces, num_classes)."""
-        return vectors_NE.astype(np.float64) @ self.weights_EK + self.bias_K
+        """Log-likelihoods up to a constant: float64 (num_pieces, len(labels))."""
+        scores_NK = vectors_NE.astype(np.float64) @ self.weights_EK + self.bias_K
+        if BOTH not in self.labels:
+            return scores_NK
+        # A piece in which one voice follows the other is less like one of them, but it is no overlap.
+        voices_NK, change_N1 = scores_NK[:, :-2], scores_NK[:, -1:]
+        voices_NK[:, :2] = np.logaddexp(voices_NK[:, :2], change_N1)
+        return np.concatenate([voices_NK, scores_NK[:, -2:-1] + BOTH_BONUS], axis=1)
 
 
 def fit_classes(audio_T: np.ndarray, pure: Sequence[Sequence[Span]], embedder: Embedder, *, overlap: bool) -> Classes:
-    """From speech of each voice alone, one or more spans per voice. `overlap`: with a class of the first two at once."""
+    """From speech of each voice alone, one or more spans per voice. `overlap`: and of the first two at once."""
     clips = [pieces_in(spans) for spans in pure]
     vectors = [embedder(audio_T, pieces) for pieces in clips]
     if overlap:
         vectors.append(both_at_once(audio_T, clips[0], clips[1], embedder))
+        vectors.append(one_after_the_other(audio_T, clips[0], clips[1], embedder))
     means_KE = np.stack([group.mean(axis=0, dtype=np.float64) for group in vectors])
     rest_NE = np.concatenate([group - mean_E for group, mean_E in zip(vectors, means_KE, strict=True)])
     within_EE = rest_NE.T @ rest_NE / len(rest_NE)
@@ -55,12 +63,13 @@ def fit_classes(audio_T: np.ndarray, pure: Sequence[Sequence[Span]], embedder: E
 
 def pieces_in(spans: Sequence[Span]) -> list[Span]:
     """Pieces of PIECE_MS, each a quarter later than the last one; a shorter span is one piece. At most MOST_PIECES."""
-    return thinned([piece for span in spans for piece in cut(span, PIECE_MS, PIECE_MS // 4)])
+    pieces = [piece for span in spans for piece in cut(span, PIECE_MS, PIECE_MS // 4)]
+    return thinned(pieces, MOST_PIECES)
 
 
-def thinned(pieces: Sequence[Span]) -> list[Span]:
-    """At most MOST_PIECES of them, evenly chosen."""
-    chosen = np.linspace(0, len(pieces) - 1, min(len(pieces), MOST_PIECES)).astype(np.int64)
+def thinned(pieces: Sequence[Span], most: int) -> list[Span]:
+    """At most so many of them, evenly chosen."""
+    chosen = np.linspace(0, len(pieces) - 1, min(len(pieces), most)).astype(np.int64)
     return [pieces[i] for i in chosen]
 
 
@@ -74,16 +83,37 @@ def cut(span: Span, length_ms: int, hop_ms: int) -> list[Span]:
 
 def both_at_once(audio_T: np.ndarray, first: Sequence[Span], second: Sequence[Span], embedder: Embedder) -> np.ndarray:
     """Vectors of sums of a piece of the first voice and one of the second, at the levels that they have."""
-    num = min(MOST_PIECES, len(first) * len(second))
-    sums, spans, at_ms = [], [], 0
-    for i in range(num):
-        # Each piece is used about equally often, each time with another one.
-        one, other = first[i % len(first)], second[(i + i // len(first)) % len(second)]
+    sums = []
+    for one, other in _pairs(first, second):
         length_ms = min(one.duration_ms, other.duration_ms)
-        sums.append(sum(_samples(audio_T, span.start_ms, length_ms) for span in (one, other)))
-        spans.append(Span(at_ms, at_ms + length_ms))
-        at_ms += length_ms
-    return embedder(np.concatenate(sums).astype(np.float32), spans)
+        sums.append(_samples(audio_T, one.start_ms, length_ms) + _samples(audio_T, other.start_ms, length_ms))
+    return _embed_clips(sums, embedder)
+
+
+def one_after_the_other(
+    audio_T: np.ndarray, first: Sequence[Span], second: Sequence[Span], embedder: Embedder
+) -> np.ndarray:
+    """Vectors of pieces in which one voice follows the other, with the change at 30 to 70 % of the piece."""
+    joined = []
+    for place, (one, other) in enumerate(_pairs(first, second)):
+        length_ms = min(one.duration_ms, other.duration_ms)
+        before, after = (one, other) if place % 2 else (other, one)
+        change_ms = length_ms * (30 + 10 * (place % 5)) // 100
+        tail_T = _samples(audio_T, after.start_ms + change_ms, length_ms - change_ms)
+        joined.append(np.concatenate([_samples(audio_T, before.start_ms, change_ms), tail_T]))
+    return _embed_clips(joined, embedder)
+
+
+def _pairs(first: Sequence[Span], second: Sequence[Span]) -> Iterator[tuple[Span, Span]]:
+    """Each piece, with one of the other voice."""
+    for i in range(max(len(first), len(second))):
+        yield first[i % len(first)], second[i % len(second)]
+
+
+def _embed_clips(clips: Sequence[np.ndarray], embedder: Embedder) -> np.ndarray:
+    ends_ms = np.cumsum([len(clip_T) * 1000 // RATE_HZ for clip_T in clips]).tolist()
+    spans = [Span(start, end) for start, end in zip([0, *ends_ms[:-1]], ends_ms, strict=True)]
+    return embedder(np.concatenate(clips).astype(np.float32), spans)
 
 
 def _samples(audio_T: np.ndarray, start_ms: int, length_ms: int) -> np.ndarray:

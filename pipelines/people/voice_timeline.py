@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.people.voice_classes import PIECE_MS, Classes, cut
+from pipelines.people.voice_classes import BOTH, PIECE_MS, Classes, cut
 from pipelines.signals.voice_embedding import Embedder
 from wanstreamer.clock import Span
 
@@ -17,6 +17,7 @@ STEP_MS = 50
 HOP_MS = 150  # of the pieces
 INDEPENDENT_MS = 200  # scores of pieces that are closer than this say nearly the same
 CHANGE_COST = 2.5  # of log-likelihood, within continuous speech
+SHORTEST_OVERLAP_MS = 500  # of continuous speech in which an overlap is looked for
 PAUSE_MS = 400  # a pause of this length makes a change cheaper by 1 / e
 
 
@@ -31,7 +32,11 @@ class Run(NamedTuple):
 def runs_of_voices(audio_T: np.ndarray, speech: Sequence[Span], classes: Classes, embedder: Embedder) -> list[Run]:
     """The speech, divided; runs in order, which touch where the voice changes within continuous speech."""
     pieces = [cut(span, PIECE_MS, HOP_MS) for span in speech]
-    scores_NK = classes.scores(embedder(audio_T, [piece for group in pieces for piece in group]))
+    every_piece = [piece for group in pieces for piece in group]
+    scores_NK = classes.scores(embedder(audio_T, every_piece))
+    if BOTH in classes.labels:  # short pieces are unlike those that it was fitted to
+        is_short_N = np.array([piece.duration_ms < SHORTEST_OVERLAP_MS for piece in every_piece])
+        scores_NK[is_short_N, -1] = scores_NK[is_short_N].min(axis=1)
     steps, costs, place = [], [], 0
     previous_ms = None
     for span, group in zip(speech, pieces, strict=True):
