@@ -22,7 +22,12 @@ def embedder() -> Embedder:
 
 @pytest.fixture(scope="module")
 def dialogue() -> tuple[np.ndarray, dict[str, list[Span]]]:
-    return speak_scene(turns((HIGH, LOW), 16))
+    return speak_scene(turns((HIGH, LOW), 14))
+
+
+@pytest.fixture(scope="module")
+def found(dialogue: tuple[np.ndarray, dict[str, list[Span]]], embedder: Embedder) -> Voices:
+    return find(dialogue[0], embedder)
 
 
 def find(audio_T: np.ndarray, embedder: Embedder) -> Voices:
@@ -33,9 +38,8 @@ def total_ms(spans: Sequence[Span]) -> int:
     return sum(span.duration_ms for span in spans)
 
 
-def test_two_voices_and_their_edges(dialogue: tuple[np.ndarray, dict[str, list[Span]]], embedder: Embedder) -> None:
-    audio_T, truth = dialogue
-    found = find(audio_T, embedder)
+def test_two_voices_and_their_edges(dialogue: tuple[np.ndarray, dict[str, list[Span]]], found: Voices) -> None:
+    _, truth = dialogue
     assert len(found.voices) == 2
     error = diarization_error(truth, [voice.speech for voice in found.voices])
     assert error.confusion <= 0.01 * error.speech
@@ -48,6 +52,7 @@ def test_two_voices_and_their_edges(dialogue: tuple[np.ndarray, dict[str, list[S
     )
 
 
+@pytest.mark.long
 def test_the_voice_that_speaks_first_is_the_first(embedder: Embedder) -> None:
     audio_T, truth = speak_scene(turns((LOW, HIGH), 12))
     first, second = find(audio_T, embedder).voices
@@ -55,29 +60,31 @@ def test_the_voice_that_speaks_first_is_the_first(embedder: Embedder) -> None:
     assert abs(first.speech[0].start_ms - truth[LOW.name][0].start_ms) < 100
 
 
+@pytest.mark.long
 def test_sound_that_begins_later_is_the_same_later(
-    dialogue: tuple[np.ndarray, dict[str, list[Span]]], embedder: Embedder
+    dialogue: tuple[np.ndarray, dict[str, list[Span]]], found: Voices, embedder: Embedder
 ) -> None:
     audio_T, _ = dialogue
     silence_T = np.random.default_rng(1).normal(0, 1e-3, 64 * 512).astype(np.float32)  # whole frames of the detector
     shift_ms = 1000 * len(silence_T) // RATE_HZ
-    early, late = find(audio_T, embedder), find(np.concatenate([silence_T, audio_T]), embedder)
+    early, late = found, find(np.concatenate([silence_T, audio_T]), embedder)
     assert len(early.voices) == len(late.voices)
     for one, other in zip(early.voices, late.voices, strict=True):
         shifted = [Span(a + shift_ms, b + shift_ms) for a, b in one.speech]
         assert total_ms(intersect_spans(shifted, other.speech)) > 0.97 * max(total_ms(shifted), total_ms(other.speech))
 
 
+@pytest.mark.long
 def test_the_same_sound_gives_the_same_voices(
-    dialogue: tuple[np.ndarray, dict[str, list[Span]]], embedder: Embedder
+    dialogue: tuple[np.ndarray, dict[str, list[Span]]], found: Voices, embedder: Embedder
 ) -> None:
     audio_T, _ = dialogue
-    one, other = find(audio_T, embedder), find(audio_T.copy(), embedder)
+    one, other = found, find(audio_T.copy(), embedder)
     assert [voice.speech for voice in one.voices] == [voice.speech for voice in other.voices]
     assert one.overlap == other.overlap and one.confidence == other.confidence
 
 
-@pytest.mark.parametrize("voice", [HIGH, LOW])
+@pytest.mark.parametrize("voice", [HIGH, pytest.param(LOW, marks=pytest.mark.long)])
 def test_one_voice_is_one(voice: object, embedder: Embedder) -> None:
     audio_T, truth = speak_scene(turns((voice,), 14))  # type: ignore[arg-type]
     found = find(audio_T, embedder)
@@ -85,6 +92,7 @@ def test_one_voice_is_one(voice: object, embedder: Embedder) -> None:
     assert total_ms(found.voices[0].speech) == pytest.approx(total_ms(next(iter(truth.values()))), rel=0.1)
 
 
+@pytest.mark.long
 def test_three_voices_are_three(embedder: Embedder) -> None:
     audio_T, truth = speak_scene(turns((HIGH, LOW, OTHER), 21))
     found = find(audio_T, embedder)
@@ -93,6 +101,7 @@ def test_three_voices_are_three(embedder: Embedder) -> None:
     assert error.confusion <= 0.03 * error.speech
 
 
+@pytest.mark.long
 def test_one_who_speaks_a_tenth_is_found(embedder: Embedder) -> None:
     lines = turns((HIGH,), 18)
     for place in (5, 12):
@@ -104,6 +113,7 @@ def test_one_who_speaks_a_tenth_is_found(embedder: Embedder) -> None:
     assert error.confusion <= 0.03 * error.speech
 
 
+@pytest.mark.long
 def test_both_at_once_is_overlap_and_speech_of_both(embedder: Embedder) -> None:
     lines = turns((HIGH, LOW), 16)
     lines[5] = lines[5]._replace(pause_ms=-1_500)
@@ -169,6 +179,7 @@ def test_what_is_no_speech_has_no_voices(audio_T: np.ndarray, embedder: Embedder
     assert caught.value.reason == "no_speech"
 
 
+@pytest.mark.long
 def test_music_before_and_after_is_no_voice(
     dialogue: tuple[np.ndarray, dict[str, list[Span]]], embedder: Embedder
 ) -> None:
