@@ -24,6 +24,8 @@ HIGH = VoiceSpec(name="en-us+f3", rate_wpm=170, pitch=60, range=50)
 LOW = VoiceSpec(name="en-us+m3", rate_wpm=170, pitch=35, range=50)
 OTHER = VoiceSpec(name="en-us+m7", rate_wpm=185, pitch=50, range=60)
 
+SHRILL = VoiceSpec(name="en-us+Alicia", rate_wpm=190, pitch=80, range=40)
+
 
 class Line(NamedTuple):
     """What a voice says, and how long after the end of the line before; negative: both at once."""
