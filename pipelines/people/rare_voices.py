@@ -2,7 +2,7 @@
 
 Clustering needs several pieces of a voice, and short speech is less like its own voice than long speech is. Therefore a
 short run is compared with pieces of the same length of each voice: what lies far outside their distribution is someone
-else. Runs like each other are one rare voice.
+else's, what lies at its edge is uncertain. Runs that are like each other are one rare voice.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,8 @@ from wanstreamer.clock import Span
 
 LENGTHS_MS = (800, 400)  # of the pieces that are compared
 SHORTEST_MS = 300  # shorter runs say nothing
-FAR = 4.0  # standard deviations below the similarity of a voice with itself, from which on a run is someone else
+# Standard deviations below the similarity of a voice with itself, from which on a run is uncertain, and someone else's.
+UNLIKE, FAR = 2.0, 3.0
 MIN_EXAMPLES, MOST_EXAMPLES = 8, 60  # of pieces of a voice, to know how alike they are
 
 
@@ -50,21 +51,27 @@ def with_rare_voices(
         pieces.append(cut(run.span, length_ms, length_ms // 2) if run.span.duration_ms >= SHORTEST_MS else [])
     vectors_NE = embedder(audio_T, [piece for group in pieces for piece in group])
     odd: list[tuple[int, np.ndarray, float]] = []  # run, its mean vector, and how alike two of one voice are
+    checked = list(runs)
     place = 0
     for number, group in enumerate(pieces):
         own_NE = vectors_NE[place : place + len(group)]
         place += len(group)
         likenesses = known[LENGTHS_MS[0] if group and group[0].duration_ms >= LENGTHS_MS[0] else LENGTHS_MS[-1]]
-        if group and likenesses and min(likeness.distance(own_NE) for likeness in likenesses) > FAR:
+        if not group or not likenesses:
+            continue
+        distance = min(likeness.distance(own_NE) for likeness in likenesses)
+        if distance > FAR:
             alike = float(np.mean([likeness.pair_cosine for likeness in likenesses]))
             odd.append((number, unit_mean(own_NE), alike))
+        elif distance > UNLIKE:
+            checked[number] = runs[number]._replace(certainty=0.5 * runs[number].certainty)
     rare: list[list[int]] = []  # places in `odd` of each rare voice
     for i, (_, vector_E, alike) in enumerate(odd):
         near = [group for group in rare if max(float(vector_E @ odd[j][1]) for j in group) >= alike]
         rare = [group for group in rare if group not in near] + [[*(j for group in near for j in group), i]]
     labels = {odd[i][0]: len(pure) + voice for voice, group in enumerate(rare) for i in group}
     return (
-        [run._replace(label=labels.get(number, run.label)) for number, run in enumerate(runs)],
+        [run._replace(label=labels.get(number, run.label)) for number, run in enumerate(checked)],
         [unit_mean(np.stack([odd[i][1] for i in group])) for group in rare],
     )
 
