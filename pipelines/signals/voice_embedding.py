@@ -15,17 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from pipelines.engine.files import file_sha256
+from pipelines.engine.models import EMBEDDING
 from pipelines.signals.mel import mel_filters
 from pipelines.signals.pickled_weights import read_pickled_weights
-from pipelines.signals.speech_models import (
-    DIARIZATION,
-    Published,
-    device,
-    folder_sha256,
-    import_speech_packages,
-    loading,
-    model_folder,
-)
+from pipelines.signals.speech_models import device, folder_sha256, import_speech_packages, loading, model_folder
 from pipelines.signals.voice_activity import RATE_HZ
 from wanstreamer.clock import Span
 from wanstreamer.errors import InputError
@@ -38,12 +31,6 @@ BATCH = 256  # pieces per call
 SPECTRA_PER_STEP = 8192  # bounds the memory of the spectra of a long recording
 PACKAGE, PACKAGE_FILE = "resemblyzer", "pretrained.pt"
 SETTING = "people.voices.model"
-EMBEDDING = Published(
-    what="a pyannote embedding model",
-    hub=DIARIZATION.hub,
-    files=("pytorch_model.bin",),
-    note=", folder `embedding`" + DIARIZATION.note,
-)
 
 
 class Embedder(Protocol):
