@@ -67,7 +67,7 @@ def _scene_row(scene: Scene) -> dict[str, Any]:
     """A row of the manifest that names no participant."""
     return {
         "session_id": scene.session_id, "uri": f"{scene.session_id}.{scene.container}", "language": "en",
-        "licence": "CC0-1.0", "consent": "train;share;show", "audio_kind": "shared",
+        "licence": "CC0-1.0", "consent": "train;share;show",
     }  # fmt: skip
 
 
