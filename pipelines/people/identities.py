@@ -30,6 +30,7 @@ PLACE_WEIGHT = 0.25  # share of the distance that goes for a face at the same pl
 MIN_TOGETHER_MS = 400  # of two tracks that are seen at the same time
 MIN_COPY_S = 3.0  # two faces that move in step for less may do so by chance
 MIN_PART_S = 1.0  # of them, at a time
+COPY_SURE_LOOK = 0.6  # faces that differ by less need not move in step as much
 COPY_LOOK = 0.85  # largest distance of a face and its copy; captions may run over the mouths of two people
 COPY_LAG = 10  # pictures by which a picture in a picture may be late
 MIN_STILL_S = 2.0  # a person may be still for less
@@ -67,6 +68,11 @@ class _Group:
     @property
     def is_person(self) -> bool:
         return not self.is_static and self.original is None
+
+    @property
+    def first(self) -> "_Group":
+        """What a copy, or a copy of a copy, is a copy of."""
+        return self if self.original is None else self.original.first
 
     @property
     def size(self) -> float:
@@ -141,41 +147,42 @@ def _mark_copies(groups: Sequence[_Group], params: FacesParams) -> None:
             if large.original is not None:
                 continue
             pairs = [
-                (_together_ms(one, other), in_step(one, other, least_s=MIN_PART_S))
+                (one, other)
                 for one in small.tracks
                 for other in large.tracks
-                if one.shot == other.shot
-                and _together_ms(one, other) >= 1000 * MIN_PART_S
-                and _look_distance(one, other, copy=True) <= COPY_LOOK
+                if one.shot == other.shot and _together_ms(one, other) >= 1000 * MIN_PART_S
             ]
-            together_ms = sum(length for length, _ in pairs)
-            if together_ms < 1000 * MIN_COPY_S:
-                continue
-            if sum(length * value for length, value in pairs) / together_ms >= params.copy_correlation:
-                # Where only the small one is seen, it is the person.
-                large.tracks += [track for track in small.tracks if not seen_together([track], large.tracks)]
-                small.tracks = [track for track in small.tracks if track not in large.tracks]
+            if sum(_together_ms(*pair) for pair in pairs) >= 1000 * MIN_COPY_S and _is_copy(pairs, params):
                 small.original = large
+                _move_single(small, large)
                 break
 
 
+def _move_single(copy: _Group, original: _Group) -> None:
+    """Where only the copy is seen, it is the person."""
+    original.tracks += [track for track in copy.tracks if not seen_together([track], original.tracks)]
+    copy.tracks = [track for track in copy.tracks if track not in original.tracks]
+
+
 def _join_by_copies(groups: list[_Group], near: "_Likeness") -> None:
-    """Where only the small tile of a call is seen, it looks like the copy that it is elsewhere, and is that person."""
+    """What looks most like the copy of a person is that person, where the person is not seen otherwise."""
+    for copy in groups:
+        copy.original = copy.original and copy.original.first
     for group in [group for group in groups if group.is_person]:
-        nearest = [
-            (near.of_groups(group, copy), place)
-            for place, copy in enumerate(groups)
-            if copy.original is not None and copy.original is not group
-        ]
-        distance, place = min(nearest, default=(np.inf, 0))
-        original = groups[place].original
-        if original is None or distance >= SAME_LOOK or seen_together(original.tracks, group.tracks):
+        copies = [copy for copy in groups if copy.original not in (None, group)]
+        copy = min(copies, key=lambda copy: near.of_groups(group, copy), default=group)
+        distance, original = near.of_groups(group, copy), copy.original
+        if original is None:
+            continue
+        together_ms = sum(track.duration_ms for track in group.tracks if seen_together([track], original.tracks))
+        if distance >= SAME_LOOK or together_ms >= 0.5 * _seen_ms(group.tracks):
             continue
         if all(distance <= near.of_groups(group, other) for other in groups if other.is_person and other is not group):
-            original.tracks += group.tracks
-            groups[:] = [other for other in groups if other is not group]
             for other in groups:
                 other.original = original if other.original is group else other.original
+            group.original = original
+            _move_single(group, original)
+    groups[:] = [group for group in groups if group.tracks]
 
 
 def _seen_ms(tracks: Sequence[FaceTrack]) -> int:
@@ -321,11 +328,22 @@ def _copies(tracks: Sequence[FaceTrack], params: FacesParams) -> dict[int, int]:
             for other in largest_first[:rank]:
                 if _together_ms(tracks[place], tracks[other]) < 1000 * MIN_COPY_S or {place, other} & copies.keys():
                     continue
-                if _look_distance(tracks[place], tracks[other], copy=True) > COPY_LOOK:
-                    continue
-                if in_step(tracks[place], tracks[other]) >= params.copy_correlation:
+                if _is_copy([(tracks[place], tracks[other])], params):
                     copies[place] = other
     return copies
+
+
+def _is_copy(pairs: Sequence[tuple[FaceTrack, FaceTrack]], params: FacesParams) -> bool:
+    """Whether tracks look like those that are seen at the same time, and move in step with them.
+
+    The more alike they look, the less must they move in step: a small face shows little of a mouth.
+    """
+    lengths = [_together_ms(*pair) for pair in pairs]
+    look = float(np.average([_look_distance(*pair, copy=True) for pair in pairs], weights=lengths))
+    if look > COPY_LOOK:
+        return False
+    step = float(np.average([in_step(*pair, least_s=MIN_PART_S) for pair in pairs], weights=lengths))
+    return step >= params.copy_correlation * min(1.0, max(0.5, look / COPY_SURE_LOOK))
 
 
 def in_step(one: FaceTrack, other: FaceTrack, least_s: float = MIN_COPY_S) -> float:
