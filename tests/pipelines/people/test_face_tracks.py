@@ -1,8 +1,12 @@
 """Faces are followed through a shot, small ones too, and never over a cut."""
 
+import weakref
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
+from pipelines.media.pictures import SmallPicture
 from pipelines.people.face_tracks import FaceTrack, FoundFaces, find_tracks
 from pipelines.people.faces_params import FacesParams
 from tests.helpers.drawn_people import person, placed, small_pictures, syllables, turns
@@ -105,3 +109,22 @@ def test_of_a_crowd_some_are_followed() -> None:
     films = [(person(seed, np.zeros(20), 60, 60), 64 * (seed % 5), 60 * (seed // 5)) for seed in range(15)]
     found = found_in(placed(films, *SIZE))
     assert 8 <= len(found.tracks) <= 12
+
+
+def test_memory_holds_a_few_seconds_of_pictures() -> None:
+    alive, most = 0, 0
+
+    def counted(frames: np.ndarray) -> Iterator[SmallPicture]:
+        nonlocal alive, most
+        for picture in small_pictures(frames):
+            alive += 1
+            most = max(most, alive)
+            weakref.finalize(picture.yuv_HW, ended)
+            yield picture
+
+    def ended() -> None:
+        nonlocal alive
+        alive -= 1
+
+    find_tracks(counted(two_shot((1, 2), 250)), SIZE, FacesParams())
+    assert 60 < most < 100

@@ -50,7 +50,7 @@ def left_to_right(identities: tuple[Identity, ...]) -> list[int]:
     return sorted(range(len(identities)), key=lambda place: identities[place].tracks[0].centre[0])
 
 
-@pytest.mark.parametrize("seed", seeds(12, 2))
+@pytest.mark.parametrize("seed", seeds(12, 1))
 def test_two_people_in_one_picture_get_their_voices(seed: int) -> None:
     openings = mouths(seed)
     identities = looked_at(two_shot(seed, openings))
@@ -60,12 +60,14 @@ def test_two_people_in_one_picture_get_their_voices(seed: int) -> None:
     assert found.faces == tuple(left_to_right(identities)) and found.confidence is not None and found.confidence > 0.5
 
 
-@pytest.mark.parametrize("late", [-3, 3])
-def test_sound_that_is_late_or_early_still_finds_its_mouth(late: int) -> None:
+def test_sound_that_is_late_or_early_still_finds_its_mouth() -> None:
     openings = mouths(3)
     identities = looked_at(two_shot(3, openings, 80, 90))
-    audio_T = np.roll(voices(openings), late * 640)
-    assert assign(two_voices(), identities, scores_of(identities, audio_T)).faces == tuple(left_to_right(identities))
+    for late in (-3, 3):
+        audio_T = np.roll(voices(openings), late * 640)
+        assert assign(two_voices(), identities, scores_of(identities, audio_T)).faces == tuple(
+            left_to_right(identities)
+        )
 
 
 def test_a_voice_off_screen_gets_no_face() -> None:
