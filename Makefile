@@ -44,7 +44,7 @@ ARGS ?=
 windows: check-source .venv/.core  ## SOURCE=recordings OUT=folder: make windows of your recordings, with the VAEs and tokenizer of WEIGHTS
 	@set -- --set ingest.source="$(SOURCE)" --set vae.weights="$(WEIGHTS)/vae" \
 	  --set pack.tokenizer="$(WEIGHTS)/tokenizer.json" $(ARGS); python -m pipelines.params "$$@" && \
-	{ python -m pipelines.engine.ray sh -ec 'for stage in ingest quality annotate vae encode pack; do \
+	{ python -m pipelines.engine.ray sh -ec 'for stage in people ingest quality annotate vae encode pack; do \
 	  python -m pipelines.$$stage --data "$(OUT)/data" "$$@"; done' windows "$$@"; code=$$?; \
 	  test $$code -gt 128 || ! test -d "$(OUT)/data/tables" || python -m tools.summary --data "$(OUT)/data" --next; \
 	  exit $$code; }
@@ -65,7 +65,7 @@ long: .venv/.core  ## a longer run, in long/: hours of sample, an hour of traini
 	@python -m pipelines.params --params params.long.yaml && \
 	python -m pipelines.engine.ray sh -ec 'run() { python -m "$$@" --params params.long.yaml --data long/data; }; \
 	  test -d long/data/truth || run pipelines.sample; \
-	  for stage in ingest quality annotate vae encode pack train.duplex evaluate; do run pipelines.$$stage; done; \
+	  for stage in people ingest quality annotate vae encode pack train.duplex evaluate; do run pipelines.$$stage; done; \
 	  run pipelines.behaviour'
 	@python -m tools.summary --data long/data
 
@@ -107,5 +107,5 @@ format: .venv/.dev  ## format the code, and fix what the linter can fix
 bench: .venv/.core  ## measure the latency of the streaming agent
 	python -m tools.bench stream
 
-clean:  ## remove all outputs; keeps the environment and the list of forgotten people
-	find data -mindepth 1 -maxdepth 1 ! -name "forgotten*.json" -exec rm -rf {} + 2>/dev/null || true
+clean:  ## remove all outputs; keeps the environment, corrections and the list of forgotten people
+	find data -mindepth 1 -maxdepth 1 ! -name "forgotten*.json" ! -name corrections -exec rm -rf {} + 2>/dev/null || true

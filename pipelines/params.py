@@ -17,6 +17,7 @@ from pipelines.engine.params import add_params_options, build_params, read_secti
 from pipelines.evaluate.params import EvaluateParams
 from pipelines.ingest.params import IngestParams
 from pipelines.pack.params import PackParams
+from pipelines.people.params import PeopleParams
 from pipelines.quality.params import QualityParams
 from pipelines.sample.params import SampleParams
 from pipelines.train.params import DuplexParams, PretrainParams
@@ -28,6 +29,7 @@ def section_classes() -> dict[str, type]:
     return {
         "run": RunParams,
         "sample": SampleParams,
+        "people": PeopleParams,
         "ingest": IngestParams,
         "quality": QualityParams,
         "annotate": AnnotateParams,

@@ -29,6 +29,12 @@ PEOPLE = Table(
         field("speech", SPANS, f"where this person speaks, alone or not, {SOUND_CLOCK}", unit="ms"),
         field("overlap", SPANS, f"where both speak, {SOUND_CLOCK}; the same in both rows", unit="ms"),
         field("others", SPANS, f"where a third voice is heard, {SOUND_CLOCK}; the same in both rows", unit="ms"),
+        field(
+            "uncertain",
+            SPANS,
+            f"where it cannot be told who of the two speaks, or whether both do, {SOUND_CLOCK}; the same in both rows",
+            unit="ms",
+        ),
         field("visible", SPANS, f"where this person's face is seen, {PICTURE_CLOCK}; empty: off screen", unit="ms"),
         field(
             "crops",

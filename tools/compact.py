@@ -20,7 +20,7 @@ from pipelines.pack.stage import rewrite_folder
 from schemas import TABLES_OF
 from wanstreamer.errors import InputError
 
-STAGES = ("ingest", "quality", "annotate", "encode", "pack")
+STAGES = ("people", "ingest", "quality", "annotate", "encode", "pack")
 
 
 def compact_folder(data: Path) -> None:
@@ -28,11 +28,11 @@ def compact_folder(data: Path) -> None:
     data = data.resolve()
     check_data_folder(data)
     with folder_lock(data):
-        num_buckets = canonical_buckets(data)
         undone: dict[str, list[str]] = {}
         for stage in STAGES:
             if not num_state_buckets(data, stage):
                 continue
+            num_buckets = canonical_buckets(data, "people" if stage == "people" else "ingest")
             with progress(num_buckets, f"compact {stage}") as advance:
                 if stage == "pack":
                     with rewrite_folder(data):

@@ -14,7 +14,8 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from pipelines.conversation.scenes import BROKEN, DYADS, KINDS, NON_DYADS, Scene, plan_scenes
+from pipelines.conversation.scene_kinds import BROKEN, DYADS, KINDS, NON_DYADS
+from pipelines.conversation.scenes import Scene, plan_scenes
 from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.progress import progress
 from pipelines.engine.renamed import run_as

@@ -40,7 +40,7 @@ from wanstreamer.errors import InputError
 from wanstreamer.windows.index import index_path
 from wanstreamer.windows.manifest import read_manifest
 
-STAGES = ("ingest", "quality", "annotate", "vae", "encode", "pack")
+STAGES = ("people", "ingest", "quality", "annotate", "vae", "encode", "pack")
 
 
 @dataclass(frozen=True, kw_only=True)

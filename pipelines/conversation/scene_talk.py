@@ -15,7 +15,8 @@ from pipelines.conversation.cast import Speaker
 from pipelines.conversation.dialogue import Dialogue, Transition, Utterance, other
 from pipelines.conversation.loudness import with_loudness
 from pipelines.conversation.phrases import Clip, speak
-from pipelines.conversation.scenes import KINDS, MIN_TWO_WORDS_SECONDS, Scene
+from pipelines.conversation.scene_kinds import KINDS, MIN_TWO_WORDS_SECONDS
+from pipelines.conversation.scenes import Scene
 from pipelines.conversation.script import PAUSE_MEDIAN_MS, Writer, write_dialogue
 from pipelines.conversation.voice import Voice, VoiceSpec
 from wanstreamer.clock import merge_spans

@@ -1,6 +1,7 @@
 """The command line of all stages: read params, run, write metrics, print one summary."""
 
 import argparse
+import dataclasses
 import inspect
 import os
 import shutil
@@ -9,7 +10,6 @@ import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from pipelines.engine.files import write_json_atomic
 from pipelines.engine.jobs import PartlyDone, RunParams, with_workers
 from pipelines.engine.lock import folder_lock
 from pipelines.engine.param_help import help_text
-from pipelines.engine.params import add_params_options, build_params, read_sections
+from pipelines.engine.params import Section, add_params_options, build_params, read_sections
 from pipelines.engine.retry import retry_rejected
 from pipelines.engine.store import open_store
 from pipelines.engine.tables import read_rows
@@ -35,11 +35,20 @@ def stage_main(
     arguments: Sequence[str] | None = None,
     *,
     options: argparse.ArgumentParser | None = None,
+    shared: Mapping[str, type] | None = None,
 ) -> None:
     """Run a stage as a command; `run(data, params, how)` returns its metrics.
 
-    `options` are further options, for the help only: the caller that adds them also reads them.
+    Args:
+        section: Name of the stage, and of its section of params.yaml.
+        cls: The dataclass of the section.
+        run: The stage.
+        arguments: Of the command; default: those of this process.
+        options: Further options, for the help only: the caller that adds them also reads them.
+        shared: Other section -> a dataclass with those of its parameters that the stage reads too; `run` gets each as
+            a keyword argument with the name of the section.
     """
+    shared = shared or {}
     doc = (inspect.getmodule(run).__doc__ or "").strip().splitlines()[0]  # type: ignore[union-attr]
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     name = spec.name.removesuffix(".__main__") if spec else f"pipelines.{section}"
@@ -47,7 +56,7 @@ def stage_main(
     parser = argparse.ArgumentParser(
         prog=f"python -m {name}",
         description=textwrap.fill(doc, width),
-        epilog=f"{help_text(section, cls, width)}\n\n{help_text('run', RunParams, width)}",
+        epilog="\n\n".join(help_text(*each, width) for each in ((section, cls), *shared.items(), ("run", RunParams))),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[options] if options else [],
     )
@@ -74,6 +83,10 @@ def stage_main(
         sections = read_sections(args.params, args.set)
         origin: dict[str, Any] = {"path": args.params, "overrides": args.set}
         params = build_params(cls, sections.get(section, {}), section, **origin)
+        others: dict[str, Any] = {
+            name: build_params(part, _fields_of(part, sections.get(name)), name, **origin)
+            for name, part in shared.items()
+        }
         how = build_params(RunParams, sections.get("run", {}), "run", **origin)
         how = with_workers(how, args.workers)
         if args.buckets is not None:
@@ -82,7 +95,7 @@ def stage_main(
             if args.retry_rejected:
                 raise InputError("--buckets: expected without --retry-rejected, which looks at all buckets")
             try:
-                how = replace(how, buckets=args.buckets)
+                how = dataclasses.replace(how, buckets=args.buckets)
             except InputError as error:
                 raise InputError(f"--{error}") from error
         metrics_folder = args.data.resolve().parent / "metrics"
@@ -99,7 +112,7 @@ def stage_main(
             first = os.environ.get("RANK", "0") == "0"  # the other ranks of a training work for the first one
             lock = folder_lock(args.data, buckets=how.bucket_range)
             with lock if first and args.data.is_dir() else nullcontext():
-                metrics = run(args.data, params, how)
+                metrics = run(args.data, params, how, **others)
         except PartlyDone as done:
             wall_s = round(time.monotonic() - began_s, 1)
             print(f"{section}: {_summary(done.counts)} in {wall_s:.1f} s; {done.hint}")
@@ -113,6 +126,16 @@ def stage_main(
         wall_s = round(time.monotonic() - began_s, 1)
         write_json_atomic(metrics_folder / f"{section}.json", metrics)
         print(f"{section}: {_summary(metrics)} in {wall_s:.1f} s")
+
+
+def _fields_of(cls: type, values: Section | None) -> Section:
+    """Those values of a section that are fields of the dataclass."""
+    own = {field.name for field in dataclasses.fields(cls)}
+    values = values or Section({}, {})
+    return Section(
+        {name: value for name, value in values.items() if name in own},
+        {name: text for name, text in values.texts.items() if name.partition(".")[0] in own},
+    )
 
 
 def _why_none(data: Path, stage: str, reason: str) -> str:

@@ -11,9 +11,9 @@ from pipelines.engine.shards import remove_unused_shards
 from pipelines.engine.state import num_state_buckets, read_about, read_state
 
 
-def canonical_buckets(data: Path) -> int:
-    """The number of buckets of a run from scratch over the sessions that ingest has now."""
-    return buckets_for(sum(len(read_state(data, "ingest", b).keys) for b in range(num_state_buckets(data, "ingest"))))
+def canonical_buckets(data: Path, stage: str) -> int:
+    """The number of buckets of a run from scratch over the sessions that a stage has now."""
+    return buckets_for(sum(len(read_state(data, stage, b).keys) for b in range(num_state_buckets(data, stage))))
 
 
 def compact(

@@ -124,9 +124,9 @@ USES = {
     "annotate.whisperx_model": WHISPER,
     "annotate.align_model": ALIGNER,
     "annotate.speech_model": SEGMENTATION,
-    "people.voices.model": EMBEDDING,
-    "people.faces.asd_model": ACTIVE_SPEAKER,
-    "people.faces.face_model": FACE_IDENTITY,
+    "people.voice_model": EMBEDDING,
+    "people.asd_model": ACTIVE_SPEAKER,
+    "people.face_model": FACE_IDENTITY,
     "pack.tokenizer": LANGUAGE_MODEL,
     "pretrain.init_from": LANGUAGE_MODEL,
     "duplex.init_from": LANGUAGE_MODEL,
@@ -242,7 +242,7 @@ MODELS = (
         for tag, language in _ALIGNED.items()
     ),
     Model(
-        name="pyannote", settings=("annotate.speech_model", "people.voices.model", "tools.diarize --model"),
+        name="pyannote", settings=("annotate.speech_model", "people.voice_model", "tools.diarize --model"),
         purpose="who speaks when; in its folder segmentation: speech, in embedding: voices", licence="CC-BY-4.0",
         megabytes=33,
         source=Hub(
@@ -270,7 +270,7 @@ MODELS = (
         source=Hub(repository="Qwen/Qwen3-1.7B", revision="70d244cc86ccca08cf5af4e1e306ecf908b1ad5e"),
     ),
     Model(
-        name="lr-asd", settings=("people.faces.asd_model",), purpose="who of the visible people speaks", licence="MIT",
+        name="lr-asd", settings=("people.asd_model",), purpose="who of the visible people speaks", licence="MIT",
         megabytes=7,
         source=Web(
             root="https://raw.githubusercontent.com/Junhua-Liao/LR-ASD/1b6dcd2d8fc2895683de6508ec6294ec47d388ca",
@@ -293,7 +293,7 @@ MODELS = (
         note="a pickle, read with weights_only",
     ),
     Model(
-        name="sface", settings=("people.faces.face_model",), purpose="the same face in another shot",
+        name="sface", settings=("people.face_model",), purpose="the same face in another shot",
         licence="Apache-2.0", megabytes=39,
         source=Web(
             root="https://github.com/opencv/opencv_zoo/raw/47534e27c9851bb1128ccc0102f1145e27f23f98",

@@ -22,8 +22,8 @@ from wanstreamer.errors import InputError
 
 # Only the command line reads `run`: nothing in it may change an output.
 SECTIONS = (
-    "run", "sample", "ingest", "quality", "annotate", "vae", "encode", "pack", "pretrain", "duplex", "evaluate",
-    "behaviour",
+    "run", "sample", "people", "ingest", "quality", "annotate", "vae", "encode", "pack", "pretrain", "duplex",
+    "evaluate", "behaviour",
 )  # fmt: skip
 
 Params = TypeVar("Params")

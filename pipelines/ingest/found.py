@@ -19,6 +19,7 @@ from wanstreamer.clock import Span, merge_spans
 
 STAGE = "people"
 FOUND_PARTICIPANTS = ("a", "b")  # of the table
+NOT_ALONE = ("overlap", "others", "uncertain")  # where a participant's sound may be that of someone else too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class FoundPerson:
     """A participant of a recording, as found. Spans are sorted and disjoint."""
 
     speech: tuple[Span, ...]  # on the clock of the file with the sound
-    mixed: tuple[Span, ...]  # where another voice is heard too, on the same clock
+    mixed: tuple[Span, ...]  # where another voice may be heard too, on the same clock
     path: CropPath | None  # on the clock of the file with the picture; None: off screen
 
 
@@ -48,7 +49,7 @@ def found_people(row: SourceRow, people: Sequence[Mapping[str, Any]]) -> tuple[l
         visible = _spans(each["visible"])
         persons[each["participant"]] = FoundPerson(
             speech=_spans(each["speech"]),
-            mixed=tuple(merge_spans([*_spans(each["overlap"]), *_spans(each["others"])])),
+            mixed=tuple(merge_spans(span for name in NOT_ALONE for span in _spans(each[name]))),
             path=crop_path(each["crops"], visible) if visible and each["crops"] else None,
         )
     return rows, persons

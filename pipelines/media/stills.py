@@ -21,7 +21,15 @@ DECODED_S = 60.0  # of those, from the start of the file
 def stills(
     source: Source, times_ms: Sequence[int], size: tuple[int, int], crop: Rect, longer_side: int
 ) -> Iterator[np.ndarray]:
-    """uint8 RGB pictures (H, W, 3) from about these times of the file; fewer where it has no keyframes or is damaged.
+    """The pictures of `timed_stills`."""
+    return (picture for _, picture in timed_stills(source, times_ms, size, crop, longer_side))
+
+
+def timed_stills(
+    source: Source, times_ms: Sequence[int], size: tuple[int, int], crop: Rect, longer_side: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Pictures from about these times of the file, each with its time in ms and as uint8 RGB (H, W, 3); fewer where it
+    has no keyframes or is damaged.
 
     `size` is that of the displayed picture. `crop` is the part that is returned, in its pixels. Its longer side becomes
     `longer_side` pixels, if it has more.
@@ -38,13 +46,17 @@ def stills(
                 frame = next(container.decode(video), None)
                 if frame is not None and frame.pts not in seen:
                     seen.add(frame.pts)
-                    yield _displayed(to_rgb, frame, video, size, crop, scale)
+                    yield _time_ms(source, frame), _displayed(to_rgb, frame, video, size, crop, scale)
             if len(seen) < min(FEW, len(times_ms)):
                 container.seek(round(source.start_s * av.time_base))
                 for frame in _spread(container, video, len(times_ms)):
-                    yield _displayed(to_rgb, frame, video, size, crop, scale)
+                    yield _time_ms(source, frame), _displayed(to_rgb, frame, video, size, crop, scale)
     except (av.error.FFmpegError, ValueError):
         return  # what is wrong with the file is found when its video is made
+
+
+def _time_ms(source: Source, frame) -> int:  # type: ignore[no-untyped-def]  # of PyAV
+    return max(0, round(1000 * ((frame.time or 0.0) - source.start_s)))
 
 
 def _spread(container, video, count: int):  # type: ignore[no-untyped-def]  # of PyAV

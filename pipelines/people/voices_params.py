@@ -10,7 +10,6 @@ from wanstreamer.bounds import bounded, check_bounds, from_zero, share
 class VoicesParams:
     """How speech is found in a recording of several people, and divided among their voices."""
 
-    model: str = ""  # folder of a pyannote diarization pipeline or embedding; empty: Resemblyzer's voice encoder
     most: int = bounded(6, at_least=2, at_most=20)  # voices that are told apart at most
     min_speech_ms: int = from_zero(1000)  # a recording with less speech is rejected as no_speech
     # A voice has at least this much speech. What is less and unlike all voices may be a third person with two words.

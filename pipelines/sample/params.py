@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipelines.conversation.scenes import IN_CORPUS, KINDS
+from pipelines.conversation.scene_kinds import IN_CORPUS, KINDS
 from pipelines.formats.splits import SplitParams
 from wanstreamer.bounds import BadValue, bounded, from_one, from_zero, random_seed
 

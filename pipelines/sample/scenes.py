@@ -5,11 +5,12 @@ from pathlib import Path
 import cv2
 
 from pipelines.conversation.record import Coding, encode, write_wav
+from pipelines.conversation.scene_kinds import KINDS
 from pipelines.conversation.scene_picture import draw, visible
 from pipelines.conversation.scene_sound import mixed_sound, separate_sounds
 from pipelines.conversation.scene_staging import stage
 from pipelines.conversation.scene_talk import talk
-from pipelines.conversation.scenes import KINDS, Scene
+from pipelines.conversation.scenes import Scene
 from pipelines.sample.truth import Rows, scene_rows
 
 STEREO_SHARE = 0.5  # of the scenes, whose sound is the same on two channels

@@ -16,7 +16,8 @@ from statistics import median
 from typing import Any
 
 from pipelines.conversation.cast import Recording, plan, without_pictures
-from pipelines.conversation.scenes import IN_CORPUS, Scene, plan_scenes
+from pipelines.conversation.scene_kinds import IN_CORPUS
+from pipelines.conversation.scenes import Scene, plan_scenes
 from pipelines.engine.command import stage_main
 from pipelines.engine.progress import progress
 from pipelines.engine.run import RunParams

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 
 from pipelines.conversation.cast import Recording, Speaker
 from pipelines.conversation.dialogue import Dialogue, Utterance, other
+from pipelines.conversation.scene_kinds import KINDS
 from pipelines.conversation.scene_picture import Picture, faces, shot_spans, visible
-from pipelines.conversation.scenes import KINDS, Scene
+from pipelines.conversation.scenes import Scene
 
 MS, TEXT, FLAG, REAL = pa.int64(), pa.string(), pa.bool_(), pa.float64()
 WHERE = {"session_id": TEXT, "participant": TEXT, "start_ms": MS}

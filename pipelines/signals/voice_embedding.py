@@ -30,7 +30,7 @@ WIDTH = 256
 BATCH = 256  # pieces per call
 SPECTRA_PER_STEP = 8192  # bounds the memory of the spectra of a long recording
 PACKAGE, PACKAGE_FILE = "resemblyzer", "pretrained.pt"
-SETTING = "people.voices.model"
+SETTING = "people.voice_model"
 
 
 class Embedder(Protocol):

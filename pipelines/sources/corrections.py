@@ -67,6 +67,18 @@ class Correction:
     participant: str = ""
     value: Any = None  # of `crop`: x, y, width, height; else a text or None
 
+    def to_json(self) -> list[Any]:
+        """Values that JSON can hold; `from_json` takes them."""
+        return [self.where, self.kind, *self.span, self.participant, self.value]
+
+    @staticmethod
+    def from_json(values: Sequence[Any]) -> "Correction":
+        where, kind, start_ms, end_ms, participant, value = values
+        return Correction(
+            where=where, kind=kind, span=Span(start_ms, end_ms), participant=participant,
+            value=tuple(value) if isinstance(value, list) else value,
+        )  # fmt: skip
+
 
 def listed_corrections(data: Path) -> dict[str, str]:
     """Session -> what changes when its file of corrections does. One listing of the folder; no file is read."""
@@ -244,7 +256,7 @@ def _clipped(correction: Correction, duration_ms: int | None) -> Correction:
     return Correction(**{**vars(correction), "span": span})
 
 
-SPAN_COLUMNS = ("speech", "overlap", "others", "visible")
+SPAN_COLUMNS = ("speech", "overlap", "others", "uncertain", "visible")
 
 
 def _open(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,6 +291,7 @@ def _correct_speech(people: dict[str, dict[str, Any]], correction: Correction, p
     both = intersect_spans(*(merge_spans(person["speech"]) for person in people.values()))
     for person in people.values():
         person["overlap"] = merge_spans([*_without(person["overlap"], span), *intersect_spans(both, [span])])
+        person["uncertain"] = _without(person["uncertain"], span)
 
 
 def _correct_crop(people: dict[str, dict[str, Any]], correction: Correction, picture: tuple[int, int] | None) -> None:

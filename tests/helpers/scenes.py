@@ -4,10 +4,11 @@ from functools import cache
 
 from pipelines.conversation.cast import Speaker
 from pipelines.conversation.dialogue import Dialogue
+from pipelines.conversation.scene_kinds import KINDS
 from pipelines.conversation.scene_picture import Picture
 from pipelines.conversation.scene_staging import stage
 from pipelines.conversation.scene_talk import talk
-from pipelines.conversation.scenes import KINDS, Scene, plan_scenes
+from pipelines.conversation.scenes import Scene, plan_scenes
 
 
 def planned(kind: str, seconds: int = 0) -> Scene:

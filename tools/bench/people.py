@@ -35,7 +35,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.conversation.scenes import BROKEN, DYADS, NON_DYADS, plan_scenes
+from pipelines.conversation.scene_kinds import BROKEN, DYADS, NON_DYADS
+from pipelines.conversation.scenes import plan_scenes
 from pipelines.engine.tables import read_rows, rows_by_session
 from pipelines.engine.timings import timings_file
 from pipelines.signals.diarization import diarize, load_diarizer

@@ -5,9 +5,9 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from pipelines.conversation.scene_kinds import KINDS
 from pipelines.conversation.scene_picture import Face, Picture, draw, faces, frame_at, shot_spans, visible
 from pipelines.conversation.scene_staging import stage
-from pipelines.conversation.scenes import KINDS
 from pipelines.signals.faces import find_faces
 from tests.helpers.scenes import planned, spoken, staged
 from wanstreamer.clock import intersect_spans

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pipelines.conversation.scenes import BROKEN, DYADS, IN_CORPUS, KINDS, NON_DYADS, UNLIKE_VOICES, plan_scenes
+from pipelines.conversation.scene_kinds import BROKEN, DYADS, IN_CORPUS, KINDS, NON_DYADS
+from pipelines.conversation.scenes import UNLIKE_VOICES, plan_scenes
 from wanstreamer.errors import InputError
 
 

@@ -143,5 +143,5 @@ def test_a_pyannote_folder_may_be_the_pipeline_or_its_embedding(tmp_path: Path) 
 
 @pytest.mark.skipif(NO_EXTRA, reason="needs the asr extra")
 def test_a_folder_without_a_model_names_the_setting(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"people.voices.model .*no pytorch_model.bin there; expected .*pyannote"):
+    with pytest.raises(InputError, match=r"people.voice_model .*no pytorch_model.bin there; expected .*pyannote"):
         load_embedder(str(tmp_path))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines.engine.jobs import Rejected
 from pipelines.sources.corrections import (
+    Correction,
     apply_people,
     corrections_hash,
     is_confirmed,
@@ -40,7 +41,7 @@ def corrected(folder: Path, rows: list[Row], *lines: dict[str, Any], **known: An
 
 def found() -> list[Row]:
     """a speaks from 0 to 2 s, b from 1.5 to 3 s; a is on the left up to 4 s, then in a close-up, b on the right."""
-    shared = {"overlap": spans((1500, 2000)), "others": spans((5000, 5100))}
+    shared = {"overlap": spans((1500, 2000)), "others": spans((5000, 5100)), "uncertain": spans((900, 1900))}
     left = [crop_row(0, (0, 0, 100, 100)), crop_row(4000, (0, 0, 100, 100)), crop_row(4000, (20, 20, 40, 40), cut=True)]
     right = [crop_row(0, (200, 0, 100, 100)), crop_row(2000, (220, 0, 100, 100))]
     return [
@@ -57,7 +58,16 @@ def test_a_stretch_goes_from_one_to_the_other(tmp_path: Path) -> None:
     )
     assert a["speech"] == spans((0, 1000), (1800, 2000)) and b["speech"] == spans((1000, 3000))
     assert a["overlap"] == b["overlap"] == spans((1800, 2000))
+    assert a["uncertain"] == b["uncertain"] == spans((900, 1000), (1800, 1900)), "a person is certain"
     assert a["others"] == spans((5000, 5100)) and rows == found(), "the arguments stay"
+
+
+def test_corrections_travel_as_json(tmp_path: Path) -> None:
+    own = read_corrections(
+        write(tmp_path, line("crop", participant="a", start_ms=0, end_ms=9, value="1:2:30:40"), line("is_dyad")),
+        "people",
+    )
+    assert [Correction.from_json(json.loads(json.dumps(each.to_json()))) for each in own] == own
 
 
 def test_a_third_voice_and_both(tmp_path: Path) -> None:

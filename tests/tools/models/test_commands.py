@@ -62,7 +62,7 @@ def test_one_model_is_shown_with_its_files_and_where_they_go(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = listed(capsys, "list", "lr-asd", "--models", str(tmp_path))
-    assert f"to {tmp_path}/lr-asd" in shown and "MIT" in shown and "named by people.faces.asd_model" in shown
+    assert f"to {tmp_path}/lr-asd" in shown and "MIT" in shown and "named by people.asd_model" in shown
     assert "finetuning_TalkSet.model  3426337 bytes  sha256 6b4ef536" in shown and shown.strip().endswith("missing")
 
 
