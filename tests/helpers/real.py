@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.engine.models import BY_NAME
+from tools.models.state import state_of
+
 MEDIA, MODELS = "WANSTREAMER_MEDIA", "WANSTREAMER_MODELS"
 
 
@@ -16,9 +19,13 @@ def real_media(path: str) -> Path:
     return _first(MEDIA, path, "make test-real MEDIA=DIR")
 
 
-def real_model(name: str, setting: str = "MODELS") -> Path:
-    """The folder of a model of `python -m tools.models`."""
-    return _first(MODELS, name, f"python -m tools.models fetch {name}, then make test-real {setting}=DIR")
+def real_model(name: str) -> Path:
+    """The folder of a model of `python -m tools.models`, with all its files."""
+    folder = _first(MODELS, name, f"python -m tools.models fetch {name}, then make test-real MODELS=DIR")
+    state = state_of(BY_NAME[name], folder.parent, hashes=False)
+    if state.name != "there":
+        pytest.skip(f"{folder}: {state.name}, {state.detail}: python -m tools.models fetch {name}")
+    return folder
 
 
 def _first(variable: str, path: str, remedy: str) -> Path:

