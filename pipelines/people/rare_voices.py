@@ -17,7 +17,7 @@ from pipelines.signals.voice_embedding import Embedder
 from wanstreamer.clock import Span
 
 LENGTHS_MS = (800, 400)  # of the pieces that are compared
-SHORTEST_MS = 300  # shorter runs say nothing
+SHORTEST_MS = 300  # runs under this say nothing, and runs under 400 ms may only be uncertain
 # Standard deviations below the similarity of a voice with itself, from which on a run is uncertain, and someone else's.
 UNLIKE, FAR = 2.0, 3.0
 MIN_EXAMPLES, MOST_EXAMPLES = 8, 60  # of pieces of a voice, to know how alike they are
@@ -60,7 +60,7 @@ def with_rare_voices(
         if not group or not likenesses:
             continue
         distance = min(likeness.distance(own_NE) for likeness in likenesses)
-        if distance > FAR:
+        if distance > FAR and group[0].duration_ms >= LENGTHS_MS[-1]:
             alike = float(np.mean([likeness.pair_cosine for likeness in likenesses]))
             odd.append((number, unit_mean(own_NE), alike))
         elif distance > UNLIKE:
