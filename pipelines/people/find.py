@@ -16,7 +16,7 @@ import numpy as np
 from pipelines.engine.jobs import Job, Rejected, Result
 from pipelines.engine.remote import folder_at, is_remote_uri, use_settings
 from pipelines.media.pictures import small_pictures, small_size
-from pipelines.people.assignment import Assignment, assign
+from pipelines.people.assignment import Assignment, assign, join_by_voice
 from pipelines.people.crops import Crop, crop_path
 from pipelines.people.dyad import Dyad, choose_two
 from pipelines.people.face_tracks import FoundFaces, find_tracks
@@ -103,6 +103,7 @@ class FindPeople:
         voices = [_moved(voice, recording.sound_start_ms) for voice in dyad.voices]
         anyone = merge_spans(span for voice in voices for span in voice.speech)
         speaking = speaking_scores(identities, audio_T, anyone, num_frames=found.num_frames)
+        identities, speaking = join_by_voice(voices, identities, speaking)
         return _Seen(identities=identities, assignment=assign(voices, identities, speaking), measure=speaking.measure)
 
     def _scores(self, audio_T: np.ndarray, faces_THW: np.ndarray, first: int) -> np.ndarray:
