@@ -88,6 +88,7 @@ class Published:
     files: tuple[str, ...]  # that the folder must have
     model: str  # the one to fetch for a start
     part: str = ""  # folder below the model's, if the setting names that
+    otherwise: str = ""  # what else the user can do
     note: str = ""
 
     @property
@@ -116,8 +117,12 @@ SEGMENTATION = Published(
 EMBEDDING = Published(
     what="a pyannote embedding model", files=("pytorch_model.bin",), model="pyannote", part="embedding"
 )
-ACTIVE_SPEAKER = Published(what="LR-ASD's weights", files=("finetuning_TalkSet.model",), model="lr-asd")
-FACE_IDENTITY = Published(what="SFace's weights", files=("face_recognition_sface_2021dec.onnx",), model="sface")
+ACTIVE_SPEAKER = Published(
+    what="LR-ASD's weights", files=("finetuning_TalkSet.model",), model="lr-asd", otherwise=", or to nothing"
+)
+FACE_IDENTITY = Published(
+    what="SFace's weights", files=("face_recognition_sface_2021dec.onnx",), model="sface", otherwise=", or to nothing"
+)
 LANGUAGE_MODEL = Published(what="a Qwen3 language model", files=("config.json", "tokenizer.json"), model="qwen3-0.6b")
 
 USES = {
@@ -143,7 +148,7 @@ def lacking(setting: str, folder: Path, use: Published, missing: tuple[str, ...]
     state = f"{folder}: no {', '.join(missing)} there" if folder != Path() else "not set"
     return InputError(
         f"{setting} {state}; expected the folder of {use.what}: `python -m tools.models fetch {use.model}`{use.note}, "
-        f"then set {setting} to {use.place.as_posix()}"
+        f"then set {setting} to {use.place.as_posix()}{use.otherwise}"
     )
 
 

@@ -1,7 +1,7 @@
 """A face in consecutive pictures, and the sound -> whether this face speaks, with the network LR-ASD.
 
 Liao et al., "LR-ASD: Lightweight and Robust Network for Active Speaker Detection", IJCV 2025; 0.84 million weights
-(MIT). Users fetch the folder `weight` of github.com/Junhua-Liao/LR-ASD. The network is written here again, from the
+(MIT), from github.com/Junhua-Liao/LR-ASD; `tools.models` fetches them. The network is written here again, from the
 names and shapes of the weights; normalisation is folded into the convolutions.
 
 Shapes: T pictures at 25 Hz, F = 4 T frames of sound at 100 Hz, C channels, H, W height and width.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.engine.models import ACTIVE_SPEAKER, lacking
 from pipelines.signals.pickled_weights import read_pickled_weights
 from wanstreamer.clock import FRAME_RATE_HZ
 from wanstreamer.errors import InputError
@@ -39,10 +40,7 @@ def weights_file(folder: Path, setting: str) -> Path:
     for name in FILES:
         if (folder / name).is_file():
             return folder / name
-    raise InputError(
-        f"{setting}: {folder}: no {' or '.join(FILES)} there; expected the folder `weight` of "
-        "github.com/Junhua-Liao/LR-ASD, or an empty setting"
-    )
+    raise lacking(setting, folder, ACTIVE_SPEAKER, (" or ".join(FILES),))
 
 
 class ActiveSpeaker:

@@ -1,7 +1,7 @@
 """A face in a picture -> numbers that are alike for pictures of one person, with the network SFace.
 
 Zhong et al., "SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition", 2021; Apache-2.0, OpenCV Zoo.
-Users fetch its file (37 MB) into a folder. OpenCV runs it.
+`tools.models` fetches its file (37 MB) into a folder. OpenCV runs it.
 """
 
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pipelines.engine.models import FACE_IDENTITY, lacking
 from wanstreamer.errors import InputError
 
 FILE = "face_recognition_sface_2021dec.onnx"
@@ -19,10 +20,7 @@ def face_weights_file(folder: Path, setting: str) -> Path:
     """The file of weights in the folder. Raises InputError that names the setting if it is not there."""
     if (folder / FILE).is_file():
         return folder / FILE
-    raise InputError(
-        f"{setting}: {folder}: no {FILE} there; expected it from models/face_recognition_sface of "
-        "github.com/opencv/opencv_zoo, or an empty setting"
-    )
+    raise lacking(setting, folder, FACE_IDENTITY, (FILE,))
 
 
 class FaceEmbedding:

@@ -85,8 +85,6 @@ def named_by_settings(params: Path) -> dict[str, tuple[str, State]]:
     states: dict[str, tuple[str, State]] = {}
     for setting, use in USES.items():
         section, *names = setting.split(".")
-        if section not in classes:
-            continue
         own: Any = build_params(classes[section], sections.get(section, {}), section, path=params)
         if value := str(functools.reduce(getattr, names, own)):
             states[setting] = (value, state_of_setting(Path(value), use))
