@@ -52,6 +52,13 @@ PEOPLE = Table(
             nullable=True,
         ),
         field(
+            "face_certainty",
+            REAL,
+            "how surely all pictures of the face are of one person, 0 to 1; at most 0.9 without the weights of a face "
+            "embedding; null: off screen",
+            nullable=True,
+        ),
+        field(
             "asd",
             TEXT,
             "what decided who speaks: lr-asd, or motion (of the mouth, with the sound); null: no picture",

@@ -98,8 +98,9 @@ def join_by_voice(
         if original is not None:
             original = homes.get(original, original)
             original -= sum(other < original for other in homes)
-        share = sum(identities[part].share for part in parts)
-        joined.append(replace(identity, tracks=tuple(tracks), share=round(share, 4), copy_of=original))
+        share = round(sum(identities[part].share for part in parts), 4)
+        certainty = min(identities[part].certainty for part in parts)
+        joined.append(replace(identity, tracks=tuple(tracks), share=share, copy_of=original, certainty=certainty))
         scores.append(score_F)
     return tuple(joined), Speaking(tuple(scores), speaking.measure)
 

@@ -134,6 +134,7 @@ class FindPeople:
                     "crops": [crop._asdict() for crop in crops],
                     "voice_confidence": round(found.confidence, 3),
                     "face_confidence": None if face is None else seen.assignment.confidence,
+                    "face_certainty": None if face is None else seen.identities[face].certainty,
                     "asd": seen.measure,
                     "num_faces": sum(identity.is_person for identity in seen.identities),
                     "num_voices": len(found.voices),

@@ -52,10 +52,6 @@ class Identity:
     def is_person(self) -> bool:
         return not self.is_static and self.copy_of is None
 
-    @property
-    def visible(self) -> tuple[Span, ...]:
-        return tuple(merge_spans(Span(track.start_ms, track.end_ms) for track in self.tracks))
-
 
 @dataclass(kw_only=True, eq=False)
 class _Group:

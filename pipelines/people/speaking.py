@@ -1,10 +1,10 @@
 """Faces and the sound -> how well each face goes with the sound, every 40 ms.
 
 With LR-ASD, this is its score: above 0, the face speaks. Without, the motion of the mouth is compared with the
-loudness, as in signals/av_offset.py: for each face, the mixture of the brightness of its mouth's blocks that follows
-the sound best is learned from three quarters of the recording and used in the fourth, so that a face that does not
-speak has a mean of about 0 however long the recording is. To this is added how much the mouth moves more than it
-usually does while someone speaks.
+loudness, as in signals/av_offset.py: for each face, the mixture of the curves of its mouth that follows the sound best
+is learned from three quarters of the recording and used in the fourth, so that a face that does not speak has a mean
+of about 0 however long the recording is. To this is added how much the mouth moves more than it usually does while
+someone speaks.
 """
 
 from collections.abc import Sequence
@@ -132,7 +132,7 @@ def _best_lag(curves: Sequence[np.ndarray], energy_F: np.ndarray, speaks_F: np.n
 
 
 def _mixture(mouth_NB: np.ndarray, sound_N: np.ndarray) -> np.ndarray:
-    """Weights of the blocks whose sum follows the sound best (ridge regression), (B,)."""
+    """Weights of the curves whose sum follows the sound best (ridge regression), (B,)."""
     power_BB = mouth_NB.T @ mouth_NB
     ridge = max(RIDGE * float(np.trace(power_BB)) / len(power_BB), 1e-9)
     return np.linalg.solve(power_BB + ridge * np.eye(len(power_BB)), mouth_NB.T @ sound_N)

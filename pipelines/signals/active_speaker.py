@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import torch
 
 RATE_HZ = 16000
-SIDE = 112  # pixels of a face
 FILES = ("finetuning_TalkSet.model", "pretrain_AVA.model")  # the first is better on recordings from anywhere
 NUM_COEFFICIENTS = 13
 FRAMES_PER_PICTURE = 4  # of sound

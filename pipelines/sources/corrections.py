@@ -40,6 +40,7 @@ FOLDER = "corrections"  # below the data folder
 SUFFIX = ".jsonl"
 PARTICIPANTS = ("a", "b")  # of the table `people`
 OTHER = "other"  # a third voice
+FACE_COLUMNS = ("face_confidence", "face_certainty")  # null for a person off screen
 LAST_MS = 10**10  # later than the end of any recording
 
 # Kind -> the fields that it needs, and those that it may have, besides `by` and `at`.
@@ -303,15 +304,16 @@ def _correct_crop(people: dict[str, dict[str, Any]], correction: Correction, pic
     crop = {"x": float(x), "y": float(y), "width": float(width), "height": float(height)}
     person["crops"] = _spliced(person["crops"], [{"start_ms": span.start_ms, **crop, "cut": True}], span)
     person["visible"] = _with(person["visible"], span)
-    if person["face_confidence"] is None:
-        person["face_confidence"] = 1.0  # a person has seen the face
+    for column in FACE_COLUMNS:
+        if person[column] is None:
+            person[column] = 1.0  # a person has seen the face
 
 
 def _correct_visible(people: dict[str, dict[str, Any]], correction: Correction, picture: object) -> None:
     person = people[correction.participant]
     person["visible"] = _without(person["visible"], correction.span)
     if not person["visible"]:
-        person["crops"], person["face_confidence"] = [], None
+        person |= {"crops": [], **dict.fromkeys(FACE_COLUMNS)}
 
 
 def _correct_faces(people: dict[str, dict[str, Any]], correction: Correction, picture: object) -> None:
@@ -325,10 +327,11 @@ def _correct_faces(people: dict[str, dict[str, Any]], correction: Correction, pi
     ):
         person["crops"] = _spliced(own, _within(other, span), span)
         person["visible"] = merge_spans([*_without(seen, span), *intersect_spans(merge_spans(seen_of_other), [span])])
-    confidences = first["face_confidence"], second["face_confidence"]
-    for person, other in ((first, confidences[1]), (second, confidences[0])):
-        known = person["face_confidence"] if person["face_confidence"] is not None else other
-        person["face_confidence"] = known if person["visible"] else None
+    for column in FACE_COLUMNS:
+        values = first[column], second[column]
+        for person, other in ((first, values[1]), (second, values[0])):
+            known = person[column] if person[column] is not None else other
+            person[column] = known if person["visible"] else None
 
 
 def crop_at(crops: Sequence[Mapping[str, Any]], at_ms: int) -> dict[str, Any] | None:

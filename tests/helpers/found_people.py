@@ -32,7 +32,8 @@ def person(session_id: str, participant: str, **known: Any) -> dict[str, Any]:
     """A row of the table `people`: a voice off screen, unless there are crops."""
     row = blank_row("people", session_id=session_id, participant=participant)
     row |= {"num_voices": 2, "voice_confidence": 1.0, **known}
-    return row | {"face_confidence": 0.8, "asd": "motion", "num_faces": 2} if row["crops"] else row
+    seen = {"face_confidence": 0.8, "face_certainty": 0.9, "asd": "motion", "num_faces": 2}
+    return row | seen if row["crops"] else row
 
 
 def write_people(data: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -91,7 +91,11 @@ def test_a_crop_is_seen_and_jumps_at_both_ends(tmp_path: Path) -> None:
     ]  # fmt: skip
     off_screen = [found()[0], person("s", "b", speech=spans((0, 10)))]
     _, b = corrected(tmp_path, off_screen, crop)
-    assert b["visible"] == spans((1000, 5000)) and b["face_confidence"] == 1.0 and len(b["crops"]) == 1
+    assert (
+        b["visible"] == spans((1000, 5000))
+        and b["face_confidence"] == b["face_certainty"] == 1.0
+        and len(b["crops"]) == 1
+    )
     with pytest.raises(Rejected, match=r"s.jsonl line 1: crop 10:20:80:60 reaches outside the 80x60 picture"):
         corrected(tmp_path, found(), crop, picture=(80, 60))
 
@@ -101,7 +105,7 @@ def test_someone_is_not_seen(tmp_path: Path) -> None:
     a, b = corrected(tmp_path, found(), hidden)
     assert a["visible"] == spans((0, 1000), (2000, 6000)) and b == found()[1]
     a, _ = corrected(tmp_path, found(), {**hidden, "start_ms": 0, "end_ms": 10**9}, duration_ms=6000)
-    assert a["visible"] == a["crops"] == [] and a["face_confidence"] is None
+    assert a["visible"] == a["crops"] == [] and a["face_confidence"] is None and a["face_certainty"] is None
 
 
 def test_faces_are_exchanged_for_a_while_or_throughout(tmp_path: Path) -> None:
