@@ -100,3 +100,17 @@ def test_a_folder_with_other_scenes_is_refused(kept: Path, monkeypatch: pytest.M
         people.run(argparse.Namespace(**SETTINGS | {"sessions": 2}, keep=kept))
     with pytest.raises(InputError, match="--scene ` `: no kind"):
         people.run(argparse.Namespace(**SETTINGS | {"scene": " "}, keep=kept))
+
+
+@pytest.mark.long
+def test_the_stage_and_the_whole_line_on_a_conversation(tmp_path: Path) -> None:
+    """Of two voices that are unlike, without a picture: little can go wrong."""
+    settings = SETTINGS | {"scene": "sound,mute", "seconds": 60, "events": True}
+    results = people.run(argparse.Namespace(**settings, keep=tmp_path))
+    assert results["dyads_found"] == results["assignment_accuracy"] == results["broken_rejected"] == 1.0
+    assert results["confusion_share"] < 0.1 and results["diarization_error"] < 0.35
+    assert results["times_real_time_per_core"] > 0
+    events = results["events"]
+    assert events["sessions"] == 1 and 0 < events["scenes_f1"] <= 1 and 0.5 < events["separate_f1"] <= 1
+    with pytest.raises(InputError, match="bench people: stage people ended with exit code 2"):
+        people.run(argparse.Namespace(**settings | {"set": ["people.no_such=1"]}, keep=tmp_path))
