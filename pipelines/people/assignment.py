@@ -19,7 +19,9 @@ from pipelines.signals.voice_activity import subtract
 from wanstreamer.clock import FRAME_MS, Span, merge_spans
 
 RUN_FRAMES = 125  # speech of a voice is cut into runs of at most 5 s, which count as independent
-NO_FACE = {"lr-asd": 0.0, "motion": 0.2}  # mean score below which a voice is rather off screen
+# Mean score below which a voice is rather off screen. LR-ASD gives most listeners less than -0.5, and small faces of
+# speakers little more than 0.
+NO_FACE = {"lr-asd": -0.25, "motion": 0.2}
 SEEN_WEIGHT = 0.3  # of being in the picture just while this voice speaks: cameras are cut to the speaker
 JOIN_ERRORS = 1.5  # standard errors by which a face must speak with a voice to be joined to its face
 MOST = 3.0  # larger scores count as this: a minute of certain frames does not outweigh all others
