@@ -12,8 +12,6 @@ class VoicesParams:
 
     most: int = bounded(6, at_least=2, at_most=20)  # voices that are told apart at most
     min_speech_ms: int = from_zero(1000)  # a recording with less speech is rejected as no_speech
-    # A voice has at least this much speech. What is less and unlike all voices may be a third person with two words.
-    min_voice_ms: int = from_zero(2000)
     overlap: bool = True  # look for speech of both at once
     min_overlap_ms: int = from_zero(250)  # shorter overlaps cannot be recognised
     min_certainty: float = share(0.6)  # of which voice speaks; with less, speech is marked as uncertain

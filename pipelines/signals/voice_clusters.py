@@ -10,7 +10,7 @@ import numpy as np
 from pipelines.signals.voice_embedding import Embedder
 
 POWER = 8  # of the cosine
-MOST_PIECES = 1200  # that are compared with each other; the others of a long recording go to the nearest voice
+MOST_PIECES = 800  # that are compared with each other; the others of a long recording go to the nearest voice
 ROUNDS = 20  # of moving pieces to the nearest mean
 FEW_PIECES, MANY_PIECES = 8, 30  # in the smaller of two groups: the means of few are uncertain, and less alike
 THIRD_VOICE = 0.03  # a third or further voice must differ more, by this in the cosine: most conversations are of two

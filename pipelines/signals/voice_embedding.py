@@ -20,7 +20,7 @@ from pipelines.signals.mel import mel_filters
 from pipelines.signals.pickled_weights import read_pickled_weights
 from pipelines.signals.speech_models import device, folder_sha256, import_speech_packages, loading, model_folder
 from pipelines.signals.voice_activity import RATE_HZ
-from wanstreamer.clock import Span
+from wanstreamer.clock import Span, merge_spans
 from wanstreamer.errors import InputError
 
 HOP_MS = 10
@@ -101,17 +101,19 @@ class Resemblyzer:
     def __call__(self, audio_T: np.ndarray, spans: Sequence[Span]) -> np.ndarray:
         import torch
 
-        power_FM = mel_power(audio_T)
-        # Energy up to each frame, for the level of any piece.
-        energy = np.concatenate([[0.0], np.cumsum(np.square(audio_T, dtype=np.float64))])
+        num_frames = len(audio_T) // HOP_SAMPLES + 1
+        power_FM = np.zeros((num_frames, NUM_MELS), np.float32)
+        for span in merge_spans(spans):
+            first, last = (min(ms // HOP_MS, num_frames) for ms in span)
+            power_FM[first:last] = mel_power(audio_T, first, last)
+        energy = np.concatenate([[0.0], np.cumsum(_energies(audio_T))])  # up to each frame, for the level of any piece
         vectors_NE = np.zeros((len(spans), WIDTH), np.float32)
         with torch.inference_mode():
             for rows, size in _of_equal_length(spans):
                 starts = np.array([spans[row].start_ms // HOP_MS for row in rows], dtype=np.int64)
                 frames_NF = np.minimum(starts[:, None] + np.arange(size), len(power_FM) - 1)
-                first = np.minimum(starts * HOP_SAMPLES, len(audio_T))
-                last = np.minimum(first + size * HOP_SAMPLES, len(audio_T))
-                power = (energy[last] - energy[first]) / np.maximum(last - first, 1)
+                first_N, last_N = (np.minimum(frames, num_frames) for frames in (starts, starts + size))
+                power = (energy[last_N] - energy[first_N]) / (size * HOP_SAMPLES)
                 gains = 10 ** (LEVEL_DB / 10) / np.maximum(power, 1e-12)
                 pieces = (power_FM[frames_NF] * gains[:, None, None]).astype(np.float32)
                 _, (hidden, _) = self.lstm(torch.from_numpy(pieces))
@@ -119,21 +121,33 @@ class Resemblyzer:
         return vectors_NE
 
 
-def mel_power(audio_T: np.ndarray) -> np.ndarray:
-    """Power in mel bands every 10 ms, float32 (num_samples // 160 + 1, 40); frame k is centred on 10 k ms.
+def mel_power(audio_T: np.ndarray, first: int = 0, last: int | None = None) -> np.ndarray:
+    """Power in mel bands every 10 ms, float32 (num_frames, 40); frame k is centred on 10 k ms.
 
-    As librosa's `melspectrogram(n_fft=400, hop_length=160, n_mels=40)`, which the weights were trained on.
+    As librosa's `melspectrogram(n_fft=400, hop_length=160, n_mels=40)`, which the weights were trained on. `first` and
+    `last` are frames: the default is all of them, num_samples // 160 + 1.
     """
-    half = WINDOW_SAMPLES // 2
-    padded_T = np.pad(audio_T, half)
-    frames_FS = np.lib.stride_tricks.sliding_window_view(padded_T, WINDOW_SAMPLES)[::HOP_SAMPLES]
+    last = len(audio_T) // HOP_SAMPLES + 1 if last is None else last
     window = np.hanning(WINDOW_SAMPLES + 1)[:-1].astype(np.float32)
     filters = mel_filters(WINDOW_SAMPLES, NUM_MELS, RATE_HZ).T.astype(np.float32)
-    power_FM = np.zeros((len(frames_FS), NUM_MELS), np.float32)
-    for first in range(0, len(frames_FS), SPECTRA_PER_STEP):
-        spectra = np.fft.rfft(frames_FS[first : first + SPECTRA_PER_STEP] * window, axis=1)
-        power_FM[first : first + SPECTRA_PER_STEP] = (np.abs(spectra) ** 2).astype(np.float32) @ filters
+    power_FM = np.zeros((max(0, last - first), NUM_MELS), np.float32)
+    for step in range(first, last, SPECTRA_PER_STEP):
+        end = min(step + SPECTRA_PER_STEP, last)
+        begin = step * HOP_SAMPLES - WINDOW_SAMPLES // 2
+        samples_T = np.zeros((end - step - 1) * HOP_SAMPLES + WINDOW_SAMPLES, np.float32)
+        known_T = audio_T[max(0, begin) : begin + len(samples_T)]
+        samples_T[max(0, -begin) :][: len(known_T)] = known_T
+        frames_FS = np.lib.stride_tricks.sliding_window_view(samples_T, WINDOW_SAMPLES)[::HOP_SAMPLES]
+        spectra = np.fft.rfft(frames_FS * window, axis=1)
+        power_FM[step - first : end - first] = (np.abs(spectra) ** 2).astype(np.float32) @ filters
     return power_FM
+
+
+def _energies(audio_T: np.ndarray) -> np.ndarray:
+    """Sum of squares of each 10 ms, float64 (num_samples // 160 + 1,); the last may be of less."""
+    padded_T = np.pad(audio_T, (0, HOP_SAMPLES - len(audio_T) % HOP_SAMPLES))
+    frames_FS = padded_T.reshape(-1, HOP_SAMPLES)
+    return np.einsum("fs,fs->f", frames_FS, frames_FS, dtype=np.float64)
 
 
 class Pyannote:
