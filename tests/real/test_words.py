@@ -14,6 +14,7 @@ import pytest
 
 from pipelines.annotate.stage import AnnotateParams
 from pipelines.annotate.stage import run as annotate
+from pipelines.annotate.track_languages import Heard
 from pipelines.annotate.transcript_params import TranscriptParams
 from pipelines.annotate.transcription import Whisperx
 from pipelines.engine.run import RunParams
@@ -126,7 +127,12 @@ SENTENCES = (
 GAP_MS = 900
 
 
-def test_words_of_a_synthetic_voice_and_when_they_begin(whisper: Path) -> None:
+@pytest.fixture(scope="module")
+def transcribe(whisper: Path) -> Whisperx:
+    return Whisperx(TranscriptParams(words="whisperx", whisperx_model=str(whisper)))
+
+
+def test_words_of_a_synthetic_voice_and_when_they_begin(transcribe: Whisperx) -> None:
     """espeak-ng reports when each word begins, so the times of Whisper's words can be compared with that."""
     if importlib.util.find_spec("espeakng_loader") is None:
         pytest.skip("needs the sample extra")
@@ -150,7 +156,6 @@ def test_words_of_a_synthetic_voice_and_when_they_begin(whisper: Path) -> None:
     audio_T = np.concatenate(pieces) + np.random.default_rng(0).normal(0, 1e-4, sum(map(len, pieces))).astype(
         np.float32
     )
-    transcribe = Whisperx(TranscriptParams(words="whisperx", whisperx_model=str(whisper)))
     words, reasons = transcribe(audio_T, speech)
     print(" ".join(word.text for word in words), reasons or "")
     found = [(part, word.start_ms) for word in words for part in scored_words(word.text)]
@@ -171,3 +176,22 @@ def test_words_of_a_synthetic_voice_and_when_they_begin(whisper: Path) -> None:
     assert np.median(late) <= MOST_OFF_MS
     heard = transcribe.hear_language(audio_T, speech)
     assert max(heard, key=lambda name: heard[name]) == "en" and heard["en"] > 0.6
+
+
+def test_another_language_is_detected_and_transcribed(transcribe: Whisperx) -> None:
+    if importlib.util.find_spec("espeakng_loader") is None:
+        pytest.skip("needs the sample extra")
+    from pipelines.conversation.voice import RATE_HZ as SPOKEN_HZ
+    from pipelines.conversation.voice import Voice, VoiceSpec
+
+    sentence = "Gestern sind wir mit dem Zug nach Hamburg gefahren, und am Abend haben wir dort gegessen."
+    with Voice(0) as voice:
+        samples, _ = voice.say(sentence, VoiceSpec(name="de", rate_wpm=150, pitch=50, range=50))
+    audio_T = resample(samples, SPOKEN_HZ)
+    speech = [Span(0, len(audio_T) * 1000 // RATE_HZ)]
+    heard = Heard(probabilities=transcribe.hear_language(audio_T, speech), speech_ms=speech[0].duration_ms)
+    words, _ = transcribe(audio_T, speech, "de")
+    errors = word_errors(scored_words(" ".join(word.text for word in words)), scored_words(sentence))
+    print(f"{heard.best} {heard.probabilities[heard.best]:.2f}; word errors {100 * (errors.rate or 0):.1f} %")
+    assert heard.best == "de" and heard.is_sure
+    assert (errors.rate or 0) <= 0.3
