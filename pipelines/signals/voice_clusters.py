@@ -13,6 +13,7 @@ POWER = 8  # of the cosine
 MOST_PIECES = 800  # that are compared with each other; the others of a long recording go to the nearest voice
 ROUNDS = 20  # of moving pieces to the nearest mean
 FEW_PIECES, MANY_PIECES = 8, 30  # in the smaller of two groups: the means of few are uncertain, and less alike
+LARGE_SHARE = 0.2  # of all pieces; a small share of one voice may be what it says in an unusual way
 THIRD_VOICE = 0.03  # a third or further voice must differ more, by this in the cosine: most conversations are of two
 
 
@@ -76,9 +77,10 @@ def are_two_voices(
     halves of real and synthetic voices; `margin` is subtracted.
     """
     cosine = float(unit_mean(points_NE[first]) @ unit_mean(points_NE[second]))
-    certainty = (min(len(first), len(second)) - FEW_PIECES) / (MANY_PIECES - FEW_PIECES)
+    smaller = min(len(first), len(second))
+    certainty = min((smaller - FEW_PIECES) / (MANY_PIECES - FEW_PIECES), smaller / (len(points_NE) * LARGE_SHARE), 1.0)
     low, high = embedder.limits
-    return cosine <= low + (high - low) * min(max(certainty, 0.0), 1.0) - margin
+    return cosine <= low + (high - low) * max(certainty, 0.0) - margin
 
 
 def _settled(points_NE: np.ndarray, voices: list[np.ndarray]) -> list[np.ndarray]:
