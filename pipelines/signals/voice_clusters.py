@@ -14,7 +14,7 @@ MOST_PIECES = 800  # that are compared with each other; the others of a long rec
 ROUNDS = 20  # of moving pieces to the nearest mean
 FEW_PIECES, MANY_PIECES = 8, 30  # in the smaller of two groups: the means of few are uncertain, and less alike
 LARGE_SHARE = 0.2  # of all pieces; a small share of one voice may be what it says in an unusual way
-THIRD_VOICE = 0.03  # a third or further voice must differ more, by this in the cosine: most conversations are of two
+THIRD_VOICE = 0.05  # a third or further voice must differ more, by this in the cosine: most conversations are of two
 
 
 def voice_means(vectors_NE: np.ndarray, embedder: Embedder, *, most: int, min_pieces: int) -> np.ndarray:
