@@ -1,4 +1,4 @@
-"""The whole DAG, as `dvc repro` runs it, on two sessions of 10 s: every stage leaves what the next one needs."""
+"""The whole DAG, as `dvc repro` runs it, on two sessions and a scene of 20 s: each stage leaves what the next needs."""
 
 import hashlib
 import importlib
@@ -21,7 +21,7 @@ from tests.helpers.small_corpus import keep_in_process
 
 SMALL = {
     "run": {"workers": 2},
-    "sample": {"sessions": 2, "seconds": 10},
+    "sample": {"sessions": 2, "seconds": 20, "scenes": 1},
     "ingest": {"source": "data/sources"},
     "vae": {
         "video": {"channels": 8, "steps": 4, "batch": 2, "clip_units": 2},
@@ -36,6 +36,7 @@ SMALL = {
 def make_workspace(folder: Path, **changes: dict) -> Path:
     """A project of its own around the same code: `dvc.yaml`, small params, no outputs."""
     folder.mkdir()
+    (folder / "data" / "corrections").mkdir(parents=True)  # in git
     for name in ("pipelines", "schemas", "tools", "wanstreamer"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())

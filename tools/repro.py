@@ -26,8 +26,8 @@ from wanstreamer.errors import InputError
 
 # Time of each stage on two virtual cores; used if there is no earlier run.
 TYPICAL_S = {
-    "sample": 78, "ingest": 38, "quality": 42, "annotate": 25, "vae": 199, "encode": 52, "pack": 25, "duplex": 378,
-    "evaluate": 93,
+    "sample": 100, "people": 40, "ingest": 45, "quality": 42, "annotate": 25, "vae": 199, "encode": 52, "pack": 25,
+    "duplex": 378, "evaluate": 93,
 }  # fmt: skip
 START_S = 6  # per stage: start of its process, imports, DVC's checksums
 UNKNOWN_S = 60

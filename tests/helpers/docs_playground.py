@@ -27,7 +27,7 @@ from wanstreamer.vae import save as save_vae
 from wanstreamer.windows.manifest import read_manifest
 
 SMALL = {
-    "sample": {"sessions": 4, "seconds": 10, "width": 64, "height": 48},
+    "sample": {"sessions": 4, "seconds": 10, "scenes": 0, "width": 64, "height": 48},
     "pack": {"window_units": 16, "stride_units": 16},
 }
 
