@@ -57,7 +57,7 @@ def test_windows_ends_with_the_summary(tmp_path: Path, failing: str, code: int) 
     )  # fmt: skip
     assert done.returncode == code
     modules = [line.split()[1] for line in (tmp_path / "log").read_text().splitlines()]
-    stages = [f"pipelines.{stage}" for stage in ("ingest", "quality", "annotate", "vae", "encode", "pack")]
+    stages = [f"pipelines.{stage}" for stage in ("people", "ingest", "quality", "annotate", "vae", "encode", "pack")]
     assert modules == ["pipelines.params", "pipelines.engine.ray", *stages, "tools.summary"]
     assert (tmp_path / "log").read_text().splitlines()[-1] == "-m tools.summary --data calls/data --next"
     assert "--set ingest.source=recordings #1 --set" in (tmp_path / "log").read_text()

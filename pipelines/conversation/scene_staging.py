@@ -90,7 +90,7 @@ def _at_table(setting: Setting) -> Staging:
 
 
 def _far_away(setting: Setting) -> Staging:
-    return _one_camera(setting, _table(setting, "ab", (0.115, 0.14)))
+    return _one_camera(setting, _table(setting, "ab", (0.125, 0.145)))
 
 
 def _three_at_table(setting: Setting) -> Staging:

@@ -107,6 +107,7 @@ def write_data(data: Path, consent: list[str] | None) -> None:
                 "word": "red?",
                 "source": "sidecar",
                 "confidence": 1.0,
+                "language": None,
                 "over_silence": None,
                 "times_fit": True,
             }

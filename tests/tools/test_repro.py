@@ -81,14 +81,15 @@ def test_a_quick_stage_makes_no_promise_for_the_rest() -> None:
 
 def test_stages_and_their_times_are_those_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages = repro.stages_of("evaluate", ROOT)
-    assert stages == ["sample", "ingest", "quality", "annotate", "vae", "encode", "pack", "duplex", "evaluate"]
+    before = ["sample", "people", "ingest", "quality", "annotate", "vae", "encode", "pack"]
+    assert stages == [*before, "duplex", "evaluate"]
     assert set(stages) == set(repro.TYPICAL_S)
     timings = tmp_path / "timings"
     timings.mkdir()
     (timings / "vae.json").write_text('{"wall_s": 1000.5}')
     expected = repro.expected_times(["vae", "encode"], tmp_path)
     assert expected == {"vae": 1000.5 + repro.START_S, "encode": repro.TYPICAL_S["encode"] + repro.START_S}
-    with pytest.raises(InputError, match="evaluation: no such stage; the stages are sample, ingest"):
+    with pytest.raises(InputError, match="evaluation: no such stage; the stages are sample, people, ingest"):
         repro.stages_of("evaluation", ROOT)
     for name in ("dvc.yaml", "params.yaml"):
         (tmp_path / name).write_text((ROOT / name).read_text().replace("source: data/sources", "source: mine"))
