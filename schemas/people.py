@@ -32,7 +32,7 @@ PEOPLE = Table(
         field(
             "uncertain",
             SPANS,
-            f"where it cannot be told who of the two speaks, or whether both do, {SOUND_CLOCK}; the same in both rows",
+            f"where it is not known who of the two speaks, or whether both do, {SOUND_CLOCK}; the same in both rows",
             unit="ms",
         ),
         field("visible", SPANS, f"where this person's face is seen, {PICTURE_CLOCK}; empty: off screen", unit="ms"),

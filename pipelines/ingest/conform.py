@@ -43,7 +43,7 @@ from pipelines.media.probing import probe
 from pipelines.media.retiming import retimed
 from pipelines.media.timelines import Timeline, timeline
 from pipelines.media.tracks import gate_audio, write_wav
-from pipelines.sources.row import SourceRow, default_speaker
+from pipelines.sources.row import SourceRow, default_speaker, row_from_json
 from pipelines.sources.session_files import check_crops, fetch_files
 from wanstreamer.clock import (
     UNIT_MS,
@@ -94,7 +94,7 @@ class Conform:
         self.align_recorders = align_recorders
 
     def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
-        rows = [SourceRow(**_tuples(record)) for record in job.spec["rows"]]
+        rows = [row_from_json(record) for record in job.spec["rows"]]
         contents = job.inputs[:-1] if job.spec.get("found") else job.inputs  # the last one is of what was found
         if is_remote_uri(self.source):
             self.root = scratch / "sources"  # deleted with the scratch folder at the end of the session
@@ -421,11 +421,6 @@ def units_in_common(streams: Sequence[tuple[FileClock, int]]) -> tuple[int, int]
     if num_units < 1:
         raise Rejected("too_short", "its streams have less than one unit of 160 ms in common")
     return span.start_ms, num_units
-
-
-def _tuples(record: dict[str, Any]) -> dict[str, Any]:
-    """A row read from JSON, with its lists as tuples."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
 
 
 def _within_ms(spans: Sequence[Span], clock: FileClock, num_units: int) -> int:

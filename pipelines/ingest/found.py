@@ -18,7 +18,6 @@ from pipelines.sources.row import SourceRow
 from wanstreamer.clock import Span, merge_spans
 
 STAGE = "people"
-FOUND_PARTICIPANTS = ("a", "b")  # of the table
 NOT_ALONE = ("overlap", "others", "uncertain")  # where a participant's sound may be that of someone else too
 
 

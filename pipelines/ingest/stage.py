@@ -17,19 +17,20 @@ from pipelines.engine.files import hash_of, write_json_atomic
 from pipelines.engine.forgotten import forgotten, speaker_hash
 from pipelines.engine.jobs import Job, Rejected
 from pipelines.engine.plan import Plan
-from pipelines.engine.remote import folder_at, is_remote_uri, settings
+from pipelines.engine.remote import is_remote_uri, settings
 from pipelines.engine.run import RunParams, run_keys
 from pipelines.engine.tables import bucket_tables, read_rows
 from pipelines.formats.splits import split_of
 from pipelines.ingest.conform import Conform
 from pipelines.ingest.filling import Filled
-from pipelines.ingest.found import FOUND_PARTICIPANTS, People
+from pipelines.ingest.found import People
 from pipelines.ingest.params import IngestParams
 from pipelines.ingest.picture_warnings import warn_of_cut_pictures, warn_of_same_pictures
 from pipelines.ingest.recorders import clock_warning
-from pipelines.sources.find import find_sources
+from pipelines.sources.find import find_sources, source_of
 from pipelines.sources.hashes import SourceHashes
 from pipelines.sources.row import (
+    FOUND_PARTICIPANTS,
     NO_PARTICIPANTS,
     SourceRow,
     default_speaker,
@@ -75,11 +76,7 @@ def check_people(rows: Sequence[SourceRow], gone: Collection[str]) -> None:
 
 def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
     """Ingest every session of the source."""
-    source = folder_at(params.source) if params.source else data / "sources"
-    if not params.source and not source.exists():
-        raise InputError(
-            f"{source}: no sample in it; run `python -m pipelines.sample --data {data}` or set ingest.source"
-        )
+    source = source_of(params.source, data)
     root, rows = find_sources(source, params.layout)
     root = root.resolve()
     if not is_remote_uri(root):

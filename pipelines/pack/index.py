@@ -119,7 +119,7 @@ def known_runs(folder: Path, shards: Mapping[str, ShardLine]) -> dict[str, list[
         }
         runs = read_runs(folder, manifest["shards"])
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
-        return {}  # it is written anew from the indexes
+        return {}  # it is written again from the indexes
     known: dict[str, list[Run]] = {}
     for run in runs:
         if run.shard in same:

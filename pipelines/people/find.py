@@ -5,7 +5,7 @@ Voices come first, since they decide whether two people talk (voices.py, dyad.py
 without a face is a person off screen. Last come the corrections that a person has made.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,13 +25,14 @@ from pipelines.people.params import PeopleParams
 from pipelines.people.recording import Recording, open_recording
 from pipelines.people.speaking import speaking_scores
 from pipelines.people.voices import Voice, Voices, find_voices
+from pipelines.signals.active_speaker import load_active_speaker, sound_of_frames
+from pipelines.signals.face_embedding import FaceEmbedding
 from pipelines.signals.voice_embedding import load_embedder
 from pipelines.sources.corrections import Correction, apply_people, is_confirmed
-from pipelines.sources.row import SourceRow
+from pipelines.sources.row import FOUND_PARTICIPANTS, row_from_json
 from pipelines.sources.session_files import fetch_files, files_of
 from wanstreamer.clock import FRAME_MS, Span, merge_spans
 
-PARTICIPANTS = ("a", "b")
 BLACK = 20.0  # mean brightness of black pictures, 0 to 255, with the noise of a camera
 STILL_PICTURES = 0.02  # share of pictures that differ from the one before
 
@@ -47,16 +48,12 @@ class FindPeople:
         self.recognise_voices = load_embedder(params.voice_model)
         self.score = self.recognise_faces = None
         if params.asd_model:
-            from pipelines.signals.active_speaker import load_active_speaker  # torch takes seconds to import
-
             self.score = load_active_speaker(Path(params.asd_model), "people.asd_model")
         if params.face_model:
-            from pipelines.signals.face_embedding import FaceEmbedding
-
             self.recognise_faces = FaceEmbedding(Path(params.face_model), "people.face_model")
 
     def __call__(self, job: Job, data: Path, scratch: Path) -> Result:
-        row = _row(job.spec["row"])
+        row = row_from_json(job.spec["row"])
         corrections = [Correction.from_json(each) for each in job.spec["corrections"]]
         root = self.source
         if is_remote_uri(root):
@@ -107,15 +104,13 @@ class FindPeople:
         return _Seen(identities=identities, assignment=assign(voices, identities, speaking), measure=speaking.measure)
 
     def _scores(self, audio_T: np.ndarray, faces_THW: np.ndarray, first: int) -> np.ndarray:
-        from pipelines.signals.active_speaker import sound_of_frames
-
         assert self.score is not None
         return self.score.scores(faces_THW, sound_of_frames(audio_T, first, len(faces_THW)))
 
     def _rows(self, key: str, recording: Recording, found: Voices, dyad: Dyad, seen: "_Seen") -> list[dict[str, Any]]:
         """The rows of the table `people`."""
         rows = []
-        for place, (who, voice) in enumerate(zip(PARTICIPANTS, dyad.voices, strict=True)):
+        for place, (who, voice) in enumerate(zip(FOUND_PARTICIPANTS, dyad.voices, strict=True)):
             face = seen.assignment.faces[place]
             crops: tuple[Crop, ...] = ()
             visible: tuple[Span, ...] = ()
@@ -150,14 +145,6 @@ class _Seen:
     identities: tuple[Identity, ...] = ()
     assignment: Assignment = Assignment(faces=(None, None), confidence=None)
     measure: str | None = None  # what decided who speaks
-
-
-def _row(record: Mapping[str, Any]) -> SourceRow:
-    """A row read from JSON, with its lists as tuples."""
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
-    }
-    return SourceRow(**values)
 
 
 def _moved(voice: Voice, shift_ms: int) -> Voice:

@@ -16,7 +16,7 @@ from pipelines.engine.command import stage_main
 from pipelines.engine.files import hash_of
 from pipelines.engine.jobs import Job, Rejected
 from pipelines.engine.plan import Plan
-from pipelines.engine.remote import folder_at, is_remote_uri, settings
+from pipelines.engine.remote import is_remote_uri, settings
 from pipelines.engine.run import RunParams, run_keys
 from pipelines.people.find import FindPeople
 from pipelines.people.params import PeopleParams
@@ -27,35 +27,31 @@ from pipelines.sources.corrections import (
     read_corrections,
     stray_corrections,
 )
-from pipelines.sources.find import find_sources
+from pipelines.sources.find import find_sources, source_of
 from pipelines.sources.hashes import SourceHashes
 from pipelines.sources.params import SourceParams
 from pipelines.sources.row import SourceRow, nameless_recording
 from pipelines.sources.session_files import files_of
 from schemas.people import PEOPLE
-from wanstreamer.errors import InputError
 
 
 def run(data: Path, params: PeopleParams, how: RunParams, ingest: SourceParams) -> dict[str, Any]:
     """Find the participants of every recording that does not name them."""
-    source = folder_at(ingest.source) if ingest.source else data / "sources"
-    if not ingest.source and not source.exists():
-        raise InputError(
-            f"{source}: no sample in it; run `python -m pipelines.sample --data {data}` or set ingest.source"
-        )
+    source = source_of(ingest.source, data)
     root, rows = find_sources(source, ingest.layout, warn=False)
     root = root.resolve()
     sessions: dict[str, list[SourceRow]] = {}
     for row in rows:
         sessions.setdefault(row.session_id, []).append(row)
     nameless = {key: found for key, own in sessions.items() if (found := nameless_recording(own))}
-    if strays := stray_corrections(data, listed_corrections(data), sessions):
+    corrected = listed_corrections(data)
+    if strays := stray_corrections(data, corrected, sessions):
         print(f"people: warning: {strays}", file=sys.stderr)
     weights = weights_of(params) if nameless else ()
     counts = run_keys(
         data,
         "people",
-        _plan(data, root, nameless, weights),
+        _plan(data, root, nameless, corrected, weights),
         FindPeople,
         params={**asdict(params), "width": ingest.width, "height": ingest.height},
         tables=(PEOPLE,),
@@ -75,11 +71,12 @@ def run(data: Path, params: PeopleParams, how: RunParams, ingest: SourceParams) 
     return counts
 
 
-def _plan(data: Path, root: Path, nameless: Mapping[str, SourceRow], weights: tuple[str, ...]) -> Plan:
+def _plan(
+    data: Path, root: Path, nameless: Mapping[str, SourceRow], corrected: Mapping[str, str], weights: tuple[str, ...]
+) -> Plan:
     """The jobs of all recordings without named participants, by bucket."""
     hashes = SourceHashes(data / "parts" / "people-hashes", root)
     own = by_bucket(nameless)
-    corrected = listed_corrections(data)
 
     def inputs(bucket: int, num_buckets: int) -> str:
         keys = own(bucket, num_buckets)

@@ -47,7 +47,7 @@ class Voices:
 
     voices: tuple[Voice, ...]
     overlap: tuple[Span, ...]  # two at once speak
-    uncertain: tuple[Span, ...]  # it cannot be told which of the voices speaks, or whether both do
+    uncertain: tuple[Span, ...]  # it is not known which of the voices speaks, or whether both do
     confidence: float  # mean probability of the voice that each 50 ms of speech was given to
 
 

@@ -10,7 +10,7 @@ from wanstreamer.bounds import bounded, check_bounds, from_zero, share
 class VoicesParams:
     """How speech is found in a recording of several people, and divided among their voices."""
 
-    most: int = bounded(6, at_least=2, at_most=20)  # voices that are told apart at most
+    most: int = bounded(6, at_least=2, at_most=20)  # voices that are distinguished at most
     min_speech_ms: int = from_zero(1000)  # a recording with less speech is rejected as no_speech
     overlap: bool = True  # look for speech of both at once
     min_overlap_ms: int = from_zero(250)  # shorter overlaps cannot be recognised

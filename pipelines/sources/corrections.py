@@ -32,13 +32,13 @@ from typing import Any
 from pipelines.engine.files import hash_of
 from pipelines.engine.jobs import Rejected
 from pipelines.formats.records import plain_text, whole_number
+from pipelines.sources.row import FOUND_PARTICIPANTS
 from wanstreamer.clock import Span, intersect_spans, merge_spans
 from wanstreamer.errors import InputError
 from wanstreamer.text_files import parse_json, read_text, shown, text_lines
 
 FOLDER = "corrections"  # below the data folder
 SUFFIX = ".jsonl"
-PARTICIPANTS = ("a", "b")  # of the table `people`
 OTHER = "other"  # a third voice
 FACE_COLUMNS = ("face_confidence", "face_certainty")  # null for a person off screen
 LAST_MS = 10**10  # later than the end of any recording
@@ -178,7 +178,7 @@ def _read(name: str, kind: str, value: object, where: str) -> Any:
 
 
 def _participant(value: object, kind: str) -> str:
-    known = (*PARTICIPANTS, OTHER) if kind in ("speech", "not_speech") else PARTICIPANTS
+    known = (*FOUND_PARTICIPANTS, OTHER) if kind in ("speech", "not_speech") else FOUND_PARTICIPANTS
     if value not in known:
         raise ValueError(f"`{shown(value)}`: expected one of {', '.join(known)}")
     return str(value)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.engine.remote import reachable
+from pipelines.engine.remote import folder_at, reachable
 from pipelines.sources.files import passed_over, unnamed_sidecars
 from pipelines.sources.layouts import PLACES, check_layout, recognise, rows_of_folder
 from pipelines.sources.manifest import PATHS, read_manifest
@@ -17,6 +17,18 @@ from wanstreamer.errors import InputError
 
 MANIFESTS = ("manifest.csv", "manifest.jsonl", "manifest.parquet")
 NAMED_FILES = 3  # of those that are passed over
+
+
+def source_of(name: str, data: Path) -> Path:
+    """The folder or manifest that `ingest.source` names; if it is empty, the sample. Raises InputError without one."""
+    if name:
+        return folder_at(name)
+    source = data / "sources"
+    if not source.exists():
+        raise InputError(
+            f"{source}: no sample in it; run `python -m pipelines.sample --data {data}` or set ingest.source"
+        )
+    return source
 
 
 def find_sources(

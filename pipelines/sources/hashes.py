@@ -78,7 +78,7 @@ class SourceHashes:
             results = pool.map(lambda name: _hash_file(self.root / name), names)
             if num_bytes < SHOWN_BYTES:
                 return list(results)
-            with progress(len(names), "ingest: reading new files") as advance:
+            with progress(len(names), "reading new files") as advance:
                 hashes = []
                 for result in results:
                     hashes.append(result)

@@ -3,12 +3,14 @@
 import dataclasses
 import hashlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 CONSENTS = ("train", "share", "show")
 SESSION_BYTES = 128  # of a session_id as UTF-8; a track's file is named SESSION.PARTICIPANT.mp4, in 255 bytes at most
 PARTICIPANT_BYTES = 64  # of a participant
+FOUND_PARTICIPANTS = ("a", "b")  # whom the stage `people` finds, by their first words
 NO_PARTICIPANTS = "no_participants"  # of `SourceRow.unusable`: the stage `people` may find who is in the recording
 _HASH_LETTERS = 8  # of the hash that keeps changed names apart
 
@@ -42,6 +44,12 @@ class SourceRow:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(SourceRow) if field.name != "unusable")  # of a manifest
+
+
+def row_from_json(record: Mapping[str, Any]) -> SourceRow:
+    """A row that was written as JSON, which has lists in the place of tuples."""
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+    return SourceRow(**values)
 
 
 def default_speaker(session_id: str, participant: str) -> str:

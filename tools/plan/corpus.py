@@ -20,7 +20,6 @@ from pipelines.engine.tables import rows_by_session
 from pipelines.ingest.clocks import FileClock, stated_clocks
 from pipelines.ingest.conform import check_streams, units_in_common
 from pipelines.ingest.filling import filled_lengths
-from pipelines.ingest.found import FOUND_PARTICIPANTS
 from pipelines.ingest.framing import loses_edges, num_stills
 from pipelines.ingest.params import IngestParams
 from pipelines.ingest.stage import check_people, check_usable, session_split
@@ -29,7 +28,7 @@ from pipelines.pack.params import PackParams
 from pipelines.pack.role_views import role_pairs
 from pipelines.pack.stage import reject_unusable, window_starts
 from pipelines.sources.find import find_sources
-from pipelines.sources.row import SourceRow, is_nameless, nameless_recording
+from pipelines.sources.row import FOUND_PARTICIPANTS, SourceRow, is_nameless, nameless_recording
 from pipelines.sources.session_files import files_of
 from tools.plan.amounts import Amounts, total
 from wanstreamer.clock import UNIT_MS

@@ -1,4 +1,4 @@
-"""Groups of vectors are counted and told apart, also where one is much smaller."""
+"""Groups of vectors are counted and distinguished, also where one is much smaller."""
 
 from collections.abc import Sequence
 
