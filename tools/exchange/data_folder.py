@@ -48,7 +48,12 @@ def media_of(data: Path, session_id: str) -> list[Path]:
 def not_shared(data: Path, sessions: Collection[str]) -> list[str]:
     """Sessions with a participant who has not agreed to `share`."""
     rows = _rows(data, "tracks", sorted(sessions))
-    return sorted({row["session_id"] for row in rows if "share" not in (row["consent"] or ())})
+    return sorted({row["session_id"] for row in rows if not agreed_to_share(row)})
+
+
+def agreed_to_share(track: Mapping[str, Any]) -> bool:
+    """Whether the person of a row of `tracks` agreed to `share`; what is not known is no."""
+    return "share" in (track["consent"] or ())
 
 
 def _rows(data: Path, table: str, sessions: list[str]) -> list[dict[str, Any]]:

@@ -1,0 +1,113 @@
+"""moshi-finetune: one stereo WAV per role view (left: the agent, right: the user), with the words' times beside it.
+
+    OUT/train.jsonl                            {"path": "data_stereo/80/talk-0000-a.wav", "duration": 44.48}
+    OUT/data_stereo/80/talk-0000-a.wav
+    OUT/data_stereo/80/talk-0000-a.json        {"alignments": [["hello", [0.52, 0.8], "SPEAKER_MAIN"], ...]}
+
+The trainer reads the words of SPEAKER_MAIN, the agent; the user's are there under SPEAKER_USER. Its reader searches the
+words by their start and drops those that end where they start; so words are sorted, and such words are left out and
+counted. (Source: moshi-finetune, README.md and finetune/data.)
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.engine.buckets import track_folder
+from pipelines.engine.jobs import Rejected
+from tools.exchange.json_forms import MOSHI_MAIN
+from tools.export.form import Choices, Format, Piece
+from tools.export.session import Session
+from tools.export.sound import BYTES_PER_SAMPLE, check_track, write_stereo
+from wanstreamer.clock import UNIT_MS, ms_to_seconds, samples_per_unit
+
+MOSHI_USER = "SPEAKER_USER"
+TABLES = ("sessions", "tracks", "quality", "words", "units")
+NEVER_HELD = ("video", "turns and events")
+
+
+def num_bytes(tracks: Sequence[Mapping[str, Any]]) -> int:
+    """Both role views of a dyad; of a group, those of the pairs that the manifest names."""
+    views = 2 if len(tracks) == 2 else sum(len(track["partners"] or ()) for track in tracks)
+    rate_hz = max((track["rate_hz"] or 0 for track in tracks), default=0)
+    return views * 2 * BYTES_PER_SAMPLE * tracks[0]["num_units"] * rate_hz * UNIT_MS // 1000
+
+
+def write_session(session: Session, folder: Path, choices: Choices) -> Piece:
+    piece = Piece()
+    rate_hz = session.rate_hz()
+    paths = {
+        who: check_track(session, who, "audio") for who, track in session.tracks.items() if track["audio_path"] is not None
+    }
+    for agent, user in session.views():
+        masked = session.masked(agent, user, choices.masks)
+        if agent not in paths or masked["agent"].all():
+            piece.not_held["role views without a sound that is the agent's own: left out"] += 1
+            continue
+        place = f"data_stereo/{track_folder(session.session_id)}/{session.view_id(agent, user)}"
+        write_stereo(folder / f"{place}.wav", session, paths[agent], paths.get(user), rate_hz, masked["user"])
+        alignments = _alignments(session, agent, user, piece.not_held)
+        content = json.dumps({"alignments": alignments}, ensure_ascii=False) + "\n"
+        (folder / f"{place}.json").write_text(content, encoding="utf-8")
+        duration = session.num_units * samples_per_unit(rate_hz) / rate_hz
+        line = json.dumps({"path": f"{place}.wav", "duration": duration}, ensure_ascii=False)
+        piece.lines.setdefault(f"{session.split}.jsonl", []).append(line)
+        count_masks(piece.not_held, masked)
+        piece.not_held["role views: video"] += any(session.path(who, "video") for who in (agent, user))
+    if not piece.lines:
+        raise Rejected("no_view", "in no role view is the agent's sound its own")
+    _count(session, piece.not_held)
+    return piece
+
+
+def count_masks(not_held: Counter[str], masked: Mapping[str, np.ndarray]) -> None:
+    """What windows mask and sound files cannot."""
+    not_held["units of 160 ms in which the user's sound is muted: not its own voice, or not known"] += int(
+        masked["user"].sum()
+    )
+    not_held["units of 160 ms of the agent's sound that windows have no loss on: written as they are"] += int(
+        masked["agent"].sum()
+    )
+
+
+def _alignments(session: Session, agent: str, user: str, not_held: Counter[str]) -> list[list[Any]]:
+    """[word, [start, end], speaker] by start, in seconds of the file."""
+    alignments: list[tuple[int, int, str, str]] = []
+    for who, speaker in ((agent, MOSHI_MAIN), (user, MOSHI_USER)):
+        words = session.words[who]
+        if words is None:
+            not_held[f"role views without words of the {'agent' if who == agent else 'user'}"] += 1
+        for word in words or ():
+            start, end = max(0, word["start_ms"]), min(session.duration_ms, word["end_ms"])
+            if end <= start:
+                not_held["words without length, or past the end: left out"] += 1
+            else:
+                alignments.append((start, end, word["word"], speaker))
+    return [
+        [word, [ms_to_seconds(start), ms_to_seconds(end)], speaker]
+        for start, end, word, speaker in sorted(alignments)
+    ]
+
+
+def _count(session: Session, not_held: Counter[str]) -> None:
+    not_held["events: backchannels, transitions, pauses, overlaps, other sounds"] += sum(map(len, session.events.values()))
+    not_held["turns"] += sum(map(len, session.turns.values()))
+    not_held["words whose times do not fit the speech: left out"] += session.misplaced_words
+
+
+def next_step(out: Path) -> str:
+    return f'in the YAML of moshi-finetune:\n  data:\n    train_data: "{out.resolve() / "train.jsonl"}"'
+
+
+MOSHI = Format(
+    name="moshi",
+    meaning="moshi-finetune: a stereo WAV per role view, with the times of the words",
+    tables=(*TABLES, "turns", "events"),
+    num_bytes=num_bytes,
+    write_session=write_session,
+    next_step=next_step,
+)
