@@ -1,8 +1,8 @@
 """Write sessions for another project's trainer: `python -m tools.export moshi --out exports/moshi`.
 
-Only sessions in which every participant agreed to `share` are written; the others are counted by reason and named. What
-the format cannot hold is printed and counted in `not_held.json`. Called again, the command writes what is missing or has
-changed. `data/exports.jsonl` names every file, so that `tools.forget` can remove a person from the export.
+Only sessions in which every participant agreed to `share` are written; the others are counted by reason and named.
+What the format cannot hold is printed and counted in `not_held.json`. Called again, the command writes what is missing
+or has changed. `data/exports.jsonl` names every file, so that `tools.forget` can remove a person from the export.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("format", type=str.lower, choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write; new, or of this export")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write, new or of this export")
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
     parser.add_argument("--split", default="", choices=SPLITS, help="only this split (default: all)")
     parser.add_argument(
@@ -78,7 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="parameter file, for pack.max_bleed_db and pack.bleed_guard_units (default: params.yaml, if it exists)",
     )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one parameter; may be repeated"
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override a parameter; may be repeated",
     )
     args = parser.parse_args(arguments)
     with exit_on_input_error():

@@ -56,7 +56,7 @@ def check_out(out: Path, data: Path, about: dict[str, Any]) -> None:
     """Raises InputError if `out` holds something else than this export, or lies where it may not."""
     place, inside = out.resolve(), data.resolve()
     if place.is_relative_to(inside) and not place.is_relative_to(inside / "exports"):
-        raise InputError(f"--out {out}: is in the data folder; name a folder outside of it, or below {data / 'exports'}")
+        raise InputError(f"--out {out}: is in the data folder; name one outside of it, or below {data / 'exports'}")
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; name a folder")
     if not out.is_dir() or not any(out.iterdir()):

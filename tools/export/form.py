@@ -9,7 +9,6 @@ from typing import Any
 from pipelines.pack.params import ViewParams
 from tools.export.session import Session
 
-
 SPLITS = ("train", "valid", "test")
 
 

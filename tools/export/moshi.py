@@ -41,7 +41,9 @@ def write_session(session: Session, folder: Path, choices: Choices) -> Piece:
     piece = Piece()
     rate_hz = session.rate_hz()
     paths = {
-        who: check_track(session, who, "audio") for who, track in session.tracks.items() if track["audio_path"] is not None
+        who: check_track(session, who, "audio")
+        for who, track in session.tracks.items()
+        if track["audio_path"] is not None
     }
     for agent, user in session.views():
         masked = session.masked(agent, user, choices.masks)
@@ -88,13 +90,14 @@ def _alignments(session: Session, agent: str, user: str, not_held: Counter[str])
             else:
                 alignments.append((start, end, word["word"], speaker))
     return [
-        [word, [ms_to_seconds(start), ms_to_seconds(end)], speaker]
-        for start, end, word, speaker in sorted(alignments)
+        [word, [ms_to_seconds(start), ms_to_seconds(end)], speaker] for start, end, word, speaker in sorted(alignments)
     ]
 
 
 def _count(session: Session, not_held: Counter[str]) -> None:
-    not_held["events: backchannels, transitions, pauses, overlaps, other sounds"] += sum(map(len, session.events.values()))
+    not_held["events: backchannels, transitions, pauses, overlaps, other sounds"] += sum(
+        map(len, session.events.values())
+    )
     not_held["turns"] += sum(map(len, session.turns.values()))
     not_held["words whose times do not fit the speech: left out"] += session.misplaced_words
 

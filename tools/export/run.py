@@ -125,9 +125,7 @@ def _write_sessions(data: Path, form: Format, out: Path, choices: Choices, share
             advance()
 
 
-def _write_session(
-    data: Path, form: Format, out: Path, choices: Choices, each: Shared, before: Note | None
-) -> None:
+def _write_session(data: Path, form: Format, out: Path, choices: Choices, each: Shared, before: Note | None) -> None:
     assert form.write_session is not None
     folder = unfinished_folder(out) / each.session_id
     folder.mkdir(parents=True)

@@ -134,9 +134,7 @@ def _by_who(rows: Iterable[TableRow], tracks: Iterable[str]) -> dict[str, Rows]:
     return grouped
 
 
-def words_by_span(
-    spans: Sequence[TableRow], words: Sequence[TableRow], reach_ms: int
-) -> tuple[list[Rows], Rows]:
+def words_by_span(spans: Sequence[TableRow], words: Sequence[TableRow], reach_ms: int) -> tuple[list[Rows], Rows]:
     """The words of each span, and those of none. Spans are in order and disjoint.
 
     As in the turn rules: a word belongs to the span with which it shares most time, else to the nearest within
