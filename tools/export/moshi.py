@@ -27,7 +27,6 @@ from wanstreamer.clock import UNIT_MS, ms_to_seconds, samples_per_unit
 
 MOSHI_USER = "SPEAKER_USER"
 TABLES = ("sessions", "tracks", "quality", "words", "units")
-NEVER_HELD = ("video", "turns and events")
 
 
 def num_bytes(tracks: Sequence[Mapping[str, Any]]) -> int:
@@ -95,10 +94,9 @@ def _alignments(session: Session, agent: str, user: str, not_held: Counter[str])
 
 
 def _count(session: Session, not_held: Counter[str]) -> None:
-    not_held["events: backchannels, transitions, pauses, overlaps, other sounds"] += sum(
-        map(len, session.events.values())
-    )
-    not_held["turns"] += sum(map(len, session.turns.values()))
+    num_events = sum(len(own) for own in session.events.values())
+    not_held["events: backchannels, transitions, pauses, overlaps, other sounds"] += num_events
+    not_held["turns"] += sum(len(own) for own in session.turns.values())
     not_held["words whose times do not fit the speech: left out"] += session.misplaced_words
 
 
