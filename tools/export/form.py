@@ -71,7 +71,7 @@ class Format:
     meaning: str
     tables: tuple[str, ...]  # whose rows decide whether a session is current
     version: int = 1  # of what is written; a new one writes all sessions again
-    num_bytes: Callable[[Sequence[Mapping[str, Any]]], int]  # about how large a session (its tracks) will be
+    num_bytes: Callable[[Path, Sequence[Mapping[str, Any]]], int]  # data, tracks: about how large a session will be
     write_session: Callable[[Session, Path, Choices], Piece] | None = None
     finish: "Callable[[Path, Path, Iterable[Shared], Choices], Finished] | None" = None  # data, out
     remove: "Callable[[Path, frozenset[str]], Finished] | None" = None  # out, ids of the sessions to take out

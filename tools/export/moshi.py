@@ -22,18 +22,16 @@ from pipelines.engine.jobs import Rejected
 from tools.exchange.json_forms import MOSHI_MAIN
 from tools.export.form import Choices, Format, Piece
 from tools.export.session import Session
-from tools.export.sound import BYTES_PER_SAMPLE, check_track, write_stereo
-from wanstreamer.clock import UNIT_MS, ms_to_seconds, samples_per_unit
+from tools.export.sound import check_track, num_views, sound_bytes, write_stereo
+from wanstreamer.clock import ms_to_seconds, samples_per_unit
 
 MOSHI_USER = "SPEAKER_USER"
 TABLES = ("sessions", "tracks", "quality", "words", "units")
 
 
-def num_bytes(tracks: Sequence[Mapping[str, Any]]) -> int:
-    """Both role views of a dyad; of a group, those of the pairs that the manifest names."""
-    views = 2 if len(tracks) == 2 else sum(len(track["partners"] or ()) for track in tracks)
-    rate_hz = max((track["rate_hz"] or 0 for track in tracks), default=0)
-    return views * 2 * BYTES_PER_SAMPLE * tracks[0]["num_units"] * rate_hz * UNIT_MS // 1000
+def num_bytes(data: Path, tracks: Sequence[Mapping[str, Any]]) -> int:
+    """Two channels of every role view."""
+    return 2 * num_views(tracks) * sound_bytes(tracks)
 
 
 def write_session(session: Session, folder: Path, choices: Choices) -> Piece:

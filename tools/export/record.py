@@ -9,8 +9,8 @@ One JSON object a line, appended; a later line about a file replaces an earlier 
     {"at": ..., "export": "/abs/out", "what": "handed", "to": "a lab"}
     {"at": ..., "export": "/abs/out", "what": "copy", "to": "a lab" or null, "speakers": [HASH]}
 
-Sessions and people are hashes, as in `forgotten.json`. A line `session` is for formats whose files hold many sessions. A
-line `copy` is written when a person is forgotten who is in a copy that was handed out, or in an export that is not
+Sessions and people are hashes, as in `forgotten.json`. A line `session` is for formats whose files hold many sessions.
+A line `copy` is written when a person is forgotten who is in a copy that was handed out, or in an export that is not
 where it was; the lines of the person's files are removed. A file is named before it is written, so that a killed export
 leaves no file that the record does not name.
 """

@@ -93,7 +93,7 @@ def _look(data: Path, form: Format, out: Path, choices: Choices, report: Report)
             report.left_out.append(each)
             continue
         shared.add(each.session_id)
-        num_bytes += form.num_bytes(each.tracks)
+        num_bytes += form.num_bytes(data, each.tracks)
         note = read_note(out, each.session_id)
         finished_bytes += sum(note.num_bytes.values()) if note else 0
     if not shared:

@@ -5,19 +5,31 @@ minute.
 """
 
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipelines.engine.files import file_sha256
 from pipelines.engine.jobs import Rejected
 from tools.export.session import Session
-from wanstreamer.clock import samples_per_unit
+from wanstreamer.clock import UNIT_MS, samples_per_unit
 
 PIECE_UNITS = 256  # 41 s
 BYTES_PER_SAMPLE = 2
 WAV_BYTES = 2**32 - 1024  # a WAV file holds its length in 32 bits
+
+
+def num_views(tracks: Sequence[Mapping[str, Any]]) -> int:
+    """Role views of a session: two of a dyad; of a group, about those of the pairs that the manifest names."""
+    return 2 if len(tracks) == 2 else sum(len(track["partners"] or ()) for track in tracks)
+
+
+def sound_bytes(tracks: Sequence[Mapping[str, Any]]) -> int:
+    """Bytes of one channel of the session's sound."""
+    rate_hz = max((track["rate_hz"] or 0 for track in tracks), default=0)
+    return int(BYTES_PER_SAMPLE * tracks[0]["num_units"] * rate_hz * UNIT_MS // 1000)
 
 
 def check_track(session: Session, who: str, kind: str) -> Path:
