@@ -5,8 +5,8 @@
     OUT/train/videos.jsonl.gz         one Recording with video per participant with a picture: MP4 with the same sound
     OUT/media/80/talk-0000.a.wav, talk-0000.a.mp4
 
-Paths are relative to OUT: `RecordingSet.from_file(...).with_path_prefix(OUT)`. Every event is in the `custom` of exactly
-one supervision: of the participant's unit that it overlaps, or else of the nearest. Times are in seconds on the
+Paths are relative to OUT: `RecordingSet.from_file(...).with_path_prefix(OUT)`. Every event is in the `custom` of one
+supervision: of the participant's unit that it overlaps most, or else of the nearest. Times are in seconds on the
 recording's clock. Sound is as it was recorded; `custom.audio_mixed` marks what is not certainly one person's.
 (Source: lhotse 1.33, audio/recording.py, supervision.py, qa.py.)
 """

@@ -4,9 +4,9 @@
     OUT/train/recording.0123456789abcdef.tar        FLAC of the user, muted where the windows mask it
     OUT/train/target_audio.0123456789abcdef.tar     FLAC of the agent
 
-A shard is named by a hash of its session, so that a session is added or removed without a change of others. There is one
-supervision per turn, and one per backchannel, which is no turn; NeMo lays their text from their start on, one token per
-80 ms, and cuts what is longer. (Source: NeMo, collections/speechlm2/data/s2s_dataset.py; lhotse 1.33, shar.)
+A shard is named by a hash of its session, so that a session is added or removed without a change of others. There is
+one supervision per turn, and one per backchannel, which is no turn; NeMo lays their text from their start on, one token
+per 80 ms, and cuts what is longer. (Source: NeMo, collections/speechlm2/data/s2s_dataset.py; lhotse 1.33, shar.)
 """
 
 import io
@@ -14,6 +14,7 @@ import json
 import tarfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import lru_cache
 from gzip import GzipFile
 from pathlib import Path
@@ -51,8 +52,8 @@ def write_session(session: Session, folder: Path, choices: Choices) -> Piece:
     place = folder / session.split
     place.mkdir()
     cuts: list[dict[str, Any]] = []
-    tars = {field: tarfile.open(place / f"{field}.{shard}.tar", "w", format=tarfile.USTAR_FORMAT) for field in FIELDS}
-    try:
+    with ExitStack() as stack:
+        tars = {field: stack.enter_context(tarfile.open(place / f"{field}.{shard}.tar", "w")) for field in FIELDS}
         for agent, user in session.views():
             masked = session.masked(agent, user, choices.masks)
             if agent not in paths or masked["agent"].all():
@@ -73,9 +74,6 @@ def write_session(session: Session, folder: Path, choices: Choices) -> Piece:
             cuts.append(_cut(session, name, agent, user, recording, target, choices, piece.not_held))
             count_masks(piece.not_held, masked)
             piece.not_held["role views: video"] += any(session.path(who, "video") for who in (agent, user))
-    finally:
-        for tar in tars.values():
-            tar.close()
     if not cuts:
         raise Rejected("no_view", "in no role view is the agent's sound its own")
     with (place / f"cuts.{shard}.jsonl.gz").open("wb") as raw, GzipFile("", "wb", fileobj=raw, mtime=0) as file:

@@ -1,0 +1,89 @@
+"""The nemo export, read by lhotse as Shar: both sounds, roles, turns, and NeMo's rule for the length of a text."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines.engine.tables import read_rows
+from tests.helpers.shared_sessions import MIXED, NUM_UNITS, muted, samples_of, write_shared_sessions
+from tools.export.form import Choices
+from tools.export.nemo import NEMO, fits
+from tools.export.run import export
+from tools.query import query
+
+lhotse = pytest.importorskip("lhotse")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("nemo")
+    data = write_shared_sessions(folder / "data")
+    export(data, NEMO, folder / "out", Choices())
+    return data, folder / "out"
+
+
+def cuts_of(out: Path, split: str) -> list[Any]:
+    return list(lhotse.CutSet.from_shar(in_dir=out / split))
+
+
+@pytest.mark.parametrize("split, sessions", [("train", ("anna", "loud")), ("valid", ("quiet",))])
+def test_both_sounds_are_those_of_the_role_view(
+    folders: tuple[Path, Path], split: str, sessions: tuple[str, ...]
+) -> None:
+    data, out = folders
+    cuts = cuts_of(out, split)
+    lhotse.validate(lhotse.CutSet.from_cuts(cuts), read_data=True)
+    assert sorted(cut.id for cut in cuts) == sorted(f"{session}-{who}" for session in sessions for who in "ab")
+    for cut in cuts:
+        session, agent = cut.id.split("-")
+        user = samples_of(data, session, "b" if agent == "a" else "a")
+        if session == "loud" and agent == "a":
+            user = muted(user, MIXED[0] // 160, (MIXED[1] - 1) // 160)
+        assert np.array_equal(np.round(cut.load_audio()[0] * 32768).astype(int), user)
+        target = np.round(cut.load_target_audio()[0] * 32768).astype(int)
+        assert np.array_equal(target, samples_of(data, session, agent))
+        assert cut.duration == cut.target_audio.duration == pytest.approx(NUM_UNITS * 0.16)
+        assert cut.num_samples == cut.target_audio.num_samples
+
+
+def test_supervisions_are_turns_and_backchannels_of_both(folders: tuple[Path, Path]) -> None:
+    data, out = folders
+    _, said = query(data, "SELECT session_id, participant, start_ms, end_ms, said FROM turns_said")
+    spoken = {(s, who, start / 1000, end / 1000, text or "") for s, who, start, end, text in said}
+    turns = {(s, who): [(start, end) for s2, who2, start, end, _ in spoken if (s, who) == (s2, who2)]
+             for s, who, *_ in spoken}  # fmt: skip
+    for row in read_rows(data, "ipus"):
+        s, who, start, end = row["session_id"], row["participant"], row["start_ms"] / 1000, row["end_ms"] / 1000
+        if not any(first <= start and end <= last for first, last in turns[s, who]):
+            spoken.add((s, who, start, end, row["text"] or ""))
+    exported = set()
+    for cut in [cut for split in ("train", "valid") for cut in cuts_of(out, split)]:
+        session, agent = cut.id.split("-")
+        whose = {"agent": agent, "user": "b" if agent == "a" else "a"}
+        assert [each.start for each in cut.supervisions] == sorted(each.start for each in cut.supervisions)
+        own = {
+            (session, whose[each.speaker], each.start, round(each.end, 3), each.text) for each in cut.supervisions
+        }
+        assert len(own) == len(cut.supervisions)
+        assert own == {each for each in spoken if each[0] == session}
+        exported |= own
+    assert any("mhm" in text for *_, text in exported)  # a backchannel, which is no turn
+
+
+def test_a_text_needs_a_frame_for_each_token_and_one_for_its_begin() -> None:
+    assert fits("one two three", 4 * 80, "") and not fits("one two three", 4 * 80 - 1, "")
+
+
+def test_a_long_text_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tests.helpers.annotated_sessions import TALK  # a word per 250 ms at most: everything fits
+
+    assert all(fits(text, end - start, "") for own in TALK.values() for start, end, text in own if text)
+    data = write_shared_sessions(tmp_path / "data", ("quiet",))
+    tokenizer = tmp_path / "tokenizer.json"
+    from pipelines.formats.tokenizer import fit_tokenizer
+
+    tokenizer.write_text(fit_tokenizer(["x"], 300).to_str())  # a token per letter: most texts are too long
+    report = export(data, NEMO, tmp_path / "out", Choices(tokenizer=str(tokenizer)))
+    assert report.not_held["turns with more text than frames of 80 ms: NeMo cuts their text"] > 2
