@@ -2,13 +2,15 @@
 
 A conversation has the voices and words of all its participants. Therefore every session of the person is removed: its
 tracks, latents, windows, parts, corrections and recordings below the data folder; its rows in every table and state;
-DVC's cached copies of those; all reports; and the same in every store (run.store) with parts of this folder. Only
+DVC's cached copies of those; all reports; the same in every store (run.store) with parts of this folder; and what was
+exported of them (tools.export), where it was written to. Only
 buckets and shards that have some of these sessions are written; they are then as in a run without the sessions. The
 rows of these sessions are removed from the manifest of the recordings too, inside or outside the data folder, because
 it names the person. `forgotten.json` stores a hash of the id, so that ingest rejects the person from now on.
 
 This cannot be undone. If a run is stopped, run the same command again to finish it. Recordings outside the data folder
-stay and are listed. Stores that could not be reached, and weights trained on the sessions, are listed too.
+stay and are listed. Stores and exports that could not be reached, copies of exports that were handed out, and weights
+trained on the sessions, are listed too.
 """
 
 import argparse
@@ -19,7 +21,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,24 +50,11 @@ from pipelines.sources.hashes import drop_hashes
 from pipelines.sources.manifest import PATHS, is_of
 from pipelines.sources.row import SourceRow
 from schemas import TABLES_OF
+from tools.export.record import LOCK as EXPORTS_LOCK
+from tools.export.removal import remove_from_exports
+from tools.forget_report import Report, print_report
 from tools.source_manifest import drop_rows
 from wanstreamer.errors import InputError
-
-
-@dataclass(kw_only=True)
-class Report:
-    """What was removed, and what the user must decide or do."""
-
-    sessions: list[str]
-    files: int = 0
-    rows: int = 0
-    outside: list[str] = field(default_factory=list)  # the user's recordings outside the data folder
-    manifests: list[str] = field(
-        default_factory=list
-    )  # the user's manifests outside the data folder from which rows were removed
-    unreached: list[str] = field(default_factory=list)  # recordings and stores that could not be reached, and why
-    copies: list[str] = field(default_factory=list)  # sessions that were left out as copies of the removed ones
-    weights: list[Path] = field(default_factory=list)  # models of this folder, if train sessions were removed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +128,7 @@ def _cut(data: Path, speaker_id: str, traces: _Traces, cache: Path | None, repor
         report.files += _clear_cache(cache, sessions, speaker_id)
     for path in sorted((data / "truth").rglob("*.parquet")):
         report.rows += _cut_table(path, sessions, speaker_id)
+    _cut_exports(data, sessions, speaker_id, report)
     _cut_recordings(data, traces.recordings, sessions, report)
     with rewrite_folder(data):
         _cut_stage(data, "pack", report, index=write_shard_index)
@@ -151,6 +141,15 @@ def _cut(data: Path, speaker_id: str, traces: _Traces, cache: Path | None, repor
     _cut_stage(data, "ingest", report)
     _cut_manifests(data, traces.recordings.manifests, sessions, speaker_id, report)
     return report
+
+
+def _cut_exports(data: Path, sessions: set[str], speaker_id: str, report: Report) -> None:
+    with folder_lock(data, EXPORTS_LOCK):
+        removal = remove_from_exports(data, sessions, speaker_id)
+    report.files += removal.files
+    report.rows += removal.lines
+    report.exported += removal.copies
+    report.unreached += removal.unreached
 
 
 def _cut_stage(data: Path, stage: str, report: Report, **how: Any) -> None:
@@ -329,30 +328,10 @@ def _clear_cache(cache: Path, sessions: set[str], speaker_id: str) -> int:
     return removed
 
 
-def print_report(report: Report) -> None:
-    print(f"forgotten: {len(report.sessions)} sessions, {report.rows} rows, {report.files} files")
-    if report.outside:
-        print("recordings that are unchanged, as they are yours or hold another session too; delete them yourself:")
-        print("\n".join(f"  {path}" for path in report.outside))
-    if report.manifests:
-        print("your manifests from which the rows of these sessions were removed:")
-        print("\n".join(f"  {path}" for path in report.manifests))
-    if report.unreached:
-        print("NOT reached: the person may still be in it; fix this and run the same command again:")
-        print("\n".join(f"  {line}" for line in report.unreached))
-    if report.copies:
-        print(f"no longer copies of these sessions: {', '.join(report.copies)}; run the stages again (make repro)")
-    if report.weights:
-        print(
-            "models in this folder: if they were trained here on these sessions, train them again without the sessions:"
-        )
-        print("\n".join(f"  {path}" for path in report.weights))
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tools.forget",
-        description="Remove a person from every table, shard, cache, report, store and manifest.",
+        description="Remove a person from every table, shard, cache, report, export, store and manifest.",
     )
     parser.add_argument("--speaker", required=True, metavar="ID", help="speaker_id, as in the tracks table")
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")

@@ -1,5 +1,6 @@
 """The nemo export, read by lhotse as Shar: both sounds, roles, turns, and NeMo's rule for the length of a text."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 
 from pipelines.engine.tables import read_rows
+from pipelines.formats.tokenizer import fit_tokenizer
+from tests.helpers.annotated_sessions import TALK
 from tests.helpers.shared_sessions import MIXED, NUM_UNITS, muted, samples_of, write_shared_sessions
 from tools.export.form import Choices
 from tools.export.nemo import NEMO, fits
@@ -22,6 +25,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     data = write_shared_sessions(folder / "data")
     export(data, NEMO, folder / "out", Choices())
     return data, folder / "out"
+
+
+@pytest.fixture(autouse=True)
+def soundfile() -> Iterator[None]:
+    """Lhotse reads FLAC with libsndfile, whatever of torchaudio's libraries the machine has."""
+    backend = lhotse.get_current_audio_backend()
+    lhotse.set_current_audio_backend("LibsndfileBackend")
+    yield
+    lhotse.set_current_audio_backend(backend)
 
 
 def cuts_of(out: Path, split: str) -> list[Any]:
@@ -63,9 +75,7 @@ def test_supervisions_are_turns_and_backchannels_of_both(folders: tuple[Path, Pa
         session, agent = cut.id.split("-")
         whose = {"agent": agent, "user": "b" if agent == "a" else "a"}
         assert [each.start for each in cut.supervisions] == sorted(each.start for each in cut.supervisions)
-        own = {
-            (session, whose[each.speaker], each.start, round(each.end, 3), each.text) for each in cut.supervisions
-        }
+        own = {(session, whose[each.speaker], each.start, round(each.end, 3), each.text) for each in cut.supervisions}
         assert len(own) == len(cut.supervisions)
         assert own == {each for each in spoken if each[0] == session}
         exported |= own
@@ -76,14 +86,10 @@ def test_a_text_needs_a_frame_for_each_token_and_one_for_its_begin() -> None:
     assert fits("one two three", 4 * 80, "") and not fits("one two three", 4 * 80 - 1, "")
 
 
-def test_a_long_text_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from tests.helpers.annotated_sessions import TALK  # a word per 250 ms at most: everything fits
-
+def test_a_long_text_is_counted(tmp_path: Path) -> None:
     assert all(fits(text, end - start, "") for own in TALK.values() for start, end, text in own if text)
     data = write_shared_sessions(tmp_path / "data", ("quiet",))
     tokenizer = tmp_path / "tokenizer.json"
-    from pipelines.formats.tokenizer import fit_tokenizer
-
     tokenizer.write_text(fit_tokenizer(["x"], 300).to_str())  # a token per letter: most texts are too long
     report = export(data, NEMO, tmp_path / "out", Choices(tokenizer=str(tokenizer)))
     assert report.not_held["turns with more text than frames of 80 ms: NeMo cuts their text"] > 2
