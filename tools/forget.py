@@ -3,10 +3,10 @@
 A conversation has the voices and words of all its participants. Therefore every session of the person is removed: its
 tracks, latents, windows, parts, corrections and recordings below the data folder; its rows in every table and state;
 DVC's cached copies of those; all reports; the same in every store (run.store) with parts of this folder; and what was
-exported of them (tools.export), where it was written to. Only
-buckets and shards that have some of these sessions are written; they are then as in a run without the sessions. The
-rows of these sessions are removed from the manifest of the recordings too, inside or outside the data folder, because
-it names the person. `forgotten.json` stores a hash of the id, so that ingest rejects the person from now on.
+exported of them (tools.export), where it was written to. Only buckets and shards that have some of these sessions are
+written; they are then as in a run without the sessions. The rows of these sessions are removed from the manifest of the
+recordings too, inside or outside the data folder, because it names the person. `forgotten.json` stores a hash of the
+id, so that ingest rejects the person from now on.
 
 This cannot be undone. If a run is stopped, run the same command again to finish it. Recordings outside the data folder
 stay and are listed. Stores and exports that could not be reached, copies of exports that were handed out, and weights

@@ -1,4 +1,4 @@
-"""tools.forget and exports: nothing of the person is left in any, the others are as without the person, copies are named."""
+"""tools.forget and exports: nothing of the person is left, the rest is as without the person, copies are named."""
 
 import gzip
 import hashlib
