@@ -176,18 +176,17 @@ def conform_video(
         Rejected: `unreadable` if ffmpeg fails, cannot decode most of the packets, or writes another number of frames
             than `num_frames`.
     """
-    stream = _conform(
+    stream = conformed(
         source_input(source, seek_ms)[str(source.video)],
         source,
-        lead_ms,
-        rate,
-        first_frame,
-        num_frames,
-        width,
-        height,
-        crop,
-        framing,
-    )
+        lead_ms=lead_ms,
+        rate=rate,
+        first_frame=first_frame,
+        width=width,
+        height=height,
+        crop=crop,
+        framing=framing,
+    ).filter("tpad", stop_mode="clone", stop=num_frames)
     command = track_video(stream, target, num_frames=num_frames, qp=qp)
     with running(command.compile(cmd=ffmpeg_path())) as process:
         _, errors = process.communicate()
@@ -252,8 +251,8 @@ def join_videos(pieces: Sequence[Path], target: Path) -> None:
                         frame += 1
 
 
-def _conform(stream, source, lead_ms, rate, first_frame, num_frames, width, height, crop, framing):  # type: ignore[no-untyped-def]
-    """The filters of `conform_video`."""
+def conformed(stream, source, *, lead_ms, rate=1.0, first_frame=0, width, height, crop=None, framing=CENTRE):  # type: ignore[no-untyped-def]
+    """The filters: frames of a source -> frames of a track, until the source ends; arguments as for `conform_video`."""
     stream = deinterlaced(stream, source)
     if crop:  # in displayed pixels; encoded ones may be wider or narrower
         x, y, crop_width, crop_height = crop
@@ -265,7 +264,7 @@ def _conform(stream, source, lead_ms, rate, first_frame, num_frames, width, heig
     if not colours:
         stream = _to_standard_colours(stream, source.picture)
     stream = framing.add_border(stream, width, height).filter("format", "yuv420p")
-    return with_track_tags(stream).filter("tpad", stop_mode="clone", stop=num_frames)
+    return with_track_tags(stream)
 
 
 def constant_rate(stream, source, *, lead_ms: float, rate: float = 1.0, first_frame: int = 0):  # type: ignore[no-untyped-def]
