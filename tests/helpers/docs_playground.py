@@ -109,6 +109,7 @@ def write_files(folder: Path) -> None:
         write_wav(home / "call.wav", mixed, rate_hz)
         (home / "call.rttm").write_text(rttm)
     (folder / "call.ctm").write_text(ctm)
+    make_clip(folder / "me.mp4", seconds=1.0)
     meeting = folder / "zoom" / "2026-01-12 10.00.00 Interview"
     (meeting / "Audio Record").mkdir(parents=True)
     make_clip(meeting / "video1234.mp4", size="1280x720", seconds=4.0)

@@ -2,8 +2,8 @@
 
 The picture is a face-sized moving pattern before a still background, with camera noise. As a track it takes about as
 many bytes as the drawn people of the sample, whatever the size of the source. The sound is made of vowels with a pitch
-contour, in turns; silero finds speech in it. Words and RTTM are the truth of the turns. The patterns have no faces, so the
-stage quality keeps such sessions only with `--set quality.min_face_share=0`.
+contour, in turns; silero finds speech in it. Words and RTTM are the truth of the turns. The patterns have no faces, so
+the stage quality keeps such sessions only with `--set quality.min_face_share=0`.
 """
 
 import argparse

@@ -19,15 +19,17 @@ from tools.plan.amounts import track_mpx
 from tools.plan.slopes import fit
 from tools.plan.training import KINDS, UNIT_S, duplex_config, duplex_flops, vae_factors
 from wanstreamer.clock import FRAMES_PER_UNIT, samples_per_unit
+from wanstreamer.errors import InputError
 from wanstreamer.train.vae import train_vae
 from wanstreamer.train.vae_config import VaeTrainConfig
 from wanstreamer.vae import AudioVAE, AudioVAEConfig, VideoVAE, VideoVAEConfig
 from wanstreamer.windows.manifest import read_manifest
 
-# Of the trainings that are timed: the media of a clip, clips per step, units per clip, and two numbers of steps.
+# Of the trainings that are timed: the media of a clip, clips per step, units per clip, and two numbers of steps. Their
+# difference takes seconds, so that it stands out from how much a start differs.
 TRAININGS: dict[str, tuple[tuple[tuple[int, int], int, int, tuple[int, int]], ...]] = {
-    "audio": ((SMALL, 4, 8, (5, 20)), (SMALL, 2, 4, (5, 20))),
-    "video": ((SMALL, 8, 4, (3, 12)), (LARGE, 1, 2, (1, 5))),
+    "audio": ((SMALL, 4, 8, (10, 110)), (SMALL, 2, 4, (10, 110))),
+    "video": ((SMALL, 8, 4, (5, 55)), (LARGE, 1, 2, (2, 22))),
 }
 DUPLEX_STEPS = (10, 50)
 TRACK_UNITS = 100  # of the media that a VAE is trained on
@@ -58,7 +60,7 @@ def _training_s(
         track = torch.randint(0, 256, (TRACK_UNITS * FRAMES_PER_UNIT, height, width, 3), dtype=torch.uint8)
         amount = track_mpx(batch * clip_units * UNIT_S, width, height)
     taken_s = []
-    for count in steps:
+    for count in (1, *steps):  # the first prepares the kernels
         model = (
             AudioVAE(AudioVAEConfig(rate_hz=rate_hz))
             if kind == "audio"
@@ -69,8 +71,14 @@ def _training_s(
             before_s = cpu_s()
             train_vae(model, [track], [], config, state_path=Path(folder) / "state.safetensors", fingerprint="")
             taken_s.append(cpu_s() - before_s)
-    step_s = (taken_s[1] - taken_s[0]) / (steps[1] - steps[0])
-    return step_s, max(0.0, taken_s[0] - steps[0] * step_s), amount
+    few_s, many_s = taken_s[1:]
+    step_s = (many_s - few_s) / (steps[1] - steps[0])
+    if step_s <= 0:
+        raise InputError(
+            f"bench cost: {steps[1]} steps of the {kind} VAE took {many_s:.1f} CPU seconds, and {steps[0]} took "
+            f"{few_s:.1f}: this machine is too busy to measure; run it again when it is idle"
+        )
+    return step_s, max(0.0, few_s - steps[0] * step_s), amount
 
 
 def _judging_slopes(settings: Sequence[Setting]) -> dict[str, float]:

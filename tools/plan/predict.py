@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pipelines.engine.buckets import buckets_for
@@ -184,7 +185,7 @@ def _duplex_work(params: Mapping[str, Any], slopes: Slopes, machine: Machine, sh
     if pack.tokenizer:
         from pipelines.formats.tokenizer import load_tokenizer
 
-        vocab_size = load_tokenizer(pack.tokenizer).vocab_size
+        vocab_size = load_tokenizer(Path(pack.tokenizer)).vocab_size
     config = duplex_config(
         duplex, audio_channels=shapes["audio"][1], video_shape=(channels, height, width), vocab_size=vocab_size,
         text_slots=pack.text_slots,

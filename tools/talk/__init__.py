@@ -1,0 +1,1 @@
+"""The model answers a recorded user; the answer is a film. `python -m tools.talk`."""
