@@ -60,15 +60,39 @@ def _units(seconds: float) -> int:
     return max(1, -(-round(seconds * 1000) // UNIT_MS))
 
 
+def read_face(face: Path, agent: Agent) -> np.ndarray:
+    """The first picture of a file, uint8 (H, W, 3), cut to the shape of the agent's frames.
+
+    Raises InputError for a file that cannot be used.
+    """
+    _, height, width, _ = agent.frame_shape
+    try:
+        first = next(read_units(face, width=width, height=height, rate_hz=agent.audio_vae.config.rate_hz)).frames
+    except Rejected as rejection:
+        raise InputError(
+            f"--face {face}: {rejection.reason}: {rejection.detail}; name a picture or video"
+        ) from rejection
+    if first is None:
+        raise InputError(f"--face {face}: no picture in this file; name a picture or video")
+    picture_HWC: np.ndarray = first[0]
+    return picture_HWC
+
+
 def talk(
-    agent: Agent, user: Iterator[MediaUnit], out: Path, *, seed: int, advance: Callable[[], None]
+    agent: Agent,
+    user: Iterator[MediaUnit],
+    out: Path,
+    *,
+    seed: int,
+    face_HWC: np.ndarray | None = None,
+    advance: Callable[[], None] = lambda: None,
 ) -> tuple[list[str], np.ndarray]:
     """Write the film of a conversation. Returns the agent's text and its time in ms, of each unit."""
     texts: list[str] = []
     times_ms: list[float] = []
 
     def conversation() -> Iterator[Exchange]:
-        for exchange in converse(agent, user, seed=seed):
+        for exchange in converse(agent, user, seed=seed, face_HWC=face_HWC):
             texts.append(exchange.agent.text)
             times_ms.append(sum(exchange.agent.part_ms.values()))
             advance()
@@ -84,6 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--user", required=True, metavar="FILE", help=f"a recording of the user; {NO_USER}: no user")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=f"the film, {KIND}")
+    parser.add_argument(
+        "--face", type=Path, metavar="FILE", help="who the agent is: a picture, or a video's first frame"
+    )
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder with the models (default: data)")
     parser.add_argument("--seconds", type=float, help=f"stop after so many (default: all; without a user: {ALONE_S:g})")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another answer (default: 0)")
@@ -104,11 +131,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise InputError(f"--seconds {args.seconds:g}: expected more than 0")
         config = AgentConfig(steps=args.steps, history_units=args.history_units)
         agent = load_agent(args.data, config)
+        face_HWC = read_face(args.face, agent) if args.face else None
         with tempfile.TemporaryDirectory(prefix="wanstreamer-") as scratch:
             user = open_user(args.user, agent, args.seconds, Path(scratch))
             with progress(user.num_units, "talk") as advance:
                 try:
-                    texts, times_ms = talk(agent, user.units, args.out, seed=args.seed, advance=advance)
+                    texts, times_ms = talk(
+                        agent, user.units, args.out, seed=args.seed, face_HWC=face_HWC, advance=advance
+                    )
                 except Rejected as rejection:
                     raise InputError(f"--user {args.user}: {rejection.reason}: {rejection.detail}") from rejection
         for second, line in lines_said(texts):

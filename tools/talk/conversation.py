@@ -10,6 +10,7 @@ from pipelines.media.captions import captioned, marked
 from pipelines.media.units import MediaUnit
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.streaming.agent import Agent, AgentUnit
+from wanstreamer.streaming.opening import open_with_face
 
 SHOWN_WIDTH = 256  # pixels; smaller pictures are enlarged by a whole number
 WORDS_UNITS = 25  # a caption has the words of the last 4 s
@@ -24,12 +25,18 @@ class Exchange(NamedTuple):
     agent: AgentUnit
 
 
-def converse(agent: Agent, user: Iterable[MediaUnit], *, seed: int) -> Iterator[Exchange]:
+def converse(
+    agent: Agent, user: Iterable[MediaUnit], *, seed: int, face_HWC: np.ndarray | None = None
+) -> Iterator[Exchange]:
     """The agent answers each unit of the user in turn, as it would live. The same seed gives the same answers.
+
+    face_HWC: The conversation begins as this person (`open_with_face`).
 
     Raises InputError if a unit does not have the agent's picture size or rate, or the history is full.
     """
     state = agent.start(seed=seed)
+    if face_HWC is not None:
+        open_with_face(agent, state, face_HWC)
     for unit in user:
         answer, state = agent.step(state, unit.frames, unit.samples)
         yield Exchange(unit, answer)

@@ -39,6 +39,17 @@ def test_the_film_shows_user_and_agent_side_by_side(tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.usefixtures("with_small_agent")
+def test_the_agent_begins_as_the_person_of_a_picture(tmp_path: Path) -> None:
+    make_clip(tmp_path / "me.mp4", seconds=1)
+    for name, face in (("plain", []), ("one", ["--face", str(tmp_path / "me.mp4")])):
+        out = ["--out", str(tmp_path / f"{name}.mp4")]
+        command.main(["--user", "none", "--seconds", "0.3", *out, *face])
+    plain, one = (read_frames(tmp_path / f"{name}.mp4") for name in ("plain", "one"))
+    assert plain.shape == one.shape
+    assert np.abs(plain[..., 256:, :].astype(float) - one[..., 256:, :]).mean() > 1
+
+
+@pytest.mark.usefixtures("with_small_agent")
 def test_without_a_user_the_agent_is_alone(tmp_path: Path) -> None:
     command.main(["--user", "none", "--out", str(tmp_path / "answer.mp4"), "--seconds", "0.3"])
     frames = read_frames(tmp_path / "answer.mp4")
@@ -52,6 +63,10 @@ def test_without_a_user_the_agent_is_alone(tmp_path: Path) -> None:
         (
             ["--user", "missing.mp4", "--out", "a.mp4"],
             "--user missing.mp4: missing_file: missing.mp4; name a recording",
+        ),
+        (
+            ["--user", "none", "--face", "me.png", "--out", "a.mp4"],
+            "--face me.png: missing_file: me.png; name a picture or video",
         ),
         (["--user", "none", "--out", "a.wav"], "--out a.wav: expected a name that ends in .mp4"),
         (["--user", "none", "--out", "a.mp4", "--seconds", "0"], "--seconds 0: expected more than 0"),
