@@ -107,5 +107,5 @@ format: .venv/.dev  ## format the code, and fix what the linter can fix
 bench: .venv/.core  ## measure the latency of the streaming agent
 	python -m tools.bench stream
 
-clean:  ## remove all outputs; keeps the environment, corrections and the list of forgotten people
-	find data -mindepth 1 -maxdepth 1 ! -name "forgotten*.json" ! -name corrections -exec rm -rf {} + 2>/dev/null || true
+clean:  ## remove all outputs; keeps the environment, corrections, and the lists of forgotten people and of exports
+	find data -mindepth 1 -maxdepth 1 ! -name "forgotten*.json" ! -name "exports.jsonl" ! -name corrections -exec rm -rf {} + 2>/dev/null || true

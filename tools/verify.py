@@ -3,7 +3,7 @@
 Tables, tracks, shards with their indexes, the manifest of the windows, the state itself and the weights of the VAEs are
 read whole, several at a time. Damage is listed by file, with the sessions it concerns. `--repair` marks these sessions
 as undone and runs the stages again that made them; everything else stays as it is. `--store` checks the stores of the
-folder, too.
+folder, too. `--exports` checks what tools.export has written instead.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from pipelines.engine.store import Store, stages_of, store_at, stores_of
 from pipelines.engine.store_check import Stored, fault_of, remove_faulty, stored_objects
 from pipelines.engine.tables import bucket_file, check_data_folder
 from schemas import TABLES_OF
+from tools.export.check import check_exports, mark_faults
 from wanstreamer.errors import InputError
 from wanstreamer.windows.index import index_path
 from wanstreamer.windows.manifest import read_manifest
@@ -256,6 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="URI",
         help="check this store, too; without URI, all stores that the data folder has used",
     )
+    parser.add_argument("--exports", action="store_true", help="check what was exported instead (exports.jsonl)")
     parser.add_argument("--repair", action="store_true", help="run the stages again that made what is damaged")
     parser.add_argument(
         "--params", type=Path, default=Path("params.yaml"), help="of these stages (default: params.yaml)"
@@ -263,6 +265,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="of these stages")
     args = parser.parse_args(arguments)
     with exit_on_input_error():
+        if args.exports:
+            _verify_exports(args.data, repair=args.repair)
+            return
         stores = [] if args.store is None else [args.store] if args.store else stores_of(args.data)
         result = verify(args.data, stores=stores)
         for damage in result.damages:
@@ -282,6 +287,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if left:
             raise InputError(f"{_address(args.data, left[0])}: {left[0].what} still; make it again from its sources")
         print("all repaired")
+
+
+def _verify_exports(data: Path, *, repair: bool) -> None:
+    check_data_folder(data)
+    num_files, faults = check_exports(data)
+    for fault in faults:
+        print(f"{Path(fault.export) / fault.file}: {fault.what}; {fault.remedy}")
+    damaged = [fault for fault in faults if fault.file]
+    print(f"{num_files} exported files: {len(damaged) or 'none'} damaged" + (" or missing" if damaged else ""))
+    if damaged and repair:
+        mark_faults(damaged)
+    elif damaged:
+        print("with --repair, the next export writes their sessions again", file=sys.stderr)
+    if damaged:
+        sys.exit(1)
 
 
 def _address(data: Path, damage: Damage) -> str:

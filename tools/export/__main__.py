@@ -73,6 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="nemo: count turns that are too long in tokens of this tokenizer.json (default: in words)",
     )
     parser.add_argument(
+        "--cut-seconds",
+        type=int,
+        default=40,
+        metavar="N",
+        help="nemo: the longest cut, made in a silence if there is one; 0: whole sessions (default: 40)",
+    )
+    parser.add_argument(
         "--params",
         type=Path,
         help="parameter file, for pack.max_bleed_db and pack.bleed_guard_units (default: params.yaml, if it exists)",
@@ -94,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sessions=tuple(args.sessions),
             masks=build_params(PackParams, values, "pack", path=path, overrides=args.set),
             tokenizer=args.tokenizer,
+            cut_seconds=args.cut_seconds,
         )
         form = FORMATS[args.format]
         report = export(args.data, form, args.out, choices, handed_to=args.handed_to)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.pack.params import ViewParams
 from tools.export.session import Session
+from wanstreamer.errors import InputError
 
 SPLITS = ("train", "valid", "test")
 
@@ -20,7 +21,14 @@ class Choices:
     where: str = ""  # a condition on the columns of the view session_summary; empty: all
     sessions: tuple[str, ...] = ()  # empty: all
     masks: ViewParams = field(default_factory=ViewParams)  # when the user's sound is muted
-    tokenizer: str = ""  # counts the tokens of a turn; empty: words are counted
+    tokenizer: str = ""  # nemo: counts the tokens of a turn; empty: words are counted
+    cut_seconds: int = 40  # nemo: the longest cut; 0: whole sessions
+
+    def __post_init__(self) -> None:
+        if self.cut_seconds < 0:
+            raise InputError(f"--cut-seconds {self.cut_seconds}: expected 0 (whole sessions) or more")
+        if self.tokenizer and not Path(self.tokenizer).exists():
+            raise InputError(f"--tokenizer {self.tokenizer}: no such file; name a tokenizer.json, or leave it out")
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -30,7 +38,13 @@ class Choices:
             "max_bleed_db": self.masks.max_bleed_db,
             "bleed_guard_units": self.masks.bleed_guard_units,
             "tokenizer": self.tokenizer,
+            "cut_seconds": self.cut_seconds,
         }
+
+
+def first_split(out: Path, suffix: str) -> str:
+    """The first split that an export has, as its folder or file is called: for the next step."""
+    return next((f"{split}{suffix}" for split in SPLITS if (out / f"{split}{suffix}").exists()), f"train{suffix}")
 
 
 @dataclass(kw_only=True)

@@ -23,7 +23,7 @@ from pipelines.engine.jobs import Rejected
 from pipelines.engine.tables import TableRow
 from pipelines.media.lossless import write_film
 from pipelines.pack.role_views import UnitRow
-from tools.export.form import Choices, Format, Piece
+from tools.export.form import Choices, Format, Piece, first_split
 from tools.export.session import Rows, Session, words_by_span
 from tools.export.sound import check_track, sound_bytes, unit_pieces
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT, Span, ms_to_seconds, samples_per_unit, units_touched
@@ -215,12 +215,12 @@ def _event(row: TableRow) -> dict[str, Any]:
 
 
 def next_step(out: Path) -> str:
-    place = out.resolve()
+    place, split = out.resolve(), first_split(out, "")
     return (
         "in Python, with lhotse:\n"
         "  from lhotse import CutSet, RecordingSet, SupervisionSet\n"
-        f'  recordings = RecordingSet.from_file("{place}/train/recordings.jsonl.gz").with_path_prefix("{place}")\n'
-        f'  supervisions = SupervisionSet.from_file("{place}/train/supervisions.jsonl.gz")\n'
+        f'  recordings = RecordingSet.from_file("{place}/{split}/recordings.jsonl.gz").with_path_prefix("{place}")\n'
+        f'  supervisions = SupervisionSet.from_file("{place}/{split}/supervisions.jsonl.gz")\n'
         "  cuts = CutSet.from_manifests(recordings=recordings, supervisions=supervisions)"
     )
 

@@ -20,7 +20,7 @@ import numpy as np
 from pipelines.engine.buckets import track_folder
 from pipelines.engine.jobs import Rejected
 from tools.exchange.json_forms import MOSHI_MAIN
-from tools.export.form import Choices, Format, Piece
+from tools.export.form import Choices, Format, Piece, first_split
 from tools.export.session import Session
 from tools.export.sound import check_track, num_views, sound_bytes, write_stereo
 from wanstreamer.clock import ms_to_seconds, samples_per_unit
@@ -99,7 +99,7 @@ def _count(session: Session, not_held: Counter[str]) -> None:
 
 
 def next_step(out: Path) -> str:
-    return f'in the YAML of moshi-finetune:\n  data:\n    train_data: "{out.resolve() / "train.jsonl"}"'
+    return f'in the YAML of moshi-finetune:\n  data:\n    train_data: "{out.resolve() / first_split(out, ".jsonl")}"'
 
 
 MOSHI = Format(

@@ -1,4 +1,4 @@
-"""NeMo's duplex speech-to-speech models: Lhotse Shar, one cut per role view, one shard per session.
+"""NeMo's duplex speech-to-speech models: Lhotse Shar, cuts of each role view, one shard per session.
 
     OUT/train/cuts.0123456789abcdef.jsonl.gz        MonoCuts; supervisions of both, `speaker` is `user` or `agent`
     OUT/train/recording.0123456789abcdef.tar        FLAC of the user, muted where the windows mask it
@@ -6,7 +6,8 @@
 
 A shard is named by a hash of its session, so that a session is added or removed without a change of others. There is
 one supervision per turn, and one per backchannel, which is no turn; NeMo lays their text from their start on, one token
-per 80 ms, and cuts what is longer. (Source: NeMo, collections/speechlm2/data/s2s_dataset.py; lhotse 1.33, shar.)
+per 80 ms, and cuts what is longer. Cuts are at most `--cut-seconds` long, as NeMo fills its batches by time.
+(Source: NeMo, collections/speechlm2/data/s2s_dataset.py, examples/speechlm2/conf/s2s_duplex.yaml; lhotse 1.33, shar.)
 """
 
 import io
@@ -18,21 +19,25 @@ from contextlib import ExitStack
 from functools import lru_cache
 from gzip import GzipFile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from pipelines.engine.buckets import session_hash
 from pipelines.engine.jobs import Rejected
 from pipelines.engine.tables import TableRow
 from pipelines.formats.tokenizer import TextTokenizer, load_tokenizer
 from pipelines.media.lossless import write_flac
-from tools.export.form import Choices, Format, Piece
+from tools.export.form import Choices, Format, Piece, first_split
 from tools.export.moshi import count_masks
 from tools.export.session import Session
 from tools.export.sound import check_track, num_views, sound_bytes, unit_pieces
-from wanstreamer.clock import ms_to_seconds, samples_per_unit
+from wanstreamer.clock import UNIT_MS, Span, ms_to_seconds, samples_per_unit, seconds_to_ms
+from wanstreamer.turns import TurnParams
 
 FRAME_MS = 80  # of the model: one text token per frame
 FIELDS = ("recording", "target_audio")
+REACH_MS = TurnParams().ipu_gap_ms  # a word begins at most so long before the speech it belongs to
 
 
 def num_bytes(data: Path, tracks: Sequence[Mapping[str, Any]]) -> int:
@@ -59,19 +64,30 @@ def write_session(session: Session, folder: Path, choices: Choices) -> Piece:
             if agent not in paths or masked["agent"].all():
                 piece.not_held["role views without a sound that is the agent's own: left out"] += 1
                 continue
-            name = session.view_id(agent, user)
-            recording = _placeholder(session, f"{name}.user", rate_hz)
-            target = _placeholder(session, f"{name}.agent", rate_hz)
-            sounds = {
-                "recording": (recording, unit_pieces(paths.get(user), session.num_units, rate_hz, masked["user"])),
-                "target_audio": (target, unit_pieces(paths[agent], session.num_units, rate_hz, None)),
-            }
-            for field, (about, pieces) in sounds.items():
-                flac = folder / "sound.flac"
-                write_flac(flac, pieces, rate_hz)
-                _add_to_tar(tars[field], name, flac, about)
-                flac.unlink()
-            cuts.append(_cut(session, name, agent, user, recording, target, choices, piece.not_held))
+            said = {who: _said(session, who, piece.not_held) for who in (agent, user)}
+            for role, who in (("user", user), ("agent", agent)):
+                if session.words[who] is None:
+                    piece.not_held[f"role views without words of the {role}: supervisions without text"] += 1
+            for part in parts(session.num_units, [each for own in said.values() for each in own], choices.cut_seconds):
+                name = f"{session.view_id(agent, user)}-{part.start:06d}"
+                sounds = {
+                    "recording": unit_pieces(paths.get(user), session.num_units, rate_hz, masked["user"], part),
+                    "target_audio": unit_pieces(paths[agent], session.num_units, rate_hz, None, part),
+                }
+                recordings = {
+                    field: _placeholder(f"{name}.{role}", part, rate_hz)
+                    for field, role in zip(FIELDS, ("user", "agent"), strict=True)
+                }
+                for field, pieces in sounds.items():
+                    flac = folder / "sound.flac"
+                    write_flac(flac, pieces, rate_hz)
+                    _add_to_tar(tars[field], name, flac, recordings[field])
+                    flac.unlink()
+                cuts.append(_cut(session, name, part, {"user": user, "agent": agent}, said, recordings, piece.not_held))
+                for supervision in cuts[-1]["supervisions"]:
+                    duration_ms = seconds_to_ms(supervision["duration"])
+                    if supervision["text"] and not fits(supervision["text"], duration_ms, choices.tokenizer):
+                        piece.not_held["turns with more text than frames of 80 ms: NeMo cuts their text"] += 1
             count_masks(piece.not_held, masked)
             piece.not_held["role views: video"] += any(session.path(who, "video") for who in (agent, user))
     if not cuts:
@@ -84,9 +100,28 @@ def write_session(session: Session, folder: Path, choices: Choices) -> Piece:
     return piece
 
 
-def _placeholder(session: Session, name: str, rate_hz: int) -> dict[str, Any]:
+def parts(num_units: int, said: Sequence["Said"], cut_seconds: int) -> list[range]:
+    """The units of each cut. A cut ends where no one's turn goes on, if there is such a place in its second half."""
+    most = cut_seconds * 1000 // UNIT_MS
+    if not most or num_units <= most:
+        return [range(num_units)]
+    goes_on = np.zeros(num_units + 1, bool)  # at the beginning of a unit
+    for each in said:
+        goes_on[each.start_ms // UNIT_MS + 1 : -(-each.end_ms // UNIT_MS)] = True
+    ranges: list[range] = []
+    start = 0
+    while num_units - start > most:
+        half = start + most // 2 + 1
+        silent = np.flatnonzero(~goes_on[half : start + most + 1])
+        stop = half + int(silent[-1]) if len(silent) else start + most
+        ranges.append(range(start, stop))
+        start = stop
+    return [*ranges, range(start, num_units)]
+
+
+def _placeholder(name: str, part: range, rate_hz: int) -> dict[str, Any]:
     """A Recording whose sound is in a tar."""
-    num_samples = session.num_units * samples_per_unit(rate_hz)
+    num_samples = len(part) * samples_per_unit(rate_hz)
     return {
         "id": name,
         "sources": [{"type": "shar", "channels": [0], "source": ""}],
@@ -109,28 +144,39 @@ def _add_to_tar(tar: tarfile.TarFile, name: str, flac: Path, about: Mapping[str,
     tar.addfile(member, io.BytesIO(content))
 
 
+class Said(NamedTuple):
+    """A turn, or a unit of speech outside all turns: a backchannel."""
+
+    start_ms: int
+    end_ms: int
+    text: str | None  # None: no transcript
+
+
 def _cut(
     session: Session,
     name: str,
-    agent: str,
-    user: str,
-    recording: Mapping[str, Any],
-    target: Mapping[str, Any],
-    choices: Choices,
+    part: range,
+    whose: Mapping[str, str],
+    said: Mapping[str, Sequence[Said]],
+    recordings: Mapping[str, Any],
     not_held: Counter[str],
 ) -> dict[str, Any]:
+    """A MonoCut of the units `part`. `whose`: role -> participant; `said`: by participant."""
+    span = Span(part.start * UNIT_MS, part.stop * UNIT_MS)
     supervisions: list[dict[str, Any]] = []
-    for role, who in (("user", user), ("agent", agent)):
-        if session.words[who] is None:
-            not_held[f"role views without words of the {role}: supervisions without text"] += 1
-        for number, (start, end, text) in enumerate(_said(session, who, not_held)):
-            if text and not fits(text, end - start, choices.tokenizer):
-                not_held["turns with more text than frames of 80 ms: NeMo cuts their text"] += 1
+    for role, who in whose.items():
+        own = [each for each in said[who] if each.start_ms < span.end_ms and span.start_ms < each.end_ms]
+        for number, each in enumerate(own):
+            start, end = max(span.start_ms, each.start_ms), min(span.end_ms, each.end_ms)
+            text = each.text
+            if (start, end) != each[:2]:
+                not_held["turns that go on in the next cut: divided between their words"] += start == each.start_ms
+                text = None if text is None else _words_between(session, who, each, start, end)
             supervisions.append(
                 {
                     "id": f"{name}.{role}.{number:05d}",
-                    "recording_id": recording["id"],
-                    "start": ms_to_seconds(start),
+                    "recording_id": recordings["recording"]["id"],
+                    "start": ms_to_seconds(start - span.start_ms),
                     "duration": ms_to_seconds(end - start),
                     "channel": 0,
                     "text": text or "",
@@ -141,23 +187,30 @@ def _cut(
     return {
         "id": name,
         "start": 0.0,
-        "duration": recording["duration"],
+        "duration": recordings["recording"]["duration"],
         "channel": 0,
         "supervisions": sorted(supervisions, key=lambda each: (each["start"], each["id"])),
-        "recording": recording,
+        "recording": recordings["recording"],
         "custom": {
-            "target_audio": target,
+            "target_audio": recordings["target_audio"],
             "session_id": session.session_id,
-            "agent": agent,
-            "user": user,
+            "start_unit": part.start,
+            **whose,
             "split": session.split,
         },
         "type": "MonoCut",
     }
 
 
-def _said(session: Session, who: str, not_held: Counter[str]) -> list[tuple[int, int, str | None]]:
-    """(start_ms, end_ms, text) of turns, and of units outside all turns: backchannels. Text None: no transcript."""
+def _words_between(session: Session, who: str, said: Said, start_ms: int, end_ms: int) -> str:
+    """The words of a divided turn that begin in one of its parts; in the first, also those that begin early."""
+    early = start_ms - REACH_MS if start_ms == said.start_ms else start_ms
+    late = end_ms + REACH_MS if end_ms == said.end_ms else end_ms
+    return " ".join(word["word"] for word in session.words[who] or () if early <= word["start_ms"] < late)
+
+
+def _said(session: Session, who: str, not_held: Counter[str]) -> list[Said]:
+    """Turns, and units outside all turns, in order."""
     pieces: list[tuple[TableRow, list[TableRow]]] = [(turn, []) for turn in session.turns[who]]
     alone: list[tuple[TableRow, list[TableRow]]] = []
     place = 0
@@ -168,14 +221,14 @@ def _said(session: Session, who: str, not_held: Counter[str]) -> list[tuple[int,
             pieces[place][1].append(ipu)
         else:
             alone.append((ipu, [ipu]))
-    said: list[tuple[int, int, str | None]] = []
+    said: list[Said] = []
     for span, ipus in sorted([*pieces, *alone], key=lambda each: each[0]["start_ms"]):
         start, end = max(0, span["start_ms"]), min(session.duration_ms, span["end_ms"])
         if start >= end:
             not_held["turns past the end: left out"] += 1
             continue
         texts = [ipu["text"] for ipu in ipus if ipu["text"] is not None]
-        said.append((start, end, " ".join(text for text in texts if text) if texts else None))
+        said.append(Said(start, end, " ".join(text for text in texts if text) if texts else None))
     return said
 
 
@@ -196,9 +249,8 @@ def _tokenizer(path: str) -> TextTokenizer:
 def next_step(out: Path) -> str:
     return (
         "in NeMo's configuration of a duplex speech-to-speech model:\n"
-        "  data:\n    train_ds:\n      input_cfg:\n        - type: lhotse_shar\n"
-        f"          shar_path: {out.resolve() / 'train'}\n"
-        "      input_roles: [user]\n      output_roles: [agent]"
+        "  data:\n    input_roles: [user]\n    output_roles: [agent]\n    train_ds:\n      input_cfg:\n"
+        f"        - type: lhotse_shar\n          shar_path: {out.resolve() / first_split(out, '')}"
     )
 
 

@@ -5,6 +5,7 @@ One JSON object a line, appended; a later line about a file replaces an earlier 
     {"at": ..., "export": "/abs/out", "format": "moshi", "what": "export"}
     {"at": ..., "export": "/abs/out", "what": "file", "file": "a.wav", "sha256": ..., "num_bytes": ...,
      "session": HASH or null (all sessions), "speakers": [HASH, ...]}
+    {"at": ..., "export": "/abs/out", "what": "removed", "file": "a.wav"}
     {"at": ..., "export": "/abs/out", "what": "session", "session": HASH, "speakers": [HASH, ...]}
     {"at": ..., "export": "/abs/out", "what": "handed", "to": "a lab"}
     {"at": ..., "export": "/abs/out", "what": "copy", "to": "a lab" or null, "speakers": [HASH]}
@@ -75,6 +76,10 @@ def file_line(
     }
 
 
+def removed_line(out: Path, name: str) -> Line:
+    return {"export": str(out.resolve()), "what": "removed", "file": name}
+
+
 def session_line(out: Path, session_id: str, speakers: Iterable[str]) -> Line:
     """`speakers`: their hashes."""
     return {
@@ -116,6 +121,17 @@ def lines(data: Path) -> Iterator[Line]:
 def exports_of(data: Path) -> dict[str, str]:
     """The folder of each export -> its format."""
     return {line["export"]: line["format"] for line in lines(data) if line["what"] == "export"}
+
+
+def shared_files(data: Path, out: Path) -> set[str]:
+    """The files over all sessions of an export, as the record has them."""
+    place, names = str(out.resolve()), set[str]()
+    for line in lines(data):
+        if line["export"] == place and line["what"] == "removed":
+            names.discard(line["file"])
+        elif line["export"] == place and line["what"] == "file" and line["session"] is None:
+            names.add(line["file"])
+    return names
 
 
 def rewrite(data: Path, keep: Callable[[Line], bool], more: Iterable[Line]) -> int:

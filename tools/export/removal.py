@@ -14,6 +14,7 @@ from pipelines.engine.buckets import session_hash
 from pipelines.engine.files import write_bytes_atomic
 from pipelines.engine.forgotten import speaker_hash
 from tools.export.folder import (
+    ABOUT,
     about_export,
     clear_unfinished,
     drop_session,
@@ -87,7 +88,8 @@ def remove_from_exports(data: Path, sessions: Collection[str], speaker_id: str) 
 
     removal.lines = rewrite(data, stays, copies)
     for out, names in changed.items():
-        name_shared_files(data, out, names)
+        if names:  # it had the person
+            name_shared_files(data, out, names)
     return removal
 
 
@@ -133,7 +135,7 @@ def _remove(
             count += 1
     if own:
         names, _ = write_shared_files(out, finished.not_held)
-        again = [*names, *finished.files]
+        again = [ABOUT, *names, *finished.files]
     clear_unfinished(out)
     return count, again
 

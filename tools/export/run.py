@@ -35,7 +35,17 @@ from tools.export.folder import (
 )
 from tools.export.form import Choices, Finished, Format, Piece, Shared
 from tools.export.people import LeftOut, chosen_sessions
-from tools.export.record import LOCK, append, export_line, exports_of, file_line, handed_line, session_line
+from tools.export.record import (
+    LOCK,
+    append,
+    export_line,
+    exports_of,
+    file_line,
+    handed_line,
+    removed_line,
+    session_line,
+    shared_files,
+)
 from tools.export.session import read_session
 from wanstreamer.errors import InputError
 
@@ -76,7 +86,7 @@ def export(data: Path, form: Format, out: Path, choices: Choices, *, handed_to: 
         write_json_atomic(out / ABOUT, about)
         clear_unfinished(out)
         _write_sessions(data, form, out, choices, shared, report)
-        _remove_others(out, form, shared - {each.session_id for each in report.left_out}, report)
+        _remove_others(data, out, shared - {each.session_id for each in report.left_out}, report)
         write_all_over(data, form, out, choices, report)
         if handed_to:
             append(data, [handed_line(out, handed_to)])
@@ -147,7 +157,7 @@ def _write_session(data: Path, form: Format, out: Path, choices: Choices, each: 
             [file_line(out, name, note.files[name], note.num_bytes[name], each.session_id, speakers) for name in names],
         )
         if before is not None:
-            drop_session(out, before, but=frozenset(names))
+            _drop(data, out, before, frozenset(names))
         move_in_place(out, each.session_id, names)
         write_note(out, note)
     finally:
@@ -155,12 +165,17 @@ def _write_session(data: Path, form: Format, out: Path, choices: Choices, each: 
             shutil.rmtree(folder)
 
 
-def _remove_others(out: Path, form: Format, shared: set[str], report: Report) -> None:
+def _drop(data: Path, out: Path, note: Note, but: frozenset[str] = frozenset()) -> None:
+    drop_session(out, note, but)
+    append(data, [removed_line(out, name) for name in note.files if name not in but])
+
+
+def _remove_others(data: Path, out: Path, shared: set[str], report: Report) -> None:
     """Sessions of an earlier run that are not exported now, for example as someone's consent has changed."""
     others = [note.session_id for note in notes(out) if note.session_id not in shared]
     for session_id in others:
         if note := read_note(out, session_id):
-            drop_session(out, note)
+            _drop(data, out, note)
             report.removed += 1
 
 
@@ -193,7 +208,8 @@ def _note_sessions(data: Path, form: Format, out: Path, choices: Choices, report
 
 
 def name_shared_files(data: Path, out: Path, names: list[str]) -> None:
-    """Add the files over all sessions to the record."""
+    """Add the files over all sessions to the record, and that others are not there any more."""
+    append(data, [removed_line(out, name) for name in sorted(shared_files(data, out) - set(names))])
     append(
         data,
         [file_line(out, name, file_sha256(out / name), (out / name).stat().st_size, None, ()) for name in names],

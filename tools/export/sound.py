@@ -45,15 +45,19 @@ def check_track(session: Session, who: str, kind: str) -> Path:
     return path
 
 
-def unit_pieces(path: Path | None, num_units: int, rate_hz: int, masked: np.ndarray | None) -> Iterator[np.ndarray]:
-    """int16 pieces of a track, num_units in all; masked units, and a track that is None, are zero.
+def unit_pieces(
+    path: Path | None, num_units: int, rate_hz: int, masked: np.ndarray | None, part: range | None = None
+) -> Iterator[np.ndarray]:
+    """int16 pieces of a track of `num_units`, or of the units `part` of it. Masked units, and a track that is None, are
+    zero.
 
     Raises Rejected for a file that is shorter, longer or of another kind.
     """
     per_unit = samples_per_unit(rate_hz)
+    part = range(num_units) if part is None else part
     if path is None:
-        for start in range(0, num_units, PIECE_UNITS):
-            yield np.zeros(min(PIECE_UNITS, num_units - start) * per_unit, np.int16)
+        for start in range(part.start, part.stop, PIECE_UNITS):
+            yield np.zeros(min(PIECE_UNITS, part.stop - start) * per_unit, np.int16)
         return
     try:
         with wave.open(str(path), "rb") as file:
@@ -62,8 +66,9 @@ def unit_pieces(path: Path | None, num_units: int, rate_hz: int, masked: np.ndar
                 raise Rejected(
                     "audio_damaged", f"{path.name}: {file.getnframes()} samples of {kind}, expected {num_units} units"
                 )
-            for start in range(0, num_units, PIECE_UNITS):
-                units = min(PIECE_UNITS, num_units - start)
+            file.setpos(part.start * per_unit)
+            for start in range(part.start, part.stop, PIECE_UNITS):
+                units = min(PIECE_UNITS, part.stop - start)
                 samples = np.frombuffer(file.readframes(units * per_unit), "<i2")
                 if masked is not None and masked[start : start + units].any():
                     known = ~masked[start : start + units, None]
