@@ -3,6 +3,7 @@
 tables       every table: columns with type, unit and meaning, from schemas/
 views        every SQL view: what it shows, its columns, its SQL, from schemas/views/
 parameters   every section of params.yaml: parameters with default and meaning, from the dataclasses
+queries      every query of tools.report: what it answers and its SQL, from tools/report/sql/
 changelog    CHANGELOG.md
 
 Nothing of it is committed. On GitHub these parts are missing, and a line of the page (NOTE) says so. The site leaves
@@ -99,6 +100,17 @@ def parameters() -> str:
     return "\n\n".join(blocks)
 
 
+def queries() -> str:
+    from tools.report.answers import queries as queries_of_report
+
+    blocks: list[str] = []
+    for query in queries_of_report().values():
+        sql = "\nUNION ALL\n".join(query.parts)
+        indented = "\n".join(f"    {line}".rstrip() for line in sql.splitlines())
+        blocks += [f"### {query.name} {{ #query-{query.name} }}", query.meaning, f'??? note "SQL"\n\n    ```sql\n{indented}\n    ```']
+    return "\n\n".join(blocks)
+
+
 def changelog() -> str:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     return text.partition("\n")[2].strip()  # the page has the title
@@ -127,7 +139,8 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    "tables": tables, "views": views, "parameters": parameters, "changelog": changelog,
+    "tables": tables, "views": views, "parameters": parameters, "queries": queries,
+    "changelog": changelog,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from schemas.ingest import REJECTIONS, SESSIONS, SIDECAR_WORDS, TRACKS
 from schemas.latents import LATENTS
 from schemas.people import PEOPLE
 from schemas.quality import HASHES, QUALITY
+from schemas.sources import SOURCES
 from schemas.windows import MASKS, WINDOW_FORMAT, WINDOWS
 
 TABLES: dict[str, Table] = {
@@ -14,6 +15,7 @@ TABLES: dict[str, Table] = {
         PEOPLE,
         SESSIONS,
         TRACKS,
+        SOURCES,
         SIDECAR_WORDS,
         QUALITY,
         HASHES,

@@ -26,6 +26,7 @@ from pipelines.ingest.clocks import FileClock, RowClocks, common_span, stated_cl
 from pipelines.ingest.filling import filled_lengths, with_held_end, with_silent_end
 from pipelines.ingest.found import FoundPerson, found_people
 from pipelines.ingest.framing import fit_picture, fitted_columns
+from pipelines.ingest.origins import picture_origin, sound_origin, spans_within
 from pipelines.ingest.recorders import (
     clock_facts,
     clock_rejections,
@@ -44,11 +45,10 @@ from pipelines.media.retiming import retimed
 from pipelines.media.timelines import Timeline, timeline
 from pipelines.media.tracks import gate_audio, write_wav
 from pipelines.sources.row import SourceRow, default_speaker, row_from_json
-from pipelines.sources.session_files import check_crops, fetch_files
+from pipelines.sources.session_files import check_crops, fetch_files, files_of
 from wanstreamer.clock import (
     UNIT_MS,
     Span,
-    intersect_spans,
     samples_per_unit,
     whole_units_in_ms,
 )
@@ -64,6 +64,7 @@ class _Recorded:
     picture: Timeline | None
     size: tuple[int, int]  # width and height of the displayed picture
     sound: Timeline | None
+    streams: tuple[int | None, int | None]  # of the picture and the sound, among all streams of their files
     empty: tuple[str, ...] = ()  # of `video` and `audio`: a stream of the file without any packet
 
 
@@ -120,7 +121,7 @@ class Conform:
         origin_ms, num_units = units_in_common([stream for streams in lengths for stream in streams])
         recorded = [self._filled(*each) for each in zip(recorded, sounds, lengths, strict=True)]
         clocks = [clock.since(origin_ms) for clock in clocks]
-        result = Result(tables={"tracks": [], "sidecar_words": []})
+        result = Result(tables={"tracks": [], "sources": [], "sidecar_words": []})
         result.rejections += clock_rejections(job.key, comparisons, self.align_recorders)
         for row, recording, sound in zip(rows, recorded, decoded, strict=True):
             key = f"{job.key}/{row.participant}"
@@ -137,18 +138,26 @@ class Conform:
         for participant, video in videos.items():
             key = f"{job.key}/{participant}"
             result.rejections += [(key, "damaged_picture", complaint) for complaint in video.damages]
-        fitted = {each.participant: each.fitted for each in shown}
+        hashes = dict(zip(files_of(rows), contents, strict=True))
+        pictures = {each.participant: each for each in shown}
         for row, person, recording, clock, mix, audio, sound in zip(
             rows, persons, recorded, clocks, mixes, tracks_audio, decoded, strict=True
         ):
-            fit, made = fitted.get(row.participant), videos.get(row.participant)
+            picture, made = pictures.get(row.participant), videos.get(row.participant)
             track = self._track(row, person, recording, clock, audio, job, num_units, scratch, result)
             visible = made.visible if made else None
             track["visible"] = None if visible is None else [span._asdict() for span in visible]
-            track["audio_cancel_ms"] = _within_ms(mix.cancelled, clock.sound, num_units) if mix else None
+            cancelled = mix.cancelled if mix else ()
+            track["audio_cancel_ms"] = _within_ms(cancelled, clock.sound, num_units) if mix else None
             if recording.sound and sound:
                 track["audio_filled_ms"] += round(sound.num_damaged * recording.sound.audio_packet_ms)
-            result.tables["tracks"].append(track | fitted_columns(fit) | facts[row.participant])
+            fit = fitted_columns(picture.fitted if picture else None)
+            result.tables["tracks"].append(track | fit | facts[row.participant])
+            speech = own_speech(self.root, row, person, clock.sound) if recording.sound else None
+            origin = picture_origin(row, picture, recording.streams[0], hashes, num_units)
+            origin |= sound_origin(row, recording.sound, recording.streams[1], clock, cancelled, speech, hashes, num_units)
+            ids = {"session_id": job.key, "participant": row.participant}
+            result.tables["sources"].append(ids | origin)
         first = rows[0]
         session = {
             "session_id": job.key,
@@ -188,7 +197,12 @@ class Conform:
         for media, clock in ((picture_probe, picture), (sound_probe, sound)):
             if clock and (missing := cut_off(media.claims, clock.reached)):
                 raise Rejected("truncated", f"{row.participant}: {media.source.path.name}: {missing}")
-        recording = _Recorded(picture=picture, size=(picture_probe.width, picture_probe.height), sound=sound)
+        recording = _Recorded(
+            picture=picture,
+            size=(picture_probe.width, picture_probe.height),
+            sound=sound,
+            streams=(picture_probe.source.video, sound_probe.source.audio),
+        )
         if picture and not _has_packets(row, "video", picture.video_end_ms, picture_probe.claims.video_ms):
             recording = replace(recording, picture=None, empty=(*recording.empty, "video"))
         if sound and not _has_packets(row, "audio", sound.audio_end_ms, sound_probe.claims.audio_ms):
@@ -425,7 +439,7 @@ def units_in_common(streams: Sequence[tuple[FileClock, int]]) -> tuple[int, int]
 
 def _within_ms(spans: Sequence[Span], clock: FileClock, num_units: int) -> int:
     """Total time of a file's `spans` within the tracks."""
-    return sum(span.duration_ms for span in intersect_spans([Span(0, num_units * UNIT_MS)], clock.spans(spans)))
+    return sum(span.duration_ms for span in spans_within(spans, clock, num_units))
 
 
 def _layout(rows: Sequence[SourceRow], recorded: Sequence[_Recorded]) -> str:

@@ -39,6 +39,7 @@ from pipelines.sources.row import (
 )
 from pipelines.sources.session_files import check_crops, files_of
 from schemas.ingest import SESSIONS, SIDECAR_WORDS, TRACKS
+from schemas.sources import SOURCES
 from wanstreamer.errors import InputError
 
 SOURCE_NOTE = "ingest-source.json"  # where the recordings are; tools.forget reads it
@@ -103,7 +104,7 @@ def run(data: Path, params: IngestParams, how: RunParams) -> dict[str, Any]:
         _plan(data, root, sessions, params, people),
         Conform,
         params=looks,
-        tables=(SESSIONS, TRACKS, SIDECAR_WORDS),
+        tables=(SESSIONS, TRACKS, SOURCES, SIDECAR_WORDS),
         how=how,
         spreads=True,
         reads=("people",) if people.has_run else (),

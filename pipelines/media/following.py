@@ -186,17 +186,20 @@ def _pictures(pipe: int) -> Generator[_Picture, None, None]:
             yield _Picture(time_us, early_us, _planes(frame))
 
 
-def _path_us(picture: _Picture, coming: _Picture | None) -> float:
-    """When a path has the crop of a picture.
+def path_us(time_us: float, early_us: float, next_begin_us: float | None) -> float:
+    """When a path has the crop of a picture, on the clock of the file.
+
+    `early_us`: from this much before its time on, the picture is the nearest. `next_begin_us`: from when on the next one
+    is; None: it is the last.
 
     A path may have been made from all pictures, at their own times, or from 25 of them a second, each at the multiple
     of 40 ms to which it is the nearest: that may be later than the picture. A picture that is not among those 25 has
     its own time. In both kinds of paths, no picture has the crop of another shot.
     """
-    grid_us = ceil((picture.time_us - picture.early_us) / FRAME_US) * FRAME_US
-    if coming is None or grid_us < coming.time_us - coming.early_us:
-        return max(picture.time_us, grid_us)
-    return picture.time_us
+    grid_us = ceil((time_us - early_us) / FRAME_US) * FRAME_US
+    if next_begin_us is None or grid_us < next_begin_us:
+        return max(time_us, grid_us)
+    return time_us
 
 
 def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
@@ -219,7 +222,7 @@ def _nearest(
     for number in range(first_frame, first_frame + num_frames):
         while coming is not None and clock.track_us(coming.time_us) - coming.early_us <= number * FRAME_US:
             current, coming = coming, next(pictures, None)
-        yield current, _path_us(current, coming)
+        yield current, path_us(current.time_us, current.early_us, coming.time_us - coming.early_us if coming else None)
     for _ in pictures:  # so that the decoder ends by itself, and says what it could not decode
         pass
 

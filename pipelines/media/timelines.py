@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -113,6 +113,30 @@ def timeline(source: Source, scratch: Path) -> Timeline:
         video_keys_ms=keys_ms if len(shifts_s) == 1 else (),
         joins=len(shifts_s) - 1,
     )
+
+
+class PacketTimes(NamedTuple):
+    """When the packets of one stream are shown, in order: where `timeline` puts them, and their own timestamps."""
+
+    media_s_N: np.ndarray  # from the start of the file, on one clock
+    stamp_s_N: np.ndarray  # as in the file
+
+
+def packet_times(source: Source, stream: int) -> PacketTimes:
+    """The times of the packets that `timeline` uses of a stream (an index among all of the file), without decoding.
+
+    Raises Rejected `truncated` if reading fails before the end of the file.
+    """
+    clocks, start_s, _, _ = _clocks(source)
+    shifts_s = _shifts_s(list(clocks.values()), start_s)
+    if len(shifts_s) == 1:
+        clock = _without_lone_packets(clocks)[0][stream]
+        stamps_N, media_N = clock.shown_N, clock.moved(shifts_s[0]).shown_N
+    else:
+        stamps_N = clocks[stream].shown_N
+        media_N = clocks[stream].moved(np.array(shifts_s)[clocks[stream].parts()]).shown_N
+    order = np.argsort(media_N, kind="stable")
+    return PacketTimes(media_N[order], stamps_N[order])
 
 
 def _end_s(clock: _Clock) -> float:

@@ -11,6 +11,8 @@ from pipelines.engine.jobs import Job
 from pipelines.ingest.conform import Conform
 from pipelines.media import tracks as media
 from pipelines.media.tracks import read_frames, read_wav, write_wav
+from pipelines.sources.row import row_from_json
+from pipelines.sources.session_files import files_of
 
 RATE_HZ = 16000
 
@@ -58,7 +60,8 @@ def onsets_ms(track: Path) -> tuple[list[int], list[int]]:
 def ingest_rows(folder: Path, rows: list[dict[str, Any]], session_id: str = "s", **params: Any) -> tuple[Any, Path]:
     """One session straight through the worker, files at their final places."""
     records = [{"session_id": session_id, **row} for row in rows]
-    job = Job(key=session_id, spec={"rows": records, "split": "train"}, inputs=("x",))
+    files = files_of([row_from_json(record) for record in records])
+    job = Job(key=session_id, spec={"rows": records, "split": "train"}, inputs=tuple(f"hash of {name}" for name in files))
     scratch, data = folder / "scratch", folder / "data"
     scratch.mkdir(exist_ok=True)
     looks = {"width": 64, "height": 48, "rate_hz": RATE_HZ, "qp": 22, "fit": "cut"}

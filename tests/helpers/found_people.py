@@ -13,6 +13,8 @@ from pipelines.engine.tables import to_table, write_table
 from pipelines.ingest.conform import Conform
 from pipelines.media import tracks as media
 from pipelines.media.tracks import read_frames
+from pipelines.sources.row import row_from_json
+from pipelines.sources.session_files import files_of
 from tests.helpers.blank_rows import blank_row
 from tests.helpers.paths import track_path
 
@@ -46,7 +48,8 @@ def ingest_found(folder: Path, uri: str, people: list[dict[str, Any]], **row: An
     scratch.mkdir(exist_ok=True)
     write_people(data, people)
     record = {"session_id": "s", "participant": "a", "uri": uri, "audio_kind": "shared", **row}
-    job = Job(key="s", spec={"rows": [record], "split": "train", "found": True}, inputs=("x", "people"))
+    files = files_of([row_from_json(record)])
+    job = Job(key="s", spec={"rows": [record], "split": "train", "found": True}, inputs=(*files, "people"))
     result = Conform(root=str(folder), width=64, height=48, rate_hz=16000, qp=10, fit="cut")(job, data, scratch)
     for name, written in result.files.items():
         (data / name).parent.mkdir(parents=True, exist_ok=True)
