@@ -107,7 +107,11 @@ def queries() -> str:
     for query in queries_of_report().values():
         sql = "\nUNION ALL\n".join(query.parts)
         indented = "\n".join(f"    {line}".rstrip() for line in sql.splitlines())
-        blocks += [f"### {query.name} {{ #query-{query.name} }}", query.meaning, f'??? note "SQL"\n\n    ```sql\n{indented}\n    ```']
+        blocks += [
+            f"### {query.name} {{ #query-{query.name} }}",
+            query.meaning,
+            f'??? note "SQL"\n\n    ```sql\n{indented}\n    ```',
+        ]
     return "\n\n".join(blocks)
 
 

@@ -46,7 +46,9 @@ SOURCES = Table(
             "of the width that is cut off (or of the border), the share on the left side",
             nullable=True,
         ),
-        field("cut_top", PLACE, "of the height that is cut off (or of the border), the share at the top", nullable=True),
+        field(
+            "cut_top", PLACE, "of the height that is cut off (or of the border), the share at the top", nullable=True
+        ),
         field(
             "held",
             SPANS,
@@ -77,7 +79,7 @@ SOURCES = Table(
         field(
             "own_speech",
             SPANS,
-            "where the track has the sound of the file; the rest is silenced, as others may speak there. null: throughout",
+            "where the track has the sound of the file; the rest is silenced, as others may speak. null: throughout",
             unit="ms",
             nullable=True,
         ),

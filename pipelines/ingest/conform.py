@@ -155,7 +155,9 @@ class Conform:
             result.tables["tracks"].append(track | fit | facts[row.participant])
             speech = own_speech(self.root, row, person, clock.sound) if recording.sound else None
             origin = picture_origin(row, picture, recording.streams[0], hashes, num_units)
-            origin |= sound_origin(row, recording.sound, recording.streams[1], clock, cancelled, speech, hashes, num_units)
+            origin |= sound_origin(
+                row, recording.sound, recording.streams[1], clock, cancelled, speech, hashes, num_units
+            )
             ids = {"session_id": job.key, "participant": row.participant}
             result.tables["sources"].append(ids | origin)
         first = rows[0]

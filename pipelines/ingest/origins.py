@@ -12,8 +12,8 @@ from pipelines.sources.row import SourceRow
 from wanstreamer.clock import UNIT_MS, Span, intersect_spans, merge_spans
 
 PICTURE = (
-    "video_uri", "video_hash", "video_stream", "video_start_ms", "video_rate", "picture_width", "picture_height", "crop",
-    "zoom", "cut_left", "cut_top", "held",
+    "video_uri", "video_hash", "video_stream", "video_start_ms", "video_rate", "picture_width", "picture_height",
+    "crop", "zoom", "cut_left", "cut_top", "held",
 )  # fmt: skip
 SOUND = (
     "audio_uri", "audio_hash", "audio_stream", "audio_start_ms", "audio_rate", "channel", "filled", "cancelled",

@@ -189,8 +189,8 @@ def _pictures(pipe: int) -> Generator[_Picture, None, None]:
 def path_us(time_us: float, early_us: float, next_begin_us: float | None) -> float:
     """When a path has the crop of a picture, on the clock of the file.
 
-    `early_us`: from this much before its time on, the picture is the nearest. `next_begin_us`: from when on the next one
-    is; None: it is the last.
+    `early_us`: from this much before its time on, the picture is the nearest. `next_begin_us`: from when on the next
+    one is; None: it is the last.
 
     A path may have been made from all pictures, at their own times, or from 25 of them a second, each at the multiple
     of 40 ms to which it is the nearest: that may be later than the picture. A picture that is not among those 25 has

@@ -61,7 +61,9 @@ def ingest_rows(folder: Path, rows: list[dict[str, Any]], session_id: str = "s",
     """One session straight through the worker, files at their final places."""
     records = [{"session_id": session_id, **row} for row in rows]
     files = files_of([row_from_json(record) for record in records])
-    job = Job(key=session_id, spec={"rows": records, "split": "train"}, inputs=tuple(f"hash of {name}" for name in files))
+    job = Job(
+        key=session_id, spec={"rows": records, "split": "train"}, inputs=tuple(f"hash of {name}" for name in files)
+    )
     scratch, data = folder / "scratch", folder / "data"
     scratch.mkdir(exist_ok=True)
     looks = {"width": 64, "height": 48, "rate_hz": RATE_HZ, "qp": 22, "fit": "cut"}

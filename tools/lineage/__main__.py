@@ -1,8 +1,8 @@
 """From a unit of a training window to the source's frames and samples, and back.
 
-    python -m tools.lineage WINDOW UNIT                 all that the unit was made from
-    python -m tools.lineage --source FILE --at 61.2     all windows that hold this moment of a file
-    python -m tools.lineage --session ID --at 61.2      all windows that hold this moment of a session
+- `python -m tools.lineage WINDOW UNIT`: all that the unit was made from
+- `python -m tools.lineage --source FILE --at 61.2`: all windows that hold this moment of a file
+- `python -m tools.lineage --session ID --at 61.2`: all windows that hold this moment of a session
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Why a unit of a window is masked: the masks of its role view, computed again from the tables.
 
-The parameters of pack are not in the data folder, only their fingerprint. So the masks are compared with the counts that
-pack wrote into the table `masks`: if they are equal, the reasons are certain.
+The parameters of pack are not in the data folder, only their fingerprint. So the masks are compared with the counts
+that pack wrote into the table `masks`: if they are equal, the reasons are certain.
 """
 
 from collections.abc import Mapping, Sequence

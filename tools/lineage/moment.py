@@ -40,7 +40,7 @@ def windows_of_session(data: Path, session_id: str, at_s: float) -> dict[str, An
 
 
 def _moments(data: Path, origin: TableRow, uri: str, media_ms: float) -> Iterator[dict[str, Any]]:
-    """The moments of a track at which it shows or has an instant of a file: one for picture and sound, if they agree."""
+    """The moments at which a track has an instant of a file: one for picture and sound, if they agree."""
     session = session_of(data, origin["session_id"])
     times: dict[float, list[str]] = {}
     if origin["video_uri"] == uri:

@@ -53,7 +53,9 @@ def _role_lines(role: str, found: Found) -> Iterator[str]:
         yield f"  {kind}: {_is_known(found[kind])}"
         yield from _media_lines(kind, found[kind])
     text = found["text"]
-    said = "withheld: no consent to show it" if text["ids"] is None else f"ids {text['ids']} {text['said'] or ''}".rstrip()
+    said = (
+        "withheld: no consent to show it" if text["ids"] is None else f"ids {text['ids']} {text['said'] or ''}".rstrip()
+    )
     yield f"  text:  {_is_known(text)}; {said}"
     if found["repairs"]:
         repairs = ", ".join(f"{name} {value}" for name, value in found["repairs"].items())
@@ -89,7 +91,9 @@ def _picture(source: Found) -> Iterator[str]:
         crops = [frame.get("crop") for frame in source["frames"]]
         if source["crop_moves"]:
             yield "crops " + ", ".join("none (grey)" if crop is None else _box(crop) for crop in crops)
-    yield from _notes(source, held_ms="held, as the file has no new frame", not_visible_ms="grey, as the person is not seen")
+    yield from _notes(
+        source, held_ms="held, as the file has no new frame", not_visible_ms="grey, as the person is not seen"
+    )
 
 
 def _sound(source: Found) -> Iterator[str]:
@@ -149,7 +153,9 @@ def _fit(source: Found) -> str:
     if source["crop_moves"]:
         return ", a part that follows the person"
     fit = source["fit"]
-    return f"{crop}, zoom {fit['zoom']:g} with {fit['cut_left']:g}, {fit['cut_top']:g} of the rest before it, at {place}"
+    return (
+        f"{crop}, zoom {fit['zoom']:g} with {fit['cut_left']:g}, {fit['cut_top']:g} of the rest before it, at {place}"
+    )
 
 
 def _drift(clock: Found) -> str:

@@ -1,6 +1,6 @@
 """A unit of a training window -> everything that it was made from.
 
-    window (shard, bytes, checksum) -> latents (shard, member, VAE) -> track (frames, samples) -> source (frames, samples)
+    window (shard, bytes) -> latents (shard, member, VAE) -> track (frames, samples) -> source (frames, samples)
 
 with the reasons for which streams are masked, what ingest repaired, and the fingerprint of each stage's work.
 """
@@ -119,7 +119,7 @@ def find_window(data: Path, window_id: str) -> TableRow:
             if row["window_id"] == window_id:
                 return row
     raise InputError(
-        f"{data}: no window {window_id}; `python -m tools.query \"SELECT window_id FROM windows\"` lists them"
+        f'{data}: no window {window_id}; `python -m tools.query "SELECT window_id FROM windows"` lists them'
     )
 
 

@@ -60,9 +60,7 @@ def _query(path: Path) -> Query:
     return Query(path.stem, meaning, tuple(re.split(r"\nUNION ALL\n", body.strip())))
 
 
-def answers(
-    data: Path, *, cpu_hour: float = 0.0, advance: Callable[[], object] = lambda: None
-) -> dict[str, Answer]:
+def answers(data: Path, *, cpu_hour: float = 0.0, advance: Callable[[], object] = lambda: None) -> dict[str, Answer]:
     """The answers to all queries. `cpu_hour`: price of a core for an hour; `advance` is called after each query.
 
     Raises InputError for a folder without any table.
@@ -103,7 +101,11 @@ def _answer(
             "run the stages again"
         ) from error
     return Answer(
-        name=query.name, sql=sql, columns=tuple(relation.columns), rows=tuple(rows), missing=tuple(dict.fromkeys(missing))
+        name=query.name,
+        sql=sql,
+        columns=tuple(relation.columns),
+        rows=tuple(rows),
+        missing=tuple(dict.fromkeys(missing)),
     )
 
 

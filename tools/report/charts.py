@@ -34,7 +34,7 @@ def bars(rows: Sequence[Bar], most: float) -> str:
         length = width * min(1.0, bar.value / most) if most > 0 else 0.0
         label = _short(bar.label, LABEL_PX - 8)
         drawn.append(
-            f'<g><title>{escape(bar.label)}: {escape(bar.text)}</title>'
+            f"<g><title>{escape(bar.label)}: {escape(bar.text)}</title>"
             f'<text class="label" x="{LABEL_PX - 8}" y="{y + 16}" text-anchor="end">{escape(label)}</text>'
             f'<rect class="room" x="{LABEL_PX}" y="{y + 5}" width="{width}" height="{BAR_PX}" rx="2"/>'
             f'<rect class="series-0" x="{LABEL_PX}" y="{y + 5}" width="{length:.1f}" height="{BAR_PX}" rx="2"/>'
@@ -78,7 +78,10 @@ def histogram(
             f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(share):.1f}" y2="{y(share):.1f}"/>'
             f'<text class="tick" x="{LEFT - 5}" y="{y(share) + 3.5:.1f}" text-anchor="end">{100 * share:.0f} %</text>'
         )
-    drawn += [f'<text class="tick" x="{x(tick):.1f}" y="{floor_y + 14}" text-anchor="middle">{tick:g}</text>' for tick in ticks]
+    drawn += [
+        f'<text class="tick" x="{x(tick):.1f}" y="{floor_y + 14}" text-anchor="middle">{tick:g}</text>'
+        for tick in ticks
+    ]
     for number, (name, bins) in enumerate(series.items()):
         draw = _filled if len(series) == 1 else _line
         drawn.append(draw(name, bins, span, bin_width, number, x, y, unit))

@@ -22,7 +22,8 @@ SOURCES = {
         "answers to yes-no questions in informal conversation; ten languages",
     ),
     "heldner-2010": Source(
-        "Heldner, M., Edlund, J. (2010). Pauses, gaps and overlaps in conversations. Journal of Phonetics 38(4), 555-568",
+        "Heldner, M., Edlund, J. (2010). Pauses, gaps and overlaps in conversations. Journal of Phonetics 38(4), "
+        "555-568",
         "https://doi.org/10.1016/j.wocn.2010.08.002",
         "dialogues in Dutch, Scottish English and Swedish",
     ),
@@ -39,8 +40,8 @@ SOURCES = {
         "1656 video calls between strangers in American English",
     ),
     "weingartova-2014": Source(
-        "Weingartová, L., Churaňová, E., Šturm, P. (2014). Transitions, pauses and overlaps: Temporal characteristics of "
-        "turn-taking in Czech. Speech Prosody 2014",
+        "Weingartová, L., Churaňová, E., Šturm, P. (2014). Transitions, pauses and overlaps: Temporal characteristics "
+        "of turn-taking in Czech. Speech Prosody 2014",
         "https://www.isca-archive.org/speechprosody_2014/weingartova14b_speechprosody.html",
         "four informal interviews in Czech",
     ),
@@ -53,25 +54,37 @@ SOURCES = {
 }
 
 
+MEASURES = {  # columns of the query human_measures
+    "median_fto_ms": "median floor transfer offset",
+    "mean_fto_ms": "mean floor transfer offset",
+    "under_500_ms_share": "share of transfers that begin within 500 ms, or in overlap",
+    "overlapped_share": "share of transfers in overlap",
+    "usual_overlap_ms": "most frequent length of an overlap at a change of speakers",
+    "one_of_speaking_share": "share of speech in which only one person speaks",
+    "median_gap_ms": "median gap",
+    "median_overlap_ms": "median overlap",
+    "backchannels_per_hour_of_speech": "backchannels in an hour of speech",
+}
+
+
 class Published(NamedTuple):
-    measure: str  # a column of the query human_measures
-    meaning: str
+    measure: str
     value: str
     source: str
 
 
 PUBLISHED = (
-    Published("median_fto_ms", "median floor transfer offset", "80 ms", "reece-2023"),
-    Published("median_fto_ms", "median floor transfer offset", "0 to 300 ms, by language", "stivers-2009"),
-    Published("mean_fto_ms", "mean floor transfer offset", "208 ms", "stivers-2009"),
-    Published("under_500_ms_share", "share of transfers that begin within 500 ms, or in overlap", "70 to 82 %", "heldner-2010"),
-    Published("overlapped_share", "share of transfers in overlap", "30.1 %", "levinson-2015"),
-    Published("usual_overlap_ms", "most frequent length of an overlap at a change of speakers", "96 ms", "levinson-2015"),
-    Published("one_of_speaking_share", "share of speech in which only one person speaks", "95.3 %", "levinson-2015"),
-    Published("median_gap_ms", "median gap", "about 360 ms", "weingartova-2014"),
-    Published("median_overlap_ms", "median overlap", "about 360 ms", "weingartova-2014"),
-    Published("backchannels_per_hour_of_speech", "backchannels in an hour of speech", "about 1000 (words)", "reece-2023"),
-)  # fmt: skip
+    Published("median_fto_ms", "80 ms", "reece-2023"),
+    Published("median_fto_ms", "0 to 300 ms, by language", "stivers-2009"),
+    Published("mean_fto_ms", "208 ms", "stivers-2009"),
+    Published("under_500_ms_share", "70 to 82 %", "heldner-2010"),
+    Published("overlapped_share", "30.1 %", "levinson-2015"),
+    Published("usual_overlap_ms", "96 ms", "levinson-2015"),
+    Published("one_of_speaking_share", "95.3 %", "levinson-2015"),
+    Published("median_gap_ms", "about 360 ms", "weingartova-2014"),
+    Published("median_overlap_ms", "about 360 ms", "weingartova-2014"),
+    Published("backchannels_per_hour_of_speech", "about 1000 (words)", "reece-2023"),
+)
 
 NOTES = (
     "Pauses depend on the setting: in Dutch, pauses face to face were up to four times as long as in telephone calls "

@@ -9,7 +9,7 @@ from pipelines.media.svg import COLOURS
 from tools.report.answers import Answer, queries, stages_of
 from tools.report.cells import cell, heading
 from tools.report.charts import Bar, Mark, bars, histogram
-from tools.report.humans import NOTES, OFFSET_MARKS_MS, PUBLISHED, SOURCES
+from tools.report.humans import MEASURES, NOTES, OFFSET_MARKS_MS, PUBLISHED, SOURCES
 from tools.report.sections import AXES, OVERVIEW, SECTIONS, Figure
 
 LIGHT = {
@@ -37,7 +37,7 @@ def page(folders: Sequence[Folder], made: str) -> str:
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>",
         f"<meta name='viewport' content='width=device-width'><style>{_style()}</style></head><body>",
         f"<header><h1>{escape(title)}</h1><p>{escape(made)}. It names no person, and has no words and no pictures.</p>",
-        "<p>Every figure is the answer to the query below it. <code>python -m tools.query --data FOLDER \"QUERY\"</code> "
+        '<p>Every figure is the answer to the query below it. <code>python -m tools.query --data FOLDER "QUERY"</code> '
         "gives the same answer.</p></header>",
         f"<nav>{links}</nav><main>",
         *_figure(OVERVIEW, folders),
@@ -131,7 +131,9 @@ def _histogram(figure: Figure, answer: Answer, most: float) -> str:
 
 
 def _table(answer: Answer) -> str:
-    numeric = [all(isinstance(row[place], int | float | None) for row in answer.rows) for place in range(len(answer.columns))]
+    numeric = [
+        all(isinstance(row[place], int | float | None) for row in answer.rows) for place in range(len(answer.columns))
+    ]
     heads = "".join(
         f"<th{_number(is_number)}>{escape(heading(column))}</th>"
         for column, is_number in zip(answer.columns, numeric, strict=True)
@@ -145,9 +147,8 @@ def _table(answer: Answer) -> str:
         + "</tr>"
         for row in answer.rows
     )
-    return (
-        f"<div class='wide'><table data-query='{answer.name}'><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    head = f"<thead><tr>{heads}</tr></thead>"
+    return f"<div class='wide'><table data-query='{answer.name}'>{head}<tbody>{rows}</tbody></table></div>"
 
 
 def _row_table(answer: Answer) -> str:
@@ -162,13 +163,14 @@ def _row_table(answer: Answer) -> str:
 def _humans(answer: Answer) -> str:
     """What was measured here beside what was published, with the kind of talk that it holds for."""
     values = answer.row()
-    rows = "".join(
-        f"<tr><td>{escape(published.meaning)}</td>"
-        f"<td class='number' data-column='{published.measure}'>{escape(cell(published.measure, values[published.measure]))}</td>"
-        f"<td class='number'>{escape(published.value)}</td><td>{escape(SOURCES[published.source].talk)} "
-        f"<a class='cited' href='#{published.source}'>{escape(published.source)}</a></td></tr>"
-        for published in PUBLISHED
-    )
+    rows = ""
+    for measure, published, source in PUBLISHED:
+        rows += (
+            f"<tr><td>{escape(MEASURES[measure])}</td>"
+            f"<td class='number' data-column='{measure}'>{escape(cell(measure, values[measure]))}</td>"
+            f"<td class='number'>{escape(published)}</td>"
+            f"<td>{escape(SOURCES[source].talk)} <a class='cited' href='#{source}'>{source}</a></td></tr>"
+        )
     notes = "".join(f"<li>{escape(note)}</li>" for note in NOTES)
     sources = "".join(
         f"<li id='{name}'>{escape(source.cited)}. <a href='{escape(source.address)}'>{escape(source.address)}</a></li>"

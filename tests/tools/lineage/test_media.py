@@ -30,7 +30,8 @@ def source_numbers(path: Path, left: int = 0) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("rate", "sound_hz", "offset_ms"), [("25", 48000, 0), ("30000/1001", 44100, 130), ("24", 16000, 400), ("50", 48000, 77)]
+    ("rate", "sound_hz", "offset_ms"),
+    [("25", 48000, 0), ("30000/1001", 44100, 130), ("24", 16000, 400), ("50", 48000, 77)],
 )
 def test_frames_and_samples_are_those_of_the_source(tmp_path: Path, rate: str, sound_hz: int, offset_ms: int) -> None:
     write_recording(tmp_path / "a.mkv", rate=rate, num_frames=100, sound_s=4.2, sound_hz=sound_hz)
@@ -54,7 +55,8 @@ def test_frames_and_samples_are_those_of_the_source(tmp_path: Path, rate: str, s
 
 
 def test_what_is_missing_at_an_end_is_held_or_silent(tmp_path: Path) -> None:
-    write_recording(tmp_path / "a.mkv", num_frames=60, sound_s=4.0, late=("-itsoffset", 0.9))  # the picture: 0.9 to 3.3 s
+    late = ("-itsoffset", 0.9)
+    write_recording(tmp_path / "a.mkv", num_frames=60, sound_s=4.0, late=late)  # the picture is there from 0.9 to 3.3 s
     write_recording(tmp_path / "b.mkv", num_frames=100, sound_s=2.0)
     rows = [{"participant": "a", "uri": "a.mkv"}, {"participant": "b", "uri": "b.mkv"}]
     result, data = ingest_rows(tmp_path, rows)

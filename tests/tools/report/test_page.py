@@ -17,7 +17,7 @@ from tools.query import query
 from tools.report.__main__ import main, write_report
 from tools.report.answers import answers, queries
 from tools.report.cells import cell
-from tools.report.humans import PUBLISHED, SOURCES
+from tools.report.humans import MEASURES, PUBLISHED, SOURCES
 from tools.report.page import HUMANS
 from tools.report.sections import OVERVIEW, SECTIONS
 
@@ -31,7 +31,12 @@ def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_annotated(data, {"s1": TALK, "s2": TALK}, consent={"a": ["train", "show"]}, num_units=180)
     for table in ("quality", "bleed", "hashes"):
         rows = [
-            blank_row(table, session_id=key, participant=who, **({"snr_db": 30.0, "usable": True} if table == "quality" else {}))
+            blank_row(
+                table,
+                session_id=key,
+                participant=who,
+                **({"snr_db": 30.0, "usable": True} if table == "quality" else {}),
+            )
             for key in ("s1", "s2")
             for who in ("a", "b")
         ]
@@ -155,9 +160,8 @@ def test_what_is_not_there_yet_is_said_with_the_command(packed: Path, tmp_path: 
 def test_the_page_needs_nothing_else_and_names_no_one(annotated: Path, packed: Path, tmp_path: Path) -> None:
     page = written([annotated, packed], tmp_path / "report.html")
     assert not re.findall(r"<script|<link|<img|@import|url\(", page)
-    assert {target for target in re.findall(r"(?:href|src)='(https?:[^']+)'", page)} == {
-        source.address for source in SOURCES.values()
-    }
+    links = set(re.findall(r"(?:href|src)='(https?:[^']+)'", page))
+    assert links == {source.address for source in SOURCES.values()}
     for private in ("p&amp;", "<p&", "talk-1", "mhm", "lost.mp4"):
         assert private not in page
     assert "prefers-color-scheme: dark" in page and "@media print" in page
@@ -166,7 +170,7 @@ def test_the_page_needs_nothing_else_and_names_no_one(annotated: Path, packed: P
 def test_every_published_figure_has_a_source_and_a_measure(annotated: Path) -> None:
     columns = answers(annotated)[HUMANS].columns
     assert {published.source for published in PUBLISHED} <= set(SOURCES)
-    assert {published.measure for published in PUBLISHED} == set(columns)
+    assert {published.measure for published in PUBLISHED} == set(columns) == set(MEASURES)
 
 
 def pages_of_docs() -> Iterator[str]:
@@ -183,7 +187,11 @@ def test_the_docs_name_every_query() -> None:
     [(["nowhere"], "nowhere: no such data folder"), (["--cpu-hour", "-1"], "--cpu-hour -1.0: expected 0 or more")],
 )
 def test_a_mistake_is_one_line(
-    arguments: list[str], error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    error: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
