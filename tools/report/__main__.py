@@ -44,12 +44,12 @@ def write_report(folders: Sequence[Path], out: Path, cpu_hour: float | None = No
         raise InputError(f"--cpu-hour {cpu_hour}: expected 0 or more")
     if out.is_dir():
         raise InputError(f"--out {out}: expected a file such as report.html")
+    check_writable(out.parent, "--out")
     found = []
     with progress(len(folders) * len(queries()), "figures") as advance:
         for data in folders:
             price = _price(data) if cpu_hour is None else cpu_hour
             found.append(Folder(str(data), answers(data, cpu_hour=price, advance=advance)))
-    check_writable(out.parent, "--out")
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomic(out, page(found, f"Made on {date.today().isoformat()}").encode())
 

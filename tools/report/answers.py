@@ -77,9 +77,10 @@ def answers(data: Path, *, cpu_hour: float = 0.0, advance: Callable[[], object] 
 def _answer(
     connection: duckdb.DuckDBPyConnection, data: Path, query: Query, known: set[str], cpu_hour: float
 ) -> Answer:
+    folder = re.sub(r"[*?[]", r"[\g<0>]", str(data)).replace("'", "''")  # in patterns of files, within quotes
     parts, missing = [], []
     for part in query.parts:
-        text = part.replace("{data}", str(data).replace("'", "''")).replace("{cpu_hour}", f"{cpu_hour:g}")
+        text = part.replace("{data}", folder).replace("{cpu_hour}", f"{cpu_hour:g}")
         lacking = [*(_tables(part) - known), *_files_missing(data, part)]
         if lacking:
             missing += lacking
