@@ -120,6 +120,7 @@ class PacketTimes(NamedTuple):
 
     media_s_N: np.ndarray  # from the start of the file, on one clock
     stamp_s_N: np.ndarray  # as in the file
+    last_s: float  # how long the last one lasts
 
 
 def packet_times(source: Source, stream: int) -> PacketTimes:
@@ -131,12 +132,13 @@ def packet_times(source: Source, stream: int) -> PacketTimes:
     shifts_s = _shifts_s(list(clocks.values()), start_s)
     if len(shifts_s) == 1:
         clock = _without_lone_packets(clocks)[0][stream]
-        stamps_N, media_N = clock.shown_N, clock.moved(shifts_s[0]).shown_N
+        media_N = clock.moved(shifts_s[0]).shown_N
     else:
-        stamps_N = clocks[stream].shown_N
-        media_N = clocks[stream].moved(np.array(shifts_s)[clocks[stream].parts()]).shown_N
+        clock = clocks[stream]
+        media_N = clock.moved(np.array(shifts_s)[clock.parts()]).shown_N
     order = np.argsort(media_N, kind="stable")
-    return PacketTimes(media_N[order], stamps_N[order])
+    last_s = float(clock.duration_N[order[-1]]) or _packet_s(clock)
+    return PacketTimes(media_N[order], clock.shown_N[order], last_s)
 
 
 def _end_s(clock: _Clock) -> float:

@@ -73,8 +73,10 @@ def numbered_folder(home: Path) -> Path:
     write_recording(recordings / "a.mkv")
     write_recording(recordings / "b.mkv", rate="30000/1001", num_frames=170, left=SIZE[0], sound_s=5.6)
     write_wav(recordings / "b-recorder.wav", noise(5.5, 16000, 7), 16000)
+    (recordings / "a.words.json").write_text('{"words": [{"word": "red", "start_ms": 730, "end_ms": 870}]}')
     rows: list[dict[str, Any]] = [
-        {"participant": "a", "uri": "a.mkv", "consent": "train;share;show", "speaker_id": "p1"},
+        {"participant": "a", "uri": "a.mkv", "words_uri": "a.words.json", "consent": "train;share;show",
+         "speaker_id": "p1"},
         {"participant": "b", "uri": "b.mkv", "audio_uri": "b-recorder.wav", "crop": f"{SIZE[0]}:0:{SIZE[0]}:{SIZE[1]}",
          "start_offset_ms": 400, "audio_offset_ms": 120, "consent": "train", "speaker_id": "p2"},
     ]  # fmt: skip

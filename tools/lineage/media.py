@@ -89,11 +89,16 @@ def frames_shown(
     time_us_N = np.round(times.media_s_N * 1e6)
     early_us_N = np.clip(np.diff(time_us_N, prepend=time_us_N[:1]) / 2, 0, HALF_FRAME_US)
     track_us_N = time_us_N - early_us_N + time_us_N * (clock.rate - 1) + round(clock.start_ms * 1000)
-    if path is None:
-        track_us_N = np.trunc(track_us_N)  # as ffmpeg's filter setpts does
+    stop = None
+    if path is None:  # as ffmpeg's filters do: `setpts` cuts to whole microseconds, and `fps` ends where its input does
+        track_us_N = np.trunc(track_us_N)
+        end_us = float(time_us_N[-1]) + times.last_s * 1e6
+        early_us = min(max(0.0, times.last_s * 1e6 / 2), HALF_FRAME_US)
+        stop = ceil(int(end_us - early_us + end_us * (clock.rate - 1) + round(clock.start_ms * 1000)) / FRAME_US)
     shown = []
     for frame in frames:
-        place = max(0, int(np.searchsorted(track_us_N, frame * FRAME_US, side="right")) - 1)
+        at_us = FRAME_US * (frame if stop is None else min(frame, stop - 1))
+        place = max(0, int(np.searchsorted(track_us_N, at_us, side="right")) - 1)
         crop = None
         if path is not None:
             coming = float(time_us_N[place + 1] - early_us_N[place + 1]) if place + 1 < len(time_us_N) else None
