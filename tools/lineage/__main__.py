@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> None:
     if ways[0]:
         if args.unit is None or not args.unit.isdecimal():
             raise InputError(f"UNIT {args.unit}: expected the index of a unit in the window, from 0")
-        values = read_sections(args.params if args.params.is_file() else None, args.set).get("pack", {})
-        params = build_params(PackParams, values, "pack", path=args.params, overrides=args.set)
+        sections = read_sections(args.params if args.params.is_file() else None, args.set)
+        params = build_params(PackParams, sections.get("pack") or {}, "pack", path=args.params, overrides=args.set)
         traced = trace_unit(args.data, args.window, int(args.unit), params=params, look=not args.no_look)
         lines = unit_lines(traced)
     else:

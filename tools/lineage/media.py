@@ -142,7 +142,8 @@ def sound_source(origin: Row, track: Row, root: Path | None, unit: int) -> dict[
         path = root / origin["audio_uri"]
         times = _times(path, origin, track, "audio")
         with open_source(path) as container:
-            source_hz = container.streams[origin["audio_stream"]].codec_context.sample_rate
+            stream: Any = container.streams[origin["audio_stream"]]
+            source_hz = stream.codec_context.sample_rate
     except Rejected as rejected:
         return described | {"cannot_tell": f"{rejected.reason}: {rejected.detail}"}
     ends = [described["from_ms"], described["to_ms"]]

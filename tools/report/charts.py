@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from math import ceil
 from typing import NamedTuple
 
 WIDTH = 520
-LABEL_PX, VALUE_PX, BAR_PX, STEP_PX = 150, 96, 14, 24
-PLOT_HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 168, 40, 10, 20, 34
+LABEL_PX, VALUE_PX, BAR_PX, STEP_PX = 172, 90, 14, 24
+PLOT_HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 168, 40, 18, 20, 34
 SERIES = 6  # colours of the page: --series-0, ...
-LETTER_PX = 6.6  # at most, of a label
-TICKS = 5
+LETTER_PX = 6.3  # at most, of a label
+TICKS = 5  # at most, above zero
+TICK_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25)
 
 
 class Bar(NamedTuple):
@@ -71,9 +73,12 @@ def histogram(
     def y(share: float) -> float:
         return floor_y - PLOT_HEIGHT * min(1.0, share / most) if most > 0 else floor_y
 
+    step = next((step for step in TICK_STEPS if step * TICKS >= most), TICK_STEPS[-1])
+    num_ticks = max(1, ceil(most / step))
+    most = num_ticks * step
     drawn = []
-    for number in range(TICKS):
-        share = most * number / (TICKS - 1)
+    for number in range(num_ticks + 1):
+        share = number * step
         drawn.append(
             f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(share):.1f}" y2="{y(share):.1f}"/>'
             f'<text class="tick" x="{LEFT - 5}" y="{y(share) + 3.5:.1f}" text-anchor="end">{100 * share:.0f} %</text>'

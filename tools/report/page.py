@@ -66,7 +66,9 @@ def _figure(figure: Figure, folders: Sequence[Folder]) -> Iterator[str]:
         elif not answer.rows:
             yield "<p class='empty'>None.</p>"
         else:
+            yield "<div class='drawn'>"
             yield from _drawn(figure, answer, most)
+            yield "</div>"
         if answer.sql and answer.missing:
             yield _not_yet(answer, folder.name)
         if answer.sql:
