@@ -1,4 +1,4 @@
--- How turns begin.
+-- Turns by the way they begin; the page Events of the docs explains the labels.
 SELECT
     label,
     count(*) AS turns,
