@@ -153,9 +153,8 @@ def _fit(source: Found) -> str:
     if source["crop_moves"]:
         return ", a part that follows the person"
     fit = source["fit"]
-    return (
-        f"{crop}, zoom {fit['zoom']:g} with {fit['cut_left']:g}, {fit['cut_top']:g} of the rest before it, at {place}"
-    )
+    rest = f"{fit['cut_left']:g} of the rest left of it, {fit['cut_top']:g} above"
+    return f"{crop}, at {place} of the frame (zoom {fit['zoom']:g}, {rest})"
 
 
 def _drift(clock: Found) -> str:
