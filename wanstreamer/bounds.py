@@ -163,6 +163,8 @@ def limits(cls: type) -> dict[str, str]:
         kind = _without_none(field_types(cls)[field.name])
         bounds: Bounds | None = field.metadata.get("bounds")
         choices = _choice(get_args(kind)) if get_origin(kind) is Literal else ""
+        if get_origin(kind) is tuple and dataclasses.is_dataclass(get_args(kind)[0]):
+            choices = _type_words(kind)
         limits_by_field[field.name] = bounds.words(kind) if bounds else choices
     return limits_by_field
 

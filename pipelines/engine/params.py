@@ -77,8 +77,9 @@ def read_sections(path: Path | None, overrides: Sequence[str] = ()) -> dict[str,
             target[leaf], inner = read_yaml(value)
         except yaml.YAMLError:
             target[leaf], inner = value, {}  # for all but a text parameter, a value of the wrong type
-        before = {other: text for other, text in whole.texts.items() if not other.startswith(f"{key}.")}
-        whole.texts = before | {f"{key}.{below}": text for below, text in inner.items()} | {key: value}
+        before = {other: text for other, text in whole.texts.items() if not other.startswith((f"{key}.", f"{key}["))}
+        nested = {f"{key}{below}" if below.startswith("[") else f"{key}.{below}": text for below, text in inner.items()}
+        whole.texts = before | nested | {key: value}
     return sections
 
 
@@ -158,6 +159,11 @@ def _build(
         if dataclasses.is_dataclass(kinds[name]) and isinstance(value, Mapping):
             inner = _default(cls, name) if default is None else getattr(default, name)
             value = _build(kinds[name], value, f"{within}{name}.", inner, texts=texts)
+        elif (item := _item_class(kinds[name])) and isinstance(value, list):
+            value = [
+                _build(item, entry, f"{within}{name}[{place}].", texts=texts) if isinstance(entry, Mapping) else entry
+                for place, entry in enumerate(value)
+            ]
         elif _is_text(kinds[name]):
             value = texts.get(f"{within}{name}", value)
         typed[name] = _as_type(kinds[name], value)
@@ -167,6 +173,12 @@ def _build(
         raise _Refused(within + error.key, error) from error
     except InputError as error:
         raise _Refused(within.rstrip("."), error) from error
+
+
+def _item_class(kind: Any) -> Any:
+    """The dataclass of a list's items, None for any other parameter."""
+    item = get_args(kind)[0] if get_origin(kind) is tuple else None
+    return item if dataclasses.is_dataclass(item) else None
 
 
 def _default(cls: Any, name: str) -> Any:
@@ -193,7 +205,7 @@ def _place(section: str, path: Path | None, overrides: Sequence[str], key: str) 
     full = f"{section}.{key}".rstrip(".")
     for override in reversed(overrides):
         name = override.partition("=")[0]
-        if f"{full}.".startswith(f"{name}.") or name.startswith(f"{full}."):
+        if f"{full}.".startswith((f"{name}.", f"{name}[")) or name.startswith(f"{full}."):
             return f"--set {override}"
     return f"{path}: {full}" if path else full
 
@@ -206,6 +218,10 @@ def check_keys(cls: type, values: Mapping[str, Any], place: Callable[[str], str]
         kind = fields[key]
         if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
             check_keys(kind, value, place, f"{within}{key}.")
+        elif isinstance(value, list) and (item := _item_class(field_types(cls)[key])):
+            for number, entry in enumerate(value):
+                if isinstance(entry, Mapping):
+                    check_keys(item, entry, place, f"{within}{key}[{number}].")
 
 
 def _known(name: object, known: Iterable[str], where: str, what: str) -> None:

@@ -4,17 +4,38 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pipelines.engine.models import LANGUAGE_MODEL
-from wanstreamer.bounds import bounded, check_bounds, from_one, from_zero, share
+from wanstreamer.bounds import BadValue, bounded, check_bounds, from_one, from_zero, share
 from wanstreamer.errors import InputError
 from wanstreamer.train.config import TrainConfig
+from wanstreamer.windows.manifest import read_manifest
 
 LOGS = ("tensorboard", "dvclive")
+
+
+OWN = Path("data/windows")  # the pack stage may not have made it yet when parameters are checked
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowFolder:
+    """One of several sets of windows to train on."""
+
+    path: str = ""  # folder of windows, as the pack stage writes it; in a store too: s3://bucket/windows
+    weight: float = bounded(1.0, above=0)  # share of the samples, relative to the other weights
+    where: str = ""  # SQL condition over the columns of the table `windows`; empty: all
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+        if not self.path:
+            raise BadValue("path", self.path, "a folder of windows, such as data/windows")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingParams(TrainConfig):
     """The training and the size of the model. On a CPU these, windows and seed determine the weights exactly."""
 
+    # Folders of windows, each with path, weight and where: `[{path: data/windows, weight: 3}, {path: calls/windows}]`.
+    # Empty: all train windows of the data folder.
+    data: tuple[WindowFolder, ...] = ()
     dropout: float = share(0.1)  # dropout of the output of each block
     token_dropout: float = share(0.05)  # share of clean tokens that lose their content
     # Initial weights; empty: random. A model.safetensors of ours (for example from `pretrain`), or the folder of a
@@ -30,7 +51,8 @@ class TrainingParams(TrainConfig):
     logs: tuple[str, ...] = bounded((), one_of=LOGS)  # logs in data/logs (extra `logs`); the curves are in plots anyway
 
     def check(self) -> None:
-        """Raises InputError if the initial weights are missing. This runs before any stage."""
+        """Raises InputError if a folder of windows or the initial weights are missing. This runs before any stage."""
+        self._check_data()
         if not self.init_from:
             return
         path = Path(self.init_from)
@@ -49,6 +71,16 @@ class TrainingParams(TrainConfig):
             from wanstreamer.model.language_model import read_language_model  # brings torch
 
             read_language_model(path)
+
+    def _check_data(self) -> None:
+        for number, entry in enumerate(self.data):
+            is_local = "://" not in entry.path
+            if is_local and Path(entry.path).absolute() != OWN.absolute():
+                read_manifest(Path(entry.path))
+            if entry.where:
+                from pipelines.train.filters import check_condition  # brings DuckDB
+
+                check_condition(entry.where, f"data[{number}].where")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import dataclasses
 import io
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
@@ -24,6 +24,7 @@ from pipelines.engine.code import code_hash
 from pipelines.engine.files import file_sha256, hash_of, write_bytes_atomic
 from pipelines.engine.spent import cpu_s
 from pipelines.engine.timings import write_timings
+from pipelines.train.blend import TrainingWindows, open_training, record, report
 from pipelines.train.initial_weights import init_files, starting_from
 from pipelines.train.logs import open_logs
 from pipelines.train.params import TrainingParams
@@ -36,8 +37,9 @@ from wanstreamer.train.duplex import train
 from wanstreamer.train.parallel import Ranks, join_ranks
 from wanstreamer.train.steps import Scalars
 from wanstreamer.train.tasks import mix
+from wanstreamer.windows.blend import Blend
 from wanstreamer.windows.index import Windows
-from wanstreamer.windows.loader import Batch, Loader, Manifest, batches_once, open_windows, read_manifest
+from wanstreamer.windows.loader import Batch, Loader, Manifest, batches_once
 
 LOOKED_AT = 64  # windows, at most, before a warning that no one speaks
 # This code and all it imports decide the result: a state made by other code is not continued.
@@ -54,11 +56,11 @@ def run_training(
     """
     params.check()
     data = data.resolve()
-    windows, home = data / "windows", data / "models" / section
-    manifest = read_manifest(windows)
+    home = data / "models" / section
+    windows = open_training(section, data / "windows", params.data, params.steps * params.batch_size)
     tokenizer = data / "models" / "tokenizer.json"
-    config, start = starting_from(params.init_from, model_config(manifest, tokenizer, params), tokenizer)
-    train_windows = open_windows(windows, "train")
+    config, start = starting_from(params.init_from, model_config(windows.manifest, tokenizer, params), tokenizer)
+    train_windows = windows.train
     state_path = home / "state.safetensors"
     began_s, before_s = time.monotonic(), cpu_s()
     done: list[int] = []
@@ -67,13 +69,20 @@ def run_training(
             raise InputError(
                 f"{section}.batch_size: {params.batch_size}; expected a multiple of the {ranks.num_ranks} processes"
             )
+        if windows.folders:
+            _check_tokenizer(windows.manifest, tokenizer)
+            ranks.check_equal(
+                "the windows to train on", int(hash_of([part.content_sha256 for part in windows.sets])[:15], 16)
+            )
+            if ranks.first:
+                report(section, windows.folders)
         if ranks.first and params.batch_size > len(train_windows):
             print(
                 f"{section}: warning: batch_size {params.batch_size} exceeds the {len(train_windows)} windows "
                 "of the train split: a step uses some of them several times",
                 file=sys.stderr,
             )
-        if ranks.first and (num_silent := _silent_windows(train_windows)):
+        if ranks.first and (num_silent := _silent_windows(windows.sets)):
             print(
                 f"{section}: warning: no one speaks in any of {num_silent} windows, taken evenly from the train split: "
                 "what is trained on them is silent; look at the tables `speech` and `rejections`",
@@ -87,7 +96,7 @@ def run_training(
             rank=ranks.rank, num_ranks=ranks.num_ranks,
         )  # fmt: skip
         of_all_ranks = Loader(train_windows, batch_size=params.batch_size, seed=params.seed, prefetch=0)
-        valid = _held_out(windows, manifest, params) if ranks.first else []
+        valid = _held_out(windows.valid, params) if ranks.first else []
         logs = params.logs if ranks.first else ()
         with (
             show_progress(section, params.steps, ranks.first) as advance,
@@ -105,7 +114,7 @@ def run_training(
                 prior=lambda: list(islice(of_all_ranks, params.prior_batches)),
                 valid=valid,
                 state_path=state_path,
-                fingerprint=_fingerprint(manifest, config, params, init_files(params.init_from), tasks),
+                fingerprint=_fingerprint(windows, config, params, init_files(params.init_from), tasks),
                 mix=mix(tasks, params.seed) if tasks else None,
                 ranks=ranks,
                 on_step=on_step,
@@ -115,6 +124,10 @@ def run_training(
         sys.exit(0)
     train_s = time.monotonic() - began_s
     save_model(trained, home / "model.safetensors")
+    if windows.folders:
+        write_bytes_atomic(home / "trained_on.json", record(windows.folders))
+    else:
+        (home / "trained_on.json").unlink(missing_ok=True)
     write_bytes_atomic(data.parent / "plots" / f"{section}.csv", _curves(history))
     state_path.unlink(missing_ok=True)
     took = {
@@ -133,6 +146,7 @@ def run_training(
         "valid_windows": sum(len(batch.window_id) for batch in valid),
         "train": {name: final[name] for name in ("loss", "text", "audio", "video")},
         "valid": {name: final.get(f"valid_{name}") for name in ("loss", "text", "audio", "video")},
+        **({"data": list(windows.folders)} if windows.folders else {}),
     }
 
 
@@ -173,30 +187,50 @@ def _attention(ranks: Ranks, params: TrainingParams) -> Attention:
     return Attention(windows="flex" if ranks.device != "cpu" and params.compile else "sdpa")
 
 
-def _silent_windows(windows: Windows) -> int:
+def _check_tokenizer(manifest: Manifest, tokenizer: Path) -> None:
+    if (ours := file_sha256(tokenizer)) != manifest.tokenizer_sha256:
+        raise InputError(
+            f"{tokenizer}: its sha256 is {ours[:12]}, but {manifest.folder} was packed with the tokenizer "
+            f"{manifest.tokenizer_sha256[:12]}; copy the models/tokenizer.json of that data folder here"
+        )
+
+
+def _silent_windows(sets: Sequence[Windows]) -> int:
     """How many windows were looked at, if no one speaks in any of them, as far as is known; else 0."""
-    stride = -(-len(windows) // LOOKED_AT)
-    some = windows.take(slice(None, None, stride))
-    spoken = any(bool((batch.labels_BKL[..., :2] > 0).any()) for batch in batches_once(some, 8))
-    return 0 if spoken else len(some)
+    looked_at = 0
+    for windows in sets:
+        stride = -(-len(windows) // LOOKED_AT)
+        some = windows.take(slice(None, None, stride))
+        if any(bool((batch.labels_BKL[..., :2] > 0).any()) for batch in batches_once(some, 8)):
+            return 0
+        looked_at += len(some)
+    return looked_at
 
 
-def _held_out(windows: Path, manifest: Manifest, params: TrainingParams) -> list[Batch]:
+def _held_out(sets: Sequence[tuple[Windows, float]], params: TrainingParams) -> list[Batch]:
     """Batches of the validation curve. If a small corpus has no valid split, the curve is empty."""
-    if "valid" not in {shard["split"] for shard in manifest.shards}:
-        return []
-    held_out = open_windows(windows, "valid")
-    stride = -(-len(held_out) // params.valid_windows)
-    return list(batches_once(held_out.take(slice(None, None, stride)), params.batch_size))
+    batches: list[Batch] = []
+    for held_out, share in sets:
+        stride = -(-len(held_out) // max(1, round(params.valid_windows * share)))
+        batches += batches_once(held_out.take(slice(None, None, stride)), params.batch_size)
+    return batches
 
 
 def _fingerprint(
-    manifest: Manifest, config: ModelConfig, training: TrainConfig, init: list[Path], tasks: dict[str, float] | None
+    windows: TrainingWindows,
+    config: ModelConfig,
+    training: TrainConfig,
+    init: list[Path],
+    tasks: dict[str, float] | None,
 ) -> str:
     """Fingerprint of everything that the weights depend on, except the number of processes."""
     names = [field.name for field in dataclasses.fields(TrainConfig) if field.name != "checkpoint_s"]
     settings = {name: getattr(training, name) for name in names}
-    content = [manifest.content_sha256.get(split) for split in ("train", "valid")]  # not the shards they lie in
+    # Of windows, not of the folders and shards they lie in.
+    held_out: list[str | None] = [part.content_sha256 for part, _ in windows.valid]
+    train_windows = windows.train
+    trained = train_windows.stream() if isinstance(train_windows, Blend) else train_windows.content_sha256
+    content = [trained, *(held_out or [None])]
     parts = [torch.__version__, code_hash(*CODE), *(file_sha256(path) for path in init)]
     return hash_of([content, parts, asdict(config), settings, tasks])
 

@@ -50,6 +50,7 @@ class Place(NamedTuple):
     num_bytes: int
     crc32: int
     window_id: str
+    set: int = 0  # number of the set in a blend (wanstreamer/windows/blend.py)
 
 
 class Segments(NamedTuple):
@@ -130,7 +131,28 @@ class Rows(Sequence[dict[str, Any]]):
         first = np.concatenate([[0], np.flatnonzero(np.diff(shards)) + 1])
         return Segments(first, np.diff(first, append=num_windows), shards[first])
 
-    def _numbers(self, places: Sequence[int]) -> np.ndarray:
+    def by_shard(self, *columns: str) -> Iterator[tuple[np.ndarray, pa.Table]]:
+        """For each shard: the places among these rows, int64, of those that lie in it, and their `columns`.
+
+        Much faster than `select`, but not in the order of the rows.
+        """
+        segments = self.segments()
+        by_shard = np.argsort(segments.shard, kind="stable")
+        cuts = np.flatnonzero(np.diff(segments.shard[by_shard])) + 1
+        for of_shard in np.split(by_shard, cuts):
+            first, lengths = segments.first[of_shard], segments.num_windows[of_shard]
+            ends = np.cumsum(lengths)
+            places = np.arange(ends[-1]) + np.repeat(first - (ends - lengths), lengths)
+            rows = self._index.locate(self._numbers(places))[1]
+            yield places, self._index.table(int(segments.shard[of_shard[0]]), rows, columns)
+
+    def chosen_sha256(self) -> str | None:
+        """Hash of which windows of the split these are; None if they are all of them, in order."""
+        if isinstance(self._chosen, range) and self._chosen == range(len(self._index)):
+            return None
+        return hashlib.sha256(np.asarray(self._chosen).astype("<i8").tobytes()).hexdigest()
+
+    def _numbers(self, places: "Sequence[int] | np.ndarray") -> np.ndarray:
         """The numbers in the split, int64, of the windows at `places` among these rows."""
         wanted = np.asarray(places, dtype=np.int64)
         if wanted.size and not -len(self) <= wanted.min() <= wanted.max() < len(self):
@@ -156,6 +178,12 @@ class Windows:
         """The windows at `places`."""
         rows = self.rows[places] if isinstance(places, slice) else self.rows.take(places)
         return replace(self, rows=rows)
+
+    @property
+    def content_sha256(self) -> str:
+        """Hash of the windows, whatever shards they lie in: of the whole split, and of which ones of it these are."""
+        whole, chosen = self.manifest.content_sha256[self.split], self.rows.chosen_sha256()
+        return whole if chosen is None else hashlib.sha256(f"{whole} {chosen}".encode()).hexdigest()
 
 
 def open_windows(folder: str | Path, split: str) -> Windows:
@@ -270,6 +298,12 @@ class _Index:
             for row in taken:
                 row["shard"] = path
         return taken
+
+    def table(self, shard: int, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
+        """These rows of a shard's index, of these columns; text that repeats is a dictionary."""
+        with self._lock:
+            table = (self._held.get(shard) or self._load(shard)).table
+        return pa.Table.from_batches([table.select(list(columns)).take(pa.array(rows, pa.int64()))])
 
     def places(
         self, shards: Sequence[int], rows: Sequence[int], numbers: Sequence[int], skip_damaged: bool

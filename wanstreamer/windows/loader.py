@@ -19,7 +19,7 @@ import os
 import queue
 import threading
 from collections import Counter, deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -31,13 +31,14 @@ from torch.utils.data import DataLoader
 
 from wanstreamer.errors import InputError
 from wanstreamer.windows.batch import Batch, make_batch
+from wanstreamer.windows.blend import Blend, BlendOrder, BlendReader, blend_places, seed_of_set
 from wanstreamer.windows.index import Place, Windows, open_windows
 from wanstreamer.windows.manifest import FIELDS, LABELS, WINDOW_FORMAT, Manifest, read_manifest, uses_fsspec
 from wanstreamer.windows.order import ExactOrder, ShardOrder, epoch_order, stream_indices
 from wanstreamer.windows.shards import ShardReader, load_sample
 
 __all__ = [
-    "FIELDS", "LABELS", "WINDOW_FORMAT", "Batch", "Loader", "Manifest", "Windows", "batches", "batches_once",
+    "FIELDS", "LABELS", "WINDOW_FORMAT", "Batch", "Blend", "Loader", "Manifest", "Windows", "batches", "batches_once",
     "epoch_order", "load_batch", "load_sample", "open_windows", "read_manifest", "stream_indices",
 ]  # fmt: skip
 
@@ -53,7 +54,7 @@ class Loader:
     """Endless training batches of one rank; batch n is the same after a resume at any position.
 
     Args:
-        windows: What to read.
+        windows: What to read: the windows of one folder, or several sets with weights (wanstreamer/windows/blend.py).
         batch_size: Windows per batch and rank. If the split has fewer, a batch contains windows several times, as the
             stream goes on with the next epoch.
         seed: Of the order.
@@ -70,14 +71,14 @@ class Loader:
             labels -1: no loss) and counted in `damaged`, instead of raising InputError.
 
     Attributes:
-        damaged: Masked windows of the batches taken so far, by shard.
+        damaged: Masked windows of the batches taken so far, by shard; of a blend, by the shard's whole path.
 
     Raises InputError for a batch of less than one window, or of more than this machine's memory.
     """
 
     def __init__(
         self,
-        windows: Windows,
+        windows: Windows | Blend,
         *,
         batch_size: int,
         seed: int,
@@ -117,8 +118,9 @@ class Loader:
         ours = self._stream()
         for name in [*ours, *sorted(state.keys() - ours.keys() - {"position"})]:
             if state.get(name) != ours.get(name):
+                folder = _manifests(self.windows)[0].folder
                 raise InputError(
-                    f"{self.windows.manifest.folder}: {name} is {ours.get(name)!r}, but the state to resume from was "
+                    f"{folder}: {name} is {ours.get(name)!r}, but the state to resume from was "
                     f"made with {state.get(name)!r}; resume with the same windows, seed and shuffle, or start again"
                 )
         self.position = state["position"]
@@ -127,10 +129,14 @@ class Loader:
         """What the order depends on. The exact order does not depend on the shards that the windows lie in."""
         stream: dict[str, Any] = {"split": self.windows.split, "seed": self.seed, "shuffle": self.shuffle}
         if self.shuffle == "shards":
-            layout = ShardOrder(self.windows.rows.segments(), self.seed, self.buffer_shards).layout_sha256()
-            stream |= {"buffer_shards": self.buffer_shards, "layout_sha256": layout}
-        content = self.windows.manifest.content_sha256[self.windows.split]
-        return stream | {"num_windows": len(self.windows), "content_sha256": content}
+            layouts = [
+                ShardOrder(windows.rows.segments(), self.seed, self.buffer_shards).layout_sha256()
+                for windows in _sets(self.windows)
+            ]
+            stream |= {"buffer_shards": self.buffer_shards, "layout_sha256": " ".join(layouts)}
+        if isinstance(self.windows, Blend):
+            return stream | {"sets": self.windows.stream()}
+        return stream | {"num_windows": len(self.windows), "content_sha256": self.windows.content_sha256}
 
     def __iter__(self) -> Generator[Batch, None, None]:
         """Batches from `position` on. Close the iterator (or drop it) to stop reading ahead."""
@@ -148,16 +154,13 @@ class Loader:
         finally:
             stream.close()
 
-    def _places(self, reader: ShardReader) -> Generator[list[Place], None, None]:
+    def _places(self, reader: ShardReader | BlendReader) -> Generator[list[Place], None, None]:
         """Of the batches from `position` on; their windows are announced to `reader` some batches earlier."""
-        rows = self.windows.rows
-        order: ExactOrder | ShardOrder = ExactOrder(len(rows), self.seed)
-        if self.shuffle == "shards":
-            order = ShardOrder(rows.segments(), self.seed, self.buffer_shards)
+        places_of = self._lookup()
         waiting: deque[list[Place] | InputError] = deque()
         for start in count(self.position + self.rank * self.batch_size, self.num_ranks * self.batch_size):
             try:
-                places = rows.places(order.take(start, start + self.batch_size), skip_damaged=self.skip_damaged)
+                places = places_of(start, start + self.batch_size)
                 reader.announce(places)
                 waiting.append(places)
             except InputError as error:
@@ -167,6 +170,36 @@ class Loader:
                 if isinstance(batch, InputError):  # in its turn, after the batches before it
                     raise batch
                 yield batch
+
+    def _lookup(self) -> Callable[[int, int], list[Place]]:
+        """A function (start, stop) -> where the windows at these places of the stream lie."""
+        blend, skip = self.windows, self.skip_damaged
+        if isinstance(blend, Windows):
+            rows, order = blend.rows, self._order(blend, self.seed)
+            return lambda start, stop: rows.places(order.take(start, stop), skip_damaged=skip)
+        orders = [self._order(windows, seed_of_set(windows, self.seed)) for windows in blend.sets]
+        of_blend = BlendOrder(orders, blend.weights, self.seed)
+        return lambda start, stop: blend_places(blend, of_blend.take(start, stop), skip_damaged=skip)
+
+    def _order(self, windows: Windows, seed: int) -> ExactOrder | ShardOrder:
+        if self.shuffle == "shards":
+            return ShardOrder(windows.rows.segments(), seed, self.buffer_shards)
+        return ExactOrder(len(windows), seed)
+
+
+def _sets(windows: Windows | Blend) -> Sequence[Windows]:
+    return windows.sets if isinstance(windows, Blend) else (windows,)
+
+
+def _manifests(windows: Windows | Blend) -> list[Manifest]:
+    """Of each set; all have the same shapes."""
+    return [windows_of_set.manifest for windows_of_set in _sets(windows)]
+
+
+def _open_reader(manifests: Sequence[Manifest], *, skip_damaged: bool = False) -> ShardReader | BlendReader:
+    if len(manifests) == 1:
+        return ShardReader(manifests[0], skip_damaged=skip_damaged)
+    return BlendReader(manifests, skip_damaged=skip_damaged)
 
 
 class _Read(NamedTuple):
@@ -203,10 +236,10 @@ def batches_once(windows: Windows, batch_size: int, *, rank: int = 0, num_ranks:
             yield _read_batch(reader, np.empty(len(places), reader.record_dtype), places).batch
 
 
-def _check_batch_size(windows: Windows, batch_size: int) -> None:
+def _check_batch_size(windows: Windows | Blend, batch_size: int) -> None:
     if batch_size < 1:
         raise InputError(f"batch_size {batch_size}: expected 1 or more windows")
-    batch_bytes = batch_size * ShardReader(windows.manifest).record_dtype.itemsize
+    batch_bytes = batch_size * ShardReader(_manifests(windows)[0]).record_dtype.itemsize
     memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if batch_bytes > memory_bytes:
         raise InputError(
@@ -216,14 +249,14 @@ def _check_batch_size(windows: Windows, batch_size: int) -> None:
 
 
 def _read_batch(
-    reader: ShardReader, records: np.ndarray, places: Sequence[Place], *, pin_memory: bool = False
+    reader: ShardReader | BlendReader, records: np.ndarray, places: Sequence[Place], *, pin_memory: bool = False
 ) -> _Read:
     masked = reader.read(places, records)
     return _Read(make_batch(records, [place.window_id for place in places], pin_memory=pin_memory), masked)
 
 
 def _in_process(loader: Loader) -> Generator[_Read, None, None]:
-    with ShardReader(loader.windows.manifest, skip_damaged=loader.skip_damaged) as reader:
+    with _open_reader(_manifests(loader.windows), skip_damaged=loader.skip_damaged) as reader:
         records = np.empty(loader.batch_size, reader.record_dtype)
         for places in loader._places(reader):
             yield _read_batch(reader, records, places, pin_memory=loader.pin_memory)
@@ -244,15 +277,16 @@ class _BufferReader:
     several times the cost of reading. The worker needs no index: a task says where the windows lie.
     """
 
-    def __init__(self, manifest: Manifest, skip_damaged: bool, buffers: torch.Tensor) -> None:
-        self.manifest, self.skip_damaged, self.buffers = replace(manifest, shards=()), skip_damaged, buffers
-        self.reader: ShardReader | None = None  # of the worker; open files cannot be shared
+    def __init__(self, manifests: Sequence[Manifest], skip_damaged: bool, buffers: torch.Tensor) -> None:
+        self.manifests = [replace(manifest, shards=()) for manifest in manifests]
+        self.skip_damaged, self.buffers = skip_damaged, buffers
+        self.reader: ShardReader | BlendReader | None = None  # of the worker; open files cannot be shared
 
     def __getitem__(self, task: _Task) -> tuple[_Task, list[str], InputError | None]:
         if task.error is not None:
             return task, [], task.error
         if self.reader is None:
-            self.reader = ShardReader(self.manifest, skip_damaged=self.skip_damaged)
+            self.reader = _open_reader(self.manifests, skip_damaged=self.skip_damaged)
         try:
             masked = self.reader.read(task.places, self.buffers[task.buffer].numpy().view(self.reader.record_dtype))
         except InputError as error:  # if raised here, DataLoader would wrap it in the worker's traceback
@@ -280,13 +314,13 @@ def _with_workers(loader: Loader, prefetch: int) -> Generator[_Read, None, None]
     A buffer is free again once its batch is made. DataLoader hands out a task for each result before it returns the
     result, so one buffer more than `prefetch` per worker is in use.
     """
-    manifest = loader.windows.manifest
-    reader = ShardReader(manifest)  # to announce what workers will read
+    manifests = _manifests(loader.windows)
+    reader = _open_reader(manifests)  # to announce what workers will read
     record_dtype = reader.record_dtype
     num_buffers = prefetch * loader.workers + 1
     buffers = torch.empty(num_buffers, loader.batch_size * record_dtype.itemsize, dtype=torch.uint8).share_memory_()
     results: DataLoader[Any] = DataLoader(
-        _BufferReader(manifest, loader.skip_damaged, buffers),  # type: ignore[arg-type]
+        _BufferReader(manifests, loader.skip_damaged, buffers),  # type: ignore[arg-type]
         sampler=_tasks(loader._places(reader), num_buffers),  # type: ignore[arg-type]
         batch_size=None,
         num_workers=loader.workers,
@@ -294,7 +328,7 @@ def _with_workers(loader: Loader, prefetch: int) -> Generator[_Read, None, None]
         collate_fn=_as_it_is,
         generator=torch.Generator(),  # otherwise it would draw from the global one
         # fsspec's threads and connections do not survive a fork.
-        multiprocessing_context="spawn" if uses_fsspec(manifest.folder) else None,
+        multiprocessing_context="spawn" if any(uses_fsspec(manifest.folder) for manifest in manifests) else None,
     )
     with reader:
         for task, masked, error in results:
