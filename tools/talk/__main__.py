@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.jobs import Rejected
@@ -61,11 +62,16 @@ def _units(seconds: float) -> int:
 
 
 def read_face(face: Path, agent: Agent) -> np.ndarray:
-    """The first picture of a file, uint8 (H, W, 3), cut to the shape of the agent's frames.
+    """A picture, or a video's first frame, uint8 (H, W, 3), cut to the shape of the agent's frames.
 
     Raises InputError for a file that cannot be used.
     """
     _, height, width, _ = agent.frame_shape
+    try:
+        with Image.open(face) as image:
+            return np.array(ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (width, height)))
+    except OSError:
+        pass  # no picture: perhaps a video
     try:
         first = next(read_units(face, width=width, height=height, rate_hz=agent.audio_vae.config.rate_hz)).frames
     except Rejected as rejection:

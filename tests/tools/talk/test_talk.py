@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import tools.talk.__main__ as command
 from pipelines.media.tracks import read_frames
@@ -47,6 +48,16 @@ def test_the_agent_begins_as_the_person_of_a_picture(tmp_path: Path) -> None:
     plain, one = (read_frames(tmp_path / f"{name}.mp4") for name in ("plain", "one"))
     assert plain.shape == one.shape
     assert np.abs(plain[..., 256:, :].astype(float) - one[..., 256:, :]).mean() > 1
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "webp", "bmp"])
+def test_a_face_is_any_picture_cut_to_the_frame(tmp_path: Path, kind: str) -> None:
+    picture = np.zeros((96, 300, 3), np.uint8)
+    picture[:, 86:214] = (200, 100, 50)  # the middle, of the frame's shape
+    Image.fromarray(picture).save(tmp_path / f"face.{kind}")
+    face = command.read_face(tmp_path / f"face.{kind}", small_agent())
+    assert face.shape == (48, 64, 3)
+    np.testing.assert_allclose(face[8:-8, 8:-8], np.broadcast_to((200, 100, 50), (32, 48, 3)), atol=8)
 
 
 @pytest.mark.usefixtures("with_small_agent")
