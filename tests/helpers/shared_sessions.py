@@ -1,6 +1,10 @@
 """A data folder with annotated sessions and their media, of which some may be shared: for exports."""
 
+import shutil
+import tempfile
+import wave
 import zlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,18 @@ SHARED = ("anna", "loud", "quiet")
 
 def write_shared_sessions(data: Path, sessions: tuple[str, ...] = SESSIONS) -> Path:
     """Tables and media of some of SESSIONS under `data`; returns it."""
+    return Path(shutil.copytree(_made(sessions).name, data, dirs_exist_ok=True))
+
+
+@cache
+def _made(sessions: tuple[str, ...]) -> "tempfile.TemporaryDirectory[str]":
+    """Made once per process, as encoding takes a second."""
+    folder = tempfile.TemporaryDirectory()
+    _write(Path(folder.name), sessions)
+    return folder
+
+
+def _write(data: Path, sessions: tuple[str, ...]) -> None:
     silent = {"a": TALK["a"], "b": [(start, end, None) for start, end, _ in TALK["b"]]}
     talks: dict[str, Any] = {name: silent if name == "loud" else TALK for name in sessions}
     write_annotated(data, talks, consent={"a": BOTH, "b": BOTH}, num_units=NUM_UNITS)
@@ -50,7 +66,6 @@ def write_shared_sessions(data: Path, sessions: tuple[str, ...] = SESSIONS) -> P
     for row in about:
         row["split"] = "valid" if row["session_id"] == "quiet" else "train"
     write_table(data, "sessions", to_table("sessions", about))
-    return data
 
 
 def _rows(data: Path, table: str) -> list[dict[str, Any]]:
@@ -73,8 +88,6 @@ def _write_media(data: Path, row: dict[str, Any], *, has_video: bool) -> None:
 
 def write_samples(path: Path, samples_T: np.ndarray) -> None:
     """int16 mono samples -> a WAV, bit by bit."""
-    import wave
-
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
@@ -84,8 +97,6 @@ def write_samples(path: Path, samples_T: np.ndarray) -> None:
 
 def samples_of(data: Path, session: str, who: str) -> np.ndarray:
     """int16 samples of a track, as it lies in the data folder."""
-    import wave
-
     with wave.open(str(data / track_path(session, who, "wav")), "rb") as file:
         return np.frombuffer(file.readframes(file.getnframes()), "<i2")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipelines.engine.files import file_sha256
 from pipelines.engine.progress import progress
-from tools.export.folder import about_export, note_file, notes
+from tools.export.folder import is_export, note_file, notes
 from tools.export.record import exports_of, lines
 
 
@@ -40,7 +40,7 @@ def recorded_files(data: Path) -> dict[tuple[str, str], str]:
 def check_exports(data: Path) -> tuple[int, list[Fault]]:
     """The number of files that were compared, and the faults. Changes nothing."""
     forms = exports_of(data)
-    absent = {place for place in forms if about_export(Path(place)) is None}
+    absent = {place for place in forms if not is_export(Path(place))}
     faults = [Fault(export=place, form=forms[place], file="", what="is not there any more") for place in sorted(absent)]
     files = {key: sha256 for key, sha256 in recorded_files(data).items() if key[0] not in absent}
     with progress(len(files), "verify exports") as advance:

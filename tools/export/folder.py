@@ -55,7 +55,7 @@ def unfinished_folder(out: Path) -> Path:
 def check_out(out: Path, data: Path, about: dict[str, Any]) -> None:
     """Raises InputError if `out` holds something else than this export, or lies where it may not."""
     place, inside = out.resolve(), data.resolve()
-    if place.is_relative_to(inside) and not place.is_relative_to(inside / "exports"):
+    if place.is_relative_to(inside) and not place.parent.is_relative_to(inside / "exports"):
         raise InputError(f"--out {out}: is in the data folder; name one outside of it, or below {data / 'exports'}")
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; name a folder")
@@ -74,6 +74,11 @@ def check_out(out: Path, data: Path, about: dict[str, Any]) -> None:
                 f"--out {out}: was made with {key} {json.dumps(known['choices'].get(key))}, not {json.dumps(value)}; "
                 "name another folder, or the same choices"
             )
+
+
+def is_export(out: Path) -> bool:
+    """Whether an export was written here, even if its export.json is damaged."""
+    return (out / HIDDEN).is_dir()
 
 
 def about_export(out: Path) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """The record of all exports of a data folder, `data/exports.jsonl`: every exported file, in which folder, of whom.
 
-One JSON object a line, appended; a later line about a file replaces an earlier one:
+One JSON object a line, appended; a later line about a file replaces an earlier one. An export below the data folder is
+named by its path there.
 
     {"at": ..., "export": "/abs/out", "format": "moshi", "what": "export"}
     {"at": ..., "export": "/abs/out", "what": "file", "file": "a.wav", "sha256": ..., "num_bytes": ...,
@@ -40,12 +41,19 @@ def record_file(data: Path) -> Path:
 def append(data: Path, lines: Iterable[Line]) -> None:
     """Add lines, with the time."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    content = "".join(json.dumps({"at": at, **line}, sort_keys=True) + "\n" for line in lines)
+    content = "".join(_text({"at": at, **line}, data) for line in lines)
     path = record_file(data)
     if path.is_file() and not _ends_line(path):  # a killed export left half a line
         content = "\n" + content
     with path.open("a") as file:
         file.write(content)
+
+
+def _text(line: Line, data: Path) -> str:
+    """An export below the data folder is named by its path there, so that both can be moved together."""
+    place, home = Path(line["export"]), data.resolve()
+    name = place.relative_to(home).as_posix() if place.is_relative_to(home) else str(place)
+    return json.dumps({**line, "export": name}, sort_keys=True) + "\n"
 
 
 def _ends_line(path: Path) -> bool:
@@ -107,7 +115,8 @@ def lines(data: Path) -> Iterator[Line]:
         for number, text in enumerate(file, start=1):
             try:
                 line = json.loads(text)
-                line["export"], line["what"]
+                line["export"] = str(data.resolve() / line["export"])
+                line["what"]
             except (ValueError, KeyError, TypeError) as error:
                 if not text.strip() or not text.endswith("\n"):
                     continue
@@ -142,7 +151,7 @@ def rewrite(data: Path, keep: Callable[[Line], bool], more: Iterable[Line]) -> i
     with temporary.open("w") as file:
         for line in lines(data):
             if keep(line):
-                file.write(json.dumps(line, sort_keys=True) + "\n")
+                file.write(_text(line, data))
             else:
                 removed += 1
     replace_file(temporary, path)

@@ -15,9 +15,9 @@ from pipelines.engine.files import write_bytes_atomic
 from pipelines.engine.forgotten import speaker_hash
 from tools.export.folder import (
     ABOUT,
-    about_export,
     clear_unfinished,
     drop_session,
+    is_export,
     notes,
     read_note,
     write_shared_files,
@@ -67,7 +67,7 @@ def remove_from_exports(data: Path, sessions: Collection[str], speaker_id: str) 
     for place, about in sorted(known.items()):
         out = Path(place)
         try:
-            if about_export(out) is None:
+            if not is_export(out):
                 if about.has_person or None in about.copies:
                     removal.copies.append(f"{place} ({about.form}): not there any more: moved, deleted or not mounted")
                     copies.append(copy_line(place, None, speaker_id))

@@ -2,13 +2,15 @@
 
 import bisect
 import json
+import wave
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pipelines.engine.tables import read_rows
+from pipelines.engine.tables import read_rows, to_table, write_table
+from tests.helpers.blank_rows import blank_row
 from tests.helpers.shared_sessions import MIXED, NUM_UNITS, RATE_HZ, SHARED, muted, samples_of, write_shared_sessions
 from tools.export.form import Choices
 from tools.export.moshi import MOSHI
@@ -92,3 +94,55 @@ def test_only_the_shared_are_there_and_what_is_not_held_is_counted(folders: tupl
     assert not_held["role views without words of the agent"] == not_held["role views without words of the user"] == 1
     assert not_held["units of 160 ms in which the user's sound is muted: not its own voice, or not known"] == 7
     assert not_held["events: backchannels, transitions, pauses, overlaps, other sounds"] > 0
+
+
+def change(data: Path, table: str, session: str, **values: Any) -> None:
+    """Set columns of one session's rows; a value that is a dict is by participant."""
+    rows = [{name: row[name] for name in row if name != "schema_version"} for row in read_rows(data, table)]
+    for row in rows:
+        if row["session_id"] == session:
+            row |= {
+                name: value.get(row["participant"], row[name]) if isinstance(value, dict) else value
+                for name, value in values.items()
+            }
+    write_table(data, table, to_table(table, rows))
+
+
+def test_someone_without_sound_is_a_silent_user_and_no_agent(tmp_path: Path) -> None:
+    data = write_shared_sessions(tmp_path / "data", ("anna", "quiet"))
+    nothing = {"b": None}
+    change(data, "tracks", "anna", audio_path=nothing, audio_sha256=nothing, rate_hz=nothing)
+    report = export(data, MOSHI, tmp_path / "out", Choices())
+    assert [path.stem for path in (tmp_path / "out").rglob("anna*.wav")] == ["anna-a"]
+    with wave.open(str(next((tmp_path / "out").rglob("anna-a.wav")))) as file:
+        both = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+    assert np.array_equal(both[:, 0], samples_of(data, "anna", "a")) and not both[:, 1].any()
+    assert report.not_held["role views without a sound that is the agent's own: left out"] == 1
+
+
+def test_sound_that_is_all_mixed_is_no_agent(tmp_path: Path) -> None:
+    data = write_shared_sessions(tmp_path / "data", ("anna", "quiet"))
+    change(data, "tracks", "anna", mixed=[{"start_ms": 0, "end_ms": NUM_UNITS * 160}])
+    report = export(data, MOSHI, tmp_path / "out", Choices())
+    assert {each.session_id: each.reason for each in report.left_out} == {"anna": "no_view"}
+    assert not list((tmp_path / "out").rglob("anna*"))
+
+
+def test_two_rates_and_bad_quality_are_left_out_with_their_reason(tmp_path: Path) -> None:
+    data = write_shared_sessions(tmp_path / "data", ("anna", "loud", "quiet"))
+    change(data, "tracks", "anna", rate_hz={"b": 24000})
+    quality = [blank_row("quality", session_id=session, participant=who, usable=session != "loud")
+               for session in ("anna", "loud", "quiet") for who in "ab"]  # fmt: skip
+    write_table(data, "quality", to_table("quality", quality))
+    report = export(data, MOSHI, tmp_path / "out", Choices())
+    assert {each.session_id: each.reason for each in report.left_out} == {"anna": "rates_differ", "loud": "not_usable"}
+
+
+def test_times_that_do_not_fit_are_no_words(tmp_path: Path) -> None:
+    data = write_shared_sessions(tmp_path / "data", ("anna", "quiet"))
+    change(data, "words", "anna", times_fit={"a": False})
+    report = export(data, MOSHI, tmp_path / "out", Choices())
+    assert read_alignments(next((tmp_path / "out").rglob("anna-a.json"))) == []
+    assert read_alignments(next((tmp_path / "out").rglob("anna-b.json"))) == words_of(data, "anna", "b")
+    number = len(words_of(data, "anna", "a"))
+    assert report.not_held["words whose times do not fit the speech: left out"] == number

@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_be_read_is_listed_and_stays_in_the_record(
     data, out = write_shared_sessions(tmp_path / "data", ("anna", "quiet")), tmp_path / "out"
     export(data, FORMATS["moshi"], out, Choices())
     with monkeypatch.context() as patch:
-        patch.setattr(removal, "about_export", lambda out: (_ for _ in ()).throw(OSError(5, "I/O error")))
+        patch.setattr(removal, "is_export", lambda out: (_ for _ in ()).throw(OSError(5, "I/O error")))
         report = forget(data, SHE)
     assert report.unreached == [f"{out.resolve()}: [Errno 5] I/O error"]
     assert any("anna" in line.get("file", "") for line in lines(data))
@@ -144,3 +144,14 @@ def test_without_exports_there_is_nothing_to_do(tmp_path: Path) -> None:
     data = write_shared_sessions(tmp_path / "data", ("anna", "quiet"))
     forget(data, SHE)
     assert not record_file(data).exists() and found_in_data(data, "anna", SHE) == []
+
+
+def test_an_export_in_a_data_folder_that_was_moved_and_a_damaged_export_are_followed(tmp_path: Path) -> None:
+    data = write_shared_sessions(tmp_path / "data", ("anna", "quiet"))
+    for form in ALL:
+        export(data, form, data / "exports" / form.name, Choices())
+        (data / "exports" / form.name / "export.json").write_text("{")
+    moved = data.rename(tmp_path / "elsewhere")
+    report = forget(moved, SHE)
+    assert not report.exported and not report.unreached and found_in_data(moved, "anna", SHE) == []
+    assert found_in_data(moved, "quiet")
