@@ -6,7 +6,7 @@ continuation). Text is judged by the cross-entropy of the spoken ids, and by the
 figure is compared with these baselines:
 
     copy_previous   repeats the previous unit; for text, its ids, as much as the train windows trust them
-    silence_still   latents of digital silence; of the window's first frame, frozen; for text, always BLANK
+    silence_still   latents of digital silence; of the first frame that shows the agent, frozen; for text, always BLANK
     unigram         text only: shares of ids on train windows; its decision is the better of always and never
     other_user      the same model and noise, hearing and seeing the user of another held-out session: the mean over
                     `other_users` of them
@@ -243,13 +243,15 @@ def silence_latent(audio_vae: AudioVAE) -> Tensor:
 def still_latents(
     data: Path, paths: Sequence[str | None], start_units: Sequence[int], video_vae: VideoVAE | None, batch: Batch
 ) -> Tensor:
-    """Latents of each window's first frame, frozen, shaped like `agent_video_BKCHW`; zeros if there is no video."""
+    """Latents of the first frame of each window that shows the agent, frozen, shaped like `agent_video_BKCHW`; zeros if
+    there is no video. Units before it, in which the agent is off screen, count for nothing."""
     still_BKCHW = torch.zeros_like(batch.agent_video_BKCHW)
     num_units = still_BKCHW.shape[1]
     for row, (path, start) in enumerate(zip(paths, start_units, strict=True)):
         if path is None or video_vae is None:
             continue
-        first = start * FRAMES_PER_UNIT
+        known_K = batch.agent_video_known_BK[row]
+        first = (start + int(known_K.int().argmax())) * FRAMES_PER_UNIT  # the window's first if it is never known
         frame = torch.from_numpy(read_frames(data / path, first, first + 1)).permute(0, 3, 1, 2).float() / 127.5 - 1
         frozen_BTCHW = frame[None].expand(-1, FRAMES_PER_UNIT * num_units, -1, -1, -1)
         still_BKCHW[row] = video_vae.encode(frozen_BTCHW)[0][0]

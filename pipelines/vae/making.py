@@ -21,6 +21,7 @@ from pipelines.vae.task import (
     evenly,
     read_tracks,
     record_path,
+    shown_frames,
     weights_path,
 )
 from wanstreamer import vae
@@ -42,23 +43,25 @@ def make_vae(task: VaeTask, on_steps: Callable[[int], None]) -> dict[str, Any]:
     with _timed(timings, "read_s"):
         train = read_tracks(task, task.train, rejections)
         held_out = read_tracks(task, task.held_out, rejections)
-    if not train and not task.finished:
-        raise InputError(f"{task.data}/tracks: no readable {task.kind} in the train split; run ingest again")
+    learnt, unseen = _of_people(task, train), _of_people(task, held_out)
+    if not learnt and not task.finished:
+        why = "shows its person for a unit of 160 ms" if train else "is readable; run ingest again"
+        raise InputError(f"{task.data}/tracks: no {task.kind} in the train split {why}")
     if not task.finished:
         with _timed(timings, "train_s"):
-            _train(task, train, held_out, on_steps)
+            _train(task, learnt, unseen, on_steps)
     path = weights_path(task.data, task.kind)
     model: VAE = vae.load_audio_vae(path) if task.kind == "audio" else vae.load_video_vae(path)
     with _timed(timings, "evaluate_s"):
-        baseline = _baseline(model, [media for _, media in train])
+        baseline = _baseline(model, learnt)
         metrics: dict[str, Any] = {"seen": {}, "baseline": {"seen": {}}}
-        for people, pairs in ((task.train_people, evenly(train, EVALUATED_TRACKS)), ("unseen", held_out)):
-            metrics[people], metrics["baseline"][people] = measure(model, [media for _, media in pairs], baseline)
+        for people, tracks in ((task.train_people, evenly(learnt, EVALUATED_TRACKS)), ("unseen", unseen)):
+            metrics[people], metrics["baseline"][people] = measure(model, tracks, baseline)
     metrics |= {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "channels": model.config.channels,
-        "train_tracks": len(train),
-        "train_units": sum(len(media) // unit_length(model) for _, media in train),
+        "train_tracks": len(learnt),
+        "train_units": sum(len(media) // unit_length(model) for media in learnt),
         "steps": None if task.external_weights else task.training.steps,
     }
     with _timed(timings, "draw_s"):
@@ -68,7 +71,14 @@ def make_vae(task: VaeTask, on_steps: Callable[[int], None]) -> dict[str, Any]:
     return {"metrics": metrics, "timings": {k: round(v, 4) for k, v in timings.items()}, "rejections": rejections}
 
 
-def _train(task: VaeTask, train: Sequence[Pair], held_out: Sequence[Pair], on_steps: Callable[[int], None]) -> None:
+def _of_people(task: VaeTask, pairs: Sequence[Pair]) -> list[Tensor]:
+    """The media to learn and to measure: sound, or the units of video that show the person."""
+    if task.kind == "audio":
+        return [media for _, media in pairs]
+    return [shown for row, media in pairs if len(shown := shown_frames(row, media))]
+
+
+def _train(task: VaeTask, train: Sequence[Tensor], held_out: Sequence[Tensor], on_steps: Callable[[int], None]) -> None:
     """Write the weights, the record of their training and its curves."""
     torch.manual_seed(task.training.seed)
     fresh = AudioVAE(task.config) if isinstance(task.config, AudioVAEConfig) else VideoVAE(task.config)
@@ -83,8 +93,8 @@ def _train(task: VaeTask, train: Sequence[Pair], held_out: Sequence[Pair], on_st
 
     model, curve = train_vae(
         fresh,
-        [media for _, media in train],
-        [media for _, media in held_out],
+        train,
+        held_out,
         task.training,
         state_path=state_path,
         fingerprint=task.fingerprint,

@@ -248,9 +248,14 @@ def _fingerprint(
         "code": code_hash(*CODE),
         "config": dataclasses.asdict(config),
         "training": dataclasses.asdict(training) | {"checkpoint_s": None},
-        "train": [(row[f"{kind}_sha256"], row["units"]) for row in train],
+        "train": [(row[f"{kind}_sha256"], row["units"], *_off_screen(kind, row)) for row in train],
     }
     return hash_of(content)
+
+
+def _off_screen(kind: str, row: Mapping[str, Any]) -> list[Any]:
+    """Where a person is seen who is not seen throughout: the other frames are not learnt."""
+    return [row["visible"]] if kind == "video" and row["visible"] is not None else []
 
 
 def main() -> None:

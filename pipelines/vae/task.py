@@ -12,7 +12,7 @@ from torch import Tensor
 from pipelines.engine.inputs import require_media
 from pipelines.engine.jobs import Rejected
 from pipelines.media.tracks import read_frames, read_wav
-from wanstreamer.clock import FRAMES_PER_UNIT, samples_per_unit
+from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, Span, merge_spans, samples_per_unit
 from wanstreamer.train.vae_config import VaeTrainConfig
 from wanstreamer.vae import AudioVAEConfig, VideoVAEConfig
 
@@ -79,6 +79,23 @@ def read_track(data: Path, row: Mapping[str, Any], kind: str, units: int) -> Ten
     if not good or len(media) < length:
         raise Rejected("damaged_track", f"{path.name}: {len(media)} of {length} expected, shape {media.shape[1:]}")
     return torch.from_numpy(np.ascontiguousarray(media[:length]))
+
+
+def shown_frames(row: Mapping[str, Any], frames_THWC: Tensor) -> Tensor:
+    """The frames of the units that show the person throughout; grey ones, of a person off screen, teach nothing."""
+    shown_U = torch.zeros(len(frames_THWC) // FRAMES_PER_UNIT, dtype=torch.bool)
+    for first, last in shown_units(row):
+        shown_U[first:last] = True
+    return frames_THWC[: len(shown_U) * FRAMES_PER_UNIT][shown_U.repeat_interleave(FRAMES_PER_UNIT)]
+
+
+def shown_units(row: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """First unit and the one after the last, of each span of units that show the person throughout."""
+    if row["visible"] is None:
+        return [(0, row["num_units"])]
+    spans = merge_spans(Span(span["start_ms"], span["end_ms"]) for span in row["visible"])
+    units = [(-(-span.start_ms // UNIT_MS), min(span.end_ms // UNIT_MS, row["num_units"])) for span in spans]
+    return [(first, last) for first, last in units if first < last]
 
 
 def evenly(items: Sequence[Item], count: int) -> list[Item]:

@@ -252,6 +252,10 @@ def test_silence_and_still_are_what_the_vaes_make_of_them(folder):
     frame = read_frames(folder / track_path("s0", "a", "mp4"))[40:41].repeat(4 * 10, axis=0)
     torch.testing.assert_close(still[0], video_vae.encode(to_video(frame))[0][0])
     assert not still[1].any()
+    batch.agent_video_known_BK[0, :3] = False  # off screen: those frames are grey
+    still = evaluate.still_latents(folder, [track_path("s0", "a", "mp4"), None], [10, 0], video_vae, batch)
+    frame = read_frames(folder / track_path("s0", "a", "mp4"))[52:53].repeat(4 * 10, axis=0)
+    torch.testing.assert_close(still[0], video_vae.encode(to_video(frame))[0][0])
 
 
 def test_the_stage_gives_the_same_figures_twice_and_reports_that_play(folder):

@@ -17,10 +17,10 @@ import torch
 from torch.utils import deterministic
 
 from pipelines.engine.run import RunParams
-from pipelines.engine.tables import read_rows
+from pipelines.engine.tables import read_rows, to_table, write_table
 from pipelines.vae import children, stage
 from pipelines.vae.stage import VaeParams, VaeTrainingParams
-from pipelines.vae.task import VaeTask, record_path
+from pipelines.vae.task import VaeTask, record_path, shown_frames, shown_units
 from tests.helpers.paths import track_path
 from tests.helpers.small_tracks import HEIGHT, WIDTH, hash_again, write_tracks
 from tools.summary import main_figures
@@ -251,6 +251,49 @@ def test_audio_alone_and_damaged_tracks(tmp_path: Path, capsys: pytest.CaptureFi
     assert metrics["audio"]["train_tracks"] == 3
     assert sum(metrics["rejected"].values()) == 1
     assert (tmp_path / "plots" / "vae_video.csv").read_text().strip() == "step,loss"
+
+
+def show_only(data: Path, visible: dict[str, list[tuple[int, int]]]) -> None:
+    """The people of these sessions are seen only in these spans, ms."""
+    rows = [{name: row[name] for name in row if name != "schema_version"} for row in read_rows(data, "tracks")]
+    for row in rows:
+        if row["session_id"] in visible:
+            row["visible"] = [{"start_ms": start, "end_ms": end} for start, end in visible[row["session_id"]]]
+    write_table(data, "tracks", to_table("tracks", rows))
+
+
+@pytest.mark.usefixtures("without_children")
+def test_grey_frames_of_people_off_screen_are_not_learnt(tmp_path: Path) -> None:
+    """`two` is seen from 300 to 1000 ms: in the units 2 to 5. `one` is never seen, and `far`, held out, in 4 units."""
+    data = tmp_path / "data"
+    write_tracks(data, {**SESSIONS, "also": ("train", "av", 8)})
+    show_only(data, {"one": [(0, 100)], "two": [(300, 600), (600, 1000)], "far": [(0, 640)]})
+    metrics = stage.run(data, TINY, RunParams(workers=1))
+    assert (metrics["video"]["train_tracks"], metrics["video"]["train_units"]) == (4, 2 * 8 + 2 * 4)
+    assert (metrics["audio"]["train_tracks"], metrics["audio"]["train_units"]) == (6, 2 * (12 + 8 + 8))
+    first = weights(data)
+    stage.run(data, TINY, RunParams(workers=1))
+    assert weights(data) == first
+    show_only(data, {"two": [(300, 640)]})
+    assert stage.run(data, TINY, RunParams(workers=1))["video"]["train_units"] == 2 * 8 + 2 * 2
+    assert weights(data)["video.safetensors"] != first["video.safetensors"]
+    assert weights(data)["audio.safetensors"] == first["audio.safetensors"]
+    show_only(data, {name: [] for name in ("one", "two", "also")})
+    with pytest.raises(InputError, match="no video in the train split shows its person"):
+        stage.run(data, TINY, RunParams(workers=1))
+
+
+@pytest.mark.parametrize(
+    ("visible", "units"),
+    [(None, [(0, 10)]), ([], []), ([(0, 159)], []), ([(1, 320)], [(1, 2)]), ([(0, 160), (160, 2000)], [(0, 10)])],
+)
+def test_units_that_show_the_person(visible: list[tuple[int, int]] | None, units: list[tuple[int, int]]) -> None:
+    spans = None if visible is None else [{"start_ms": start, "end_ms": end} for start, end in visible]
+    row = {"num_units": 10, "visible": spans}
+    assert shown_units(row) == units
+    frames = torch.arange(40).reshape(40, 1, 1, 1)
+    kept = [frame for first, last in units for frame in range(4 * first, 4 * last)]
+    assert shown_frames(row, frames).flatten().tolist() == kept
 
 
 def test_mistakes_are_one_line(tmp_path: Path) -> None:
