@@ -121,6 +121,10 @@ def _cut(data: Path, speaker_id: str, traces: _Traces, cache: Path | None, repor
         _cut_store(store, data, sessions, speaker_id, report)
     report.weights = _weights(data) if traces.trained else []
     report.files += _remove(data / "reports")
+    report.files += _remove(data / "show")  # pictures and waveforms of the viewer; it makes them again
+    for path in sorted((data / "runs").glob("*/run.json")):  # conversations of a model with one of these people
+        if _run_session(path) in sessions:
+            report.files += _remove(path.parent)
     for path in sorted((data / "parts" / "vae").glob("*.safetensors")):  # states of unfinished trainings
         report.files += _remove(path)
     report.files += _remove(data / "wanstreamer.duckdb")
@@ -150,6 +154,14 @@ def _cut_exports(data: Path, sessions: set[str], speaker_id: str, report: Report
     report.rows += removal.lines
     report.exported += removal.copies
     report.unreached += removal.unreached
+
+
+def _run_session(path: Path) -> str | None:
+    """The session of a run; None if the file cannot be read."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["session_id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _cut_stage(data: Path, stage: str, report: Report, **how: Any) -> None:

@@ -53,6 +53,14 @@ def data(tmp_path: Path) -> Path:
             (data / name).write_text(json.dumps({"files": [f"tracks/{session}.new"]}))
     (data / "reports").mkdir()
     (data / "reports/continuation.png").write_text("s1")
+    for session in CORPUS:
+        for name, text in (
+            (f"show/peaks/{session}.a.wav.peaks", session),
+            (f"runs/of-{session}/run.json", json.dumps({"session_id": session})),
+            (f"runs/of-{session}/agent.wav", f"{session}."),
+        ):
+            (data / name).parent.mkdir(parents=True, exist_ok=True)
+            (data / name).write_text(text)
     (data / "models/duplex").mkdir(parents=True)
     (data / "models/duplex/model.safetensors").write_text("weights")
     lines = ["session_id,participant,speaker_id,uri", "s1,a,p4242anna,s1/a.mp4", "s10,a,cat,s10/a.mp4"]
@@ -125,6 +133,7 @@ def test_nothing_is_left_and_the_others_stay(data: Path) -> None:
     for table in sorted(data.glob("tables/[!r]*/*.parquet")):
         sessions = set(pq.read_table(table, partitioning=None)["session_id"].to_pylist())
         assert sessions <= {"s10"} and (sessions or table.parent.name not in ("windows", "tracks", "hashes"))
+    assert not (data / "show").exists() and [path.name for path in (data / "runs").iterdir()] == ["of-s10"]
     assert (data / "sources/manifest.csv").read_text().splitlines()[1:] == ["s10,a,cat,s10/a.mp4"]
     windows = open_windows(data / "windows", "train")  # checks the index against the manifest
     assert {row["session_id"] for row in windows.rows} == {"s10"}
