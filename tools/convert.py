@@ -12,10 +12,11 @@ from pathlib import Path
 
 from pipelines.engine.errors import exit_on_input_error
 from pipelines.engine.files import write_bytes_atomic
-from tools.exchange import data_folder, eaf, json_forms
+from tools.exchange import data_folder, eaf, json_forms, turnbench
 from tools.exchange.formats import FORMATS, WRITABLE, by_suffix, given_to, read_file, session_named_by
 from tools.exchange.intervals import Interval, Losses, Written, in_order
 from tools.exchange.json_forms import MOSHI_MAIN
+from tools.exchange.turnbench import PREDICTIONS
 from wanstreamer.errors import InputError
 
 
@@ -27,6 +28,7 @@ def convert(
     tiers: Sequence[str] = (),
     main: str | None = None,
     media: Mapping[str, Sequence[Path]] | None = None,
+    conversations: Mapping[str, turnbench.Conversation] | None = None,
     force: bool = False,
 ) -> tuple[list[Path], Losses]:
     """Write intervals in one format; returns the files written and what was lost.
@@ -36,15 +38,22 @@ def convert(
         tiers: The kinds to write; empty: the kinds that the format is for.
         main: The participant to write as Moshi's SPEAKER_MAIN.
         media: Session -> files that an EAF links to.
+        conversations: Sessions with their length and people, for TurnBench's predictions.
         force: Whether existing files are replaced.
 
     Raises InputError, before anything is written, if the format cannot hold the intervals or a file exists already.
     """
-    chosen, losses = given_to(form, intervals, tiers)
-    if not chosen:
-        raise InputError("nothing to write: the input has no intervals")
     contents: dict[Path, str] = {}
-    for path, own in _files(chosen, form, out).items():
+    if form == PREDICTIONS:
+        if tiers or out.is_dir():
+            raise InputError(f"--to {form}: expected --out FILE, and no --tiers; it takes turns and interruptions")
+        chosen: list[Interval] = []
+        contents[out], losses = turnbench.write_predictions(intervals, conversations)
+    else:
+        chosen, losses = given_to(form, intervals, tiers)
+        if not chosen:
+            raise InputError("nothing to write: the input has no intervals")
+    for path, own in _files(chosen, form, out).items() if chosen else ():
         links = (media or {}).get(own[0].session_id, ())
         contents[path], lost = _written(own, form, main, links, path.parent)
         losses += lost
@@ -143,7 +152,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--session", action="append", default=[], metavar="ID", help="only this session; may be repeated"
     )
     parser.add_argument(
-        "--to", type=str.lower, choices=WRITABLE, help="format to write (default: by the suffix of --out)"
+        "--to",
+        type=str.lower,
+        choices=(*WRITABLE, PREDICTIONS),
+        help="format to write (default: by the suffix of --out)",
     )
     parser.add_argument(
         "--out",
@@ -154,6 +166,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--tiers", nargs="+", default=[], metavar="KIND", help="only these tiers: speech words turns ..."
     )
+    parser.add_argument(
+        "--labels",
+        choices=("from-turnbench", "to-turnbench"),
+        help="read the tier `turnbench` as our turns and events, or write these as a tier `turnbench`",
+    )
     parser.add_argument("--main", metavar="PARTICIPANT", help="moshi: the participant whose voice is learnt")
     parser.add_argument(
         "--private", action="store_true", help="with --data: also write people who have not agreed to `share`"
@@ -162,17 +179,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     with exit_on_input_error():
         form = args.to or by_suffix(args.out)
-        if form not in WRITABLE:
+        if form not in (*WRITABLE, PREDICTIONS):
             raise InputError(f"--out {args.out}: the suffix names no format; add --to ({', '.join(WRITABLE)})")
         if bool(args.inputs) == bool(args.data):
             raise InputError("expected either files to read or --data DIR, a data folder of the pipeline")
         media: dict[str, list[Path]] = {}
+        conversations: dict[str, turnbench.Conversation] = {}
         if args.data:
             intervals, unread = read_sessions(args.data, args.session, private=args.private)
             sessions = {interval.session_id for interval in intervals}
             media = {session: data_folder.media_of(args.data, session) for session in sessions if form == "eaf"}
+            conversations = data_folder.conversations(args.data, args.session or sessions)
         else:
             intervals, unread = read_all(args.inputs, args.source, args.session)
+        if args.labels:
+            relabel = turnbench.read_labels if args.labels == "from-turnbench" else turnbench.labels_of
+            intervals, unmapped = relabel(intervals)
+            unread += unmapped
         participants = sorted({interval.participant for interval in intervals})
         if args.main is not None and args.main not in participants:
             raise InputError(f"--main {args.main}: no such participant; there are {', '.join(participants)}")
@@ -186,7 +209,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 file=sys.stderr,
             )
         paths, lost = convert(
-            intervals, form, args.out, tiers=args.tiers, main=args.main, media=media, force=args.force
+            intervals,
+            form,
+            args.out,
+            tiers=args.tiers,
+            main=args.main,
+            media=media,
+            conversations=conversations,
+            force=args.force,
         )
         report(unread, "input")
         report(lost, form)

@@ -7,6 +7,8 @@ from typing import Any
 
 from pipelines.engine.tables import check_data_folder, read_rows, session_rows
 from tools.exchange.intervals import SPEECH, WORDS, Interval, Read, in_order
+from tools.exchange.turnbench import Conversation
+from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
 
 TURNS = "turns"
@@ -36,6 +38,16 @@ def read_data(data: Path, sessions: Collection[str]) -> Read:
             row[k] is not None for k in ("other", "yield_ms", "fto_ms")
         )
     return in_order(intervals), +losses
+
+
+def conversations(data: Path, sessions: Collection[str]) -> dict[str, Conversation]:
+    """Length and participants of these sessions."""
+    participants: dict[str, set[str]] = {session: set() for session in sessions}
+    lengths_ms = dict.fromkeys(sessions, 0)
+    for row in _rows(data, "tracks", sorted(sessions)):
+        participants[row["session_id"]].add(row["participant"])
+        lengths_ms[row["session_id"]] = row["num_units"] * UNIT_MS
+    return {session: Conversation(lengths_ms[session], sorted(people)) for session, people in participants.items()}
 
 
 def media_of(data: Path, session_id: str) -> list[Path]:
