@@ -35,7 +35,7 @@ export function figureText(value, { unit = "", digits = 0 } = {}) {
   if (value === null || value === undefined) return "–";
   if (typeof value !== "number") return String(value);
   if (unit === "ms" && digits === 0) return Math.round(value).toLocaleString("en");
-  if (unit === "%" || unit === "share") return `${(value * 100).toFixed(digits || 1)} %`;
+  if (unit === "share") return `${(value * 100).toFixed(Math.max(0, digits - 2))} %`;
   return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 

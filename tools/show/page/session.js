@@ -49,6 +49,7 @@ export async function openSession(body, about, id, query) {
       drawPanels();
     },
     drag: (choice, changes) => {
+      if (!about.can_correct) return;
       state.choice = choice;
       edits.correct(choice.kind, "change", choice.item, changes);
       keepChosen();

@@ -28,7 +28,7 @@ export async function drawUnit(box, session, participant, unit, { goTo }) {
   const person = session.participants[place];
   replace(box, head, pictures(person, query, unit, answer), labels(answer.labels),
     ...(answer.views?.length ? answer.views.map((view) => roleView(view, session)) :
-      [make("p", { class: "hint" }, "No window holds this unit: the model does not see it.")]));
+      [make("p", { class: "hint" }, answer.why ?? "No window holds this unit: the model does not see it.")]));
 }
 
 function pictures(person, query, unit, { decoded }) {
