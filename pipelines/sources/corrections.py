@@ -19,12 +19,13 @@ Times are whole milliseconds on the clock of the recording. For the stage `peopl
     {"stage": "people", "kind": "not_a_dyad", "value": "a radio is playing"}
         the recording is rejected, for this reason
 
-Lines count in the order of the file: a later one wins where two concern the same stretch.
+Lines count in the order of the file: a later one wins where two concern the same stretch. Lines about the annotation
+are in pipelines.sources.annotation_corrections.
 """
 
 import os
 import unicodedata
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from typing import Any
 from pipelines.engine.files import hash_of
 from pipelines.engine.jobs import Rejected
 from pipelines.formats.records import plain_text, whole_number
+from pipelines.sources import annotation_corrections as annotation
+from pipelines.sources import append_corrections as appending
 from pipelines.sources.row import FOUND_PARTICIPANTS
 from wanstreamer.clock import Span, intersect_spans, merge_spans
 from wanstreamer.errors import InputError
@@ -124,9 +127,31 @@ def read_corrections(path: Path, stage: str) -> list[Correction]:
 
     Raises InputError for a mistake in any line, of whatever stage, with file and line.
     """
+    return [
+        _correction(content, "people", where)
+        for content, where in _lines(path)
+        if content["stage"] == stage == "people"
+    ]
+
+
+def read_annotation_corrections(path: Path) -> list[annotation.AnnotationCorrection]:
+    """The corrections for the stage annotate, in the order of the file; none if there is no file. Raises InputError."""
+    return [
+        annotation.annotation_correction(content, where)
+        for content, where in _lines(path)
+        if content["stage"] == annotation.STAGE
+    ]
+
+
+def append_correction(data: Path, session_id: str, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Add checked lines to the session's file, all or none. Raises InputError: pipelines.sources.append_corrections."""
+    appending.append_correction(data, session_id, lines, corrections_file(data, session_id))
+
+
+def _lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every line as an object of a known stage, with file and line for messages; those of `people` are checked."""
     if not path.is_file():
-        return []
-    corrections = []
+        return
     for number, line in enumerate(text_lines(read_text(path), str(path)), start=1):
         if not line.strip():
             continue
@@ -134,11 +159,9 @@ def read_corrections(path: Path, stage: str) -> list[Correction]:
         content = parse_json(line, where)
         if not isinstance(content, dict):
             raise InputError(f'{where}: `{shown(line)}`: expected an object, such as {{"stage": "people", ...}}')
-        if _one_of(content, "stage", KINDS, where) == stage:
-            corrections.append(_correction(content, stage, where))
-        else:
+        if _one_of(content, "stage", (*KINDS, annotation.STAGE), where) in KINDS:
             _correction(content, content["stage"], where)
-    return corrections
+        yield content, where
 
 
 def _one_of(content: Mapping[str, Any], name: str, known: Iterable[str], where: str) -> str:
