@@ -10,6 +10,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
@@ -77,11 +78,15 @@ def next_lines(data: Path) -> list[str]:
     """Commands for what is in the data folder, each with what it is for."""
     manifest, place = data / "windows" / "manifest.json", shlex.quote(str(data))
     has_events = any((data / "tables" / "events").glob("b=*.parquet"))
+    found = (data / "tables" / "people").glob("b=*.parquet")
+    has_found = any(pq.read_metadata(path).num_rows for path in found)
     splits = json.loads(manifest.read_text()).get("content_sha256", {}) if manifest.is_file() else {}
     commands = [
         (f'python -m tools.query --data {place} "SELECT stage, key, reason, detail FROM rejections"', "all rejections",
          bool(_rejected(data))),
-        (f"python -m tools.picture --data {place}", "draw conversations", has_events),
+        (f"python -m tools.people --data {place} --source SOURCE", "who was found in files of both people", has_found),
+        (f"python -m tools.show --data {place}", "look and listen, in a browser; correct what is wrong", has_events),
+        (f"python -m tools.report {place} --out report.html", "the whole corpus on one page", has_events),
         (f'python -m tools.query --data {place} "FROM session_summary"', "who speaks how much", has_events),
         (f"python -m pipelines.train.duplex --data {place}", "train on the windows", "train" in splits),
         ("make windows ... ARGS='--set ingest.test_fraction=0 --set ingest.valid_fraction=0'",
