@@ -48,19 +48,23 @@ const choices = (values, chosen, empty) => [
 ];
 
 /** Fields of the selection; each change is a pending correction at once. */
-function form({ kind, item }, session, about, { change }) {
+function form({ kind, item }, session, about, { change, moveEdge }) {
   const { row } = item;
   const number = (name, label) => make("label", {}, label, make("input", { type: "number", name, step: "10", min: "0", max: String(session.duration_ms),
-    value: String(row[name]), onchange: (event) => change({ [name]: Number(event.target.value) }) }));
+    value: String(row[name]), onchange: (event) => moveEdge(name, Number(event.target.value)) }));
   const select = (name, label, values, empty) => make("label", {}, label, make("select", { name,
     onchange: (event) => change({ [name]: event.target.value || null }) }, ...choices(values, row[name], empty)));
   const known = about.kinds?.[row.kind] ?? { labels: [], outcomes: {} };
   const people = session.participants.map(({ participant }) => participant);
-  const fields = [number("start_ms", "start, ms"), number("end_ms", "end, ms")];
+  const isInstant = row.start_ms === row.end_ms;
+  const fields = isInstant ? [number("start_ms", "at, ms")] : [number("start_ms", "start, ms"), number("end_ms", "end, ms")];
+  // An outcome belongs to its label: interruption and simultaneous start have different ones, the others none.
+  const relabel = (label) => change({ label, ...(known.outcomes?.[label]?.includes(row.outcome) ? {} : { outcome: null }) });
   if (kind === "word") fields.unshift(make("label", { class: "wide" }, "word", make("input", { type: "text", name: "word", value: row.word ?? "", spellcheck: "false",
     onchange: (event) => change({ word: event.target.value.trim() }) })));
   if (kind === "event") {
-    fields.push(select("label", "label", known.labels));
+    fields.push(make("label", {}, "label", make("select", { name: "label", onchange: (event) => relabel(event.target.value) },
+      ...choices(known.labels, row.label))));
     if (known.outcomes?.[row.label]) fields.push(select("outcome", "outcome", known.outcomes[row.label], "not known"));
     fields.push(select("other", "other", people.filter((each) => each !== row.participant), "none"));
   }

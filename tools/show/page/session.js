@@ -51,8 +51,7 @@ export async function openSession(body, about, id, query) {
     drag: (choice, changes) => {
       if (!about.can_correct) return;
       state.choice = choice;
-      edits.correct(choice.kind, "change", choice.item, changes);
-      keepChosen();
+      for (const [name, ms] of Object.entries(changes)) moveEdge(name, ms);
     },
     unit: (participant, unit) => actions.unit(participant, unit),
     range: () => drawPanels(),
@@ -95,12 +94,16 @@ export async function openSession(body, about, id, query) {
     edits.correct(state.choice.kind, action, state.choice.item, changes);
     keepChosen();
   };
-  const nudge = (name, by) => {
-    const row = state.choice?.item.span;
-    if (!row) return;
-    const limits = name === "start_ms" ? [0, row.end_ms - 1] : [row.start_ms + 1, session.duration_ms];
-    correct("change", { [name]: Math.min(Math.max(limits[0], row[name] + by), limits[1]) });
-  };
+  /** Moves an edge and keeps the interval one: an instant moves as a whole, an edge stops before the other. */
+  function moveEdge(name, ms) {
+    const span = state.choice?.item.span;
+    if (!span) return;
+    const at = Math.round(Math.min(Math.max(0, ms), session.duration_ms));
+    if (span.start_ms === span.end_ms) correct("change", { start_ms: at, end_ms: at });
+    else if (name === "start_ms") correct("change", { start_ms: Math.min(at, span.end_ms - 1) });
+    else correct("change", { end_ms: Math.max(at, span.start_ms + 1) });
+  }
+  const nudge = (name, by) => state.choice && moveEdge(name, state.choice.item.span[name] + by);
 
   const actions = {
     seek(ms) {
@@ -166,6 +169,7 @@ export async function openSession(body, about, id, query) {
       await drawUnit(page.unit, session, participant, unit, { goTo: actions.unit });
     },
     change: (changes) => correct("change", changes),
+    moveEdge,
     judge: (verdict) => correct(verdict, {}),
     remove: () => correct("delete", {}),
     add(what, participant) {
