@@ -259,20 +259,26 @@ def _shifts_s(clocks: Sequence[_Clock], start_s: float) -> list[float]:
 
 
 def _joined(source: Source, clocks: dict[int, _Clock], scratch: Path) -> Source:
-    """A copy of the chosen streams on one clock. NUT can hold any codec, and keeps the precision of timestamps."""
+    """A copy of the chosen streams on one clock. NUT can hold any codec, and keeps the precision of timestamps.
+
+    It has no negative ones, but pictures that depend on later ones are decoded before the clock begins: all are later
+    in the copy, and `start_s` says by how much.
+    """
+    start_s = max(0.0, -min(float(clock.decoded_N.min()) for clock in clocks.values()))
     path = Path(tempfile.mkdtemp(dir=scratch)) / "joined.nut"  # files of several participants may have the same name
     counts = dict.fromkeys(clocks, 0)
     with open_source(source.path) as container, av.open(str(path), "w", format="nut") as target:
         streams = {index: target.add_stream_from_template(container.streams[index]) for index in clocks}
         for packet, index, tick_s, _, _ in _packets(container, [container.streams[index] for index in clocks]):
             clock, count = clocks[index], counts[index]
-            packet.pts, packet.dts = (round(float(at_N[count]) / tick_s) for at_N in (clock.shown_N, clock.decoded_N))
+            stamps_s = (start_s + float(at_N[count]) for at_N in (clock.shown_N, clock.decoded_N))
+            packet.pts, packet.dts = (round(stamp_s / tick_s) for stamp_s in stamps_s)
             packet.stream = streams[index]
             target.mux(packet)
             counts[index] += 1
     places = {index: stream.index for index, stream in streams.items()}
     video, audio = (None if index is None else places[index] for index in (source.video, source.audio))
-    return replace(source, path=path, video=video, audio=audio, start_s=0.0)
+    return replace(source, path=path, video=video, audio=audio, start_s=start_s)
 
 
 def _gaps(audio: _Clock) -> tuple[tuple[Span, ...], int]:

@@ -13,8 +13,8 @@ from pipelines.media.probing import probe
 from pipelines.media.retiming import retimed
 from pipelines.media.tracks import read_frames, read_wav
 from tests.helpers.clips import RATE_HZ, ingest_rows
-from tests.helpers.found_people import crop_row, ingest_found, person, spans
-from tests.helpers.numbered_recordings import SIZE, noise, number_of, write_recording
+from tests.helpers.found_people import crop_row, ingest_found, person, spans, write_scene
+from tests.helpers.numbered_recordings import SIZE, noise, number_of, numbered, write_recording
 from tools.lineage.media import decoded_samples, picture_source, sound_source
 from wanstreamer.clock import FRAMES_PER_UNIT, UNIT_MS, samples_per_unit
 
@@ -73,6 +73,27 @@ def test_what_is_missing_at_an_end_is_held_or_silent(tmp_path: Path) -> None:
     silent = sound_source(origin, track, tmp_path, units - 1)
     assert silent and silent["filled_ms"] == [[(units - 1) * UNIT_MS, units * UNIT_MS]]
     assert not read_wav(data / track["audio_path"])[0][-samples_per_unit(RATE_HZ) :].any()
+
+
+def test_recordings_that_were_joined_have_frames_of_every_part(tmp_path: Path) -> None:
+    frames = numbered(120)
+    for number, part in enumerate((frames[:55], frames[55:])):
+        write_scene(tmp_path / f"{number}.ts", part, "25", "-c:v", "mpeg2video", "-q:v", "2", "-bf", "0")
+    joined = b"".join((tmp_path / f"{number}.ts").read_bytes() for number in (0, 1))
+    (tmp_path / "a.ts").write_bytes(joined)
+    result, data = ingest_rows(tmp_path, [{"participant": "a", "uri": "a.ts"}])
+    origin, track = row_of(result, "sources"), row_of(result, "tracks")
+    assert track["clock_joins"] == 1
+    made = read_frames(data / track["video_path"])
+    stamps = []
+    for unit in range(track["num_units"]):
+        picture = picture_source(origin, track, None, tmp_path, unit)
+        assert picture is not None
+        assert [frame["source_frame"] for frame in picture["frames"]] == [
+            number_of(frame) for frame in made[unit * FRAMES_PER_UNIT : (unit + 1) * FRAMES_PER_UNIT]
+        ]
+        stamps += [frame["timestamp_s"] for frame in picture["frames"]]
+    assert stamps[56] < stamps[50]  # the file's own timestamps start again
 
 
 def test_a_corrected_clock_names_samples_and_what_lies_between(tmp_path: Path) -> None:
