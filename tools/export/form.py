@@ -84,6 +84,7 @@ class Format:
     name: str
     meaning: str
     tables: tuple[str, ...]  # whose rows decide whether a session is current
+    optional_tables: tuple[str, ...] = ()  # the same; they may be missing, as their stage has not run yet
     version: int = 1  # of what is written; a new one writes all sessions again
     num_bytes: Callable[[Path, Sequence[Mapping[str, Any]]], int]  # data, tracks: about how large a session will be
     write_session: Callable[[Session, Path, Choices], Piece] | None = None

@@ -228,7 +228,8 @@ def next_step(out: Path) -> str:
 LHOTSE = Format(
     name="lhotse",
     meaning="Lhotse manifests: recordings and films, speech with words, turns and events",
-    tables=("sessions", "tracks", "quality", "words", "units", "ipus", "turns", "events"),
+    tables=("sessions", "tracks", "words", "units", "ipus", "turns", "events"),
+    optional_tables=("quality",),
     num_bytes=num_bytes,
     write_session=write_session,
     next_step=next_step,

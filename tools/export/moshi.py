@@ -26,7 +26,7 @@ from tools.export.sound import check_track, num_views, sound_bytes, write_stereo
 from wanstreamer.clock import ms_to_seconds, samples_per_unit
 
 MOSHI_USER = "SPEAKER_USER"
-TABLES = ("sessions", "tracks", "quality", "words", "units")
+TABLES = ("sessions", "tracks", "words", "units")
 
 
 def num_bytes(data: Path, tracks: Sequence[Mapping[str, Any]]) -> int:
@@ -106,6 +106,7 @@ MOSHI = Format(
     name="moshi",
     meaning="moshi-finetune: a stereo WAV per role view, with the times of the words",
     tables=(*TABLES, "turns", "events"),
+    optional_tables=("quality",),
     num_bytes=num_bytes,
     write_session=write_session,
     next_step=next_step,

@@ -257,7 +257,8 @@ def next_step(out: Path) -> str:
 NEMO = Format(
     name="nemo",
     meaning="NeMo duplex speech-to-speech: Lhotse Shar with target_audio and the text of turns",
-    tables=("sessions", "tracks", "quality", "words", "units", "ipus", "turns", "events"),
+    tables=("sessions", "tracks", "words", "units", "ipus", "turns", "events"),
+    optional_tables=("quality",),
     num_bytes=num_bytes,
     write_session=write_session,
     next_step=next_step,

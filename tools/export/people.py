@@ -42,8 +42,8 @@ def chosen_sessions(data: Path, form: Format, choices: Choices) -> Iterator[Shar
     seen: set[str] = set()
     for bucket in range(num_buckets):
         grouped = rows_by_session(bucket_table(data, "tracks", bucket, num_buckets).to_pylist())
-        tables = [table for table in form.tables if table != "quality" or any((data / "tables" / table).glob("b=*"))]
-        hashes = [row_hashes(data, table, bucket, num_buckets) for table in tables]
+        has = [table for table in form.optional_tables if any((data / "tables" / table).glob("b=*"))]
+        hashes = [row_hashes(data, table, bucket, num_buckets) for table in (*form.tables, *has)]
         for session_id, tracks in sorted(grouped.items()):
             split = tracks[0]["split"]
             if (wanted is not None and session_id not in wanted) or (choices.split and split != choices.split):

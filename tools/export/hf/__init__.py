@@ -4,7 +4,7 @@
     OUT/croissant.json                       Croissant 1.1, with the responsible-AI fields
     OUT/picture.svg                          half a minute of one conversation
     OUT/tables/events/train-00000.parquet    one config per table; a file per split and bucket of sessions
-    OUT/windows/train/00000-<hash>.tar       the config `windows`: WebDataset shards, with manifest and indexes
+    OUT/windows/train/00000-<hash>.tar       WebDataset shards, with manifest and indexes; a dataset of its own
     OUT/.export/hf/00000.json                what was written of a bucket of sessions
 
 `export.py` is the format, `what.py` says which tables and columns go out, `bucket.py` writes a bucket of sessions from

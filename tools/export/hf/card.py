@@ -44,6 +44,23 @@ def card(out: Path, figures: Figures, facts: Mapping[str, Any], damaged: int, *,
     return f"---\n{front}---\n\n" + "\n".join(_page(out, figures, facts, damaged, has_picture)) + "\n"
 
 
+def windows_card(figures: Figures) -> str:
+    """The card of the folder `windows`: `datasets` reads one kind of files per folder, and these are tars."""
+    splits = figures.configs[WINDOWS_CONFIG]
+    about = {
+        "configs": [
+            {
+                "config_name": WINDOWS_CONFIG,
+                "default": True,
+                "data_files": [{"split": split, "path": f"{split}/*.tar"} for split in splits],
+            }
+        ],
+        "dataset_info": [_info(WINDOWS_CONFIG, splits)],
+    }
+    front = yaml.safe_dump(about, sort_keys=False, width=100)
+    return f"---\n{front}---\n\n# Windows\n\n{WINDOWS_MEANING} The card of the dataset is in the folder above.\n"
+
+
 def name_of(out: Path) -> str:
     return out.resolve().name
 
@@ -65,6 +82,7 @@ def _metadata(out: Path, figures: Figures) -> dict[str, Any]:
     other = {"license": "other", "license_name": "as-stated-per-track", "license_link": "README.md#licences"}
     codes = languages(figures)
     num_rows = sum(counts["num_rows"] for splits in figures.configs.values() for counts in splits.values())
+    tables = {config: splits for config, splits in figures.configs.items() if config != WINDOWS_CONFIG}
     default = DEFAULT_CONFIG if DEFAULT_CONFIG in figures.configs else next(iter(figures.configs))
     return {
         "pretty_name": name_of(out),
@@ -79,11 +97,11 @@ def _metadata(out: Path, figures: Figures) -> dict[str, Any]:
             {
                 "config_name": config,
                 **({"default": True} if config == default else {}),
-                "data_files": [{"split": split, "path": _pattern(config, split)} for split in splits],
+                "data_files": [{"split": split, "path": f"tables/{config}/{split}-*.parquet"} for split in splits],
             }
-            for config, splits in figures.configs.items()
+            for config, splits in tables.items()
         ],
-        "dataset_info": [_info(config, splits) for config, splits in figures.configs.items()],
+        "dataset_info": [_info(config, splits) for config, splits in tables.items()],
         "extra_gated_prompt": gate_text(figures),
         "extra_gated_fields": {
             "Name": "text",
@@ -105,10 +123,6 @@ def _tasks(figures: Figures) -> list[str]:
         "video-classification": any(row["width"] for row in figures.rows["media"]),
     }
     return [task for task, fits in tasks.items() if fits] or ["other"]
-
-
-def _pattern(config: str, split: str) -> str:
-    return f"windows/{split}/*.tar" if config == WINDOWS_CONFIG else f"tables/{config}/{split}-*.parquet"
 
 
 def _info(config: str, splits: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
@@ -174,10 +188,18 @@ def _how_to_load(out: Path, figures: Figures) -> Iterator[str]:
     ]  # fmt: skip
     if WINDOWS_CONFIG in figures.configs:
         split = next(iter(figures.configs[WINDOWS_CONFIG]))
-        lines.append(f'windows = load_dataset("{name_of(out)}", "windows", split="{split}", streaming=True)')
+        lines += [
+            f'windows = load_dataset("{name_of(out)}/windows", split="{split}", streaming=True)  # from a local copy',
+            "# from the Hub, with its address:",
+            f'tars = "hf://datasets/OWNER/{name_of(out)}/windows/{split}/*.tar"',
+            f'windows = load_dataset("webdataset", data_files={{"{split}": tars}}, split="{split}", streaming=True)',
+        ]
     yield "\n".join([*lines, "```\n"])
     if WINDOWS_CONFIG in figures.configs:
-        yield "`wanstreamer.windows` opens the folder `windows` as it is.\n"
+        yield (
+            "`windows` is a dataset of its own, as `datasets` reads one kind of files per folder; "
+            "`wanstreamer.windows` opens the folder too.\n"
+        )
 
 
 def _contents(figures: Figures) -> Iterator[str]:

@@ -51,8 +51,8 @@ CONTEXT: dict[str, Any] = {
     "sc": "https://schema.org/",
 }  # fmt: skip
 FORMATS = {
-    ".parquet": "application/vnd.apache.parquet", ".tar": "application/x-tar", ".json": "application/json",
-    ".arrow": "application/vnd.apache.arrow.file",
+    ".parquet": "application/x-parquet", ".tar": "application/x-tar", ".json": "application/json",
+    ".arrow": "application/vnd.apache.arrow.file", ".md": "text/markdown",
 }  # fmt: skip
 
 
@@ -120,8 +120,8 @@ def _responsible(figures: Figures, facts: Mapping[str, Any]) -> dict[str, Any]:
             "not for: identifying people, imitating their voice or face, or judging them",
         ],
         "rai:personalSensitiveInformation": [people_text(figures), "Voices, faces (as latents) and words of people."],
-        "rai:dataSocialImpact": "Models trained on conversations can imitate how people talk: tell users that a machine "
-        "talks.",
+        "rai:dataSocialImpact": "Models trained on conversations can imitate how people talk: tell users that a "
+        "machine talks.",
         "rai:dataReleaseMaintenancePlan": "When a person withdraws, `tools.forget` removes all conversations with this "
         "person, and the dataset is published again; the hashes in this file are then those of the new version.",
     }  # fmt: skip

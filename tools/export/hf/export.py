@@ -5,7 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from math import ceil
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,26 +30,34 @@ from tools.export.hf.bucket import (
     table_pieces,
     write_bucket,
 )
-from tools.export.hf.card import card
+from tools.export.hf.card import card, windows_card
 from tools.export.hf.croissant import croissant
 from tools.export.hf.drawing import drawing
 from tools.export.hf.figures import read_figures
-from tools.export.hf.what import COLUMNS_LEFT_OUT, TABLES_LEFT_OUT, TABLES_OUT
+from tools.export.hf.what import COLUMNS_LEFT_OUT, TABLES_LEFT_OUT, TABLES_OUT, WINDOWS_CONFIG
 from tools.export.people import LeftOut, chosen_sessions
 from tools.query import query
 
+ROW_BYTES_PER_UNIT = 100  # of all tables together
 LISTS = ("windows/manifest.json", "windows/runs.arrow")
+WINDOWS_CARD = "windows/README.md"
 REJECTIONS = "SELECT stage, reason, count(DISTINCT key) AS keys FROM rejections GROUP BY ALL ORDER BY ALL"
 
 
-def num_bytes(tracks: Sequence[Mapping[str, Any]]) -> int:
+def num_bytes(data: Path, tracks: Sequence[Mapping[str, Any]]) -> int:
     """About the size of a session: its rows, and windows in every role view that overlap by half."""
-    total = 0
-    for track in tracks:
-        pixels = ceil((track["width"] or 0) / 16) * ceil((track["height"] or 0) / 16)
-        latents = 2 * (64 * pixels + 128)  # bytes per unit: float16 latents of both roles
-        total += track["num_units"] * (2 * latents + 300)
-    return total
+    per_unit = 2 * _window_bytes_per_unit(data / "windows" / "manifest.json") + ROW_BYTES_PER_UNIT
+    return sum(int(track["num_units"] * per_unit) for track in tracks)
+
+
+@lru_cache(maxsize=4)
+def _window_bytes_per_unit(manifest: Path) -> float:
+    """Of the windows in a data folder; 0 without windows."""
+    if not manifest.is_file():
+        return 0.0
+    about = json.loads(manifest.read_text())
+    num_units = about["window_units"] * sum(shard["num_windows"] for shard in about["shards"])
+    return float(sum(shard["num_bytes"] for shard in about["shards"]) / num_units)
 
 
 def finish(data: Path, out: Path, shared: Iterable[Shared], choices: Choices) -> Finished:
@@ -160,8 +168,13 @@ def _write_over_all(out: Path) -> Finished:
     notes = list(bucket_notes(out))
     files = {name: about for note in notes for name, about in sorted(note.files.items())}
     damaged = sum(sum(note.damaged.values()) for note in notes)
-    names = [name for name in LISTS if (out / name).is_file()]
     figures = read_figures(out, files)
+    (out / WINDOWS_CARD).unlink(missing_ok=True)
+    if WINDOWS_CONFIG in figures.configs:
+        write_bytes_atomic(out / WINDOWS_CARD, windows_card(figures).encode())
+    elif (out / "windows").is_dir():
+        (out / "windows").rmdir()
+    names = [name for name in (*LISTS, WINDOWS_CARD) if (out / name).is_file()]
     write_json_atomic(out / HIDDEN / "hf" / "facts.json", {**facts, "content": _content(notes)})
     picture = drawing(out)
     if picture is not None:
@@ -201,7 +214,8 @@ def next_step(out: Path) -> str:
 HF = Format(
     name="hf",
     meaning="Hugging Face dataset: Parquet and WebDataset, with a dataset card and a Croissant description",
-    tables=tuple(sorted(set(TABLES_OUT.values()))),
+    tables=("sessions", "tracks"),
+    optional_tables=tuple(table for table in TABLES_OUT.values() if table not in ("sessions", "tracks")),
     num_bytes=num_bytes,
     finish=finish,
     remove=remove,
