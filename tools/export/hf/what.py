@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from schemas import TABLES
 
-WINDOW_INDEX = "window_index"  # the config `windows` has the windows themselves
+WINDOW_INDEX = "window_index"  # the windows themselves are in the folder `windows`
 TABLES_OUT: dict[str, str] = {  # config -> table
     **{name: name for name in ("sessions", "tracks", "turns", "events", "ipus", "words", "speech", "units")},
     **{name: name for name in ("bleed", "quality", "people", "sidecar_words", "masks")},
@@ -12,8 +12,8 @@ TABLES_OUT: dict[str, str] = {  # config -> table
 }
 TABLES_LEFT_OUT = {
     "hashes": "finds a recording again wherever it was published",
-    "latents": "says where latents lie in the data folder; the config `windows` has the latents",
-    "rejections": "counted below, as its rows name files and sessions that are not here",
+    "latents": "says where latents lie in the data folder; the windows hold the latents",
+    "rejections": "counted by reason only, as its rows name files and sessions that are not here",
 }
 COLUMNS_LEFT_OUT: dict[str, dict[str, str]] = {
     "tracks": dict.fromkeys(("audio_path", "video_path"), "sound and picture are not in this dataset"),

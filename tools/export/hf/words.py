@@ -30,7 +30,7 @@ LIMITS = (
     "Where no one can tell whose voice it is, rows are missing or null, and windows are masked (config `masks`).",
     "Times of words come from a transcript or a speech recogniser; `words.source` and `words.times_fit` say which, "
     "and whether they fit.",
-    "The config `windows` holds latents. The VAEs that decode them and the tokenizer of their text are not here, as "
+    "Windows hold latents. The VAEs that decode them and the tokenizer of their text are not here, as "
     "they may have been fitted on conversations that are not; windows/manifest.json has their hashes.",
     "Sound and picture of the conversations are not here.",
     "`session_id`, `participant` and `speaker_id` are as in the source: they must be pseudonyms. Words are as spoken, "
