@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.engine.buckets import bucket_of, buckets_for
 from pipelines.engine.files import file_sha256, hash_of, write_bytes_atomic, write_json_atomic
 from pipelines.engine.progress import progress
-from pipelines.engine.tables import table_files
+from pipelines.engine.tables import bucket_tables, table_files
 from pipelines.pack.index import SessionDigest, write_lists
 from schemas import TABLES
 from tools.export.folder import HIDDEN
@@ -34,9 +34,10 @@ from tools.export.hf.card import card, windows_card
 from tools.export.hf.croissant import croissant
 from tools.export.hf.drawing import drawing
 from tools.export.hf.figures import read_figures
-from tools.export.hf.what import COLUMNS_LEFT_OUT, TABLES_LEFT_OUT, TABLES_OUT, WINDOWS_CONFIG
+from tools.export.hf.what import COLUMNS_LEFT_OUT, NOT_USABLE, TABLES_LEFT_OUT, TABLES_OUT, WINDOWS_CONFIG
 from tools.export.people import LeftOut, chosen_sessions
 from tools.query import query
+from wanstreamer.errors import InputError
 
 ROW_BYTES_PER_UNIT = 100  # of all tables together
 LISTS = ("windows/manifest.json", "windows/runs.arrow")
@@ -63,6 +64,10 @@ def _window_bytes_per_unit(manifest: Path) -> float:
 def finish(data: Path, out: Path, shared: Iterable[Shared], choices: Choices) -> Finished:
     """Write the buckets that are missing or have changed, and what is over all of them."""
     chosen = {each.session_id: (each.split, each.fingerprint) for each in shared}
+    poor = _not_usable(data) & chosen.keys()
+    chosen = {session: about for session, about in chosen.items() if session not in poor}
+    if not chosen:
+        raise InputError(f"{data}: no session may be exported ({len(poor)} not_usable); see the table quality")
     num_buckets = max(buckets_for(len(chosen)), len(table_files(data, "tracks")))
     if _num_buckets(out) not in (None, num_buckets):  # the corpus has grown: sessions are in other buckets
         for name in ("tables", "windows", f"{HIDDEN}/hf"):
@@ -80,7 +85,7 @@ def finish(data: Path, out: Path, shared: Iterable[Shared], choices: Choices) ->
             advance()
     manifest = data / "windows" / "manifest.json"
     _write_lists(out, json.loads(manifest.read_text()) if manifest.is_file() else None)
-    _write_facts(data, out, choices)
+    _write_facts(data, out, choices, len(poor))
     return _write_over_all(out)
 
 
@@ -137,13 +142,22 @@ def _with_windows(out: Path) -> Iterator[BucketNote]:
     return (note for note in bucket_notes(out) if note.shards)
 
 
-def _write_facts(data: Path, out: Path, choices: Choices) -> None:
+def _not_usable(data: Path) -> set[str]:
+    """The sessions with a track that the stage quality found not usable."""
+    if not any((data / "tables" / "quality").glob("b=*.parquet")):
+        return set()
+    pieces = bucket_tables(data, "quality", ["session_id"], [("usable", "=", False)])
+    return {session for rows in pieces for session in rows["session_id"].to_pylist()}
+
+
+def _write_facts(data: Path, out: Path, choices: Choices, num_poor: int) -> None:
     """What the card says about the data folder: numbers only, no ids. The rest is counted in the export."""
     left_out = Counter(each.reason for each in chosen_sessions(data, HF, choices) if isinstance(each, LeftOut))
+    left_out[NOT_USABLE] = num_poor
     has_rejections = any((data / "tables" / "rejections").glob("*/b=*.parquet"))
     rejected = query(data, REJECTIONS)[1] if has_rejections else []
     facts = {
-        "left_out": dict(sorted(left_out.items())),
+        "left_out": dict(sorted((+left_out).items())),
         "rejected": [list(row) for row in rejected],
         "choices": {key: value for key, value in choices.as_json().items() if key in ("split", "where")},
         "tables_missing": sorted(
@@ -193,6 +207,7 @@ def _write_over_all(out: Path) -> Finished:
 
 def _not_held(facts: Mapping[str, Any], damaged: int) -> Counter[str]:
     counts: Counter[str] = Counter()
+    counts["sessions with a track that quality found not usable"] = facts["left_out"].get(NOT_USABLE, 0)
     counts["windows whose bytes are damaged in the data folder; run the pack stage again"] = damaged
     for table, reason in TABLES_LEFT_OUT.items():
         counts[f"table {table}: {reason}"] = 1

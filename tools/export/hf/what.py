@@ -19,6 +19,7 @@ COLUMNS_LEFT_OUT: dict[str, dict[str, str]] = {
     "tracks": dict.fromkeys(("audio_path", "video_path"), "sound and picture are not in this dataset"),
     "quality": {"duplicate_of": "may name a session that is not shared"},
 }
+NOT_USABLE = "not_usable"  # the reason of a session with a track that the stage quality found not usable
 DEFAULT_CONFIG = "turns"
 WINDOWS_CONFIG = "windows"
 

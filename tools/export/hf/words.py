@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tools.export.hf.figures import Figures
+from tools.export.hf.what import NOT_USABLE
 from tools.export.people import REASONS
 
 # Licences that the Hub knows -> where their text is.
@@ -102,8 +103,9 @@ def gate_text(figures: Figures) -> str:
 
 def not_here(facts: Mapping[str, Any], damaged: int) -> list[str]:
     """What the data folder has, or had, and the dataset does not."""
+    reasons = {**REASONS, NOT_USABLE: "a track is not usable, as the stage quality found"}
     lines = [
-        f"{counted(count, 'conversation')}: {REASONS.get(reason, reason)} (`{reason}`)"
+        f"{counted(count, 'conversation')}: {reasons.get(reason, reason)} (`{reason}`)"
         for reason, count in facts["left_out"].items()
     ]
     lines += [

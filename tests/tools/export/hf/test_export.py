@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ import yaml
 from huggingface_hub import DatasetCard
 
 from pipelines.engine.files import file_sha256
-from pipelines.engine.tables import read_rows
+from pipelines.engine.tables import read_rows, to_table, write_table
 from tests.helpers.shared_sessions import SHE, write_shared_sessions
 from tests.helpers.small_corpus import Person
 from tests.helpers.staged_corpus import stage_corpus
@@ -224,6 +225,18 @@ def test_a_window_with_damaged_bytes_is_left_out_and_counted(
     ids = {each["window_id"] for split in ("train", "test") for each in open_windows(out / "windows", split).rows}
     shared = {each["window_id"] for each in read_rows(packed, "windows") if each["session_id"] in SHARED}
     assert ids == shared - {row["window_id"]}
+
+
+def test_a_session_with_a_track_that_is_not_usable_is_left_out(packed: Path, tmp_path: Path) -> None:
+    rows = [{name: row[name] for name in row if name != "schema_version"} for row in read_rows(packed, "quality")]
+    for row in rows:
+        row["usable"] = (row["session_id"], row["participant"]) != ("s2", "b")
+    shutil.rmtree(packed / "state" / "quality")
+    write_table(packed, "quality", to_table("quality", rows))
+    write_export(packed, HF, tmp_path / "corpus", Choices())
+    assert not found(tmp_path / "corpus" / "tables", "s2") + found(tmp_path / "corpus" / "windows", "s2")
+    card = (tmp_path / "corpus" / "README.md").read_text()
+    assert "- 1 conversation: a track is not usable, as the stage quality found (`not_usable`)" in card
 
 
 def test_after_forget_the_export_is_as_without_the_person(
