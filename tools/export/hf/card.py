@@ -10,15 +10,7 @@ from datasets import Features
 
 from schemas.windows import WINDOW_FIELDS, WINDOW_LABELS
 from tools.export.hf.figures import Figures
-from tools.export.hf.what import (
-    COLUMNS_LEFT_OUT,
-    DEFAULT_CONFIG,
-    TABLES_LEFT_OUT,
-    WINDOWS_CONFIG,
-    meaning_of,
-    schema_out,
-)
-from tools.export.hf.words import (
+from tools.export.hf.sentences import (
     LICENCES,
     LIMITS,
     counted,
@@ -32,6 +24,14 @@ from tools.export.hf.words import (
     sources,
     summary,
     versions,
+)
+from tools.export.hf.what import (
+    COLUMNS_LEFT_OUT,
+    DEFAULT_CONFIG,
+    TABLES_LEFT_OUT,
+    WINDOWS_CONFIG,
+    meaning_of,
+    schema_out,
 )
 
 # Dimensions as in schemas/windows.py, whose numbers are in windows/manifest.json.

@@ -13,8 +13,7 @@ import pyarrow as pa
 from schemas import TABLES
 from tools.export.hf.card import WINDOWS_MEANING, name_of
 from tools.export.hf.figures import SPLITS, Figures
-from tools.export.hf.what import TABLES_OUT, WINDOWS_CONFIG, meaning_of, schema_out
-from tools.export.hf.words import (
+from tools.export.hf.sentences import (
     LICENCES,
     LIMITS,
     languages,
@@ -26,6 +25,7 @@ from tools.export.hf.words import (
     summary,
     versions,
 )
+from tools.export.hf.what import TABLES_OUT, WINDOWS_CONFIG, meaning_of, schema_out
 
 CONFORMS_TO = ("http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0")
 VERSION = "1.0.0"
