@@ -9,6 +9,6 @@
 
 `export.py` is the format, `what.py` says which tables and columns go out, `bucket.py` writes a bucket of sessions from
 the data folder, or again from the export without some people, and `shards.py` its windows. `figures.py` counts in the
-export itself, so that a card (`card.py`, `sentences.py`, `drawing.py`) and a description (`croissant.py`) are right after a
-person has left.
+export itself, so that a card (`card.py`, `sentences.py`, `drawing.py`) and a description (`croissant.py`) are right
+after a person has left.
 """
