@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.engine.bucket_files import write_rejections
 from pipelines.engine.tables import to_table, write_table
+from tests.helpers.blank_rows import blank_row
 from tools import summary
 
 
@@ -47,7 +48,10 @@ def test_what_comes_next_depends_on_what_is_there(
     place = f"'{data}'"
     said = printed(data, monkeypatch, capsys, "--next")
     assert f"python -m tools.picture --data {place}" in said and "there are no windows yet" in said
-    assert "pipelines.train.duplex" not in said
+    assert f"python -m tools.show --data {place}" in said and f"python -m tools.report {place} --out" in said
+    assert "pipelines.train.duplex" not in said and "tools.people" not in said
+    write_table(data, "people", to_table("people", [blank_row("people", session_id="c", participant="a")]))
+    assert f"python -m tools.people --data {place} --source SOURCE" in printed(data, monkeypatch, capsys, "--next")
     (data / "windows").mkdir()
     for splits, command in (
         (["train", "test"], f"python -m pipelines.train.duplex --data {place}"),
