@@ -16,7 +16,7 @@ from wanstreamer.clock import Span
 STEP_MS = 50
 HOP_MS = 150  # of the pieces
 INDEPENDENT_MS = 200  # scores of pieces that are closer than this say nearly the same
-CHANGE_COST = 2.5  # of log-likelihood, within continuous speech
+CHANGE_COST = 1.5  # of log-likelihood, within continuous speech
 SHORTEST_OVERLAP_MS = 500  # of continuous speech in which an overlap is looked for
 PAUSE_MS = 400  # a pause of this length makes a change cheaper by 1 / e
 
