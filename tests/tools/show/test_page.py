@@ -9,12 +9,10 @@ from urllib.parse import quote
 import pytest
 
 from pipelines.engine.tables import session_rows, to_table, write_table
-from pipelines.sources import corrections
 from tests.helpers.browser import opened, shown, until
 from tests.helpers.shown_session import make_shown
 
 pytestmark = pytest.mark.browser
-corrects = pytest.mark.skipif(not hasattr(corrections, "append_correction"), reason="corrections cannot be written yet")
 SESSION = "talk-0000"
 SECONDS = 30
 # Chooses the first speech of a, and shows it: where is its end on the screen?
@@ -156,7 +154,6 @@ def test_the_timeline_zooms_from_the_whole_session_to_a_frame(url: str) -> None:
         until(page, "!window.show.data.isLoading()")
 
 
-@corrects
 def test_an_interruption_is_found_corrected_undone_and_saved(data: Path, url: str) -> None:
     events = [row for key in ("talk-0000", "talk-0001") for row in session_rows(data, "events", key)]
     interruption = next(row for row in events if row["label"] == "interruption")
@@ -193,7 +190,6 @@ def test_an_interruption_is_found_corrected_undone_and_saved(data: Path, url: st
     assert line["before"]["outcome"] == interruption["outcome"]
 
 
-@corrects
 @pytest.mark.long
 def test_an_edge_is_dragged_with_the_pointer(data: Path, url: str) -> None:
     with opened(url) as page:
