@@ -39,6 +39,7 @@ from pipelines.behaviour.recorded import (
     strangers,
     turn_bank,
 )
+from pipelines.behaviour.runs import write_runs
 from pipelines.behaviour.simulated import Partner, run_simulated
 from pipelines.behaviour.timing import Observed
 from pipelines.engine.inputs import require_media
@@ -78,6 +79,7 @@ def run(data: Path, params: BehaviourParams, how: RunParams) -> dict[str, Any]:
     truth = observations[TRUTH]
     report(folder, recording, observations, played, params)
     film(data, folder / "conversation.mp4", recording, model_agent, played[MODEL])
+    write_runs(folder / "runs", views, played[MODEL], model_agent.audio_vae.config.rate_hz)
     recorded = {
         "conversations": len(views),
         "sessions": len(truth),

@@ -17,8 +17,10 @@ from pipelines.behaviour.stage import BehaviourParams, play_simulated
 from pipelines.conversation.stimuli import KINDS, Stimulus
 from pipelines.engine.params import build_params
 from pipelines.engine.run import RunParams
+from pipelines.media.tracks import read_wav
 from tests.helpers.behaviour_fixtures import UNITS, write_data
 from tests.helpers.live_fixtures import small_agent
+from tools.show.runs import read_run
 from wanstreamer.clock import UNIT_MS
 from wanstreamer.errors import InputError
 from wanstreamer.streaming.agent import load_agent
@@ -76,6 +78,9 @@ TRAIN_TURNS = [(300, 2100), (5000, 6600), (2500, 4300), (7100, 7900)]
 
 def test_the_stage_judges_every_agent_and_repeats_byte_for_byte(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [json.dumps(behaviour.run(data, PARAMS, RunParams(workers=1)), allow_nan=False) for _ in range(2)]
+    [about, *_] = [json.loads(path.read_text()) for path in sorted(data.glob("reports/behaviour/runs/*/run.json"))]
+    assert read_run(data, about["session_id"], "reports/behaviour/runs/000") == about
+    assert len(read_wav(data / "reports/behaviour/runs/000/agent.wav")[0]) == about["duration_ms"] * 16
     folder = data / "reports" / "behaviour"
     pictures = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert runs[0] == runs[1]
