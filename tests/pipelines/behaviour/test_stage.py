@@ -82,7 +82,7 @@ def test_the_stage_judges_every_agent_and_repeats_byte_for_byte(data: Path, caps
     assert read_run(data, about["session_id"], "reports/behaviour/runs/000") == about
     assert len(read_wav(data / "reports/behaviour/runs/000/agent.wav")[0]) == about["duration_ms"] * 16
     folder = data / "reports" / "behaviour"
-    pictures = {path.name: path.read_bytes() for path in folder.iterdir()}
+    pictures = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert runs[0] == runs[1]
     assert set(pictures) == {"onsets.svg", "conversation.svg", "conversation.mp4"}
     for name in ("onsets.svg", "conversation.svg"):
