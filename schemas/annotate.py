@@ -61,7 +61,7 @@ SPEECH = Table(
         PARTICIPANT,
         START_MS,
         END_MS,
-        field("source", TEXT, "the detector: silero or pyannote"),
+        field("source", TEXT, "the detector: silero or pyannote; or person: a person has put it there"),
         CONFIDENCE,
     ),
 )
@@ -82,7 +82,7 @@ WORDS = Table(
             "source",
             TEXT,
             "origin of the words: sidecar; whisperx (Whisper's words, an aligner's times); whisper (its words and "
-            "times, which are less exact)",
+            "times, which are less exact); person: corrected by a person",
         ),
         field(
             "language",
@@ -178,7 +178,7 @@ EVENTS = Table(
             "yield_ms", MS, "end of the incumbent's speech minus onset of the challenger's", unit="ms", nullable=True
         ),
         field("fto_ms", MS, "floor transfer offset; negative: the turns overlap", unit="ms", nullable=True),
-        field("source", TEXT, "what the decision is based on: words, timing or audio"),
+        field("source", TEXT, "what the decision is based on: words, timing or audio; or person: a correction"),
         CONFIDENCE,
         RULE_VERSION,
     ),

@@ -10,29 +10,34 @@ participant: there is no speech and nothing to learn from in such units, and the
 import sys
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 
+from pipelines.annotate.corrected import by_person, correct_events, correct_speech, correct_words
 from pipelines.annotate.params import AnnotateParams
 from pipelines.annotate.track_languages import session_languages
 from pipelines.annotate.transcription import load_transcriber, transcript_hashes
 from pipelines.annotate.unit_labels import unit_rows
 from pipelines.annotate.whisperx_words import TimedWord
 from pipelines.annotate.whose_voice import Heard, bleed_rows, bleed_sounds, bleed_units, doubts, hear
+from pipelines.engine.buckets import by_bucket
 from pipelines.engine.command import stage_main
 from pipelines.engine.files import hash_of
 from pipelines.engine.inputs import check_files
 from pipelines.engine.jobs import Damaged, Job, Rejected, Result
-from pipelines.engine.plan import plan_by_tables
+from pipelines.engine.plan import Plan, plan_by_tables
 from pipelines.engine.run import RunParams, run_keys
 from pipelines.engine.tables import TableRow, bucket_table, bucket_tables, rows_by_session, session_rows
 from pipelines.media.languages import same_language
 from pipelines.media.tracks import read_wav
 from pipelines.signals.speech_models import detector_hashes, load_detector
 from pipelines.signals.voice_activity import Activity, resample, subtract
+from pipelines.sources.annotation_corrections import AnnotationCorrection
+from pipelines.sources.corrections import corrections_file, listed_corrections, read_annotation_corrections
 from schemas.annotate import BLEED, EVENTS, IPUS, SPEECH, TURNS, UNITS, WORDS
 from wanstreamer.clock import UNIT_MS, Span, merge_spans
 from wanstreamer.turns import (
@@ -52,16 +57,20 @@ def run(data: Path, params: AnnotateParams, how: RunParams) -> dict[str, Any]:
     """Annotate every session of the tracks table; returns counts, including the events by label."""
     data = data.resolve()
     weights = detector_hashes(params) + transcript_hashes(params)
+    corrected = listed_corrections(data)
 
     def jobs(bucket: int, num_buckets: int) -> Iterator[Job]:
         tracks = rows_by_session(bucket_table(data, "tracks", bucket, num_buckets).to_pylist())
         for session_id in bucket_table(data, "sessions", bucket, num_buckets)["session_id"].to_pylist():
-            yield _job(session_id, tracks.get(session_id, []), weights)
+            path = corrections_file(data, session_id) if session_id in corrected else None
+            yield _job(
+                session_id, tracks.get(session_id, []), weights, read_annotation_corrections(path) if path else []
+            )
 
     counts = run_keys(
         data,
         "annotate",
-        plan_by_tables(data, jobs, ("sessions", "tracks"), weights),
+        _with_corrections(plan_by_tables(data, jobs, ("sessions", "tracks"), weights), corrected),
         Annotator,
         params=params,
         tables=TABLES,
@@ -78,6 +87,12 @@ def run(data: Path, params: AnnotateParams, how: RunParams) -> dict[str, Any]:
     for table in bucket_tables(data, "words", ["over_silence"]):
         words += table.num_rows
         silent += pc.sum(table["over_silence"]).as_py() or 0
+    if misfits := counts["rejected"].get("correction_misfit", 0):
+        print(
+            f"annotate: warning: corrections that fit nothing and were not applied: {misfits}; table rejections names "
+            "each (reason correction_misfit)",
+            file=sys.stderr,
+        )
     unreliable = counts["rejected"].get("transcript_times_unreliable", 0)
     if unreliable:
         print(
@@ -89,7 +104,21 @@ def run(data: Path, params: AnnotateParams, how: RunParams) -> dict[str, Any]:
     return counts | {"words_over_silence": silent, "events": dict(sorted(labels.items()))}
 
 
-def _job(session_id: str, tracks: Sequence[TableRow], weights: tuple[str, ...]) -> Job:
+def _with_corrections(plan: Plan, corrected: Mapping[str, str]) -> Plan:
+    """The plan, looking again at a bucket when the corrections of one of its sessions change."""
+    own = by_bucket(corrected)
+
+    def inputs(bucket: int, num_buckets: int) -> str:
+        stamps = [[key, corrected[key]] for key in own(bucket, num_buckets)]
+        tables = plan.inputs(bucket, num_buckets)
+        return hash_of([tables, stamps]) if stamps else tables
+
+    return replace(plan, inputs=inputs)
+
+
+def _job(
+    session_id: str, tracks: Sequence[TableRow], weights: tuple[str, ...], corrections: Sequence[AnnotationCorrection]
+) -> Job:
     needed = (
         "participant",
         "num_units",
@@ -104,6 +133,8 @@ def _job(session_id: str, tracks: Sequence[TableRow], weights: tuple[str, ...]) 
     )
     hashes = tuple(str(row[name]) for row in tracks for name in ("audio_sha256", "words_sha256"))
     spec = {"tracks": [{name: row[name] for name in needed} for row in tracks]}
+    if corrections:
+        spec["corrections"] = [line.to_json() for line in corrections]
     return Job(key=session_id, spec=spec, inputs=hashes + weights)
 
 
@@ -137,6 +168,10 @@ class Annotator:
         mixed = [span for track in tracks if track["participant"] in audio for span in _mixed(track)]
         heard = hear(audio, self.detect, self.params, merge_spans(mixed))
         result.rejections += [(f"{job.key}/{who}", *doubt) for who in audio for doubt in doubts(heard, who)]
+        corrections = [AnnotationCorrection.from_json(line) for line in job.spec.get("corrections", ())]
+        duration_ms = max(track["num_units"] for track in tracks) * UNIT_MS
+        own_speech, people_spans, misfitting = correct_speech(heard.speech, corrections, duration_ms)
+        heard = replace(heard, speech=own_speech)
         sounds = bleed_sounds(heard)
         todo = {
             track["participant"]: subtract(
@@ -163,6 +198,8 @@ class Annotator:
             if transcript is not None:
                 words[who], tagged = nonspeech.part_words(transcript)
                 sounds.setdefault(who, []).extend(_tagged_sound(word, label) for word, label in tagged)
+        words, more = correct_words(words, corrections, duration_ms)
+        misfitting += more
         misfits: set[str] = set()
         unknown = {who: voice.unknown for who, voice in heard.voices.items()}
         for who, own in heard.speech.items():
@@ -181,10 +218,13 @@ class Annotator:
             sounds=sounds,
             lexical=english,
         )
+        events, more = correct_events(annotation.events, corrections, duration_ms, set(words))
+        annotation = replace(annotation, events=events)
+        result.rejections += [(f"{job.key}/{who}", "correction_misfit", why) for who, why in [*misfitting, *more]]
         speech = {who: annotation.speech[who] for who in heard.speech}
         result.tables = {
             "bleed": bleed_rows(job.key, heard),
-            "speech": speech_rows(job.key, speech, heard.activity),
+            "speech": by_person(speech_rows(job.key, speech, heard.activity), people_spans),
             "words": word_rows(job.key, words, heard.speech, unknown, misfits, spoken),
             "ipus": ipu_rows(job.key, annotation, self.params),
             "turns": turn_rows(job.key, annotation),

@@ -82,7 +82,7 @@ def annotation_correction(content: Mapping[str, Any], where: str) -> AnnotationC
     action = one_of(content.get("action"), "action", ACTIONS, where)
     participant = _text(content, "participant", where)
     by = _text(content, "by", where)
-    span = span_of(content, where)
+    span = span_of(content, kind, where)
     value = _value(content.get("value"), kind, action, participant, where)
     before = _before(content.get("before"), kind, action, participant, span, where)
     at = _text(content, "at", where) if content.get("at") is not None else ""
@@ -107,8 +107,8 @@ def one_of(value: object, name: str, known: Sequence[str], where: str) -> str:
     return str(value)
 
 
-def span_of(content: Mapping[str, Any], where: str) -> Span:
-    """start_ms and end_ms of an object. Raises InputError."""
+def span_of(content: Mapping[str, Any], kind: str, where: str) -> Span:
+    """start_ms and end_ms of an object; an event may be an instant. Raises InputError."""
     times = []
     for name in TIMES:
         try:
@@ -119,7 +119,7 @@ def span_of(content: Mapping[str, Any], where: str) -> Span:
             problem = "is missing" if content.get(name) is None else f"`{shown(content[name])}`"
             raise InputError(f"{where}: {name} {problem}; expected a whole number of milliseconds, 0 or more")
         times.append(time_ms)
-    if times[1] <= times[0]:
+    if times[1] < times[0] or (times[1] == times[0] and kind != "event"):
         raise InputError(f"{where}: end_ms {times[1]} is not after start_ms {times[0]}")
     return Span(*times)
 
@@ -171,6 +171,6 @@ def _before(before: object, kind: str, action: str, participant: str, span: Span
     row = {"participant": participant, **before}
     for name in ("participant", *IDENTITY[kind]):
         row[name] = _text(row, name, f"{where}: before")
-    row["start_ms"], row["end_ms"] = span_of(row, f"{where}: before")
+    row["start_ms"], row["end_ms"] = span_of(row, kind, f"{where}: before")
     kept = ("participant", *TIMES, *VALUES[kind], "confidence")
     return {name: row[name] for name in kept if row.get(name) is not None}

@@ -30,18 +30,18 @@ def append_correction(data: Path, session_id: str, lines: Sequence[Mapping[str, 
     Raises:
         InputError: for a line that could never apply. Nothing is written then.
     """
-    tracks = {row["participant"]: row["num_units"] * UNIT_MS for row in session_rows(data, "tracks", session_id)}
-    if not tracks:
-        raise InputError(
-            f"session `{shown(session_id)}`: not in the table tracks of {data}; expected one of its sessions"
-        )
-    for number, line in enumerate(lines, start=1):
-        where = f"correction {number}"
-        if line.get("stage") != STAGE:
-            raise InputError(f"{where}: stage `{shown(line.get('stage'))}`; expected {STAGE}")
-        _check_place(annotation_correction(line, where), tracks)
     content = "".join(json.dumps(dict(line), ensure_ascii=False) + "\n" for line in lines)
-    with _locked(data):
+    with _locked(data):  # readers of a table share an open file, which is not for several threads
+        tracks = {row["participant"]: row["num_units"] * UNIT_MS for row in session_rows(data, "tracks", session_id)}
+        if not tracks:
+            raise InputError(
+                f"session `{shown(session_id)}`: not in the table tracks of {data}; expected one of its sessions"
+            )
+        for number, line in enumerate(lines, start=1):
+            where = f"correction {number}"
+            if line.get("stage") != STAGE:
+                raise InputError(f"{where}: stage `{shown(line.get('stage'))}`; expected {STAGE}")
+            _check_place(annotation_correction(line, where), tracks)
         text = read_text(path) if path.is_file() else ""
         between = "" if not text or text.endswith("\n") else "\n"
         write_bytes_atomic(path, f"{text}{between}{content}".encode())

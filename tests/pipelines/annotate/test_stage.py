@@ -17,6 +17,7 @@ from pipelines.media.tracks import write_wav
 from pipelines.signals.voice_activity import (
     RATE_HZ,
 )
+from pipelines.sources.corrections import append_correction
 from tests.helpers.blank_rows import blank_row
 from tests.helpers.paths import track_path
 from tests.helpers.small_corpus import keep_in_process
@@ -352,6 +353,42 @@ def test_the_stage_counts_what_it_did(
     assert (counts["keys"], counts["done"], counts["rejected"]) == (2, 1, {"unreadable": 1})
     assert sum(counts["events"].values()) == counts["rows"]["events"] == len(read_rows(data, "events"))
     assert {row["session_id"] for row in read_rows(data, "units")} == {"s1"}
+
+
+def test_corrections_are_inputs_and_only_their_session_is_done_again(
+    tmp_path: Path, spoken: tuple[dict[str, np.ndarray], Placed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_in_process(monkeypatch)
+    data = tmp_path / "data"
+    write_sessions(data, spoken[0])
+    hash_again(data)
+    run(data, PARAMS, RunParams(workers=1))
+    was: dict[str, list[TableRow]] = {"s1": [], "s2": []}
+    for row in read_rows(data, "events"):
+        was[row["session_id"]].append(row)
+    gone = next(row for row in was["s1"] if row["kind"] == "transition")
+    shared = {"stage": "annotate", "kind": "event", "participant": gone["participant"], "by": "mk"}
+    times = {"start_ms": gone["start_ms"], "end_ms": gone["end_ms"]}
+    known = {"kind": gone["kind"], "label": gone["label"]}
+    value = {"kind": "non_speech", "label": "laughter"}
+    lines = [
+        {**shared, **times, "action": "delete", "before": {**known, **times}},
+        {**shared, **times, "action": "delete", "before": {**known, "start_ms": 3, "end_ms": 4}},
+        {**shared, "start_ms": 10, "end_ms": 170, "action": "add", "value": value},
+    ]
+    append_correction(data, "s1", lines)
+    counts = run(data, PARAMS, RunParams(workers=1))
+    assert counts["rejected"] == {"correction_misfit": 1}
+    (misfit,) = [row for row in read_rows(data, "rejections/annotate") if row["reason"] == "correction_misfit"]
+    assert misfit["detail"] == "s1.jsonl line 2: nothing within 250 ms to delete"
+    after = read_rows(data, "events")
+    assert [row for row in after if row["session_id"] == "s2"] == was["s2"]
+    own = [row for row in after if row["session_id"] == "s1"]
+    assert [row for row in own if row["source"] != "person"] == [row for row in was["s1"] if row != gone]
+    (added,) = [row for row in own if row["source"] == "person"]
+    assert (added["start_ms"], added["end_ms"], added["label"], added["confidence"]) == (10, 170, "laughter", 1.0)
+    units = [row["unit"] for row in read_rows(data, "units") if row["session_id"] == "s1" and row["non_speech"]]
+    assert units == [0, 1]
 
 
 def test_the_summary_has_the_figures_of_words_over_silence(

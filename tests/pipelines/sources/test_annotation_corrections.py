@@ -63,7 +63,8 @@ BEFORE = {"kind": "backchannel", "label": "lexical", "start_ms": 100, "end_ms": 
 MISTAKES: list[tuple[Line, str]] = [
     (event(participant="c"), "participant `c`; expected one of a, b"),
     (event(end_ms=1601), "end_ms 1601 is after the end of the session"),
-    (event(end_ms=100), "end_ms 100 is not after start_ms 100"),
+    (event(end_ms=99), "end_ms 99 is not after start_ms 100"),
+    (event(kind="speech", value=None, end_ms=100), "end_ms 100 is not after start_ms 100"),
     (event(start_ms=-1), "start_ms `-1`; expected a whole number"),
     (event(by=""), "by is missing; expected who corrects"),
     (event(at="yesterday"), "at `yesterday`: expected a time"),
