@@ -4,7 +4,8 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from pipelines.behaviour.params import BehaviourParams
 from pipelines.behaviour.stage import run
 from pipelines.behaviour.table import table
 from pipelines.engine.command import stage_main
+from pipelines.engine.errors import exit_on_input_error
+from wanstreamer.errors import InputError
 
 WIDTH = 160  # of the table without a terminal
 ORDER = ("truth", "model", "shuffled user", "ignoring", "cascade", "copy", "silence")
@@ -27,16 +30,37 @@ TITLES = {
 def main() -> None:
     options = argparse.ArgumentParser(add_help=False)
     options.add_argument("--json", action="store_true", help="print the figures as JSON instead of tables")
+    options.add_argument(
+        "--write",
+        nargs=2,
+        metavar=("fdb", "DIR"),
+        help="write the model's run with recorded users as folders of Full-Duplex-Bench v1.0",
+    )
     parser = argparse.ArgumentParser(add_help=False, parents=[options])
     parser.add_argument("--data", type=Path, default=Path("data"))
     known, rest = parser.parse_known_args()
     with contextlib.redirect_stdout(sys.stdout if {"-h", "--help"} & set(rest) else sys.stderr):
-        stage_main("behaviour", BehaviourParams, run, ["--data", str(known.data), *rest], options=options)
+        stage_main(
+            "behaviour", BehaviourParams, _writing(known.write), ["--data", str(known.data), *rest], options=options
+        )
     metrics = json.loads((known.data.resolve().parent / "metrics" / "behaviour.json").read_text())
     if known.json:
         print(json.dumps(metrics, indent=2))
         return
     show(metrics)
+
+
+def _writing(write: list[str] | None) -> Callable[..., dict[str, Any]]:
+    """The stage, which also writes a benchmark's folders if `--write FORMAT DIR` names one."""
+    if write is None:
+        return run
+    form, folder = write
+    with exit_on_input_error():
+        if form != "fdb":
+            raise InputError(f"--write {form}: expected fdb DIR (Full-Duplex-Bench v1.0)")
+        if Path(folder).exists() and (not Path(folder).is_dir() or any(Path(folder).iterdir())):
+            raise InputError(f"--write fdb {folder}: exists and is not an empty folder; name another one")
+    return wraps(run)(partial(run, fdb=Path(folder)))
 
 
 def show(metrics: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ who react to it (`simulated`). `timing` and `looks` define the figures.
 """
 
 import importlib.util
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -16,6 +17,7 @@ import torch
 
 from pipelines.behaviour.activity import sounding_spans
 from pipelines.behaviour.drawing import Lane, draw_lanes, draw_onsets
+from pipelines.behaviour.fdb import timed_words, write_fdb
 from pipelines.behaviour.figures import Figure, figures_of_looks, figures_of_timing, summarize
 from pipelines.behaviour.params import BehaviourParams
 from pipelines.behaviour.play import Played
@@ -59,8 +61,11 @@ DRAWN = (MODEL, "ignoring", "cascade")  # shown with the user who reacts
 Observations = dict[str, dict[str, list[Observed]]]  # agent -> session -> observations
 
 
-def run(data: Path, params: BehaviourParams, how: RunParams) -> dict[str, Any]:
-    """Write `reports/behaviour/`; return the figures. One process and thread: float sums depend on the order."""
+def run(data: Path, params: BehaviourParams, how: RunParams, *, fdb: Path | None = None) -> dict[str, Any]:
+    """Write `reports/behaviour/`, and the folder `fdb` if it is named; return the figures.
+
+    One process and thread: float sums depend on the order.
+    """
     began_s = time.monotonic()
     torch.set_num_threads(1)
     if "test" not in {shard["split"] for shard in read_manifest(data / "windows").shards}:
@@ -77,6 +82,8 @@ def run(data: Path, params: BehaviourParams, how: RunParams) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     observations, played = play_recorded(recording, model_agent, bank, params)
     truth = observations[TRUTH]
+    if fdb is not None:
+        export_fdb(fdb, recording, played[MODEL], model_agent, windows.manifest.text_lead_units)
     report(folder, recording, observations, played, params)
     film(data, folder / "conversation.mp4", recording, model_agent, played[MODEL])
     write_runs(folder / "runs", views, played[MODEL], model_agent.audio_vae.config.rate_hz)
@@ -89,6 +96,24 @@ def run(data: Path, params: BehaviourParams, how: RunParams) -> dict[str, Any]:
     with_users = simulated(folder, model_agent, bank, truth, figures, params)
     write_timings(data, "behaviour", {"wall_s": round(time.monotonic() - began_s, 1), "workers": how.num_workers})
     return {"recorded": recorded, "simulated": with_users}
+
+
+def export_fdb(folder: Path, recording: Recording, played: Played, model_agent: Agent, lead_units: int) -> None:
+    """Write Full-Duplex-Bench's folders, and print how many there are, and what is missing."""
+    tokens_BKS = played.tokens_BKS if model_agent.tokenizer is not None else None
+    words = None
+    if tokens_BKS is not None:
+        words = [timed_words(tokens_KS, model_agent.words, lead_units) for tokens_KS in tokens_BKS]
+    counts = write_fdb(
+        folder, recording.views, played.user_BT, played.agent_BT, model_agent.audio_vae.config.rate_hz, words,
+        given_units=recording.text_BKS.shape[1], num_units=recording.num_units,
+    )  # fmt: skip
+    left_out = counts.pop("views_not_shown", 0)
+    print(f"behaviour: {folder}: " + ", ".join(f"{count} {task}" for task, count in counts.items()), file=sys.stderr)
+    if left_out:
+        print(f"behaviour: {left_out} conversations left out: someone has not agreed to `show`", file=sys.stderr)
+    if words is None:
+        print("behaviour: no output.json: the model has no tokenizer; run the benchmark's recogniser", file=sys.stderr)
 
 
 def simulated(

@@ -193,7 +193,7 @@ class Agent:
                 frames=to_frames(video),
                 samples=to_host(audio[0].clamp(-1, 1)).numpy(),
                 text_tokens=tokens,
-                text=self._words(tokens),
+                text=self.words(tokens),
                 part_ms=part_ms,
             )
 
@@ -228,7 +228,7 @@ class Agent:
                 f"agent: {len(text_tokens)} text tokens, expected {slots} per unit; fill the rest with BLANK (0)"
             )
 
-    def _words(self, tokens: Sequence[int]) -> str:
+    def words(self, tokens: Sequence[int]) -> str:
         """Text of a unit's tokens, to be joined without spaces: pieces of one word may lie in neighbouring units."""
         if self.tokenizer is None:
             return ""

@@ -77,7 +77,13 @@ TRAIN_TURNS = [(300, 2100), (5000, 6600), (2500, 4300), (7100, 7900)]
 
 
 def test_the_stage_judges_every_agent_and_repeats_byte_for_byte(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = [json.dumps(behaviour.run(data, PARAMS, RunParams(workers=1)), allow_nan=False) for _ in range(2)]
+    written = data.parent / "fdb"
+    runs = [
+        json.dumps(behaviour.run(data, PARAMS, RunParams(workers=1), fdb=fdb), allow_nan=False)
+        for fdb in (None, written)
+    ]
+    [turn] = {path.parent.name for path in written.glob("turn_taking/s0-a-*/turn_taking.json")}
+    assert {path.name for path in (written / "turn_taking" / turn).iterdir()} >= {"input.wav", "output.wav"}
     [about, *_] = [json.loads(path.read_text()) for path in sorted(data.glob("reports/behaviour/runs/*/run.json"))]
     assert read_run(data, about["session_id"], "reports/behaviour/runs/000") == about
     assert len(read_wav(data / "reports/behaviour/runs/000/agent.wav")[0]) == about["duration_ms"] * 16
