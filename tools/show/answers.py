@@ -10,7 +10,7 @@ from tools.show.asked import NotShown, Viewer, as_json, number, text
 from tools.show.catalog import ABOUT, figures_of, finds_of
 from tools.show.consent import BANNER
 from tools.show.decoded import why_not_decoded
-from tools.show.edits import can_correct, read_edits
+from tools.show.edits import read_edits
 from tools.show.finds import EXAMPLES
 from tools.show.runs import read_run, run_rows
 from tools.show.sessions import Session
@@ -56,7 +56,6 @@ def about(viewer: Viewer, request: web.Request) -> web.Response:
             "examples": [{"label": label, "where": where} for label, where in EXAMPLES],
             "finds": [{"id": find.id, "label": find.label, "sql": find.sql.strip()} for find in finds_of(now.views)],
             "kinds": KINDS,
-            "can_correct": can_correct,
         }
     )
 

@@ -8,15 +8,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines.sources import corrections as store
-from pipelines.sources.corrections import corrections_file
+from pipelines.sources.corrections import append_correction, corrections_file
 from tools.show.sessions import Session
 from wanstreamer.errors import InputError
 from wanstreamer.turns import RULE_VERSION
 
 MAX_LINES = 200  # in one request
-_append = getattr(store, "append_correction", None)
-can_correct = _append is not None
 
 
 def read_edits(session: Session) -> dict[str, Any]:
@@ -46,8 +43,6 @@ def read_edits(session: Session) -> dict[str, Any]:
 
 def append_edits(session: Session, corrections: object) -> dict[str, Any]:
     """Append all or none, and return what `read_edits` does. Raises InputError for a mistake in any of them."""
-    if _append is None:
-        raise InputError("corrections: this version cannot write them")
     if not isinstance(corrections, list) or not 0 < len(corrections) <= MAX_LINES:
         raise InputError(f"corrections: expected a list of 1 to {MAX_LINES} objects")
     lines = []
@@ -58,7 +53,7 @@ def append_edits(session: Session, corrections: object) -> dict[str, Any]:
         own = {name: value for name, value in line.items() if name not in ("line", "applied", "note")}
         now = datetime.now(UTC).isoformat(timespec="seconds")
         lines.append({"stage": "annotate", "at": now, "rule_version": RULE_VERSION, **own})
-    _append(session.data, session.session_id, lines)
+    append_correction(session.data, session.session_id, lines)
     return read_edits(session)
 
 

@@ -16,15 +16,14 @@ export function drawSelection(box, choice, { session, about, edits, range, actio
   const { row } = item;
   const place = session.participants.findIndex(({ participant }) => participant === row.participant);
   const title = kind === "event" ? eventTitle(row) : kind === "word" ? `“${row.word}”` : "speech";
-  const locked = !about.can_correct;
   replace(box,
     make("h3", {}, make("span", { class: `person ${personClass(Math.max(0, place))}` }, row.participant || "all"), " ", title),
     facts(row, kind, item.before),
     item.deleted ? make("p", { class: "note pending" }, "Deleted by a correction.") : null,
     item.judged ? make("p", { class: "note pending" }, `Marked ${item.judged}.`) : null,
     item.saved && !item.pending ? make("p", { class: "note saved" }, "Saved, not applied yet: annotate has not run since.") : null,
-    locked ? make("p", { class: "note" }, "Corrections are switched off on this server.") : form(choice, session, about, actions),
-    locked ? null : make("div", { class: "buttons" },
+    form(choice, session, about, actions),
+    make("div", { class: "buttons" },
       make("button", { type: "button", class: "right", title: "r", onclick: () => actions.judge("right") }, "✓ Right"),
       make("button", { type: "button", class: "wrong", title: "w", onclick: () => actions.judge("wrong") }, "✗ Wrong"),
       make("button", { type: "button", title: "Del", onclick: actions.remove }, "Delete"),
@@ -74,7 +73,6 @@ function form({ kind, item }, session, about, { change, moveEdge }) {
 
 /** Something new at the marked range, or at the time. */
 function adder(session, about, range, { add }) {
-  if (!about.can_correct) return null;
   const what = make("select", { "aria-label": "What to add", id: "add-what" },
     ...Object.entries(about.kinds ?? {}).map(([kind, { labels }]) => make("optgroup", { label: plain(kind) },
       ...labels.map((label) => make("option", { value: `event ${kind} ${label}` }, plain(label))))),

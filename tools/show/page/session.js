@@ -49,7 +49,6 @@ export async function openSession(body, about, id, query) {
       drawPanels();
     },
     drag: (choice, changes) => {
-      if (!about.can_correct) return;
       state.choice = choice;
       for (const [name, ms] of Object.entries(changes)) moveEdge(name, ms);
     },
@@ -90,7 +89,7 @@ export async function openSession(body, about, id, query) {
   }
 
   const correct = (action, changes) => {
-    if (!state.choice || !about.can_correct) return;
+    if (!state.choice) return;
     edits.correct(state.choice.kind, action, state.choice.item, changes);
     keepChosen();
   };
