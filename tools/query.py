@@ -19,7 +19,17 @@ from schemas import TABLES
 from tools.answers.answer import Answer, computed
 from tools.answers.programs import print_csv, print_json, print_jsonl
 from tools.answers.table import print_table
-from tools.answers.views import DATABASE, VIEWS, build, connect, describe, tables_of, view_sources, view_statements
+from tools.answers.views import (
+    DATABASE,
+    VIEWS,
+    build,
+    connect,
+    damaged,
+    describe,
+    tables_of,
+    view_sources,
+    view_statements,
+)
 from wanstreamer.errors import InputError
 
 
@@ -31,7 +41,10 @@ def answer_to(data: Path, sql: str) -> Iterator[Answer]:
             statements = connection.extract_statements(sql)
             if len(statements) != 1:
                 raise InputError(f"SQL: {len(statements)} statements; expected one")
-            relation = computed(connection, lambda: connection.sql(_without_end(sql)))
+            try:
+                relation = computed(connection, lambda: connection.sql(_without_end(sql)))
+            except (RuntimeError, UnicodeDecodeError) as error:  # DuckDB met a name that is no text
+                raise damaged(data, error) from error
             if relation is None:  # a statement that returns nothing, such as SET
                 relation = connection.sql("SELECT true AS success WHERE false")
             yield Answer(connection=connection, relation=relation)

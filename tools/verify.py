@@ -280,7 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not result.damages:
             return
         if not args.repair:
-            print("repair them with python -m tools.verify --repair", file=sys.stderr)
+            print(f"repair them with python -m tools.verify --data {args.data} --repair", file=sys.stderr)
             sys.exit(1)
         repair(args.data.resolve(), result.damages, args.params, args.set)
         left = verify(args.data, stores=stores).damages

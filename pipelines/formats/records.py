@@ -34,7 +34,9 @@ def read_records(path: Path) -> list[Record]:
     if suffix == ".parquet":
         return list(_parquet_records(content, str(path)))
     if suffix not in _TEXT_FORMATS:
-        raise InputError(f"{path}: expected a file that is .csv, .jsonl or .parquet; rename or convert it")
+        raise InputError(
+            f"{path}: expected a manifest that is .csv, .jsonl or .parquet; if this is a recording, name its folder"
+        )
     return list(text_records(decode_text(content, str(path)), suffix, str(path)))
 
 

@@ -33,9 +33,18 @@ def running(
     stdout: "int | IO[bytes]" = subprocess.DEVNULL,
     stderr: "int | IO[bytes]" = subprocess.PIPE,
 ) -> "Iterator[subprocess.Popen[bytes]]":
-    """A child process: killed at the end of the block, after an exception too, and by the kernel if the worker dies."""
+    """A child process: killed at the end of the block, after an exception too, and by the kernel if the worker dies.
+
+    It has a process group of its own. Ctrl-C in a terminal reaches all processes of the terminal's group; a run that is
+    stopped so finishes what it works on, and an ffmpeg that had ended half way would look like a damaged recording.
+    """
     process = subprocess.Popen(
-        command, stdin=stdin, stdout=stdout, stderr=stderr, preexec_fn=_die_with_parent if _HAS_PRCTL else None
+        command,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        process_group=0,
+        preexec_fn=_die_with_parent if _HAS_PRCTL else None,
     )
     try:
         yield process

@@ -258,12 +258,18 @@ def apply_people(
 
     Raises:
         Rejected: `not_a_dyad` with the reason that the person has given; `bad_correction` for a crop outside the
-            picture; `one_person` if one of the two does not speak any more.
+            picture, or a span after the end of the recording; `one_person` if one of the two does not speak any more.
     """
     people = {str(row["participant"]): _open(row) for row in rows}
     for correction in corrections:
         if correction.kind == "not_a_dyad":
             raise Rejected("not_a_dyad", f"{correction.where}: {correction.value}")
+        if duration_ms is not None and 0 < duration_ms <= correction.span.start_ms:
+            raise Rejected(
+                "bad_correction",
+                f"{correction.where}: start_ms {correction.span.start_ms} is after the end of the recording "
+                f"({duration_ms} ms)",
+            )
         within = _clipped(correction, duration_ms)
         if correction.kind in _APPLY and within.span.duration_ms > 0:
             _APPLY[correction.kind](people, within, picture)

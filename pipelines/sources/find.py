@@ -48,7 +48,8 @@ def find_sources(
         others = passed_over(source, rows) if source.is_dir() else []
         elsewhere = f"; it has {_some(others)} elsewhere" if others else ""
         raise InputError(
-            f"{source}: no recordings found; expected SESSION/PARTICIPANT.mp4, SESSION.wav + .rttm, or manifest.csv"
+            f"{source}: no recordings found; expected SESSION/PARTICIPANT.mp4, SESSION.wav + .rttm, "
+            f"SESSION.mp4 with both people, or manifest.csv"
             f"{elsewhere}"
         )
     _check_paths(source, rows)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,20 @@ def test_a_folder_that_may_only_be_read_is_queried(data: Path, monkeypatch: pyte
     assert query.query(data, "SELECT count(*) FROM turns")[1] == [(3,)]
     assert query.query(data, "SELECT turns FROM session_summary")[1] == [(3,)]
     assert not (data / "wanstreamer.duckdb").exists()
+
+
+def test_a_damaged_table_is_one_line_that_names_the_remedy(data: Path) -> None:
+    file = next((data / "tables" / "turns").glob("b=*.parquet"))
+    whole = file.read_bytes()
+    for place in range(4, len(whole), 7):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        (data / "wanstreamer.duckdb").unlink(missing_ok=True)
+        with suppress(InputError):
+            query.query(data, "SELECT * FROM turns")
+    file.write_bytes(whole[:-12] + b"\xff" * 4 + whole[-8:])
+    (data / "wanstreamer.duckdb").unlink(missing_ok=True)
+    with pytest.raises(InputError, match="python -m tools.verify"):
+        query.query(data, "SELECT * FROM turns")
 
 
 def test_rejections_of_all_stages_are_one_view(tmp_path: Path) -> None:

@@ -84,10 +84,24 @@ def build(data: Path) -> Path:
     except (duckdb.IOException, OSError) as error:
         first_line = str(error).partition("\n")[0]
         raise InputError(f"{final}: cannot be written: {first_line}; check the permissions of {data}") from error
+    except UNREADABLE as error:
+        raise damaged(data, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
     return final
+
+
+# What DuckDB raises for a damaged file; the last two, where a name or message is no text.
+UNREADABLE = (duckdb.Error, RuntimeError, UnicodeDecodeError)
+
+
+def damaged(data: Path, error: Exception) -> InputError:
+    """What to say if DuckDB cannot read a table."""
+    first_line = str(error).partition("\n")[0]
+    return InputError(
+        f"{data}: a table cannot be read: {first_line}; find the damaged file with python -m tools.verify --data {data}"
+    )
 
 
 def _create_views(connection: duckdb.DuckDBPyConnection, statements: dict[str, str]) -> None:

@@ -108,7 +108,10 @@ def _look(data: Path, form: Format, out: Path, choices: Choices, report: Report)
         finished_bytes += sum(note.num_bytes.values()) if note else 0
     if not shared:
         reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(x.reason for x in report.left_out).items())
-        raise InputError(f"{data}: no session may be exported ({reasons or 'none was chosen'})")
+        raise InputError(
+            f"{data}: no session may be exported ({reasons or 'none was chosen'}); people agree to it in the column "
+            "consent of a manifest (docs/people.md#consent)"
+        )
     return shared, finished_bytes, num_bytes
 
 

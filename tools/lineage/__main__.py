@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
             traced = windows_of_source(args.data, args.source, at_s)
         else:
             traced = windows_of_session(args.data, args.session, at_s)
-        lines = moment_lines(traced)
+        lines = moment_lines(traced, args.data)
     if args.json:
         json.dump(traced, sys.stdout, indent=2, ensure_ascii=False)
         print()

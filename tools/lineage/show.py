@@ -1,6 +1,7 @@
 """What tools.lineage found, as lines for people."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 Found = Mapping[str, Any]
@@ -118,7 +119,7 @@ def _notes(source: Found, **meanings: str) -> Iterator[str]:
         yield f"its frames and timestamps cannot be named: {source['cannot_tell']}"
 
 
-def moment_lines(traced: Found) -> list[str]:
+def moment_lines(traced: Found, data: Path) -> list[str]:
     """The lines of `windows_of_source` and `windows_of_session`."""
     lines = [f"{traced.get('file') or traced['session_id']} at {traced['at_s']:.3f} s"]
     for moment in traced["moments"]:
@@ -136,7 +137,7 @@ def moment_lines(traced: Found) -> list[str]:
         ]
     example = next((window for moment in traced["moments"] for window in moment["windows"]), None)
     if example:
-        lines.append(f"next: python -m tools.lineage {example['window_id']} {example['unit']}")
+        lines.append(f"next: python -m tools.lineage {example['window_id']} {example['unit']} --data {data}")
     return lines
 
 

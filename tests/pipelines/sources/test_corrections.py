@@ -227,3 +227,12 @@ def test_whatever_is_corrected_stays_a_table(tmp_path_factory: pytest.TempPathFa
     for both in a["overlap"]:
         assert all(any(s["start_ms"] <= both["start_ms"] and both["end_ms"] <= s["end_ms"] for s in row["speech"])
                    for row in (a, b))  # fmt: skip
+
+
+def test_a_span_after_the_end_of_the_recording_is_no_correction(tmp_path: Path) -> None:
+    late = line("not_speech", participant="a", start_ms=90_000, end_ms=91_000)
+    with pytest.raises(
+        Rejected, match=r"s.jsonl line 1: start_ms 90000 is after the end of the recording \(40000 ms\)"
+    ):
+        corrected(tmp_path, found(), late, duration_ms=40_000)
+    assert corrected(tmp_path, found(), {**late, "start_ms": 39_000}, duration_ms=40_000)
