@@ -34,7 +34,8 @@ SHOWN = ("text",)
 # Programs of others that a page may name; what is ours is checked.
 OTHERS = {"cd", "dvc", "git", "hf", "ls", "pytest", "source", "uv"}
 OLD_NAMES = (
-    r"pipelines\.(?:duplex|pretrain|local_ray)|tools[./](?:sample(?! --scene)|behaviour)|bench codec|load_session"
+    r"pipelines\.(?:duplex|pretrain|local_ray)|tools[./](?:sample(?! --scene)|behaviour(?! --write))"
+    r"|bench codec|load_session"
 )
 PAGES = [path for path in pages() if any(block.language in RUN and not block.not_run for block in blocks_of(path))]
 
