@@ -9,6 +9,7 @@ again.
 import argparse
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,12 @@ from pipelines.engine.jobs import Rejected
 from pipelines.engine.params import build_params, read_sections
 from pipelines.engine.remote import folder_at
 from pipelines.engine.tables import check_data_folder, read_rows, rows_by_session
+from pipelines.ingest.stage import SOURCE_NOTE
 from pipelines.media.framing import Rect
 from pipelines.media.probing import probe
 from pipelines.media.stills import timed_stills
 from pipelines.people.contact_sheet import contact_sheet
-from pipelines.sources.corrections import crop_at
+from pipelines.sources.corrections import FOLDER, crop_at
 from pipelines.sources.find import find_sources
 from pipelines.sources.params import SourceParams
 from pipelines.sources.row import SourceRow, nameless_recording
@@ -38,6 +40,7 @@ from wanstreamer.clock import Span
 from wanstreamer.errors import InputError
 
 PICTURES = 12  # on a sheet
+WIDE = 200  # characters: an id is not cut off in a narrow terminal, because it is the name of the file of corrections
 PICTURE_SIDE = 640
 COLUMNS = ("session_id", "participant", "uri", "audio_uri", "audio_kind", "rttm_uri", "rttm_speaker", "crop")
 
@@ -57,6 +60,11 @@ def propose(data: Path, source: SourceParams, out: Path, sessions: Sequence[str]
     )
     recordings = {row.session_id: each for row in rows if (each := nameless_recording([row]))}
     wanted = [session for session in (sessions or sorted(found)) if session in recordings]
+    if not wanted:
+        raise InputError(
+            f"{data}: no two people were found in any recording of {root}; python -m tools.query --data {data} "
+            "\"SELECT key, reason, detail FROM rejections WHERE stage = 'people'\" says why"
+        )
     lines = []
     for session in wanted:
         recording, people = recordings[session], found[session]
@@ -134,25 +142,43 @@ def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     console.print(table)
 
 
+def _source(data: Path, named: str) -> SourceParams:
+    """Where the recordings are: as named, as of the last ingest of the data folder, or as the parameters say."""
+    note = data / "parts" / SOURCE_NOTE
+    if not named and note.is_file():
+        of_ingest = json.loads(note.read_text())
+        return SourceParams(source=of_ingest["source"], layout=of_ingest["layout"])
+    sections = read_sections(Path("params.yaml"), [f"ingest.source={named}"] if named else [])
+    given: Mapping[str, Any] = sections.get("ingest") or {}
+    own = {name: given[name] for name in ("source", "layout") if given.get(name)}
+    return build_params(SourceParams, own, "ingest")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tools.people", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
-    parser.add_argument("--source", default="", help="folder or manifest of the recordings (default: ingest.source)")
+    parser.add_argument(
+        "--source",
+        default="",
+        help="folder or manifest of the recordings (default: that of the last ingest, or ingest.source)",
+    )
     parser.add_argument("--session", action="append", default=[], metavar="ID", help="only this one; may be repeated")
     parser.add_argument("--out", type=Path, help="folder to write to (default: <data>/reports/people)")
     args = parser.parse_args(arguments)
     with exit_on_input_error():
-        sections = read_sections(Path("params.yaml"), [f"ingest.source={args.source}"] if args.source else [])
-        given: Mapping[str, Any] = sections.get("ingest") or {}
-        own = {name: given[name] for name in ("source", "layout") if given.get(name)}
-        source = build_params(SourceParams, own, "ingest")
+        source = _source(args.data, args.source)
         out = args.out or args.data / "reports" / "people"
         rows = propose(args.data, source, out, args.session)
-        show(rows, Console())
+        show(rows, Console(width=WIDE))
         print(
-            f"{len(rows) // 2} recordings in {out}: manifest.csv, and for each its pictures (.png) and speech (.rttm)"
+            f"{len(rows) // 2} recordings in {out}: manifest.csv, and for each its speech (.rttm) and, if there is a "
+            "face, its pictures (.png)"
+        )
+        print(
+            f"wrong? write lines into {args.data / FOLDER}/RECORDING.jsonl (docs/one-camera.md), and run the same "
+            "stages again"
         )
 
 

@@ -84,7 +84,7 @@ def next_lines(data: Path) -> list[str]:
     commands = [
         (f'python -m tools.query --data {place} "SELECT stage, key, reason, detail FROM rejections"', "all rejections",
          bool(_rejected(data))),
-        (f"python -m tools.people --data {place} --source SOURCE", "who was found in files of both people", has_found),
+        (f"python -m tools.people --data {place}", "who was found in files of both people", has_found),
         (f"python -m tools.show --data {place}", "look and listen, in a browser; correct what is wrong", has_events),
         (f"python -m tools.picture --data {place}", "draw conversations", has_events),
         (f"python -m tools.report {place} --out report.html", "the whole corpus on one page", has_events),
