@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from pipelines.engine.errors import exit_on_input_error
-from pipelines.engine.files import file_sha256, hash_of_blocks
+from pipelines.engine.files import damage_of, hash_of_blocks
 from pipelines.engine.lock import folder_lock
 from pipelines.engine.progress import progress
 from pipelines.engine.shards import blocks
@@ -123,27 +123,18 @@ def _file_check(
     data: Path, stage: str, path: Path, sha256: str, *, bucket: int | None = None, keys: tuple[str, ...] = ()
 ) -> Check:
     def check() -> Damage | None:
-        what = _difference(path, sha256)
+        what = damage_of(path, sha256)
         name = str(path.relative_to(data))
         return Damage(stage=stage, path=name, what=what, bucket=bucket, keys=keys) if what else None
 
     return check
 
 
-def _difference(path: Path, sha256: str) -> str:
-    try:
-        return "" if file_sha256(path) == sha256 else "its checksum differs"
-    except FileNotFoundError:
-        return "is missing"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-
-
 def _shard_check(data: Path, stage: str, name: str, sha256: str, state: BucketState) -> Check:
     """A damaged shard is looked at session by session."""
 
     def check() -> Damage | None:
-        what = _difference(data / name, sha256)
+        what = damage_of(data / name, sha256)
         if not what:
             return None
         lost = set()

@@ -53,6 +53,16 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def damage_of(path: Path, sha256: str) -> str:
+    """What is wrong with a file that should have this checksum, in words; empty: nothing."""
+    try:
+        return "" if file_sha256(path) == sha256 else "its checksum differs"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
 def hash_of_blocks(blocks: Iterable[bytes]) -> str:
     hashed = hashlib.sha256()
     for block in blocks:

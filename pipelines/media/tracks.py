@@ -209,8 +209,22 @@ def _decoded(path: Path, start: int, stop: int | None) -> Iterator[np.ndarray]:
         raise Rejected("unreadable", f"{path.name}: {type(error).__name__}") from error
 
 
+# H.264 and AAC that common players play; equal input gives equal bytes.
+PLAYABLE_VIDEO = {
+    "vcodec": "libx264", "preset": "veryfast", "pix_fmt": "yuv420p", "threads": 1, "fflags": "+bitexact",
+    "map_metadata": -1, "flags:v": "+bitexact",
+}  # fmt: skip
+PLAYABLE_SOUND = {"acodec": "aac", "audio_bitrate": "96k", "flags:a": "+bitexact"}
+PLAYABLE_CRF = 18
+
+
 def write_video(
-    path: Path, frames_THWC: np.ndarray, audio_T: np.ndarray | None = None, rate_hz: int = 16000, *, crf: int = 18
+    path: Path,
+    frames_THWC: np.ndarray,
+    audio_T: np.ndarray | None = None,
+    rate_hz: int = 16000,
+    *,
+    crf: int = PLAYABLE_CRF,
 ) -> None:
     """uint8 RGB frames at 25 fps (even width and height) and float32 audio -> an mp4 that common players can play.
 
@@ -226,19 +240,13 @@ def write_video(
         if audio_T is not None:
             write_wav(sound, audio_T, rate_hz)
             streams.append(ffmpeg.input(str(sound)))
-            options = {"acodec": "aac", "audio_bitrate": "96k", "flags:a": "+bitexact"}
+            options = PLAYABLE_SOUND
         command = ffmpeg.output(
             *streams,
             str(temporary),
-            vcodec="libx264",
-            preset="veryfast",
             crf=crf,
-            pix_fmt="yuv420p",
-            threads=1,
             movflags="+faststart",
-            fflags="+bitexact",
-            map_metadata=-1,
-            **{"flags:v": "+bitexact"},
+            **PLAYABLE_VIDEO,
             **options,
         ).global_args("-v", "error", "-y")
         with running(command.compile(cmd=ffmpeg_path()), stdin=subprocess.PIPE) as process:

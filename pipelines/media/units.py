@@ -21,7 +21,7 @@ from pipelines.media.ffmpeg import COUNTING, Source, conformed, decode_audio, so
 from pipelines.media.framing import CENTRE, Framing
 from pipelines.media.probing import probe
 from pipelines.media.process import address, complaint, ffmpeg_path, running
-from pipelines.media.tracks import write_wav
+from pipelines.media.tracks import PLAYABLE_CRF, PLAYABLE_SOUND, PLAYABLE_VIDEO, write_wav
 from wanstreamer.clock import FRAME_RATE_HZ, FRAMES_PER_UNIT, samples_per_unit
 
 
@@ -104,12 +104,10 @@ def write_units(path: Path, units: Iterable[MediaUnit], *, rate_hz: int) -> int:
             ffmpeg.input(address(wav)).audio,
             address(joined),
             vcodec="copy",
-            acodec="aac",
-            audio_bitrate="96k",
             movflags="+faststart",
             fflags="+bitexact",
             map_metadata=-1,
-            **{"flags:a": "+bitexact"},
+            **PLAYABLE_SOUND,
         ).global_args("-v", "error", "-y")
         with running(command.compile(cmd=ffmpeg_path())) as process:
             _, errors = process.communicate()
@@ -127,15 +125,7 @@ def _write_streams(units: Iterator[MediaUnit], pictures: Path, sound: Path, path
     assert first.frames is not None
     _, height, width, _ = first.frames.shape
     command = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", r=FRAME_RATE_HZ).output(
-        address(pictures),
-        vcodec="libx264",
-        preset="veryfast",
-        crf=18,
-        pix_fmt="yuv420p",
-        threads=1,
-        fflags="+bitexact",
-        map_metadata=-1,
-        **{"flags:v": "+bitexact"},
+        address(pictures), crf=PLAYABLE_CRF, **PLAYABLE_VIDEO
     )
     command = command.global_args("-v", "error", "-y")
     count = 0

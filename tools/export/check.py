@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.engine.files import file_sha256
+from pipelines.engine.files import damage_of
 from pipelines.engine.progress import progress
 from tools.export.folder import is_export, note_file, notes
 from tools.export.record import exports_of, lines
@@ -45,20 +45,11 @@ def check_exports(data: Path) -> tuple[int, list[Fault]]:
     files = {key: sha256 for key, sha256 in recorded_files(data).items() if key[0] not in absent}
     with progress(len(files), "verify exports") as advance:
         for (place, name), sha256 in sorted(files.items()):
-            what = _difference(Path(place) / name, sha256)
+            what = damage_of(Path(place) / name, sha256)
             if what:
                 faults.append(Fault(export=place, form=forms[place], file=name, what=what))
             advance()
     return len(files), faults
-
-
-def _difference(path: Path, sha256: str) -> str:
-    try:
-        return "" if file_sha256(path) == sha256 else "its checksum differs"
-    except FileNotFoundError:
-        return "is missing"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
 
 
 def mark_faults(faults: Iterable[Fault]) -> None:

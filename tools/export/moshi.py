@@ -11,66 +11,38 @@ counted. (Source: moshi-finetune, README.md and finetune/data.)
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pipelines.engine.buckets import track_folder
 from pipelines.engine.jobs import Rejected
 from tools.exchange.json_forms import MOSHI_MAIN
 from tools.export.form import Choices, Format, Piece, first_split
 from tools.export.session import Session
-from tools.export.sound import check_track, num_views, sound_bytes, write_stereo
+from tools.export.sound import write_stereo
+from tools.export.views import NO_VIEW, num_bytes, sounding_views
 from wanstreamer.clock import ms_to_seconds, samples_per_unit
 
 MOSHI_USER = "SPEAKER_USER"
 TABLES = ("sessions", "tracks", "words", "units")
 
 
-def num_bytes(data: Path, tracks: Sequence[Mapping[str, Any]]) -> int:
-    """Two channels of every role view."""
-    return 2 * num_views(tracks) * sound_bytes(tracks)
-
-
 def write_session(session: Session, folder: Path, choices: Choices) -> Piece:
     piece = Piece()
     rate_hz = session.rate_hz()
-    paths = {
-        who: check_track(session, who, "audio")
-        for who, track in session.tracks.items()
-        if track["audio_path"] is not None
-    }
-    for agent, user in session.views():
-        masked = session.masked(agent, user, choices.masks)
-        if agent not in paths or masked["agent"].all():
-            piece.not_held["role views without a sound that is the agent's own: left out"] += 1
-            continue
-        place = f"data_stereo/{track_folder(session.session_id)}/{session.view_id(agent, user)}"
-        write_stereo(folder / f"{place}.wav", session, paths[agent], paths.get(user), rate_hz, masked["user"])
-        alignments = _alignments(session, agent, user, piece.not_held)
+    for view in sounding_views(session, choices, piece.not_held):
+        place = f"data_stereo/{track_folder(session.session_id)}/{session.view_id(view.agent, view.user)}"
+        write_stereo(folder / f"{place}.wav", session, view.agent_path, view.user_path, rate_hz, view.user_masked)
+        alignments = _alignments(session, view.agent, view.user, piece.not_held)
         content = json.dumps({"alignments": alignments}, ensure_ascii=False) + "\n"
         (folder / f"{place}.json").write_text(content, encoding="utf-8")
         duration = session.num_units * samples_per_unit(rate_hz) / rate_hz
         line = json.dumps({"path": f"{place}.wav", "duration": duration}, ensure_ascii=False)
         piece.lines.setdefault(f"{session.split}.jsonl", []).append(line)
-        count_masks(piece.not_held, masked)
-        piece.not_held["role views: video"] += any(session.path(who, "video") for who in (agent, user))
     if not piece.lines:
-        raise Rejected("no_view", "in no role view is the agent's sound its own")
+        raise Rejected("no_view", NO_VIEW)
     _count(session, piece.not_held)
     return piece
-
-
-def count_masks(not_held: Counter[str], masked: Mapping[str, np.ndarray]) -> None:
-    """What windows mask and sound files cannot."""
-    not_held["units of 160 ms in which the user's sound is muted: not its own voice, or not known"] += int(
-        masked["user"].sum()
-    )
-    not_held["units of 160 ms of the agent's sound that windows have no loss on: written as they are"] += int(
-        masked["agent"].sum()
-    )
 
 
 def _alignments(session: Session, agent: str, user: str, not_held: Counter[str]) -> list[list[Any]]:

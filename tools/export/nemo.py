@@ -29,9 +29,9 @@ from pipelines.engine.tables import TableRow
 from pipelines.formats.tokenizer import TextTokenizer, load_tokenizer
 from pipelines.media.lossless import write_flac
 from tools.export.form import Choices, Format, Piece, first_split
-from tools.export.moshi import count_masks
 from tools.export.session import Session
-from tools.export.sound import check_track, num_views, sound_bytes, unit_pieces
+from tools.export.sound import unit_pieces
+from tools.export.views import NO_VIEW, num_bytes, sounding_views
 from wanstreamer.clock import UNIT_MS, Span, ms_to_seconds, samples_per_unit, seconds_to_ms
 from wanstreamer.turns import TurnParams
 
@@ -40,30 +40,17 @@ FIELDS = ("recording", "target_audio")
 REACH_MS = TurnParams().ipu_gap_ms  # a word begins at most so long before the speech it belongs to
 
 
-def num_bytes(data: Path, tracks: Sequence[Mapping[str, Any]]) -> int:
-    """Two channels of every role view, at most: FLAC is smaller."""
-    return 2 * num_views(tracks) * sound_bytes(tracks)
-
-
 def write_session(session: Session, folder: Path, choices: Choices) -> Piece:
     piece = Piece()
     rate_hz = session.rate_hz()
-    paths = {
-        who: check_track(session, who, "audio")
-        for who, track in session.tracks.items()
-        if track["audio_path"] is not None
-    }
     shard = session_hash(session.session_id)[:16]
     place = folder / session.split
     place.mkdir()
     cuts: list[dict[str, Any]] = []
     with ExitStack() as stack:
         tars = {field: stack.enter_context(tarfile.open(place / f"{field}.{shard}.tar", "w")) for field in FIELDS}
-        for agent, user in session.views():
-            masked = session.masked(agent, user, choices.masks)
-            if agent not in paths or masked["agent"].all():
-                piece.not_held["role views without a sound that is the agent's own: left out"] += 1
-                continue
+        for view in sounding_views(session, choices, piece.not_held):
+            agent, user = view.agent, view.user
             said = {who: _said(session, who, piece.not_held) for who in (agent, user)}
             for role, who in (("user", user), ("agent", agent)):
                 if session.words[who] is None:
@@ -71,8 +58,8 @@ def write_session(session: Session, folder: Path, choices: Choices) -> Piece:
             for part in parts(session.num_units, [each for own in said.values() for each in own], choices.cut_seconds):
                 name = f"{session.view_id(agent, user)}-{part.start:06d}"
                 sounds = {
-                    "recording": unit_pieces(paths.get(user), session.num_units, rate_hz, masked["user"], part),
-                    "target_audio": unit_pieces(paths[agent], session.num_units, rate_hz, None, part),
+                    "recording": unit_pieces(view.user_path, session.num_units, rate_hz, view.user_masked, part),
+                    "target_audio": unit_pieces(view.agent_path, session.num_units, rate_hz, None, part),
                 }
                 recordings = {
                     field: _placeholder(f"{name}.{role}", part, rate_hz)
@@ -88,10 +75,8 @@ def write_session(session: Session, folder: Path, choices: Choices) -> Piece:
                     duration_ms = seconds_to_ms(supervision["duration"])
                     if supervision["text"] and not fits(supervision["text"], duration_ms, choices.tokenizer):
                         piece.not_held["turns with more text than frames of 80 ms: NeMo cuts their text"] += 1
-            count_masks(piece.not_held, masked)
-            piece.not_held["role views: video"] += any(session.path(who, "video") for who in (agent, user))
     if not cuts:
-        raise Rejected("no_view", "in no role view is the agent's sound its own")
+        raise Rejected("no_view", NO_VIEW)
     with (place / f"cuts.{shard}.jsonl.gz").open("wb") as raw, GzipFile("", "wb", fileobj=raw, mtime=0) as file:
         file.writelines(json.dumps(cut, ensure_ascii=False).encode() + b"\n" for cut in cuts)
     num_events = sum(len(own) for own in session.events.values())

@@ -103,7 +103,7 @@ FROM (
     SELECT *, unit - row_number() OVER (PARTITION BY session_id, participant, why ORDER BY unit) AS island
     FROM (
         SELECT session_id, participant, unit, concat_ws(', ',
-            CASE WHEN audio_mixed AND speech_ms IS NULL THEN 'whose voice it is cannot be told'
+            CASE WHEN audio_mixed AND speech_ms IS NULL THEN 'whose voice it is, is not known'
                  WHEN audio_mixed THEN 'the sound has several people' END,
             CASE WHEN bleed_heard AND bleed_db > {ViewParams().max_bleed_db} THEN 'another voice bleeds in' END,
             CASE WHEN NOT video_visible THEN 'the picture does not show the person' END) AS why

@@ -24,7 +24,7 @@ STREAMS = ("user_audio", "user_video", "user_text", "agent_audio", "agent_video"
 NAMES = {BLANK_ID: "BLANK", MISSING_ID: "MISSING", BEGIN_ID: "BEGIN"}
 WHY = {
     "missing": "there is none", "mixed": "several people are in the sound", "bleed": "another voice bleeds in",
-    "not_visible": "the picture does not show the person", "unattributed": "whose voice it is cannot be told",
+    "not_visible": "the picture does not show the person", "unattributed": "whose voice it is, is not known",
     "misplaced": "the transcript's times do not fit the speech",
 }  # fmt: skip
 

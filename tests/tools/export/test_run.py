@@ -141,8 +141,8 @@ def test_choices(data: Path, tmp_path: Path) -> None:
     assert export(data, MOSHI, tmp_path / "split", Choices(split="valid")).written == 1
     assert export(data, MOSHI, tmp_path / "where", Choices(where="split = 'train'")).written == 2
     assert export(data, MOSHI, tmp_path / "ids", Choices(sessions=("quiet",))).written == 1
-    with pytest.raises(InputError, match="--sessions nobody: no such session"):
-        export(data, MOSHI, tmp_path / "none", Choices(sessions=("nobody",)))
+    with pytest.raises(InputError, match="--sessions absent: no such session"):
+        export(data, MOSHI, tmp_path / "none", Choices(sessions=("absent",)))
     with pytest.raises(InputError, match="SQL"):
         export(data, MOSHI, tmp_path / "none", Choices(where="nothing > 1"))
     with pytest.raises(InputError, match="no session may be exported .*not_shared"):

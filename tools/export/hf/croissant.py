@@ -112,7 +112,7 @@ def _responsible(figures: Figures, facts: Mapping[str, Any]) -> dict[str, Any]:
         "rai:dataBiases": [
             f"Languages: {', '.join(languages(figures)) or 'not known'}; "
             f"{figures.first('total')['people']} people, who chose to be recorded and to share. Age, gender and origin "
-            "of the people are not recorded, so balance over them cannot be told.",
+            "of the people are not recorded, so balance over them is not known.",
         ],
         "rai:dataUseCases": [
             "training and evaluation of models that listen and speak at the same time",
